@@ -1,0 +1,101 @@
+# One entrance for everything; `make` alone lists it. Needs Python 3.11 or newer, make and git; `build` needs Python 3.13 too.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+VENV_SAM := .venv-sam
+VENV_LOCK := .venv-lock
+PY := $(VENV)/bin/python
+CANDIDATES := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14
+
+# Nothing that runs here may find the user's own AWS account: no profile, no configuration, made-up keys.
+export PYTHONPATH := $(CURDIR):$(CURDIR)/layers/closedwon:$(CURDIR)/tests
+NO_ACCOUNT := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE -u AWS_SESSION_TOKEN -u AWS_ENDPOINT_URL \
+	AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true \
+	AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing AWS_REGION=eu-central-1 AWS_DEFAULT_REGION=eu-central-1
+RUN := $(NO_ACCOUNT) $(PY)
+
+# Shows a dot a package; everything pip said is shown when it failed.
+PIP_INSTALL = -m pip install --disable-pip-version-check --no-input --no-deps --prefer-binary --progress-bar off
+DOTS := awk '{ said = said $$0 "\n" } /^Collecting/ { printf "."; fflush() } /^Installing/ { printf " unpacking ..."; fflush() } \
+	/^(Successfully|Requirement already)/ { done = 1 } /^ERROR/ { failed = 1 } \
+	END { if (done && !failed) print " done"; else printf "\n%s", said }'
+
+FIND_PYTHON = for python in $(CANDIDATES); do \
+	  if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+	  python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "No Python 3.11 or newer with venv found (tried: $(CANDIDATES)). Install one (on Debian also its -venv package)" \
+	    "or name it: make setup PYTHON=path/to/python3" >&2; exit 1; \
+	fi
+
+.PHONY: help setup demo sandbox test check format prove bench build lock clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: $(VENV)/.installed ## install everything into .venv (the targets below do it by themselves)
+
+$(VENV)/.installed: requirements-dev.txt
+	@if ! $(PY) -c '' 2>/dev/null; then \
+	  $(FIND_PYTHON); \
+	  echo "Making $(VENV) with $$("$$python" --version) ($$(command -v "$$python"))"; \
+	  "$$python" -m venv --clear $(VENV); \
+	fi
+	@printf 'Installing %s packages, about a minute ' "$$(grep -c '==' requirements-dev.txt)"
+	@$(PY) $(PIP_INSTALL) -r requirements-dev.txt 2>&1 | $(DOTS)
+	@$(PY) -m pip check --disable-pip-version-check
+	@touch $@
+
+demo: setup ## a deal closes in Salesforce and arrives in Stigg, on this machine
+	@$(RUN) -m sandbox.demo
+
+sandbox: setup ## AWS, Stigg and Salesforce on this machine until Ctrl-C; addresses in .sandbox/endpoints.json
+	@$(RUN) -m sandbox
+
+test: setup ## unit, integration and contract tests (ARGS="-k name" chooses)
+	@$(RUN) -m pytest $(ARGS)
+
+check: setup ## style, types, template, state machines, secrets, security (ARGS="mypy ruff" chooses)
+	@$(RUN) -m tools.check $(ARGS)
+
+format: setup ## put every Python file into the project's style
+	@$(PY) -m ruff check --quiet --fix-only .
+	@$(PY) -m ruff format .
+
+prove: setup ## the guarantees, over many more schedules than make test tries
+	@HYPOTHESIS_PROFILE=prove $(RUN) -m pytest -m proof $(ARGS)
+
+bench: setup ## measurements; results are printed
+	@$(RUN) -m benchmarks $(ARGS)
+
+build: setup $(VENV_SAM)/.installed ## what sam deploy uploads, with Python 3.13 bytecode (needs python3.13)
+	@$(NO_ACCOUNT) $(PY) -m tools.compile_build --sam $(VENV_SAM)/bin/sam
+
+$(VENV_SAM)/.installed: requirements-build.txt
+	@if ! $(VENV_SAM)/bin/python -c '' 2>/dev/null; then $(FIND_PYTHON); "$$python" -m venv --clear $(VENV_SAM); fi
+	@printf 'Installing the SAM CLI, about a minute '
+	@$(VENV_SAM)/bin/python $(PIP_INSTALL) -r requirements-build.txt 2>&1 | $(DOTS)
+	@touch $@
+
+# Takes the newest versions that fit, for every Python and system at once, and proves that a compiler is never needed.
+lock: ## resolve requirements-*.in into requirements-*.txt anew
+	@$(FIND_PYTHON); [ -x $(VENV_LOCK)/bin/uv ] || { "$$python" -m venv $(VENV_LOCK); $(VENV_LOCK)/bin/python -m pip install -q uv; }
+	@for name in dev build; do \
+	  { echo "# Every package of the virtual environment, pinned; made by \`make lock\`: edit the .in file instead."; \
+	    $(VENV_LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade --only-binary :all: \
+	      --no-header --no-annotate requirements-$$name.in; } > $(VENV_LOCK)/$$name.txt; \
+	  for version in 3.11 3.12 3.13; do \
+	    $(VENV_LOCK)/bin/uv pip install --quiet --dry-run --only-binary :all: --python-version $$version \
+	      --target $(VENV_LOCK)/unused -r $(VENV_LOCK)/$$name.txt; \
+	  done; \
+	  mv $(VENV_LOCK)/$$name.txt requirements-$$name.txt; \
+	done
+
+clean: ## remove everything made here, the virtual environments too
+	rm -rf $(VENV) $(VENV_SAM) $(VENV_LOCK) .aws-sam .sandbox .build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

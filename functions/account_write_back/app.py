@@ -1,0 +1,99 @@
+"""account_write_back: shows in Salesforce what the ledger holds, on the account and on every opportunity that changed.
+
+The last step of a provisioning, after success and after failure. It writes the ledger's current outcomes, not what this
+execution remembers, in one composite call.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+from closedwon import errors
+from closedwon.customer import Failed, LeaseLost, Work, Written
+from closedwon.projection import composite_request
+from closedwon.salesforce import SalesforceClient, error_of, records_of
+from closedwon.secrets import Secret
+from closedwon.settings import setting
+from closedwon.step import Step, held, ledger, take
+
+logger = Logger()
+
+
+@cache
+def salesforce() -> SalesforceClient:
+    url, secret = setting("SALESFORCE_URL"), Secret(setting("SALESFORCE_SECRET_ARN"))
+    return SalesforceClient(url, secret, setting("SALESFORCE_API_VERSION"))
+
+
+def write_back(work: Work, failed: bool) -> tuple[Work, str]:
+    """Write what Salesforce does not show yet, and record what it took.
+
+    In: the work; whether the provisioning failed, so that the customer stays due.
+    Out: the work as it is then; ``done``, or ``again`` when something was accepted meanwhile.
+    Raises the first error Salesforce answered for a record, transient ones before permanent ones; what it took stays taken.
+    """
+    customer = work.customer
+    requests = composite_request(customer, customer.unwritten, setting("STIGG_APP_URL"), salesforce().data_path)
+    marks: dict[str, str] = {}
+    account = False
+    faults: list[errors.ClosedWonError] = []
+    results = salesforce().composite([request for request, _ in requests]) if requests else []
+    for (_, opportunities), result in zip(requests, results, strict=True):
+        answers = records_of(result) if opportunities else [result]
+        if len(answers) != max(len(opportunities), 1):  # the collection was refused as a whole
+            answers = [result] * len(opportunities)
+        faults += [fault for answer in answers if (fault := error_of(answer)) is not None]
+        account = account or (not opportunities and error_of(result) is None)
+        for id, answer in zip(opportunities, answers, strict=False):
+            if error_of(answer) is None:
+                marks[id] = customer.opportunities[id].mark(customer.customer_id)
+    fault = min(faults, key=lambda fault: not isinstance(fault, errors.Transient), default=None)
+    hopeless = fault is not None and not isinstance(fault, errors.Transient)
+    work, follows = ledger().settle(work, Written(marks, account, failed=failed or hopeless))
+    if fault is not None:
+        raise fault
+    return work, follows
+
+
+def reason_of(failure: dict[str, str], execution: str) -> str:
+    """A failure in a sales rep's words. Only closed-won's own errors have texts that are fit to be shown."""
+    name = failure.get("Error", "")
+    try:
+        said = json.loads(failure.get("Cause", "")).get("errorMessage", "")
+    except (ValueError, AttributeError):
+        said = ""
+    ours = isinstance(getattr(errors, name, None), type) and said
+    told = said if ours else f"An unexpected failure ({name})."
+    return f"{told}\nclosed-won tries again by itself. Execution {execution} tells more."
+
+
+def refusals_of(work: Work, written: list[str], execution: str) -> str:
+    """Why deals of this execution are refused, for its cause; empty when none is."""
+    states = work.customer.opportunities
+    ids = sorted(id for id, state in states.items() if id in written or state.execution == execution)
+    refused = [f"{id}: {states[id].outcome.reason}" for id in ids if states[id].outcome.status == "Failed"]
+    return "\n".join(refused)
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    step = Step.of(event)
+    failure = event.get("failure")
+    work = take(step, context)
+    if not isinstance(work, Work):
+        return step.handing_on(None, result="provisioned", cause="")
+    try:
+        with held(work):
+            if failure:
+                work, _ = ledger().settle(work, Failed(reason_of(failure, step.execution)))
+            written = work.customer.unwritten
+            work, follows = write_back(work, failed=failure is not None)
+    except LeaseLost:
+        logger.warning("the lease passed on", extra={"execution": step.execution})
+        return step.handing_on(None, result="provisioned", cause="")
+    cause = refusals_of(work, written, step.execution)
+    logger.info("written back", extra={"execution": step.execution, "opportunities": len(written), "follows": follows})
+    result = "again" if follows == "again" else "refused" if cause else "provisioned"
+    return step.handing_on(work if follows == "again" else None, result=result, cause=cause)

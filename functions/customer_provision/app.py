@@ -1,0 +1,56 @@
+"""customer_provision: takes the customer's work and makes sure the customer exists in Stigg, as its account says.
+
+The first step of a provisioning. Where only Salesforce is behind, or nothing is due, it says so and Stigg is not asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+from closedwon.customer import Work
+from closedwon.plan import customer_body, customer_difference
+from closedwon.provisioning import desired_of, stigg
+from closedwon.settings import backlinks
+from closedwon.step import Step, held, take
+from closedwon.stigg import idempotency_key
+
+logger = Logger()
+
+
+def ensure_customer(work: Work, execution: str) -> str:
+    """Make the customer, or change what differs; a customer whose every deal is refused is not made.
+
+    Out: what was done: ``nothing to provision``, ``made``, ``changed`` or ``unchanged``.
+    Raises what `closedwon.stigg` does, and CustomerTaken.
+    """
+    customer = work.customer
+    desired, _ = desired_of(customer)
+    contributing = {id for wanted in desired.subscriptions.values() for id in wanted.opportunities}
+    if not contributing or customer.customer_id is None:
+        return "nothing to provision"
+    newest = max((customer.opportunities[id] for id in contributing), key=lambda state: state.revision).order
+    links = backlinks(customer.account_id)
+    existing = stigg().get_customer(customer.customer_id)
+    if existing is None:
+        body = customer_body(customer.customer_id, newest, links)
+        stigg().provision_customer(body, idempotency_key(execution, customer.customer_id, body))
+        return "made"
+    difference = customer_difference(existing, newest, links)
+    if not difference:
+        return "unchanged"
+    stigg().update_customer(customer.customer_id, difference)
+    return "changed"
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    step = Step.of(event)
+    work = take(step, context)
+    if not isinstance(work, Work):
+        logger.info("nothing to take", extra={"execution": step.execution, "found": type(work).__name__})
+        return step.handing_on(None, work="none")
+    if work.needs == "provision":
+        with held(work):
+            done = ensure_customer(work, step.execution)
+        logger.info("customer", extra={"execution": step.execution, "customer": work.customer.customer_id, "done": done})
+    return step.handing_on(work, work=work.needs)

@@ -1,0 +1,35 @@
+"""sweep: every few minutes, starts what is due: starts that were lost, executions that died, payments and dates to look at again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+from closedwon.start import start
+from closedwon.step import ledger
+
+logger = Logger()
+
+
+def start_due() -> int:
+    """Start every customer that is due. Out: how many. One that cannot be started does not stop the others; it is due again soon.
+
+    Raises the first error once all were tried.
+    """
+    errors: list[Exception] = []
+    claims = ledger().due()
+    for claim in claims:
+        try:
+            start()(claim.execution, claim.account_id)
+        except Exception as error:
+            logger.exception("not started", extra={"execution": claim.execution})
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return len(claims)
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    started = start_due()
+    logger.info("swept", extra={"started": started})
+    return {"started": started}

@@ -1,0 +1,441 @@
+"""One customer in the ledger: its state and the rules of the four verbs. Pure; `ledger` stores what they return.
+
+A customer is a Salesforce account with the customer it is bound to in Stigg. Every verb reads the customer, applies one rule
+and writes it back on the condition that nobody wrote it in between: the rules see one customer's history in one order, which is
+why they can be checked exhaustively (tests/unit/test_ledger_model.py).
+
+Times are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any, Literal, NamedTuple
+
+from closedwon.order import Order, Problem, Revision
+from closedwon.plan import SlotRecord
+
+START_GRACE = 120_000
+"""How long after a start was asked for the sweep leaves it alone: StartExecution and a cold start take seconds."""
+
+LOOK_AGAIN = 3_600_000
+"""How often a payment that is pending is looked at."""
+
+BACKOFF = (300_000, 900_000, 3_600_000)
+"""How long a failed customer waits for its first, second and every later try by the sweep."""
+
+Status = Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
+
+
+class SubscriptionLink(NamedTuple):
+    """One subscription a deal contributes to, as Salesforce shows it. status is Stigg's."""
+
+    plan_id: str
+    subscription_id: str
+    status: str
+    checkout_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to."""
+
+    status: Status = "Provisioning"
+    reason: str = ""
+    subscriptions: tuple[SubscriptionLink, ...] = ()
+
+
+@dataclass(frozen=True)
+class OpportunityState:
+    """One opportunity in the ledger.
+
+    version: the customer's version that its newest order made. provisioned: the last order that was brought to Stigg.
+    written: the mark of the outcome that Salesforce shows. at: when the outcome was reached.
+    """
+
+    order: Order
+    revision: Revision
+    version: int
+    execution: str
+    provisioned: Order | None = None
+    outcome: Outcome = Outcome()
+    at: int = 0
+    written: str | None = None
+
+    def mark(self, customer_id: str | None) -> str:
+        """A mark that changes with everything Salesforce is to show."""
+        shown = [asdict(self.outcome), customer_id]
+        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        data = {**self.__dict__, "order": self.order.to_json(), "outcome": asdict(self.outcome)}
+        data["provisioned"] = None if self.provisioned is None else self.provisioned.to_json()
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OpportunityState:
+        outcome = data["outcome"]
+        links = tuple(SubscriptionLink(*link) for link in outcome["subscriptions"])
+        return cls(
+            **{
+                **data,
+                "order": Order.from_json(data["order"]),
+                "revision": Revision(*data["revision"]),
+                "provisioned": data["provisioned"] and Order.from_json(data["provisioned"]),
+                "outcome": Outcome(outcome["status"], outcome["reason"], links),
+            }
+        )
+
+
+class Lease(NamedTuple):
+    """Who may write for a customer, and until when its writes may still land.
+
+    token: rises with every take; a step that ends hands it to the next one. answered: a step that failed had an answer to all
+    it wrote.
+    """
+
+    owner: str
+    token: int
+    until: int
+    answered: bool = False
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A customer in the ledger.
+
+    rev: raised by every write of it: the condition of the next one. version: raised by every accepted order. applied: the version
+    that Stigg stands for. customer_id: its ID in Stigg, bound by the first valid order. ensured: whether it exists there.
+    due_at: when the sweep is to start it, None when nothing is due. look_again_at: when a pending payment or a later start is to be
+    looked at. attempt: executions asked for so far. slots: what is remembered of each slot, by its key. account_written: the
+    customer ID that the account in Salesforce shows.
+    """
+
+    account_id: str
+    rev: int = 0
+    version: int = 0
+    applied: int = 0
+    customer_id: str | None = None
+    ensured: bool = False
+    lease: Lease | None = None
+    token: int = 0
+    due_at: int | None = None
+    look_again_at: int | None = None
+    attempt: int = 0
+    failures: int = 0
+    account_written: str | None = None
+    slots: dict[str, SlotRecord] = field(default_factory=dict)
+    opportunities: dict[str, OpportunityState] = field(default_factory=dict)
+
+    @property
+    def unwritten(self) -> list[str]:
+        """The opportunities whose outcome Salesforce does not show yet, of those that have one."""
+        return [
+            id
+            for id, state in self.opportunities.items()
+            if state.outcome.status != "Provisioning" and state.written != state.mark(self.customer_id)
+        ]
+
+    @property
+    def account_unwritten(self) -> bool:
+        return self.ensured and self.account_written != self.customer_id
+
+
+class Arrival(NamedTuple):
+    """One order as it arrives."""
+
+    order: Order
+    revision: Revision
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """The answer to one arrival. execution: the one that provisions it, or did; start: whether it is to be started now."""
+
+    opportunity_id: str
+    status: Literal["accepted", "duplicate", "superseded", "invalid"]
+    execution: str | None = None
+    problems: tuple[Problem, ...] = ()
+    start: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an execution may do for a customer while it holds the lease. needs: whether Stigg is to be looked at, or only
+    Salesforce written."""
+
+    customer: Customer
+    needs: Literal["provision", "write_back"]
+
+    @property
+    def lease(self) -> Lease:
+        assert self.customer.lease is not None
+        return self.customer.lease
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Another execution holds the lease; it sees what was accepted meanwhile before it lets go."""
+
+    until: int
+
+
+@dataclass(frozen=True)
+class Current:
+    """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """An earlier try of this execution may have a write under way until then."""
+
+    until: int
+
+
+@dataclass(frozen=True)
+class Intended:
+    """Generations, by slot key, that are about to be used for new subscriptions."""
+
+    generations: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A step fails. unanswered_for: how long its last write may still land, in milliseconds; 0 when everything it wrote was
+    answered, so that a retry need not wait. burned: slot keys whose generation turned out to be used up."""
+
+    unanswered_for: int = 0
+    burned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Applied:
+    """Stigg stands for the work's version. slots: what to remember, by slot key; outcomes: by opportunity; look_again_at: when a
+    pending payment or a later start is to be looked at."""
+
+    slots: dict[str, SlotRecord]
+    outcomes: dict[str, Outcome]
+    provisioned: frozenset[str]
+    ensured: bool
+    look_again_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The execution gives up; the sweep tries again later. reason: for Salesforce."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """Salesforce shows these marks, by opportunity; and the account shows its customer where account is true."""
+
+    marks: dict[str, str]
+    account: bool
+    failed: bool = False
+
+
+Report = Intended | Interrupted | Applied | Failed | Written
+
+
+class LeaseLost(Exception):
+    """The lease a report was made under has ended: another execution goes on from what it finds."""
+
+
+def execution_name(opportunity_id: str, revision: Revision, attempt: int) -> str:
+    """``<opportunity>-<SystemModstamp>-<attempt>``: at most 80 characters, none that Step Functions refuses."""
+    stamp = datetime.fromtimestamp(revision.modified / 1000, timezone.utc)
+    return f"{opportunity_id}-{stamp:%Y%m%dT%H%M%S}{revision.modified % 1000:03d}Z-{attempt}"
+
+
+def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[Customer, list[Acceptance]]:
+    """Accept orders of one customer.
+
+    In: the customer with the state of the arrivals' opportunities; orders with their revisions, in any order; now.
+    Out: the customer, with its version raised once if anything was accepted, and an answer to each arrival in turn.
+    An older revision is superseded; an order equal to the newest is a duplicate, whatever its revision; a duplicate of one that
+    failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its reason is shown.
+    """
+    version, attempt = customer.version + 1, customer.attempt + 1
+    opportunities = dict(customer.opportunities)
+    customer_id = customer.customer_id
+    answers: list[Acceptance] = []
+    started: str | None = None  # one execution for all of them: it sees the customer whole
+    for order, revision in arrivals:
+        order, customer_id = _bound(order, customer_id)
+        id = order.opportunity_id
+        state = opportunities.get(id)
+        newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)
+        same = state is not None and order.digest == state.order.digest
+        if state is not None and not newer and not same:
+            answers.append(Acceptance(id, "superseded", state.execution))
+            continue
+        if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
+            started = started or execution_name(id, revision, attempt)
+            outcome = Outcome("Failed", _said(order.problems)) if order.problems else Outcome()
+            provisioned = state.provisioned if state else None
+            written = state.written if state else None
+            latest = revision if state is None else max(revision, state.revision)
+            state = OpportunityState(order, latest, version, started, provisioned, outcome, now, written)
+        elif newer:
+            state = replace(state, revision=revision)
+        opportunities[id] = state
+        status: Literal["accepted", "duplicate", "invalid"] = "duplicate" if same else "accepted"
+        start = state.version == version or state.outcome.status == "Provisioning"
+        answers.append(Acceptance(id, "invalid" if order.problems else status, state.execution, order.problems, start))
+    customer = replace(customer, opportunities=opportunities, customer_id=customer_id)
+    if started:
+        customer = replace(
+            customer, version=version, attempt=attempt, failures=0, due_at=_sooner(customer.due_at, now + START_GRACE)
+        )
+    return customer, answers
+
+
+def _bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
+    """An account is bound to one customer in Stigg by its first valid order: the ID given, else the account's own."""
+    if order.problems:
+        return order, customer_id
+    if customer_id is None:
+        return order, order.customer_id or order.account_id
+    if order.customer_id in (None, customer_id):
+        return order, customer_id
+    problem = Problem(None, "customerId", f"{order.customer_id}, but this account is bound to the customer {customer_id}")
+    return replace(order, problems=(problem,)), customer_id
+
+
+def _said(problems: Iterable[Problem]) -> str:
+    return "\n".join(str(problem) for problem in problems)
+
+
+def _sooner(one: int | None, other: int) -> int:
+    return other if one is None else min(one, other)
+
+
+def take(
+    customer: Customer, owner: str, token: int, now: int, lease_milliseconds: int
+) -> tuple[Customer, Work | Busy | Current | Unanswered]:
+    """Take the customer's work.
+
+    In: the customer; the execution's name; the token its last step handed on, 0 at the start; now; how long a write of this step can
+    take to land, counted from now.
+    Out: the customer and the work, the lease held; or why there is none. A step that ended hands its token on: who comes with an
+    older one is a retry of a step that died, and waits until its writes have landed or never will.
+    """
+    lease = customer.lease
+    held = lease is not None and now < lease.until
+    goes_on = False
+    if lease is not None and lease.owner == owner:
+        goes_on = token == lease.token
+        if not goes_on and not lease.answered and held:
+            return customer, Unanswered(lease.until)
+    elif lease is not None and held:
+        return customer, Busy(lease.until)
+    looks = customer.look_again_at is not None and customer.look_again_at <= now
+    needs: Literal["provision", "write_back"] = "write_back"
+    if customer.applied < customer.version or looks:
+        needs = "provision"
+    elif not (customer.unwritten or customer.account_unwritten or goes_on):
+        return replace(customer, lease=None, due_at=customer.look_again_at), Current()
+    granted = Lease(owner, customer.token + 1, now + lease_milliseconds)
+    customer = replace(customer, lease=granted, token=granted.token, due_at=granted.until)
+    return customer, Work(customer, needs)
+
+
+def settle(customer: Customer, work: Work, report: Report, now: int) -> tuple[Customer, Literal["done", "again"]]:
+    """Record what a step did.
+
+    In: the customer as it is now; the work as it was taken; the step's report.
+    Out: the customer, and whether its execution is done or has to go round again because something was accepted meanwhile.
+    Raises LeaseLost when the lease has passed to somebody else.
+    """
+    if customer.lease is None or customer.lease.token != work.lease.token:
+        raise LeaseLost
+    match report:
+        case Intended(generations):
+            slots = dict(customer.slots)
+            for key, generation in generations.items():
+                slots[key] = replace(slots.get(key, SlotRecord()), generation=generation, made=False)
+            return replace(customer, slots=slots), "again"
+        case Interrupted(unanswered_for, burned):
+            slots = {key: replace(r, made=True) if key in burned else r for key, r in customer.slots.items()}
+            lease = customer.lease._replace(answered=True)
+            if unanswered_for:
+                lease = customer.lease._replace(until=now + unanswered_for)
+            return replace(customer, slots=slots, lease=lease, due_at=lease.until), "again"
+        case Applied():
+            return _applied(customer, work, report, now), "again"
+        case Failed(reason):
+            return _failed(customer, work, reason, now), "again"
+        case Written(marks, account, failed):
+            return _written(customer, marks, account, failed, now)
+
+
+def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Customer:
+    opportunities = dict(customer.opportunities)
+    for id, taken in work.customer.opportunities.items():
+        state = opportunities[id]
+        if id in report.provisioned:
+            state = replace(state, provisioned=taken.order)
+        if id in report.outcomes and state.version <= work.customer.version and state.outcome != report.outcomes[id]:
+            state = replace(state, outcome=report.outcomes[id], at=now)
+        opportunities[id] = state
+    return replace(
+        customer,
+        applied=work.customer.version,  # what was folded; a version raised since stays due
+        slots={**customer.slots, **report.slots},
+        opportunities=opportunities,
+        ensured=customer.ensured or report.ensured,
+        look_again_at=report.look_again_at,
+        failures=0,
+    )
+
+
+def _failed(customer: Customer, work: Work, reason: str, now: int) -> Customer:
+    opportunities = {
+        id: replace(state, outcome=replace(state.outcome, status="Failed", reason=reason), at=now)
+        if customer.applied < state.version <= work.customer.version and not state.order.problems
+        else state
+        for id, state in customer.opportunities.items()
+    }
+    return replace(customer, opportunities=opportunities)
+
+
+def _written(
+    customer: Customer, marks: Mapping[str, str], account: bool, failed: bool, now: int
+) -> tuple[Customer, Literal["done", "again"]]:
+    opportunities = dict(customer.opportunities)
+    for id, mark in marks.items():
+        opportunities[id] = replace(opportunities[id], written=mark)
+    customer = replace(customer, opportunities=opportunities)
+    if account:
+        customer = replace(customer, account_written=customer.customer_id)
+    assert customer.lease is not None
+    if failed:  # what could not be applied stays due, later
+        wait = BACKOFF[min(customer.failures, len(BACKOFF) - 1)]
+        return replace(customer, lease=None, due_at=now + wait, failures=customer.failures + 1), "done"
+    if customer.applied < customer.version or customer.unwritten or customer.account_unwritten:
+        return customer, "again"
+    return replace(customer, lease=None, due_at=customer.look_again_at), "done"
+
+
+def claim(customer: Customer, now: int) -> tuple[Customer, str | None]:
+    """Claim a customer that is due, for the sweep.
+
+    Out: the customer and the name of the execution to start; None when it is not due any more. A claim that is not followed by a
+    start is due again after START_GRACE, under a new name.
+    """
+    if customer.due_at is None or customer.due_at > now or not customer.opportunities:
+        return customer, None
+    attempt = customer.attempt + 1
+    newest = max(customer.opportunities.values(), key=lambda state: (state.version, state.order.opportunity_id))
+    name = execution_name(newest.order.opportunity_id, newest.revision, attempt)
+    opportunities = {
+        id: replace(state, execution=name) if state.version > customer.applied else state
+        for id, state in customer.opportunities.items()
+    }
+    return replace(customer, attempt=attempt, due_at=now + START_GRACE, opportunities=opportunities), name

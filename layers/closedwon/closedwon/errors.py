@@ -1,0 +1,257 @@
+"""The errors of closed-won; their class names are the state machine's contract.
+
+Lambda reports an error by its class's name, and ``statemachines/provision.asl.yaml`` retries by that name: renaming a
+class here changes how a failure is treated. Three kinds matter:
+
+- `Transient`: the same execution tries again, in the rhythm the class's docstring names.
+- `Permanent`: trying again at once cannot help; the execution writes the failure back to Salesforce and fails.
+- everything else is a bug, and fails the execution the same way a permanent error does.
+
+No text in here can hold a secret or personal data: a message is written by closed-won, or is another service's own
+error text after `safe_text`; requests, headers and whole answers are never quoted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MESSAGE_LIMIT = 500
+"""How many characters of another service's error text are kept."""
+
+_EMAIL = re.compile(r"[^\s@<>\"'(),;:=\[\]{}]+@[^\s@<>\"'(),;:=\[\]{}]+")
+_SPACE = re.compile(r"\s+")
+
+
+def safe_text(text: object, limit: int = MESSAGE_LIMIT, hide: Iterable[str] = ()) -> str:
+    """Another service's text, made fit for a log line, an execution's history and a record in Salesforce.
+
+    In: any value (only a string says anything); the longest result in characters; strings that must not appear,
+    such as the API key the request was sent with.
+    Out: one line of at most `limit` characters, e-mail addresses as ``***@***``, hidden strings as ``***``.
+    """
+    if not isinstance(text, str):
+        return ""
+    for secret in hide:
+        if len(secret) >= 6:  # anything shorter is no secret, and would only garble words
+            text = text.replace(secret, "***")
+    if len(text) > 8 * limit:  # masking must stay cheap; half a word at the cut could be half an address
+        text = re.sub(r"\S*$", "", text[: 8 * limit])
+    text = _EMAIL.sub("***@***", text)
+    text = _SPACE.sub(" ", text).strip()
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class ClosedWonError(Exception):
+    """Every error closed-won raises on purpose.
+
+    message: what happened, in a sentence that is safe to show (see the module's docstring).
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Transient(ClosedWonError):
+    """Trying again later can succeed without anybody doing anything; the state machine retries by the class's name."""
+
+
+class Permanent(ClosedWonError):
+    """Trying again cannot succeed before somebody changes something; the state machine does not retry."""
+
+
+class ServiceError(ClosedWonError):
+    """An error another service gave; mixed into the classes below, so that one handler can describe them all.
+
+    message: the service's own error text after `safe_text`, or closed-won's description.
+    service: ``Stigg`` or ``Salesforce``; operation: what was asked, in words without IDs ("provision subscription").
+    status: the HTTP status, None when there was no answer; request_id: the service's name for the request, for its
+    support, "" when it gave none; code: the service's error code, "" when it gave none.
+
+    `str()` shows them all in one line, because that line is all an execution's history keeps.
+    """
+
+    service = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        operation: str = "",
+        status: int | None = None,
+        request_id: str = "",
+        code: str = "",
+        service: str = "",
+    ) -> None:
+        self.service = service or type(self).service
+        self.operation = operation
+        self.status = status
+        self.request_id = request_id
+        self.code = code
+        where = " ".join(part for part in (self.service, operation) if part)
+        details = ", ".join(
+            part
+            for part in (
+                f"HTTP {status}" if status is not None else "",
+                code,
+                f"request {request_id}" if request_id else "",
+            )
+            if part
+        )
+        super().__init__((f"{where}: " if where else "") + message + (f" ({details})" if details else ""))
+        self.message = message
+
+
+class WriteUnanswered(ServiceError, Transient):
+    """A write to Stigg or Salesforce was sent and its answer was lost: it may or may not have landed, or may land yet.
+
+    Raised for a read time-out, a dropped connection, a 5xx or an unreadable answer to a write; also by the ledger while
+    such a write's lifetime is not over. The state machine waits about a write's lifetime (WRITE_LIFETIME_SECONDS) and
+    tries again; the next attempt looks at what is there before it writes.
+    """
+
+
+class StiggThrottled(ServiceError, Transient):
+    """Stigg answered 429: nothing was applied. Retried patiently, with growing, jittered waits."""
+
+    service = "Stigg"
+
+
+class StiggUnavailable(ServiceError, Transient):
+    """Stigg could not be reached, or a read was not answered: nothing was applied. Retried a few times, soon."""
+
+    service = "Stigg"
+
+
+class StiggRefused(ServiceError, Permanent):
+    """Stigg refused a request (400, 404, 409, 422 ...). Not retried: written back to the deal as its reason.
+
+    In, by position: the HTTP status, Stigg's message (see `safe_text`), Stigg's request ID.
+    """
+
+    service = "Stigg"
+    status: int
+
+    def __init__(
+        self, status: int, message: str, request_id: str = "", *, operation: str = "", code: str = ""
+    ) -> None:
+        super().__init__(message, operation=operation, status=status, request_id=request_id, code=code)
+
+
+class StiggUnauthorized(ServiceError, Permanent):
+    """Stigg did not accept the API key, also after it was read again from Secrets Manager (401), or the key lacks a
+    scope (403). Not retried: somebody must correct the Stigg secret; the sweep then picks the work up."""
+
+    service = "Stigg"
+
+
+class SalesforceThrottled(ServiceError, Transient):
+    """Salesforce asked to slow down (429, too many concurrent requests): nothing was applied. Retried patiently, with
+    growing, jittered waits."""
+
+    service = "Salesforce"
+
+
+class SalesforceUnavailable(ServiceError, Transient):
+    """Salesforce could not be reached, said 503 SERVER_UNAVAILABLE, or a read was not answered: nothing was applied.
+    Retried a few times, soon."""
+
+    service = "Salesforce"
+
+
+class SalesforceRowLocked(ServiceError, Transient):
+    """Somebody else was writing the same record (UNABLE_TO_LOCK_ROW): this record was not written. Retried a few times,
+    soon."""
+
+    service = "Salesforce"
+
+
+class SalesforceRefused(ServiceError, Permanent):
+    """Salesforce refused a request or one record of it. Not retried.
+
+    In, by position: Salesforce's error code (``INVALID_FIELD``, ``FIELD_CUSTOM_VALIDATION_EXCEPTION`` ...), its message
+    (see `safe_text`), the names of the fields it complained about.
+    """
+
+    service = "Salesforce"
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        fields: Iterable[str] = (),
+        *,
+        operation: str = "",
+        status: int | None = None,
+        request_id: str = "",
+    ) -> None:
+        self.fields = tuple(fields)
+        super().__init__(message, operation=operation, status=status, request_id=request_id, code=code)
+
+
+class SalesforceUnauthorized(ServiceError, Permanent):
+    """Salesforce did not accept the credentials (invalid_client, invalid_grant ...), or refused a session it had just
+    given. Not retried: somebody must correct the Salesforce secret or the external client app."""
+
+    service = "Salesforce"
+
+
+class SalesforceLimitExceeded(ServiceError, Permanent):
+    """The org's API calls are used up (REQUEST_LIMIT_EXCEEDED). Not retried in this execution, which would use up more:
+    the customer stays due, and the sweep starts it later."""
+
+    service = "Salesforce"
+
+
+class LedgerContended(Transient):
+    """Other transactions kept changing the same items of the ledger. Retried a few times, soon."""
+
+
+class SecretUnavailable(Transient):
+    """Secrets Manager did not answer, and no earlier value of the secret is at hand. Retried a few times, soon."""
+
+
+class CustomerTaken(Permanent):
+    """The customer's ID in Stigg is linked to another Salesforce account. Not retried: somebody must say whose it
+    is."""
+
+
+class SettingMissing(Permanent):
+    """An environment variable the function needs is absent or unusable; the message names it. Not retried: a
+    mistake of the deployment."""
+
+
+class SecretInvalid(Permanent):
+    """A secret is not what is needed: not readable, not JSON, a field absent. The message names the field, never the
+    content. Not retried: somebody must correct the secret."""
+
+
+def never_sent(error: Exception) -> bool:
+    """Whether an exception of `requests` proves that the request did not leave this machine.
+
+    Out: True when no connection came about (refused, timed out, unknown host, certificate or proxy not accepted) or no
+    request could be made. False for everything else: `requests` raises the same ConnectionError for "could not
+    connect" and for "sent, then dropped", and only the first is safe to repeat, so doubt counts as sent.
+    """
+    from ssl import SSLCertVerificationError
+
+    import requests
+    from urllib3.exceptions import NewConnectionError
+
+    if isinstance(
+        error,
+        requests.ConnectTimeout
+        | requests.exceptions.ProxyError  # raised only until the connection through the proxy stands
+        | requests.exceptions.InvalidURL
+        | requests.exceptions.InvalidSchema
+        | requests.exceptions.MissingSchema
+        | requests.exceptions.InvalidHeader,
+    ):
+        return True
+    if not isinstance(error, requests.ConnectionError) or not error.args:
+        return False
+    reason = getattr(error.args[0], "reason", error.args[0])  # MaxRetryError wraps what happened
+    if isinstance(reason, NewConnectionError):
+        return True
+    return any(isinstance(part, SSLCertVerificationError) for part in getattr(reason, "args", ()))

@@ -1,0 +1,32 @@
+"""Salesforce record IDs: 15 characters where case matters, or 18 where a suffix carries the case."""
+
+from __future__ import annotations
+
+import re
+
+_RECORD_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
+_KINDS = {"001": "an account's ID", "006": "an opportunity's ID", "00D": "an organisation's ID"}
+_SUFFIX = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+
+
+def normalised_id(value: str, key_prefix: str = "") -> str:
+    """The 18-character form of a Salesforce record ID.
+
+    In: an ID of 15 or 18 characters; key_prefix, the three characters that IDs of its object start with ("006" for
+    opportunities), or nothing to take any object's.
+    Out: 18 characters, the same for both forms of one record's ID.
+    Raises ValueError with a message for the person who sent it.
+    Source: Salesforce's suffix holds one bit for each capital letter, five to a character.
+    """
+    if not _RECORD_ID.fullmatch(value):
+        raise ValueError("is not a Salesforce record ID (15 or 18 letters and digits)")
+    if not value.startswith(key_prefix):
+        raise ValueError(f"is not {_KINDS.get(key_prefix, 'an ID of this kind of record')} (those start with {key_prefix})")
+    base = value[:15]
+    suffix = "".join(
+        _SUFFIX[sum(1 << bit for bit, character in enumerate(base[start : start + 5]) if character.isupper())]
+        for start in (0, 5, 10)
+    )
+    if len(value) == 18 and value[15:].upper() != suffix:
+        raise ValueError("is not a Salesforce record ID: its last three characters do not fit the rest")
+    return base + suffix

@@ -1,0 +1,338 @@
+"""The ledger: every accepted order, and what each customer still needs. It owns all concurrency, in four verbs.
+
+`accept` records orders, `take` gives one execution at a time the right to write for a customer, `settle` records what it did,
+`due` says whom to start. What the verbs decide is in `customer`; here it is read and written in DynamoDB.
+
+A customer's head item carries `rev`; every write of a customer's items is one transaction on the condition that `rev` is what
+was read, and the head is read before the rest. So each verb happens at one moment, or not at all and is tried again.
+
+| pk | sk | what |
+|---|---|---|
+| ``ACCOUNT#<account>`` | ``CUSTOMER`` | the head; in the index `due` while something is due |
+| ``ACCOUNT#<account>`` | ``OPPORTUNITY#<opportunity>`` | the opportunity's newest order and its outcome |
+| ``OPPORTUNITY#<opportunity>`` | ``OWNER`` | the account it belongs to, for ever |
+| ``OPPORTUNITY#<opportunity>`` | ``ORDER#<revision>#<digest>`` | every accepted order, never changed |
+| ``STIGG#<customer>`` | ``OWNER`` | the account a customer in Stigg is bound to |
+| ``CATALOGUE`` | ``CATALOGUE`` | the snapshot of Stigg's catalogue |
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from closedwon import customer as rules
+from closedwon.customer import Acceptance, Arrival, Busy, Current, Customer, Lease, OpportunityState, Report, Unanswered, Work
+from closedwon.errors import LedgerContended
+from closedwon.order import Problem
+from closedwon.plan import SlotRecord
+
+TRIES = 12
+"""How often a verb is tried when others write the same customer; with growing pauses, about two seconds in all."""
+
+ARRIVALS_A_TRANSACTION = 30
+"""A transaction takes 100 items; an arrival needs at most three, and the customer four."""
+
+AT_ONCE = 8
+"""Customers accepted at the same time: the time goes into waiting for DynamoDB."""
+
+Item = dict[str, Any]
+T = TypeVar("T")
+
+
+class Conflict(Exception):
+    """Somebody wrote the customer between our reading and writing it."""
+
+
+class Claim(NamedTuple):
+    """A customer to start, and the name its execution gets."""
+
+    account_id: str
+    execution: str
+
+
+class Ledger:
+    """The ledger in one DynamoDB table.
+
+    In: the table's name; a boto3 DynamoDB client; clock, epoch milliseconds; pause, which waits for seconds.
+    Every verb raises LedgerContended when it lost every try.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        client: Any,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._table = table
+        self._client = client
+        self._clock = clock
+        self._pause = pause
+
+    # The verbs
+
+    def accept(self, arrivals: Sequence[Arrival]) -> list[Acceptance]:
+        """Record orders. Out: an answer to each arrival, in turn. What is answered here survives everything after it.
+
+        All orders of one account are accepted in as few transactions as possible, and one execution is named for them.
+        """
+        groups: dict[str, list[int]] = defaultdict(list)
+        for index, arrival in enumerate(arrivals):
+            groups[arrival.order.account_id].append(index)
+        answers: dict[int, Acceptance] = {}
+
+        def accept_account(account_id: str) -> None:
+            indices = groups[account_id]
+            for start in range(0, len(indices), ARRIVALS_A_TRANSACTION):
+                chunk = indices[start : start + ARRIVALS_A_TRANSACTION]
+                accepted = self._retried(lambda: self._accept(account_id, [arrivals[index] for index in chunk]))
+                answers.update(zip(chunk, accepted, strict=True))
+
+        if len(groups) == 1:
+            accept_account(next(iter(groups)))
+        else:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                list(pool.map(accept_account, groups))
+        return [answers[index] for index in range(len(arrivals))]
+
+    def take(self, account_id: str, owner: str, token: int, lease_milliseconds: int) -> Work | Busy | Current | Unanswered:
+        """Take a customer's work for one execution; see `customer.take`."""
+        return self._change(
+            account_id, lambda known: rules.take(known, owner, token, self._clock(), lease_milliseconds)
+        )
+
+    def settle(self, work: Work, report: Report) -> tuple[Work, Literal["done", "again"]]:
+        """Record what a step did; see `customer.settle`. Out: the work with the customer as it is now, and what follows.
+
+        Raises customer.LeaseLost when another execution holds the lease.
+        """
+
+        def rule(known: Customer) -> tuple[Customer, tuple[Work, Literal["done", "again"]]]:
+            changed, follows = rules.settle(known, work, report, self._clock())
+            return changed, (replace(work, customer=changed), follows)
+
+        return self._change(work.customer.account_id, rule)
+
+    def due(self, most: int = 100) -> list[Claim]:
+        """Claim up to `most` customers that are due, the longest due first."""
+        answer = self._client.query(
+            TableName=self._table,
+            IndexName="due",
+            KeyConditionExpression="due = :due AND due_at <= :now",
+            ExpressionAttributeValues={":due": {"S": "DUE"}, ":now": {"N": str(self._clock())}},
+            Limit=most,
+        )
+        claims = []
+        for item in answer["Items"]:
+            account_id = item["pk"]["S"].partition("#")[2]
+            name = self._change(account_id, lambda known: rules.claim(known, self._clock()))
+            if name is not None:
+                claims.append(Claim(account_id, name))
+        return claims
+
+    # What others read
+
+    def find(self, opportunity_id: str) -> tuple[Customer, OpportunityState] | None:
+        """An opportunity with its customer; None when it was never accepted."""
+        owner = self._get(f"OPPORTUNITY#{opportunity_id}", "OWNER")
+        if owner is None:
+            return None
+        known = self._read(owner["account_id"]["S"], [opportunity_id])
+        state = known.opportunities.get(opportunity_id)
+        return (known, state) if state else None
+
+    def snapshot(self) -> str | None:
+        """The kept snapshot of Stigg's catalogue."""
+        item = self._get("CATALOGUE", "CATALOGUE")
+        return item["body"]["S"] if item else None
+
+    def keep_snapshot(self, text: str) -> None:
+        self._client.put_item(
+            TableName=self._table, Item={"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "body": {"S": text}}
+        )
+
+    # Reading and writing one customer
+
+    def _accept(self, account_id: str, arrivals: list[Arrival]) -> list[Acceptance]:
+        known = self._read(account_id, [arrival.order.opportunity_id for arrival in arrivals])
+        strangers = {
+            arrival.order.opportunity_id: owner
+            for arrival in arrivals
+            if arrival.order.opportunity_id not in known.opportunities
+            and (owner := self._owner(f"OPPORTUNITY#{arrival.order.opportunity_id}")) not in (None, account_id)
+        }
+        if known.customer_id is None:
+            arrivals = [self._unclaimed(account_id, arrival) for arrival in arrivals]
+        ours = [arrival for arrival in arrivals if arrival.order.opportunity_id not in strangers]
+        changed, accepted = rules.accept(known, ours, self._clock())
+        self._write(known, changed)
+        answers = iter(accepted)
+        return [
+            _moved(arrival.order.opportunity_id, owner)
+            if (owner := strangers.get(arrival.order.opportunity_id))
+            else next(answers)
+            for arrival in arrivals
+        ]
+
+    def _unclaimed(self, account_id: str, arrival: Arrival) -> Arrival:
+        """The arrival, refused when the customer it names belongs to another account."""
+        order = arrival.order
+        customer_id = order.customer_id or account_id
+        owner = self._owner(f"STIGG#{customer_id}")
+        if owner in (None, account_id):
+            return arrival
+        problem = Problem(None, "customerId", f"{customer_id} is bound to another account, {owner}")
+        return arrival._replace(order=replace(order, problems=(*order.problems, problem)))
+
+    def _owner(self, pk: str) -> str | None:
+        item = self._get(pk, "OWNER")
+        return item["account_id"]["S"] if item else None
+
+    def _change(self, account_id: str, rule: Callable[[Customer], tuple[Customer, T]]) -> T:
+        """Read a customer whole, apply a rule, write what changed; again when somebody was faster."""
+
+        def once() -> T:
+            known = self._read(account_id)
+            changed, answer = rule(known)
+            self._write(known, changed)
+            return answer
+
+        return self._retried(once)
+
+    def _retried(self, once: Callable[[], T]) -> T:
+        for attempt in range(TRIES):
+            try:
+                return once()
+            except Conflict:
+                self._pause(random.uniform(0, min(0.4, 0.01 * 2**attempt)))  # noqa: S311 - jitter, not a secret
+        raise LedgerContended(f"others kept writing the same customer, {TRIES} times over")
+
+    def _read(self, account_id: str, opportunities: Iterable[str] | None = None) -> Customer:
+        """A customer with all its opportunities, or only those named. The head comes first: see the module's docstring."""
+        pk = f"ACCOUNT#{account_id}"
+        head = self._get(pk, "CUSTOMER")
+        if head is None:
+            return Customer(account_id)
+        if opportunities is None:
+            items = self._query(pk)
+        else:
+            items = [item for id in dict.fromkeys(opportunities) if (item := self._get(pk, f"OPPORTUNITY#{id}"))]
+        states = {
+            item["sk"]["S"].partition("#")[2]: OpportunityState.from_json(json.loads(item["body"]["S"])) for item in items
+        }
+        body = json.loads(head["body"]["S"])
+        return Customer(
+            **{
+                **body,
+                "rev": int(head["rev"]["N"]),
+                "lease": Lease(*body["lease"]) if body["lease"] else None,
+                "slots": {key: SlotRecord.from_json(record) for key, record in body["slots"].items()},
+                "opportunities": states,
+            }
+        )
+
+    def _get(self, pk: str, sk: str) -> Item | None:
+        answer = self._client.get_item(
+            TableName=self._table, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConsistentRead=True
+        )
+        item: Item | None = answer.get("Item")
+        return item
+
+    def _query(self, pk: str) -> list[Item]:
+        items: list[Item] = []
+        more: dict[str, Any] = {}
+        while True:
+            answer = self._client.query(
+                TableName=self._table,
+                KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
+                ExpressionAttributeValues={":pk": {"S": pk}, ":sk": {"S": "OPPORTUNITY#"}},
+                ConsistentRead=True,
+                **more,
+            )
+            items += answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return items
+            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def _write(self, known: Customer, changed: Customer) -> None:
+        """Write what changed in one transaction. Raises Conflict when somebody wrote the customer since it was read."""
+        if changed == known:
+            return
+        states = {id: s for id, s in changed.opportunities.items() if s != known.opportunities.get(id)}
+        puts = [self._put(_head(changed, known.rev + 1), "rev = :rev" if known.rev else "attribute_not_exists(pk)", known.rev)]
+        for id, state in states.items():
+            puts.append(self._put(_opportunity(changed.account_id, id, state)))
+            before = known.opportunities.get(id)
+            if before is None:
+                puts.append(self._put(_owner(f"OPPORTUNITY#{id}", changed.account_id), "attribute_not_exists(pk)"))
+            if before is None or before.order != state.order:
+                puts.append(self._put(_history(changed.account_id, id, state, self._clock())))
+        if changed.customer_id is not None and known.customer_id is None:
+            free = "attribute_not_exists(pk)"
+            puts.append(self._put(_owner(f"STIGG#{changed.customer_id}", changed.account_id), free))
+        try:
+            self._client.transact_write_items(TransactItems=puts)
+        except self._client.exceptions.TransactionCanceledException as error:
+            reasons = {reason["Code"] for reason in error.response.get("CancellationReasons", ())}
+            if reasons <= {"None", "ConditionalCheckFailed", "TransactionConflict"}:
+                raise Conflict from error
+            raise
+        except self._client.exceptions.TransactionInProgressException as error:  # the same request is still being carried out
+            raise Conflict from error
+
+    def _put(self, item: Item, condition: str | None = None, rev: int = 0) -> Item:
+        put: Item = {"TableName": self._table, "Item": item}
+        if condition:
+            put["ConditionExpression"] = condition
+            if ":rev" in condition:
+                put["ExpressionAttributeValues"] = {":rev": {"N": str(rev)}}
+        return {"Put": put}
+
+
+def _head(customer: Customer, rev: int) -> Item:
+    body = {f.name: getattr(customer, f.name) for f in fields(customer) if f.name not in ("rev", "opportunities")}
+    body["slots"] = {key: record.to_json() for key, record in customer.slots.items()}
+    item: Item = {
+        "pk": {"S": f"ACCOUNT#{customer.account_id}"},
+        "sk": {"S": "CUSTOMER"},
+        "rev": {"N": str(rev)},
+        "body": {"S": json.dumps(body, separators=(",", ":"))},
+    }
+    if customer.due_at is not None:
+        item |= {"due": {"S": "DUE"}, "due_at": {"N": str(customer.due_at)}}
+    return item
+
+
+def _opportunity(account_id: str, id: str, state: OpportunityState) -> Item:
+    return {
+        "pk": {"S": f"ACCOUNT#{account_id}"},
+        "sk": {"S": f"OPPORTUNITY#{id}"},
+        "body": {"S": json.dumps(state.to_json(), separators=(",", ":"))},
+    }
+
+
+def _owner(pk: str, account_id: str) -> Item:
+    return {"pk": {"S": pk}, "sk": {"S": "OWNER"}, "account_id": {"S": account_id}}
+
+
+def _history(account_id: str, id: str, state: OpportunityState, now: int) -> Item:
+    revision = f"{state.revision.modified:013d}.{state.revision.read:013d}"
+    return {
+        "pk": {"S": f"OPPORTUNITY#{id}"},
+        "sk": {"S": f"ORDER#{revision}#{state.order.digest[:16]}"},
+        "account_id": {"S": account_id},
+        "accepted_at": {"N": str(now)},
+        "body": {"S": json.dumps(state.order.to_json(), separators=(",", ":"))},
+    }
+
+
+def _moved(opportunity_id: str, owner: str) -> Acceptance:
+    problem = Problem(None, "account.id", f"the opportunity belongs to the account {owner}; a moved deal is not moved by itself")
+    return Acceptance(opportunity_id, "invalid", None, (problem,))

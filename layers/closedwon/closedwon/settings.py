@@ -1,0 +1,60 @@
+"""What a stack chooses, read from the environment that template.yaml gives its functions.
+
+Frozen objects, made once. Nothing is read at import: a missing variable is an error of the call that needs it.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING
+
+from closedwon.desired import Policy
+from closedwon.errors import SettingMissing
+from closedwon.identifiers import normalised_id
+from closedwon.plan import Backlinks
+
+if TYPE_CHECKING:  # it brings pydantic, which most steps do without
+    from closedwon.mapping import MappingRules
+
+
+def setting(name: str) -> str:
+    """One variable. Raises SettingMissing, naming it, when it is missing or empty."""
+    value = os.environ.get(name, "")
+    if not value:
+        raise SettingMissing(name)
+    return value
+
+
+@cache
+def mapping_rules() -> MappingRules:
+    """What the stack chooses about mapping."""
+    from closedwon.mapping import MappingRules
+
+    return MappingRules(
+        organization_id=normalised_id(setting("SALESFORCE_ORGANIZATION_ID"), "00D"),
+        plan_prefix=setting("PLAN_PREFIX"),
+        addon_prefix=setting("ADDON_PREFIX"),
+        feature_prefix=setting("FEATURE_PREFIX"),
+        time_zone=setting("TIME_ZONE"),
+    )
+
+
+@cache
+def policy() -> Policy:
+    """What the stack does at the end of a term, with subscriptions of others, and with large reductions."""
+    return Policy(
+        end_of_term=setting("END_OF_TERM_POLICY"),  # type: ignore[arg-type]  # the template allows no other
+        grace_days=int(setting("GRACE_DAYS")),
+        foreign_subscription=setting("FOREIGN_SUBSCRIPTION_POLICY"),  # type: ignore[arg-type]
+        removal_guard_percent=int(setting("REMOVAL_GUARD_PERCENT")),
+    )
+
+
+def backlinks(account_id: str) -> Backlinks:
+    """The way from Stigg back to one account in Salesforce."""
+    return Backlinks(
+        salesforce_url=setting("SALESFORCE_URL").rstrip("/"),
+        account_id=account_id,
+        integration_id=os.environ.get("STIGG_SALESFORCE_INTEGRATION_ID") or None,
+    )

@@ -1,0 +1,39 @@
+"""Starting provisionings: one execution of the state machine for one customer."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from closedwon.settings import setting
+
+
+class Start:
+    """Starts executions of one state machine. In: its ARN; a boto3 Step Functions client (made on first use when None)."""
+
+    def __init__(self, state_machine_arn: str, client: Any = None) -> None:
+        self._arn = state_machine_arn
+        self._client = client
+
+    def __call__(self, execution: str, account_id: str) -> None:
+        """Start one, by name. A name that was used is the same start asked for twice, and is no error.
+
+        Source: StartExecution is idempotent for a running execution, and names stay taken for 90 days after the end.
+        """
+        if self._client is None:
+            import boto3
+
+            self._client = boto3.client("stepfunctions")
+        try:
+            self._client.start_execution(
+                stateMachineArn=self._arn, name=execution, input=json.dumps({"accountId": account_id, "token": 0})
+            )
+        except self._client.exceptions.ExecutionAlreadyExists:
+            return
+
+
+@cache
+def start() -> Start:
+    """Starts the stack's provisionings."""
+    return Start(setting("PROVISION_STATE_MACHINE_ARN"))

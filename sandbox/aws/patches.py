@@ -1,0 +1,228 @@
+"""Where moto differs from AWS in ways that matter here, put right while a sandbox runs.
+
+Each correction says what AWS does. All of them are undone when the sandbox stops.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import yaml
+from moto.awslambda import models as lambda_models
+from moto.awslambda.exceptions import UnknownFunctionException
+from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.core.config import default_user_config
+from moto.core.exceptions import AWSError
+from moto.stepfunctions.exceptions import InvalidName
+from moto.stepfunctions.parser.api import InvalidDefinition as MotosInvalidDefinition
+from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.common.retry.retrier_decl import RetrierDecl
+from moto.stepfunctions.parser.asl.component.state.exec.execute_state import ExecutionState
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
+from moto.stepfunctions.parser.asl.utils import boto_client
+from moto.stepfunctions.parser.models import StepFunctionsParserBackend
+
+from sandbox.aws.lambdas import Functions
+
+
+class InvalidDefinition(AWSError):
+    """With the error code moto's own forgets."""
+
+    TYPE = "InvalidDefinition"
+    STATUS = 400
+
+
+FORBIDDEN_IN_NAMES = re.compile(r"[\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]")
+"""What an execution's name must not contain (StartExecution in the API reference)."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A sandbox that runs, known by its AWS account. port: of its AWS; wait_scale: of its Retry and Wait."""
+
+    functions: Functions
+    wait_scale: float
+    port: int
+
+
+_running: dict[str, Running] = {}
+_applied = ExitStack()
+_lock = threading.Lock()
+_current = threading.local()
+
+
+@contextmanager
+def corrected(account: str, running: Running) -> Iterator[None]:
+    """Apply all corrections while a sandbox runs. Those of one process share them and are told apart by account."""
+    with _lock:
+        if not _running:
+            _apply(_applied)
+        _running[account] = running
+    try:
+        yield
+    finally:
+        with _lock:
+            del _running[account]
+            if not _running:
+                _applied.close()
+
+
+def _apply(stack: ExitStack) -> None:
+    def patch(target: Any, name: str, value: Any) -> None:
+        stack.enter_context(mock.patch.object(target, name, value))
+
+    config = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
+    stack.enter_context(mock.patch.dict(default_user_config, config))
+    patch(
+        lambda_models, "do_validate_s3", lambda: False
+    )  # code stays in its folders, there is no bucket to look into
+    patch(boto_client, "moto_server_port", lambda: str(next(reversed(_running.values())).port))
+    patch(LambdaSimpleBackend, "invoke", _invoke_over_http)
+    patch(lambda_eval_utils, "_invoke_lambda_function", _invoke_from_state_machine)
+    patch(
+        retrier_decl, "time", SimpleNamespace(sleep=lambda seconds: time.sleep(seconds * _current.wait_scale))
+    )
+    patch(RetrierDecl, "_eval_body", _scaled_retry(RetrierDecl._eval_body))
+    patch(WaitFunction, "_eval_body", _wait)
+    patch(ExecutionState, "_eval_state", _eval_state_with_fresh_retries(ExecutionState._eval_state))
+    patch(
+        StepFunctionsParserBackend,
+        "start_execution",
+        _checked_name(StepFunctionsParserBackend.start_execution),
+    )
+    patch(
+        StepFunctionsParserBackend,
+        "_validate_definition",
+        staticmethod(_stricter_definition(StepFunctionsParserBackend._validate_definition)),
+    )
+
+
+def _scale(env: Any) -> float:
+    return _running[env.aws_execution_details.account].wait_scale
+
+
+def _invoke_over_http(
+    backend: LambdaSimpleBackend,
+    function_name: str,
+    qualifier: str | None,
+    body: Any,
+    headers: Any,
+    response_headers: Any,
+) -> bytes:
+    """moto would answer with the event; run the function."""
+    functions = _running[backend.account_id].functions
+    try:
+        functions.find(function_name)
+    except KeyError:
+        raise UnknownFunctionException(function_name) from None
+    event = body.encode() if isinstance(body, str) else bytes(body or b"{}")
+    kind = headers.get("X-Amz-Invocation-Type", "RequestResponse")
+    if kind == "DryRun":
+        return b""
+    if kind == "Event":
+        functions.call_later(function_name, event)
+        return b""
+    outcome = functions.call(function_name, event)
+    response_headers["x-amz-executed-version"] = "$LATEST"
+    if outcome.error_type is not None:
+        response_headers["x-amz-function-error"] = "Unhandled"
+    return outcome.payload
+
+
+def _invoke_from_state_machine(
+    parameters: dict[str, Any], region: str, state_credentials: Any
+) -> dict[str, Any]:
+    """Spares each task a boto3 client and two HTTP requests."""
+    arn = parameters["FunctionName"]
+    outcome = _running[arn.split(":")[4]].functions.call(arn, parameters["Payload"])
+    response = {"StatusCode": 200, "ExecutedVersion": "$LATEST", "Payload": outcome.value()}
+    if outcome.error_type is not None:
+        response["FunctionError"] = "Unhandled"
+    return response
+
+
+def _scaled_retry(evaluate: Callable[..., None]) -> Callable[..., None]:
+    def scaled(self: RetrierDecl, env: Any) -> None:
+        _current.wait_scale = _scale(env)
+        evaluate(self, env)
+
+    return scaled
+
+
+def _wait(self: WaitFunction, env: Any) -> None:
+    """A Wait state that can be shortened, and that is over at once when its execution is stopped."""
+    deadline = time.monotonic() + self._get_wait_seconds(env=env) * _scale(env)
+    while env.is_running() and (left := deadline - time.monotonic()) > 0:
+        env.program_state_event.wait(left)
+
+
+def _eval_state_with_fresh_retries(evaluate: Callable[..., None]) -> Callable[..., None]:
+    """AWS counts retries anew each time a state is entered; moto would go on counting when a machine loops."""
+
+    def fresh(self: ExecutionState, env: Any) -> None:
+        for retrier in self.retry.retriers if self.retry else ():
+            env.heap.pop(retrier.max_attempts._attempt_number_key(), None)
+            env.heap.pop(retrier.backoff_rate._next_multiplier_key(), None)
+        evaluate(self, env)
+
+    return fresh
+
+
+def _checked_name(start: Callable[..., Any]) -> Callable[..., Any]:
+    """AWS refuses names over 80 characters or with forbidden ones, and makes one up when there is none."""
+
+    def checked(
+        self: StepFunctionsParserBackend,
+        state_machine_arn: str,
+        name: str | None = None,
+        execution_input: str | None = None,
+        trace_header: str | None = None,
+    ) -> Any:
+        if name is None:
+            name = str(uuid.uuid4())
+        elif not 1 <= len(name) <= 80 or FORBIDDEN_IN_NAMES.search(name):
+            raise InvalidName(f"Invalid Name: '{name}'")
+        return start(self, state_machine_arn, name, execution_input, trace_header)
+
+    return checked
+
+
+def _stricter_definition(validate: Callable[..., None]) -> Callable[[str], None]:
+    """AWS refuses a state machine that leads to a state it does not have."""
+
+    def stricter(definition: str) -> None:
+        try:
+            validate(definition=definition)
+        except MotosInvalidDefinition as error:
+            raise InvalidDefinition(error.message) from None
+        problems = dangling_transitions(yaml.safe_load(definition))
+        if problems:
+            raise InvalidDefinition(
+                f"Invalid State Machine Definition: 'MISSING_TRANSITION_TARGET: {problems}'"
+            )
+
+    return stricter
+
+
+def dangling_transitions(machine: dict[str, Any]) -> list[str]:
+    """The transitions of a state machine that lead nowhere, as ``state -> target``."""
+    states = machine.get("States", {})
+    found = [] if machine.get("StartAt") in states else [f"StartAt -> {machine.get('StartAt')}"]
+    for name, state in states.items():
+        targets = [state.get("Next"), state.get("Default")]
+        targets += [rule.get("Next") for rule in (*state.get("Choices", ()), *state.get("Catch", ()))]
+        found += [f"{name} -> {target}" for target in targets if target is not None and target not in states]
+        inner = [*state.get("Branches", ()), state.get("Iterator"), state.get("ItemProcessor")]
+        for machine_inside in filter(None, inner):
+            found += dangling_transitions(machine_inside)
+    return found

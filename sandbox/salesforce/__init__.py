@@ -1,0 +1,1 @@
+"""Stand-in of Salesforce; see `sandbox.salesforce.app.Salesforce`."""

@@ -1,0 +1,335 @@
+"""The objects this stand-in knows, declared: fields, relationships, and what the server itself keeps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import Any, Literal
+
+Kind = Literal[
+    "id", "string", "textarea", "picklist", "boolean", "int", "double", "currency", "percent", "date", "datetime",
+    "reference", "url", "email", "phone",
+]  # fmt: skip
+OnDelete = Literal["clear", "cascade", "restrict"]
+
+TEXT_KINDS: frozenset[Kind] = frozenset({"string", "textarea", "picklist", "url", "email", "phone"})
+NUMBER_KINDS: frozenset[Kind] = frozenset({"int", "double", "currency", "percent"})
+ID_KINDS: frozenset[Kind] = frozenset({"id", "reference"})
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of an object.
+
+    values: a picklist's, restricted: no others are accepted. to, relationship, children: a lookup's object, the name
+    of the way up (``Account``) and of the way down from there (``Opportunities``). on_delete: what happens to this
+    record when the one it looks up to is deleted. computed: kept by the server, never written by a client.
+    """
+
+    name: str
+    kind: Kind
+    label: str = ""
+    length: int = 0
+    scale: int = 2
+    required: bool = False
+    unique: bool = False
+    external_id: bool = False
+    values: tuple[str, ...] = ()
+    default: Any = None
+    to: str = ""
+    relationship: str = ""
+    children: str = ""
+    on_delete: OnDelete = "clear"
+    autonumber: str = ""
+    computed: bool = False
+    updateable: bool = True
+
+    @property
+    def custom(self) -> bool:
+        return self.name.endswith("__c")
+
+    @property
+    def shown(self) -> str:
+        """The label, made from the name when none is declared."""
+        if self.label:
+            return self.label
+        stem = self.name.removesuffix("__c").removesuffix("Id") or self.name
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", stem).replace("_", " ") + (" ID" if self.kind == "reference" else "")
+
+    @property
+    def filterable(self) -> bool:
+        """Long text areas can be neither filtered nor sorted."""
+        return self.kind != "textarea"
+
+
+@dataclass(frozen=True)
+class SObject:
+    """One object: its fields by name, in the order they are shown; prefix is what its record IDs start with."""
+
+    name: str
+    label: str
+    plural: str
+    prefix: str
+    fields: dict[str, Field]
+    writable: bool = True
+    title: str = "Name"
+    _by_lower: dict[str, Field] = dataclass_field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._by_lower.update({name.lower(): one for name, one in self.fields.items()})
+
+    def field(self, name: str) -> Field | None:
+        """The field of this name in any case, as Salesforce does not mind it."""
+        return self._by_lower.get(name.lower())
+
+    def parent(self, relationship: str) -> Field | None:
+        """The lookup behind a relationship's name (``Account`` -> AccountId)."""
+        wanted = relationship.lower()
+        return next((f for f in self.fields.values() if f.relationship.lower() == wanted and f.to), None)
+
+
+class Schema:
+    """All objects, by name in any case."""
+
+    def __init__(self, objects: Iterable[SObject]) -> None:
+        self.objects = {one.name: one for one in objects}
+        self._by_lower = {name.lower(): one for name, one in self.objects.items()}
+        self._by_prefix = {one.prefix: one for one in self.objects.values()}
+
+    def get(self, name: str) -> SObject | None:
+        return self._by_lower.get(name.lower())
+
+    def of_id(self, record_id: str) -> SObject | None:
+        """The object a record ID belongs to, as its first three characters tell."""
+        return self._by_prefix.get(record_id[:3])
+
+    def children(self, parent: SObject) -> list[tuple[SObject, Field]]:
+        """Every lookup to `parent`, with the object it is a field of."""
+        return [(o, f) for o in self.objects.values() for f in o.fields.values() if f.to == parent.name]
+
+    def child(self, parent: SObject, relationship: str) -> tuple[SObject, Field] | None:
+        """What a child relationship's name (``OpportunityLineItems``) stands for."""
+        wanted = relationship.lower()
+        return next(((o, f) for o, f in self.children(parent) if f.children.lower() == wanted), None)
+
+
+def _object(
+    name: str, label: str, plural: str, prefix: str, *fields: Field, writable: bool = True, title: str = "Name"
+) -> SObject:
+    system = (
+        Field("IsDeleted", "boolean", "Deleted", default=False, computed=True),
+        Field("CreatedDate", "datetime", computed=True),
+        _lookup("CreatedById", "User", label="Created By ID", computed=True),
+        Field("LastModifiedDate", "datetime", computed=True),
+        _lookup("LastModifiedById", "User", label="Last Modified By ID", computed=True),
+        Field("SystemModstamp", "datetime", "System Modstamp", computed=True),
+    )
+    every = (Field("Id", "id", f"{label} ID", length=18, computed=True), *fields, *system)
+    return SObject(name, label, plural, prefix, {f.name: f for f in every}, writable, title)
+
+
+def _text(name: str, length: int = 255, label: str = "", **more: Any) -> Field:
+    return Field(name, "string", label, length=length, **more)
+
+
+def _long(name: str, length: int = 32000, label: str = "") -> Field:
+    return Field(name, "textarea", label, length=length)
+
+
+def _url(name: str, label: str = "") -> Field:
+    return Field(name, "url", label, length=255)
+
+
+def _pick(name: str, *values: str, label: str = "", **more: Any) -> Field:
+    return Field(name, "picklist", label, length=255, values=values, **more)
+
+
+def _lookup(name: str, to: str, children: str = "", label: str = "", **more: Any) -> Field:
+    relationship = name.removesuffix("__c") + "__r" if name.endswith("__c") else name.removesuffix("Id")
+    return Field(name, "reference", label, length=18, to=to, relationship=relationship, children=children, **more)
+
+
+def _currency_code(**more: Any) -> Field:
+    codes = ("USD", "EUR", "GBP", "CAD", "AUD", "CHF", "JPY")
+    more.setdefault("default", "USD")
+    return Field("CurrencyIsoCode", "picklist", "Currency ISO Code", length=3, values=codes, **more)
+
+
+_OWNER = _lookup("OwnerId", "User")  # the creator, unless told otherwise (store)
+
+# Stage -> probability in percent. What is closed and what is won follows from it, as in an org's stage settings.
+STAGES: dict[str, int] = {
+    "Prospecting": 10,
+    "Qualification": 10,
+    "Needs Analysis": 20,
+    "Value Proposition": 50,
+    "Id. Decision Makers": 60,
+    "Perception Analysis": 70,
+    "Proposal/Price Quote": 75,
+    "Negotiation/Review": 90,
+    "Closed Won": 100,
+    "Closed Lost": 0,
+}
+WON, LOST = "Closed Won", "Closed Lost"
+
+PROVISIONING_STATUSES = (
+    "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded",
+)  # fmt: skip
+STIGG_TYPES = ("Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant")
+
+STANDARD = Schema(
+    [
+        _object(
+            "Organization", "Organization", "Organizations", "00D",
+            _text("Name", 80),
+            _text("OrganizationType", 40, default="Enterprise Edition"),
+            _text("InstanceName", 5, default="SBX1"),
+            Field("IsSandbox", "boolean", default=False),
+            _text("TimeZoneSidKey", 40, "Time Zone", default="GMT"),
+            writable=False,
+        ),
+        _object(
+            "User", "User", "Users", "005",
+            _text("Username", 80, required=True, unique=True),
+            _text("Name", 121, "Full Name"),
+            _text("FirstName", 40),
+            _text("LastName", 80, required=True),
+            Field("Email", "email", length=128, required=True),
+            Field("IsActive", "boolean", "Active", default=True),
+            writable=False,
+        ),
+        _object(
+            "Account", "Account", "Accounts", "001",
+            _text("Name", 255, "Account Name", required=True),
+            _text("AccountNumber", 40),
+            _pick("Type", "Prospect", "Customer - Direct", "Customer - Channel", "Partner", "Other"),
+            _lookup("ParentId", "Account", "ChildAccounts", label="Parent Account ID"),
+            _url("Website"),
+            Field("Phone", "phone", length=40),
+            _text("Industry", 255),
+            Field("NumberOfEmployees", "int", "Employees"),
+            _text("BillingStreet", 255),
+            _text("BillingCity", 40),
+            _text("BillingPostalCode", 20),
+            _text("BillingCountry", 80),
+            _long("Description"),
+            _currency_code(),
+            _text("Stigg_Customer_ID__c", 255, "Stigg Customer ID"),
+            _url("Stigg_Customer_URL__c", "Stigg Customer URL"),
+            _OWNER,
+        ),
+        _object(
+            "Contact", "Contact", "Contacts", "003",
+            _lookup("AccountId", "Account", "Contacts", on_delete="cascade"),
+            _text("FirstName", 40),
+            _text("LastName", 80, required=True),
+            _text("Name", 121, "Full Name", computed=True),
+            Field("Email", "email", length=80),
+            Field("Phone", "phone", length=40),
+            _text("Title", 128),
+            _OWNER,
+        ),
+        _object(
+            "Contract", "Contract", "Contracts", "800",
+            _text("ContractNumber", 30, computed=True, autonumber="{:08d}"),
+            _text("Name", 80, "Contract Name"),
+            _lookup("AccountId", "Account", "Contracts", required=True, on_delete="restrict"),
+            _pick("Status", "Draft", "In Approval Process", "Activated", default="Draft"),
+            Field("StartDate", "date", "Contract Start Date"),
+            Field("EndDate", "date", "Contract End Date", computed=True),
+            Field("ContractTerm", "int", "Contract Term (months)"),
+            _currency_code(),
+            _OWNER,
+            title="ContractNumber",
+        ),
+        _object(
+            "Opportunity", "Opportunity", "Opportunities", "006",
+            _text("Name", 120, "Opportunity Name", required=True),
+            _lookup("AccountId", "Account", "Opportunities", on_delete="cascade"),
+            _pick("StageName", *STAGES, label="Stage", required=True),
+            Field("IsClosed", "boolean", "Closed", computed=True, default=False),
+            Field("IsWon", "boolean", "Won", computed=True, default=False),
+            Field("CloseDate", "date", required=True),
+            Field("Amount", "currency"),
+            Field("Probability", "percent", "Probability (%)", scale=0),
+            _currency_code(),
+            _pick("Type", "New Customer", "Existing Customer - Upgrade", "Existing Customer - Replacement",
+                  "Existing Customer - Downgrade", label="Opportunity Type"),
+            _text("NextStep", 255),
+            _text("LeadSource", 255),
+            _long("Description"),
+            _lookup("ContractId", "Contract", "Opportunities"),
+            _lookup("Pricebook2Id", "Pricebook2", "Opportunities", label="Price Book ID", on_delete="restrict"),
+            Field("HasOpportunityLineItem", "boolean", "Has Line Item", computed=True, default=False),
+            _OWNER,
+        ),
+        _object(
+            "OpportunityLineItem", "Opportunity Product", "Opportunity Products", "00k",
+            _text("Name", 376, "Opportunity Product Name", computed=True),
+            _lookup("OpportunityId", "Opportunity", "OpportunityLineItems", required=True, on_delete="cascade",
+                    updateable=False),
+            _lookup("PricebookEntryId", "PricebookEntry", "OpportunityLineItems", label="Price Book Entry ID",
+                    on_delete="restrict", updateable=False),
+            _lookup("Product2Id", "Product2", "OpportunityLineItems", label="Product ID", on_delete="restrict",
+                    updateable=False),
+            _text("ProductCode", 255, computed=True),
+            Field("Quantity", "double", required=True),
+            Field("UnitPrice", "currency", "Sales Price"),
+            Field("ListPrice", "currency", computed=True),
+            Field("TotalPrice", "currency"),
+            Field("ServiceDate", "date", "Date"),
+            _text("Description", 255, "Line Description"),
+            Field("SortOrder", "int"),
+            _currency_code(computed=True),
+        ),
+        _object(
+            "Product2", "Product", "Products", "01t",
+            _text("Name", 255, "Product Name", required=True),
+            _text("ProductCode", 255),
+            _text("Family", 255, "Product Family"),
+            Field("IsActive", "boolean", "Active", default=False),
+            _long("Description", 4000),
+            _currency_code(),
+            _pick("Stigg_Type__c", *STIGG_TYPES, label="Stigg Type"),
+            _text("Stigg_ID__c", 255, "Stigg ID"),
+        ),
+        _object(
+            "Pricebook2", "Price Book", "Price Books", "01s",
+            _text("Name", 255, "Price Book Name", required=True),
+            Field("IsActive", "boolean", "Active", default=False),
+            Field("IsStandard", "boolean", "Is Standard Price Book", computed=True, default=False),
+            _text("Description", 255),
+        ),
+        _object(
+            "PricebookEntry", "Price Book Entry", "Price Book Entries", "01u",
+            _text("Name", 255, computed=True),
+            _lookup("Pricebook2Id", "Pricebook2", "PricebookEntries", label="Price Book ID", required=True,
+                    updateable=False, on_delete="cascade"),
+            _lookup("Product2Id", "Product2", "PricebookEntries", label="Product ID", required=True,
+                    updateable=False, on_delete="cascade"),
+            _text("ProductCode", 255, computed=True),
+            Field("UnitPrice", "currency", "List Price", required=True),
+            Field("IsActive", "boolean", "Active", default=False),
+            _currency_code(updateable=False),
+        ),
+        _object(
+            "Stigg_Provisioning__c", "Stigg Provisioning", "Stigg Provisionings", "a0X",
+            _text("Name", 80, "Stigg Provisioning", computed=True, autonumber="SP-{:05d}"),
+            _pick("Status__c", *PROVISIONING_STATUSES),
+            _long("Reason__c", 32768),
+            _lookup("Opportunity__c", "Opportunity", "Stigg_Provisionings__r", label="Opportunity"),
+            _lookup("Account__c", "Account", "Stigg_Provisionings__r", label="Account"),
+            _long("Subscriptions__c", 32768),
+            _url("Subscription_URL__c"),
+            _url("Checkout_URL__c"),
+            _text("Stigg_Customer_ID__c", 255, "Stigg Customer ID"),
+            _url("Stigg_Customer_URL__c", "Stigg Customer URL"),
+            _text("Execution__c", 80),
+            Field("Provisioned_At__c", "datetime"),
+            _text("Opportunity_ID__c", 18, "Opportunity ID", external_id=True, unique=True),
+            _OWNER,
+        ),
+    ]
+)  # fmt: skip

@@ -1,0 +1,168 @@
+"""closed-won on one machine: the template in moto, with Stigg and Salesforce beside it."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from sandbox.aws import AwsSandbox
+from sandbox.flow import deal_of
+from sandbox.sales import Sales
+from sandbox.salesforce.app import Salesforce
+from sandbox.stand_in import StandIn
+from sandbox.stigg.app import Stigg
+from sandbox.tls import make_tls
+
+ROOT = Path(__file__).resolve().parent.parent
+API_VERSION = "66.0"
+STIGG_INTEGRATION = "salesforce-sandbox"
+
+
+class Sandbox:
+    """AWS, Stigg and Salesforce, connected as a user would connect them: parameters at deployment, secrets after it.
+
+    In: parameters of the template that differ from its defaults; wait_scale, what the state machine's waits are multiplied by;
+    longest_invocation, seconds a function may run at most (its own time-out where None); rate_limits, whether Stigg keeps its.
+    Usable as a context manager; ready within seconds.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, str] = {},  # noqa: B006 - never changed
+        *,
+        wait_scale: float = 1.0,
+        longest_invocation: float | None = None,
+        rate_limits: bool = True,
+        concurrency: int = 4,
+    ) -> None:
+        self._exits = ExitStack()
+        self._parameters = dict(parameters)
+        self._wait_scale = wait_scale
+        self._longest_invocation = longest_invocation
+        self._concurrency = concurrency
+        self.stigg_api_key = f"server-{secrets.token_hex(16)}"
+        self.salesforce_client = {"clientId": "closed-won", "clientSecret": secrets.token_hex(16)}
+        self.stigg = Stigg(self.stigg_api_key, rate_limits)
+        self.salesforce = Salesforce(self.salesforce_client["clientId"], self.salesforce_client["clientSecret"])
+        self.sales = Sales(self.salesforce)
+        self.aws: AwsSandbox
+        self.stigg_server: StandIn
+        self.salesforce_server: StandIn
+        self.ca_file: Path
+
+    def start(self) -> Sandbox:
+        try:
+            self._start()
+        except BaseException:
+            self._exits.close()
+            raise
+        return self
+
+    def stop(self) -> None:
+        self._exits.close()
+
+    __enter__ = start
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        tls = make_tls(Path(self._exits.enter_context(tempfile.TemporaryDirectory(prefix="closed-won-"))))
+        self.ca_file = tls.ca_file
+        self.stigg_server = self._exits.enter_context(StandIn(self.stigg))
+        self.salesforce_server = self._exits.enter_context(StandIn(self.salesforce, tls.context))
+        self.stigg.salesforce_url = self.salesforce_server.url
+        self.aws = AwsSandbox(
+            ROOT / "template.yaml",
+            {
+                "SalesforceUrl": self.salesforce_server.url,
+                "SalesforceOrganizationId": self.salesforce.organization_id,
+                "SalesforceApiVersion": API_VERSION,
+                "StiggApiUrl": self.stigg_server.url,
+                "StiggAppUrl": f"{self.stigg_server.url}/{self.stigg.environment}",
+                "StiggSalesforceIntegrationId": STIGG_INTEGRATION,
+                **self._parameters,
+            },
+            environment={"REQUESTS_CA_BUNDLE": str(tls.ca_file)},
+            concurrency=self._concurrency,
+            wait_scale=self._wait_scale,
+            longest_invocation=self._longest_invocation,
+        )
+        self._exits.enter_context(self.aws)
+        self.aws.put_secret("StiggSecret", {"apiKey": self.stigg_api_key})
+        self.aws.put_secret("SalesforceSecret", self.salesforce_client)
+        self.callout_key = self.aws.secret("CalloutKeySecret")
+
+    def reset(self) -> None:
+        """Nothing sold, nothing provisioned, no faults: executions end, the ledger and both stand-ins are emptied."""
+        machine = self.aws.state_machine_arns["ProvisionStateMachine"]
+        for execution in self.aws.executions(machine, "RUNNING"):
+            self.aws.client("stepfunctions").stop_execution(executionArn=execution["executionArn"])
+        self.stigg_server.reset()
+        self.salesforce_server.reset()
+        table, dynamodb = self.aws.resources["LedgerTable"], self.aws.client("dynamodb")
+        for item in dynamodb.scan(TableName=table, ProjectionExpression="pk, sk")["Items"]:
+            dynamodb.delete_item(TableName=table, Key=item)
+
+    # As Salesforce calls
+
+    def call(self, *deals: Mapping[str, Any], key: str | None = None) -> requests.Response:
+        """POST deals to the callout, as the flow does."""
+        return self.post({"deals": list(deals)}, key)
+
+    def post(self, body: Any, key: str | None = None) -> requests.Response:
+        """POST anything to the callout."""
+        headers = {"x-api-key": self.callout_key if key is None else key}
+        return requests.post(f"{self.aws.callout_url}/v1/provisionings", json=body, headers=headers, timeout=60)
+
+    def status(self, opportunity_id: str) -> requests.Response:
+        """GET where a deal stands."""
+        url = f"{self.aws.callout_url}/v1/provisionings/{opportunity_id}"
+        return requests.get(url, headers={"x-api-key": self.callout_key}, timeout=60)
+
+    def deal(self, opportunity_id: str, **more: Any) -> dict[str, Any]:
+        """The deal of an opportunity in the stand-in, as the flow compiles it."""
+        return deal_of(self.salesforce, opportunity_id, **more)
+
+    # As an operator watches
+
+    def execution_arn(self, name: str) -> str:
+        return f"{self.aws.state_machine_arns['ProvisionStateMachine'].replace(':stateMachine:', ':execution:')}:{name}"
+
+    def wait(self, names: Iterable[str], seconds: float = 60.0) -> list[dict[str, Any]]:
+        """Wait for executions, by name; what DescribeExecution tells of each. Raises TimeoutError."""
+        return [self.aws.wait_for_execution(self.execution_arn(name), seconds) for name in names]
+
+    def settle(self, seconds: float = 60.0) -> None:
+        """Wait until no execution runs. Raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while self.aws.executions("ProvisionStateMachine", "RUNNING"):
+            if time.monotonic() > deadline:
+                raise TimeoutError("executions still run")
+            time.sleep(0.02)
+
+    def provisioning(self, opportunity_id: str) -> dict[str, Any] | None:
+        """The opportunity's Stigg Provisioning in Salesforce, None where there is none."""
+        records = self.salesforce.find("Stigg_Provisioning__c", Opportunity_ID__c=opportunity_id)
+        return records[0] if records else None
+
+    def endpoints(self) -> dict[str, Any]:
+        """Where everything is, for any ordinary client."""
+        return {
+            "callout_url": self.aws.callout_url,
+            "callout_api_key": self.callout_key,
+            "stigg_url": self.stigg_server.url,
+            "stigg_api_key": self.stigg_api_key,
+            "salesforce_url": self.salesforce_server.url,
+            "salesforce_token": self.salesforce.issue_token(),
+            "salesforce_ca_file": str(self.ca_file),
+            "aws_endpoint_url": self.aws.endpoint_url,
+            "state_machine_arns": self.aws.state_machine_arns,
+        }

@@ -1,0 +1,226 @@
+"""What both stand-ins share: a real HTTP server on loopback, a log of its requests, and failure on demand.
+
+A stand-in is a WSGI application. `StandIn` serves it on 127.0.0.1 and puts a control surface in front of it:
+
+- ``POST /_sandbox/faults`` with a JSON `Fault` makes the next matching requests fail;
+- ``DELETE /_sandbox/faults`` forgets all faults;
+- ``GET /_sandbox/requests`` lists what was asked, oldest first, without headers or bodies;
+- ``POST /_sandbox/reset`` gives the application its first state again.
+
+Any client can drive it: nothing here knows who is calling.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+FaultKind = Literal["answer", "delay_before", "delay_after", "drop_before", "drop_after"]
+
+
+class Application(Protocol):
+    """A stand-in's own part: a WSGI application that can forget what it was told."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]: ...
+
+    def reset(self) -> None:
+        """Return to the first state."""
+
+    def error(self, status: int) -> Response:
+        """The answer the real service gives with this HTTP status (429, 500, 503 ...)."""
+
+
+@dataclass
+class Fault:
+    """How the next `times` requests that match fail.
+
+    method, path: regular expressions the request's method and path must match in full.
+    kind: ``answer`` (answers `status` without doing anything), ``delay_before`` (waits `seconds`, then does it: a write
+      that lands late), ``delay_after`` (does it, then waits: an answer that is lost), ``drop_before`` and ``drop_after``
+      (closes the connection without an answer, before or after doing it).
+    status: the HTTP status for ``answer``; body: its body, when the service's usual one will not do.
+    """
+
+    kind: FaultKind
+    method: str = ".*"
+    path: str = ".*"
+    times: int = 1
+    seconds: float = 0.0
+    status: int = 500
+    body: Any = None
+
+    def matches(self, method: str, path: str) -> bool:
+        return (
+            self.times > 0
+            and re.fullmatch(self.method, method) is not None
+            and re.fullmatch(self.path, path) is not None
+        )
+
+
+@dataclass
+class Exchange:
+    """One request as it was seen. status is 0 until (and unless) it is answered."""
+
+    number: int
+    method: str
+    path: str
+    at: float
+    status: int = 0
+    fault: str = ""
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    def public(self) -> dict[str, Any]:
+        shown = asdict(self)
+        del shown["headers"], shown["body"]
+        return shown
+
+
+class _QuietHandler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"  # keep-alive, as the real services offer it
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        pass
+
+
+class StandIn:
+    """Serves one application on loopback, in threads, until `stop`.
+
+    In: the application; ssl_context when its clients insist on https.
+    Usable as a context manager; `url` is the address to give to clients.
+    """
+
+    def __init__(self, application: Application, ssl_context: ssl.SSLContext | None = None, port: int = 0) -> None:
+        self.application = application
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+        self.exchanges: list[Exchange] = []
+        self._server: BaseWSGIServer = make_server(
+            "127.0.0.1", port, self, threaded=True, request_handler=_QuietHandler, ssl_context=ssl_context
+        )
+        self._server.daemon_threads = True  # type: ignore[attr-defined]
+        scheme = "https" if ssl_context else "http"
+        host = "localhost" if ssl_context else "127.0.0.1"  # a certificate names a host, not an address
+        self.url = f"{scheme}://{host}:{self._server.server_port}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True, name=f"stand-in {self.url}"
+        )
+
+    def start(self) -> StandIn:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    __enter__ = start
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def fail(self, kind: FaultKind, method: str = ".*", path: str = ".*", **more: Any) -> Fault:
+        """Make the next matching requests fail; see `Fault`."""
+        fault = Fault(kind=kind, method=method, path=path, **more)
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def heal(self) -> None:
+        """Forget all faults."""
+        with self._lock:
+            self._faults.clear()
+
+    def reset(self) -> None:
+        """First state, no faults, no requests seen."""
+        with self._lock:
+            self._faults.clear()
+            self.exchanges.clear()
+            self.application.reset()
+
+    def asked(self, method: str = ".*", path: str = ".*") -> list[Exchange]:
+        """The exchanges whose method and path match in full, oldest first."""
+        return [e for e in self.exchanges if re.fullmatch(method, e.method) and re.fullmatch(path, e.path)]
+
+    def wait_for(self, seen: Callable[[], bool], seconds: float = 20.0) -> None:
+        """Wait until `seen` holds; raises TimeoutError after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not seen():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not seen within {seconds} s at {self.url}")
+            time.sleep(0.01)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        request = Request(environ)
+        if request.path.startswith("/_sandbox/"):
+            return self._control(request)(environ, start_response)
+        body = request.get_data()
+        environ["wsgi.input"] = io.BytesIO(body)  # the application reads it again
+        with self._lock:
+            exchange = Exchange(
+                len(self.exchanges) + 1, request.method, request.path, time.time(), headers=dict(request.headers), body=body
+            )
+            self.exchanges.append(exchange)
+            fault = next((f for f in self._faults if f.matches(request.method, request.path)), None)
+            if fault:
+                fault.times -= 1
+                exchange.fault = fault.kind
+        if fault is None:
+            return self._apply(exchange, environ, start_response)
+        if fault.kind == "answer":
+            response = self.application.error(fault.status)
+            if fault.body is not None:
+                response = Response(json.dumps(fault.body), fault.status, content_type="application/json")
+            exchange.status = fault.status
+            return response(environ, start_response)
+        if fault.kind == "drop_before":
+            return self._drop(environ)
+        if fault.kind == "delay_before":
+            time.sleep(fault.seconds)
+        answer = list(self._apply(exchange, environ, start_response))
+        if fault.kind == "delay_after":
+            time.sleep(fault.seconds)
+        if fault.kind == "drop_after":
+            return self._drop(environ)
+        return answer
+
+    def _apply(self, exchange: Exchange, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def noting(status: str, headers: list[tuple[str, str]], *exc: Any) -> Any:
+            exchange.status = int(status.split(" ", 1)[0])
+            return start_response(status, headers, *exc)
+
+        return self.application(environ, noting)
+
+    @staticmethod
+    def _drop(environ: WSGIEnvironment) -> Iterable[bytes]:
+        connection: socket.socket = environ["werkzeug.socket"]
+        connection.shutdown(socket.SHUT_RDWR)
+        raise ConnectionError("dropped on demand")
+
+    def _control(self, request: Request) -> Response:
+        match request.method, request.path:
+            case "POST", "/_sandbox/faults":
+                fault = self.fail(**request.get_json())
+                return Response(json.dumps(asdict(fault)), 201, content_type="application/json")
+            case "DELETE", "/_sandbox/faults":
+                self.heal()
+                return Response(status=204)
+            case "GET", "/_sandbox/requests":
+                shown = [e.public() for e in list(self.exchanges)]
+                return Response(json.dumps(shown), content_type="application/json")
+            case "POST", "/_sandbox/reset":
+                self.reset()
+                return Response(status=204)
+        return Response(status=404)

@@ -1,0 +1,360 @@
+"""What the stand-in remembers: customers, subscriptions and credit grants, and how time changes them.
+
+Nothing happens in the background. `Book.advance` brings everything up to the present, in the order in which it would
+have happened, before each request is answered.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from .catalogue import Plan, stamp
+from .models import BillingPeriod, PaymentCollectionMethod, TrialEndBehavior
+from .periods import period_around
+
+Status = Literal["PAYMENT_PENDING", "ACTIVE", "EXPIRED", "IN_TRIAL", "CANCELED", "NOT_STARTED"]
+ENDED: frozenset[str] = frozenset({"EXPIRED", "CANCELED"})
+LIVE: frozenset[str] = frozenset({"ACTIVE", "IN_TRIAL"})
+
+Slot = tuple[str, str | None, str]
+"""Customer, resource and product: what holds one paid subscription and one trial at a time."""
+
+
+def cursor() -> str:
+    """A name for a place in a list that says nothing about the record."""
+    return uuid.uuid4().hex
+
+
+@dataclass
+class Customer:
+    id: str
+    created_at: datetime
+    updated_at: datetime
+    fields: dict[str, Any] = field(default_factory=dict)
+    payment_method: dict[str, Any] | None = None
+    cursor: str = field(default_factory=cursor)
+
+    @property
+    def billing_currency(self) -> str:
+        return self.fields.get("billingCurrency") or "usd"
+
+    def json(self) -> dict[str, Any]:
+        get = self.fields.get
+        return {
+            "id": self.id,
+            "archivedAt": None,
+            "createdAt": stamp(self.created_at),
+            "updatedAt": stamp(self.updated_at),
+            "billingCurrency": get("billingCurrency"),
+            "billingId": get("billingId"),
+            "couponId": get("couponId"),
+            "defaultPaymentMethod": self.payment_method,
+            "email": get("email"),
+            "integrations": get("integrations", []),
+            "language": get("language"),
+            "metadata": get("metadata", {}),
+            "name": get("name"),
+            "passthrough": get("passthrough"),
+            "timezone": get("timezone"),
+        }
+
+
+@dataclass
+class Deferred:
+    """An update that waits for its time: the fields as sent, and the kinds of change Stigg shows for it."""
+
+    at: datetime
+    changes: dict[str, Any]
+    kinds: list[str]
+
+
+@dataclass
+class Subscription:
+    id: str
+    customer_id: str
+    plan: Plan
+    created_at: datetime
+    start_date: datetime
+    status: Status
+    resource_id: str | None = None
+    billing_period: BillingPeriod | None = None
+    unit_quantity: int | None = None
+    addons: list[dict[str, Any]] = field(default_factory=list)
+    entitlements: list[dict[str, Any]] = field(default_factory=list)
+    charges: list[dict[str, Any]] = field(default_factory=list)
+    price_overrides: list[dict[str, Any]] = field(default_factory=list)
+    coupon: dict[str, Any] | None = None
+    budget: dict[str, Any] | None = None
+    minimum_spend: dict[str, Any] | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    salesforce_id: str | None = None
+    billing_id: str | None = None
+    paying_customer_id: str | None = None
+    payment_collection_method: PaymentCollectionMethod | None = None
+    is_trial: bool = False
+    trial_end_date: datetime | None = None
+    trial_end_behavior: TrialEndBehavior = "CANCEL_SUBSCRIPTION"
+    cancellation_date: datetime | None = None
+    cancel_reason: str | None = None
+    ended_at: datetime | None = None
+    anchor: datetime | None = None
+    deferred: Deferred | None = None
+    checkout: str | None = None
+    checkout_options: dict[str, Any] | None = None
+    cursor: str = field(default_factory=cursor)
+
+    @property
+    def slot(self) -> Slot:
+        return self.customer_id, self.resource_id, self.plan.product_id
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def live(self) -> bool:
+        return self.status in LIVE
+
+    def period(self, now: datetime) -> tuple[datetime, datetime] | None:
+        """The billing period at `now`, None for what is not billed by the period."""
+        if self.billing_period is None or self.status not in ("ACTIVE", "IN_TRIAL"):
+            return None
+        return period_around(self.anchor or self.start_date, self.billing_period, now)
+
+    def end(self, status: Literal["EXPIRED", "CANCELED"], reason: str, at: datetime) -> None:
+        self.status, self.cancel_reason, self.ended_at = status, reason, at
+        self.deferred = None
+        self.checkout = None
+
+    def json(self, now: datetime) -> dict[str, Any]:
+        """What the API shows: no values of entitlements, no billing period, no units, no Salesforce ID."""
+        period = self.period(now)
+        return {
+            "id": self.id,
+            "billingId": self.billing_id,
+            "createdAt": stamp(self.created_at),
+            "customerId": self.customer_id,
+            "paymentCollection": "ACTION_REQUIRED" if self.status == "PAYMENT_PENDING" else "NOT_REQUIRED",
+            "planId": self.plan.id,
+            "pricingType": self.plan.pricing,
+            "startDate": stamp(self.start_date),
+            "status": self.status,
+            "addons": [dict(addon) for addon in self.addons],
+            "billingCycleAnchor": stamp(self.anchor or self.start_date),
+            "budget": self.budget,
+            "cancellationDate": stamp(self.cancellation_date) if self.cancellation_date else None,
+            "cancelReason": self.cancel_reason,
+            "contractId": None,
+            "coupons": [self.coupon] if self.coupon else [],
+            "currentBillingPeriodEnd": stamp(period[1]) if period else None,
+            "currentBillingPeriodStart": stamp(period[0]) if period else None,
+            "effectiveEndDate": stamp(end) if (end := self.ended_at or self.cancellation_date) else None,
+            "endDate": stamp(self.ended_at) if self.ended_at else None,
+            "futureUpdates": [
+                {
+                    "scheduledExecutionTime": stamp(self.deferred.at),
+                    "scheduleStatus": "SCHEDULED",
+                    "subscriptionScheduleType": kind,
+                    "targetPackage": None,
+                }
+                for kind in (self.deferred.kinds if self.deferred else ())
+            ],
+            "latestInvoice": None,
+            "metadata": dict(self.metadata),
+            "minimumSpend": self.minimum_spend,
+            "payingCustomerId": self.paying_customer_id,
+            "paymentCollectionMethod": self.payment_collection_method,
+            "prices": [
+                {name: value for name, value in price.items() if name in _SHOWN_OF_A_PRICE}
+                for price in self.price_overrides
+            ],
+            "resourceId": self.resource_id,
+            "subscriptionEntitlements": [{"id": e["id"], "type": e["type"]} for e in self.entitlements],
+            "trial": {"trialEndBehavior": self.trial_end_behavior} if self.is_trial else None,
+            "trialEndDate": stamp(self.trial_end_date) if self.trial_end_date else None,
+        }
+
+    def full(self, now: datetime) -> dict[str, Any]:
+        """Everything remembered, for tests and pages: the API's view and what it leaves out."""
+        return {
+            **self.json(now),
+            "billingPeriod": self.billing_period,
+            "charges": [dict(charge) for charge in self.charges],
+            "entitlements": [dict(entitlement) for entitlement in self.entitlements],
+            "priceOverrides": [dict(price) for price in self.price_overrides],
+            "productId": self.plan.product_id,
+            "salesforceId": self.salesforce_id,
+            "unitQuantity": self.unit_quantity,
+        }
+
+
+_SHOWN_OF_A_PRICE = frozenset(
+    ("addonId", "amount", "baseCharge", "billingCountryCode", "blockSize", "currency", "featureId", "tiers")
+)
+
+
+@dataclass
+class CreditGrant:
+    id: str
+    customer_id: str
+    currency_id: str
+    amount: float
+    fields: dict[str, Any]
+    created_at: datetime
+    effective_at: datetime
+    expire_at: datetime | None
+    pending: bool
+    cursor: str = field(default_factory=cursor)
+
+    @property
+    def resource_id(self) -> str | None:
+        return self.fields.get("resourceId")
+
+    def status(self, now: datetime) -> str:
+        if self.pending:
+            return "PAYMENT_PENDING"
+        if self.expire_at and self.expire_at <= now:
+            return "EXPIRED"
+        return "SCHEDULED" if self.effective_at > now else "ACTIVE"
+
+    def json(self, now: datetime) -> dict[str, Any]:
+        get = self.fields.get
+        return {
+            "id": self.id,
+            "amount": self.amount,
+            "comment": get("comment"),
+            "consumedAmount": 0,
+            "cost": get("cost") or {"amount": 0, "currency": "usd"},
+            "createdAt": stamp(self.created_at),
+            "currencyId": self.currency_id,
+            "customerId": self.customer_id,
+            "displayName": get("displayName"),
+            "effectiveAt": stamp(self.effective_at),
+            "expireAt": stamp(self.expire_at) if self.expire_at else None,
+            "grantType": get("grantType"),
+            "invoiceId": None,
+            "latestInvoice": None,
+            "metadata": get("metadata", {}),
+            "paymentCollection": "PROCESSING" if self.pending else "NOT_REQUIRED",
+            "priority": get("priority", 50),
+            "resourceId": self.resource_id,
+            "sourceType": None,
+            "status": self.status(now),
+            "syncStates": [],
+            "updatedAt": stamp(self.created_at),
+            "voidedAt": None,
+        }
+
+
+@dataclass
+class Book:
+    """All records, oldest first."""
+
+    customers: dict[str, Customer] = field(default_factory=dict)
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    grants: dict[str, CreditGrant] = field(default_factory=dict)
+
+    def in_slot(self, slot: Slot, *, trial: bool) -> Iterator[Subscription]:
+        """The live subscriptions of a slot: its trial, or what is not a trial."""
+        wanted = "IN_TRIAL" if trial else "ACTIVE"
+        return (s for s in self.subscriptions.values() if s.slot == slot and s.status == wanted)
+
+    def start(self, subscription: Subscription, at: datetime) -> None:
+        """The subscription takes its slot: what stood there (of its kind) is cancelled."""
+        for other in list(self.in_slot(subscription.slot, trial=subscription.is_trial)):
+            if other is not subscription:
+                other.end("CANCELED", "UPGRADE_OR_DOWNGRADE", at)
+        subscription.status = "IN_TRIAL" if subscription.is_trial else "ACTIVE"
+
+    def end_trial(self, trial: Subscription, at: datetime) -> None:
+        """A trial is over: a paid subscription made since follows it, or it becomes one itself, or it ends."""
+        follower = any(
+            other.slot == trial.slot
+            and not other.is_trial
+            and (
+                (other.status == "ACTIVE" and other.created_at >= trial.created_at)
+                or (other.status == "NOT_STARTED" and other.start_date <= at)
+            )
+            for other in self.subscriptions.values()
+        )
+        if follower:
+            trial.end("EXPIRED", "TRIAL_CONVERTED", at)
+            return
+        customer = self.customers[trial.customer_id]
+        chargeable = (
+            trial.plan.pricing != "PAID"
+            or trial.payment_collection_method != "CHARGE"
+            or customer.payment_method
+        )
+        if trial.trial_end_behavior == "CONVERT_TO_PAID" and chargeable:
+            trial.is_trial = False
+            trial.anchor = at
+            self.start(trial, at)
+        else:
+            trial.end("EXPIRED", "TRIAL_ENDED", at)
+
+    def advance(self, now: datetime) -> None:
+        """Let everything happen that was due until `now`, in its order."""
+        while due := min(self._due(now), key=lambda event: event[:2], default=None):
+            at, _, kind, subscription = due
+            match kind:
+                case "trial":
+                    self.end_trial(subscription, at)
+                case "cancellation":
+                    subscription.end("CANCELED", "ScheduledCancellation", at)
+                case "update":
+                    assert subscription.deferred is not None
+                    changes, subscription.deferred = subscription.deferred.changes, None
+                    apply(subscription, changes)
+                case "start":
+                    self.start(subscription, at)
+
+    def _due(self, now: datetime) -> Iterator[tuple[datetime, int, str, Subscription]]:
+        for subscription in self.subscriptions.values():
+            if subscription.ended:
+                continue
+            if (
+                subscription.status == "IN_TRIAL"
+                and subscription.trial_end_date
+                and subscription.trial_end_date <= now
+            ):
+                yield subscription.trial_end_date, 0, "trial", subscription
+            if subscription.cancellation_date and subscription.cancellation_date <= now:
+                yield subscription.cancellation_date, 1, "cancellation", subscription
+            if subscription.deferred and subscription.deferred.at <= now:
+                yield subscription.deferred.at, 2, "update", subscription
+            if subscription.status == "NOT_STARTED" and subscription.start_date <= now:
+                yield subscription.start_date, 3, "start", subscription
+
+
+def apply(subscription: Subscription, changes: dict[str, Any]) -> None:
+    """Write changes, by their wire names, over a subscription. Every list and the metadata are replaced."""
+    for name, value in changes.items():
+        setattr(subscription, _ATTRIBUTES[name], value)
+    if "addons" in changes and "priceOverrides" not in changes:
+        held = {addon["id"] for addon in subscription.addons}
+        subscription.price_overrides = [
+            price
+            for price in subscription.price_overrides
+            if not price.get("addonId") or price["addonId"] in held
+        ]
+
+
+_ATTRIBUTES = {
+    "addons": "addons",
+    "billingPeriod": "billing_period",
+    "budget": "budget",
+    "cancellationDate": "cancellation_date",
+    "charges": "charges",
+    "coupon": "coupon",
+    "entitlements": "entitlements",
+    "metadata": "metadata",
+    "minimumSpend": "minimum_spend",
+    "priceOverrides": "price_overrides",
+    "salesforceId": "salesforce_id",
+    "trialEndDate": "trial_end_date",
+}

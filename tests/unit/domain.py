@@ -1,0 +1,222 @@
+"""Deals, orders and subscriptions as tests speak of them; and how hypothesis makes them up.
+
+The catalogue is the sandbox's, read through the product's own eyes. Everything made up here is valid unless a test changes it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from closedwon.catalogue import Catalogue
+from closedwon.deal import Deal, problems_of
+from closedwon.desired import Desired, Policy, Slot, Standing, Subscription, fold
+from closedwon.identifiers import normalised_id
+from closedwon.mapping import MappingRules, compile_deal, unrecordable
+from closedwon.order import Order, Problem
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from sandbox.stigg.catalogue import sandbox_catalogue
+
+Json = dict[str, Any]
+
+NOW = datetime(2026, 11, 20, 9, 16, tzinfo=UTC)
+ORGANIZATION = "00D5g000004xYzAEAU"
+ACCOUNT = "0015g00000XyZaBAAV"
+RULES = MappingRules(ORGANIZATION)
+POLICY = Policy()
+
+PLATFORM, ANALYTICS = "product-platform", "product-analytics"
+SEATS, CALLS, SSO, CREDITS = "feature-seats", "feature-api-calls", "feature-sso", "currency-ai-credits"
+SUPPORT, WORKSPACE = "addon-premium-support", "addon-extra-workspace"
+
+
+def _catalogue() -> Catalogue:
+    stigg = sandbox_catalogue()
+    lists = (stigg.plans, stigg.addons, stigg.features, stigg.currencies)
+    return Catalogue.from_stigg(*([entity.json() for entity in entities.values()] for entities in lists), 0)
+
+
+CATALOGUE = _catalogue()
+
+
+def opportunity_id(number: int) -> str:
+    """The ID of a made-up opportunity."""
+    return normalised_id(f"0065g{number:010d}")
+
+
+# Deals
+
+
+def a_line(stigg_type: str, stigg_id: str, quantity: float | None = None, **more: Any) -> Json:
+    """A line of a deal; more: its other fields by their names in the callout."""
+    return {"stiggType": stigg_type, "stiggId": stigg_id, "quantity": quantity, **more}
+
+
+def plan(stigg_id: str = "plan-enterprise", quantity: float | None = 1, **more: Any) -> Json:
+    return a_line("Plan", stigg_id, quantity, **more)
+
+
+def addon(stigg_id: str = WORKSPACE, quantity: float | None = 1, **more: Any) -> Json:
+    return a_line("Add-on", stigg_id, quantity, **more)
+
+
+def entitlement(stigg_id: str = SEATS, quantity: float | None = 250, **more: Any) -> Json:
+    return a_line("Entitlement", stigg_id, quantity, **more)
+
+
+def credits(quantity: float | None = 1000, stigg_id: str = CREDITS, **more: Any) -> Json:
+    return a_line("Credit entitlement", stigg_id, quantity, **more)
+
+
+def a_deal(*lines: Json, number: int = 1, changes: Mapping[str, Any] | None = None) -> Json:
+    """A closed deal of an annual term, as the callout sends it.
+
+    In: its lines (none: one plan, an add-on and an entitlement); number, which makes its opportunity; changes by path
+    ("account.email"), where `MISSING` takes a field away.
+    """
+    given = lines or (plan(price=48000), addon(quantity=5, price=1200), entitlement())
+    deal: Json = {
+        "organizationId": ORGANIZATION,
+        "trigger": "closed_won",
+        "opportunity": {
+            "id": opportunity_id(number),
+            "name": "Northwind - Enterprise 2026",
+            "systemModstamp": "2026-11-20T09:15:31.000Z",
+            "readAt": "2026-11-20T09:15:32.118Z",
+            "currencyIsoCode": "USD",
+        },
+        "account": {"id": ACCOUNT, "name": "Northwind Traders", "email": "billing@northwind.example"},
+        "terms": {"billingPeriod": "ANNUALLY", "start": "2026-12-01", "end": "2027-11-30", "paymentCollection": "INVOICE"},
+        "lines": [{"line": place, **line} for place, line in enumerate(copy.deepcopy(given), 1)],
+    }
+    for path, value in (changes or {}).items():
+        _change(deal, path.split("."), value)
+    return deal
+
+
+MISSING = object()
+
+
+def _change(data: Any, path: list[str], value: Any) -> None:
+    *way, last = (int(step) if step.isdigit() else step for step in path)
+    for step in way:
+        data = data[step]
+    if value is MISSING:
+        del data[last]
+    else:
+        data[last] = value
+
+
+def answer(deal: Any, rules: MappingRules = RULES) -> list[Problem]:
+    """What is wrong with a deal, as far as the body shows it: nothing for a good one."""
+    try:
+        read = Deal.model_validate(deal)
+    except ValidationError as error:
+        return list(problems_of(deal, error))
+    return list(unrecordable(read, rules, NOW)) or list(compile_deal(read, rules).problems)
+
+
+def order_of(deal: Json, rules: MappingRules = RULES) -> Order:
+    """The order of a deal, by way of the ledger."""
+    order = compile_deal(Deal.model_validate(deal), rules)
+    return Order.from_json(json.loads(json.dumps(order.to_json())))
+
+
+def an_order(*lines: Json, number: int = 1, **changes: Any) -> Order:
+    """A good deal's order. changes: by path, with __ for a dot (terms__start)."""
+    order = order_of(a_deal(*lines, number=number, changes={path.replace("__", "."): v for path, v in changes.items()}))
+    assert not order.problems
+    return order
+
+
+def folded(*orders: Order | Standing, policy: Policy = POLICY, catalogue: Catalogue = CATALOGUE) -> Desired:
+    """The fold of some orders, each new unless it comes as a standing."""
+    standings = [order if isinstance(order, Standing) else Standing(order) for order in orders]
+    return fold(standings, catalogue, policy)
+
+
+def only(desired: Desired) -> Subscription:
+    """The one subscription of a desired state in which nothing is wrong."""
+    assert not desired.refused
+    assert not desired.held
+    [subscription] = desired.subscriptions.values()
+    return subscription
+
+
+# What hypothesis makes up
+
+PLANS = {PLATFORM: ("plan-enterprise", "plan-enterprise-plus"), ANALYTICS: ("plan-analytics",)}
+ADDONS = {PLATFORM: (SUPPORT, WORKSPACE), ANALYTICS: ("addon-data-export",)}
+
+quantities = st.integers(1, 1000)
+prices = st.none() | st.sampled_from([0, 0.5, 10, 1200.25, 48000])
+
+
+@st.composite
+def orderable(draw: st.DrawFn, products: Iterable[str] = (PLATFORM, ANALYTICS)) -> list[Json]:
+    """The lines of a good deal: one plan of a product or of each, with add-ons and entitlements, perhaps on several lines."""
+    chosen = draw(st.lists(st.sampled_from(tuple(products)), min_size=1, unique=True))
+    lines = []
+    for product in chosen:
+        name = draw(st.sampled_from(PLANS[product]))
+        lines.append(plan(name, draw(st.sampled_from([None, 1, 1.0, 7])), price=draw(prices)))
+        for addon_id in draw(st.lists(st.sampled_from(ADDONS[product]), unique=True)):
+            price = draw(prices)
+            lines += [addon(addon_id, quantity, price=price) for quantity in draw(st.lists(quantities, min_size=1, max_size=3))]
+        if draw(st.booleans()):
+            seats = draw(st.lists(quantities, min_size=1, max_size=2))
+            lines += [entitlement(SEATS, quantity, planId=name) for quantity in seats]
+    if PLATFORM in chosen:
+        platform = next(line["stiggId"] for line in lines if line["stiggId"] in PLANS[PLATFORM])
+        if draw(st.booleans()):
+            lines.append(entitlement(CALLS, draw(quantities), resetPeriod="MONTH", softLimit=draw(st.booleans())))
+        if draw(st.booleans()):
+            lines.append(entitlement(SSO, None, unlimited=True, planId=platform))
+        if draw(st.booleans()):
+            lines.append(credits(draw(quantities), cadence=draw(st.sampled_from(["MONTH", "YEAR"])), planId=platform))
+    return draw(st.permutations(lines))
+
+
+days = st.dates(datetime(2026, 1, 1).date(), datetime(2027, 12, 31).date()).map(str)  # noqa: DTZ001 - days have no zone
+
+
+@st.composite
+def orders(draw: st.DrawFn, number: int = 1) -> Order:
+    """A good order of one opportunity."""
+    resource = draw(st.sampled_from([None, None, "workspace-1"]))
+    start = draw(st.none() | days)
+    deal = a_deal(*draw(orderable()), number=number, changes={"resourceId": resource, "terms.start": start})
+    deal["terms"]["end"] = draw(st.sampled_from([None, "2029-12-31", "2030-06-30"]))
+    deal["terms"]["billingPeriod"] = draw(st.sampled_from(["ANNUALLY", "ANNUALLY", "MONTHLY"]))
+    return order_of(deal)
+
+
+@st.composite
+def refused(draw: st.DrawFn, number: int = 1) -> Order:
+    """An order that the mapping or the catalogue refuses."""
+    wrong = draw(st.sampled_from([plan("plan-unknown"), addon("addon-unknown"), addon("workspace"), entitlement(quantity=-1)]))
+    return order_of(a_deal(*draw(orderable()), wrong, number=number))
+
+
+@st.composite
+def standings(draw: st.DrawFn, most: int = 4) -> list[Standing]:
+    """The deals of one customer: new, provisioned, changed since, or refused in their newest revision."""
+    made = []
+    for number in range(1, draw(st.integers(1, most)) + 1):
+        provisioned = draw(st.none() | orders(number))
+        newest = draw(orders(number) | refused(number) | (st.just(provisioned) if provisioned else st.nothing()))
+        made.append(Standing(newest, provisioned))
+    return made
+
+
+names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=120).filter(str.strip)
+slots = st.builds(
+    Slot,
+    st.from_regex(r"product-[a-z0-9-]{1,12}", fullmatch=True),
+    st.none() | st.from_regex(r"[A-Za-z0-9_.:@|-]{1,12}", fullmatch=True),
+)

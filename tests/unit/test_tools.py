@@ -1,0 +1,259 @@
+"""The checks of `make check` find what they are for, and find nothing in this repository."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tools import check_secrets, check_state_machines, compile_build
+from tools.check_state_machines import ErrorNames
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DEFINITION = """
+Comment: Does the work once.
+StartAt: Work
+States:
+  Work:
+    Comment: The work.
+    Type: Task
+    Resource: ${WorkFunctionArn}
+    TimeoutSeconds: 70
+    Retry:
+      - ErrorEquals: [Throttled, Lambda.ServiceException]
+        IntervalSeconds: 2
+        MaxAttempts: 8
+        MaxDelaySeconds: 60
+        JitterStrategy: FULL
+    Catch:
+      - ErrorEquals: [States.ALL]
+        Next: Failed
+    Next: Done
+  Done:
+    Comment: The work is done.
+    Type: Succeed
+  Failed:
+    Comment: The work failed.
+    Type: Fail
+    Error: WorkFailed
+"""
+TEMPLATE = """
+Globals:
+  Function:
+    Timeout: 60
+Resources:
+  WorkFunction:
+    Type: AWS::Serverless::Function
+  WorkMachine:
+    Type: AWS::Serverless::StateMachine
+    Properties:
+      DefinitionUri: statemachines/work.asl.yaml
+      DefinitionSubstitutions:
+        WorkFunctionArn: !GetAtt WorkFunction.Arn
+"""
+ERRORS = """
+class Transient(Exception): ...
+class Permanent(Exception): ...
+class Throttled(Transient): ...
+class Refused(Permanent): ...
+"""
+
+Check = Callable[..., list[str]]
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """Checks DEFINITION, TEMPLATE and ERRORS after one replacement in whichever of them holds the text."""
+    (tmp_path / "statemachines").mkdir()
+
+    def check_with(old: str = "", new: str = "") -> list[str]:
+        assert not old or any(old in text for text in (DEFINITION, TEMPLATE, ERRORS))
+        definition = tmp_path / "statemachines" / "work.asl.yaml"
+        definition.write_text(DEFINITION.replace(old, new) if old else DEFINITION)
+        template = tmp_path / "template.yaml"
+        template.write_text(TEMPLATE.replace(old, new) if old else TEMPLATE)
+        errors = ModuleType("errors")
+        exec(ERRORS.replace(old, new) if old else ERRORS, vars(errors))
+        for kind in vars(errors).copy().values():
+            if isinstance(kind, type):
+                kind.__module__ = "errors"
+        return check_state_machines.check([definition], ErrorNames.of(errors), template)
+
+    return check_with
+
+
+def test_a_sound_state_machine_passes(check: Check) -> None:
+    assert check() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("Next: Done", "Next: Don", "work.asl.yaml: Work: Next: there is no state 'Don'"),
+        ("Next: Failed", "Next: Fail", "work.asl.yaml: Work: Catch 1: there is no state 'Fail'"),
+        ("Next: Failed", "Next: Done", "work.asl.yaml: Failed: is never reached"),
+        ("Next: Done", "Next: Work", "work.asl.yaml: Done: is never reached"),
+        ("    TimeoutSeconds: 70\n", "", "work.asl.yaml: Work: no TimeoutSeconds"),
+        (
+            "TimeoutSeconds: 70",
+            "TimeoutSeconds: 60",
+            "work.asl.yaml: Work: TimeoutSeconds 60 is not more than",
+        ),
+        ("Throttled, Lambda", "Throtled, Lambda", "work.asl.yaml: Work: Retry 1: Throtled is neither"),
+        ("Throttled, Lambda", "Transient, Lambda", "work.asl.yaml: Work: Retry 1: Transient is neither"),
+        ("Throttled, Lambda", "Refused, Lambda", "work.asl.yaml: Work: Retry 1: Refused is permanent"),
+        ("Throttled, Lambda.ServiceException", "States.ALL", "would retry permanent errors too"),
+        (
+            "Throttled, Lambda",
+            "Lambda.Unknown, Lambda",
+            "errors: Throttled: is transient, but no state retries it",
+        ),
+        (
+            "class Throttled",
+            "class Locked(Transient): ...\nclass Throttled",
+            "errors: Locked: is transient, but no",
+        ),
+        ("MaxAttempts: 8", "MaxAttempts: 8\n        MaxAttempts: 4", "MaxAttempts is given twice"),
+        ("    Comment: The work is done.\n", "", "work.asl.yaml: Done: has no Comment"),
+        ("        WorkFunctionArn: !", "        WorkArn: !", "lacks WorkFunctionArn, used in work.asl.yaml"),
+        (
+            "        WorkFunctionArn: !",
+            "        WorkArn: !",
+            "substitution WorkArn is not used in work.asl.yaml",
+        ),
+        (
+            "statemachines/work.asl.yaml",
+            "statemachines/play.asl.yaml",
+            "no state machine in template.yaml uses it",
+        ),
+    ],
+)
+def test_a_broken_state_machine_is_refused_with_file_state_and_problem(
+    check: Check, old: str, new: str, problem: str
+) -> None:
+    assert problem in "\n".join(check(old, new))
+
+
+def test_a_task_may_leave_out_its_catch_only_with_a_reason(check: Check) -> None:
+    catch = "    Catch:\n      - ErrorEquals: [States.ALL]\n        Next: Failed\n"
+    reason = "    # no catch: the caller tells\n    Next: Done\n"
+
+    assert "work.asl.yaml: Work: no Catch" in "\n".join(check(catch, ""))
+    assert "work.asl.yaml: Work: no Catch" not in "\n".join(check(catch + "    Next: Done\n", reason))
+
+
+def test_the_repositorys_state_machines_pass() -> None:
+    import closedwon.errors
+
+    definitions = sorted((ROOT / "statemachines").glob("*.asl.yaml"))
+
+    assert definitions
+    assert (
+        check_state_machines.check(definitions, ErrorNames.of(closedwon.errors), ROOT / "template.yaml") == []
+    )
+
+
+# Put together here, so that this file itself holds none of them.
+RANDOM = "q7Zk2Wm9" + "Xv4Lp8Rt" + "3Bn6Yc1D"
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        (f"aws = {'AKIA'}{'Q3ZK7WM9XV4LP8RT'}", "an AWS access key"),
+        ("-----BEGIN RSA " + "PRIVATE KEY-----", "a private key"),
+        (f"use {'eyJ'}hbGciOiJI.{'eyJ'}zdWIiOiIx.{RANDOM}", "a JSON web token"),
+        ("send server-" + "3f9ac2d17b:0b6e8a54-77c1", "a Stigg API key"),
+        ("session 00D5g000004" + "xYzA!AQ4AQ" + RANDOM, "a Salesforce session"),
+        (f'API_KEY = "{RANDOM}"', "a random-looking value under a secret's name"),
+        (f"clientSecret: {RANDOM}", "a random-looking value under a secret's name"),
+        (f'{{"password": "{RANDOM}"}}', "a random-looking value under a secret's name"),
+        ("get https://user:" + "hunter2@example.com/", "a password in an address"),
+        ("index-url = https://pypi." + "org/simple", "a package registry's host"),
+        ('"resolved": "https://registry.npmjs.' + 'org/x"', "a package registry's host"),
+        ("see /home/" + "somebody/notes", "a path of one machine"),
+        ('open("/tm' + 'p/ledger.json")', "a path of one machine"),
+    ],
+)
+def test_a_planted_secret_registry_or_machine_path_is_found(line: str, kind: str) -> None:
+    assert list(check_secrets.problems_in(f"first\n{line}\n")) == [(2, kind)]
+    assert list(check_secrets.problems_in(f"{line} # scan: allow made up for a test")) == []
+    assert list(check_secrets.problems_in(f"{line} # scan: allow")) == [(1, kind)], "a reason is needed"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'callout_api_key = "sandbox-callout-key-0001"',
+        "CALLOUT_KEY_SECRET_ARN: !Ref CalloutKeySecret",
+        'secret_id = settings.stigg_secret_arn or os.environ["STIGG_SECRET_ARN"]',
+        "token = hashlib.sha256(content).hexdigest()",
+        "organizationId: 00D5g000004xYzAEAU",
+        "https://example.my.salesforce.com/lightning/r/Account/home/view",
+        "PATH=/opt/python:/var/task",
+    ],
+)
+def test_what_only_resembles_a_secret_is_left_alone(line: str) -> None:
+    assert list(check_secrets.problems_in(line)) == []
+
+
+def test_the_scan_reads_untracked_files_passes_over_ignored_ones_and_never_shows_a_secret(
+    tmp_path: Path,
+) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_text("mine.txt\n")
+    (tmp_path / "new.txt").write_text(f"token = {RANDOM}\n")
+    (tmp_path / "mine.txt").write_text(f"token = {RANDOM}\n")
+
+    assert check_secrets.scan(tmp_path) == ["new.txt:1: a random-looking value under a secret's name"]
+
+
+def test_the_repository_holds_no_secret_registry_or_machine_path() -> None:
+    assert check_secrets.scan(ROOT) == []
+
+
+def test_what_is_deployed_is_what_is_tested() -> None:
+    def pins(file: str) -> set[str]:
+        lines = (
+            line.split("#")[0].split(";")[0].strip().lower()
+            for line in (ROOT / file).read_text().splitlines()
+        )
+        return {line.split("[")[0] + line[line.find("==") :] for line in lines if "==" in line}
+
+    deployed = pins("layers/closedwon/requirements.txt")
+
+    assert deployed
+    assert deployed <= pins("requirements-dev.txt")
+
+
+def test_a_build_without_matching_bytecode_is_refused(tmp_path: Path) -> None:
+    magic = b"\x01\x02\r\n"
+    source = tmp_path / "app.py"
+    cached = tmp_path / "__pycache__" / "app.cpython-313.pyc"
+    cached.parent.mkdir()
+    source.write_text("x = 1\n")
+
+    assert compile_build.without_bytecode(tmp_path, magic) == [source]
+    for header, complaint in [
+        (magic + b"\x01\0\0\0", []),
+        (magic + b"\x03\0\0\0", [source]),  # would be compared with the source at every cold start
+        (b"\xff\xff\r\n" + b"\x01\0\0\0", [source]),  # another Python's
+    ]:
+        cached.write_bytes(header + bytes(8))
+        assert compile_build.without_bytecode(tmp_path, magic) == complaint
+
+
+def test_a_build_that_lacks_a_functions_source_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "template.yaml").write_text(
+        "Resources:\n"
+        "  Sweep: {Type: AWS::Serverless::Function, Properties: {CodeUri: Sweep}}\n"
+        "  Authorizer: {Type: AWS::Serverless::Function, Properties: {CodeUri: Authorizer}}\n"
+    )
+    (tmp_path / "Sweep").mkdir()
+    (tmp_path / "Sweep" / "app.py").touch()
+
+    assert compile_build.without_sources(tmp_path) == ["Authorizer"]

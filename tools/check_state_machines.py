@@ -1,0 +1,463 @@
+"""Checks every ``statemachines/*.asl.yaml`` against itself, against the error classes and against ``template.yaml``.
+
+Neither CloudFormation nor cfn-lint nor SAM notices before the deployment, or the first failure in production, that a
+``Next`` leads nowhere or that a ``Retry`` names an error nobody raises. One line a finding: ``file: state: problem``.
+
+Rules with a source outside this repository follow the Amazon States Language specification and the Step Functions
+developer guide (error names, quotas, retry fields).
+
+A Task that has no Catch, or no Retry, on purpose says why in a YAML comment inside the state:
+``# no catch: <reason>``, ``# no retry: <reason>``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+ERRORS_MODULE = "closedwon.errors"
+NAME_LIMIT = 80
+
+COMMON_FIELDS = {"Type", "Comment", "InputPath", "OutputPath", "QueryLanguage", "Assign", "Output"}
+FLOW = {"Next", "End"}
+RESULT = {"ResultPath", "ResultSelector", "Parameters", "Arguments"}
+FAULTS = {"Retry", "Catch"}
+TIMES = {"TimeoutSeconds", "TimeoutSecondsPath", "HeartbeatSeconds", "HeartbeatSecondsPath"}
+ITEMS = {
+    "ItemsPath",
+    "Items",
+    "ItemReader",
+    "ItemSelector",
+    "ItemBatcher",
+    "ItemProcessor",
+    "Iterator",
+    "ResultWriter",
+}
+MAP_ONLY = {
+    "MaxConcurrency",
+    "MaxConcurrencyPath",
+    "Label",
+    "ToleratedFailurePercentage",
+    "ToleratedFailureCount",
+}
+FIELDS = {
+    "Task": FLOW | RESULT | FAULTS | TIMES | {"Resource", "Credentials"},
+    "Pass": FLOW | {"Result", "ResultPath", "Parameters"},
+    "Wait": FLOW | {"Seconds", "SecondsPath", "Timestamp", "TimestampPath"},
+    "Choice": {"Choices", "Default"},
+    "Parallel": FLOW | RESULT | FAULTS | {"Branches"},
+    "Map": FLOW | RESULT | FAULTS | ITEMS | MAP_ONLY,
+    "Succeed": set(),
+    "Fail": {"Error", "ErrorPath", "Cause", "CausePath"},
+}
+RETRY_FIELDS = {
+    "ErrorEquals",
+    "IntervalSeconds",
+    "MaxAttempts",
+    "BackoffRate",
+    "MaxDelaySeconds",
+    "JitterStrategy",
+}
+CATCH_FIELDS = {"ErrorEquals", "ResultPath", "Next", "Assign", "Output"}
+WHOLE_NUMBERS = {
+    "TimeoutSeconds": 1,
+    "HeartbeatSeconds": 1,
+    "Seconds": 0,
+    "IntervalSeconds": 1,
+    "MaxAttempts": 0,
+    "MaxDelaySeconds": 1,
+    "MaxConcurrency": 0,
+}
+
+AWS_ERROR = re.compile(
+    r"States\.(?:ALL|BranchFailed|DataLimitExceeded|ExceedToleratedFailureThreshold|HeartbeatTimeout|Http\.Socket"
+    r"|IntrinsicFailure|ItemReaderFailed|NoChoiceMatched|ParameterPathFailure|Permissions|QueryEvaluationError"
+    r"|ResultPathMatchFailure|ResultWriterFailed|Runtime|TaskFailed|Timeout)"
+    r"|Lambda\.(?:AWSLambdaException|ClientExecutionTimeoutException|ResourceNotReadyException|SdkClientException"
+    r"|ServiceException|TooManyRequestsException|Unknown)"
+    r"|Runtime\.(?:ExitError|HandlerNotFound|ImportModuleError|InvalidEntrypoint|LambdaContextUnmarshalError"
+    r"|MalformedHandlerName|MarshalError|OutOfMemory|UnmarshalError|Unknown|UserCodeSyntaxError)"
+    r"|Sandbox\.Timedout"
+    r"|(?:DynamoDb|DynamoDB|S3|Sfn|StepFunctions|Sns|Sqs|SecretsManager)\.[A-Z]\w+"
+)
+EVERYTHING = {"States.ALL", "States.TaskFailed"}
+PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+DOCUMENTED = {kind: re.compile(rf"#\s*no {kind.lower()}:\s*\w", re.IGNORECASE) for kind in ("Retry", "Catch")}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, of which PyYAML would quietly keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key, key_node in zip(keys, node.value, strict=False):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key} is given twice", key_node[0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+class _TemplateLoader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms: ``!GetAtt A.Arn`` becomes ``{"Fn::GetAtt": "A.Arn"}``."""
+
+
+def _short_form(loader: _TemplateLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.MappingNode):
+        value = loader.construct_mapping(node, deep=True)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = node.value
+    return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
+
+
+_TemplateLoader.add_multi_constructor("!", _short_form)
+
+
+def read_template(path: Path) -> dict[str, Any]:
+    """A SAM template as plain values, short forms spelled out. Raises OSError and yaml.YAMLError."""
+    content = _TemplateLoader(path.read_text(encoding="utf-8")).get_single_data()
+    return content if isinstance(content, dict) else {}
+
+
+@dataclass(frozen=True)
+class ErrorNames:
+    """The error classes a state machine may name. Out of reach of `raised`: base classes, which nobody raises."""
+
+    transient: frozenset[str]
+    permanent: frozenset[str]
+    raised: frozenset[str]
+    module: str
+
+    @classmethod
+    def of(cls, module: ModuleType) -> ErrorNames:
+        """Read a module that has the classes `Transient` and `Permanent` and their subclasses."""
+        classes = {
+            name: kind
+            for name, kind in vars(module).items()
+            if inspect.isclass(kind) and issubclass(kind, Exception) and kind.__module__ == module.__name__
+        }
+        bases = {base for kind in classes.values() for base in kind.__mro__[1:]}
+        leaves = {name: kind for name, kind in classes.items() if kind not in bases}
+        return cls(
+            frozenset(name for name, kind in leaves.items() if issubclass(kind, module.Transient)),
+            frozenset(name for name, kind in leaves.items() if issubclass(kind, module.Permanent)),
+            frozenset(leaves),
+            module.__name__,
+        )
+
+
+@dataclass
+class Machine:
+    """One definition: its file, the placeholders it uses, the errors its retries name, and what is wrong with it."""
+
+    path: Path
+    errors: ErrorNames
+    problems: list[str] = field(default_factory=list)
+    placeholders: set[str] = field(default_factory=set)
+    retried: set[str] = field(default_factory=set)
+    timeouts: list[tuple[str, str, int]] = field(default_factory=list)
+    """Tasks: state, placeholder of the function's ARN, TimeoutSeconds."""
+    _lines: list[str] = field(default_factory=list)
+
+    def wrong(self, state: str, problem: str) -> None:
+        """Note a problem of a state, or of the whole definition when `state` is ``-``."""
+        self.problems.append(f"{self.path.name}: {state}: {problem}")
+
+    def read(self) -> None:
+        """Parse and check the file; everything found is in the attributes."""
+        text = self.path.read_text(encoding="utf-8")
+        self._lines = text.splitlines()
+        try:
+            for token in yaml.scan(text, Loader=yaml.SafeLoader):
+                if isinstance(token, yaml.AnchorToken | yaml.AliasToken):
+                    line = token.start_mark.line + 1
+                    self.wrong(
+                        "-", f"line {line}: a YAML anchor or alias, which CloudFormation does not read"
+                    )
+            definition = _Loader(text).get_single_data()
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            self.wrong("-", f"is not YAML: {' '.join(str(error).split())}")
+            return
+        if not isinstance(definition, dict) or not isinstance(node, yaml.MappingNode):
+            self.wrong("-", "is not a state machine: no StartAt and States")
+            return
+        for value in _texts(definition):
+            self.placeholders.update(PLACEHOLDER.findall(value))
+        if not definition.get("Comment"):
+            self.wrong("-", "has no Comment")
+        self._scope(definition, node, "-")
+
+    def _scope(self, scope: Any, node: yaml.Node | None, where: str) -> None:
+        """Check one StartAt with its States: the whole machine, a branch, or a map's item processor."""
+        states = scope.get("States") if isinstance(scope, dict) else None
+        if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
+            self.wrong(where, "no States")
+            return
+        start = scope.get("StartAt")
+        if start not in states:
+            self.wrong(where, f"StartAt: there is no state {start!r}")
+        leads_to: dict[str, set[str]] = {}
+        ends = set()
+        nodes = _children(_children(node).get("States"))
+        for name, state in states.items():
+            targets = dict(self._state(str(name), state, nodes.get(name)))
+            for place, target in targets.items():
+                if target not in states:
+                    self.wrong(name, f"{place}: there is no state {target!r}")
+            leads_to[name] = set(targets.values()) & set(states)
+            if state.get("End") is True or state.get("Type") in ("Succeed", "Fail"):
+                ends.add(name)
+        if not ends:
+            self.wrong(where, "no state ends the execution")
+        reached = _closure({start} & set(states), leads_to)
+        for name in states:
+            if name not in reached:
+                self.wrong(name, "is never reached")
+            elif ends and not (_closure({name}, leads_to) & ends):
+                self.wrong(name, "leads to no end")
+
+    def _state(self, name: str, state: dict[str, Any], node: yaml.Node | None) -> Iterator[tuple[str, str]]:
+        """Check one state by itself; gives where it leads: the field that says so, and the target."""
+        kind = state.get("Type")
+        if len(name) > NAME_LIMIT:
+            self.wrong(name, f"its name is longer than {NAME_LIMIT} characters")
+        if kind not in FIELDS:
+            self.wrong(name, f"Type {kind!r} is none of {', '.join(FIELDS)}")
+            return
+        for unknown in sorted(set(state) - FIELDS[kind] - COMMON_FIELDS):
+            self.wrong(name, f"a {kind} state has no field {unknown}")
+        if not state.get("Comment"):
+            self.wrong(name, "has no Comment")
+        self._numbers(name, state)
+
+        if kind == "Choice":
+            choices = state.get("Choices") or []
+            if not choices:
+                self.wrong(name, "no Choices")
+            for position, choice in enumerate(choices, start=1):
+                yield f"Choices {position}", choice.get("Next")
+            if "Default" in state:
+                yield "Default", state["Default"]
+            else:
+                self.wrong(name, "no Default: an unexpected value would fail with States.NoChoiceMatched")
+        elif kind not in ("Succeed", "Fail"):
+            if ("Next" in state) == (state.get("End") is True):
+                self.wrong(name, "needs either Next or End: true")
+            if "Next" in state:
+                yield "Next", state["Next"]
+
+        if kind == "Task":
+            self._task(name, state, node)
+        for position, branch in enumerate(state.get("Branches") or [], start=1):
+            self._scope(branch, None, f"{name}, branch {position}")
+        for processor in ("ItemProcessor", "Iterator"):
+            if processor in state:
+                self._scope(state[processor], _children(node).get(processor), f"{name}, {processor}")
+        self._retry(name, state.get("Retry") or [])
+        yield from self._catch(name, state.get("Catch") or [])
+
+    def _numbers(self, name: str, fields: dict[str, Any], where: str = "") -> None:
+        for key, least in WHOLE_NUMBERS.items():
+            value = fields.get(key, least)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                self.wrong(name, f"{where}{key} is {value!r}, not a whole number from {least}")
+
+    def _task(self, name: str, state: dict[str, Any], node: yaml.Node | None) -> None:
+        resource = state.get("Resource")
+        if not isinstance(resource, str):
+            self.wrong(name, "no Resource")
+        timeout = state.get("TimeoutSeconds")
+        if timeout is None and "TimeoutSecondsPath" not in state:
+            self.wrong(name, "no TimeoutSeconds: a lost answer would hold the execution for a year")
+        elif isinstance(resource, str) and isinstance(timeout, int):
+            self.timeouts.extend((name, key, timeout) for key in PLACEHOLDER.findall(resource)[:1])
+        for kind, pattern in DOCUMENTED.items():
+            documented = node is not None and any(
+                pattern.search(line) for line in self._lines[node.start_mark.line : node.end_mark.line]
+            )
+            if not state.get(kind) and not documented:
+                self.wrong(name, f"no {kind}, and no comment '# no {kind.lower()}: <reason>'")
+
+    def _names(self, name: str, place: str, rule: dict[str, Any], last: bool) -> list[str]:
+        names = rule.get("ErrorEquals")
+        if not isinstance(names, list) or not names:
+            self.wrong(name, f"{place}: no ErrorEquals")
+            return []
+        for error in names:
+            if error in self.errors.raised or AWS_ERROR.fullmatch(str(error)):
+                continue
+            self.wrong(
+                name, f"{place}: {error} is neither an error of AWS nor raised from {self.errors.module}"
+            )
+        if "States.ALL" in names and (len(names) > 1 or not last):
+            self.wrong(name, f"{place}: States.ALL must stand alone and last")
+        return names
+
+    def _retry(self, name: str, rules: list[dict[str, Any]]) -> None:
+        seen: set[str] = set()
+        for position, rule in enumerate(rules, start=1):
+            place = f"Retry {position}"
+            names = self._names(name, place, rule, position == len(rules))
+            for error in names:
+                if error in self.errors.permanent:
+                    self.wrong(name, f"{place}: {error} is permanent and must not be retried")
+                elif error in EVERYTHING:
+                    self.wrong(name, f"{place}: {error} would retry permanent errors too")
+                if error in seen:
+                    self.wrong(name, f"{place}: {error} is already retried above, so this is never used")
+                seen.add(error)
+            for unknown in sorted(set(rule) - RETRY_FIELDS - {"Comment"}):
+                self.wrong(name, f"{place}: there is no field {unknown}")
+            self._numbers(name, rule, f"{place}: ")
+            backoff = rule.get("BackoffRate", 2.0)
+            if not isinstance(backoff, int | float) or backoff < 1:
+                self.wrong(name, f"{place}: BackoffRate is {backoff!r}, not a number from 1")
+            if rule.get("JitterStrategy", "NONE") not in ("FULL", "NONE"):
+                self.wrong(name, f"{place}: JitterStrategy is neither FULL nor NONE")
+            longest, first = rule.get("MaxDelaySeconds"), rule.get("IntervalSeconds", 1)
+            if isinstance(longest, int) and isinstance(first, int) and longest <= first:
+                self.wrong(name, f"{place}: MaxDelaySeconds must be more than IntervalSeconds")
+        self.retried |= seen
+
+    def _catch(self, name: str, rules: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+        for position, rule in enumerate(rules, start=1):
+            place = f"Catch {position}"
+            self._names(name, place, rule, position == len(rules))
+            for unknown in sorted(set(rule) - CATCH_FIELDS - {"Comment"}):
+                self.wrong(name, f"{place}: there is no field {unknown}")
+            yield place, rule.get("Next", "")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string within a value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _texts(key)
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _children(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    """A mapping node's values by key; nothing for any other node."""
+    if not isinstance(node, yaml.MappingNode):
+        return {}
+    return {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+
+
+def _closure(start: set[str], leads_to: dict[str, set[str]]) -> set[str]:
+    """Every state that can come at or after the given ones."""
+    reached: set[str] = set()
+    waiting = list(start)
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting.extend(leads_to.get(name, ()))
+    return reached
+
+
+def check_template(template: Path, machines: Iterable[Machine]) -> list[str]:
+    """Compare definitions with the template: placeholders and DefinitionSubstitutions match exactly, both ways; no
+    definition lacks a resource; a Task waits longer than its function may take.
+
+    Out: the problems. Raises OSError and yaml.YAMLError when the template cannot be read.
+    """
+    problems = []
+    content = read_template(template)
+    resources: dict[str, Any] = content.get("Resources") or {}
+    common = ((content.get("Globals") or {}).get("Function") or {}).get("Timeout")
+    by_path = {machine.path.resolve(): machine for machine in machines}
+    used: set[Path] = set()
+    for name, resource in resources.items():
+        if resource.get("Type") != "AWS::Serverless::StateMachine":
+            continue
+        properties = resource.get("Properties") or {}
+        definition = properties.get("DefinitionUri")
+        if not isinstance(definition, str):
+            problems.append(f"{template.name}: {name}: no DefinitionUri")
+            continue
+        path = (template.parent / definition).resolve()
+        if path not in by_path:
+            problems.append(
+                f"{template.name}: {name}: DefinitionUri {definition} is no file that was checked"
+            )
+            continue
+        used.add(path)
+        machine = by_path[path]
+        given: dict[str, Any] = properties.get("DefinitionSubstitutions") or {}
+        for missing in sorted(machine.placeholders - set(given)):
+            problems.append(
+                f"{template.name}: {name}: DefinitionSubstitutions lacks {missing}, used in {path.name}"
+            )
+        for unused in sorted(set(given) - machine.placeholders):
+            problems.append(f"{template.name}: {name}: substitution {unused} is not used in {path.name}")
+        for state, placeholder, seconds in machine.timeouts:
+            target = given.get(placeholder)
+            attribute = target.get("Fn::GetAtt") if isinstance(target, dict) else None
+            logical = attribute.split(".")[0] if isinstance(attribute, str) else (attribute or [None])[0]
+            function = (resources.get(logical) or {}).get("Properties") or {}
+            limit = function.get("Timeout", common)
+            if isinstance(limit, int) and seconds <= limit:
+                problems.append(
+                    f"{path.name}: {state}: TimeoutSeconds {seconds} is not more than {logical}'s own Timeout, {limit}"
+                )
+    for path in sorted(set(by_path) - used):
+        problems.append(f"{path.name}: -: no state machine in {template.name} uses it")
+    return problems
+
+
+def check(definitions: Iterable[Path], errors: ErrorNames, template: Path | None) -> list[str]:
+    """Check definitions together, with the template unless it is None. Out: the problems, none when all is well."""
+    machines = [Machine(path, errors) for path in definitions]
+    problems = [] if machines else ["no state machine found"]
+    for machine in machines:
+        machine.read()
+        problems += machine.problems
+    if machines:
+        retried = {error for machine in machines for error in machine.retried}
+        for error in sorted(errors.transient - retried):
+            problems.append(f"{errors.module}: {error}: is transient, but no state retries it")
+    if template is not None:
+        problems += check_template(template, machines)
+    return problems
+
+
+def main() -> int:
+    """Check the repository's own state machines: 0 when all is well, 1 otherwise."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--root", type=Path, default=ROOT, help="folder with statemachines/ and template.yaml"
+    )
+    root: Path = parser.parse_args().root
+    definitions = sorted((root / "statemachines").glob("*.asl.yaml"))
+    try:
+        problems = check(
+            definitions, ErrorNames.of(importlib.import_module(ERRORS_MODULE)), root / "template.yaml"
+        )
+    except (ImportError, OSError, yaml.YAMLError) as error:
+        problems = [f"-: -: {error}"]
+    print("\n".join(problems) if problems else f"{len(definitions)} state machine(s), nothing wrong")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The HTTP API as an OpenAPI 3.0 document, generated from the models the code validates with.
+
+``python -m tools.openapi`` writes docs/openapi.json; ``--check`` fails when it is not what the code says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from closedwon.deal import Callout, ProvisioningStatus, Refusal, Results
+from pydantic.json_schema import models_json_schema
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "openapi.json"
+
+
+def document() -> dict[str, Any]:
+    """The whole document, as plain data."""
+    models = [(Callout, "validation"), (Results, "serialization"), (ProvisioningStatus, "serialization"), (Refusal, "serialization")]
+    _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")
+    example = json.loads((ROOT / "events" / "callout.json").read_text())
+    return {
+        "openapi": "3.0.3",
+        "info": {
+            "title": "closed-won",
+            "version": "1",
+            "description": "Deals from Salesforce become customers and subscriptions in Stigg. Answers come at once; provisioning follows.",
+        },
+        "servers": [{"url": "{callout}", "variables": {"callout": {"default": "/", "description": "The stack's output CalloutUrl."}}}],
+        "security": [{"callout key": []}],
+        "paths": {
+            "/v1/provisionings": {
+                "post": {
+                    "operationId": "provision",
+                    "summary": "Provision deals",
+                    "description": "Takes 1 to 200 deals, one bulk save. One invalid deal does not refuse the others.",
+                    "requestBody": {"required": True, "content": _json(_ref("Callout"), example)},
+                    "responses": {
+                        "202": {"description": "What became of each deal, in their order.", "content": _json(_ref("Results"))},
+                        "400": {"description": "The request as a whole is refused.", "content": _json(_ref("Refusal"))},
+                        **_refusals(),
+                    },
+                }
+            },
+            "/v1/provisionings/{opportunityId}": {
+                "get": {
+                    "operationId": "status",
+                    "summary": "Where a deal stands",
+                    "parameters": [
+                        {
+                            "name": "opportunityId",
+                            "in": "path",
+                            "required": True,
+                            "description": "15 or 18 characters.",
+                            "schema": {"type": "string"},
+                        }
+                    ],
+                    "responses": {
+                        "200": {"description": "Its status, reason, subscriptions and links.", "content": _json(_ref("ProvisioningStatus"))},
+                        "400": {"description": "Not the ID of an opportunity.", "content": _json(_ref("Refusal"))},
+                        "404": {"description": "Never accepted.", "content": _json(_ref("Refusal"))},
+                        **_refusals(),
+                    },
+                }
+            },
+        },
+        "components": {
+            "schemas": {name: _as_openapi_3_0(schema) for name, schema in sorted(schemas["$defs"].items())},
+            "securitySchemes": {"callout key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
+        },
+    }
+
+
+def _refusals() -> dict[str, Any]:
+    return {
+        "401": {"description": "No callout key."},
+        "403": {"description": "Not the callout key."},
+        "429": {"description": "Too many requests; try again later."},
+    }
+
+
+def _json(schema: dict[str, Any], example: Any = None) -> dict[str, Any]:
+    return {"application/json": {"schema": schema, **({"example": example} if example is not None else {})}}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _as_openapi_3_0(schema: Any) -> Any:
+    """JSON Schema as OpenAPI 3.0 writes it: no type null, no const, one example."""
+    if isinstance(schema, list):
+        return [_as_openapi_3_0(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {name: _as_openapi_3_0(part) for name, part in schema.items()}
+    if (choices := schema.get("anyOf")) and {"type": "null"} in choices:
+        others = [choice for choice in choices if choice != {"type": "null"}]
+        del schema["anyOf"]
+        if len(others) == 1 and "$ref" not in others[0]:
+            schema = {**others[0], **schema}
+        elif len(others) == 1:
+            schema["allOf"] = others
+        else:
+            schema["anyOf"] = others
+        schema["nullable"] = True
+    if schema.get("default", ...) is None:
+        del schema["default"]
+    if "const" in schema:
+        schema["enum"] = [schema.pop("const")]
+    if isinstance(schema.get("examples"), list):
+        schema["example"] = schema.pop("examples")[0]
+    return schema
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail when the kept document is not what the code says")
+    text = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+    if not parser.parse_args().check:
+        DOCUMENT.write_text(text)
+        return 0
+    if DOCUMENT.exists() and DOCUMENT.read_text() == text:
+        return 0
+    print("docs/openapi.json is not what the code says: run `make openapi` and commit it", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
