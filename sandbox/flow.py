@@ -11,7 +11,9 @@ from typing import Any
 from sandbox.salesforce.app import Salesforce
 
 
-def deal_of(salesforce: Salesforce, opportunity_id: str, trigger: str = "closed_won", **more: Any) -> dict[str, Any]:
+def deal_of(
+    salesforce: Salesforce, opportunity_id: str, trigger: str = "closed_won", **more: Any
+) -> dict[str, Any]:
     """The deal of an opportunity as the callout takes it (version 1).
 
     In: the organisation; the opportunity; further fields of the deal (customerId, resourceId, terms ...), which win.
@@ -36,7 +38,9 @@ def deal_of(salesforce: Salesforce, opportunity_id: str, trigger: str = "closed_
         },
         "lines": [
             _line(salesforce, number, item)
-            for number, item in enumerate(salesforce.find("OpportunityLineItem", OpportunityId=opportunity["Id"]), 1)
+            for number, item in enumerate(
+                salesforce.find("OpportunityLineItem", OpportunityId=opportunity["Id"]), 1
+            )
         ],
         **more,
     }
@@ -45,7 +49,12 @@ def deal_of(salesforce: Salesforce, opportunity_id: str, trigger: str = "closed_
 def _line(salesforce: Salesforce, number: int, item: dict[str, Any]) -> dict[str, Any]:
     product = salesforce.get("Product2", item["Product2Id"])
     stigg_type = product["Stigg_Type__c"]
-    line = {"line": number, "stiggType": stigg_type, "stiggId": product["Stigg_ID__c"], "quantity": item["Quantity"]}
+    line = {
+        "line": number,
+        "stiggType": stigg_type,
+        "stiggId": product["Stigg_ID__c"],
+        "quantity": item["Quantity"],
+    }
     if stigg_type in ("Plan", "Add-on") and item["UnitPrice"]:
         line["price"] = item["UnitPrice"]
     if (item["Description"] or "").strip().lower() == "unlimited":

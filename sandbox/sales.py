@@ -16,7 +16,12 @@ class Sold(NamedTuple):
     unlimited: bool = False
 
 
-STIGG_TYPES = {"plan-": "Plan", "addon-": "Add-on", "feature-": "Entitlement", "currency-": "Credit entitlement"}
+STIGG_TYPES = {
+    "plan-": "Plan",
+    "addon-": "Add-on",
+    "feature-": "Entitlement",
+    "currency-": "Credit entitlement",
+}
 
 
 class Sales:
@@ -36,11 +41,18 @@ class Sales:
             return str(known[0]["Id"])
         prefix, _, name = stigg_id.partition("-")
         title = name.replace("-", " ").title()
-        return self.salesforce.add_product(title, Stigg_Type__c=STIGG_TYPES.get(f"{prefix}-", "Plan"), Stigg_ID__c=stigg_id)
+        return self.salesforce.add_product(
+            title, Stigg_Type__c=STIGG_TYPES.get(f"{prefix}-", "Plan"), Stigg_ID__c=stigg_id
+        )
 
     def close(self, account_id: str, name: str, *sold: Sold, **fields: Any) -> str:
         """Win an opportunity with these products; out: its ID."""
-        opportunity = {"AccountId": account_id, "Name": name, "CloseDate": "2026-01-15", "StageName": "Closed Won"}
+        opportunity = {
+            "AccountId": account_id,
+            "Name": name,
+            "CloseDate": "2026-01-15",
+            "StageName": "Closed Won",
+        }
         opportunity_id = self.salesforce.create("Opportunity", **{**opportunity, **fields})
         for product in sold:
             self.salesforce.create(

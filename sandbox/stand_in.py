@@ -102,7 +102,9 @@ class StandIn:
     Usable as a context manager; `url` is the address to give to clients.
     """
 
-    def __init__(self, application: Application, ssl_context: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(
+        self, application: Application, ssl_context: ssl.SSLContext | None = None, port: int = 0
+    ) -> None:
         self.application = application
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
@@ -170,7 +172,12 @@ class StandIn:
         environ["wsgi.input"] = io.BytesIO(body)  # the application reads it again
         with self._lock:
             exchange = Exchange(
-                len(self.exchanges) + 1, request.method, request.path, time.time(), headers=dict(request.headers), body=body
+                len(self.exchanges) + 1,
+                request.method,
+                request.path,
+                time.time(),
+                headers=dict(request.headers),
+                body=body,
             )
             self.exchanges.append(exchange)
             fault = next((f for f in self._faults if f.matches(request.method, request.path)), None)
@@ -196,7 +203,9 @@ class StandIn:
             return self._drop(environ)
         return answer
 
-    def _apply(self, exchange: Exchange, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def _apply(
+        self, exchange: Exchange, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
         def noting(status: str, headers: list[tuple[str, str]], *exc: Any) -> Any:
             exchange.status = int(status.split(" ", 1)[0])
             return start_response(status, headers, *exc)

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from closedwon.deal import Callout, ProvisioningStatus, Refusal, Results
 from pydantic.json_schema import models_json_schema
+
+from closedwon.deal import Callout, ProvisioningStatus, Refusal, Results
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "openapi.json"
@@ -20,7 +21,12 @@ DOCUMENT = ROOT / "docs" / "openapi.json"
 
 def document() -> dict[str, Any]:
     """The whole document, as plain data."""
-    models = [(Callout, "validation"), (Results, "serialization"), (ProvisioningStatus, "serialization"), (Refusal, "serialization")]
+    models = [
+        (Callout, "validation"),
+        (Results, "serialization"),
+        (ProvisioningStatus, "serialization"),
+        (Refusal, "serialization"),
+    ]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")
     example = json.loads((ROOT / "events" / "callout.json").read_text())
     return {
@@ -30,7 +36,12 @@ def document() -> dict[str, Any]:
             "version": "1",
             "description": "Deals from Salesforce become customers and subscriptions in Stigg. Answers come at once; provisioning follows.",
         },
-        "servers": [{"url": "{callout}", "variables": {"callout": {"default": "/", "description": "The stack's output CalloutUrl."}}}],
+        "servers": [
+            {
+                "url": "{callout}",
+                "variables": {"callout": {"default": "/", "description": "The stack's output CalloutUrl."}},
+            }
+        ],
         "security": [{"callout key": []}],
         "paths": {
             "/v1/provisionings": {
@@ -40,8 +51,14 @@ def document() -> dict[str, Any]:
                     "description": "Takes 1 to 200 deals, one bulk save. One invalid deal does not refuse the others.",
                     "requestBody": {"required": True, "content": _json(_ref("Callout"), example)},
                     "responses": {
-                        "202": {"description": "What became of each deal, in their order.", "content": _json(_ref("Results"))},
-                        "400": {"description": "The request as a whole is refused.", "content": _json(_ref("Refusal"))},
+                        "202": {
+                            "description": "What became of each deal, in their order.",
+                            "content": _json(_ref("Results")),
+                        },
+                        "400": {
+                            "description": "The request as a whole is refused.",
+                            "content": _json(_ref("Refusal")),
+                        },
                         **_refusals(),
                     },
                 }
@@ -60,8 +77,14 @@ def document() -> dict[str, Any]:
                         }
                     ],
                     "responses": {
-                        "200": {"description": "Its status, reason, subscriptions and links.", "content": _json(_ref("ProvisioningStatus"))},
-                        "400": {"description": "Not the ID of an opportunity.", "content": _json(_ref("Refusal"))},
+                        "200": {
+                            "description": "Its status, reason, subscriptions and links.",
+                            "content": _json(_ref("ProvisioningStatus")),
+                        },
+                        "400": {
+                            "description": "Not the ID of an opportunity.",
+                            "content": _json(_ref("Refusal")),
+                        },
                         "404": {"description": "Never accepted.", "content": _json(_ref("Refusal"))},
                         **_refusals(),
                     },
@@ -119,7 +142,9 @@ def _as_openapi_3_0(schema: Any) -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail when the kept document is not what the code says")
+    parser.add_argument(
+        "--check", action="store_true", help="fail when the kept document is not what the code says"
+    )
     text = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
     if not parser.parse_args().check:
         DOCUMENT.write_text(text)

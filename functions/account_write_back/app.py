@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
+
 from closedwon import errors
 from closedwon.customer import Failed, LeaseLost, Work, Written
 from closedwon.projection import composite_request
@@ -36,7 +37,9 @@ def write_back(work: Work, failed: bool) -> tuple[Work, str]:
     Raises the first error Salesforce answered for a record, transient ones before permanent ones; what it took stays taken.
     """
     customer = work.customer
-    requests = composite_request(customer, customer.unwritten, setting("STIGG_APP_URL"), salesforce().data_path)
+    requests = composite_request(
+        customer, customer.unwritten, setting("STIGG_APP_URL"), salesforce().data_path
+    )
     marks: dict[str, str] = {}
     account = False
     faults: list[errors.ClosedWonError] = []
@@ -94,6 +97,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         logger.warning("the lease passed on", extra={"execution": step.execution})
         return step.handing_on(None, result="provisioned", cause="")
     cause = refusals_of(work, written, step.execution)
-    logger.info("written back", extra={"execution": step.execution, "opportunities": len(written), "follows": follows})
+    logger.info(
+        "written back", extra={"execution": step.execution, "opportunities": len(written), "follows": follows}
+    )
     result = "again" if follows == "again" else "refused" if cause else "provisioned"
     return step.handing_on(work if follows == "again" else None, result=result, cause=cause)

@@ -34,7 +34,11 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         "policyDocument": {
             "Version": "2012-10-17",
             "Statement": [
-                {"Action": "execute-api:Invoke", "Effect": "Allow" if allowed else "Deny", "Resource": f"{api}/*"}
+                {
+                    "Action": "execute-api:Invoke",
+                    "Effect": "Allow" if allowed else "Deny",
+                    "Resource": f"{api}/*",
+                }
             ],
         },
     }

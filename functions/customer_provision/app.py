@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
+
 from closedwon.customer import Work
 from closedwon.plan import customer_body, customer_difference
 from closedwon.provisioning import desired_of, stigg
@@ -52,5 +53,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if work.needs == "provision":
         with held(work):
             done = ensure_customer(work, step.execution)
-        logger.info("customer", extra={"execution": step.execution, "customer": work.customer.customer_id, "done": done})
+        logger.info(
+            "customer",
+            extra={"execution": step.execution, "customer": work.customer.customer_id, "done": done},
+        )
     return step.handing_on(work, work=work.needs)

@@ -9,23 +9,33 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
+from pydantic import BaseModel, ValidationError
+
 from closedwon.catalogue import Catalogue
 from closedwon.customer import Acceptance, Arrival
-from closedwon.deal import MOST_DEALS, Deal, LineError, ProvisioningStatus, Refusal, Result, Results, problems_of
+from closedwon.deal import (
+    MOST_DEALS,
+    Deal,
+    LineError,
+    ProvisioningStatus,
+    Refusal,
+    Result,
+    Results,
+    problems_of,
+)
 from closedwon.desired import same_product_problems
 from closedwon.identifiers import normalised_id
 from closedwon.ledger import AT_ONCE
 from closedwon.links import stigg_customer_url, stigg_subscription_url
 from closedwon.mapping import compile_deal, revision_of, unrecordable
-from closedwon.order import Order, Problem
+from closedwon.order import Problem
 from closedwon.settings import mapping_rules, setting
 from closedwon.start import start
 from closedwon.step import ledger
-from pydantic import BaseModel, ValidationError
 
 logger = Logger()
 
@@ -52,7 +62,7 @@ def accept(deals: list[Any]) -> Results:
     """Answer every deal; one that is invalid does not touch the others."""
     results: dict[int, Result] = {}
     arrivals: dict[int, Arrival] = {}
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     for index, content in enumerate(deals):
         try:
             deal = Deal.model_validate(content)
@@ -115,7 +125,9 @@ def invalid(opportunity_id: str | None, problems: Iterable[Problem]) -> Result:
 
 
 def errors_of(problems: Iterable[Problem]) -> list[LineError]:
-    return [LineError(line=problem.line, field=problem.field, message=problem.message) for problem in problems]
+    return [
+        LineError(line=problem.line, field=problem.field, message=problem.message) for problem in problems
+    ]
 
 
 def opportunity_id_of(content: Any) -> str | None:
@@ -142,7 +154,7 @@ def status_of(opportunity_id: str) -> ProvisioningStatus | None:
             "accountId": customer.account_id,
             "status": state.outcome.status,
             "reason": state.outcome.reason,
-            "revision": datetime.fromtimestamp(state.revision.modified / 1000, timezone.utc),
+            "revision": datetime.fromtimestamp(state.revision.modified / 1000, UTC),
             "execution": state.execution,
             "customerId": customer_id,
             "customerUrl": stigg_customer_url(app_url, customer_id) if customer_id else None,
@@ -170,7 +182,14 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             except RequestRefused as refusal:
                 return response(400, Refusal(message=str(refusal)))
             for result in results.results:
-                logger.info("deal", extra={"opportunity": result.opportunity_id, "status": result.status, "execution": result.execution})
+                logger.info(
+                    "deal",
+                    extra={
+                        "opportunity": result.opportunity_id,
+                        "status": result.status,
+                        "execution": result.execution,
+                    },
+                )
             return response(202, results)
         case "GET", "/v1/provisionings/{opportunityId}":
             try:

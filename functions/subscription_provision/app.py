@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
+
 from closedwon.customer import Applied, Intended, Interrupted, LeaseLost, Work
 from closedwon.desired import Slot
 from closedwon.errors import StiggRefused, WriteUnanswered
@@ -38,7 +39,9 @@ def bring_about(work: Work, execution: str) -> Applied:
     to_do = plan(customer.customer_id or "", desired, actual, records, policy(), links)
     intend(work, to_do.changes, records)
     for keep in to_do.kept:
-        records[keep.subscription.slot] = kept(records.get(keep.subscription.slot, SlotRecord()), keep.subscription_id, keep.status)
+        records[keep.subscription.slot] = kept(
+            records.get(keep.subscription.slot, SlotRecord()), keep.subscription_id, keep.status
+        )
         records[keep.subscription.slot] = replace(records[keep.subscription.slot], applied=keep.subscription)
     refusals: dict[Slot, str] = {}
     for change in to_do.changes:
@@ -47,7 +50,10 @@ def bring_about(work: Work, execution: str) -> Applied:
             records[slot] = make(work, change, records.get(slot, SlotRecord()), execution)
         except StiggRefused as refusal:
             refusals[slot] = f"Stigg refused {change.subscription.plan_id}: {refusal}"
-        logger.info("subscription", extra={"execution": execution, "change": type(change).__name__, "refused": slot in refusals})
+        logger.info(
+            "subscription",
+            extra={"execution": execution, "change": type(change).__name__, "refused": slot in refusals},
+        )
     return applied(customer, desired, to_do, records, refusals, now())
 
 
@@ -62,7 +68,10 @@ def intend(work: Work, changes: tuple[Change, ...], records: dict[Slot, SlotReco
         change.subscription.slot: change.generation
         for change in changes
         if isinstance(change, Create)
-        and (change.subscription.slot not in records or records[change.subscription.slot].generation != change.generation)
+        and (
+            change.subscription.slot not in records
+            or records[change.subscription.slot].generation != change.generation
+        )
     }
     if raised:
         ledger().settle(work, Intended({slot.key: generation for slot, generation in raised.items()}))
@@ -85,16 +94,22 @@ def make(work: Work, change: Change, record: SlotRecord, execution: str) -> Slot
         if refusal.status != 409:
             raise
         ledger().settle(work, Interrupted(burned=(change.subscription.slot.key,)))
-        raise WriteUnanswered("the subscription's ID was used before; looking again at what stands") from refusal
+        raise WriteUnanswered(
+            "the subscription's ID was used before; looking again at what stands"
+        ) from refusal
     status = answer["subscription"]["status"] if answer["status"] == "SUCCESS" else "PAYMENT_PENDING"
-    made = replace(record, generation=change.generation, made=True, subscription_id=answer["id"], status=status)
+    made = replace(
+        record, generation=change.generation, made=True, subscription_id=answer["id"], status=status
+    )
     return replace(made, checkout_url=answer.get("checkoutUrl"), applied=change.subscription)
 
 
 def kept(record: SlotRecord, subscription_id: str, status: str) -> SlotRecord:
     """What to remember of a subscription that stands. A checkout link goes once it is paid."""
     checkout_url = record.checkout_url if status == "PAYMENT_PENDING" else None
-    return replace(record, made=True, subscription_id=subscription_id, status=status, checkout_url=checkout_url)
+    return replace(
+        record, made=True, subscription_id=subscription_id, status=status, checkout_url=checkout_url
+    )
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
+
 from closedwon.start import start
 from closedwon.step import ledger
 

@@ -26,7 +26,6 @@ from moto.stepfunctions.exceptions import InvalidName
 from moto.stepfunctions.parser.api import InvalidDefinition as MotosInvalidDefinition
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.common.retry.retrier_decl import RetrierDecl
-from moto.stepfunctions.parser.asl.component.state.exec.execute_state import ExecutionState
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
 from moto.stepfunctions.parser.asl.utils import boto_client
@@ -94,7 +93,6 @@ def _apply(stack: ExitStack) -> None:
     )
     patch(RetrierDecl, "_eval_body", _scaled_retry(RetrierDecl._eval_body))
     patch(WaitFunction, "_eval_body", _wait)
-    patch(ExecutionState, "_eval_state", _eval_state_with_fresh_retries(ExecutionState._eval_state))
     patch(
         StepFunctionsParserBackend,
         "start_execution",
@@ -164,18 +162,6 @@ def _wait(self: WaitFunction, env: Any) -> None:
     deadline = time.monotonic() + self._get_wait_seconds(env=env) * _scale(env)
     while env.is_running() and (left := deadline - time.monotonic()) > 0:
         env.program_state_event.wait(left)
-
-
-def _eval_state_with_fresh_retries(evaluate: Callable[..., None]) -> Callable[..., None]:
-    """AWS counts retries anew each time a state is entered; moto would go on counting when a machine loops."""
-
-    def fresh(self: ExecutionState, env: Any) -> None:
-        for retrier in self.retry.retriers if self.retry else ():
-            env.heap.pop(retrier.max_attempts._attempt_number_key(), None)
-            env.heap.pop(retrier.backoff_rate._next_multiplier_key(), None)
-        evaluate(self, env)
-
-    return fresh
 
 
 def _checked_name(start: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,8 +6,19 @@ from typing import Any
 
 from sandbox.salesforce.schema import ID_KINDS, NUMBER_KINDS, TEXT_KINDS, Field, Schema, SObject
 
-_SOAP_TYPES = {"id": "tns:ID", "reference": "tns:ID", "boolean": "xsd:boolean", "int": "xsd:int", "date": "xsd:date"}
-_SOAP_TYPES |= {"double": "xsd:double", "currency": "xsd:double", "percent": "xsd:double", "datetime": "xsd:dateTime"}
+_SOAP_TYPES = {
+    "id": "tns:ID",
+    "reference": "tns:ID",
+    "boolean": "xsd:boolean",
+    "int": "xsd:int",
+    "date": "xsd:date",
+}
+_SOAP_TYPES |= {
+    "double": "xsd:double",
+    "currency": "xsd:double",
+    "percent": "xsd:double",
+    "datetime": "xsd:dateTime",
+}
 
 
 def summary(target: SObject, base: str) -> dict[str, Any]:
@@ -49,7 +60,13 @@ def _field(field: Field, target: SObject) -> dict[str, Any]:
     writable = target.writable and not field.computed
     number = field.kind in NUMBER_KINDS and field.kind != "int"
     values = [
-        {"active": True, "defaultValue": value == field.default, "label": value, "validFor": None, "value": value}
+        {
+            "active": True,
+            "defaultValue": value == field.default,
+            "label": value,
+            "validFor": None,
+            "value": value,
+        }
         for value in field.values
     ]
     return {

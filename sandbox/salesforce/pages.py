@@ -36,7 +36,12 @@ th { color: var(--quiet); font-size: .78rem; font-weight: 600; background: #fafa
 a { color: var(--link); } .badge { display: inline-block; padding: 0 .6rem; border-radius: 1rem; background: #e5e5e5; }
 .good { background: #cdefc4; } .bad { background: #feded8; } .open { background: #d8e6fe; } .wait { background: #fbf3e0; }
 """
-_COLOURS = {"Account": "#5867e8", "Opportunity": "#ff5d2d", "Stigg_Provisioning__c": "#3ba755", "Product2": "#b781d3"}
+_COLOURS = {
+    "Account": "#5867e8",
+    "Opportunity": "#ff5d2d",
+    "Stigg_Provisioning__c": "#3ba755",
+    "Product2": "#b781d3",
+}
 _BADGES = {
     "Provisioned": "good", "Closed Won": "good", "Failed": "bad", "Closed Lost": "bad", "Held": "wait",
     "Payment required": "wait", "Provisioning": "open", "Scheduled": "open",
@@ -71,7 +76,9 @@ def record_page(store: Store, target: SObject, record: Record) -> str:
     parts = [_header(target, title), f"<section><h2>Details</h2><dl>{cells}</dl></section>"]
     for child_name, lookup, columns in _RELATED.get(target.name, ()):
         child = store.schema.objects[child_name]
-        parts.append(_table(store, child, columns, [r for r in store.records(child) if r[lookup] == record["Id"]]))
+        parts.append(
+            _table(store, child, columns, [r for r in store.records(child) if r[lookup] == record["Id"]])
+        )
     return _page(title, parts)
 
 
@@ -88,7 +95,10 @@ def home_page(store: Store) -> str:
 
 def missing_page() -> str:
     """What a link to nothing shows."""
-    return _page("Not found", ["<section><h2>Not found</h2><p>There is no such record, or it was deleted.</p></section>"])
+    return _page(
+        "Not found",
+        ["<section><h2>Not found</h2><p>There is no such record, or it was deleted.</p></section>"],
+    )
 
 
 def _page(title: str, parts: Iterable[str]) -> str:
@@ -113,9 +123,13 @@ def _table(store: Store, target: SObject, columns: Sequence[str], records: Seque
     if not records:
         return f"<section>{heading}<p>None.</p></section>"
     fields = [target.fields[name] for name in columns]
-    head = "".join(f"<th{_align(f)}>{escape(f.shown.removesuffix(' ID') if f.to else f.shown)}</th>" for f in fields)
+    head = "".join(
+        f"<th{_align(f)}>{escape(f.shown.removesuffix(' ID') if f.to else f.shown)}</th>" for f in fields
+    )
     rows = "".join(
-        "<tr>" + "".join(f"<td{_align(f)}>{_table_cell(store, target, f, r, i)}</td>" for i, f in enumerate(fields)) + "</tr>"
+        "<tr>"
+        + "".join(f"<td{_align(f)}>{_table_cell(store, target, f, r, i)}</td>" for i, f in enumerate(fields))
+        + "</tr>"
         for r in records
     )
     return f'<section>{heading}<div class="scroll"><table><tr>{head}</tr>{rows}</table></div></section>'
@@ -142,7 +156,11 @@ def _cell(store: Store, field: Field, value: Any) -> str:
         return f'<a href="/{escape(value)}">{escape(name)}</a>'
     if field.kind == "url":
         shown = escape(value)
-        return f'<a href="{shown}" rel="noreferrer">{shown}</a>' if value.startswith(("https://", "http://")) else shown
+        return (
+            f'<a href="{shown}" rel="noreferrer">{shown}</a>'
+            if value.startswith(("https://", "http://"))
+            else shown
+        )
     if field.kind == "picklist" and value in _BADGES:
         return f'<span class="badge {_BADGES[value]}">{escape(value)}</span>'
     if field.kind in NUMBER_KINDS:

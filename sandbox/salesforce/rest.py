@@ -52,7 +52,9 @@ class Call:
     def object_body(self) -> dict[str, Any]:
         """The body, which has to be a JSON object."""
         if not isinstance(self.body, dict):
-            raise json_error("The HTTP entity body is required, and has to be a JSON object, for this request")
+            raise json_error(
+                "The HTTP entity body is required, and has to be a JSON object, for this request"
+            )
         return self.body
 
 
@@ -285,7 +287,11 @@ class Rest:
         named = target.field(call.path[3])
         key = named if named and named.kind == "id" else self._key(target, call.path[3])
         records = self._records(call)
-        given = [str(_values(target, record).get(name)).lower() for record in records for name in _keys(record, key.name)]
+        given = [
+            str(_values(target, record).get(name)).lower()
+            for record in records
+            for name in _keys(record, key.name)
+        ]
 
         def upsert(record: dict[str, Any]) -> dict[str, Any]:
             if self._typed(record) is not target:
@@ -303,7 +309,9 @@ class Rest:
                 self._update_one(target, value, values)
                 return {"id": to_18(value), "created": False}
             if _keys(values, "Id"):
-                raise Refusal("INVALID_FIELD_FOR_INSERT_UPDATE", "cannot specify both an external ID and Id", ["Id"])
+                raise Refusal(
+                    "INVALID_FIELD_FOR_INSERT_UPDATE", "cannot specify both an external ID and Id", ["Id"]
+                )
             record_id, created = self._store.upsert(target, key, value, values)
             return {"id": record_id, "created": created}
 
@@ -429,7 +437,9 @@ class Rest:
                     break
         if failed and all_or_none:
             self._store.roll_back(before)
-            message = "The transaction was rolled back since another operation in the same transaction failed."
+            message = (
+                "The transaction was rolled back since another operation in the same transaction failed."
+            )
             halted = Answer(400, Refusal("PROCESSING_HALTED", message).as_error())
             answers = {part["referenceId"]: halted for part in parts} | {one: answers[one] for one in failed}
         shown = [
@@ -452,7 +462,13 @@ class Rest:
         for part in parts:
             if unknown := set(part) - {"method", "url", "referenceId", "body", "httpHeaders"}:
                 raise json_error(f'Unrecognized field "{min(unknown)}"')
-            if not isinstance(part.get("url"), str) or part.get("method") not in ("GET", "POST", "PATCH", "DELETE", "PUT"):
+            if not isinstance(part.get("url"), str) or part.get("method") not in (
+                "GET",
+                "POST",
+                "PATCH",
+                "DELETE",
+                "PUT",
+            ):
                 raise json_error("Each subrequest needs a url and a method in upper case")
             reference = part.get("referenceId")
             if not isinstance(reference, str) or not _REFERENCE_ID.fullmatch(reference):
@@ -460,14 +476,19 @@ class Rest:
             if reference in references:
                 raise json_error(f"Duplicate referenceId: {reference}")
             references.add(reference)
-            heavy += bool(re.match(r"/services/data/v\d+\.0/(composite/sobjects|query|queryAll)\b", part["url"]))
+            heavy += bool(
+                re.match(r"/services/data/v\d+\.0/(composite/sobjects|query|queryAll)\b", part["url"])
+            )
         if heavy > MAX_COLLECTIONS_AND_QUERIES:
             message = f"No more than {MAX_COLLECTIONS_AND_QUERIES} subrequests can be collections or queries"
             raise Refusal("LIMIT_EXCEEDED", message)
 
     def _part(self, part: dict[str, Any], answers: Mapping[str, Answer], all_or_none: bool) -> Answer:
         version, path, parameters = parse_url(_resolved(part["url"], answers))
-        if path[:1] not in (("sobjects",), ("query",), ("queryAll",)) and path[:2] != ("composite", "sobjects"):
+        if path[:1] not in (("sobjects",), ("query",), ("queryAll",)) and path[:2] != (
+            "composite",
+            "sobjects",
+        ):
             raise Refusal("INVALID_INPUT", "This resource cannot be used in a composite request")
         headers = part.get("httpHeaders") or {}
         options = str(headers.get("Sforce-Query-Options", "")) if isinstance(headers, dict) else ""

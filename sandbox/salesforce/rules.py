@@ -70,7 +70,10 @@ def _opportunity(record: Record, old: Record | None, given: Mapping[str, Any]) -
         record["Probability"] = float(STAGES[stage])
     if old is not None and old["HasOpportunityLineItem"]:
         record["Amount"] = old["Amount"]  # the sum of its lines: what a client writes is ignored
-        if old["CurrencyIsoCode"] != record["CurrencyIsoCode"] or old["Pricebook2Id"] != record["Pricebook2Id"]:
+        if (
+            old["CurrencyIsoCode"] != record["CurrencyIsoCode"]
+            or old["Pricebook2Id"] != record["Pricebook2Id"]
+        ):
             message = "the currency and the price book of an opportunity with products cannot be changed"
             raise Refusal("FIELD_INTEGRITY_EXCEPTION", f"field integrity exception: {message}", [])
 
@@ -84,7 +87,10 @@ def _line(store: Store, record: Record, old: Record | None, given: Mapping[str, 
         record["ListPrice"], record["ProductCode"] = entry["UnitPrice"], entry["ProductCode"]
         record["CurrencyIsoCode"] = opportunity["CurrencyIsoCode"]
         record["Name"] = f"{opportunity['Name']} {product['Name'] if product else ''}"[:376]
-    quantity, written = record["Quantity"], [name for name in ("UnitPrice", "TotalPrice") if given.get(name) is not None]
+    quantity, written = (
+        record["Quantity"],
+        [name for name in ("UnitPrice", "TotalPrice") if given.get(name) is not None],
+    )
     if len(written) == 2:
         message = "field integrity exception: TotalPrice (specify either the sales price or the total price)"
         raise Refusal("FIELD_INTEGRITY_EXCEPTION", message, ["TotalPrice"])
@@ -111,7 +117,9 @@ def _price_book_entry(store: Store, line: Record, opportunity: Record) -> Record
     else:
         if not line["Product2Id"]:
             missing = ["PricebookEntryId"]
-            raise Refusal("REQUIRED_FIELD_MISSING", "Required fields are missing: [PricebookEntryId]", missing)
+            raise Refusal(
+                "REQUIRED_FIELD_MISSING", "Required fields are missing: [PricebookEntryId]", missing
+            )
         if not book:
             books = store.records(store.schema.objects["Pricebook2"])
             book = next((b["Id"] for b in books if b["IsStandard"]), None)

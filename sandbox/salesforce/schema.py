@@ -56,7 +56,9 @@ class Field:
         if self.label:
             return self.label
         stem = self.name.removesuffix("__c").removesuffix("Id") or self.name
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", stem).replace("_", " ") + (" ID" if self.kind == "reference" else "")
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", stem).replace("_", " ") + (
+            " ID" if self.kind == "reference" else ""
+        )
 
     @property
     def filterable(self) -> bool:
@@ -116,7 +118,13 @@ class Schema:
 
 
 def _object(
-    name: str, label: str, plural: str, prefix: str, *fields: Field, writable: bool = True, title: str = "Name"
+    name: str,
+    label: str,
+    plural: str,
+    prefix: str,
+    *fields: Field,
+    writable: bool = True,
+    title: str = "Name",
 ) -> SObject:
     system = (
         Field("IsDeleted", "boolean", "Deleted", default=False, computed=True),
@@ -148,7 +156,9 @@ def _pick(name: str, *values: str, label: str = "", **more: Any) -> Field:
 
 def _lookup(name: str, to: str, children: str = "", label: str = "", **more: Any) -> Field:
     relationship = name.removesuffix("__c") + "__r" if name.endswith("__c") else name.removesuffix("Id")
-    return Field(name, "reference", label, length=18, to=to, relationship=relationship, children=children, **more)
+    return Field(
+        name, "reference", label, length=18, to=to, relationship=relationship, children=children, **more
+    )
 
 
 def _currency_code(**more: Any) -> Field:

@@ -16,7 +16,13 @@ from sandbox.salesforce.schema import NUMBER_KINDS, TEXT_KINDS, Field
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:?\d{2})")
 _EMAIL = re.compile(r"[^@\s<>,;]+@[^@\s<>,;.]+(\.[^@\s<>,;.]+)+")
-_JSON_TOKENS = {bool: "VALUE_TRUE", int: "VALUE_NUMBER", float: "VALUE_NUMBER", str: "VALUE_STRING", list: "START_ARRAY"}
+_JSON_TOKENS = {
+    bool: "VALUE_TRUE",
+    int: "VALUE_NUMBER",
+    float: "VALUE_NUMBER",
+    str: "VALUE_STRING",
+    list: "START_ARRAY",
+}
 
 
 def parse_date(text: str) -> date:
@@ -63,7 +69,9 @@ def accept(field: Field, value: Any) -> Any:
         return to_18(value)
     except (ValueError, TypeError):
         shown = value if isinstance(value, str) else type(value).__name__
-        raise Refusal("MALFORMED_ID", f"{field.shown}: id value of incorrect type: {shown}", [field.name]) from None
+        raise Refusal(
+            "MALFORMED_ID", f"{field.shown}: id value of incorrect type: {shown}", [field.name]
+        ) from None
 
 
 def _text(field: Field, value: Any) -> str | None:
@@ -93,7 +101,9 @@ def _number(field: Field, value: Any) -> int | float:
     except (ValueError, OverflowError):
         raise _wrong_type(field, value) from None
     if not abs(number) < 10 ** (18 - field.scale):  # also refuses NaN and infinity
-        raise Refusal("NUMBER_OUTSIDE_VALID_RANGE", f"{field.shown}: value outside of valid range", [field.name])
+        raise Refusal(
+            "NUMBER_OUTSIDE_VALID_RANGE", f"{field.shown}: value outside of valid range", [field.name]
+        )
     return int(number) if field.kind == "int" else round(number, field.scale)
 
 

@@ -394,7 +394,7 @@ class Stigg:
 
     def _cancel_subscription(self, request: Request, id: str) -> _Answer:
         subscription = self._service.cancel_subscription(id, _read(models.SubscriptionCancel, request))
-        return _Answer(200, {"data": {"id": subscription.id}})
+        return _Answer(200, {"data": subscription.json(self._service.now)})
 
     def _preview_subscription(self, request: Request) -> _Answer:
         return _Answer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import textwrap
 import time
 from collections.abc import Iterator
@@ -195,6 +196,15 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)[:70]
 
 
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns after a microsecond, so that what is not atomic comes to light."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
 def run(aws: AwsSandbox, name: str, **event: Any) -> dict[str, Any]:
     started = aws.client("stepfunctions").start_execution(
         stateMachineArn=aws.state_machine_arns["Machine"],
@@ -299,6 +309,7 @@ def test_retries_are_counted_anew_each_time_a_state_is_entered(aws: AwsSandbox, 
     assert aws.states_entered(ended["executionArn"]) == ["Work", "Again", "Pause", "Work", "Again", "Done"]
 
 
+@pytest.mark.usefixtures("hasty_threads")
 def test_one_name_is_one_execution_however_many_start_it_at_once(aws: AwsSandbox, name: str) -> None:
     machine = aws.state_machine_arns["Machine"]
 
@@ -405,6 +416,7 @@ def test_the_provisioning_machine_goes_the_way_its_steps_say(
 # ---- the ledger's and the secrets' promises
 
 
+@pytest.mark.usefixtures("hasty_threads")
 def test_conditional_writes_and_transactions_lose_nothing_among_many_threads(
     aws: AwsSandbox, name: str
 ) -> None:

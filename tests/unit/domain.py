@@ -11,15 +11,15 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from closedwon.catalogue import Catalogue
 from closedwon.deal import Deal, problems_of
 from closedwon.desired import Desired, Policy, Slot, Standing, Subscription, fold
 from closedwon.identifiers import normalised_id
 from closedwon.mapping import MappingRules, compile_deal, unrecordable
 from closedwon.order import Order, Problem
-from hypothesis import strategies as st
-from pydantic import ValidationError
-
 from sandbox.stigg.catalogue import sandbox_catalogue
 
 Json = dict[str, Any]
@@ -91,7 +91,12 @@ def a_deal(*lines: Json, number: int = 1, changes: Mapping[str, Any] | None = No
             "currencyIsoCode": "USD",
         },
         "account": {"id": ACCOUNT, "name": "Northwind Traders", "email": "billing@northwind.example"},
-        "terms": {"billingPeriod": "ANNUALLY", "start": "2026-12-01", "end": "2027-11-30", "paymentCollection": "INVOICE"},
+        "terms": {
+            "billingPeriod": "ANNUALLY",
+            "start": "2026-12-01",
+            "end": "2027-11-30",
+            "paymentCollection": "INVOICE",
+        },
         "lines": [{"line": place, **line} for place, line in enumerate(copy.deepcopy(given), 1)],
     }
     for path, value in (changes or {}).items():
@@ -129,7 +134,9 @@ def order_of(deal: Json, rules: MappingRules = RULES) -> Order:
 
 def an_order(*lines: Json, number: int = 1, **changes: Any) -> Order:
     """A good deal's order. changes: by path, with __ for a dot (terms__start)."""
-    order = order_of(a_deal(*lines, number=number, changes={path.replace("__", "."): v for path, v in changes.items()}))
+    order = order_of(
+        a_deal(*lines, number=number, changes={path.replace("__", "."): v for path, v in changes.items()})
+    )
     assert not order.problems
     return order
 
@@ -167,18 +174,25 @@ def orderable(draw: st.DrawFn, products: Iterable[str] = (PLATFORM, ANALYTICS)) 
         lines.append(plan(name, draw(st.sampled_from([None, 1, 1.0, 7])), price=draw(prices)))
         for addon_id in draw(st.lists(st.sampled_from(ADDONS[product]), unique=True)):
             price = draw(prices)
-            lines += [addon(addon_id, quantity, price=price) for quantity in draw(st.lists(quantities, min_size=1, max_size=3))]
+            lines += [
+                addon(addon_id, quantity, price=price)
+                for quantity in draw(st.lists(quantities, min_size=1, max_size=3))
+            ]
         if draw(st.booleans()):
             seats = draw(st.lists(quantities, min_size=1, max_size=2))
             lines += [entitlement(SEATS, quantity, planId=name) for quantity in seats]
     if PLATFORM in chosen:
         platform = next(line["stiggId"] for line in lines if line["stiggId"] in PLANS[PLATFORM])
         if draw(st.booleans()):
-            lines.append(entitlement(CALLS, draw(quantities), resetPeriod="MONTH", softLimit=draw(st.booleans())))
+            lines.append(
+                entitlement(CALLS, draw(quantities), resetPeriod="MONTH", softLimit=draw(st.booleans()))
+            )
         if draw(st.booleans()):
             lines.append(entitlement(SSO, None, unlimited=True, planId=platform))
         if draw(st.booleans()):
-            lines.append(credits(draw(quantities), cadence=draw(st.sampled_from(["MONTH", "YEAR"])), planId=platform))
+            lines.append(
+                credits(draw(quantities), cadence=draw(st.sampled_from(["MONTH", "YEAR"])), planId=platform)
+            )
     return draw(st.permutations(lines))
 
 
@@ -199,7 +213,11 @@ def orders(draw: st.DrawFn, number: int = 1) -> Order:
 @st.composite
 def refused(draw: st.DrawFn, number: int = 1) -> Order:
     """An order that the mapping or the catalogue refuses."""
-    wrong = draw(st.sampled_from([plan("plan-unknown"), addon("addon-unknown"), addon("workspace"), entitlement(quantity=-1)]))
+    wrong = draw(
+        st.sampled_from(
+            [plan("plan-unknown"), addon("addon-unknown"), addon("workspace"), entitlement(quantity=-1)]
+        )
+    )
     return order_of(a_deal(*draw(orderable()), wrong, number=number))
 
 
@@ -209,12 +227,16 @@ def standings(draw: st.DrawFn, most: int = 4) -> list[Standing]:
     made = []
     for number in range(1, draw(st.integers(1, most)) + 1):
         provisioned = draw(st.none() | orders(number))
-        newest = draw(orders(number) | refused(number) | (st.just(provisioned) if provisioned else st.nothing()))
+        newest = draw(
+            orders(number) | refused(number) | (st.just(provisioned) if provisioned else st.nothing())
+        )
         made.append(Standing(newest, provisioned))
     return made
 
 
-names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=120).filter(str.strip)
+names = st.text(
+    st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=120
+).filter(str.strip)
 slots = st.builds(
     Slot,
     st.from_regex(r"product-[a-z0-9-]{1,12}", fullmatch=True),

@@ -54,6 +54,9 @@ SLOT = "product|"
 LIFETIME = 60_000
 """How long a write may take to land, in milliseconds."""
 
+LOOK_AGAIN = 240_000
+"""How often a pending payment is looked at. Times are multiples of few numbers here: it keeps the worlds few."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -78,7 +81,8 @@ class Bounds:
 
     arrivals: what arrives, in every order. deaths: steps that die without a word. refusals: writes that are answered, but not
     carried out. vanished: executions that end without writing anything back. lost: starts that never happen. at_once: executions
-    that run at the same time. lease: milliseconds. unpaid: whether a payment is pending until it is made at some moment.
+    that run at the same time. lease: milliseconds. unpaid: whether a payment is pending until it is made at some moment. paused:
+    whether a step with nothing left to write may outlive its lease.
     """
 
     arrivals: tuple[Arrival, ...]
@@ -87,8 +91,9 @@ class Bounds:
     vanished: int = 0
     lost: int = 0
     at_once: int = 2
-    lease: int = 130_000
+    lease: int = 120_000
     unpaid: bool = False
+    paused: bool = False
 
 
 Stage = Literal["customer", "subscription", "write-back", "failure"]
@@ -157,7 +162,11 @@ class Result:
 
     def __str__(self) -> str:
         said = f"{self.states} states, {self.steps} steps, {self.quiet} of the states quiet"
-        return said if self.wrong is None else "\n".join((f"{self.wrong}\n{said}; it happens like this:", *self.trace))
+        return (
+            said
+            if self.wrong is None
+            else "\n".join((f"{self.wrong}\n{said}; it happens like this:", *self.trace))
+        )
 
 
 def order(opportunity: str, name: str, valid: bool = True) -> Order:
@@ -184,7 +193,9 @@ def arrival(opportunity: str, name: str, at: int, valid: bool = True) -> Arrival
 def fold(customer: Customer) -> Fold:
     """The desired state, as far as it matters here: a set of what the newest valid orders say."""
     states = customer.opportunities.values()
-    return frozenset((s.order.opportunity_id, s.order.opportunity_name) for s in states if not s.order.problems)
+    return frozenset(
+        (s.order.opportunity_id, s.order.opportunity_name) for s in states if not s.order.problems
+    )
 
 
 def outcomes(customer: Customer, folded: Fold, paid: bool) -> dict[str, Outcome]:
@@ -223,7 +234,9 @@ def check(bounds: Bounds, verbs: Rules = REAL, most: int = 2_000_000) -> Result:
         while number:
             number, what = came[number]
             trace.insert(0, what)
-        return Result(len(came), steps, len(quiet), wrong, tuple(f"{n:3}. {what}" for n, what in enumerate(trace, 1)))
+        return Result(
+            len(came), steps, len(quiet), wrong, tuple(f"{n:3}. {what}" for n, what in enumerate(trace, 1))
+        )
 
     while queue:
         number, world = queue.popleft()
@@ -336,7 +349,9 @@ class _Model:
 
     def _start(self, world: World, what: str) -> Iterator[Step]:
         if len(world.runs) < self._bounds.at_once:
-            taken = {run.owner for run in world.runs} | ({world.customer.lease.owner} if world.customer.lease else set())
+            taken = {run.owner for run in world.runs} | (
+                {world.customer.lease.owner} if world.customer.lease else set()
+            )
             owner = next(name for name in "ABCDEFGH" if name not in taken)
             yield Step(f"{what}; {owner} starts", self._with(world, Run(owner, "customer", 0)))
         if world.left.lost:
@@ -345,7 +360,9 @@ class _Model:
     def _landings(self, world: World) -> Iterator[Step]:
         for index, flight in enumerate(world.flights):
             after = world._replace(flights=world.flights[:index] + world.flights[index + 1 :])
-            yield Step(f"a dead step's write lands in {flight.to}", self._landed(after, flight.to, flight.content))
+            yield Step(
+                f"a dead step's write lands in {flight.to}", self._landed(after, flight.to, flight.content)
+            )
             yield Step(f"a dead step's write to {flight.to} never lands", after)
 
     def _clock(self, world: World) -> Iterator[Step]:
@@ -355,7 +372,8 @@ class _Model:
         if not later:
             return
         now = min(later)
-        writers = [run.work.lease.until for run in world.runs if run.phase == "writing" and run.work]
+        phases = ("writing",) if self._bounds.paused else ("writing", "reporting")
+        writers = [run.work.lease.until for run in world.runs if run.phase in phases and run.work]
         if all(until > now for until in (*writers, *(flight.until for flight in world.flights))):
             yield Step(f"{(now - world.now) // 1000} seconds pass", world._replace(now=now))
 
@@ -364,7 +382,9 @@ class _Model:
     def _run(self, world: World, run: Run) -> Iterator[Step]:
         if run.phase == "ready":
             if world.left.vanished:
-                yield Step(f"{run.owner} disappears before its {run.stage} step", _less(world, vanished=1), True)
+                yield Step(
+                    f"{run.owner} disappears before its {run.stage} step", _less(world, vanished=1), True
+                )
             yield from self._take(world, run)
         elif run.phase == "writing":
             yield from self._write(world, run)
@@ -397,7 +417,9 @@ class _Model:
                 after = world._replace(customer=customer)
             writes = bool(answer.customer.unwritten or answer.customer.account_unwritten)
         found = took + (", has something to write" if writes else ", finds nothing to write")
-        yield Step(found, self._with(after, run._replace(phase="writing" if writes else "reporting", work=answer)))
+        yield Step(
+            found, self._with(after, run._replace(phase="writing" if writes else "reporting", work=answer))
+        )
 
     def _write(self, world: World, run: Run) -> Iterator[Step]:
         """The step's write: to Stigg after its intention is recorded, or to Salesforce."""
@@ -432,11 +454,13 @@ class _Model:
         report: rules.Report
         if run.stage == "subscription":
             customer = work.customer
-            looks = None if world.paid else world.now + rules.LOOK_AGAIN
+            looks = None if world.paid else world.now + LOOK_AGAIN
             report = Applied(
                 slots={SLOT: SlotRecord(customer.version, made=True)},
                 outcomes=outcomes(customer, fold(customer), world.paid),
-                provisioned=frozenset(id for id, state in customer.opportunities.items() if not state.order.problems),
+                provisioned=frozenset(
+                    id for id, state in customer.opportunities.items() if not state.order.problems
+                ),
                 ensured=customer.customer_id is not None,
                 look_again_at=looks,
             )
@@ -489,7 +513,9 @@ class _Model:
     def _again(self, world: World, run: Run, what: str) -> Iterator[Step]:
         yield Step(f"{what}, is retried", self._with(world, Run(run.owner, run.stage, run.token)), True)
         if run.stage in ("customer", "subscription"):
-            yield Step(f"{what}, is written back", self._with(world, Run(run.owner, "failure", run.token)), True)
+            yield Step(
+                f"{what}, is written back", self._with(world, Run(run.owner, "failure", run.token)), True
+            )
         else:
             yield Step(f"{what}, is not retried", world, True)
 
@@ -512,7 +538,9 @@ def _shown(customer: Customer) -> Shown:
 
 
 def _less(world: World, **used: int) -> World:
-    return world._replace(left=world.left._replace(**{name: getattr(world.left, name) - n for name, n in used.items()}))
+    return world._replace(
+        left=world.left._replace(**{name: getattr(world.left, name) - n for name, n in used.items()})
+    )
 
 
 # Two worlds are the same when everything the rules and the steps look at is the same: times count from now, tokens and

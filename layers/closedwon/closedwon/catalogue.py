@@ -60,7 +60,8 @@ class Catalogue:
     def knows(self, ids: Iterable[str]) -> bool:
         """Whether every one of these Stigg IDs is in the snapshot, of whatever kind."""
         return all(
-            id in self.plans or id in self.max_quantities or id in self.feature_types or id in self.currencies for id in ids
+            id in self.plans or id in self.max_quantities or id in self.feature_types or id in self.currencies
+            for id in ids
         )
 
     def to_json(self) -> str:
@@ -100,13 +101,19 @@ class Catalogue:
         """From the answers of Stigg's list calls. Drafts and archived ones cannot be provisioned: of these, only archived plans
         are remembered, apart."""
         return cls(
-            plans={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status", "PUBLISHED") == "PUBLISHED"},
+            plans={
+                p["id"]: _plan_from_stigg(p) for p in plans if p.get("status", "PUBLISHED") == "PUBLISHED"
+            },
             retired={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status") == "ARCHIVED"},
             max_quantities={
-                addon["id"]: addon.get("maxQuantity") for addon in addons if addon.get("status", "PUBLISHED") == "PUBLISHED"
+                addon["id"]: addon.get("maxQuantity")
+                for addon in addons
+                if addon.get("status", "PUBLISHED") == "PUBLISHED"
             },
             feature_types={
-                feature["id"]: feature["featureType"] for feature in features if feature.get("featureStatus") != "SUSPENDED"
+                feature["id"]: feature["featureType"]
+                for feature in features
+                if feature.get("featureStatus") != "SUSPENDED"
             },
             currencies=frozenset(currency.get("currencyId") or currency["id"] for currency in currencies),
             read_at=read_at,
@@ -129,7 +136,9 @@ def _plan_to_json(plan: Plan) -> list[Any]:
 
 def _plan_from_json(data: list[Any]) -> Plan:
     product_id, pricing_type, addons, entitlements = data
-    return Plan(product_id, pricing_type, None if addons is None else frozenset(addons), frozenset(entitlements))
+    return Plan(
+        product_id, pricing_type, None if addons is None else frozenset(addons), frozenset(entitlements)
+    )
 
 
 class SnapshotStore(Protocol):

@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from closedwon.order import Order, Problem, Revision
@@ -28,7 +28,9 @@ LOOK_AGAIN = 3_600_000
 BACKOFF = (300_000, 900_000, 3_600_000)
 """How long a failed customer waits for its first, second and every later try by the sweep."""
 
-Status = Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
+Status = Literal[
+    "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"
+]
 
 
 class SubscriptionLink(NamedTuple):
@@ -54,7 +56,8 @@ class OpportunityState:
     """One opportunity in the ledger.
 
     version: the customer's version that its newest order made. provisioned: the last order that was brought to Stigg.
-    written: the mark of the outcome that Salesforce shows. at: when the outcome was reached.
+    written: the mark of the outcome that Salesforce shows for sure: None again as soon as there is another
+    outcome, because a write of that one may land without an answer. at: when the outcome was reached.
     """
 
     order: Order
@@ -70,6 +73,10 @@ class OpportunityState:
         """A mark that changes with everything Salesforce is to show."""
         shown = [asdict(self.outcome), customer_id]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
+    def became(self, outcome: Outcome, now: int) -> OpportunityState:
+        """The opportunity with another outcome, or as it is when it is the same."""
+        return self if outcome == self.outcome else replace(self, outcome=outcome, at=now, written=None)
 
     def to_json(self) -> dict[str, Any]:
         data = {**self.__dict__, "order": self.order.to_json(), "outcome": asdict(self.outcome)}
@@ -249,7 +256,7 @@ class LeaseLost(Exception):
 
 def execution_name(opportunity_id: str, revision: Revision, attempt: int) -> str:
     """``<opportunity>-<SystemModstamp>-<attempt>``: at most 80 characters, none that Step Functions refuses."""
-    stamp = datetime.fromtimestamp(revision.modified / 1000, timezone.utc)
+    stamp = datetime.fromtimestamp(revision.modified / 1000, UTC)
     return f"{opportunity_id}-{stamp:%Y%m%dT%H%M%S}{revision.modified % 1000:03d}Z-{attempt}"
 
 
@@ -267,7 +274,7 @@ def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[C
     answers: list[Acceptance] = []
     started: str | None = None  # one execution for all of them: it sees the customer whole
     for order, revision in arrivals:
-        order, customer_id = _bound(order, customer_id)
+        order, bound = _bound(order, customer_id)
         id = order.opportunity_id
         state = opportunities.get(id)
         newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)
@@ -279,19 +286,25 @@ def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[C
             started = started or execution_name(id, revision, attempt)
             outcome = Outcome("Failed", _said(order.problems)) if order.problems else Outcome()
             provisioned = state.provisioned if state else None
-            written = state.written if state else None
             latest = revision if state is None else max(revision, state.revision)
-            state = OpportunityState(order, latest, version, started, provisioned, outcome, now, written)
+            state = OpportunityState(order, latest, version, started, provisioned, outcome, now)
+            customer_id = bound  # not by an order that is not recorded: nothing would be due to show it
         elif newer:
             state = replace(state, revision=revision)
         opportunities[id] = state
         status: Literal["accepted", "duplicate", "invalid"] = "duplicate" if same else "accepted"
         start = state.version == version or state.outcome.status == "Provisioning"
-        answers.append(Acceptance(id, "invalid" if order.problems else status, state.execution, order.problems, start))
+        answers.append(
+            Acceptance(id, "invalid" if order.problems else status, state.execution, order.problems, start)
+        )
     customer = replace(customer, opportunities=opportunities, customer_id=customer_id)
     if started:
         customer = replace(
-            customer, version=version, attempt=attempt, failures=0, due_at=_sooner(customer.due_at, now + START_GRACE)
+            customer,
+            version=version,
+            attempt=attempt,
+            failures=0,
+            due_at=_sooner(customer.due_at, now + START_GRACE),
         )
     return customer, answers
 
@@ -304,7 +317,9 @@ def _bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
         return order, order.customer_id or order.account_id
     if order.customer_id in (None, customer_id):
         return order, customer_id
-    problem = Problem(None, "customerId", f"{order.customer_id}, but this account is bound to the customer {customer_id}")
+    problem = Problem(
+        None, "customerId", f"{order.customer_id}, but this account is bound to the customer {customer_id}"
+    )
     return replace(order, problems=(problem,)), customer_id
 
 
@@ -346,7 +361,9 @@ def take(
     return customer, Work(customer, needs)
 
 
-def settle(customer: Customer, work: Work, report: Report, now: int) -> tuple[Customer, Literal["done", "again"]]:
+def settle(
+    customer: Customer, work: Work, report: Report, now: int
+) -> tuple[Customer, Literal["done", "again"]]:
     """Record what a step did.
 
     In: the customer as it is now; the work as it was taken; the step's report.
@@ -381,8 +398,8 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
         state = opportunities[id]
         if id in report.provisioned:
             state = replace(state, provisioned=taken.order)
-        if id in report.outcomes and state.version <= work.customer.version and state.outcome != report.outcomes[id]:
-            state = replace(state, outcome=report.outcomes[id], at=now)
+        if id in report.outcomes and state.version <= work.customer.version:
+            state = state.became(report.outcomes[id], now)
         opportunities[id] = state
     return replace(
         customer,
@@ -397,7 +414,7 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
 
 def _failed(customer: Customer, work: Work, reason: str, now: int) -> Customer:
     opportunities = {
-        id: replace(state, outcome=replace(state.outcome, status="Failed", reason=reason), at=now)
+        id: state.became(replace(state.outcome, status="Failed", reason=reason), now)
         if customer.applied < state.version <= work.customer.version and not state.order.problems
         else state
         for id, state in customer.opportunities.items()
@@ -432,7 +449,9 @@ def claim(customer: Customer, now: int) -> tuple[Customer, str | None]:
     if customer.due_at is None or customer.due_at > now or not customer.opportunities:
         return customer, None
     attempt = customer.attempt + 1
-    newest = max(customer.opportunities.values(), key=lambda state: (state.version, state.order.opportunity_id))
+    newest = max(
+        customer.opportunities.values(), key=lambda state: (state.version, state.order.opportunity_id)
+    )
     name = execution_name(newest.order.opportunity_id, newest.revision, attempt)
     opportunities = {
         id: replace(state, execution=name) if state.version > customer.applied else state

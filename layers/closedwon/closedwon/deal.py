@@ -9,7 +9,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 
 from closedwon.identifiers import normalised_id
@@ -75,9 +83,16 @@ class Opportunity(_Model):
 
     id: OpportunityId
     name: Annotated[str, Field(max_length=120, description="Salesforce keeps at most 120 characters.")] = ""
-    system_modstamp: Annotated[AwareDatetime, Field(description="The record's SystemModstamp: orders its revisions.")]
-    read_at: Annotated[AwareDatetime, Field(description="When Apex read the record: orders revisions with one SystemModstamp.")]
-    currency_iso_code: Annotated[str, Field(pattern=r"^[A-Za-z]{3}$", description="The currency of all prices.")] = "USD"
+    system_modstamp: Annotated[
+        AwareDatetime, Field(description="The record's SystemModstamp: orders its revisions.")
+    ]
+    read_at: Annotated[
+        AwareDatetime,
+        Field(description="When Apex read the record: orders revisions with one SystemModstamp."),
+    ]
+    currency_iso_code: Annotated[
+        str, Field(pattern=r"^[A-Za-z]{3}$", description="The currency of all prices.")
+    ] = "USD"
 
 
 class Account(_Model):
@@ -85,16 +100,24 @@ class Account(_Model):
 
     id: AccountId
     name: Annotated[str, Field(min_length=1, max_length=255)]
-    email: Annotated[str | None, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$", description="Where Stigg sends mail.")] = None
-    stigg_customer_id: Annotated[StiggId | None, Field(description="The account's Stigg Customer ID field, where filled.")] = None
+    email: Annotated[
+        str | None, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$", description="Where Stigg sends mail.")
+    ] = None
+    stigg_customer_id: Annotated[
+        StiggId | None, Field(description="The account's Stigg Customer ID field, where filled.")
+    ] = None
 
 
 class Terms(_Model):
     """What the contract says beside its lines. A date without a time is a day in the stack's time zone."""
 
     billing_period: Literal["MONTHLY", "ANNUALLY"] | None = None
-    start: Annotated[str | None, Field(description="First day (2026-12-01) or instant; none: when it is provisioned.")] = None
-    end: Annotated[str | None, Field(description="Last day of the term, that day included, or an instant.")] = None
+    start: Annotated[
+        str | None, Field(description="First day (2026-12-01) or instant; none: when it is provisioned.")
+    ] = None
+    end: Annotated[
+        str | None, Field(description="Last day of the term, that day included, or an instant.")
+    ] = None
     trial_end: Annotated[str | None, Field(description="Last day of a trial.")] = None
     payment_collection: Literal["CHARGE", "INVOICE", "NONE"] | None = None
 
@@ -102,16 +125,27 @@ class Terms(_Model):
 class Line(_Model):
     """One product of the deal, mapped to Stigg."""
 
-    line: Annotated[int | None, Field(ge=1, description="Its number in messages; counted from 1 where left out.")] = None
-    stigg_type: Annotated[str | None, Field(description="Plan, Add-on, Entitlement, Credit entitlement or Credit grant.")] = None
+    line: Annotated[
+        int | None, Field(ge=1, description="Its number in messages; counted from 1 where left out.")
+    ] = None
+    stigg_type: Annotated[
+        str | None, Field(description="Plan, Add-on, Entitlement, Credit entitlement or Credit grant.")
+    ] = None
     stigg_id: str | None = None
     quantity: Number | None = None
-    price: Annotated[Price | None, Field(description="Net price of one unit, in whole units of the currency.")] = None
+    price: Annotated[
+        Price | None, Field(description="Net price of one unit, in whole units of the currency.")
+    ] = None
     unlimited: bool = False
     soft_limit: Annotated[bool, Field(description="Usage above the limit is reported, not refused.")] = False
     reset_period: Literal["YEAR", "MONTH", "WEEK", "DAY", "HOUR"] | None = None
-    cadence: Annotated[Literal["MONTH", "YEAR"], Field(description="How often a credit entitlement is granted.")] = "MONTH"
-    plan_id: Annotated[str | None, Field(description="The plan it belongs to, where several plans of the deal would take it.")] = None
+    cadence: Annotated[
+        Literal["MONTH", "YEAR"], Field(description="How often a credit entitlement is granted.")
+    ] = "MONTH"
+    plan_id: Annotated[
+        str | None,
+        Field(description="The plan it belongs to, where several plans of the deal would take it."),
+    ] = None
 
 
 class Deal(_Model):
@@ -123,9 +157,15 @@ class Deal(_Model):
     account: Account
     lines: Annotated[list[Line], Field(max_length=MOST_LINES)]
     terms: Terms = Terms()
-    amends: Annotated[RecordId | None, Field(description="The contract or base opportunity it amends, renews or cancels.")] = None
-    customer_id: Annotated[StiggId | None, Field(description="The customer's ID in Stigg, where you choose it.")] = None
-    resource_id: Annotated[StiggId | None, Field(description="The resource the subscription is for, in Stigg.")] = None
+    amends: Annotated[
+        RecordId | None, Field(description="The contract or base opportunity it amends, renews or cancels.")
+    ] = None
+    customer_id: Annotated[
+        StiggId | None, Field(description="The customer's ID in Stigg, where you choose it.")
+    ] = None
+    resource_id: Annotated[
+        StiggId | None, Field(description="The resource the subscription is for, in Stigg.")
+    ] = None
 
 
 class Callout(BaseModel):
@@ -172,7 +212,9 @@ class ProvisioningStatus(_Model):
 
     opportunity_id: str
     account_id: str
-    status: Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
+    status: Literal[
+        "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"
+    ]
     reason: str
     revision: datetime
     execution: str | None
@@ -194,10 +236,15 @@ def problems_of(deal: Any, error: ValidationError) -> tuple[Problem, ...]:
     In: the deal as it was sent; the error its validation raised.
     Out: one problem for each fault, never with the value that was sent (it may be personal data).
     """
-    return tuple(_problem(deal, fault["loc"], fault["type"], fault["msg"], fault.get("ctx") or {}) for fault in error.errors())
+    return tuple(
+        _problem(deal, fault["loc"], fault["type"], fault["msg"], fault.get("ctx") or {})
+        for fault in error.errors()
+    )
 
 
-def _problem(deal: Any, location: tuple[int | str, ...], kind: str, message: str, context: dict[str, Any]) -> Problem:
+def _problem(
+    deal: Any, location: tuple[int | str, ...], kind: str, message: str, context: dict[str, Any]
+) -> Problem:
     line = None
     path = [str(part) for part in location]
     if len(location) > 1 and location[0] == "lines" and isinstance(location[1], int):
@@ -216,7 +263,15 @@ def _problem(deal: Any, location: tuple[int | str, ...], kind: str, message: str
             said = "must be a text"
         case "bool_type" | "bool_parsing":
             said = "must be true or false"
-        case "float_type" | "float_parsing" | "finite_number" | "int_type" | "int_parsing" | "int_from_float" | "int_parsing_size":
+        case (
+            "float_type"
+            | "float_parsing"
+            | "finite_number"
+            | "int_type"
+            | "int_parsing"
+            | "int_from_float"
+            | "int_parsing_size"
+        ):
             said = "is not a number" if kind != "int_from_float" else "is not a whole number"
         case "greater_than_equal":
             said = f"must be {context['ge']:g} or more"
@@ -239,7 +294,10 @@ def _problem(deal: Any, location: tuple[int | str, ...], kind: str, message: str
     return Problem(line=line, field=".".join(path) or "deal", message=said)
 
 
-_PATTERNS = {"email": "is not an e-mail address", "currencyIsoCode": "is not a currency code of three letters"}
+_PATTERNS = {
+    "email": "is not an e-mail address",
+    "currencyIsoCode": "is not a currency code of three letters",
+}
 
 
 def line_number(line: Any, index: int) -> int:

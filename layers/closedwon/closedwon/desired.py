@@ -158,7 +158,9 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy) ->
     for newest, provisioned in sorted(standings, key=lambda standing: _effective(standing.newest)):
         opportunity = newest.opportunity_id
         # What was provisioned once is not refused for what became of the catalogue since.
-        problems = newest.problems or (() if _same(newest, provisioned) else catalogue_problems(newest, catalogue))
+        problems = newest.problems or (
+            () if _same(newest, provisioned) else catalogue_problems(newest, catalogue)
+        )
         if problems:
             refused[opportunity] = problems
         chosen[opportunity] = provisioned if problems else newest
@@ -190,7 +192,9 @@ class _Disagreement(NamedTuple):
     reason: str
 
 
-def _slots(orders: Iterable[Order | None], catalogue: Catalogue) -> tuple[dict[Slot, list[_Part]], list[_Disagreement]]:
+def _slots(
+    orders: Iterable[Order | None], catalogue: Catalogue
+) -> tuple[dict[Slot, list[_Part]], list[_Disagreement]]:
     """Contributions by slot, those that agree with the ones before them; and those that do not."""
     slots: dict[Slot, list[_Part]] = {}
     disagreements: list[_Disagreement] = []
@@ -234,20 +238,32 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
         if item.price is not None and order.currency not in CURRENCIES:
             problems.append(Problem(line, "price", f"Stigg has no prices in {order.currency.upper()}"))
         if catalogue.feature_types.get(item.stigg_id) == "ENUM":
-            problems.append(Problem(line, "stiggId", f"{item.stigg_id} is a list of values, which a deal cannot set"))
+            problems.append(
+                Problem(line, "stiggId", f"{item.stigg_id} is a list of values, which a deal cannot set")
+            )
         most = catalogue.max_quantities.get(item.stigg_id)
         if item.kind == "Add-on" and most is not None and item.quantity > most:
-            problems.append(Problem(line, "quantity", f"a subscription holds at most {most} of {item.stigg_id}"))
+            problems.append(
+                Problem(line, "quantity", f"a subscription holds at most {most} of {item.stigg_id}")
+            )
         if item.kind != "Plan" and all(plan.stigg_id in catalogue.plans for plan in plans):
             takers = _takers(item, plans, catalogue)
             if not takers:
                 names = " or ".join(plan.stigg_id for plan in plans)
-                wanted = item.plan_id if item.plan_id and item.plan_id not in {p.stigg_id for p in plans} else None
-                said = f"no line of the deal has the plan {wanted}" if wanted else f"{item.stigg_id} is not compatible with {names}"
+                wanted = (
+                    item.plan_id if item.plan_id and item.plan_id not in {p.stigg_id for p in plans} else None
+                )
+                said = (
+                    f"no line of the deal has the plan {wanted}"
+                    if wanted
+                    else f"{item.stigg_id} is not compatible with {names}"
+                )
                 problems.append(Problem(line, "planId" if wanted else "stiggId", said))
             elif len(takers) > 1:
                 names = " and ".join(plan.stigg_id for plan in takers)
-                problems.append(Problem(line, "planId", f"{item.stigg_id} fits {names}: say which plan it belongs to"))
+                problems.append(
+                    Problem(line, "planId", f"{item.stigg_id} fits {names}: say which plan it belongs to")
+                )
     return (*problems, *same_product_problems(order, catalogue), *_named_twice(order, catalogue))
 
 
@@ -257,7 +273,11 @@ def _named_twice(order: Order, catalogue: Catalogue) -> Iterable[Problem]:
         first: dict[tuple[str, str], Item] = {}
         for item in part.items:
             other = first.setdefault((item.kind, item.stigg_id), item)
-            for name, field_name in (("price", "price"), ("reset_period", "resetPeriod"), ("cadence", "cadence")):
+            for name, field_name in (
+                ("price", "price"),
+                ("reset_period", "resetPeriod"),
+                ("cadence", "cadence"),
+            ):
                 if getattr(item, name) != getattr(other, name):
                     said = f"differs from line {other.lines[0]}, which names {other.stigg_id} too"
                     yield Problem(item.lines[0], field_name, said)
@@ -311,7 +331,9 @@ def _parts(order: Order, catalogue: Catalogue) -> Iterable[_Part]:
         others = (item for item in order.items if item.kind != "Plan")
         # With one plan there is no choice, and what was provisioned once stays with it whatever it is compatible with now.
         items = tuple(item for item in others if len(plans) == 1 or plan in _takers(item, plans, catalogue))
-        boolean = frozenset(item.stigg_id for item in items if catalogue.feature_types.get(item.stigg_id) == "BOOLEAN")
+        boolean = frozenset(
+            item.stigg_id for item in items if catalogue.feature_types.get(item.stigg_id) == "BOOLEAN"
+        )
         yield _Part(Slot(product, order.resource_id), order, plan, items, boolean)
 
 
@@ -324,17 +346,32 @@ def _disagreement(agreeing: list[_Part], part: _Part, catalogue: Catalogue) -> s
             f"{where} gives this customer {first.plan.stigg_id}, this deal {part.plan.stigg_id} of the same product. "
             "Close it as an amendment or renewal of that deal, or give it a resource of its own."
         )
-    for name, words in (("billing_period", "billing period"), ("payment_collection", "payment collection"), ("currency", "currency")):
+    for name, words in (
+        ("billing_period", "billing period"),
+        ("payment_collection", "payment collection"),
+        ("currency", "currency"),
+    ):
         if getattr(part.order, name) != getattr(first.order, name):
             return f"{where} has another {words} for {first.plan.stigg_id}: one subscription has one {words}."
     present = {(item.kind, item.stigg_id): item for other in agreeing for item in other.items}
     for item in part.items:
         other = present.get((item.kind, item.stigg_id))
-        if other and (item.price, item.reset_period, item.cadence) != (other.price, other.reset_period, other.cadence):
-            return f"{where} has another price or period for {item.stigg_id}: one subscription has one of each."
+        if other and (item.price, item.reset_period, item.cadence) != (
+            other.price,
+            other.reset_period,
+            other.cadence,
+        ):
+            return (
+                f"{where} has another price or period for {item.stigg_id}: one subscription has one of each."
+            )
         most = catalogue.max_quantities.get(item.stigg_id) if item.kind == "Add-on" else None
         if other and most is not None:
-            total = sum(i.quantity for p in (*agreeing, part) for i in p.items if (i.kind, i.stigg_id) == (item.kind, item.stigg_id))
+            total = sum(
+                i.quantity
+                for p in (*agreeing, part)
+                for i in p.items
+                if (i.kind, i.stigg_id) == (item.kind, item.stigg_id)
+            )
             if total > most:
                 return f"{where} and this deal together have {total} of {item.stigg_id}: one subscription holds at most {most}."
     return None
@@ -373,12 +410,16 @@ def _sum(slot: Slot, parts: list[_Part], policy: Policy) -> Subscription:
         plan_id=first.plan.stigg_id,
         unit_quantity=sum(units) if by_unit else 1,
         addons=tuple(sorted(addons.items())),
-        entitlements=tuple(sorted((_entitlement(key, items) for key, items in limits.items()), key=lambda e: (e.type, e.id))),
+        entitlements=tuple(
+            sorted((_entitlement(key, items) for key, items in limits.items()), key=lambda e: (e.type, e.id))
+        ),
         prices=tuple(price for _, price in sorted(prices.items(), key=lambda entry: entry[0] or "")),
         billing_period=first.order.billing_period,
         payment_collection=first.order.payment_collection,
         start=first.order.start,
-        cancellation=_cancellation(max((end for end in ends if end), default=None) if all(ends) else None, policy),
+        cancellation=_cancellation(
+            max((end for end in ends if end), default=None) if all(ends) else None, policy
+        ),
         opportunities=tuple(part.order.opportunity_id for part in parts),
     )
 
@@ -404,4 +445,3 @@ def _cancellation(end: str | None, policy: Policy) -> str | None:
     days = policy.grace_days if policy.end_of_term == "grace" else 0
     moment = datetime.fromisoformat(end.replace("Z", "+00:00")) + timedelta(days=days)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-

@@ -21,7 +21,9 @@ def normalised_id(value: str, key_prefix: str = "") -> str:
     if not _RECORD_ID.fullmatch(value):
         raise ValueError("is not a Salesforce record ID (15 or 18 letters and digits)")
     if not value.startswith(key_prefix):
-        raise ValueError(f"is not {_KINDS.get(key_prefix, 'an ID of this kind of record')} (those start with {key_prefix})")
+        raise ValueError(
+            f"is not {_KINDS.get(key_prefix, 'an ID of this kind of record')} (those start with {key_prefix})"
+        )
     base = value[:15]
     suffix = "".join(
         _SUFFIX[sum(1 << bit for bit, character in enumerate(base[start : start + 5]) if character.isupper())]

@@ -28,7 +28,18 @@ from dataclasses import fields, replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from closedwon import customer as rules
-from closedwon.customer import Acceptance, Arrival, Busy, Current, Customer, Lease, OpportunityState, Report, Unanswered, Work
+from closedwon.customer import (
+    Acceptance,
+    Arrival,
+    Busy,
+    Current,
+    Customer,
+    Lease,
+    OpportunityState,
+    Report,
+    Unanswered,
+    Work,
+)
 from closedwon.errors import LedgerContended
 from closedwon.order import Problem
 from closedwon.plan import SlotRecord
@@ -92,7 +103,9 @@ class Ledger:
             indices = groups[account_id]
             for start in range(0, len(indices), ARRIVALS_A_TRANSACTION):
                 chunk = indices[start : start + ARRIVALS_A_TRANSACTION]
-                accepted = self._retried(lambda: self._accept(account_id, [arrivals[index] for index in chunk]))
+                accepted = self._retried(
+                    lambda: self._accept(account_id, [arrivals[index] for index in chunk])
+                )
                 answers.update(zip(chunk, accepted, strict=True))
 
         if len(groups) == 1:
@@ -102,7 +115,9 @@ class Ledger:
                 list(pool.map(accept_account, groups))
         return [answers[index] for index in range(len(arrivals))]
 
-    def take(self, account_id: str, owner: str, token: int, lease_milliseconds: int) -> Work | Busy | Current | Unanswered:
+    def take(
+        self, account_id: str, owner: str, token: int, lease_milliseconds: int
+    ) -> Work | Busy | Current | Unanswered:
         """Take a customer's work for one execution; see `customer.take`."""
         return self._change(
             account_id, lambda known: rules.take(known, owner, token, self._clock(), lease_milliseconds)
@@ -155,7 +170,8 @@ class Ledger:
 
     def keep_snapshot(self, text: str) -> None:
         self._client.put_item(
-            TableName=self._table, Item={"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "body": {"S": text}}
+            TableName=self._table,
+            Item={"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "body": {"S": text}},
         )
 
     # Reading and writing one customer
@@ -166,7 +182,8 @@ class Ledger:
             arrival.order.opportunity_id: owner
             for arrival in arrivals
             if arrival.order.opportunity_id not in known.opportunities
-            and (owner := self._owner(f"OPPORTUNITY#{arrival.order.opportunity_id}")) not in (None, account_id)
+            and (owner := self._owner(f"OPPORTUNITY#{arrival.order.opportunity_id}"))
+            not in (None, account_id)
         }
         if known.customer_id is None:
             arrivals = [self._unclaimed(account_id, arrival) for arrival in arrivals]
@@ -211,7 +228,7 @@ class Ledger:
             try:
                 return once()
             except Conflict:
-                self._pause(random.uniform(0, min(0.4, 0.01 * 2**attempt)))  # noqa: S311 - jitter, not a secret
+                self._pause(random.uniform(0, min(0.4, 0.01 * 2**attempt)))
         raise LedgerContended(f"others kept writing the same customer, {TRIES} times over")
 
     def _read(self, account_id: str, opportunities: Iterable[str] | None = None) -> Customer:
@@ -223,9 +240,12 @@ class Ledger:
         if opportunities is None:
             items = self._query(pk)
         else:
-            items = [item for id in dict.fromkeys(opportunities) if (item := self._get(pk, f"OPPORTUNITY#{id}"))]
+            items = [
+                item for id in dict.fromkeys(opportunities) if (item := self._get(pk, f"OPPORTUNITY#{id}"))
+            ]
         states = {
-            item["sk"]["S"].partition("#")[2]: OpportunityState.from_json(json.loads(item["body"]["S"])) for item in items
+            item["sk"]["S"].partition("#")[2]: OpportunityState.from_json(json.loads(item["body"]["S"]))
+            for item in items
         }
         body = json.loads(head["body"]["S"])
         return Customer(
@@ -266,12 +286,20 @@ class Ledger:
         if changed == known:
             return
         states = {id: s for id, s in changed.opportunities.items() if s != known.opportunities.get(id)}
-        puts = [self._put(_head(changed, known.rev + 1), "rev = :rev" if known.rev else "attribute_not_exists(pk)", known.rev)]
+        puts = [
+            self._put(
+                _head(changed, known.rev + 1),
+                "rev = :rev" if known.rev else "attribute_not_exists(pk)",
+                known.rev,
+            )
+        ]
         for id, state in states.items():
             puts.append(self._put(_opportunity(changed.account_id, id, state)))
             before = known.opportunities.get(id)
             if before is None:
-                puts.append(self._put(_owner(f"OPPORTUNITY#{id}", changed.account_id), "attribute_not_exists(pk)"))
+                puts.append(
+                    self._put(_owner(f"OPPORTUNITY#{id}", changed.account_id), "attribute_not_exists(pk)")
+                )
             if before is None or before.order != state.order:
                 puts.append(self._put(_history(changed.account_id, id, state, self._clock())))
         if changed.customer_id is not None and known.customer_id is None:
@@ -284,7 +312,9 @@ class Ledger:
             if reasons <= {"None", "ConditionalCheckFailed", "TransactionConflict"}:
                 raise Conflict from error
             raise
-        except self._client.exceptions.TransactionInProgressException as error:  # the same request is still being carried out
+        except (
+            self._client.exceptions.TransactionInProgressException
+        ) as error:  # the same request is still being carried out
             raise Conflict from error
 
     def _put(self, item: Item, condition: str | None = None, rev: int = 0) -> Item:
@@ -297,7 +327,9 @@ class Ledger:
 
 
 def _head(customer: Customer, rev: int) -> Item:
-    body = {f.name: getattr(customer, f.name) for f in fields(customer) if f.name not in ("rev", "opportunities")}
+    body = {
+        f.name: getattr(customer, f.name) for f in fields(customer) if f.name not in ("rev", "opportunities")
+    }
     body["slots"] = {key: record.to_json() for key, record in customer.slots.items()}
     item: Item = {
         "pk": {"S": f"ACCOUNT#{customer.account_id}"},
@@ -334,5 +366,9 @@ def _history(account_id: str, id: str, state: OpportunityState, now: int) -> Ite
 
 
 def _moved(opportunity_id: str, owner: str) -> Acceptance:
-    problem = Problem(None, "account.id", f"the opportunity belongs to the account {owner}; a moved deal is not moved by itself")
+    problem = Problem(
+        None,
+        "account.id",
+        f"the opportunity belongs to the account {owner}; a moved deal is not moved by itself",
+    )
     return Acceptance(opportunity_id, "invalid", None, (problem,))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -46,7 +46,11 @@ class MappingRules:
     time_zone: str = "UTC"
 
     def prefix(self, kind: Kind) -> str:
-        return {"Plan": self.plan_prefix, "Add-on": self.addon_prefix, "Entitlement": self.feature_prefix}.get(kind, "")
+        return {
+            "Plan": self.plan_prefix,
+            "Add-on": self.addon_prefix,
+            "Entitlement": self.feature_prefix,
+        }.get(kind, "")
 
 
 def revision_of(deal: Deal) -> Revision:
@@ -62,7 +66,11 @@ def unrecordable(deal: Deal, rules: MappingRules, now: datetime) -> tuple[Proble
     """Why a deal cannot even be recorded as its opportunity's newest: it is not ours, or it would stay the newest for ever."""
     problems = []
     if deal.organization_id != rules.organization_id:
-        problems.append(Problem(None, "organizationId", f"is not the organisation this stack serves ({rules.organization_id})"))
+        problems.append(
+            Problem(
+                None, "organizationId", f"is not the organisation this stack serves ({rules.organization_id})"
+            )
+        )
     for field, instant in (
         ("opportunity.systemModstamp", deal.opportunity.system_modstamp),
         ("opportunity.readAt", deal.opportunity.read_at),
@@ -116,7 +124,9 @@ class _Compiler:
 
     def trigger(self) -> str:
         if self.deal.trigger != "closed_won":
-            self.refuse(None, "trigger", f"{self.deal.trigger} is not provisioned by this version of closed-won")
+            self.refuse(
+                None, "trigger", f"{self.deal.trigger} is not provisioned by this version of closed-won"
+            )
         elif self.deal.amends:
             self.refuse(None, "amends", "a closed_won deal amends nothing: leave it out, or send what it is")
         return self.deal.trigger
@@ -156,9 +166,11 @@ class _Compiler:
             else:
                 moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
                 moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-            return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         except OverflowError:
-            self.refuse(None, field, "is too far away: the calendar ends with the year 9999; leave it out for no date")
+            self.refuse(
+                None, field, "is too far away: the calendar ends with the year 9999; leave it out for no date"
+            )
             return None
         except ValueError:
             self.refuse(None, field, "is not a date (2026-12-01) or a time (2026-12-01T09:00:00Z)")
@@ -190,7 +202,11 @@ class _Compiler:
         elif line.stigg_type == "Credit grant":
             self.refuse(number, "stiggType", "Credit grant is not provisioned by this version of closed-won")
         elif kind is None:
-            self.refuse(number, "stiggType", f"{line.stigg_type[:40]} is not a Stigg Type: use one of {', '.join(KINDS)}")
+            self.refuse(
+                number,
+                "stiggType",
+                f"{line.stigg_type[:40]} is not a Stigg Type: use one of {', '.join(KINDS)}",
+            )
         if kind is None:
             return None
         self.check_id(kind, line, number)
@@ -198,7 +214,11 @@ class _Compiler:
         if line.unlimited and kind != "Entitlement":
             self.refuse(number, "unlimited", f"{kind} cannot be unlimited, only an entitlement can")
         if line.price is not None and kind not in ("Plan", "Add-on"):
-            self.refuse(number, "price", f"{kind} has no price of its own: a price override goes on the plan or an add-on")
+            self.refuse(
+                number,
+                "price",
+                f"{kind} has no price of its own: a price override goes on the plan or an add-on",
+            )
         if line.plan_id and kind == "Plan":
             self.refuse(number, "planId", "belongs on add-ons and entitlements, not on a plan")
         if len(self.problems) > before:
@@ -220,10 +240,16 @@ class _Compiler:
         prefix = self.rules.prefix(kind)
         if not line.stigg_id:
             self.refuse(number, "stiggId", f"is missing: {kind} needs the ID it has in Stigg")
-        elif len(line.stigg_id) > 255 or not all(c.isascii() and (c.isalnum() or c in "_.:@|-") for c in line.stigg_id):
-            self.refuse(number, "stiggId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)")
+        elif len(line.stigg_id) > 255 or not all(
+            c.isascii() and (c.isalnum() or c in "_.:@|-") for c in line.stigg_id
+        ):
+            self.refuse(
+                number, "stiggId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)"
+            )
         elif not line.stigg_id.startswith(prefix) or line.stigg_id == prefix:
-            self.refuse(number, "stiggId", f"{line.stigg_id} does not start with {prefix}, as the ID of a {kind} does")
+            self.refuse(
+                number, "stiggId", f"{line.stigg_id} does not start with {prefix}, as the ID of a {kind} does"
+            )
 
     def quantity(self, kind: Kind, line: Line, number: int) -> int:
         """Units of a line. Salesforce sends quantities as decimals: 10.0 is whole."""
@@ -232,13 +258,19 @@ class _Compiler:
         if line.quantity is None:
             if kind == "Plan":
                 return 1
-            self.refuse(number, "quantity", "is missing" + (": give one, or mark the line unlimited" if kind == "Entitlement" else ""))
+            self.refuse(
+                number,
+                "quantity",
+                "is missing" + (": give one, or mark the line unlimited" if kind == "Entitlement" else ""),
+            )
             return 0
         most = _most(kind)
         if line.quantity != int(line.quantity):
             self.refuse(number, "quantity", f"{line.quantity} is not a whole number")
         elif line.quantity <= 0:
-            self.refuse(number, "quantity", f"{int(line.quantity)} is not possible on a new deal: it takes 1 or more")
+            self.refuse(
+                number, "quantity", f"{int(line.quantity)} is not possible on a new deal: it takes 1 or more"
+            )
         elif line.quantity > most:
             self.refuse(number, "quantity", f"is more than Stigg can hold ({most})")
         return int(line.quantity)
@@ -250,14 +282,30 @@ class _Compiler:
             first = same[0]
             for other in same[1:]:
                 if kind == "Plan":
-                    self.refuse(other.lines[0], "stiggId", f"{other.stigg_id} is on line {first.lines[0]} already: one subscription has one plan")
-                for field, name in (("price", "price"), ("reset_period", "resetPeriod"), ("cadence", "cadence")):
+                    self.refuse(
+                        other.lines[0],
+                        "stiggId",
+                        f"{other.stigg_id} is on line {first.lines[0]} already: one subscription has one plan",
+                    )
+                for field, name in (
+                    ("price", "price"),
+                    ("reset_period", "resetPeriod"),
+                    ("cadence", "cadence"),
+                ):
                     if getattr(other, field) != getattr(first, field):
-                        self.refuse(other.lines[0], name, f"differs from line {first.lines[0]}, which names {first.stigg_id} too")
+                        self.refuse(
+                            other.lines[0],
+                            name,
+                            f"differs from line {first.lines[0]}, which names {first.stigg_id} too",
+                        )
             unlimited = any(item.unlimited for item in same)
             total = 1 if unlimited else sum(item.quantity for item in same)
             if len(same) > 1 and total > _most(kind):
-                self.refuse(same[-1].lines[0], "quantity", f"with the other lines of {first.stigg_id} is more than Stigg can hold ({_most(kind)})")
+                self.refuse(
+                    same[-1].lines[0],
+                    "quantity",
+                    f"with the other lines of {first.stigg_id} is more than Stigg can hold ({_most(kind)})",
+                )
             yield replace(
                 first,
                 quantity=total,

@@ -24,7 +24,6 @@ TERMS_KEY = "closedWonTerms"
 """Metadata of a subscription: the fingerprint of what was written and cannot be read back."""
 
 
-
 @dataclass(frozen=True)
 class Backlinks:
     """The way from Stigg back to Salesforce. salesforce_url: the organisation's My Domain, no slash at the end.
@@ -75,13 +74,16 @@ class Actual:
             pricing_type=data["pricingType"],
             status=data["status"],
             addons=tuple(sorted((addon["id"], addon["quantity"]) for addon in data.get("addons") or ())),
-            entitlement_ids=tuple(sorted(entitlement["id"] for entitlement in data.get("subscriptionEntitlements") or ())),
+            entitlement_ids=tuple(
+                sorted(entitlement["id"] for entitlement in data.get("subscriptionEntitlements") or ())
+            ),
             prices=tuple(
                 sorted(
                     (
                         Price(price.get("addonId"), float(price["amount"]), price.get("currency") or "usd")
                         for price in data.get("prices") or ()
-                        if price.get("amount") is not None and (price.get("addonId") or price.get("baseCharge"))
+                        if price.get("amount") is not None
+                        and (price.get("addonId") or price.get("baseCharge"))
                     ),
                     key=_price_order,
                 )
@@ -192,7 +194,11 @@ def plan(
     for slot, wanted in desired.subscriptions.items():
         record = records.get(slot, SlotRecord())
         # Ours are known by their ID: their plan, and with it their product, may have left the catalogue.
-        here = [s for s in live if s.slot == slot or s.id == record.subscription_id or is_ours(customer_id, slot, s.id)]
+        here = [
+            s
+            for s in live
+            if s.slot == slot or s.id == record.subscription_id or is_ours(customer_id, slot, s.id)
+        ]
         step = _decide(customer_id, wanted, here, record, policy, links)
         if isinstance(step, Hold):
             holds.append(step)
@@ -229,13 +235,19 @@ def _decide(
         standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)))
         # Written already, if its metadata says so: a step that died after its write has not recorded it.
         written = standing.metadata.get(TERMS_KEY) == wanted.fingerprint
-        unit_change = record.applied is not None and record.applied.unit_quantity != wanted.unit_quantity and not written
+        unit_change = (
+            record.applied is not None
+            and record.applied.unit_quantity != wanted.unit_quantity
+            and not written
+        )
         if standing.plan_id == wanted.plan_id and not unit_change:
             return _difference(wanted, standing, links)
         return _trampling(wanted, paid, policy) or Create(wanted, record.generation + 1, replaces=standing.id)
     if match := next((foreign for foreign in paid if _matches(foreign, wanted)), None):
         return replace(_update(wanted, match, ("adopted",), links), adopts=True)
-    return _trampling(wanted, paid, policy) or Create(wanted, generation, replaces=paid[0].id if paid else None)
+    return _trampling(wanted, paid, policy) or Create(
+        wanted, generation, replaces=paid[0].id if paid else None
+    )
 
 
 def _trampling(wanted: Subscription, foreign: list[Actual], policy: Policy) -> Hold | None:
@@ -243,7 +255,9 @@ def _trampling(wanted: Subscription, foreign: list[Actual], policy: Policy) -> H
 
     All of them count: which of several Stigg ends is not for us to choose.
     """
-    replaceable = {"hold": (), "replace-free": ("FREE",), "replace": ("FREE", "PAID", "CUSTOM")}[policy.foreign_subscription]
+    replaceable = {"hold": (), "replace-free": ("FREE",), "replace": ("FREE", "PAID", "CUSTOM")}[
+        policy.foreign_subscription
+    ]
     protected = next((s for s in foreign if s.pricing_type not in replaceable), None)
     if protected is None:
         return None
@@ -278,7 +292,9 @@ def _difference(wanted: Subscription, standing: Actual, links: Backlinks) -> Upd
         )
         if not same
     ]
-    if "terms" in differs and metadata_of(wanted, links).items() - standing.metadata.items() == {(TERMS_KEY, wanted.fingerprint)}:
+    if "terms" in differs and metadata_of(wanted, links).items() - standing.metadata.items() == {
+        (TERMS_KEY, wanted.fingerprint)
+    }:
         differs.remove("links")  # the fingerprint is in the metadata too: it alone is no difference of links
     if not differs:
         return Keep(wanted, standing.id, standing.status)
@@ -327,7 +343,9 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
     metadata = existing.get("metadata") or {}
     owner = metadata.get("salesforceAccountId")
     if owner not in (None, "", links.account_id):
-        raise CustomerTaken(f"the customer {existing['id']} in Stigg belongs to another Salesforce account, {owner}")
+        raise CustomerTaken(
+            f"the customer {existing['id']} in Stigg belongs to another Salesforce account, {owner}"
+        )
     body: dict[str, Any] = {}
     if existing.get("name") != order.account_name:
         body["name"] = order.account_name
@@ -346,7 +364,9 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
 def _integrations(links: Backlinks) -> list[dict[str, str]]:
     if links.integration_id is None:
         return []
-    return [{"id": links.integration_id, "vendorIdentifier": "SALESFORCE", "syncedEntityId": links.account_id}]
+    return [
+        {"id": links.integration_id, "vendorIdentifier": "SALESFORCE", "syncedEntityId": links.account_id}
+    ]
 
 
 def _link(integration: Mapping[str, Any]) -> dict[str, Any]:
@@ -384,9 +404,19 @@ def metadata_of(wanted: Subscription, links: Backlinks) -> dict[str, str]:
 def entitlement_body(entitlement: Entitlement) -> dict[str, Any]:
     """One entitlement as Stigg's API takes it."""
     if entitlement.type == "CREDIT":
-        body = {"type": "CREDIT", "id": entitlement.id, "amount": entitlement.limit, "cadence": entitlement.cadence}
+        body = {
+            "type": "CREDIT",
+            "id": entitlement.id,
+            "amount": entitlement.limit,
+            "cadence": entitlement.cadence,
+        }
     else:
-        body = {"type": "FEATURE", "id": entitlement.id, "usageLimit": entitlement.limit, "resetPeriod": entitlement.reset_period}
+        body = {
+            "type": "FEATURE",
+            "id": entitlement.id,
+            "usageLimit": entitlement.limit,
+            "resetPeriod": entitlement.reset_period,
+        }
         if entitlement.unlimited:
             body["hasUnlimitedUsage"] = True
     if entitlement.soft_limit:
@@ -400,7 +430,11 @@ def _addons(wanted: Subscription) -> list[dict[str, Any]]:
 
 def _prices(wanted: Subscription) -> list[dict[str, Any]]:
     return [
-        {**({"addonId": p.addon_id} if p.addon_id else {"baseCharge": True}), "amount": p.amount, "currency": p.currency}
+        {
+            **({"addonId": p.addon_id} if p.addon_id else {"baseCharge": True}),
+            "amount": p.amount,
+            "currency": p.currency,
+        }
         for p in wanted.prices
     ]
 
@@ -412,7 +446,9 @@ def _price_order(price: Price) -> str:
 def _same_instant(one: str | None, other: str | None) -> bool:
     if one is None or other is None:
         return one is other
-    return datetime.fromisoformat(one.replace("Z", "+00:00")) == datetime.fromisoformat(other.replace("Z", "+00:00"))
+    return datetime.fromisoformat(one.replace("Z", "+00:00")) == datetime.fromisoformat(
+        other.replace("Z", "+00:00")
+    )
 
 
 def subscription_id(customer_id: str, slot: Slot, generation: int) -> str:

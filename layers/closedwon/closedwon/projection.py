@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from closedwon.customer import Customer, OpportunityState
@@ -36,13 +36,18 @@ def provisioning_record(customer: Customer, state: OpportunityState, app_url: st
         "Account__c": customer.account_id,
         "Status__c": state.outcome.status,
         "Reason__c": state.outcome.reason[:_REASON_LENGTH] or None,
-        "Subscriptions__c": "\n".join(f"{s.plan_id} - {s.subscription_id}" for s in subscriptions)[:_LONG_TEXT_LENGTH] or None,
-        "Subscription_URL__c": stigg_subscription_url(app_url, subscriptions[0].subscription_id) if subscriptions else None,
+        "Subscriptions__c": "\n".join(f"{s.plan_id} - {s.subscription_id}" for s in subscriptions)[
+            :_LONG_TEXT_LENGTH
+        ]
+        or None,
+        "Subscription_URL__c": stigg_subscription_url(app_url, subscriptions[0].subscription_id)
+        if subscriptions
+        else None,
         "Checkout_URL__c": next((s.checkout_url for s in subscriptions if s.checkout_url), None),
         "Stigg_Customer_ID__c": known,
         "Stigg_Customer_URL__c": stigg_customer_url(app_url, known) if known else None,
         "Execution__c": state.execution,
-        "Provisioned_At__c": datetime.fromtimestamp(state.at / 1000, timezone.utc).isoformat(timespec="milliseconds"),
+        "Provisioned_At__c": datetime.fromtimestamp(state.at / 1000, UTC).isoformat(timespec="milliseconds"),
     }
 
 
@@ -63,7 +68,9 @@ def composite_request(
         chunk = tuple(ids[start : start + RECORDS_A_COLLECTION])
         records = [provisioning_record(customer, customer.opportunities[id], app_url) for id in chunk]
         url = f"{data_path}/composite/sobjects/Stigg_Provisioning__c/Opportunity_ID__c"
-        requests.append((_patch(url, f"provisionings{start}", {"allOrNone": False, "records": records}), chunk))
+        requests.append(
+            (_patch(url, f"provisionings{start}", {"allOrNone": False, "records": records}), chunk)
+        )
     return requests
 
 

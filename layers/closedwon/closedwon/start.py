@@ -27,7 +27,9 @@ class Start:
             self._client = boto3.client("stepfunctions")
         try:
             self._client.start_execution(
-                stateMachineArn=self._arn, name=execution, input=json.dumps({"accountId": account_id, "token": 0})
+                stateMachineArn=self._arn,
+                name=execution,
+                input=json.dumps({"accountId": account_id, "token": 0}),
             )
         except self._client.exceptions.ExecutionAlreadyExists:
             return

@@ -46,7 +46,9 @@ def take(step: Step, context: Any) -> Work | Busy | Current:
     lease = context.get_remaining_time_in_millis() + lifetime()
     taken = ledger().take(step.account_id, step.execution, step.token, lease)
     if isinstance(taken, Unanswered):
-        raise WriteUnanswered("an earlier try of this step may have a write under way; looking again when it cannot land any more")
+        raise WriteUnanswered(
+            "an earlier try of this step may have a write under way; looking again when it cannot land any more"
+        )
     return taken
 
 

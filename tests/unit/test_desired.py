@@ -1,0 +1,406 @@
+"""The fold as a specification: what a customer should have, from all its deals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from closedwon.catalogue import Catalogue
+from closedwon.catalogue import Plan as SoldPlan
+from closedwon.desired import (
+    Desired,
+    Entitlement,
+    Policy,
+    Price,
+    Slot,
+    Standing,
+    Subscription,
+    catalogue_problems,
+    fold,
+    same_product_problems,
+)
+from closedwon.order import Problem
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unit.domain import (
+    ANALYTICS,
+    CALLS,
+    CATALOGUE,
+    CREDITS,
+    PLATFORM,
+    POLICY,
+    SEATS,
+    SSO,
+    SUPPORT,
+    WORKSPACE,
+    Json,
+    a_deal,
+    addon,
+    an_order,
+    credits,
+    entitlement,
+    folded,
+    only,
+    opportunity_id,
+    order_of,
+    orderable,
+    plan,
+    refused,
+    standings,
+)
+
+ONE, TWO, THREE = map(opportunity_id, (1, 2, 3))
+
+
+def test_one_deal_becomes_the_subscription_it_says() -> None:
+    order = an_order(
+        plan(price=48000),
+        addon(SUPPORT),
+        addon(quantity=5, price=1200),
+        entitlement(SEATS, 250, softLimit=True),
+        entitlement(CALLS, 5_000_000, resetPeriod="MONTH"),
+        entitlement(SSO, None, unlimited=True),
+        credits(1000, cadence="YEAR"),
+        resourceId="workspace-1",
+    )
+    assert only(folded(order)) == Subscription(
+        slot=Slot(PLATFORM, "workspace-1"),
+        plan_id="plan-enterprise",
+        unit_quantity=1,
+        addons=((WORKSPACE, 5), (SUPPORT, 1)),
+        entitlements=(
+            Entitlement("CREDIT", CREDITS, 1000, cadence="YEAR"),
+            Entitlement("FEATURE", CALLS, 5_000_000, reset_period="MONTH"),
+            Entitlement("FEATURE", SEATS, 250, soft_limit=True),
+            Entitlement("FEATURE", SSO),  # a feature that is on or off has no limit to lift
+        ),
+        prices=(Price(None, 48000.0, "usd"), Price(WORKSPACE, 1200.0, "usd")),
+        billing_period="ANNUALLY",
+        payment_collection="INVOICE",
+        start="2026-12-01T00:00:00.000Z",
+        cancellation=None,
+        opportunities=(ONE,),
+    )
+
+
+REFUSED_BY_THE_CATALOGUE: list[tuple[list[Json], int, str, str]] = [
+    ([plan("plan-gold")], 1, "stiggId", "Stigg has no plan plan-gold"),
+    ([plan("plan-starter")], 1, "stiggId", "Stigg has no plan plan-starter"),  # archived
+    ([plan(), addon("addon-gold")], 2, "stiggId", "Stigg has no add-on addon-gold"),
+    ([plan(), entitlement("feature-gold")], 2, "stiggId", "Stigg has no entitlement feature-gold"),
+    ([plan(), credits(stigg_id="currency-gold")], 2, "stiggId", "Stigg has no credit entitlement currency-gold"),
+    (
+        [plan(), addon("addon-legacy-import")],
+        2,
+        "stiggId",
+        "addon-legacy-import is not compatible with plan-enterprise",
+    ),
+    (
+        [plan(), plan("plan-analytics"), addon("addon-legacy-import")],
+        3,
+        "stiggId",
+        "addon-legacy-import is not compatible with plan-analytics or plan-enterprise",
+    ),
+    ([plan(), addon("addon-audit-log", 2)], 2, "quantity", "a subscription holds at most 1 of addon-audit-log"),
+    (
+        [plan(), entitlement("feature-support-tier")],
+        2,
+        "stiggId",
+        "feature-support-tier is a list of values, which a deal cannot set",
+    ),
+    (
+        [plan(), plan("plan-team")],
+        2,
+        "stiggId",
+        "plan-team and plan-enterprise (line 1) are plans of one product: a deal names one of them",
+    ),
+    (
+        [plan(), plan("plan-analytics"), entitlement(SEATS)],  # both plans have seats
+        3,
+        "planId",
+        "feature-seats fits plan-analytics and plan-enterprise: say which plan it belongs to",
+    ),
+    (
+        [plan(), plan("plan-analytics"), addon(price=10), addon(price=12, planId="plan-enterprise")],
+        4,
+        "price",
+        "differs from line 3, which names addon-extra-workspace too",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lines", "number", "field", "message"), REFUSED_BY_THE_CATALOGUE)
+def test_what_only_the_catalogue_shows_is_refused_by_line(lines: list[Json], number: int, field: str, message: str) -> None:
+    order = an_order(*lines)
+    assert folded(order) == Desired({}, {ONE: (Problem(number, field, message),)}, {})
+
+
+def test_a_currency_without_prices_is_refused_only_where_there_is_a_price() -> None:
+    assert catalogue_problems(an_order(opportunity__currencyIsoCode="BTC"), CATALOGUE) == (
+        Problem(1, "price", "Stigg has no prices in BTC"),
+        Problem(2, "price", "Stigg has no prices in BTC"),
+    )
+    assert only(folded(an_order(plan(), opportunity__currencyIsoCode="BTC"))).prices == ()
+
+
+def test_two_plans_of_one_product_can_be_told_as_soon_as_there_is_a_catalogue() -> None:
+    assert same_product_problems(an_order(plan(), plan("plan-analytics")), CATALOGUE) == ()
+    assert [p.line for p in same_product_problems(an_order(plan("plan-team"), plan()), CATALOGUE)] == [1]
+
+
+def test_plans_of_several_products_are_subscriptions_with_what_belongs_to_each() -> None:
+    order = an_order(
+        plan(price=48000),
+        plan("plan-analytics", price=9000),
+        addon(),
+        addon("addon-data-export", 2),
+        entitlement(CALLS, 10),
+        entitlement("feature-dashboards", 20),
+        entitlement(SEATS, 30, planId="plan-analytics"),
+        entitlement(SEATS, 40, planId="plan-enterprise"),
+    )
+    desired = folded(order)
+    shown = {
+        slot.product_id: (s.plan_id, s.addons, [(e.id, e.limit) for e in s.entitlements], [p.amount for p in s.prices])
+        for slot, s in desired.subscriptions.items()
+    }
+    assert shown == {
+        PLATFORM: ("plan-enterprise", ((WORKSPACE, 1),), [(CALLS, 10), (SEATS, 40)], [48000]),
+        ANALYTICS: ("plan-analytics", (("addon-data-export", 2),), [("feature-dashboards", 20), (SEATS, 30)], [9000]),
+    }
+
+
+def test_two_deals_of_one_slot_add_up_and_unlimited_wins() -> None:
+    first = an_order(
+        plan(price=48000), addon(quantity=5, price=1200), entitlement(SEATS, 250), entitlement(CALLS, 10), terms__start="2026-03-01"
+    )
+    second = an_order(
+        plan(price=6000),
+        addon(quantity=2, price=1200),
+        addon(SUPPORT),
+        entitlement(SEATS, 50),
+        entitlement(CALLS, None, unlimited=True),
+        number=2,
+        terms__start="2026-01-01",
+    )
+    both = only(folded(first, second))
+    assert both.addons == ((WORKSPACE, 7), (SUPPORT, 1))
+    assert both.entitlements == (Entitlement("FEATURE", CALLS, unlimited=True), Entitlement("FEATURE", SEATS, 300))
+    assert both.prices == (Price(None, 54000.0, "usd"), Price(WORKSPACE, 1200.0, "usd"))
+    assert both.opportunities == (TWO, ONE)  # by start
+    assert both.start == "2026-01-01T00:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "units", "price"),
+    [
+        (plan(price=100), plan(price=50), 1, 150),  # flat: two contracts, both are paid
+        (plan(quantity=10, price=100), plan(quantity=5, price=100), 15, 100),  # by the unit: one price of one unit
+        (plan(quantity=10, price=100), plan(quantity=10, price=50), 20, 75),
+        (plan(quantity=10, price=100), plan(quantity=1), 11, 100),
+        (plan(quantity=10), plan(quantity=5), 15, None),
+    ],
+)
+def test_together_two_deals_are_charged_what_they_say(first: Json, second: Json, units: int, price: float | None) -> None:
+    both = only(folded(an_order(first), an_order(second, number=2)))
+    assert both.unit_quantity == units
+    assert [p.amount for p in both.prices] == ([] if price is None else [price])
+
+
+@pytest.mark.parametrize(
+    ("policy", "ends", "cancellation"),
+    [
+        (Policy("keep"), ("2027-11-30", "2028-11-30"), None),
+        (Policy("end"), ("2027-11-30", "2028-11-30"), "2028-12-01T00:00:00.000Z"),
+        (Policy("grace", 14), ("2028-11-30", "2027-11-30"), "2028-12-15T00:00:00.000Z"),
+        (Policy("end"), ("2027-11-30", None), None),  # one of them has no end
+    ],
+)
+def test_the_policy_says_what_follows_the_last_term(policy: Policy, ends: tuple[str, str | None], cancellation: str | None) -> None:
+    deals = [an_order(number=number, terms__end=end) for number, end in enumerate(ends, 1)]
+    assert only(folded(*deals, policy=policy)).cancellation == cancellation
+
+
+# Deals that cannot stand together
+
+DISAGREEING: list[tuple[Json, dict[str, Any], str]] = [
+    (
+        {},
+        {"lines.0.stiggId": "plan-enterprise-plus"},
+        "gives this customer plan-enterprise, this deal plan-enterprise-plus of the same product. Close it as an amendment or renewal "
+        "of that deal, or give it a resource of its own.",
+    ),
+    ({}, {"terms.billingPeriod": "MONTHLY"}, "has another billing period for plan-enterprise: one subscription has one billing period."),
+    (
+        {},
+        {"terms.paymentCollection": "CHARGE"},
+        "has another payment collection for plan-enterprise: one subscription has one payment collection.",
+    ),
+    ({}, {"opportunity.currencyIsoCode": "EUR"}, "has another currency for plan-enterprise: one subscription has one currency."),
+    (
+        {},
+        {"lines.1.price": 999},
+        "has another price or period for addon-extra-workspace: one subscription has one of each.",
+    ),
+    (
+        {"lines.1": addon("addon-audit-log")},
+        {"lines.1": addon("addon-audit-log")},
+        "and this deal together have 2 of addon-audit-log: one subscription holds at most 1.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settled", "changes", "reason"), DISAGREEING)
+def test_a_deal_that_disagrees_with_what_stands_is_held_and_changes_nothing(settled: Json, changes: Json, reason: str) -> None:
+    stands = order_of(a_deal(changes=settled))
+    before = folded(Standing(stands, stands))
+    for start in ("2026-12-02", "2025-01-01", None):  # whether it starts later, earlier or at once
+        new = order_of(a_deal(number=2, changes={**changes, "terms.start": start}))
+        # As the ledger reads them: equal, not the same object.
+        after = folded(Standing(stands, replace(stands)), Standing(new))
+        assert after.subscriptions == before.subscriptions
+        assert list(after.held) == [TWO]
+        said = after.held[TWO]
+        if "plan-enterprise-plus" in reason or start == "2026-12-02":
+            assert said == f"opportunity {ONE} {reason}"
+
+
+def test_of_two_new_deals_that_disagree_the_later_is_held() -> None:
+    early = an_order(plan("plan-enterprise-plus"), number=2, terms__start="2026-01-01")
+    late = an_order(plan(), number=1, terms__start="2026-06-01")
+    desired = folded(late, early)
+    assert [s.plan_id for s in desired.subscriptions.values()] == ["plan-enterprise-plus"]
+    assert list(desired.held) == [ONE]
+
+
+def test_a_deal_held_for_its_new_plan_goes_on_contributing_what_it_did() -> None:
+    stands, grown = an_order(plan(), entitlement(SEATS, 100)), an_order(plan("plan-enterprise-plus"), entitlement(SEATS, 500))
+    other = an_order(plan(), entitlement(SEATS, 10), number=2)
+    held = folded(Standing(grown, stands), Standing(other, other))
+    assert list(held.held) == [ONE]
+    assert held.subscriptions == folded(stands, other).subscriptions
+    # Once the other deal says the same plan, nothing is in the way any more.
+    moved = an_order(plan("plan-enterprise-plus"), entitlement(SEATS, 10), number=2)
+    both = only(folded(Standing(grown, stands), Standing(moved, other)))
+    assert (both.plan_id, both.entitlements[0].limit) == ("plan-enterprise-plus", 510)
+
+
+def test_deals_of_different_resources_have_nothing_to_disagree_about() -> None:
+    desired = folded(an_order(plan(), resourceId="a"), an_order(plan("plan-team"), number=2, resourceId="b"))
+    assert set(desired.subscriptions) == {Slot(PLATFORM, "a"), Slot(PLATFORM, "b")}
+    assert not desired.held
+
+
+# When the catalogue changes
+
+
+def _without(catalogue: Catalogue, plan_id: str, archived: bool) -> Catalogue:
+    plans = {id: plan for id, plan in catalogue.plans.items() if id != plan_id}
+    return replace(catalogue, plans=plans, retired={plan_id: catalogue.plans[plan_id]} if archived else {})
+
+
+def test_a_plan_archived_since_goes_on_standing_as_it_was_sold() -> None:
+    catalogue = _without(CATALOGUE, "plan-enterprise", archived=True)
+    order = an_order(plan(), plan("plan-analytics"), addon(), addon("addon-data-export"))
+    assert folded(Standing(order, replace(order)), catalogue=catalogue) == folded(order)
+    # Nobody can buy it any more, and what stands on it is in the way of another plan of its product.
+    new = an_order(plan("plan-enterprise-plus"), number=2)
+    assert list(folded(Standing(order, order), new, catalogue=catalogue).held) == [TWO]
+    refusal = folded(an_order(number=3), catalogue=catalogue).refused
+    assert refusal == {THREE: (Problem(1, "stiggId", "Stigg has no plan plan-enterprise"),)}
+
+
+def test_a_plan_that_vanished_takes_nothing_else_with_it() -> None:
+    catalogue = _without(CATALOGUE, "plan-enterprise", archived=False)
+    order = an_order(plan(), plan("plan-analytics"), addon("addon-data-export"))
+    desired = folded(Standing(order, order), catalogue=catalogue)
+    assert [(s.plan_id, s.addons) for s in desired.subscriptions.values()] == [("plan-analytics", (("addon-data-export", 1),))]
+
+
+def test_an_addon_that_is_not_compatible_any_more_stays_with_the_deal_that_has_it() -> None:
+    order = an_order(plan(), addon())
+    incompatible = replace(CATALOGUE.plans["plan-enterprise"], addons=frozenset())
+    catalogue = replace(CATALOGUE, plans={**CATALOGUE.plans, "plan-enterprise": incompatible})
+    assert only(folded(Standing(order, order), catalogue=catalogue)).addons == ((WORKSPACE, 1),)
+    assert list(folded(order, catalogue=catalogue).refused) == [ONE]
+
+
+def test_a_snapshot_of_the_catalogue_comes_back_as_it_went_in() -> None:
+    assert Catalogue.from_json(CATALOGUE.to_json()) == CATALOGUE
+    assert CATALOGUE.retired == {"plan-starter": SoldPlan(PLATFORM, "PAID", frozenset(), frozenset())}
+    older = json.loads(CATALOGUE.to_json())
+    del older["retired"]  # as an earlier version wrote it
+    assert Catalogue.from_json(json.dumps(older)).plans == CATALOGUE.plans
+
+
+# What holds for all deals of a customer
+
+
+@given(standings(), st.randoms(use_true_random=False))
+@settings(max_examples=150)
+def test_neither_the_order_of_deals_nor_hearing_of_one_twice_matters(deals: list[Standing], random: Any) -> None:
+    again = [*deals, *random.choices(deals, k=2)]
+    random.shuffle(again)
+    assert fold(again, CATALOGUE, POLICY) == fold(deals, CATALOGUE, POLICY)
+
+
+@given(standings())
+@settings(max_examples=150)
+def test_every_deal_counts_or_says_why_not(deals: list[Standing]) -> None:
+    desired = fold(deals, CATALOGUE, POLICY)
+    assert not desired.refused.keys() & desired.held.keys()
+    for newest, provisioned in deals:
+        opportunity = newest.opportunity_id
+        contributing = {slot for slot, s in desired.subscriptions.items() if opportunity in s.opportunities}
+        said = provisioned if opportunity in {*desired.refused, *desired.held} else newest
+        slots = {Slot(CATALOGUE.product_of(p.stigg_id) or "", said.resource_id) for p in said.of_kind("Plan")} if said else set()
+        # Deals made up here may have been provisioned against each other: then one is held, without what it did before.
+        assert contributing == slots or (opportunity in desired.held and contributing <= slots)
+
+
+@given(standings())
+@settings(max_examples=150)
+def test_no_subscription_has_a_negative_or_empty_quantity(deals: list[Standing]) -> None:
+    for subscription in fold(deals, CATALOGUE, POLICY).subscriptions.values():
+        assert subscription.unit_quantity >= 1
+        assert all(quantity >= 1 for _, quantity in subscription.addons)
+        assert all(e.limit is None or e.limit >= 1 for e in subscription.entitlements)
+        assert all(price.amount >= 0 for price in subscription.prices)
+        assert subscription.opportunities
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_a_new_deal_never_changes_what_a_disagreeing_one_has(data: st.DataObject) -> None:
+    stands = order_of(a_deal(*data.draw(orderable())))
+    before = folded(Standing(stands, stands))
+    new = order_of(a_deal(*data.draw(orderable()), number=2, changes={"terms.start": data.draw(st.sampled_from([None, "2026-12-02"]))}))
+    after = folded(Standing(stands, replace(stands)), Standing(new))
+    if TWO in after.held or TWO in after.refused:
+        assert after.subscriptions == before.subscriptions
+    else:
+        for slot, subscription in before.subscriptions.items():
+            grown = after.subscriptions[slot]
+            assert dict(subscription.addons).items() <= {k: min(v, dict(subscription.addons).get(k, v)) for k, v in grown.addons}.items()
+            assert ONE in grown.opportunities
+
+
+@given(orderable(), refused())
+@settings(max_examples=60)
+def test_a_refused_revision_leaves_what_was_provisioned(lines: list[Json], wrong: Any) -> None:
+    good = order_of(a_deal(*lines))
+    desired = folded(Standing(wrong, good))
+    assert list(desired.refused) == [ONE]
+    assert desired.subscriptions == folded(good).subscriptions
+    assert folded(wrong).subscriptions == {}
+
+
+@given(standings())
+@settings(max_examples=60)
+def test_a_subscription_comes_back_from_the_ledger_as_it_went_in(deals: list[Standing]) -> None:
+    for subscription in fold(deals, CATALOGUE, POLICY).subscriptions.values():
+        back = Subscription.from_json(json.loads(json.dumps(subscription.to_json())))
+        assert back == subscription
+        assert back.fingerprint == subscription.fingerprint

@@ -1,0 +1,421 @@
+"""The mapping as a specification: what a deal's lines and terms become, and what is refused in which words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from closedwon.deal import Deal
+from closedwon.mapping import MOST_USAGE, MappingRules, compile_deal
+from closedwon.order import Item, Order
+from unit.domain import (
+    CALLS,
+    CREDITS,
+    MISSING,
+    ORGANIZATION,
+    RULES,
+    SEATS,
+    SSO,
+    WORKSPACE,
+    Json,
+    a_deal,
+    a_line,
+    addon,
+    answer,
+    credits,
+    entitlement,
+    order_of,
+    orderable,
+    plan,
+)
+
+TYPES = "use one of Plan, Add-on, Entitlement, Credit entitlement"
+NOT_A_DATE = "is not a date (2026-12-01) or a time (2026-12-01T09:00:00Z)"
+TOO_FAR = "is too far away: the calendar ends with the year 9999; leave it out for no date"
+
+REFUSED_LINES: list[tuple[Json, str, str]] = [
+    # The line that follows a plan on line 1; the field and the message that come back, of line 2.
+    (a_line("Gadget", "gadget-x", 1), "stiggType", f"Gadget is not a Stigg Type: {TYPES}"),
+    (a_line("addon", WORKSPACE, 1), "stiggType", f"addon is not a Stigg Type: {TYPES}"),
+    (a_line("x" * 300, WORKSPACE, 1), "stiggType", f"{'x' * 40} is not a Stigg Type: {TYPES}"),
+    (
+        {"stiggId": WORKSPACE, "quantity": 1},
+        "stiggType",
+        "is missing: a line with a Stigg ID needs a Stigg Type",
+    ),
+    (a_line("", WORKSPACE, 1), "stiggType", "is missing: a line with a Stigg ID needs a Stigg Type"),
+    (
+        a_line("Credit grant", CREDITS, 1000),
+        "stiggType",
+        "Credit grant is not provisioned by this version of closed-won",
+    ),
+    ({"stiggType": "Add-on", "quantity": 1}, "stiggId", "is missing: Add-on needs the ID it has in Stigg"),
+    (addon(""), "stiggId", "is missing: Add-on needs the ID it has in Stigg"),
+    (addon("workspace"), "stiggId", "workspace does not start with addon-, as the ID of a Add-on does"),
+    (addon("addon-"), "stiggId", "addon- does not start with addon-, as the ID of a Add-on does"),
+    (addon("feature-x"), "stiggId", "feature-x does not start with addon-, as the ID of a Add-on does"),
+    (addon("addon-größe"), "stiggId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)"),
+    (
+        addon("addon-" + "x" * 255),
+        "stiggId",
+        "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)",
+    ),
+    (
+        addon("addon-a/../b"),
+        "stiggId",
+        "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)",
+    ),
+    (addon(quantity=None), "quantity", "is missing"),
+    (
+        entitlement(quantity=None),
+        "quantity",
+        "is missing: give one, or mark the line unlimited",
+    ),
+    (addon(quantity=2.5), "quantity", "2.5 is not a whole number"),
+    (addon(quantity=-1), "quantity", "-1 is not possible on a new deal: it takes 1 or more"),
+    (addon(quantity=0), "quantity", "0 is not possible on a new deal: it takes 1 or more"),
+    (addon(quantity=2**31), "quantity", "is more than Stigg can hold (2147483647)"),
+    (addon(quantity=1e300), "quantity", "is more than Stigg can hold (2147483647)"),
+    (entitlement(quantity=2**53), "quantity", "is more than Stigg can hold (9007199254740991)"),
+    (addon(unlimited=True), "unlimited", "Add-on cannot be unlimited, only an entitlement can"),
+    (
+        entitlement(price=5),
+        "price",
+        "Entitlement has no price of its own: a price override goes on the plan or an add-on",
+    ),
+    (
+        credits(price=0),
+        "price",
+        "Credit entitlement has no price of its own: a price override goes on the plan or an add-on",
+    ),
+    (addon(planId="plan-team"), "planId", "no line of the deal has the plan plan-team"),
+    (plan(), "stiggId", "plan-enterprise is on line 1 already: one subscription has one plan"),
+    (
+        plan("plan-team", planId="plan-enterprise"),
+        "planId",
+        "belongs on add-ons and entitlements, not on a plan",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "field", "message"), REFUSED_LINES)
+def test_a_line_that_cannot_be_provisioned_is_named_with_the_reason(
+    line: Json, field: str, message: str
+) -> None:
+    assert answer(a_deal(plan(), line)) == [(2, field, message)]
+
+
+REFUSED_TOGETHER: list[tuple[list[Json], int, str, str]] = [
+    (
+        [addon(price=10), addon(price=12)],
+        3,
+        "price",
+        "differs from line 2, which names addon-extra-workspace too",
+    ),
+    ([addon(price=10), addon()], 3, "price", "differs from line 2, which names addon-extra-workspace too"),
+    (
+        [entitlement(resetPeriod="MONTH"), entitlement(resetPeriod="DAY")],
+        3,
+        "resetPeriod",
+        "differs from line 2, which names feature-seats too",
+    ),
+    (
+        [credits(cadence="MONTH"), credits(cadence="YEAR")],
+        3,
+        "cadence",
+        "differs from line 2, which names currency-ai-credits too",
+    ),
+    (
+        [addon(quantity=2**31 - 1), addon(quantity=1)],
+        3,
+        "quantity",
+        "with the other lines of addon-extra-workspace is more than Stigg can hold (2147483647)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("lines", "number", "field", "message"), REFUSED_TOGETHER)
+def test_lines_of_one_entity_that_cannot_be_added_up_name_each_other(
+    lines: list[Json], number: int, field: str, message: str
+) -> None:
+    assert answer(a_deal(plan(), *lines)) == [(number, field, message)]
+
+
+REFUSED_DEALS: list[tuple[str, dict[str, Any], str, str]] = [
+    (
+        "trigger is another kind of deal",
+        {"trigger": "amendment"},
+        "trigger",
+        "amendment is not provisioned by this version of closed-won",
+    ),
+    ("a trial", {"trigger": "trial"}, "trigger", "trial is not provisioned by this version of closed-won"),
+    (
+        "a renewal",
+        {"trigger": "renewal"},
+        "trigger",
+        "renewal is not provisioned by this version of closed-won",
+    ),
+    (
+        "a cancellation",
+        {"trigger": "cancellation"},
+        "trigger",
+        "cancellation is not provisioned by this version of closed-won",
+    ),
+    ("no lines", {"lines": []}, "lines", "the deal has no line with a Stigg Type: nothing to provision"),
+    (
+        "only lines that are not for Stigg",
+        {"lines": [{"quantity": 3, "price": 100}]},
+        "lines",
+        "the deal has no line with a Stigg Type: nothing to provision",
+    ),
+    ("no plan", {"lines": [addon()]}, "lines", "the deal has no plan: one line needs the Stigg Type Plan"),
+    (
+        "the customer it names is not the account's",
+        {"customerId": "northwind", "account.stiggCustomerId": "contoso"},
+        "customerId",
+        "northwind is not the account's Stigg Customer ID, contoso",
+    ),
+    (
+        "amends something",
+        {"amends": "0065g00000ABCdEAAX"},
+        "amends",
+        "a closed_won deal amends nothing: leave it out, or send what it is",
+    ),
+    (
+        "a trial's end",
+        {"terms.trialEnd": "2026-12-31"},
+        "terms.trialEnd",
+        "belongs to a trial, and this deal is none",
+    ),
+    ("ends before it starts", {"terms.end": "2026-11-29"}, "terms.end", "is not after the start"),
+    ("no such day", {"terms.start": "2026-02-30"}, "terms.start", NOT_A_DATE),
+    ("a day as Americans write it", {"terms.start": "12/01/2026"}, "terms.start", NOT_A_DATE),
+    ("a day without its hyphens", {"terms.end": "20271130"}, "terms.end", NOT_A_DATE),
+    ("a week", {"terms.start": "2026-W48-1"}, "terms.start", NOT_A_DATE),
+    ("no text", {"terms.start": ""}, "terms.start", NOT_A_DATE),
+    ("the end of the calendar", {"terms.end": "9999-12-31"}, "terms.end", TOO_FAR),
+    (
+        "another organisation",
+        {"organizationId": "00D5g000004xYzB"},
+        "organizationId",
+        "is not the organisation this stack serves (00D5g000004xYzAEAU)",
+    ),
+    (
+        "a revision from the future",
+        {"opportunity.systemModstamp": "2026-11-20T09:21:00.001Z"},
+        "opportunity.systemModstamp",
+        "lies more than five minutes in the future",
+    ),
+    (
+        "read in the future",
+        {"opportunity.readAt": "2027-11-20T09:15:32Z"},
+        "opportunity.readAt",
+        "lies more than five minutes in the future",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"), [row[1:] for row in REFUSED_DEALS], ids=[row[0] for row in REFUSED_DEALS]
+)
+def test_a_deal_that_cannot_be_provisioned_says_why(
+    changes: dict[str, Any], field: str, message: str
+) -> None:
+    assert answer(a_deal(changes=changes)) == [(None, field, message)]
+
+
+def test_a_clock_five_minutes_ahead_is_no_future() -> None:
+    assert answer(a_deal(changes={"opportunity.systemModstamp": "2026-11-20T09:21:00Z"})) == []
+
+
+def test_every_line_that_is_wrong_is_named() -> None:
+    deal = a_deal(plan("enterprise"), addon(quantity=0), entitlement("feature-", -3))
+    assert [(problem.line, problem.field) for problem in answer(deal)] == [
+        (1, "stiggId"),
+        (2, "quantity"),
+        (3, "stiggId"),
+        (3, "quantity"),
+    ]
+
+
+def test_a_realistic_deal_becomes_its_order() -> None:
+    deal = a_deal(
+        plan(price=48000),
+        entitlement(SSO, None, unlimited=True),
+        addon(quantity=5.0, price=1200),
+        {"quantity": 1, "price": 900},
+        entitlement(CALLS, 5_000_000, resetPeriod="MONTH"),
+        addon(quantity=2, price=1200),
+        credits(),
+        changes={
+            "account.stiggCustomerId": "northwind",
+            "resourceId": "workspace-1",
+            "opportunity.currencyIsoCode": "EUR",
+        },
+    )
+    order = order_of(deal)
+    assert order.items == (
+        Item("Plan", "plan-enterprise", 1, (1,), price=48000),
+        Item("Add-on", WORKSPACE, 7, (3, 6), price=1200),
+        Item("Entitlement", CALLS, 5_000_000, (5,), reset_period="MONTH"),
+        Item("Entitlement", SSO, 1, (2,), unlimited=True),
+        Item("Credit entitlement", CREDITS, 1000, (7,), cadence="MONTH"),
+    )
+    assert (order.start, order.end) == ("2026-12-01T00:00:00.000Z", "2027-12-01T00:00:00.000Z")
+    assert (order.billing_period, order.payment_collection, order.currency) == ("ANNUALLY", "INVOICE", "eur")
+    assert (order.customer_id, order.resource_id, order.problems) == ("northwind", "workspace-1", ())
+
+
+def test_the_largest_limit_is_exact() -> None:
+    assert (
+        order_of(a_deal(plan(), entitlement(quantity=MOST_USAGE))).of_kind("Entitlement")[0].quantity
+        == MOST_USAGE
+    )
+
+
+def test_a_stack_may_have_other_prefixes() -> None:
+    rules = MappingRules(ORGANIZATION, plan_prefix="", addon_prefix="ao_", feature_prefix="")
+    lines = [plan("enterprise"), addon("ao_support"), entitlement("seats")]
+    assert answer(a_deal(*lines), rules) == []
+    assert [(p.line, p.field) for p in answer(a_deal(*lines), RULES)] == [
+        (1, "stiggId"),
+        (2, "stiggId"),
+        (3, "stiggId"),
+    ]
+
+
+@given(orderable(), st.randoms(use_true_random=False))
+@settings(max_examples=60)
+def test_the_same_lines_in_another_order_with_other_numbers_are_the_same_deal(
+    lines: list[Json], random: Any
+) -> None:
+    # CPQ deletes the line items of a quote and makes them again.
+    again = [
+        {**line, "line": number}
+        for line, number in zip(lines, random.sample(range(1, 500), len(lines)), strict=True)
+    ]
+    random.shuffle(again)
+    first, second = order_of(a_deal(*lines)), order_of(a_deal(*again))
+    assert not first.problems
+    assert second.digest == first.digest
+    assert _unnumbered(second) == _unnumbered(first)
+
+
+@given(orderable(), st.data())
+@settings(max_examples=60)
+def test_splitting_a_line_changes_nothing_but_line_numbers(lines: list[Json], data: st.DataObject) -> None:
+    divisible = [
+        n for n, line in enumerate(lines) if line["stiggType"] != "Plan" and (line["quantity"] or 0) > 1
+    ]
+    if not divisible:
+        return
+    place = data.draw(st.sampled_from(divisible))
+    part = data.draw(st.integers(1, lines[place]["quantity"] - 1))
+    split = [{**lines[place], "quantity": quantity} for quantity in (part, lines[place]["quantity"] - part)]
+    whole, parts = order_of(a_deal(*lines)), order_of(a_deal(*lines[:place], *split, *lines[place + 1 :]))
+    assert parts.digest == whole.digest
+    assert _unnumbered(parts) == _unnumbered(whole)
+
+
+def _unnumbered(order: Order) -> Order:
+    return replace(order, items=tuple(replace(item, lines=()) for item in order.items))
+
+
+@given(orderable())
+@settings(max_examples=60)
+def test_an_order_comes_back_from_the_ledger_as_it_went_in(lines: list[Json]) -> None:
+    for wrong in ([], [addon(quantity=-1)]):
+        order = compile_deal(
+            Deal.model_validate(a_deal(*lines, *wrong, changes={"account.email": None})), RULES
+        )
+        back = Order.from_json(json.loads(json.dumps(order.to_json())))
+        assert back == order
+        assert back.digest == order.digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lines.1.quantity": 6},
+        {"lines.1.price": 1201},
+        {"lines.1.stiggId": "addon-audit-log"},
+        {"lines.2": MISSING},
+        {"terms.end": "2028-11-30"},
+        {"terms.billingPeriod": "MONTHLY"},
+        {"opportunity.currencyIsoCode": "EUR"},
+        {"account.name": "Northwind Traders GmbH"},
+        {"account.email": None},
+        {"resourceId": "workspace-2"},
+        {"lines.1.quantity": -5},
+    ],
+)
+def test_a_deal_that_means_something_else_is_another_deal(change: dict[str, Any]) -> None:
+    assert order_of(a_deal(changes=change)).digest != order_of(a_deal()).digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lines.1.quantity": 5.0},
+        {"opportunity.readAt": "2026-11-20T09:15:59.000Z"},
+        {"opportunity.systemModstamp": "2026-11-20T09:15:59.000Z"},
+        {"terms.start": "2026-12-01T00:00:00Z"},
+        {"account.stiggCustomerId": "0015g00000XyZaBAAV"},  # what closed-won itself wrote back
+        {"customerId": "0015g00000XyZaBAAV", "account.stiggCustomerId": "0015g00000XyZaBAAV"},
+        {"account.name": " Northwind Traders "},
+        {"lines.2.line": 40},
+    ],
+)
+def test_a_deal_that_means_the_same_is_the_same_deal(change: dict[str, Any]) -> None:
+    assert order_of(a_deal(changes=change)).digest == order_of(a_deal()).digest
+
+
+@given(st.dates(datetime(1990, 1, 1).date(), datetime(2100, 1, 1).date()), st.timezones())  # noqa: DTZ001 - days
+@settings(max_examples=80)
+def test_a_day_begins_where_the_stack_is_and_an_end_is_the_last_day(day: Any, zone: ZoneInfo) -> None:
+    order = order_of(
+        a_deal(changes={"terms.start": str(day), "terms.end": str(day)}),
+        MappingRules(ORGANIZATION, time_zone=zone.key),
+    )
+    start, end = (datetime.fromisoformat(moment).astimezone(zone) for moment in (order.start, order.end))
+    # Where the clocks change at midnight or a day is skipped, the day begins when there first is such a time.
+    assert day.toordinal() <= start.date().toordinal() <= day.toordinal() + 1
+    assert day.toordinal() < end.date().toordinal() <= day.toordinal() + 2 or zone.utcoffset(
+        end
+    ) != zone.utcoffset(start)
+    assert start < end
+
+
+@pytest.mark.parametrize(
+    ("zone", "start", "end"),
+    [
+        ("UTC", "2026-12-01T00:00:00.000Z", "2027-12-01T00:00:00.000Z"),
+        ("America/Los_Angeles", "2026-12-01T08:00:00.000Z", "2027-12-01T08:00:00.000Z"),
+        ("Pacific/Auckland", "2026-11-30T11:00:00.000Z", "2027-11-30T11:00:00.000Z"),
+    ],
+)
+def test_a_term_of_days_is_told_in_utc(zone: str, start: str, end: str) -> None:
+    order = order_of(a_deal(), MappingRules(ORGANIZATION, time_zone=zone))
+    assert (order.start, order.end) == (start, end)
+    # A time with its own zone is taken at its word; one without gets the stack's.
+    told = order_of(
+        a_deal(changes={"terms.start": "2026-12-01T02:30:00+02:00", "terms.end": "2027-12-01T00:00:00"}),
+        MappingRules(ORGANIZATION, time_zone=zone),
+    )
+    assert (told.start, told.end) == ("2026-12-01T00:30:00.000Z", end)
+
+
+def test_one_day_is_a_term() -> None:
+    assert answer(a_deal(changes={"terms.end": "2026-12-01"})) == []
+
+
+def test_seats_and_calls_of_one_feature_name_are_two_entities() -> None:
+    order = order_of(a_deal(plan(), entitlement(SEATS, 5), entitlement(CALLS, 5)))
+    assert [item.stigg_id for item in order.of_kind("Entitlement")] == [CALLS, SEATS]
