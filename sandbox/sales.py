@@ -23,6 +23,14 @@ STIGG_TYPES = {
     "currency-": "Credit entitlement",
 }
 
+NAMES = {
+    "feature-api-calls": "API Calls",
+    "feature-storage-gb": "Storage (GB)",
+    "feature-sso": "Single Sign-On",
+    "currency-ai-credits": "AI Credits",
+}
+"""Products whose name is not their Stigg ID in words."""
+
 
 class Sales:
     """Works in one organisation. Products are added the first time they are sold."""
@@ -40,7 +48,7 @@ class Sales:
         if known:
             return str(known[0]["Id"])
         prefix, _, name = stigg_id.partition("-")
-        title = name.replace("-", " ").title()
+        title = NAMES.get(stigg_id) or name.replace("-", " ").title()
         return self.salesforce.add_product(
             title, Stigg_Type__c=STIGG_TYPES.get(f"{prefix}-", "Plan"), Stigg_ID__c=stigg_id
         )
@@ -64,3 +72,42 @@ class Sales:
                 Description="unlimited" if product.unlimited else None,
             )
         return opportunity_id
+
+
+def open_for_business(sales: Sales) -> dict[str, str]:
+    """A small organisation on a busy day: products mapped to Stigg, accounts, and deals that were just won.
+
+    Out: the deals' opportunity IDs, by what each one shows. The first is the one in events/callout.json.
+    """
+    northwind = sales.account("Northwind Traders", Id="0015g00000XyZaBAAV", Industry="Retail")
+    alder = sales.account("Alder & Finch", Industry="Consulting")
+    kestrel = sales.account("Kestrel Health", Industry="Healthcare")
+    fjord = sales.account("Fjord Logistics", Industry="Transportation")
+    return {
+        "enterprise plan, add-ons, entitlements": sales.close(
+            northwind,
+            "Northwind - Enterprise 2026",
+            Sold("plan-enterprise", 1, 48_000),
+            Sold("addon-premium-support"),
+            Sold("addon-extra-workspace", 5, 1_200),
+            Sold("feature-seats", 250),
+            Sold("feature-api-calls", 5_000_000),
+            Sold("feature-sso", unlimited=True),
+            Id="0065g00000ABCdEAAX",
+        ),
+        "a paid plan: Stigg asks for payment first": sales.close(
+            alder, "Alder & Finch - Team", Sold("plan-team"), Sold("addon-extra-workspace", 2)
+        ),
+        "two plans: two subscriptions": sales.close(
+            kestrel,
+            "Kestrel Health - Platform and Analytics",
+            Sold("plan-enterprise-plus", 1, 96_000),
+            Sold("addon-audit-log"),
+            Sold("plan-analytics", 1, 18_000),
+            Sold("addon-data-export"),
+            Sold("currency-ai-credits", 20_000),
+        ),
+        "an add-on that does not fit its plan: refused": sales.close(
+            fjord, "Fjord Logistics - Enterprise", Sold("plan-enterprise", 1, 30_000), Sold("addon-legacy-import")
+        ),
+    }

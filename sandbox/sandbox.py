@@ -28,9 +28,9 @@ STIGG_INTEGRATION = "salesforce-sandbox"
 class Sandbox:
     """AWS, Stigg and Salesforce, connected as a user would connect them: parameters at deployment, secrets after it.
 
-    In: parameters of the template that differ from its defaults; wait_scale, what the state machine's waits are multiplied by;
-    longest_invocation, seconds a function may run at most (its own time-out where None); rate_limits, whether Stigg keeps its.
-    Usable as a context manager; ready within seconds.
+    In: parameters of the template that differ from its defaults; wait_scale, what the state machine's waits are
+    multiplied by; longest_invocation, seconds a function may run at most (its own time-out where None); rate_limits,
+    whether Stigg keeps its. Usable as a context manager; ready within seconds.
     """
 
     def __init__(
@@ -103,10 +103,8 @@ class Sandbox:
         self.callout_key = self.aws.secret("CalloutKeySecret")
 
     def reset(self) -> None:
-        """Nothing sold, nothing provisioned, no faults: executions end, the ledger and both stand-ins are emptied."""
-        machine = self.aws.state_machine_arns["ProvisionStateMachine"]
-        for execution in self.aws.executions(machine, "RUNNING"):
-            self.aws.client("stepfunctions").stop_execution(executionArn=execution["executionArn"])
+        """Nothing sold, nothing provisioned, no faults: executions, the ledger and both stand-ins are emptied."""
+        self.aws.forget_executions()  # records get the same IDs again, and executions are named after them
         self.stigg_server.reset()
         self.salesforce_server.reset()
         table, dynamodb = self.aws.resources["LedgerTable"], self.aws.client("dynamodb")

@@ -46,11 +46,11 @@ class Application(Protocol):
 class Fault:
     """How the next `times` requests that match fail.
 
-    method, path: regular expressions the request's method and path must match in full.
-    kind: ``answer`` (answers `status` without doing anything), ``delay_before`` (waits `seconds`, then does it: a write
-      that lands late), ``delay_after`` (does it, then waits: an answer that is lost), ``drop_before`` and ``drop_after``
-      (closes the connection without an answer, before or after doing it).
-    status: the HTTP status for ``answer``; body: its body, when the service's usual one will not do.
+    method, path: regular expressions the request's method and path must match in full. about: a text the request's
+    path or body must contain, such as a customer's ID. kind: ``answer`` (answers `status` without doing anything),
+    ``delay_before`` (waits `seconds`, then does it: a write that lands late), ``delay_after`` (does it, then waits: an
+    answer that is lost), ``drop_before`` and ``drop_after`` (closes the connection without an answer, before or after
+    doing it). status: the HTTP status for ``answer``; body: its body, when the service's usual one will not do.
     """
 
     kind: FaultKind
@@ -60,12 +60,14 @@ class Fault:
     seconds: float = 0.0
     status: int = 500
     body: Any = None
+    about: str = ""
 
-    def matches(self, method: str, path: str) -> bool:
+    def matches(self, method: str, path: str, body: bytes) -> bool:
         return (
             self.times > 0
             and re.fullmatch(self.method, method) is not None
             and re.fullmatch(self.path, path) is not None
+            and (self.about in path or self.about.encode() in body)
         )
 
 
@@ -90,6 +92,7 @@ class Exchange:
 
 class _QuietHandler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"  # keep-alive, as the real services offer it
+    disable_nagle_algorithm = True  # else a kept connection waits for the client's acknowledgement in each answer
 
     def log(self, type: str, message: str, *args: Any) -> None:
         pass
@@ -98,8 +101,8 @@ class _QuietHandler(WSGIRequestHandler):
 class StandIn:
     """Serves one application on loopback, in threads, until `stop`.
 
-    In: the application; ssl_context when its clients insist on https.
-    Usable as a context manager; `url` is the address to give to clients.
+    In: the application; ssl_context when its clients insist on https. Usable as a context manager; `url` is the
+    address to give to clients.
     """
 
     def __init__(
@@ -180,7 +183,7 @@ class StandIn:
                 body=body,
             )
             self.exchanges.append(exchange)
-            fault = next((f for f in self._faults if f.matches(request.method, request.path)), None)
+            fault = next((f for f in self._faults if f.matches(request.method, request.path, body)), None)
             if fault:
                 fault.times -= 1
                 exchange.fault = fault.kind

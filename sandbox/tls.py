@@ -9,9 +9,10 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import socket
 import ssl
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,6 +27,16 @@ class Tls(NamedTuple):
 
     context: ssl.SSLContext
     ca_file: Path
+
+
+class _PatientContext(ssl.SSLContext):
+    """Leaves the handshake to the first read, in the connection's own thread.
+
+    Otherwise it happens while accepting, and one client that connects and says nothing keeps out all others.
+    """
+
+    def wrap_socket(self, sock: socket.socket, *args: Any, **more: Any) -> ssl.SSLSocket:
+        return super().wrap_socket(sock, *args, **{**more, "do_handshake_on_connect": False})
 
 
 def make_tls(folder: Path) -> Tls:
@@ -72,7 +83,7 @@ def make_tls(folder: Path) -> Tls:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _PatientContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(server_file)
     return Tls(context, ca_file)
 

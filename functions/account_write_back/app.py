@@ -1,7 +1,7 @@
 """account_write_back: shows in Salesforce what the ledger holds, on the account and on every opportunity that changed.
 
-The last step of a provisioning, after success and after failure. It writes the ledger's current outcomes, not what this
-execution remembers, in one composite call.
+The last step of a provisioning, after success and after failure. It writes the ledger's current outcomes, not what
+this execution remembers, in one composite call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def write_back(work: Work, failed: bool) -> tuple[Work, str]:
 
     In: the work; whether the provisioning failed, so that the customer stays due.
     Out: the work as it is then; ``done``, or ``again`` when something was accepted meanwhile.
-    Raises the first error Salesforce answered for a record, transient ones before permanent ones; what it took stays taken.
+    Raises the first error Salesforce answered for a record, transient ones before permanent ones; what it took stays
+    taken.
     """
     customer = work.customer
     requests = composite_request(

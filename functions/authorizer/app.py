@@ -1,7 +1,7 @@
 """authorizer: lets a request in that carries the callout key.
 
-The key is compared with the current and the previous version of its secret, so that it can be changed in both places without
-an outage. API Gateway keeps the answer for five minutes.
+The key is compared with the current and the previous version of its secret, so that it can be changed in both places
+without an outage. API Gateway keeps the answer for five minutes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def is_key(given: str, versions: list[str]) -> bool:
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """In: a TOKEN authorizer's event. Out: a policy for every route of the API, since the answer is kept for all of them."""
+    """In: a TOKEN authorizer's event.
+    Out: a policy for every route of the API, since the answer is kept for all of them.
+    """
     api = "/".join(event["methodArn"].split("/")[:2])
     allowed = is_key(event["authorizationToken"], callout_key().versions())
     return {

@@ -1,6 +1,7 @@
 """customer_provision: takes the customer's work and makes sure the customer exists in Stigg, as its account says.
 
-The first step of a provisioning. Where only Salesforce is behind, or nothing is due, it says so and Stigg is not asked.
+The first step of a provisioning. Where only Salesforce is behind, or nothing is due, it says so and Stigg is not
+asked.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """flow_callout: takes deals from Salesforce Flow and tells where they stand.
 
-POST /v1/provisionings answers each deal at once; what it accepts is in the ledger before it answers, and gets provisioned even
-if the execution cannot be started now. GET /v1/provisionings/{opportunityId} reads the ledger.
+POST /v1/provisionings answers each deal at once; what it accepts is in the ledger before it answers, and gets
+provisioned even if the execution cannot be started now. GET /v1/provisionings/{opportunityId} reads the ledger.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def judged_by_snapshot(arrivals: dict[int, Arrival]) -> dict[int, Arrival]:
 
 
 def start_all(accepted: Iterable[tuple[str, Acceptance]]) -> None:
-    """Start each execution once. One that cannot be started now is due in the ledger: the sweep starts it in minutes."""
+    """Start each execution once. One that cannot be started now is due in the ledger: the sweep starts it in minutes.
+    """
     executions = {a.execution: account_id for account_id, a in accepted if a.start and a.execution}
 
     def start_one(execution: str) -> None:

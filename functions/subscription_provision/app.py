@@ -1,6 +1,7 @@
 """subscription_provision: brings the customer's subscriptions in Stigg to what its deals say.
 
-Looks at what is there, plans, and writes only what differs. What one subscription is refused does not touch the others.
+Looks at what is there, plans, and writes only what differs. What one subscription is refused does not touch the
+others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""sweep: every few minutes, starts what is due: starts that were lost, executions that died, payments and dates to look at again."""
+"""sweep: every few minutes, starts what is due: starts that were lost, executions that died, payments and dates to
+look at again.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ logger = Logger()
 
 
 def start_due() -> int:
-    """Start every customer that is due. Out: how many. One that cannot be started does not stop the others; it is due again soon.
+    """Start every customer that is due. Out: how many. One that cannot be started does not stop the others; it is due
+    again soon.
 
     Raises the first error once all were tried.
     """

@@ -26,6 +26,7 @@ from moto.stepfunctions.exceptions import InvalidName
 from moto.stepfunctions.parser.api import InvalidDefinition as MotosInvalidDefinition
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.common.retry.retrier_decl import RetrierDecl
+from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
 from moto.stepfunctions.parser.asl.utils import boto_client
@@ -93,6 +94,8 @@ def _apply(stack: ExitStack) -> None:
     )
     patch(RetrierDecl, "_eval_body", _scaled_retry(RetrierDecl._eval_body))
     patch(WaitFunction, "_eval_body", _wait)
+    # An execution that fails tells so in its history; moto would also print its inner life to stderr.
+    patch(EvalComponent, "_log_failure_event_exception", lambda self, failure_event_exception: None)
     patch(
         StepFunctionsParserBackend,
         "start_execution",

@@ -123,6 +123,7 @@ class AwsSandbox:
         self._exits.callback(self.functions.stop)
         self._deploy(translation)
         self._exits.callback(self._stop_executions)
+        self._exits.callback(self._scheduler.stop)  # before them: it could start another
 
     def _take_account(self) -> str:
         with self._accounts:
@@ -202,7 +203,6 @@ class AwsSandbox:
         return f"{self.callout_url}/{path}".rstrip("/")
 
     def _stop_executions(self) -> None:
-        self._scheduler.stop()
         for machine in stepfunctions_backend(self.account, self.region).state_machines:
             for execution in machine.executions:
                 if execution.status == "RUNNING":
@@ -251,6 +251,12 @@ class AwsSandbox:
         wanted = {"stateMachineArn": arn, **({"statusFilter": status} if status else {})}
         pages = self.client("stepfunctions").get_paginator("list_executions").paginate(**wanted)
         return [execution for page in pages for execution in page["executions"]]
+
+    def forget_executions(self) -> None:
+        """End all executions and give their names back, which AWS keeps taken for 90 days."""
+        self._stop_executions()
+        for machine in stepfunctions_backend(self.account, self.region).state_machines:
+            machine.executions.clear()
 
     def history(self, execution_arn: str) -> list[dict[str, Any]]:
         """An execution's events, oldest first."""

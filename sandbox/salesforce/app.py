@@ -158,8 +158,9 @@ class Salesforce:
     def load(self, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         """Create seed records; out: their IDs by reference.
 
-        In: records as in Salesforce CLI's ``data import tree`` files: each with ``attributes`` ``{"type", "referenceId"}``
-        and fields, where ``"@reference"`` stands for an earlier record's ID (``@standardPricebook`` is always there).
+        In: records as in Salesforce CLI's ``data import tree`` files: each with fields and with ``attributes``
+        ``{"type", "referenceId"}``, where ``"@reference"`` stands for an earlier record's ID (``@standardPricebook`` is
+        always there).
         Afterwards this is the first state: `reset` comes back to it.
         """
         ids = {"standardPricebook": self.standard_pricebook_id}

@@ -19,8 +19,8 @@ nav { padding: .8rem 1.5rem; } nav a { color: #fff; font-weight: 600; text-decor
 main { max-width: 72rem; margin: 0 auto; padding: 0 1.5rem 3rem; }
 section, header { background: #fff; border-radius: .4rem; box-shadow: 0 1px 3px #0002; margin-bottom: 1rem; }
 header { display: flex; align-items: center; gap: 1rem; padding: 1rem 1.25rem; }
-header i { flex: none; width: 2.5rem; height: 2.5rem; border-radius: .35rem; color: #fff; font: 700 1.1rem/2.5rem system-ui;
-           text-align: center; }
+header i { flex: none; width: 2.5rem; height: 2.5rem; border-radius: .35rem; color: #fff;
+           font: 700 1.1rem/2.5rem system-ui; text-align: center; }
 header small { display: block; color: var(--quiet); } h1 { margin: 0; font-size: 1.25rem; line-height: 1.3; }
 h2 { margin: 0; padding: .7rem 1.25rem; font-size: .95rem; border-bottom: 1px solid var(--line); }
 h2 span { color: var(--quiet); font-weight: 400; }
@@ -32,9 +32,11 @@ dd { margin: 0; min-height: 1.5em; overflow-wrap: anywhere; white-space: pre-wra
 .scroll { overflow-x: auto; } table { width: 100%; border-collapse: collapse; }
 th, td { padding: .45rem 1.25rem; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--quiet); font-size: .78rem; font-weight: 600; background: #fafafa; white-space: nowrap; }
-.number { text-align: right; font-variant-numeric: tabular-nums; } p { margin: 0; padding: .7rem 1.25rem; color: var(--quiet); }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
+p { margin: 0; padding: .7rem 1.25rem; color: var(--quiet); }
 a { color: var(--link); } .badge { display: inline-block; padding: 0 .6rem; border-radius: 1rem; background: #e5e5e5; }
-.good { background: #cdefc4; } .bad { background: #feded8; } .open { background: #d8e6fe; } .wait { background: #fbf3e0; }
+.good { background: #cdefc4; } .bad { background: #feded8; } .open { background: #d8e6fe; }
+.wait { background: #fbf3e0; }
 """
 _COLOURS = {
     "Account": "#5867e8",
@@ -51,7 +53,8 @@ _BADGES = {
 _RELATED: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "Account": (
         ("Opportunity", "AccountId", ("Name", "StageName", "Amount", "CurrencyIsoCode", "CloseDate")),
-        ("Stigg_Provisioning__c", "Account__c", ("Name", "Status__c", "Opportunity__c", "Reason__c", "Provisioned_At__c")),
+        ("Stigg_Provisioning__c", "Account__c", ("Name", "Status__c", "Opportunity__c", "Reason__c",
+                                                 "Provisioned_At__c")),
         ("Contact", "AccountId", ("Name", "Title", "Email")),
     ),
     "Opportunity": (

@@ -58,8 +58,8 @@ def run(store: Store, text: str, base: str, *, with_deleted: bool = False) -> Re
     target = store.schema.get(str(select.source))
     if not target:
         reason = (
-            f"sObject type '{select.source}' is not supported. If you are attempting to use a custom object, be sure to "
-            "append the '__c' after the entity name. Please reference your WSDL or the describe call for the "
+            f"sObject type '{select.source}' is not supported. If you are attempting to use a custom object, be sure "
+            "to append the '__c' after the entity name. Please reference your WSDL or the describe call for the "
             "appropriate names."
         )
         raise Refusal("INVALID_TYPE", soql.located(text, select.source.at, reason))
@@ -158,8 +158,8 @@ class _Query:
         child = self._store.schema.child(parent, str(select.source))
         if not child:
             reason = (
-                f"Didn't understand relationship '{select.source}' in FROM part of query call. If you are attempting to "
-                "use a custom relationship, be sure to append the '__r' after the custom relationship name. Please "
+                f"Didn't understand relationship '{select.source}' in FROM part of query call. If you are attempting "
+                "to use a custom relationship, be sure to append the '__r' after the custom relationship name. Please "
                 "reference your WSDL or the describe call for the appropriate names."
             )
             raise Refusal("INVALID_TYPE", soql.located(self._text, select.source.at, reason))
@@ -200,9 +200,9 @@ class _Query:
         found = at.field(path.names[-1])
         if not found:
             reason = (
-                f"No such column '{path.names[-1]}' on entity '{at.name}'. If you are attempting to use a custom field, "
-                "be sure to append the '__c' after the custom field name. Please reference your WSDL or the describe "
-                "call for the appropriate names."
+                f"No such column '{path.names[-1]}' on entity '{at.name}'. If you are attempting to use a custom "
+                "field, be sure to append the '__c' after the custom field name. Please reference your WSDL or the "
+                "describe call for the appropriate names."
             )
             raise Refusal("INVALID_FIELD", soql.located(self._text, path.at, reason))
         return Column(tuple(through), found)
@@ -232,7 +232,7 @@ class _Query:
         return lambda record: holds(column.of(self._store, record))
 
     def _comparison(self, field: Field, comparison: soql.Comparison) -> Callable[[Any], bool]:
-        """What the field's value must fulfil. A null field equals only null, and is neither less nor more than a value."""
+        """What the field's value must fulfil. Null equals only null, and is neither less nor more than a value."""
         operator, values = comparison.operator, comparison.value
         if not field.filterable:
             raise self._invalid(comparison, f"field '{comparison.path}' can not be filtered in a query call")
@@ -301,8 +301,8 @@ class _Query:
             )
             quotes = "should be" if wanted == "string" else "should not be"
             reason = (
-                f"value of filter criterion for field '{comparison.path}' must be of type {shown} and {quotes} enclosed "
-                "in quotes"
+                f"value of filter criterion for field '{comparison.path}' must be of type {shown} and {quotes} "
+                "enclosed in quotes"
             )
             raise self._invalid(comparison, reason)
         literal = value.value

@@ -70,7 +70,10 @@ class Answer:
 
 def parse_url(url: str) -> tuple[int, tuple[str, ...], dict[str, str]]:
     """Version, segments and query of an address below /services/data; NOT_FOUND for others."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise not_found() from None
     match [unquote(segment) for segment in parts.path.split("/") if segment]:
         case ["services", "data", version, *segments] if found := _VERSION.fullmatch(version):
             number = int(found[1])
@@ -337,12 +340,9 @@ class Rest:
     def _read_many(self, call: Call) -> Answer:
         target = self._store.object(call.path[2])
         if call.method == "GET":
-            record_ids, names = call.query.get("ids", "").split(","), call.query.get("fields", "").split(",")
+            record_ids, names = (call.query.get(one, "").split(",") for one in ("ids", "fields"))
         else:
-            body = call.object_body()
-            record_ids, names = body.get("ids"), body.get("fields")
-            if not isinstance(record_ids, list) or not isinstance(names, list):
-                raise json_error("ids and fields are required, and have to be arrays")
+            record_ids, names = (_texts(call.object_body(), one) for one in ("ids", "fields"))
         if len(record_ids) > 2000:
             raise _too_many(2000)
         fields = _named(target, names)
@@ -517,6 +517,13 @@ def _resolved(value: Any, answers: Mapping[str, Answer]) -> Any:
         return [_resolved(one, answers) for one in value]
     if isinstance(value, dict):
         return {name: _resolved(one, answers) for name, one in value.items()}
+    return value
+
+
+def _texts(body: Mapping[str, Any], name: str) -> list[str]:
+    value = body.get(name)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise json_error(f"{name} is required, and has to be an array of strings")
     return value
 
 

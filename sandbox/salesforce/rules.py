@@ -107,7 +107,7 @@ def _line(store: Store, record: Record, old: Record | None, given: Mapping[str, 
 
 
 def _price_book_entry(store: Store, line: Record, opportunity: Record) -> Record:
-    """The entry a new line is priced by: named, or found by product in the opportunity's (or the standard) price book."""
+    """The entry a new line is priced by: named, or found by product in the opportunity's or the standard price book."""
     entries = store.records(store.schema.objects["PricebookEntry"])
     book = opportunity["Pricebook2Id"]
     if line["PricebookEntryId"]:
@@ -133,7 +133,7 @@ def _price_book_entry(store: Store, line: Record, opportunity: Record) -> Record
     if not entry or not entry["IsActive"]:
         reason = "PricebookEntryId (pricebook entry has been inactivated or does not exist)"
     elif book and entry["Pricebook2Id"] != book:
-        reason = "PricebookEntryId (pricebook entry is in a different pricebook than the one assigned to the opportunity)"
+        reason = "PricebookEntryId (pricebook entry is in a different pricebook than the opportunity's)"
     elif entry["CurrencyIsoCode"] != opportunity["CurrencyIsoCode"]:
         reason = "PricebookEntryId (pricebook entry currency code does not match opportunity currency code)"
     else:

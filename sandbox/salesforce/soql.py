@@ -4,8 +4,8 @@
     FROM object [WHERE condition] [ORDER BY field [ASC|DESC] [NULLS FIRST|LAST], ...] [LIMIT n] [OFFSET n]
 
 Conditions: ``= != < > <= >= LIKE IN NOT IN`` with AND, OR, NOT and parentheses. As in Salesforce, AND and OR do not mix
-without parentheses, and NOT stands first in its own. Literals: strings, numbers, booleans, null, dates, datetimes, TODAY
-and LAST_N_DAYS:n. Anything else is MALFORMED_QUERY. Names are not checked here (see query.py).
+without parentheses, and NOT stands first in its own. Literals: strings, numbers, booleans, null, dates, datetimes,
+TODAY and LAST_N_DAYS:n. Anything else is MALFORMED_QUERY. Names are not checked here (see query.py).
 """
 
 from __future__ import annotations

@@ -37,7 +37,10 @@ def parse_datetime(text: str) -> datetime:
     if not _DATETIME.fullmatch(text):
         raise ValueError("not a date and time with a zone")
     text = re.sub(r"\.\d+", "", text)  # the platform keeps seconds
-    return datetime.fromisoformat(text).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("before the first or after the last year") from None
 
 
 def accept(field: Field, value: Any) -> Any:

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,7 +52,7 @@ class _Endpoint:
 
     operation: str
     handle: Callable[..., _Answer]
-    entity: Callable[[dict[str, Any], dict[str, Any]], str] | None = None
+    entity: Callable[[Mapping[str, Any], dict[str, Any]], str] | None = None
 
 
 def _utc_now() -> datetime:
@@ -189,6 +189,11 @@ class Stigg:
             wanted = models.read(models.SubscriptionUpdate, fields)
             return service.update_subscription(subscription_id, wanted).full(service.now)
 
+    def change_api_key(self, api_key: str) -> None:
+        """From now on only this key is let in, as after a rotation."""
+        with self._lock:
+            self._api_key = api_key.encode()
+
     def attach_payment_method(self, customer_id: str) -> None:
         """The customer has a card on file from now on; subscriptions that wait for payment go on waiting."""
         with self._present() as service:
@@ -207,14 +212,14 @@ class Stigg:
         def read(handle: Callable[..., _Answer]) -> _Endpoint:
             return _Endpoint("read", handle)
 
-        def customer(path: dict[str, Any], body: dict[str, Any]) -> str:
+        def customer(path: Mapping[str, Any], body: dict[str, Any]) -> str:
             return f"customer {path.get('id', body.get('id'))}"
 
-        def slot(path: dict[str, Any], body: dict[str, Any]) -> str:
+        def slot(path: Mapping[str, Any], body: dict[str, Any]) -> str:
             resource = body.get("resourceId")
             return f"customer {body.get('customerId')}" + (f" resource {resource}" if resource else "")
 
-        def subscription(path: dict[str, Any], body: dict[str, Any]) -> str:
+        def subscription(path: Mapping[str, Any], body: dict[str, Any]) -> str:
             return f"subscription {path['id']}"
 
         return {
@@ -269,7 +274,7 @@ class Stigg:
             return _refusal(refused)
 
     def _answer_once(
-        self, request: Request, endpoint: _Endpoint, values: dict[str, Any], body: bytes
+        self, request: Request, endpoint: _Endpoint, values: Mapping[str, Any], body: bytes
     ) -> Response:
         """Rate limits first, then the idempotency key, then the call.
 

@@ -73,7 +73,7 @@ class Grant:
     behavior: Literal["Increment", "Override"] = "Override"
 
     def json(self, order: int) -> dict[str, Any]:
-        common = {
+        common: dict[str, Any] = {
             "id": self.id,
             "behavior": self.behavior,
             "createdAt": stamp(CREATED),

@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from .errors import Refused
@@ -95,6 +103,16 @@ class Body(BaseModel):
     """Base of all request bodies: camelCase names on the wire, nothing unknown, nothing coerced."""
 
     model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _wire_names_only(cls, value: Any, info: ValidationInfo) -> Any:
+        # pydantic lets a field's Python name pass, unread, beside its alias; on the wire it is an unknown field.
+        if isinstance(value, dict) and info.context is None:
+            for name, field in cls.model_fields.items():
+                if name in value and name != field.alias:
+                    raise ValueError(f"{name}: unknown field")
+        return value
 
     def sent(self) -> dict[str, Any]:
         """The fields as they were sent, by their wire names."""
@@ -206,7 +224,7 @@ class AppliedCoupon(Body):
 
 
 class AppliedCouponUpdate(AppliedCoupon):
-    promotion_code: str | None = None  # type: ignore[assignment]  # an update may empty it
+    promotion_code: str | None = None  # an update may empty it
 
 
 class PreviewBillingInformation(Body):
@@ -224,8 +242,8 @@ class PreviewBillingInformation(Body):
 
 
 class BillingInformation(PreviewBillingInformation):
-    charge_on_behalf_of_account: str | None = None  # type: ignore[assignment]
-    integration_id: str | None = None  # type: ignore[assignment]
+    charge_on_behalf_of_account: str | None = None
+    integration_id: str | None = None
 
 
 class BillingInformationUpdate(PreviewBillingInformation):
@@ -463,7 +481,7 @@ def read(model: type[B], body: bytes | Mapping[str, Any]) -> B:
     try:
         if isinstance(body, bytes):
             return model.model_validate_json(body)
-        return model.model_validate(body, by_alias=True, by_name=True)
+        return model.model_validate(body, by_alias=True, by_name=True, context={"names": "both"})
     except ValidationError as invalid:
         faults = "; ".join(
             f"{'.'.join(str(part) for part in error['loc']) or 'body'}: {error['msg']}"

@@ -16,17 +16,20 @@ from .state import CreditGrant, Customer, Subscription
 
 _STYLE = Markup("""
 :root{color-scheme:light dark;--ink:#1c1e2b;--soft:#6b7086;--line:#e4e6ef;--card:#fff;--ground:#f6f7fb;--accent:#4b47d1}
-@media(prefers-color-scheme:dark){:root{--ink:#eceef7;--soft:#9aa0b8;--line:#2d3142;--card:#1b1e2b;--ground:#12141d;--accent:#9d9aff}}
+@media(prefers-color-scheme:dark){:root{--ink:#eceef7;--soft:#9aa0b8;--line:#2d3142}
+:root{--card:#1b1e2b;--ground:#12141d;--accent:#9d9aff}}
 *{box-sizing:border-box}body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
 header{padding:.9rem 1.5rem;border-bottom:1px solid var(--line);background:var(--card);color:var(--soft)}
 header a{font-weight:600}main{max-width:60rem;margin:0 auto;padding:1.5rem}h1{margin:.2rem 0 0;font-size:1.6rem}
 h2{margin:0 0 .6rem;font-size:1rem}a{color:var(--accent);text-decoration:none}a:hover{text-decoration:underline}
-section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:1rem 1.2rem;margin-top:1rem;overflow-x:auto}
+section{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:1rem 1.2rem;margin-top:1rem}
+section{overflow-x:auto}
 table{border-collapse:collapse;width:100%}th{color:var(--soft);font-weight:500;text-align:left}
-th,td{padding:.35rem 1rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}tr:last-child>*{border-bottom:0}
-code{font:13px ui-monospace,monospace}.soft{color:var(--soft)}
+th,td{padding:.35rem 1rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}
+tr:last-child>*{border-bottom:0}code{font:13px ui-monospace,monospace}.soft{color:var(--soft)}
 .badge{display:inline-block;padding:.05rem .55rem;border-radius:99px;font-size:.8rem;background:#8883;color:var(--soft)}
-.ACTIVE,.IN_TRIAL{background:#1a9c5b26;color:#1a9c5b}.PAYMENT_PENDING,.NOT_STARTED,.SCHEDULED{background:#d98a0026;color:#c57d00}
+.ACTIVE,.IN_TRIAL{background:#1a9c5b26;color:#1a9c5b}
+.PAYMENT_PENDING,.NOT_STARTED,.SCHEDULED{background:#d98a0026;color:#c57d00}
 button{padding:.6rem 1.2rem;border:0;border-radius:8px;background:var(--accent);color:#fff;font:inherit;cursor:pointer}
 """)
 
@@ -275,7 +278,8 @@ def checkout(environment: str, found: Subscription) -> str:
             _section(
                 "Pay",
                 Markup(
-                    "<p>For {}. Nothing is charged: this is a stand-in.</p><form method=post><button>Pay</button></form>"
+                    "<p>For {}. Nothing is charged: this is a stand-in.</p>"
+                    "<form method=post><button>Pay</button></form>"
                 ).format(found.customer_id),
             ),
         ],

@@ -17,6 +17,8 @@ from .errors import Refused, invalid, not_found
 from .periods import month_end
 from .state import Book, CreditGrant, Customer, Deferred, Subscription, apply
 
+NEVER = datetime.min.replace(tzinfo=UTC)
+
 DEFERRABLE = {
     "addons": "ADDON",
     "billingPeriod": "BILLING_PERIOD",
@@ -35,12 +37,13 @@ DEFERRABLE = {
 class Service:
     """Stigg's rules over a book.
 
-    now: the present, as of the last `catch_up`; defer_updates: the environment puts updates off to the end of the billing period unless told IMMEDIATE.
+    now: the present, as of the last `catch_up`. defer_updates: the environment puts updates off to the end of the
+    billing period unless told IMMEDIATE.
     """
 
     catalogue: Catalogue
     defer_updates: bool = False
-    now: datetime = datetime.min.replace(tzinfo=UTC)
+    now: datetime = NEVER
     book: Book = field(default_factory=Book)
 
     def catch_up(self, now: datetime) -> None:
@@ -283,6 +286,15 @@ class Service:
             wanted.price_overrides or (),
             wanted.charges or (),
         )
+        if wanted.addons is not None:
+            own = {addon["id"] for addon in subscription.addons}
+            rules.priced(
+                self.catalogue,
+                subscription.plan,
+                [addon.id for addon in held if addon.id not in own],
+                payer.billing_currency,
+                [subscription.plan.id, *rules.overridden(subscription.plan, wanted.price_overrides or ())],
+            )
         if wanted.trial_end_date is not None and not subscription.is_trial:
             raise invalid("the subscription is not a trial", "SubscriptionNotInTrial")
         if wanted.cancellation_date is not None:

@@ -71,6 +71,17 @@ class Deferred:
     changes: dict[str, Any]
     kinds: list[str]
 
+    def json(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "scheduledExecutionTime": stamp(self.at),
+                "scheduleStatus": "SCHEDULED",
+                "subscriptionScheduleType": kind,
+                "targetPackage": None,
+            }
+            for kind in self.kinds
+        ]
+
 
 @dataclass
 class Subscription:
@@ -154,15 +165,7 @@ class Subscription:
             "currentBillingPeriodStart": stamp(period[0]) if period else None,
             "effectiveEndDate": stamp(end) if (end := self.ended_at or self.cancellation_date) else None,
             "endDate": stamp(self.ended_at) if self.ended_at else None,
-            "futureUpdates": [
-                {
-                    "scheduledExecutionTime": stamp(self.deferred.at),
-                    "scheduleStatus": "SCHEDULED",
-                    "subscriptionScheduleType": kind,
-                    "targetPackage": None,
-                }
-                for kind in (self.deferred.kinds if self.deferred else ())
-            ],
+            "futureUpdates": self.deferred.json() if self.deferred else [],
             "latestInvoice": None,
             "metadata": dict(self.metadata),
             "minimumSpend": self.minimum_spend,

@@ -8,18 +8,27 @@ import pytest
 
 from sandbox.sandbox import Sandbox
 
-PARAMETERS = {"WriteLifetimeSeconds": "1"}
-"""A write without an answer is given up after a second instead of a minute: the tests wait for it."""
+PARAMETERS = {
+    "WriteLifetimeSeconds": "1",  # a write without an answer is given up after a second, not a minute: tests wait for it
+    "LogLevel": "DEBUG",  # no level logs what is private, and this one says most
+    "ThrottlingRate": "1000",  # tests call faster than Salesforce
+    "ThrottlingBurst": "1000",
+}
 
 
 @pytest.fixture(scope="session")
 def running_sandbox() -> Iterator[Sandbox]:
-    with Sandbox(PARAMETERS, wait_scale=0.02, longest_invocation=10, rate_limits=False) as sandbox:
+    # Waits and time-outs shrink alike: as in AWS, the retries after a lost answer (4 times 65 s) last nearly twice as long as
+    # the lease of a function that died (its time-out and a write's lifetime).
+    with Sandbox(PARAMETERS, wait_scale=0.04, longest_invocation=5, rate_limits=False) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-def sandbox(running_sandbox: Sandbox) -> Sandbox:
+def sandbox(running_sandbox: Sandbox) -> Iterator[Sandbox]:
     """A running sandbox in which nothing was sold yet."""
     running_sandbox.reset()
-    return running_sandbox
+    yield running_sandbox
+    running_sandbox.stigg_server.heal()
+    running_sandbox.salesforce_server.heal()
+    running_sandbox.settle()  # nothing of this test may reach into the next one

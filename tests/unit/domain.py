@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -222,16 +223,18 @@ def refused(draw: st.DrawFn, number: int = 1) -> Order:
 
 
 @st.composite
-def standings(draw: st.DrawFn, most: int = 4) -> list[Standing]:
+def standings(draw: st.DrawFn, most: int = 3) -> list[Standing]:
     """The deals of one customer: new, provisioned, changed since, or refused in their newest revision."""
+    numbers = range(1, draw(st.integers(1, most)) + 1)
+    sold = {number: draw(orders(number)) for number in numbers if draw(st.booleans())}
+    waiting = folded(*sold.values()).held
+    sold = {number: order for number, order in sold.items() if order.opportunity_id not in waiting}
     made = []
-    for number in range(1, draw(st.integers(1, most)) + 1):
-        provisioned = draw(st.none() | orders(number))
-        newest = draw(
-            orders(number) | refused(number) | (st.just(provisioned) if provisioned else st.nothing())
-        )
-        made.append(Standing(newest, provisioned))
-    return made
+    for number in numbers:
+        provisioned = sold.get(number)
+        changed = provisioned is None or draw(st.booleans())
+        made.append(Standing(draw(orders(number) | refused(number)) if changed else replace(provisioned), provisioned))
+    return draw(st.permutations(made))
 
 
 names = st.text(

@@ -38,8 +38,9 @@ class Plan:
 @dataclass(frozen=True)
 class Catalogue:
     """A snapshot. max_quantities: add-on ID to the most of it one subscription may have, None for no bound.
-    feature_types: feature ID to BOOLEAN, NUMBER or ENUM. read_at: epoch milliseconds. retired: archived plans, which no deal can
-    buy any more but customers may still have."""
+    feature_types: feature ID to BOOLEAN, NUMBER or ENUM. read_at: epoch milliseconds. retired: archived plans, which
+    no deal can buy any more but customers may still have.
+    """
 
     plans: dict[str, Plan]
     max_quantities: dict[str, int | None]
@@ -98,8 +99,9 @@ class Catalogue:
         currencies: list[dict[str, Any]],
         read_at: int,
     ) -> Catalogue:
-        """From the answers of Stigg's list calls. Drafts and archived ones cannot be provisioned: of these, only archived plans
-        are remembered, apart."""
+        """From the answers of Stigg's list calls. Drafts and archived ones cannot be provisioned: of these, only
+        archived plans are remembered, apart.
+        """
         return cls(
             plans={
                 p["id"]: _plan_from_stigg(p) for p in plans if p.get("status", "PUBLISHED") == "PUBLISHED"
@@ -165,8 +167,8 @@ def catalogue_for(ids: Iterable[str], store: SnapshotStore, stigg: CatalogueList
     """The catalogue to judge these IDs by.
 
     In: the Stigg IDs that deals name; now in epoch milliseconds.
-    Out: the kept snapshot while it is fresh and knows them all (or has just been read); else Stigg is asked (four calls),
-    so that a plan added a minute ago is found.
+    Out: the kept snapshot while it is fresh and knows them all (or has just been read); else Stigg is asked (four
+    calls), so that a plan added a minute ago is found.
     """
     kept = store.snapshot()
     if kept is not None:

@@ -1,7 +1,7 @@
 """A deal as the callout sends it (version 1): an opportunity with its account and lines.
 
-The models say what a deal looks like; what a deal means is `mapping`'s. They are also where the OpenAPI document comes from,
-so their descriptions are written for the people who call.
+The models say what a deal looks like; what a deal means is `mapping`'s. They are also where the OpenAPI document comes
+from, so their descriptions are written for the people who call.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ MOST_DEALS = 200
 """Deals in one request: a bulk save in Salesforce handles at most this many records in one transaction."""
 
 MOST_LINES = 200
-"""Lines in one deal: twice what a large enterprise deal has, and its order still fits well into one ledger item (400 KB)."""
+"""Lines in one deal: twice what a large enterprise deal has, and its order still fits well into one ledger item (400
+KB).
+"""
 
 Trigger = Literal["closed_won", "trial", "amendment", "renewal", "cancellation"]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from closedwon.catalogue import CURRENCIES, Catalogue
-from closedwon.order import Item, Order, Problem
+from closedwon.order import Item, Kind, Order, Problem
 
 
 class Slot(NamedTuple):
@@ -165,6 +165,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy) ->
             refused[opportunity] = problems
         chosen[opportunity] = provisioned if problems else newest
         before[opportunity] = provisioned
+    newest_of = dict(chosen)
     changed = {opportunity for opportunity, order in chosen.items() if not _same(order, before[opportunity])}
     while True:
         slots, disagreements = _slots(chosen.values(), catalogue)
@@ -175,6 +176,18 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy) ->
         held[opportunity] = reason
         chosen[opportunity] = before[opportunity]
         changed.remove(opportunity)
+    waiting = [opportunity for opportunity in chosen if opportunity in held]
+    while waiting:  # what was held for a deal that was held itself since need not wait for it
+        opportunity = waiting.pop(0)
+        tried = {**chosen, opportunity: newest_of[opportunity]}
+        slots_then, disagreements_then = _slots(tried.values(), catalogue)
+        if len(disagreements_then) <= len(disagreements):
+            chosen, slots, disagreements = tried, slots_then, disagreements_then
+            del held[opportunity]
+            waiting = [opportunity for opportunity in chosen if opportunity in held]
+        else:
+            ours = (y for d in disagreements_then for y in _yielding(d, catalogue) if y[0] == opportunity)
+            held[opportunity] = next(ours, (opportunity, held[opportunity]))[1]
     for disagreement in disagreements:
         held.setdefault(disagreement.part.order.opportunity_id, disagreement.reason)
     return Desired({slot: _sum(slot, parts, policy) for slot, parts in slots.items()}, refused, held)
@@ -224,15 +237,15 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
     """What is wrong with an order that only Stigg's catalogue shows: unknown IDs, incompatible add-ons, currency."""
     problems: list[Problem] = []
     plans = order.of_kind("Plan")
+    known: dict[Kind, Container[str]] = {
+        "Plan": catalogue.plans,
+        "Add-on": catalogue.max_quantities,
+        "Entitlement": catalogue.feature_types,
+        "Credit entitlement": catalogue.currencies,
+    }
     for item in order.items:
         line = item.lines[0]
-        known: Iterable[str] = {
-            "Plan": catalogue.plans,
-            "Add-on": catalogue.max_quantities,
-            "Entitlement": catalogue.feature_types,
-            "Credit entitlement": catalogue.currencies,
-        }[item.kind]
-        if item.stigg_id not in known:
+        if item.stigg_id not in known[item.kind]:
             problems.append(Problem(line, "stiggId", f"Stigg has no {item.kind.lower()} {item.stigg_id}"))
             continue
         if item.price is not None and order.currency not in CURRENCIES:

@@ -15,8 +15,8 @@ def normalised_id(value: str, key_prefix: str = "") -> str:
     In: an ID of 15 or 18 characters; key_prefix, the three characters that IDs of its object start with ("006" for
     opportunities), or nothing to take any object's.
     Out: 18 characters, the same for both forms of one record's ID.
-    Raises ValueError with a message for the person who sent it.
-    Source: Salesforce's suffix holds one bit for each capital letter, five to a character.
+    Raises ValueError with a message for the person who sent it. Source: Salesforce's suffix holds one bit for each
+    capital letter, five to a character.
     """
     if not _RECORD_ID.fullmatch(value):
         raise ValueError("is not a Salesforce record ID (15 or 18 letters and digits)")

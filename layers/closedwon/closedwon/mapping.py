@@ -246,10 +246,11 @@ class _Compiler:
             self.refuse(
                 number, "stiggId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)"
             )
-        elif not line.stigg_id.startswith(prefix) or line.stigg_id == prefix:
-            self.refuse(
-                number, "stiggId", f"{line.stigg_id} does not start with {prefix}, as the ID of a {kind} does"
-            )
+        elif not line.stigg_id.startswith(prefix):
+            said = f"{line.stigg_id} does not start with {prefix}, as the ID of every {kind.lower()} does"
+            self.refuse(number, "stiggId", said)
+        elif line.stigg_id == prefix:
+            self.refuse(number, "stiggId", f"has nothing after {prefix}")
 
     def quantity(self, kind: Kind, line: Line, number: int) -> int:
         """Units of a line. Salesforce sends quantities as decimals: 10.0 is whole."""

@@ -1,6 +1,7 @@
 """An order: a deal compiled by the mapping, as the ledger keeps it. What one opportunity contributes, whole.
 
-Plain frozen dataclasses: the steps of the state machine read orders without paying for a validation library at start-up.
+Plain frozen dataclasses: the steps of the state machine read orders without paying for a validation library at
+start-up.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Problem(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """What orders one opportunity's deals: its SystemModstamp, then the time Apex read it; both in epoch milliseconds."""
+    """What orders one opportunity's deals: its SystemModstamp, then the time Apex read it; both in epoch milliseconds.
+    """
 
     modified: int
     read: int
@@ -36,8 +38,8 @@ class Revision(NamedTuple):
 class Item:
     """One Stigg entity of a deal. Lines that name the same one are added up into one item.
 
-    lines: the numbers of the lines it came from, for messages. quantity: units; 1 for an unlimited entitlement.
-    price: net price of one unit in whole units of the order's currency, None where the deal does not override it.
+    lines: the numbers of the lines it came from, for messages. quantity: units; 1 for an unlimited entitlement. price:
+    net price of one unit in whole units of the order's currency, None where the deal does not override it.
     """
 
     kind: Kind
@@ -56,8 +58,8 @@ class Item:
 class Order:
     """What one opportunity contributes, whole. Times are ISO 8601 in UTC.
 
-    customer_id is what the deal or its account says the customer is called in Stigg; None leaves it to closed-won.
-    end is the instant at which the term is over. An order with problems is refused: it contributes nothing.
+    customer_id is what the deal or its account says the customer is called in Stigg; None leaves it to closed-won. end
+    is the instant at which the term is over. An order with problems is refused: it contributes nothing.
     """
 
     opportunity_id: str
@@ -81,8 +83,8 @@ class Order:
     def digest(self) -> str:
         """What makes two deals the same: a hash of the whole order but for two things that change without the deal.
 
-        Line numbers: CPQ deletes line items and makes them again. The customer's ID: the account shows it once it was written
-        back (another customer's is refused when the order is accepted, and a refusal is part of the hash).
+        Line numbers: CPQ deletes line items and makes them again. The customer's ID: the account shows it once it was
+        written back (another customer's is refused when the order is accepted, and a refusal is part of the hash).
         """
         unnumbered = tuple(replace(item, lines=()) for item in self.items)
         content = replace(self, items=unnumbered, stored_customer_id=None, customer_id=None).to_json()

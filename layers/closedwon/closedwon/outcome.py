@@ -1,4 +1,6 @@
-"""What became of each deal: from the fold, the plan and Stigg's answers to a status and a reason people understand. Pure."""
+"""What became of each deal: from the fold, the plan and Stigg's answers to a status and a reason people understand.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ def applied(
 ) -> Applied:
     """What to record after a plan was applied.
 
-    In: the customer as it was folded; the fold and the plan; what is known of each slot after it; by slot, why Stigg refused its
-    change; now in epoch milliseconds.
+    In: the customer as it was folded; the fold and the plan; what is known of each slot after it; by slot, why Stigg
+    refused its change; now in epoch milliseconds.
     Out: an outcome for every opportunity, and what to remember.
     """
     waits = {

@@ -183,11 +183,12 @@ def plan(
 ) -> Plan:
     """Compare and decide.
 
-    In: the customer's ID in Stigg; what it should have; its subscriptions in Stigg; what the ledger remembers of each slot; the
-    stack's policy; the way back to Salesforce.
+    In: the customer's ID in Stigg; what it should have; its subscriptions in Stigg (with those that ended, where they
+    are known: their IDs are not used again); what the ledger remembers of each slot; the stack's policy; the way back to Salesforce.
     Out: the plan. Applied, and planned again from what Stigg then holds, it is empty but for what is held.
     """
-    live = [subscription for subscription in actual if subscription.status in LIVE]
+    seen = list(actual)
+    live = [subscription for subscription in seen if subscription.status in LIVE]
     changes: list[Change] = []
     kept: list[Keep] = []
     holds: list[Hold] = []
@@ -199,7 +200,8 @@ def plan(
             for s in live
             if s.slot == slot or s.id == record.subscription_id or is_ours(customer_id, slot, s.id)
         ]
-        step = _decide(customer_id, wanted, here, record, policy, links)
+        used = max((_generation(s.id) for s in seen if is_ours(customer_id, slot, s.id)), default=0)
+        step = _decide(customer_id, wanted, here, record, used, policy, links)
         if isinstance(step, Hold):
             holds.append(step)
         elif isinstance(step, Keep):
@@ -222,32 +224,37 @@ def _decide(
     wanted: Subscription,
     here: list[Actual],
     record: SlotRecord,
+    used: int,
     policy: Policy,
     links: Backlinks,
 ) -> Change | Keep | Hold:
-    """What to do in one slot."""
+    """What to do in one slot. used: the highest generation that Stigg shows of it, 0 for none."""
     ours = [s for s in here if s.id == record.subscription_id or is_ours(customer_id, wanted.slot, s.id)]
     paid = [s for s in here if s.status != "IN_TRIAL" and s not in ours]
-    generation = record.generation + 1 if record.made or record.generation == 0 else record.generation
+    unused = record.generation if record.generation and not record.made else record.generation + 1
+    generation = max(unused, used + 1)
     if reason := _shrinks(record.applied, wanted, policy):
         return Hold(wanted.slot, wanted.opportunities, reason)
     if ours:
         standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)))
-        # Written already, if its metadata says so: a step that died after its write has not recorded it.
-        written = standing.metadata.get(TERMS_KEY) == wanted.fingerprint
-        unit_change = (
-            record.applied is not None
-            and record.applied.unit_quantity != wanted.unit_quantity
-            and not written
-        )
-        if standing.plan_id == wanted.plan_id and not unit_change:
+        if standing.plan_id == wanted.plan_id and _units(standing, record, wanted) == wanted.unit_quantity:
             return _difference(wanted, standing, links)
-        return _trampling(wanted, paid, policy) or Create(wanted, record.generation + 1, replaces=standing.id)
+        generation = max(record.generation, used) + 1
+        return _trampling(wanted, paid, policy) or Create(wanted, generation, replaces=standing.id)
     if match := next((foreign for foreign in paid if _matches(foreign, wanted)), None):
         return replace(_update(wanted, match, ("adopted",), links), adopts=True)
     return _trampling(wanted, paid, policy) or Create(
         wanted, generation, replaces=paid[0].id if paid else None
     )
+
+
+def _units(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
+    """The units a subscription was written with, which no answer of Stigg shows: its metadata knows, even where a step died
+    between its write and the ledger's. Where nobody knows, those wanted."""
+    units = standing.metadata.get(TERMS_KEY, "").partition("-")[0]
+    if units.isdecimal():
+        return int(units)
+    return record.applied.unit_quantity if record.applied else wanted.unit_quantity
 
 
 def _trampling(wanted: Subscription, foreign: list[Actual], policy: Policy) -> Hold | None:

@@ -26,7 +26,9 @@ def account_fields(customer: Customer, app_url: str) -> dict[str, Any]:
 
 
 def provisioning_record(customer: Customer, state: OpportunityState, app_url: str) -> dict[str, Any]:
-    """One Stigg Provisioning, whole: null empties a field. Its external ID is the opportunity's, so that it is one record."""
+    """One Stigg Provisioning, whole: null empties a field. Its external ID is the opportunity's, so that it is one
+    record.
+    """
     known = customer.customer_id if customer.ensured else None
     subscriptions = state.outcome.subscriptions
     return {
@@ -56,7 +58,8 @@ def composite_request(
 ) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
     """The one call that brings Salesforce up to date.
 
-    In: the customer; the opportunities Salesforce does not show as they are; STIGG_APP_URL; the path of Salesforce's data API.
+    In: the customer; the opportunities Salesforce does not show as they are; STIGG_APP_URL; the path of Salesforce's
+    data API.
     Out: its sub-requests, each with the opportunities whose records it carries (none for the account's).
     """
     requests: list[tuple[dict[str, Any], tuple[str, ...]]] = []

@@ -10,7 +10,9 @@ from closedwon.settings import setting
 
 
 class Start:
-    """Starts executions of one state machine. In: its ARN; a boto3 Step Functions client (made on first use when None)."""
+    """Starts executions of one state machine. In: its ARN; a boto3 Step Functions client (made on first use when
+    None).
+    """
 
     def __init__(self, state_machine_arn: str, client: Any = None) -> None:
         self._arn = state_machine_arn

@@ -1,4 +1,6 @@
-"""What the steps of the state machine share: their input, taking the customer's work, and leaving it well when they fail."""
+"""What the steps of the state machine share: their input, taking the customer's work, and leaving it well when they
+fail.
+"""
 
 from __future__ import annotations
 

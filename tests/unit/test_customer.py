@@ -1,0 +1,477 @@
+"""One customer in the ledger: what is accepted, who may write, what stays due. The rules as a specification.
+
+What they add up to when everything happens at once is test_ledger_model.py's matter.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from closedwon.customer import (
+    BACKOFF,
+    START_GRACE,
+    Applied,
+    Arrival,
+    Busy,
+    Current,
+    Customer,
+    Failed,
+    Intended,
+    Interrupted,
+    LeaseLost,
+    OpportunityState,
+    Outcome,
+    SubscriptionLink,
+    Unanswered,
+    Work,
+    Written,
+    accept,
+    claim,
+    execution_name,
+    settle,
+    take,
+)
+from closedwon.order import Item, Order, Problem, Revision
+from closedwon.plan import SlotRecord
+from hypothesis import given
+from hypothesis import strategies as st
+
+ACCOUNT = "0015g00000XyZaBAAV"
+A = "0065g00000ABCdEAAX"
+B = "0065g00000ABCdFAAX"
+NOW = 1_795_338_931_000
+LEASE = 120_000
+
+
+def order(quantity: int = 1, opportunity: str = A, **given: Any) -> Order:
+    """A valid order; its quantity tells it from others."""
+    content: dict[str, Any] = {
+        "opportunity_id": opportunity,
+        "opportunity_name": "Northwind - Enterprise 2026",
+        "account_id": ACCOUNT,
+        "account_name": "Northwind Traders",
+        "account_email": None,
+        "stored_customer_id": None,
+        "customer_id": None,
+        "resource_id": None,
+        "trigger": "closed_won",
+        "currency": "usd",
+        "items": (Item("Plan", "plan-enterprise", quantity, (1,)),),
+    }
+    return Order(**{**content, **given})
+
+
+X, Y = order(1), order(2)
+WRONG = order(3, problems=(Problem(4, "quantity", "is negative"),))
+
+
+def arriving(customer: Customer, *arrivals: tuple[Order, int], now: int = NOW) -> tuple[Customer, list[str]]:
+    """The customer and the answers after orders arrived, one request each; an order comes with its SystemModstamp."""
+    statuses = []
+    for one, modified in arrivals:
+        customer, (answer,) = accept(customer, [Arrival(one, Revision(modified, 0))], now)
+        statuses.append(answer.status)
+    return customer, statuses
+
+
+def taken(customer: Customer, owner: str = "one", token: int = 0, now: int = NOW) -> tuple[Customer, Work]:
+    customer, work = take(customer, owner, token, now, LEASE)
+    assert isinstance(work, Work)
+    return customer, work
+
+
+def outcome(customer: Customer, reason: str = "") -> Applied:
+    """What a step says that brought everything to Stigg."""
+    done = Outcome("Provisioned", reason, (SubscriptionLink("plan-enterprise", "sub-1", "ACTIVE"),))
+    ids = frozenset(customer.opportunities)
+    return Applied({}, dict.fromkeys(ids, done), ids, ensured=True)
+
+
+def written(work: Work, failed: bool = False) -> Written:
+    """What a write-back says that wrote everything."""
+    known = work.customer
+    return Written({id: known.opportunities[id].mark(known.customer_id) for id in known.unwritten}, True, failed)
+
+
+def provisioned(customer: Customer, now: int = NOW, reason: str = "") -> Customer:
+    """The customer after a whole execution that went well."""
+    customer, work = taken(customer, now=now)
+    customer, _ = settle(customer, work, outcome(customer, reason), now)
+    customer, work = taken(customer, token=work.lease.token, now=now)
+    customer, follows = settle(customer, work, written(work), now)
+    assert follows == "done"
+    return customer
+
+
+def failed(customer: Customer, now: int = NOW) -> Customer:
+    """The customer after an execution that failed for good, and said so in Salesforce."""
+    customer, work = taken(customer, now=now)
+    customer, _ = settle(customer, work, Failed("Stigg refused it"), now)
+    customer, follows = settle(customer, work, written(replace(work, customer=customer), failed=True), now)
+    assert follows == "done"
+    return customer
+
+
+NEW = Customer(ACCOUNT)
+ACCEPTED = arriving(NEW, (X, 1))[0]
+
+# accept
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "answers", "newest", "at"),
+    [
+        pytest.param([(X, 1), (X, 1)], "accepted duplicate", X, 1, id="the same order again is a duplicate"),
+        pytest.param([(X, 1), (X, 2)], "accepted duplicate", X, 2, id="saved again without a change, too"),
+        pytest.param([(X, 2), (X, 1)], "accepted duplicate", X, 2, id="in whichever order"),
+        pytest.param([(X, 1), (Y, 2)], "accepted accepted", Y, 2, id="a newer revision replaces an older one"),
+        pytest.param([(Y, 2), (X, 1)], "accepted superseded", Y, 2, id="an older revision comes too late"),
+        pytest.param(
+            [(X, 1), (X, 3), (Y, 2)], "accepted duplicate superseded", X, 3, id="a duplicate keeps what is older out"
+        ),
+        pytest.param(
+            [(X, 1), (Y, 2), (X, 3)], "accepted accepted accepted", X, 3, id="changed back is a change, not a duplicate"
+        ),
+        pytest.param([(X, 1), (WRONG, 2)], "accepted invalid", WRONG, 2, id="a refused order is recorded"),
+        pytest.param([(WRONG, 2), (X, 1)], "invalid superseded", WRONG, 2, id="and keeps what is older out"),
+        pytest.param([(WRONG, 1), (WRONG, 2)], "invalid invalid", WRONG, 2, id="and is refused again"),
+    ],
+)
+def test_the_newest_revision_counts_whatever_arrives_when(
+    arrivals: list[tuple[Order, int]], answers: str, newest: Order, at: int
+) -> None:
+    customer, statuses = arriving(NEW, *arrivals)
+    assert " ".join(statuses) == answers
+    assert customer.opportunities[A].order == newest
+    assert customer.opportunities[A].revision == Revision(at, 0)
+    assert customer.version == sum(arrivals.index(one) == i for i, one in enumerate(arrivals) if statuses[i] == "accepted") + (
+        WRONG in (one for one, _ in arrivals)
+    )
+
+
+def test_two_orders_of_one_revision_have_the_same_winner_in_both_orders() -> None:
+    one, _ = arriving(NEW, (X, 1), (Y, 1))
+    other, _ = arriving(NEW, (Y, 1), (X, 1))
+    assert one.opportunities[A].order == other.opportunities[A].order == max(X, Y, key=lambda o: o.digest)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.sampled_from([A, B]), st.integers(1, 4)), min_size=1, max_size=6),
+    st.data(),
+)
+def test_any_order_of_arrival_with_any_repetitions_ends_with_the_same_newest_orders(
+    sent: list[tuple[int, str, int]], data: st.DataObject
+) -> None:
+    arrivals = [Arrival(order(quantity, opportunity), Revision(at, 0)) for quantity, opportunity, at in sent]
+    shuffled = data.draw(st.permutations(arrivals)) + data.draw(st.lists(st.sampled_from(arrivals), max_size=6))
+    requests, rest = [], list(shuffled)
+    while rest:
+        size = data.draw(st.integers(1, len(rest)))
+        requests.append(rest[:size])
+        rest = rest[size:]
+    customer = NEW
+    for request in requests:
+        customer, _ = accept(customer, request, NOW)
+    newest = {id: state.order for id, state in customer.opportunities.items()}
+    best = {id: max((a for a in arrivals if a.order.opportunity_id == id), key=_rank) for id in newest}
+    assert newest == {id: arrival.order for id, arrival in best.items()}
+    assert {id: s.revision for id, s in customer.opportunities.items()} == {id: a.revision for id, a in best.items()}
+    assert newest.keys() == {arrival.order.opportunity_id for arrival in arrivals}
+
+
+def _rank(arrival: Arrival) -> tuple[Revision, str]:
+    return arrival.revision, arrival.order.digest
+
+
+def test_an_accepted_order_is_due_at_once_and_nothing_else_makes_a_customer_due() -> None:
+    assert ACCEPTED.due_at == NOW + START_GRACE
+    customer = provisioned(ACCEPTED)
+    assert customer.due_at is None
+    after, statuses = arriving(customer, (X, 1), (X, 2), (Y, 1))
+    assert statuses == ["duplicate", "duplicate", "superseded"]
+    assert (after.due_at, after.version) == (None, customer.version)
+
+
+def test_orders_that_arrive_together_raise_the_version_once_and_share_one_execution() -> None:
+    arrivals = [Arrival(order(n, f"0065g00000ABC{n:02}AAX"), Revision(n, 0)) for n in range(1, 31)]
+    customer, answers = accept(NEW, arrivals, NOW)
+    assert customer.version == customer.attempt == 1
+    assert {answer.execution for answer in answers} == {execution_name(answers[0].opportunity_id, Revision(1, 0), 1)}
+    assert {state.execution for state in customer.opportunities.values()} == {answers[0].execution}
+
+
+def test_a_duplicate_is_started_again_until_its_deal_has_an_outcome() -> None:
+    """The answer to the first request may have been lost, and its start with it; the execution's name is the same."""
+    (first,) = accept(NEW, [Arrival(X, Revision(1, 0))], NOW)[1]
+    (again,) = accept(ACCEPTED, [Arrival(X, Revision(1, 0))], NOW)[1]
+    assert (again.status, again.start, again.execution) == ("duplicate", True, first.execution)
+    (later,) = accept(provisioned(ACCEPTED), [Arrival(X, Revision(1, 0))], NOW)[1]
+    assert (later.status, later.start) == ("duplicate", False)
+
+
+def test_a_duplicate_of_an_order_that_failed_is_tried_again_under_a_new_name() -> None:
+    customer = failed(ACCEPTED)
+    assert customer.opportunities[A].outcome == Outcome("Failed", "Stigg refused it")
+    after, (answer,) = accept(customer, [Arrival(X, Revision(1, 0))], NOW)
+    assert (answer.status, answer.start) == ("duplicate", True)
+    assert answer.execution != customer.opportunities[A].execution
+    assert after.due_at == NOW + START_GRACE
+    assert after.failures == 0
+    assert after.opportunities[A].outcome.status == "Provisioning"
+
+
+def test_a_refused_order_shows_its_reason_and_keeps_what_was_provisioned() -> None:
+    customer, _ = arriving(provisioned(ACCEPTED), (WRONG, 2))
+    state = customer.opportunities[A]
+    assert state.outcome == Outcome("Failed", "line 4, quantity: is negative")
+    assert state.provisioned == X
+    assert customer.unwritten == [A]
+
+
+# The customer in Stigg
+
+
+def test_the_first_valid_order_binds_the_account_to_its_customer_in_stigg() -> None:
+    assert arriving(NEW, (WRONG, 1))[0].customer_id is None
+    assert arriving(NEW, (X, 1))[0].customer_id == ACCOUNT
+    assert arriving(NEW, (order(customer_id="northwind"), 1))[0].customer_id == "northwind"
+
+
+def test_an_order_for_another_customer_than_the_accounts_is_refused() -> None:
+    customer, _ = arriving(NEW, (order(customer_id="northwind"), 1))
+    same, statuses = arriving(customer, (order(2, B, customer_id="northwind"), 1), (order(2, A), 2))
+    assert statuses == ["accepted", "accepted"]
+    customer, (answer,) = accept(same, [Arrival(order(5, B, customer_id="southwind"), Revision(2, 0))], NOW)
+    assert answer.status == "invalid"
+    assert [problem.field for problem in answer.problems] == ["customerId"]
+    assert customer.customer_id == "northwind"
+    again, (answer,) = accept(customer, [Arrival(order(5, B, customer_id="southwind"), Revision(2, 0))], NOW)
+    assert answer.status == "invalid"
+    assert again.version == customer.version, "the same refusal again is nothing new"
+
+
+def test_an_order_that_comes_too_late_binds_nothing() -> None:
+    customer, statuses = arriving(NEW, (WRONG, 2), (order(customer_id="northwind"), 1))
+    assert statuses == ["invalid", "superseded"]
+    assert customer.customer_id is None
+
+
+# take
+
+
+def test_one_execution_at_a_time_has_the_work_until_its_writes_cannot_land_any_more() -> None:
+    customer, work = taken(ACCEPTED, "one")
+    assert work.needs == "provision"
+    assert take(customer, "two", 0, NOW + LEASE - 1, LEASE) == (customer, Busy(NOW + LEASE))
+    assert isinstance(take(customer, "two", 0, NOW + LEASE, LEASE)[1], Work)
+
+
+def test_the_next_step_goes_on_at_once_with_the_token_it_is_handed() -> None:
+    customer, work = taken(ACCEPTED)
+    customer, following = taken(customer, token=work.lease.token, now=NOW + 1)
+    assert following.lease.token > work.lease.token
+    assert following.lease.until == NOW + 1 + LEASE
+
+
+def test_a_retry_with_the_old_token_waits_for_its_dead_predecessors_write() -> None:
+    customer, work = taken(ACCEPTED)
+    assert take(customer, "one", 0, NOW + LEASE - 1, LEASE) == (customer, Unanswered(NOW + LEASE))
+    assert taken(customer, now=NOW + LEASE)[1].lease.token > work.lease.token
+
+
+def test_a_retry_need_not_wait_when_everything_was_answered_and_no_longer_than_needed_when_not() -> None:
+    customer, work = taken(ACCEPTED)
+    answered, _ = settle(customer, work, Interrupted(), NOW)
+    assert taken(answered)[1].needs == "provision"
+    assert isinstance(take(answered, "two", 0, NOW, LEASE)[1], Busy)
+    unanswered, _ = settle(customer, work, Interrupted(unanswered_for=60_000), NOW)
+    assert take(unanswered, "one", 0, NOW + 59_999, LEASE)[1] == Unanswered(NOW + 60_000)
+    assert isinstance(take(unanswered, "one", 0, NOW + 60_000, LEASE)[1], Work)
+    assert answered.due_at is not None
+    assert unanswered.due_at is not None
+
+
+def test_with_nothing_to_do_there_is_no_work_and_nothing_due() -> None:
+    customer = provisioned(ACCEPTED)
+    after, answer = take(customer, "two", 0, NOW, LEASE)
+    assert isinstance(answer, Current)
+    assert (after.lease, after.due_at) == (None, None)
+
+
+def test_where_only_salesforce_is_behind_stigg_is_not_asked() -> None:
+    customer, work = taken(ACCEPTED)
+    customer, _ = settle(customer, work, outcome(customer), NOW)
+    customer, work = taken(customer, "two", now=NOW + LEASE)
+    assert work.needs == "write_back"
+
+
+# settle
+
+
+def test_what_is_accepted_while_an_execution_works_is_its_next_round() -> None:
+    customer, work = taken(ACCEPTED)
+    customer, _ = arriving(customer, (order(7, B), 1), (Y, 2))
+    assert take(customer, "two", 0, NOW, LEASE)[1] == Busy(NOW + LEASE)
+    customer, _ = settle(customer, work, outcome(work.customer), NOW)
+    assert (customer.applied, customer.version) == (1, 3)
+    assert customer.opportunities[A].provisioned == X
+    assert customer.opportunities[A].outcome == Outcome(), "the outcome of X is not Y's"
+    customer, work = taken(customer, token=work.lease.token)
+    customer, follows = settle(customer, work, written(work), NOW)
+    assert follows == "again"
+    customer = provisioned_in_place(customer, work)
+    assert (customer.applied, customer.due_at, customer.lease) == (3, None, None)
+    assert {id: state.provisioned for id, state in customer.opportunities.items()} == {A: Y, B: order(7, B)}
+
+
+def provisioned_in_place(customer: Customer, work: Work) -> Customer:
+    """The customer after another round of the execution that holds the lease."""
+    customer, work = taken(customer, token=work.lease.token)
+    customer, _ = settle(customer, work, outcome(customer), NOW)
+    customer, work = taken(customer, token=work.lease.token)
+    return settle(customer, work, written(work), NOW)[0]
+
+
+def test_an_outcome_is_written_again_when_another_one_may_have_been_shown_in_between() -> None:
+    """A write without an answer may have landed: what Salesforce showed before says nothing any more."""
+    customer, _ = arriving(provisioned(ACCEPTED, reason="fine"), (Y, 2))
+    customer, work = taken(customer)
+    customer, _ = settle(customer, work, outcome(customer, "else"), NOW)
+    customer, _ = taken(customer, token=work.lease.token)  # writes "else" and dies
+    later = NOW + LEASE
+    customer, _ = arriving(customer, (X, 3), now=later)
+    customer, work = taken(customer, "two", now=later)
+    customer, _ = settle(customer, work, outcome(customer, "fine"), later)
+    assert customer.unwritten == [A]
+
+
+def test_a_report_under_a_lease_that_passed_on_is_refused() -> None:
+    customer, work = taken(ACCEPTED, "one")
+    customer, _ = taken(customer, "two", now=NOW + LEASE)
+    for report in (Intended({}), Interrupted(), outcome(work.customer), Failed("no"), written(work)):
+        with pytest.raises(LeaseLost):
+            settle(customer, work, report, NOW + LEASE)
+
+
+def test_a_failure_is_due_again_later_and_later_and_at_once_after_a_success() -> None:
+    customer, now = ACCEPTED, NOW
+    for wait in (*BACKOFF, BACKOFF[-1]):
+        customer = failed(customer, now)
+        assert customer.lease is None
+        assert customer.due_at == now + wait
+        now = customer.due_at
+    customer, _ = arriving(provisioned(customer, now), (Y, 2), now=now)
+    assert failed(customer, now).due_at == now + BACKOFF[0]
+
+
+def test_a_failure_is_only_that_of_the_orders_that_were_tried() -> None:
+    customer, _ = arriving(provisioned(ACCEPTED), (order(1, B), 1))
+    customer, work = taken(customer)
+    customer, _ = arriving(customer, (Y, 2))
+    customer, _ = settle(customer, work, Failed("Stigg refused it"), NOW)
+    assert {id: s.outcome.status for id, s in customer.opportunities.items()} == {A: "Provisioning", B: "Failed"}
+
+
+def test_what_is_to_be_looked_at_again_is_due_then_and_asks_stigg() -> None:
+    customer, work = taken(ACCEPTED)
+    customer, _ = settle(customer, work, replace(outcome(customer), look_again_at=NOW + 3_600_000), NOW)
+    customer, work = taken(customer, token=work.lease.token)
+    customer, _ = settle(customer, work, written(work), NOW)
+    assert customer.due_at == NOW + 3_600_000
+    assert isinstance(take(customer, "two", 0, NOW + 3_599_999, LEASE)[1], Current)
+    assert taken(customer, "two", now=NOW + 3_600_000)[1].needs == "provision"
+
+
+def test_a_generation_is_remembered_before_it_is_used_and_never_used_again_once_burned() -> None:
+    customer, work = taken(ACCEPTED)
+    customer, _ = settle(customer, work, Intended({"product|": 1}), NOW)
+    assert customer.slots == {"product|": SlotRecord(generation=1)}
+    customer, _ = settle(customer, work, Interrupted(burned=("product|",)), NOW)
+    assert customer.slots == {"product|": SlotRecord(generation=1, made=True)}
+
+
+# claim
+
+
+def test_the_sweep_claims_what_is_due_once_and_again_when_its_start_is_lost() -> None:
+    assert claim(ACCEPTED, NOW) == (ACCEPTED, None)
+    customer, name = claim(ACCEPTED, NOW + START_GRACE)
+    assert name == execution_name(A, Revision(1, 0), 2)
+    assert customer.opportunities[A].execution == name
+    assert claim(customer, NOW + START_GRACE)[1] is None
+    assert claim(customer, NOW + 2 * START_GRACE)[1] == execution_name(A, Revision(1, 0), 3)
+
+
+@given(st.integers(0, 253_402_300_799_999), st.integers(1, 10**12))
+def test_an_executions_name_is_one_step_functions_takes(modified: int, attempt: int) -> None:
+    name = execution_name(A, Revision(modified, 5), attempt)
+    assert len(name) <= 80
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", name)
+    assert name != execution_name(A, Revision(modified, 5), attempt + 1)
+
+
+# In the ledger's items
+
+texts = st.text(max_size=20)
+maybe = st.none() | texts
+whole = st.integers(0, 10**15)
+items = st.builds(
+    Item,
+    st.sampled_from(["Plan", "Add-on", "Entitlement", "Credit entitlement"]),
+    texts,
+    whole,
+    st.lists(st.integers(1, 200), min_size=1, max_size=3).map(tuple),
+    price=st.none() | st.floats(0, 1e12),
+    unlimited=st.booleans(),
+    soft_limit=st.booleans(),
+    reset_period=maybe,
+    cadence=maybe,
+    plan_id=maybe,
+)
+orders = st.builds(
+    Order,
+    *[texts] * 4,
+    *[maybe] * 4,
+    *[texts] * 2,
+    billing_period=maybe,
+    start=maybe,
+    end=maybe,
+    payment_collection=maybe,
+    items=st.lists(items, max_size=3).map(tuple),
+    problems=st.lists(st.builds(Problem, st.none() | st.integers(1, 200), texts, texts), max_size=2).map(tuple),
+)
+states = st.builds(
+    OpportunityState,
+    orders,
+    st.builds(Revision, whole, whole),
+    whole,
+    texts,
+    provisioned=st.none() | orders,
+    outcome=st.builds(
+        Outcome,
+        st.sampled_from(["Provisioned", "Held", "Failed"]),
+        texts,
+        st.lists(st.builds(SubscriptionLink, texts, texts, texts, maybe), max_size=2).map(tuple),
+    ),
+    at=whole,
+    written=maybe,
+)
+
+
+@given(states)
+def test_what_is_stored_comes_back_the_same_down_to_digest_and_mark(state: OpportunityState) -> None:
+    back = OpportunityState.from_json(json.loads(json.dumps(state.to_json())))
+    assert back == state
+    assert back.order.digest == state.order.digest
+    assert back.mark("northwind") == state.mark("northwind")
+
+
+def test_what_salesforce_already_shows_of_our_own_answers_makes_no_other_order() -> None:
+    assert X.digest == replace(X, stored_customer_id="northwind").digest
+    changes = {"opportunity_name": "y", "customer_id": "y", "end": "2027-11-30", "currency": "eur", "items": Y.items}
+    digests = {X.digest} | {replace(X, **{name: value}).digest for name, value in changes.items()}
+    assert len(digests) == 1 + len(changes)

@@ -1,0 +1,501 @@
+"""The plan as a specification: which changes bring what Stigg holds to what a customer should have.
+
+`Pretend` is Stigg as far as a plan can tell: a subscription made ends the paid ones of its slot, a list sent replaces the
+whole list, an ID is used once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from closedwon.desired import Desired, Policy, Slot, Standing, fold
+from closedwon.plan import (
+    LIVE,
+    TERMS_KEY,
+    Actual,
+    Backlinks,
+    Create,
+    Hold,
+    Keep,
+    Plan,
+    SlotRecord,
+    Update,
+    is_ours,
+    plan,
+    provision_body,
+    subscription_id,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from unit.domain import (
+    ACCOUNT,
+    CALLS,
+    CATALOGUE,
+    PLATFORM,
+    POLICY,
+    SEATS,
+    SSO,
+    SUPPORT,
+    WORKSPACE,
+    Json,
+    addon,
+    an_order,
+    entitlement,
+    folded,
+    opportunity_id,
+    orders,
+    slots,
+    standings,
+)
+from unit.domain import plan as plan_line
+
+CUSTOMER = "northwind"
+LINKS = Backlinks("https://northwind.my.salesforce.com", ACCOUNT)
+SLOT = Slot(PLATFORM, None)
+ONE, TWO = opportunity_id(1), opportunity_id(2)
+REPLACE = Policy(foreign_subscription="replace", removal_guard_percent=100)
+
+
+@dataclass
+class Pretend:
+    """Stigg and the ledger's memory of it, for one customer."""
+
+    subscriptions: dict[str, Json] = field(default_factory=dict)
+    records: dict[Slot, SlotRecord] = field(default_factory=dict)
+    used: list[str] = field(default_factory=list)
+
+    def plan(self, desired: Desired, policy: Policy = POLICY) -> Plan:
+        shown = [s for s in self.subscriptions.values() if s["status"] in LIVE]
+        actual = [Actual.from_stigg(json.loads(json.dumps(s)), CATALOGUE) for s in shown]
+        return plan(CUSTOMER, desired, actual, self.records, policy, LINKS)
+
+    def apply(self, plan: Plan, remembers: bool = True) -> None:
+        """Carry a plan out. remembers: False where the step dies between Stigg's write and the ledger's."""
+        for change in plan.changes:
+            slot = change.subscription.slot
+            record = self.records.get(slot, SlotRecord())
+            if isinstance(change, Create):
+                record = replace(record, generation=change.generation, made=False)
+                self.records[slot] = record
+                id = self.provision(provision_body(CUSTOMER, change, LINKS))
+            else:
+                id = self.update(change.subscription_id, change.body)
+            if remembers:
+                status = self.subscriptions[id]["status"]
+                record = replace(record, made=True, subscription_id=id, status=status, applied=change.subscription)
+                self.records[slot] = SlotRecord.from_json(json.loads(json.dumps(record.to_json())))
+        for keep in plan.kept:
+            record = self.records.get(keep.subscription.slot, SlotRecord())
+            kept = replace(record, made=True, subscription_id=keep.subscription_id, applied=keep.subscription)
+            self.records[keep.subscription.slot] = kept
+
+    def provision(self, body: Json) -> str:
+        id = body["id"]
+        assert id not in self.subscriptions, "409: an ID is used once"
+        self.used.append(id)
+        of = CATALOGUE.plan(body["planId"])
+        assert of is not None
+        for other in self.subscriptions.values():
+            same = CATALOGUE.product_of(other["planId"]) == of.product_id and other["resourceId"] == body.get("resourceId")
+            if same and other["status"] in LIVE and other["status"] != "IN_TRIAL":
+                other["status"] = "CANCELED"
+        self.subscriptions[id] = {
+            "id": id,
+            "planId": body["planId"],
+            "resourceId": body.get("resourceId"),
+            "pricingType": of.pricing_type,
+            "status": "ACTIVE",
+            "metadata": body.get("metadata", {}),
+            "cancellationDate": body.get("cancellationDate"),
+            "unitQuantity": body.get("unitQuantity", 1),
+            **_lists(body),
+        }
+        return str(id)
+
+    def update(self, id: str, body: Json) -> str:
+        assert not body.keys() & {"planId", "startDate", "unitQuantity", "paymentCollectionMethod", "payingCustomerId"}
+        changed = {name: body[name] for name in ("metadata", "cancellationDate") if name in body}
+        lists = _lists(body)
+        names = {"addons": "addons", "priceOverrides": "prices", "entitlements": "subscriptionEntitlements"}
+        self.subscriptions[id] |= changed | {shown: lists[shown] for given, shown in names.items() if given in body}
+        return id
+
+    def end(self, id: str) -> None:
+        self.subscriptions[id]["status"] = "CANCELED"
+
+
+def _lists(body: Json) -> Json:
+    """What Stigg's answers show of the lists in a body: of entitlements, only which."""
+    return {
+        "addons": body.get("addons", []),
+        "prices": body.get("priceOverrides", []),
+        "subscriptionEntitlements": [{"id": e["id"], "type": e["type"]} for e in body.get("entitlements", [])],
+    }
+
+
+def somebodys(plan_id: str = "plan-team", id: str = "theirs", **more: Any) -> Json:
+    """A subscription that closed-won did not make."""
+    found = CATALOGUE.plan(plan_id)
+    assert found is not None
+    return {
+        "id": id,
+        "planId": plan_id,
+        "resourceId": None,
+        "pricingType": found.pricing_type,
+        "status": "ACTIVE",
+        "metadata": {"owner": "growth team"},
+        "cancellationDate": None,
+        **_lists({}),
+        **more,
+    }
+
+
+def stigg(*subscriptions: Json) -> Pretend:
+    return Pretend({s["id"]: s for s in subscriptions})
+
+
+def settled(*deals: Any, policy: Policy = POLICY) -> Pretend:
+    """Stigg after these deals were provisioned."""
+    world = Pretend()
+    world.apply(world.plan(folded(*deals, policy=policy), policy))
+    return world
+
+
+def live(world: Pretend) -> set[str]:
+    return {id for id, s in world.subscriptions.items() if s["status"] in LIVE}
+
+
+# What holds for all customers
+
+
+@given(standings(), st.sampled_from([POLICY, Policy("end"), REPLACE]), st.booleans())
+@settings(max_examples=100)
+def test_a_plan_carried_out_leaves_nothing_to_do(deals: list[Standing], policy: Policy, remembers: bool) -> None:
+    world, desired = Pretend(), fold(deals, CATALOGUE, policy)
+    world.apply(world.plan(desired, policy), remembers)
+    again = world.plan(desired, policy)
+    assert again.empty
+    assert {keep.subscription.slot for keep in again.kept} == set(desired.subscriptions)
+
+
+@given(st.lists(st.tuples(standings(2), st.booleans()), min_size=2, max_size=4), st.integers(0, 3))
+@settings(max_examples=80)
+def test_however_often_deals_change_and_steps_die_no_id_is_used_twice_and_the_end_is_right(
+    rounds: list[tuple[list[Standing], bool]], ended: int
+) -> None:
+    world = Pretend()
+    for number, (deals, remembers) in enumerate(rounds):
+        desired = fold(deals, CATALOGUE, REPLACE)
+        world.apply(world.plan(desired, REPLACE), remembers)
+        if number == ended:
+            for id in live(world):
+                world.end(id)
+            world.apply(world.plan(desired, REPLACE) if remembers else Plan())
+    if not all(r.made or r.subscription_id for r in world.records.values()):
+        world.apply(world.plan(desired, REPLACE))
+    again = world.plan(desired, REPLACE)
+    world.apply(again)
+    last = world.plan(desired, REPLACE)
+    assert not last.changes
+    for keep in last.kept:
+        held = Actual.from_stigg(world.subscriptions[keep.subscription_id], CATALOGUE)
+        wanted = keep.subscription
+        assert (held.plan_id, held.addons, held.prices) == (wanted.plan_id, wanted.addons, wanted.prices)
+        assert world.subscriptions[keep.subscription_id]["unitQuantity"] == wanted.unit_quantity
+    assert len(world.used) == len(set(world.used))
+
+
+@given(orders(), orders(), st.sampled_from(["FREE", "PAID", "CUSTOM"]), st.booleans())
+@settings(max_examples=80)
+def test_a_foreign_subscription_is_never_replaced_under_policy_hold(first: Any, second: Any, pricing: str, before: bool) -> None:
+    theirs = [somebodys(p, id=f"theirs-{r}-{p}", resourceId=r, pricingType=pricing) for p in ("plan-team", "plan-starter") for r in (None, "workspace-1")]
+    world = stigg(*theirs) if before else settled(first)
+    world.subscriptions |= {s["id"]: s for s in theirs}
+    for order in (first, second):
+        todo = world.plan(folded(order))
+        world.apply(todo)
+        assert {s["id"] for s in theirs} <= live(world)
+        assert all(s["metadata"] == {"owner": "growth team"} for s in theirs)
+
+
+@given(orders(), orders(), st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=8), max_size=3))
+@settings(max_examples=60)
+def test_others_metadata_is_sent_back_with_every_update(first: Any, second: Any, theirs: dict[str, str]) -> None:
+    world = settled(first)
+    for subscription in world.subscriptions.values():
+        subscription["metadata"] |= theirs
+    for change in world.plan(folded(second), REPLACE).changes:
+        if isinstance(change, Update):
+            assert theirs.items() <= change.body["metadata"].items()
+            assert change.body["scheduleStrategy"] == "IMMEDIATE"
+
+
+@given(st.lists(slots, min_size=2, max_size=6, unique=True), st.integers(1, 30), st.integers(1, 30))
+def test_ids_differ_for_different_slots_customers_and_generations(these: list[Slot], one: int, other: int) -> None:
+    ids = {subscription_id(CUSTOMER, slot, generation) for slot in these for generation in {one, other}}
+    assert len(ids) == len(these) * len({one, other})
+    assert not ids & {subscription_id("contoso", slot, one) for slot in these}
+    first, second, *_ = these
+    assert is_ours(CUSTOMER, first, subscription_id(CUSTOMER, first, one))
+    assert not is_ours(CUSTOMER, first, subscription_id(CUSTOMER, second, one))
+    assert not is_ours("contoso", first, subscription_id(CUSTOMER, first, one))
+
+
+@given(standings())
+@settings(max_examples=40)
+def test_what_is_remembered_of_a_slot_comes_back_from_the_ledger_as_it_went_in(deals: list[Standing]) -> None:
+    for record in (SlotRecord(), *settled(*deals).records.values()):
+        assert SlotRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+
+
+# One deal after another
+
+
+def test_a_new_deal_makes_its_subscription_with_only_what_it_says() -> None:
+    [create] = Pretend().plan(folded(an_order(plan_line(price=48000), addon(quantity=5)))).changes
+    assert isinstance(create, Create)
+    assert create.replaces is None
+    body = provision_body(CUSTOMER, create, LINKS)
+    metadata = body.pop("metadata")
+    assert body == {
+        "customerId": CUSTOMER,
+        "planId": "plan-enterprise",
+        "id": subscription_id(CUSTOMER, SLOT, 1),
+        "addons": [{"id": WORKSPACE, "quantity": 5}],
+        "priceOverrides": [{"baseCharge": True, "amount": 48000.0, "currency": "usd"}],
+        "billingPeriod": "ANNUALLY",
+        "paymentCollectionMethod": "INVOICE",
+        "startDate": "2026-12-01T00:00:00.000Z",
+        "salesforceId": ONE,
+        "scheduleStrategy": "IMMEDIATE",
+    }
+    assert metadata[TERMS_KEY] == create.subscription.fingerprint
+    assert ONE in str(metadata)
+
+
+UPDATES: list[tuple[list[Json], dict[str, Any], Policy, tuple[str, ...], set[str]]] = [
+    # The deal's new lines and terms; what is said to differ; the lists that are sent.
+    ([plan_line(price=100), addon(quantity=6, price=10), entitlement()], {}, POLICY, ("add-ons",), {"addons"}),
+    ([plan_line(price=100), addon(quantity=5, price=11), entitlement()], {}, POLICY, ("prices",), {"priceOverrides"}),
+    ([plan_line(), addon(quantity=5, price=10), entitlement()], {}, POLICY, ("prices",), {"priceOverrides"}),
+    (
+        [plan_line(price=100), addon(quantity=5, price=10), entitlement(quantity=300)],
+        {},
+        POLICY,
+        ("terms",),
+        {"entitlements", "billingPeriod"},
+    ),
+    (
+        [plan_line(price=100), addon(quantity=5, price=10), entitlement(), entitlement(SSO, None, unlimited=True)],
+        {},
+        POLICY,
+        ("entitlements", "terms"),
+        {"entitlements", "billingPeriod"},
+    ),
+    (
+        [plan_line(price=100), addon(quantity=5, price=10), entitlement()],
+        {"terms__billingPeriod": "MONTHLY"},
+        POLICY,
+        ("terms",),
+        {"entitlements", "billingPeriod"},
+    ),
+    (
+        [plan_line(price=100), addon(quantity=5, price=10), entitlement()],
+        {},
+        Policy("end"),
+        ("end",),
+        {"cancellationDate"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("lines", "changes", "policy", "differs", "sent"), UPDATES)
+def test_a_change_of_a_deal_is_an_update_that_sends_only_what_differs(
+    lines: list[Json], changes: dict[str, Any], policy: Policy, differs: tuple[str, ...], sent: set[str]
+) -> None:
+    world = settled(an_order(plan_line(price=100), addon(quantity=5, price=10), entitlement()))
+    [update] = world.plan(folded(an_order(*lines, **changes), policy=policy), policy).changes
+    assert isinstance(update, Update)
+    assert (update.subscription_id, update.changes) == (subscription_id(CUSTOMER, SLOT, 1), differs)
+    assert update.body.keys() - {"metadata", "salesforceId", "scheduleStrategy"} == sent
+
+
+def test_a_change_of_plan_or_units_makes_a_subscription_of_the_next_generation() -> None:
+    world = settled(an_order(plan_line()))
+    for generation, changed in enumerate([plan_line("plan-enterprise-plus"), plan_line("plan-enterprise-plus", 10)], 2):
+        todo = world.plan(folded(an_order(changed)))
+        [create] = todo.changes
+        assert isinstance(create, Create)
+        assert (create.generation, create.replaces) == (generation, subscription_id(CUSTOMER, SLOT, generation - 1))
+        world.apply(todo)
+        assert live(world) == {subscription_id(CUSTOMER, SLOT, generation)}
+
+
+def test_a_step_that_died_after_making_a_subscription_of_other_units_does_not_make_another() -> None:
+    world = settled(an_order(plan_line(quantity=5)))
+    more = folded(an_order(plan_line(quantity=9)))
+    world.apply(world.plan(more), remembers=False)
+    assert [keep.subscription_id for keep in world.plan(more).kept] == [subscription_id(CUSTOMER, SLOT, 2)]
+
+
+def test_a_subscription_somebody_ended_is_made_again_under_a_new_id() -> None:
+    deal = folded(an_order())
+    world = settled(an_order())
+    for generation in (2, 3):
+        world.end(subscription_id(CUSTOMER, SLOT, generation - 1))
+        world.apply(world.plan(deal))
+        assert live(world) == {subscription_id(CUSTOMER, SLOT, generation)}
+    assert world.plan(deal).empty
+
+
+def test_a_wish_that_never_reached_stigg_keeps_its_id() -> None:
+    world = Pretend(records={SLOT: SlotRecord(generation=3, made=False)})
+    [create] = world.plan(folded(an_order())).changes
+    assert isinstance(create, Create)
+    assert create.generation == 3
+
+
+def test_the_tenth_generation_comes_after_the_ninth() -> None:
+    world = stigg(*(somebodys("plan-enterprise", id=subscription_id(CUSTOMER, SLOT, number)) for number in (10, 9)))
+    [update] = world.plan(folded(an_order())).changes
+    assert isinstance(update, Update)
+    assert update.subscription_id == subscription_id(CUSTOMER, SLOT, 10)
+
+
+def test_a_subscription_whose_plan_vanished_from_the_catalogue_is_still_known_as_ours() -> None:
+    world = settled(an_order())
+    gone = replace(CATALOGUE, plans={id: p for id, p in CATALOGUE.plans.items() if id != "plan-enterprise"})
+    actual = [Actual.from_stigg(s, gone) for s in world.subscriptions.values()]
+    [create] = plan(CUSTOMER, folded(an_order(plan_line("plan-enterprise-plus"))), actual, world.records, POLICY, LINKS).changes
+    assert isinstance(create, Create)
+    assert create.replaces == subscription_id(CUSTOMER, SLOT, 1)
+
+
+# Subscriptions of others
+
+
+def test_a_foreign_subscription_that_is_what_the_deal_wants_is_adopted_and_then_kept() -> None:
+    deal = folded(an_order(plan_line(price=100), addon(quantity=5), entitlement()))
+    theirs = somebodys(
+        "plan-enterprise",
+        addons=[{"id": WORKSPACE, "quantity": 5}],
+        prices=[{"baseCharge": True, "amount": 100, "currency": "usd"}],
+        subscriptionEntitlements=[{"id": SEATS, "type": "FEATURE"}],
+        cancellationDate="2027-01-01T00:00:00.000Z",
+    )
+    world = stigg(theirs)
+    todo = world.plan(deal)
+    [update] = todo.changes
+    assert isinstance(update, Update)
+    assert update.adopts
+    world.apply(todo)
+    assert [keep.subscription_id for keep in world.plan(deal).kept] == ["theirs"]
+    assert world.plan(deal).empty
+    assert world.subscriptions["theirs"]["metadata"]["owner"] == "growth team"
+    assert world.subscriptions["theirs"]["cancellationDate"] is None
+    # Ours from now on: another plan replaces it, under an ID of ours.
+    world.apply(world.plan(folded(an_order(plan_line("plan-enterprise-plus"), addon(quantity=5), entitlement()))))
+    assert live(world) == {subscription_id(CUSTOMER, SLOT, 1)}
+
+
+@pytest.mark.parametrize(
+    ("policy", "theirs", "replaced"),
+    [
+        ("hold", ["plan-free"], False),
+        ("hold", ["plan-team"], False),
+        ("hold", ["plan-starter"], False),  # archived, and still theirs
+        ("replace-free", ["plan-free"], True),
+        ("replace-free", ["plan-team"], False),
+        ("replace-free", ["plan-free", "plan-team"], False),  # which of them would end is Stigg's choice
+        ("replace", ["plan-team"], True),
+        ("replace", ["plan-enterprise"], True),  # the same plan, but with another add-on
+    ],
+)
+def test_the_policy_says_which_foreign_subscription_a_deal_may_replace(policy: Any, theirs: list[str], replaced: bool) -> None:
+    held = [somebodys(p, id=f"theirs-{p}", addons=[{"id": SUPPORT, "quantity": 1}]) for p in theirs]
+    todo = stigg(*held).plan(folded(an_order()), Policy(foreign_subscription=policy))
+    if replaced:
+        [create] = todo.changes
+        assert isinstance(create, Create)
+        assert create.replaces == held[0]["id"]
+        return
+    [hold] = todo.holds
+    assert not todo.changes
+    assert hold.opportunities == (ONE,)
+    assert hold.reason == (
+        f"this customer already has {theirs[-1]} of the same product (subscription theirs-{theirs[-1]}), which closed-won did not make. "
+        "Ending it for this deal needs somebody's decision."
+    )
+
+
+def test_a_foreign_trial_is_no_paid_subscription_and_stands_in_nobodys_way() -> None:
+    [create] = stigg(somebodys(status="IN_TRIAL")).plan(folded(an_order())).changes
+    assert isinstance(create, Create)
+    assert create.replaces is None
+
+
+def test_a_foreign_subscription_beside_ours_keeps_ours_from_being_replaced() -> None:
+    world = settled(an_order(plan_line()))
+    world.subscriptions["theirs"] = somebodys("plan-team", status="NOT_STARTED")
+    assert world.plan(folded(an_order(plan_line()))).empty
+    assert isinstance(world.plan(folded(an_order(plan_line("plan-enterprise-plus")))).holds[0], Hold)
+
+
+# Nothing shrinks by accident
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "percent", "held"),
+    [
+        ([entitlement(quantity=100)], [entitlement(quantity=50)], 50, None),
+        ([entitlement(quantity=100)], [entitlement(quantity=49)], 50, "51% .*feature-seats from 100 to 49.*more than 50%"),
+        ([entitlement(quantity=100)], [], 50, "100% .*feature-seats from 100 to 0"),
+        ([entitlement(quantity=100)], [], 100, None),
+        ([entitlement(SEATS, None, unlimited=True)], [entitlement(SEATS, 10**6)], 50, "100% .*from unlimited to 1000000"),
+        ([entitlement(SEATS, 5)], [entitlement(SEATS, None, unlimited=True)], 0, None),
+        ([addon(quantity=9), entitlement()], [entitlement()], 50, None),  # half of what there is
+        ([addon(quantity=9), entitlement()], [entitlement()], 49, "50% .*addon-extra-workspace from 9 to 0"),
+        ([entitlement(SSO, None, unlimited=True)], [], 50, "100% .*feature-sso from 1 to 0"),
+        ([entitlement(SEATS, 5)], [entitlement(CALLS, 5)], 50, "100% .*feature-seats from 5 to 0"),
+    ],
+)
+def test_a_change_that_takes_much_away_waits_for_approval(before: list[Json], after: list[Json], percent: int, held: str | None) -> None:
+    policy = Policy(removal_guard_percent=percent)
+    world = settled(an_order(plan_line(), *before), policy=policy)
+    for new_plan in ("plan-enterprise", "plan-enterprise-plus"):  # whether it stays or is replaced
+        todo = world.plan(folded(an_order(plan_line(new_plan), *after)), policy)
+        if held is None:
+            assert not todo.holds
+            assert todo.changes
+        else:
+            [hold] = todo.holds
+            assert not todo.changes
+            assert re.search(held, hold.reason)
+
+
+def test_fewer_units_of_a_plan_wait_for_approval_too() -> None:
+    world = settled(an_order(plan_line(quantity=100)))
+    [hold] = world.plan(folded(an_order(plan_line(quantity=10)))).holds
+    assert "units of the plan from 100 to 10" in hold.reason
+
+
+def test_a_plan_that_no_deal_says_any_more_is_reported_and_left_alone() -> None:
+    world = settled(an_order(plan_line(), plan_line("plan-analytics")))
+    todo = world.plan(folded(an_order(plan_line("plan-analytics"))))
+    assert not todo.changes
+    assert [(hold.slot, hold.opportunities) for hold in todo.holds] == [(SLOT, (ONE,))]
+    assert "a subscription does not end without a cancellation" in todo.holds[0].reason
+    world.end(subscription_id(CUSTOMER, SLOT, 1))
+    assert world.plan(folded(an_order(plan_line("plan-analytics")))).empty
+
+
+def test_kept_says_which_subscription_stands_and_in_what_state() -> None:
+    world = settled(an_order())
+    world.subscriptions[subscription_id(CUSTOMER, SLOT, 1)]["status"] = "PAYMENT_PENDING"
+    [keep] = world.plan(folded(an_order())).kept
+    assert isinstance(keep, Keep)
+    assert (keep.subscription_id, keep.status) == (subscription_id(CUSTOMER, SLOT, 1), "PAYMENT_PENDING")
