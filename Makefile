@@ -51,8 +51,8 @@ $(VENV)/.installed: requirements-dev.txt
 	@$(PY) -m pip check --disable-pip-version-check
 	@touch $@
 
-demo: setup ## a deal closes in Salesforce and arrives in Stigg, on this machine
-	@$(RUN) -m sandbox.demo
+demo: setup ## a deal closes in Salesforce and arrives in Stigg, on this machine (ARGS=--stay keeps it up)
+	@$(RUN) -m sandbox.demo $(ARGS)
 
 sandbox: setup ## AWS, Stigg and Salesforce on this machine until Ctrl-C; addresses in .sandbox/endpoints.json
 	@$(RUN) -m sandbox

@@ -9,16 +9,16 @@ import json
 import os
 import statistics
 import subprocess
-import sys
+import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 
 from benchmarks.folders import STEPS, Folders, Way
-from benchmarks.world import World
+from benchmarks.world import QuietServer, World
 
 LONGEST = 60.0
 """Seconds after which a process has failed to start or to answer."""
@@ -46,19 +46,16 @@ class RuntimeApi:
         self.answered: float | None = None
         self.answer: Any = None
         self.error: Any = None
-        self._server = HTTPServer(("127.0.0.1", 0), self._handler_class())
-        self._server.timeout = LONGEST
+        self.over = threading.Event()
+        self._server = QuietServer(("127.0.0.1", 0), self._handler_class())
         self.address = f"127.0.0.1:{self._server.server_port}"
 
-    def serve(self) -> None:
-        """Until the process has answered or given up; or nothing happened for too long."""
-        while self.answered is None and self.error is None:
-            asked = self.ready
-            self._server.handle_request()
-            if self.ready == asked and self.answered is None and self.error is None:
-                raise NotMeasured("nothing happened")
+    def __enter__(self) -> RuntimeApi:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
         self._server.server_close()
 
     def _handler_class(self) -> type[BaseHTTPRequestHandler]:
@@ -70,6 +67,9 @@ class RuntimeApi:
             timeout = LONGEST
 
             def do_GET(self) -> None:
+                if api.ready is not None:  # it would take a second invocation: there is none
+                    self.close_connection = True
+                    return
                 api.ready = time.perf_counter()
                 headers = {
                     "Lambda-Runtime-Aws-Request-Id": str(uuid.uuid4()),
@@ -86,7 +86,7 @@ class RuntimeApi:
                     api.answered, api.answer = at, body
                 else:
                     api.error = body
-                self.close_connection = True
+                api.over.set()
                 self._reply(202, b'{"status":"OK"}', {})
 
             def _body(self) -> bytes:
@@ -113,37 +113,78 @@ class RuntimeApi:
         return Handler
 
 
-def start(runtime: Path, way: Way, step: str, event: Mapping[str, Any], environment: Mapping[str, str]) -> ColdStart:
-    """Start one function's process, have it answer one invocation, end it. Raises NotMeasured."""
+def start(
+    folders: Folders, way: Way, step: str, event: Mapping[str, Any], environment: Mapping[str, str]
+) -> tuple[ColdStart, Any]:
+    """Start one function's process, have it answer one invocation, end it. Out: with its answer. Raises NotMeasured."""
     folder = way.functions / step
-    api = RuntimeApi(event)
-    environment = {
-        **environment,
-        "AWS_LAMBDA_RUNTIME_API": api.address,
-        "LAMBDA_TASK_ROOT": str(folder),
-        "PYTHONPATH": os.pathsep.join(map(str, (folder, way.packages, runtime))),
-        "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's file system is read-only
-        "PYTHONUTF8": "1",
-        "_HANDLER": "app.lambda_handler",
-    }
-    # -S: not the packages of the interpreter that measures, only those of the folders.
-    command = [sys.executable, "-S", "-m", "awslambdaric", "app.lambda_handler"]
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    try:
-        api.serve()
-    except NotMeasured:
-        pass
-    finally:
+    # -S: only the packages of the folders, none that the interpreter has besides.
+    command = [folders.python, "-S", "-m", "awslambdaric", "app.lambda_handler"]
+    with RuntimeApi(event) as api, tempfile.TemporaryFile() as output:
+        environment = {
+            **environment,
+            "AWS_LAMBDA_RUNTIME_API": api.address,
+            "LAMBDA_TASK_ROOT": str(folder),
+            "PYTHONPATH": os.pathsep.join(map(str, (folder, way.packages, folders.runtime))),
+            "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's file system is read-only
+            "PYTHONUTF8": "1",
+            "_HANDLER": "app.lambda_handler",
+        }
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        api.over.wait(LONGEST)
         process.kill()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        api.close()
-        assert process.stdout is not None
-        printed = process.stdout.read().decode(errors="replace")
-        process.stdout.close()
+        output.seek(0)
+        printed = output.read().decode(errors="replace")
     if api.ready is None or api.answered is None:
         raise NotMeasured(f"{step} ({way.name}) did not answer: {api.error}\n{printed[-3000:]}")
-    return ColdStart(api.ready - started, api.answered - started, usage.ru_utime + usage.ru_stime)
+    processor = usage.ru_utime + usage.ru_stime
+    return ColdStart(api.ready - started, api.answered - started, processor), api.answer
+
+
+class Comparison(NamedTuple):
+    """One step, in all rounds: the processes of each way, in turns."""
+
+    step: str
+    ours: list[ColdStart]
+    usual: list[ColdStart]
+    usual_compiled: list[ColdStart]
+
+    def ratio(self, other: list[ColdStart], what: str) -> float:
+        """Ours to the other's: the median of the rounds' ratios."""
+        pairs = zip(self.ours, other, strict=True)
+        return statistics.median(getattr(one, what) / getattr(two, what) for one, two in pairs)
+
+
+def median(starts: list[ColdStart], what: str) -> float:
+    """A figure's median, in milliseconds."""
+    return 1000 * statistics.median(getattr(start, what) for start in starts)
+
+
+def compare(
+    folders: Folders, world: World, rounds: int, progress: Callable[[str], None], steps: Sequence[str] = STEPS
+) -> list[Comparison]:
+    """Measure the steps. One start of each comes first and does not count: it brings the files into memory."""
+    return [_compare(folders, world, step, rounds, progress) for step in steps]
+
+
+def _compare(
+    folders: Folders, world: World, step: str, rounds: int, progress: Callable[[str], None]
+) -> Comparison:
+    starts: dict[str, list[ColdStart]] = {way.name: [] for way in folders.ways}
+    for number in range(rounds + 1):
+        progress(f"{step}: {'warming up' if number == 0 else f'round {number} of {rounds}'}")
+        for way in folders.ways if number % 2 else reversed(folders.ways):
+            scene = world.reset()
+            event = world.event(step, scene)
+            measured, answer = start(folders, way, step, event, world.environment(step))
+            if not world.did(step):
+                raise NotMeasured(f"{step} ({way.name}) did not do its work: {answer}")
+            if number:
+                starts[way.name].append(measured)
+    ours, usual, compiled = (starts[way.name] for way in folders.ways)
+    return Comparison(step, ours, usual, compiled)

@@ -6,12 +6,13 @@ The packages are installed once and kept under ``.build/bench``, in folders name
 from __future__ import annotations
 
 import hashlib
-import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+from tools import compile_build
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / ".build" / "bench"
@@ -19,6 +20,8 @@ LAYER = ROOT / "layers" / "closedwon"
 USUAL_WAY = Path(__file__).resolve().parent / "usual_way"
 VERSIONS = ROOT / "requirements-dev.txt"
 """Both ways get the same version of every package."""
+
+PIP_OPTIONS = ["--disable-pip-version-check", "--no-input", "--no-compile", "--progress-bar", "off", "--prefer-binary"]
 
 STEPS = (
     "authorizer",
@@ -43,8 +46,9 @@ class Way(NamedTuple):
 
 
 class Folders(NamedTuple):
-    """What is compared; and runtime: AWS's runtime client, which Lambda brings along."""
+    """What is compared. python: the interpreter it was built for; runtime: AWS's runtime client, which Lambda brings along."""
 
+    python: str
     runtime: Path
     ours: Way
     usual: Way
@@ -55,51 +59,67 @@ class Folders(NamedTuple):
         return (self.ours, self.usual, self.usual_compiled)
 
 
+def python() -> str:
+    """The interpreter the functions run on: Lambda's own version where this machine has it, else the one that runs this."""
+    try:
+        return compile_build.find_interpreter()[0]
+    except compile_build.BuildError:
+        return sys.executable
+
+
 def build() -> Folders:
     """Build whatever is not there yet. The package registry is asked the first time only. Raises BuildError."""
-    runtime = _packages("runtime", ["awslambdaric", "--constraint", str(VERSIONS)])
-    _compile(runtime)
+    interpreter = python()
+    runtime = _packages(interpreter, "runtime", ["awslambdaric", "--constraint", str(VERSIONS)], compiled=True)
     requirements = LAYER / "requirements.txt"
-    ours = _packages("ours", ["--no-deps", "--requirement", str(requirements)], requirements)
+    wanted = ["--no-deps", "--requirement", str(requirements)]
+    ours = _packages(interpreter, "ours", wanted, requirements, compiled=True)
     _copy(LAYER / "closedwon", ours / "closedwon")
-    _compile(ours)  # as layers/closedwon/Makefile and tools/compile_build.py do
+    _compile(interpreter, ours / "closedwon")
     requirements = USUAL_WAY / "requirements.txt"
     wanted = ["--requirement", str(requirements), "--constraint", str(VERSIONS)]
-    usual = _packages("usual", wanted, requirements)
-    usual_compiled = _packages("usual-compiled", wanted, requirements, made_from=usual)
-    _compile(usual_compiled)
+    usual = _packages(interpreter, "usual", wanted, requirements)
+    usual_compiled = _packages(interpreter, "usual-compiled", wanted, requirements, compiled=True)
+    functions = BUILD / "functions"
+    shutil.rmtree(functions, ignore_errors=True)
+    sources = {"ours": ROOT / "functions", "usual": USUAL_WAY, "usual-compiled": USUAL_WAY}
+    for name, source in sources.items():
+        for step in STEPS:
+            _copy(source / step, functions / name / step)
+        if name != "usual":
+            _compile(interpreter, functions / name)
     return Folders(
+        interpreter,
         runtime,
-        Way("ours", _functions("ours", ROOT / "functions", compiled=True), ours),
-        Way("usual", _functions("usual", USUAL_WAY, compiled=False), usual),
-        Way("usual, compiled", _functions("usual-compiled", USUAL_WAY, compiled=True), usual_compiled),
+        Way("ours", functions / "ours", ours),
+        Way("usual", functions / "usual", usual),
+        Way("usual, compiled", functions / "usual-compiled", usual_compiled),
     )
 
 
-def _packages(name: str, wanted: list[str], *files: Path, made_from: Path | None = None) -> Path:
-    """A folder with these packages, without bytecode; from another folder where given."""
-    asked = [*wanted, sys.version, platform.platform()]
-    asked += [path.read_text(encoding="utf-8") for path in (*files, VERSIONS)]
+def _packages(interpreter: str, name: str, wanted: list[str], *files: Path, compiled: bool = False) -> Path:
+    """A folder with these packages, made once; with bytecode only where asked for."""
+    about = "import platform, sys; print(sys.version, platform.platform())"
+    version = subprocess.run([interpreter, "-c", about], capture_output=True, text=True, check=True).stdout
+    asked = [*wanted, version, *(path.read_text(encoding="utf-8") for path in (*files, VERSIONS))]
     key = hashlib.sha256("\0".join(asked).encode()).hexdigest()[:12]
     folder = BUILD / f"{name}-{key}"
     if folder.is_dir():
         return folder
     BUILD.mkdir(parents=True, exist_ok=True)
-    unfinished = BUILD / f"{name}-{key}.unfinished"
+    unfinished = BUILD / f"{name}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
-    if made_from is not None:
-        _copy(made_from, unfinished)
-    else:
-        _install(name, wanted, unfinished)
+    _install(interpreter, name, wanted, unfinished)
+    if compiled:
+        _compile(interpreter, unfinished)
     for old in BUILD.glob(f"{name}-{'[0-9a-f]' * 12}"):
         shutil.rmtree(old)
     return unfinished.rename(folder)
 
 
-def _install(name: str, wanted: list[str], folder: Path) -> None:
+def _install(interpreter: str, name: str, wanted: list[str], folder: Path) -> None:
     print(f"Installing what {name} needs, once ", end="", flush=True, file=sys.stderr)
-    options = ["--disable-pip-version-check", "--no-input", "--no-compile", "--progress-bar", "off", "--prefer-binary"]
-    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(folder), *wanted]
+    command = [interpreter, "-m", "pip", "install", *PIP_OPTIONS, "--target", str(folder), *wanted]
     said = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         for line in pip.stdout or ():
@@ -111,26 +131,14 @@ def _install(name: str, wanted: list[str], folder: Path) -> None:
     print(" done", file=sys.stderr)
 
 
-def _functions(name: str, source: Path, *, compiled: bool) -> Path:
-    """The steps' folders, made anew: they are small and change often."""
-    folder = BUILD / "functions" / name
-    shutil.rmtree(folder, ignore_errors=True)
-    for step in STEPS:
-        _copy(source / step, folder / step)
-    if compiled:
-        _compile(folder)
-    return folder
-
-
 def _copy(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def _compile(folder: Path) -> None:
-    """Bytecode that is never compared with its source. What has any keeps it, unless it changed."""
-    mode = ["-q", "-j", "0", "--invalidation-mode", "unchecked-hash"]
-    # Some packages carry files that are not for this Python and do not compile: they are not imported either.
-    subprocess.run(
-        [sys.executable, "-m", "compileall", *mode, str(folder)], check=False, stdout=subprocess.DEVNULL
-    )
+def _compile(interpreter: str, folder: Path) -> None:
+    """Bytecode that is never compared with its source, as tools/compile_build.py makes it."""
+    mode = ["-q", "-f", "-j", "0", "--invalidation-mode", "unchecked-hash"]
+    command = [interpreter, "-m", "compileall", *mode, str(folder)]
+    # A few packages carry files for another Python, which do not compile and are not imported either.
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL)

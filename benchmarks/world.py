@@ -7,6 +7,7 @@ Salesforce are the sandbox's. The same world serves both ways of writing a step.
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import threading
 import time
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import requests
 
 from benchmarks.table import MemoryTable
-from closedwon.customer import Arrival
+from closedwon.customer import Applied, Arrival, Outcome, SubscriptionLink, Work
 from closedwon.deal import Deal
 from closedwon.ledger import Ledger
 from closedwon.mapping import MappingRules, compile_deal, revision_of
@@ -139,6 +140,7 @@ class World:
         self.stigg_server.reset()
         self.salesforce_server.reset()
         self.table.clear()
+        self._aws.started.clear()
         sales = Sales(self.salesforce)
         account_id = sales.account("Northwind Traders")
         opportunity_id = sales.close(account_id, "Northwind - Enterprise", *NORTHWIND)
@@ -149,10 +151,10 @@ class World:
         """Record a deal in the ledger, and beside it where the usual way looks for it."""
         order, revision = _order(deal, self.salesforce.organization_id)
         minutes_ago = time.time_ns() // 1_000_000 - 3_600_000
-        (acceptance,) = Ledger("ledger", self.table, clock=lambda: minutes_ago).accept([Arrival(order, revision)])
+        (acceptance,) = Ledger(NAMES["LedgerTable"], self.table, clock=lambda: minutes_ago).accept([Arrival(order, revision)])
         assert acceptance.execution is not None
         self.table.put_item(
-            TableName="ledger",
+            TableName=NAMES["LedgerTable"],
             Item={
                 "pk": {"S": f"ACCOUNT#{order.account_id}"},
                 "sk": {"S": f"DEAL#{order.opportunity_id}"},
@@ -174,9 +176,12 @@ class World:
             return proxy_event({"deals": [scene.deal]})
         if step == "sweep":
             return {}
+        token = 0
         if step == "subscription_provision":
             self._make_customer(scene)
-        return {"accountId": scene.account_id, "token": 0, "execution": scene.execution}
+        if step == "account_write_back":
+            token = self._apply(scene)
+        return {"accountId": scene.account_id, "token": token, "execution": scene.execution}
 
     def _make_customer(self, scene: Scene) -> None:
         answer = requests.post(
@@ -186,6 +191,17 @@ class World:
             timeout=10,
         )
         answer.raise_for_status()
+
+    def _apply(self, scene: Scene) -> int:
+        """Record in the ledger that Stigg stands, as subscription_provision does; out: the token it hands on."""
+        ledger = Ledger(NAMES["LedgerTable"], self.table)
+        work = ledger.take(scene.account_id, scene.execution, 0, 60_000)
+        assert isinstance(work, Work)
+        link = SubscriptionLink("plan-enterprise", f"{scene.account_id}-platform", "ACTIVE", None)
+        outcome = Outcome("Provisioned", subscriptions=(link,))
+        provisioned = frozenset({scene.opportunity_id})
+        ledger.settle(work, Applied({}, {scene.opportunity_id: outcome}, provisioned, ensured=True))
+        return work.lease.token
 
     def did(self, step: str) -> bool:
         """Whether a step has done what it is there for: a measurement of anything else would be worth nothing."""
@@ -233,6 +249,16 @@ def _resolved(value: Any, known: Mapping[str, str]) -> str:
     return str(value)
 
 
+class QuietServer(ThreadingHTTPServer):
+    """An HTTP server whose clients may be killed at any time."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class AwsApi:
     """AWS's JSON protocol over a table, some secrets and StartExecution. `started`: the executions asked for."""
 
@@ -240,8 +266,7 @@ class AwsApi:
         self._table = table
         self._secrets = secrets
         self.started: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler_class())
-        self._server.daemon_threads = True
+        self._server = QuietServer(("127.0.0.1", 0), self._handler_class())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> AwsApi:

@@ -1,4 +1,4 @@
-"""Telling a story in a terminal: chapters, tables, checks that hold or do not, and something that moves while one waits.
+"""Telling a story in a terminal: chapters, tables, checks, and something that moves while one waits.
 
 Plain text, at most 100 columns. Colours and the moving line only on a terminal, and no colours where NO_COLOR is set.
 """
@@ -41,7 +41,7 @@ class Narration:
             marks.encode(stream.encoding or "ascii")
         except (LookupError, UnicodeEncodeError):
             marks = "+x-|/-\\|/"
-        self._tick, self._cross, self._dot, *self._frames = marks
+        self._tick, self._cross, self._dot, *self._frames = list(marks)
         self._lock = threading.Lock()
         self._moving = ""
         self.chapters: list[Chapter] = []
@@ -60,19 +60,24 @@ class Narration:
         """Begin a chapter; checks count for it from now on."""
         chapter = Chapter(title)
         self.chapters.append(chapter)
-        self._line()
-        self._line(self._in("1;36", f"{len(self.chapters)}  {title}"))
+        self.heading(f"{len(self.chapters)}  {title}")
         return chapter
 
-    def say(self, text: str = "") -> None:
-        """A paragraph."""
-        for line in textwrap.wrap(" ".join(text.split()), WIDTH - 3) or [""]:
-            self._line(f"   {line}" if line else "")
+    def heading(self, text: str) -> None:
+        self._line()
+        self._line(self._in("1;36", text))
+
+    def say(self, *paragraphs: str) -> None:
+        """Paragraphs, filled; nothing for an empty line."""
+        for paragraph in paragraphs or ("",):
+            for line in textwrap.wrap(" ".join(paragraph.split()), WIDTH - 3) or [""]:
+                self._line(f"   {line}" if line else "")
 
     def fact(self, name: str, value: Any, *more: Any) -> None:
-        """A named value; further values go below the first."""
-        for label, shown in zip(itertools.chain([name], itertools.repeat("")), (value, *more), strict=False):
-            self._line(f"     {self._in('2', f'{label:<14}')} {shown}")
+        """A named value; what does not fit, and further values, go below it."""
+        lines = [line for shown in (value, *more) for line in textwrap.wrap(str(shown), WIDTH - 20) or [""]]
+        for label, line in zip(itertools.chain([name], itertools.repeat("")), lines, strict=False):
+            self._line(f"     {self._in('2', f'{label:<14}')} {line}")
 
     def link(self, url: str) -> None:
         """An address, on a line of its own so that it can be clicked and copied."""
@@ -83,13 +88,25 @@ class Narration:
         cells = [[str(cell) for cell in row] for row in (head, *rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
         for number, row in enumerate(cells):
-            shown = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+            shown = (
+                c.rjust(w) if i in right else c.ljust(w)
+                for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            )
             line = "  ".join(shown).rstrip()
             self._line("     " + (self._in("2", line) if number == 0 else line))
 
     def row(self, text: str) -> None:
         """One line as it is."""
         self._line(f"     {text}")
+
+    def verbatim(self, text: str) -> None:
+        """Lines that can be copied as they are: not indented, not filled."""
+        for line in text.rstrip("\n").split("\n"):
+            self._line(line)
+
+    def number(self, name: str, value: str) -> None:
+        """One of the numbers at the end."""
+        self._line(f"     {self._in('2', f'{name:<30}')} {value}")
 
     # Checks
 
@@ -114,10 +131,15 @@ class Narration:
 
     def summary(self) -> None:
         """Every chapter with its mark."""
+        self.heading("Summary")
         for number, chapter in enumerate(self.chapters, 1):
             mark = self._in("1;31", self._cross) if chapter.failed else self._in("32", self._tick)
             total = chapter.held + len(chapter.failed)
-            counted = f"{total} checks" if not chapter.failed else f"{len(chapter.failed)} of {total} checks failed"
+            counted = (
+                f"{total:2} checks"
+                if not chapter.failed
+                else f"{len(chapter.failed)} of {total} checks failed"
+            )
             self._line(f"   {mark} {number}  {chapter.title:<52} {self._in('2', counted)}")
             for said in chapter.failed:
                 for line in textwrap.wrap(said, WIDTH - 10):

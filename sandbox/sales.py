@@ -108,6 +108,9 @@ def open_for_business(sales: Sales) -> dict[str, str]:
             Sold("currency-ai-credits", 20_000),
         ),
         "an add-on that does not fit its plan: refused": sales.close(
-            fjord, "Fjord Logistics - Enterprise", Sold("plan-enterprise", 1, 30_000), Sold("addon-legacy-import")
+            fjord,
+            "Fjord Logistics - Enterprise",
+            Sold("plan-enterprise", 1, 30_000),
+            Sold("addon-legacy-import"),
         ),
     }

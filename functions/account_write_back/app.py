@@ -22,6 +22,9 @@ from closedwon.step import Step, held, ledger, take
 
 logger = Logger()
 
+CAUSE_LENGTH = 32_768
+"""The most characters of an execution's cause (FailureDetails in Step Functions' API reference)."""
+
 
 @cache
 def salesforce() -> SalesforceClient:
@@ -75,11 +78,15 @@ def reason_of(failure: dict[str, str], execution: str) -> str:
 
 
 def refusals_of(work: Work, written: list[str], execution: str) -> str:
-    """Why deals of this execution are refused, for its cause; empty when none is."""
+    """Why deals of this execution are refused, for its cause; empty when none is.
+
+    An execution's history is read by more people than the deal is: no e-mail address, which a customer's ID can be.
+    """
     states = work.customer.opportunities
     ids = sorted(id for id, state in states.items() if id in written or state.execution == execution)
     refused = [f"{id}: {states[id].outcome.reason}" for id in ids if states[id].outcome.status == "Failed"]
-    return "\n".join(refused)
+    lines = [errors.safe_text(line) for reason in refused for line in reason.splitlines()]
+    return "\n".join(lines)[:CAUSE_LENGTH]
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -56,6 +56,6 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             done = ensure_customer(work, step.execution)
         logger.info(
             "customer",
-            extra={"execution": step.execution, "customer": work.customer.customer_id, "done": done},
+            extra={"execution": step.execution, "account": step.account_id, "done": done},
         )
     return step.handing_on(work, work=work.needs)

@@ -48,7 +48,7 @@ def deals_of(body: str | None) -> list[Any]:
     """The deals of a request's body, not looked into yet. Raises RequestRefused."""
     try:
         content = json.loads(body or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RequestRefused("the body is not JSON") from None
     deals = content.get("deals") if isinstance(content, dict) else None
     if not isinstance(deals, list) or not deals:

@@ -9,7 +9,7 @@ import pytest
 from sandbox.sandbox import Sandbox
 
 PARAMETERS = {
-    "WriteLifetimeSeconds": "1",  # a write without an answer is given up after a second, not a minute: tests wait for it
+    "WriteLifetimeSeconds": "1",  # tests wait for a write without an answer: a second, not a minute
     "LogLevel": "DEBUG",  # no level logs what is private, and this one says most
     "ThrottlingRate": "1000",  # tests call faster than Salesforce
     "ThrottlingBurst": "1000",
@@ -18,8 +18,8 @@ PARAMETERS = {
 
 @pytest.fixture(scope="session")
 def running_sandbox() -> Iterator[Sandbox]:
-    # Waits and time-outs shrink alike: as in AWS, the retries after a lost answer (4 times 65 s) last nearly twice as long as
-    # the lease of a function that died (its time-out and a write's lifetime).
+    # Waits and time-outs shrink alike: as in AWS, the retries after a lost answer (4 times 65 s) last nearly twice
+    # as long as the lease of a function that died (its time-out and a write's lifetime).
     with Sandbox(PARAMETERS, wait_scale=0.04, longest_invocation=5, rate_limits=False) as sandbox:
         yield sandbox
 

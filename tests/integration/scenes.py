@@ -1,4 +1,4 @@
-"""What the tests of the whole do and look at: deals are sold and called out, time passes, things break, both sides are read."""
+"""What the tests of the whole do and see: deals are sold and sent, time passes, things break, both sides are read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,11 @@ ENTERPRISE = (
 
 LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
 
-CUSTOMERS, SUBSCRIPTIONS, SUBSCRIPTION = "/api/v1/customers", "/api/v1/subscriptions", "/api/v1/subscriptions/.+"
+CUSTOMERS, SUBSCRIPTIONS, SUBSCRIPTION = (
+    "/api/v1/customers",
+    "/api/v1/subscriptions",
+    "/api/v1/subscriptions/.+",
+)
 COMPOSITE = "/services/data/.*/composite"
 
 
@@ -33,14 +37,19 @@ COMPOSITE = "/services/data/.*/composite"
 
 
 def sell(
-    sandbox: Sandbox, account: str, *sold: Sold, name: str = "A deal", fields: Mapping[str, Any] = {}, **more: Any
+    sandbox: Sandbox,
+    account: str,
+    *sold: Sold,
+    name: str = "A deal",
+    fields: Mapping[str, Any] = {},
+    **more: Any,
 ) -> Json:
-    """Win an opportunity of this account. fields: of the opportunity; more: fields of the deal. Out: the deal as the flow sends it."""
+    """Win an opportunity. fields: of the opportunity; more: fields of the deal. Out: the deal as the flow sends it."""
     return sandbox.deal(sandbox.sales.close(account, name, *(sold or ENTERPRISE), **fields), **more)
 
 
 def revised(deal: Json, later: int, **quantities: float) -> Json:
-    """The deal as it reads some seconds later (or earlier), with other quantities by Stigg ID (underscores for dashes)."""
+    """The deal as it reads some seconds later (or earlier); quantities: others, by Stigg ID with underscores."""
     revision: Json = json.loads(json.dumps(deal))
     second = (50 + later) % 60
     revision["opportunity"]["systemModstamp"] = f"2026-01-15T09:15:{second:02d}.000Z"
@@ -128,7 +137,8 @@ def failures(sandbox: Sandbox, execution: str) -> set[str]:
     """The names of the errors an execution met in its tasks, retried or not."""
     events = sandbox.aws.history(sandbox.execution_arn(execution))
     details = [
-        event.get("lambdaFunctionFailedEventDetails") or event.get("taskFailedEventDetails") for event in events
+        event.get("lambdaFunctionFailedEventDetails") or event.get("taskFailedEventDetails")
+        for event in events
     ]
     return {told["error"] for told in details if told}
 
@@ -163,6 +173,12 @@ def head(sandbox: Sandbox, account: str) -> tuple[Json, Json]:
     return item, json.loads(item["body"]["S"])
 
 
+def put_head(sandbox: Sandbox, item: Json, body: Json) -> None:
+    """Change a customer's head behind the ledger's back."""
+    item = {**item, "body": {"S": json.dumps(body)}}
+    sandbox.aws.client("dynamodb").put_item(TableName=sandbox.aws.resources["LedgerTable"], Item=item)
+
+
 def due(sandbox: Sandbox, account: str) -> bool:
     """Whether something is left for the sweep to do, now or later."""
     return "due_at" in head(sandbox, account)[0]
@@ -180,8 +196,7 @@ def time_passes(sandbox: Sandbox, *accounts: str) -> None:
         if body["lease"] is not None:
             owner, token, _, *rest = body["lease"]
             body["lease"] = [owner, token, 1, *rest]
-        item["body"] = {"S": json.dumps(body)}
-        sandbox.aws.client("dynamodb").put_item(TableName=sandbox.aws.resources["LedgerTable"], Item=item)
+        put_head(sandbox, item, body)
 
 
 def sweep(sandbox: Sandbox) -> int:

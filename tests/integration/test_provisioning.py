@@ -5,6 +5,7 @@ from __future__ import annotations
 from integration.scenes import (
     COMPOSITE,
     ENTERPRISE,
+    SUBSCRIPTIONS,
     addons,
     call,
     due,
@@ -62,7 +63,11 @@ def test_a_closed_deal_becomes_a_customer_with_a_subscription_and_both_sides_lin
     assert subscription["salesforceId"] == opportunity_of(deal)
     assert subscription["metadata"]["salesforceOpportunityUrl"].endswith(opportunity_of(deal))
     assert addons(subscription) == {"addon-premium-support": 1, "addon-extra-workspace": 5}
-    assert limits(subscription) == {"feature-seats": 250, "feature-api-calls": "unlimited", "feature-sso": None}
+    assert limits(subscription) == {
+        "feature-seats": 250,
+        "feature-api-calls": "unlimited",
+        "feature-sso": None,
+    }
     prices = {(p.get("addonId"), p.get("baseCharge"), p["amount"]) for p in subscription["priceOverrides"]}
     assert prices == {(None, True, 48000), ("addon-extra-workspace", None, 1200)}
 
@@ -99,7 +104,9 @@ def test_an_undisturbed_deal_takes_five_round_trips_of_which_three_write_and_eig
     assert sum(event["type"].endswith("StateEntered") for event in history) + 1 <= 8  # and the start
 
 
-def test_several_plans_of_one_deal_become_a_subscription_each_with_what_is_compatible(sandbox: Sandbox) -> None:
+def test_several_plans_of_one_deal_become_a_subscription_each_with_what_is_compatible(
+    sandbox: Sandbox,
+) -> None:
     account = sandbox.sales.account("Northwind")
     deal = sell(
         sandbox,
@@ -156,13 +163,33 @@ def test_a_deal_that_must_be_paid_first_shows_the_checkout_link_and_is_provision
     assert sweep(sandbox) == 1
     record = sandbox.provisioning(opportunity_of(deal))
     assert record is not None
-    assert (record["Status__c"], record["Reason__c"], record["Checkout_URL__c"]) == ("Provisioned", None, None)
+    assert (record["Status__c"], record["Reason__c"], record["Checkout_URL__c"]) == (
+        "Provisioned",
+        None,
+        None,
+    )
     assert stigg_writes(sandbox) == writes
     assert not due(sandbox, account)
     assert executions(sandbox)[-1]["name"] != result["execution"]
 
 
-def test_a_deal_that_starts_later_is_scheduled_and_looked_at_again_when_it_has_started(sandbox: Sandbox) -> None:
+def test_a_checkout_link_too_long_for_its_field_is_shown_in_the_reason(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind")
+    terms = {"billingPeriod": "MONTHLY", "paymentCollection": "CHARGE"}
+    link = f"https://checkout.example/{'x' * 400}"
+    body = {"data": {"id": "any", "status": "PAYMENT_REQUIRED", "checkoutUrl": link, "subscription": None}}
+    sandbox.stigg_server.fail("answer", "POST", SUBSCRIPTIONS, status=201, body=body)
+    deal = sell(sandbox, account, Sold("plan-team"), terms=terms)
+    provision(sandbox, deal)
+    record = sandbox.provisioning(opportunity_of(deal))
+    assert record is not None
+    assert (record["Status__c"], record["Checkout_URL__c"]) == ("Payment required", None)
+    assert record["Reason__c"].endswith(link)
+
+
+def test_a_deal_that_starts_later_is_scheduled_and_looked_at_again_when_it_has_started(
+    sandbox: Sandbox,
+) -> None:
     account = sandbox.sales.account("Northwind")
     deal = sell(sandbox, account, terms={"start": "2099-01-01"})
     provision(sandbox, deal)

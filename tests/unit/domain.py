@@ -1,6 +1,6 @@
 """Deals, orders and subscriptions as tests speak of them; and how hypothesis makes them up.
 
-The catalogue is the sandbox's, read through the product's own eyes. Everything made up here is valid unless a test changes it.
+The catalogue is the sandbox's, read through the product's own eyes. What is made up here is valid until changed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from sandbox.stigg.catalogue import sandbox_catalogue
 Json = dict[str, Any]
 
 NOW = datetime(2026, 11, 20, 9, 16, tzinfo=UTC)
+AT = round(NOW.timestamp() * 1000)
+"""The same in epoch milliseconds."""
+
 ORGANIZATION = "00D5g000004xYzAEAU"
 ACCOUNT = "0015g00000XyZaBAAV"
 RULES = MappingRules(ORGANIZATION)
@@ -38,8 +41,13 @@ SUPPORT, WORKSPACE = "addon-premium-support", "addon-extra-workspace"
 
 def _catalogue() -> Catalogue:
     stigg = sandbox_catalogue()
-    lists = (stigg.plans, stigg.addons, stigg.features, stigg.currencies)
-    return Catalogue.from_stigg(*([entity.json() for entity in entities.values()] for entities in lists), 0)
+    return Catalogue.from_stigg(
+        plans=[plan.json() for plan in stigg.plans.values()],
+        addons=[addon.json() for addon in stigg.addons.values()],
+        features=[feature.json() for feature in stigg.features.values()],
+        currencies=[currency.json() for currency in stigg.currencies.values()],
+        read_at=0,
+    )
 
 
 CATALOGUE = _catalogue()
@@ -53,24 +61,24 @@ def opportunity_id(number: int) -> str:
 # Deals
 
 
-def a_line(stigg_type: str, stigg_id: str, quantity: float | None = None, **more: Any) -> Json:
+def a_line(stigg_type: str, stigg_id: str, quantity: Any = None, **more: Any) -> Json:
     """A line of a deal; more: its other fields by their names in the callout."""
     return {"stiggType": stigg_type, "stiggId": stigg_id, "quantity": quantity, **more}
 
 
-def plan(stigg_id: str = "plan-enterprise", quantity: float | None = 1, **more: Any) -> Json:
+def plan(stigg_id: str = "plan-enterprise", quantity: Any = 1, **more: Any) -> Json:
     return a_line("Plan", stigg_id, quantity, **more)
 
 
-def addon(stigg_id: str = WORKSPACE, quantity: float | None = 1, **more: Any) -> Json:
+def addon(stigg_id: str = WORKSPACE, quantity: Any = 1, **more: Any) -> Json:
     return a_line("Add-on", stigg_id, quantity, **more)
 
 
-def entitlement(stigg_id: str = SEATS, quantity: float | None = 250, **more: Any) -> Json:
+def entitlement(stigg_id: str = SEATS, quantity: Any = 250, **more: Any) -> Json:
     return a_line("Entitlement", stigg_id, quantity, **more)
 
 
-def credits(quantity: float | None = 1000, stigg_id: str = CREDITS, **more: Any) -> Json:
+def credits(quantity: Any = 1000, stigg_id: str = CREDITS, **more: Any) -> Json:
     return a_line("Credit entitlement", stigg_id, quantity, **more)
 
 
@@ -142,10 +150,12 @@ def an_order(*lines: Json, number: int = 1, **changes: Any) -> Order:
     return order
 
 
-def folded(*orders: Order | Standing, policy: Policy = POLICY, catalogue: Catalogue = CATALOGUE) -> Desired:
+def folded(
+    *orders: Order | Standing, policy: Policy = POLICY, catalogue: Catalogue = CATALOGUE, at: int = AT
+) -> Desired:
     """The fold of some orders, each new unless it comes as a standing."""
     standings = [order if isinstance(order, Standing) else Standing(order) for order in orders]
-    return fold(standings, catalogue, policy)
+    return fold(standings, catalogue, policy, at)
 
 
 def only(desired: Desired) -> Subscription:
@@ -167,7 +177,7 @@ prices = st.none() | st.sampled_from([0, 0.5, 10, 1200.25, 48000])
 
 @st.composite
 def orderable(draw: st.DrawFn, products: Iterable[str] = (PLATFORM, ANALYTICS)) -> list[Json]:
-    """The lines of a good deal: one plan of a product or of each, with add-ons and entitlements, perhaps on several lines."""
+    """The lines of a good deal: a plan of one product or of each, add-ons and entitlements, some on several lines."""
     chosen = draw(st.lists(st.sampled_from(tuple(products)), min_size=1, unique=True))
     lines = []
     for product in chosen:
@@ -232,8 +242,11 @@ def standings(draw: st.DrawFn, most: int = 3) -> list[Standing]:
     made = []
     for number in numbers:
         provisioned = sold.get(number)
-        changed = provisioned is None or draw(st.booleans())
-        made.append(Standing(draw(orders(number) | refused(number)) if changed else replace(provisioned), provisioned))
+        if provisioned is not None and draw(st.booleans()):
+            newest = replace(provisioned)
+        else:
+            newest = draw(orders(number) | refused(number))
+        made.append(Standing(newest, provisioned))
     return draw(st.permutations(made))
 
 

@@ -1,12 +1,13 @@
-"""A model checker for the ledger's rules: every interleaving of what can happen to one customer, within small bounds.
+"""A model checker for the ledger's rules: what can happen to one customer, in every order, within small bounds.
 
-The rules are the real ones (`closedwon.customer`); around them is a small world: deals that arrive in any order, the sweep,
-executions that go through the state machine's steps, and two registers, Stigg and Salesforce, in which the last write to
-land wins. What a step does between two of its own moments can be interrupted by anything another one does:
+The rules are the real ones (`closedwon.customer`); around them is a small world: deals that arrive in any
+order, the sweep, executions that go through the state machine's steps, and two registers, Stigg and
+Salesforce, in which the last write to land wins. What a step does between two of its own moments can be
+interrupted by anything another one does:
 
-- a step dies: before its write, with its write under way, or once the ledger has recorded what it did and before the state
-  machine hears of it; or it lives, but its write is not answered, and it says so. It is retried with the token it was given,
-  or given up on and written back as a failure;
+- a step dies: before its write, with its write under way, or once the ledger has recorded what it did and
+  before the state machine hears of it; or it lives, but its write is not answered, and it says so. It is
+  retried with the token it was given, or given up on and written back as a failure;
 - a write whose sender died lands at any later moment before the lease it was sent under ends, or never;
 - a write is refused: the step says that everything was answered and is retried, or fails for good;
 - an execution disappears altogether; a start that was asked for never happens;
@@ -14,10 +15,11 @@ land wins. What a step does between two of its own moments can be interrupted by
 
 Each verb is one moment: the ledger makes it so by compare-and-swap, which test_ledger.py shows.
 
-Moments that cannot be told apart by anybody else are taken together, which loses no interleaving: taking and looking (one
-touches the ledger only, the other Stigg only); sending and landing, where the sender lives; taking and recording a failure.
-The clock jumps from one time the ledger knows to the next, never past a lease under which something may still be written:
-that a step's life and its writes' are over by then is what a lease's length is chosen for.
+Moments that cannot be told apart by anybody else are taken together, which loses no interleaving: taking and
+looking (one touches the ledger only, the other Stigg only); sending and landing, where the sender lives;
+taking and recording a failure. The clock jumps from one time the ledger knows to the next, never past a lease
+under which something may still be written: that a step's life and its writes' are over by then is what a
+lease's length is chosen for.
 """
 
 from __future__ import annotations
@@ -49,7 +51,8 @@ Fold = frozenset[tuple[str, str]]
 """What Stigg holds: of each opportunity that contributes, its ID and its order's name."""
 
 Shown = frozenset[tuple[str, tuple[str, str]]]
-"""What Salesforce shows: of each opportunity its status and reason; of the account, under "", its customer."""
+"""What Salesforce shows: of each opportunity its status and reason; of the account, under "", its
+customer."""
 
 SLOT = "product|"
 
@@ -57,12 +60,12 @@ LIFETIME = 60_000
 """How long a write may take to land, in milliseconds."""
 
 LOOK_AGAIN = 240_000
-"""How often a pending payment is looked at. Times are multiples of few numbers here: it keeps the worlds few."""
+"""How often a pending payment is looked at. Times here are multiples of one another: that keeps worlds few."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The four verbs. accept gives every state in which it can leave the customer: one, unless it is broken."""
+    """The four verbs. accept gives every state it can leave the customer in: one, unless it is broken."""
 
     accept: Callable[[Customer, Arrival, int], list[Customer]]
     take: Callable[..., Any] = rules.take
@@ -81,10 +84,11 @@ REAL = Rules(accept_at_once)
 class Bounds:
     """How much goes wrong, and how much happens at once.
 
-    arrivals: what arrives, in every order. deaths: steps that die without a word. refusals: writes that are answered, but not
-    carried out. vanished: executions that end without writing anything back. lost: starts that never happen. at_once: executions
-    that run at the same time. lease: milliseconds. unpaid: whether a payment is pending until it is made at some moment. paused:
-    whether a step with nothing left to write may outlive its lease.
+    arrivals: what arrives, in every order. deaths: steps that die without a word. refusals: writes that are
+    answered, but not carried out. vanished: executions that end without writing anything back. lost: starts
+    that never happen. at_once: executions that run at the same time. lease: milliseconds. unpaid: whether a
+    payment is pending until it is made at some moment. paused: whether a step with nothing left to write may
+    outlive its lease.
     """
 
     arrivals: tuple[Arrival, ...]
@@ -104,8 +108,8 @@ Stage = Literal["customer", "subscription", "write-back", "failure"]
 class Run(NamedTuple):
     """One execution: the step it is in, the token it was given, and what the step has done so far.
 
-    phase: ready (not begun, or to be tried again), writing (has taken its work and looked; its write is still to be sent),
-    reporting (every write answered, or none needed).
+    phase: ready (not begun, or to be tried again), writing (has taken its work and looked; its write is still
+    to be sent), reporting (every write answered, or none needed).
     """
 
     owner: str
@@ -211,7 +215,7 @@ def outcomes(customer: Customer, folded: Fold, paid: bool) -> dict[str, Outcome]
 
 
 def check(bounds: Bounds, verbs: Rules = REAL, most: int = 2_000_000) -> Result:
-    """Go through every world that can come about. Stops at the first that is wrong: there is no shorter way to one."""
+    """Go through every world that can come about. Stops at the first that is wrong: no way to one is shorter."""
     collecting = gc.isenabled()
     gc.disable()  # nothing here is garbage before the end: looking for it takes a quarter of the time
     try:
@@ -314,7 +318,9 @@ class _Model:
         wanted = frozenset((id, o.opportunity_name) for id, o in newest.items() if not o.problems)
         if world.stigg != wanted:
             return f"nothing is due, but Stigg holds {_list(world.stigg)} instead of {_list(wanted)}"
-        shown = {(id, (o.status, o.reason)) for id, o in outcomes(customer, wanted, world.paid).items()}
+        shown: set[tuple[str, tuple[str, str]]] = {
+            (id, (o.status, o.reason)) for id, o in outcomes(customer, wanted, world.paid).items()
+        }
         if customer.ensured:
             shown.add(("", ("", "account")))
         if world.salesforce != shown:
@@ -454,7 +460,9 @@ class _Model:
         yield from self._refusing(world, run, work, who)
         if world.left.deaths:
             flights = (*world.flights, Flight(to, content, world.now + LIFETIME))
-            after = self._interrupted(world, work, Interrupted(unanswered_for=LIFETIME))._replace(flights=flights)
+            after = self._interrupted(world, work, Interrupted(unanswered_for=LIFETIME))._replace(
+                flights=flights
+            )
             yield from self._again(_less(after, deaths=1), run, f"{who}, is not answered")
 
     def _report(self, world: World, run: Run) -> Iterator[Step]:
@@ -503,13 +511,13 @@ class _Model:
         return self._moving_on(world, run, f"{run.owner} {run.stage}: has lost its lease")
 
     def _moving_on(self, world: World, run: Run, what: str) -> Step:
-        """Without work, or without its lease, a step leaves it at that; only the write-back comes after the subscriptions."""
+        """A step without work, or without its lease, ends well; after the subscriptions' comes the write-back."""
         if run.stage == "subscription":
             return Step(what, self._with(world, Run(run.owner, "write-back", run.token)))
         return Step(f"{what}, ends", world)
 
     def _dying(self, world: World, run: Run, what: str) -> Iterator[Step]:
-        """The step dies without a word. It is tried again with the token it was given, or failed with the same."""
+        """The step dies without a word. It is retried with the token it was given, or failed with the same."""
         if world.left.deaths:
             yield from self._again(_less(world, deaths=1), run, f"{what}, dies")
 
@@ -558,8 +566,8 @@ def _less(world: World, **used: int) -> World:
     )
 
 
-# Two worlds are the same when everything the rules and the steps look at is the same: times count from now, tokens and
-# names only by whether they are the lease's, attempts and execution names not at all.
+# Two worlds are the same when everything the rules and the steps look at is the same: times count from now,
+# tokens and names only by whether they are the lease's, attempts and execution names not at all.
 
 
 def _key(world: World) -> tuple[Any, ...]:
@@ -670,7 +678,8 @@ def without_version(verbs: Rules = REAL) -> Rules:
 
 
 def without_transaction(verbs: Rules = REAL) -> Rules:
-    """accept records the order first, and that something is to be done about it in a second write; it may die in between."""
+    """accept records the order first, and that something is to be done about it in a second write; it may die
+    in between."""
 
     def accept(customer: Customer, arrived: Arrival, now: int) -> list[Customer]:
         whole = verbs.accept(customer, arrived, now)
@@ -688,3 +697,28 @@ def without_token(verbs: Rules = REAL) -> Rules:
         return verbs.take(customer, owner, token, now, lease)
 
     return replace(verbs, take=take)
+
+
+def without_forgetting(verbs: Rules = REAL) -> Rules:
+    """What Salesforce was last known to show is believed still when another outcome has come in between."""
+
+    def remembering(before: Customer, after: Customer) -> Customer:
+        known = before.opportunities
+        return replace(
+            after,
+            opportunities={
+                id: replace(state, written=known[id].written)
+                if id in known and state.written is None
+                else state
+                for id, state in after.opportunities.items()
+            },
+        )
+
+    def accept(customer: Customer, arrived: Arrival, now: int) -> list[Customer]:
+        return [remembering(customer, one) for one in verbs.accept(customer, arrived, now)]
+
+    def settle(customer: Customer, work: Work, report: rules.Report, now: int) -> Any:
+        changed, follows = verbs.settle(customer, work, report, now)
+        return remembering(customer, changed), follows
+
+    return replace(verbs, accept=accept, settle=settle)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from closedwon.catalogue import Catalogue
 from closedwon.catalogue import Plan as SoldPlan
 from closedwon.desired import (
@@ -22,10 +26,9 @@ from closedwon.desired import (
     same_product_problems,
 )
 from closedwon.order import Order, Problem
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from unit.domain import (
     ANALYTICS,
+    AT,
     CALLS,
     CATALOGUE,
     CREDITS,
@@ -91,7 +94,12 @@ REFUSED_BY_THE_CATALOGUE: list[tuple[list[Json], int, str, str]] = [
     ([plan("plan-starter")], 1, "stiggId", "Stigg has no plan plan-starter"),  # archived
     ([plan(), addon("addon-gold")], 2, "stiggId", "Stigg has no add-on addon-gold"),
     ([plan(), entitlement("feature-gold")], 2, "stiggId", "Stigg has no entitlement feature-gold"),
-    ([plan(), credits(stigg_id="currency-gold")], 2, "stiggId", "Stigg has no credit entitlement currency-gold"),
+    (
+        [plan(), credits(stigg_id="currency-gold")],
+        2,
+        "stiggId",
+        "Stigg has no credit entitlement currency-gold",
+    ),
     (
         [plan(), addon("addon-legacy-import")],
         2,
@@ -104,7 +112,12 @@ REFUSED_BY_THE_CATALOGUE: list[tuple[list[Json], int, str, str]] = [
         "stiggId",
         "addon-legacy-import is not compatible with plan-analytics or plan-enterprise",
     ),
-    ([plan(), addon("addon-audit-log", 2)], 2, "quantity", "a subscription holds at most 1 of addon-audit-log"),
+    (
+        [plan(), addon("addon-audit-log", 2)],
+        2,
+        "quantity",
+        "a subscription holds at most 1 of addon-audit-log",
+    ),
     (
         [plan(), entitlement("feature-support-tier")],
         2,
@@ -133,7 +146,9 @@ REFUSED_BY_THE_CATALOGUE: list[tuple[list[Json], int, str, str]] = [
 
 
 @pytest.mark.parametrize(("lines", "number", "field", "message"), REFUSED_BY_THE_CATALOGUE)
-def test_what_only_the_catalogue_shows_is_refused_by_line(lines: list[Json], number: int, field: str, message: str) -> None:
+def test_what_only_the_catalogue_shows_is_refused_by_line(
+    lines: list[Json], number: int, field: str, message: str
+) -> None:
     order = an_order(*lines)
     assert folded(order) == Desired({}, {ONE: (Problem(number, field, message),)}, {})
 
@@ -164,18 +179,32 @@ def test_plans_of_several_products_are_subscriptions_with_what_belongs_to_each()
     )
     desired = folded(order)
     shown = {
-        slot.product_id: (s.plan_id, s.addons, [(e.id, e.limit) for e in s.entitlements], [p.amount for p in s.prices])
+        slot.product_id: (
+            s.plan_id,
+            s.addons,
+            [(e.id, e.limit) for e in s.entitlements],
+            [p.amount for p in s.prices],
+        )
         for slot, s in desired.subscriptions.items()
     }
     assert shown == {
         PLATFORM: ("plan-enterprise", ((WORKSPACE, 1),), [(CALLS, 10), (SEATS, 40)], [48000]),
-        ANALYTICS: ("plan-analytics", (("addon-data-export", 2),), [("feature-dashboards", 20), (SEATS, 30)], [9000]),
+        ANALYTICS: (
+            "plan-analytics",
+            (("addon-data-export", 2),),
+            [("feature-dashboards", 20), (SEATS, 30)],
+            [9000],
+        ),
     }
 
 
 def test_two_deals_of_one_slot_add_up_and_unlimited_wins() -> None:
     first = an_order(
-        plan(price=48000), addon(quantity=5, price=1200), entitlement(SEATS, 250), entitlement(CALLS, 10), terms__start="2026-03-01"
+        plan(price=48000),
+        addon(quantity=5, price=1200),
+        entitlement(SEATS, 250),
+        entitlement(CALLS, 10),
+        terms__start="2026-03-01",
     )
     second = an_order(
         plan(price=6000),
@@ -188,7 +217,10 @@ def test_two_deals_of_one_slot_add_up_and_unlimited_wins() -> None:
     )
     both = only(folded(first, second))
     assert both.addons == ((WORKSPACE, 7), (SUPPORT, 1))
-    assert both.entitlements == (Entitlement("FEATURE", CALLS, unlimited=True), Entitlement("FEATURE", SEATS, 300))
+    assert both.entitlements == (
+        Entitlement("FEATURE", CALLS, unlimited=True),
+        Entitlement("FEATURE", SEATS, 300),
+    )
     assert both.prices == (Price(None, 54000.0, "usd"), Price(WORKSPACE, 1200.0, "usd"))
     assert both.opportunities == (TWO, ONE)  # by start
     assert both.start == "2026-01-01T00:00:00.000Z"
@@ -198,13 +230,20 @@ def test_two_deals_of_one_slot_add_up_and_unlimited_wins() -> None:
     ("first", "second", "units", "price"),
     [
         (plan(price=100), plan(price=50), 1, 150),  # flat: two contracts, both are paid
-        (plan(quantity=10, price=100), plan(quantity=5, price=100), 15, 100),  # by the unit: one price of one unit
+        (
+            plan(quantity=10, price=100),
+            plan(quantity=5, price=100),
+            15,
+            100,
+        ),  # by the unit: one price of one unit
         (plan(quantity=10, price=100), plan(quantity=10, price=50), 20, 75),
         (plan(quantity=10, price=100), plan(quantity=1), 11, 100),
         (plan(quantity=10), plan(quantity=5), 15, None),
     ],
 )
-def test_together_two_deals_are_charged_what_they_say(first: Json, second: Json, units: int, price: float | None) -> None:
+def test_together_two_deals_are_charged_what_they_say(
+    first: Json, second: Json, units: int, price: float | None
+) -> None:
     both = only(folded(an_order(first), an_order(second, number=2)))
     assert both.unit_quantity == units
     assert [p.amount for p in both.prices] == ([] if price is None else [price])
@@ -219,7 +258,9 @@ def test_together_two_deals_are_charged_what_they_say(first: Json, second: Json,
         (Policy("end"), ("2027-11-30", None), None),  # one of them has no end
     ],
 )
-def test_the_policy_says_what_follows_the_last_term(policy: Policy, ends: tuple[str, str | None], cancellation: str | None) -> None:
+def test_the_policy_says_what_follows_the_last_term(
+    policy: Policy, ends: tuple[str, str | None], cancellation: str | None
+) -> None:
     deals = [an_order(number=number, terms__end=end) for number, end in enumerate(ends, 1)]
     assert only(folded(*deals, policy=policy)).cancellation == cancellation
 
@@ -230,16 +271,24 @@ DISAGREEING: list[tuple[Json, dict[str, Any], str]] = [
     (
         {},
         {"lines.0.stiggId": "plan-enterprise-plus"},
-        "gives this customer plan-enterprise, this deal plan-enterprise-plus of the same product. Close it as an amendment or renewal "
-        "of that deal, or give it a resource of its own.",
+        "gives this customer plan-enterprise, this deal plan-enterprise-plus of the same product. Close it as an "
+        "amendment or renewal of that deal, or give it a resource of its own.",
     ),
-    ({}, {"terms.billingPeriod": "MONTHLY"}, "has another billing period for plan-enterprise: one subscription has one billing period."),
+    (
+        {},
+        {"terms.billingPeriod": "MONTHLY"},
+        "has another billing period for plan-enterprise: one subscription has one billing period.",
+    ),
     (
         {},
         {"terms.paymentCollection": "CHARGE"},
         "has another payment collection for plan-enterprise: one subscription has one payment collection.",
     ),
-    ({}, {"opportunity.currencyIsoCode": "EUR"}, "has another currency for plan-enterprise: one subscription has one currency."),
+    (
+        {},
+        {"opportunity.currencyIsoCode": "EUR"},
+        "has another currency for plan-enterprise: one subscription has one currency.",
+    ),
     (
         {},
         {"lines.1.price": 999},
@@ -254,7 +303,9 @@ DISAGREEING: list[tuple[Json, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("settled", "changes", "reason"), DISAGREEING)
-def test_a_deal_that_disagrees_with_what_stands_is_held_and_changes_nothing(settled: Json, changes: Json, reason: str) -> None:
+def test_a_deal_that_disagrees_with_what_stands_is_held_and_changes_nothing(
+    settled: Json, changes: Json, reason: str
+) -> None:
     stands = order_of(a_deal(changes=settled))
     before = folded(Standing(stands, stands))
     for start in ("2026-12-02", "2025-01-01", None):  # whether it starts later, earlier or at once
@@ -263,9 +314,7 @@ def test_a_deal_that_disagrees_with_what_stands_is_held_and_changes_nothing(sett
         after = folded(Standing(stands, replace(stands)), Standing(new))
         assert after.subscriptions == before.subscriptions
         assert list(after.held) == [TWO]
-        said = after.held[TWO]
-        if "plan-enterprise-plus" in reason or start == "2026-12-02":
-            assert said == f"opportunity {ONE} {reason}"
+        assert after.held[TWO] == f"opportunity {ONE} {reason}"
 
 
 def test_of_two_new_deals_that_disagree_the_later_is_held() -> None:
@@ -277,7 +326,10 @@ def test_of_two_new_deals_that_disagree_the_later_is_held() -> None:
 
 
 def test_a_deal_held_for_its_new_plan_goes_on_contributing_what_it_did() -> None:
-    stands, grown = an_order(plan(), entitlement(SEATS, 100)), an_order(plan("plan-enterprise-plus"), entitlement(SEATS, 500))
+    stands, grown = (
+        an_order(plan(), entitlement(SEATS, 100)),
+        an_order(plan("plan-enterprise-plus"), entitlement(SEATS, 500)),
+    )
     other = an_order(plan(), entitlement(SEATS, 10), number=2)
     held = folded(Standing(grown, stands), Standing(other, other))
     assert list(held.held) == [ONE]
@@ -317,7 +369,9 @@ def test_a_plan_that_vanished_takes_nothing_else_with_it() -> None:
     catalogue = _without(CATALOGUE, "plan-enterprise", archived=False)
     order = an_order(plan(), plan("plan-analytics"), addon("addon-data-export"))
     desired = folded(Standing(order, order), catalogue=catalogue)
-    assert [(s.plan_id, s.addons) for s in desired.subscriptions.values()] == [("plan-analytics", (("addon-data-export", 1),))]
+    assert [(s.plan_id, s.addons) for s in desired.subscriptions.values()] == [
+        ("plan-analytics", (("addon-data-export", 1),))
+    ]
 
 
 def test_an_addon_that_is_not_compatible_any_more_stays_with_the_deal_that_has_it() -> None:
@@ -340,30 +394,36 @@ def test_a_snapshot_of_the_catalogue_comes_back_as_it_went_in() -> None:
 
 
 @given(standings(), st.randoms(use_true_random=False))
-@settings(max_examples=80)
-def test_neither_the_order_of_deals_nor_hearing_of_one_twice_matters(deals: list[Standing], random: Any) -> None:
+@settings(max_examples=50)
+def test_neither_the_order_of_deals_nor_hearing_of_one_twice_matters(
+    deals: list[Standing], random: Any
+) -> None:
     again = [*deals, *random.choices(deals, k=2)]
     random.shuffle(again)
-    assert fold(again, CATALOGUE, POLICY) == fold(deals, CATALOGUE, POLICY)
+    assert fold(again, CATALOGUE, POLICY, AT) == fold(deals, CATALOGUE, POLICY, AT)
 
 
 @given(standings())
-@settings(max_examples=80)
+@settings(max_examples=50)
 def test_every_deal_counts_or_says_why_not(deals: list[Standing]) -> None:
-    desired = fold(deals, CATALOGUE, POLICY)
+    desired = fold(deals, CATALOGUE, POLICY, AT)
     assert not desired.refused.keys() & desired.held.keys()
     for newest, provisioned in deals:
         opportunity = newest.opportunity_id
         contributing = {slot for slot, s in desired.subscriptions.items() if opportunity in s.opportunities}
         said = provisioned if opportunity in {*desired.refused, *desired.held} else newest
-        slots = {Slot(CATALOGUE.product_of(p.stigg_id) or "", said.resource_id) for p in said.of_kind("Plan")} if said else set()
+        slots = (
+            {Slot(CATALOGUE.product_of(p.stigg_id) or "", said.resource_id) for p in said.of_kind("Plan")}
+            if said
+            else set()
+        )
         assert contributing == slots
 
 
 @given(standings())
-@settings(max_examples=80)
+@settings(max_examples=50)
 def test_no_subscription_has_a_negative_or_empty_quantity(deals: list[Standing]) -> None:
-    for subscription in fold(deals, CATALOGUE, POLICY).subscriptions.values():
+    for subscription in fold(deals, CATALOGUE, POLICY, AT).subscriptions.values():
         assert subscription.unit_quantity >= 1
         assert all(quantity >= 1 for _, quantity in subscription.addons)
         assert all(e.limit is None or e.limit >= 1 for e in subscription.entitlements)
@@ -372,27 +432,37 @@ def test_no_subscription_has_a_negative_or_empty_quantity(deals: list[Standing])
 
 
 @given(standings(2), orders(3))
-@settings(max_examples=120)
+@settings(max_examples=60)
 def test_another_deal_takes_nothing_from_those_that_stand_and_held_it_changes_nothing(
     deals: list[Standing], new: Order
 ) -> None:
-    before = fold(deals, CATALOGUE, POLICY)
-    after = fold([*deals, Standing(new)], CATALOGUE, POLICY)
+    before = fold(deals, CATALOGUE, POLICY, AT)
+    after = fold([*deals, Standing(new)], CATALOGUE, POLICY, AT)
     if THREE in after.held or THREE in after.refused:
         assert after.subscriptions == before.subscriptions
-        assert after.held.items() - before.held.items() == {(THREE, after.held[THREE])} if THREE in after.held else True
+        assert (
+            after.held.items() - before.held.items() == {(THREE, after.held[THREE])}
+            if THREE in after.held
+            else True
+        )
     for newest, provisioned in deals:
         if newest == provisioned:
             assert _slots_of(newest.opportunity_id, before) == _slots_of(newest.opportunity_id, after)
 
 
 def _slots_of(opportunity: str, desired: Desired) -> set[Slot]:
-    return {slot for slot, subscription in desired.subscriptions.items() if opportunity in subscription.opportunities}
+    return {
+        slot
+        for slot, subscription in desired.subscriptions.items()
+        if opportunity in subscription.opportunities
+    }
 
 
 def test_a_deal_does_not_wait_for_one_that_is_held_itself() -> None:
     stands = an_order(plan(), number=1)
-    in_the_way = an_order(plan("plan-enterprise-plus"), plan("plan-analytics"), number=2, terms__start="2026-01-01")
+    in_the_way = an_order(
+        plan("plan-enterprise-plus"), plan("plan-analytics"), number=2, terms__start="2026-01-01"
+    )
     free = an_order(plan("plan-analytics-pro"), number=3, terms__start="2026-02-01")
     desired = folded(Standing(stands, stands), in_the_way, free)
     assert list(desired.held) == [TWO]
@@ -410,9 +480,27 @@ def test_a_refused_revision_leaves_what_was_provisioned(lines: list[Json], wrong
 
 
 @given(standings())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_a_subscription_comes_back_from_the_ledger_as_it_went_in(deals: list[Standing]) -> None:
-    for subscription in fold(deals, CATALOGUE, POLICY).subscriptions.values():
+    for subscription in fold(deals, CATALOGUE, POLICY, AT).subscriptions.values():
         back = Subscription.from_json(json.loads(json.dumps(subscription.to_json())))
         assert back == subscription
         assert back.fingerprint == subscription.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("policy", "after_the_term", "later"),
+    [(Policy("keep"), 1, 1), (Policy("end"), 0, 0), (Policy("grace", grace_days=14), 1, 0)],
+    ids=["keep", "end", "grace"],
+)
+def test_after_its_term_a_deal_gives_what_the_policy_says(policy: Policy, after_the_term: int, later: int) -> None:
+    deal = an_order(terms__start="2025-01-01", terms__end="2025-12-31")
+    [new_year, mid_january, february] = [
+        round(datetime(2026, month, day, tzinfo=UTC).timestamp() * 1000) for month, day in ((1, 1), (1, 14), (2, 1))
+    ]
+    assert len(folded(deal, policy=policy, at=new_year - 1).subscriptions) == 1
+    assert len(folded(deal, policy=policy, at=new_year).subscriptions) == after_the_term
+    assert len(folded(deal, policy=policy, at=mid_january).subscriptions) == after_the_term
+    ended = folded(deal, policy=policy, at=february)
+    assert len(ended.subscriptions) == later
+    assert list(ended.over) == ([] if later else [deal.opportunity_id])

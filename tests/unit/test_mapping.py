@@ -21,7 +21,6 @@ from unit.domain import (
     MISSING,
     ORGANIZATION,
     RULES,
-    SEATS,
     SSO,
     WORKSPACE,
     Json,
@@ -384,7 +383,7 @@ def test_a_day_begins_where_the_stack_is_and_an_end_is_the_last_day(day: Any, zo
         a_deal(changes={"terms.start": str(day), "terms.end": str(day)}),
         MappingRules(ORGANIZATION, time_zone=zone.key),
     )
-    start, end = (datetime.fromisoformat(moment).astimezone(zone) for moment in (order.start, order.end))
+    start, end = (datetime.fromisoformat(str(moment)).astimezone(zone) for moment in (order.start, order.end))
     # Where the clocks change at midnight or a day is skipped, the day begins when there first is such a time.
     assert day.toordinal() <= start.date().toordinal() <= day.toordinal() + 1
     assert day.toordinal() < end.date().toordinal() <= day.toordinal() + 2 or zone.utcoffset(
@@ -414,4 +413,3 @@ def test_a_term_of_days_is_told_in_utc(zone: str, start: str, end: str) -> None:
 
 def test_one_day_is_a_term() -> None:
     assert answer(a_deal(changes={"terms.end": "2026-12-01"})) == []
-

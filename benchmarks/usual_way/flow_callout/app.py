@@ -1,7 +1,5 @@
 """flow_callout, written the usual way: Powertools' event handler with validation, pydantic models, boto3 at the top."""
 
-from __future__ import annotations
-
 import json
 import os
 from datetime import datetime

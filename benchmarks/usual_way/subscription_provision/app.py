@@ -32,7 +32,7 @@ class Line(Model):
     quantity: float | None = None
     price: float | None = None
     unlimited: bool = False
-    reset_period: Literal["YEAR", "MONTH", "WEEK", "DAY", "HOUR"] = "MONTH"
+    reset_period: Literal["YEAR", "MONTH", "WEEK", "DAY", "HOUR"] | None = None
 
 
 class Opportunity(Model):
@@ -80,7 +80,8 @@ def entitlement(line: Line) -> Any:
     wanted: dict[str, Any] = {"id": line.stigg_id, "type": "FEATURE"}
     if line.unlimited:
         return {**wanted, "has_unlimited_usage": True}
-    return {**wanted, "usage_limit": int(line.quantity or 0), "reset_period": line.reset_period}
+    wanted["usage_limit"] = int(line.quantity or 0)
+    return {**wanted, "reset_period": line.reset_period} if line.reset_period else wanted
 
 
 @tracer.capture_method

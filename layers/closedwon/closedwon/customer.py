@@ -290,7 +290,7 @@ def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[C
             state = OpportunityState(order, latest, version, started, provisioned, outcome, now)
             customer_id = bound  # not by an order that is not recorded: nothing would be due to show it
         elif newer:
-            state = replace(state, revision=revision)
+            state = replace(state, revision=revision, order=order)  # the same deal; its lines may be numbered anew
         opportunities[id] = state
         status: Literal["accepted", "duplicate", "invalid"] = "duplicate" if same else "accepted"
         start = state.version == version or state.outcome.status == "Provisioning"

@@ -89,17 +89,17 @@ class Subscription:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what Stigg's answers do not show (entitlement values, billing period, units ...): kept in the
-        subscription's metadata, it tells whether what was written still is what is wanted."""
+        """The units, then a hash of what else Stigg's answers do not show (entitlement values, billing period ...): kept in
+        the subscription's metadata, it tells whether what was written still is what is wanted."""
         unseen = [
             [asdict(entitlement) for entitlement in self.entitlements],
-            self.unit_quantity,
             self.billing_period,
             self.payment_collection,
             self.start,
             self.opportunities[0],
         ]
-        return hashlib.sha256(json.dumps(unseen, separators=(",", ":")).encode()).hexdigest()[:32]
+        digest = hashlib.sha256(json.dumps(unseen, separators=(",", ":")).encode()).hexdigest()
+        return f"{self.unit_quantity}-{digest[:32]}"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -123,12 +123,14 @@ class Desired:
     """What a customer should have.
 
     refused: opportunity to what is wrong with its newest order. held: opportunity to why it waits for somebody.
-    Both contribute what they contributed before, if anything.
+    Both contribute what they contributed before, if anything. over: opportunity to the day its access ended, by the
+    policy for the end of a term.
     """
 
     subscriptions: dict[Slot, Subscription] = field(default_factory=dict)
     refused: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
+    over: dict[str, str] = field(default_factory=dict)
 
 
 class Standing(NamedTuple):
@@ -143,16 +145,18 @@ def stigg_ids(standings: Iterable[Standing]) -> set[str]:
     return {item.stigg_id for standing in standings for item in standing.newest.items}
 
 
-def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy) -> Desired:
+def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, now: int) -> Desired:
     """Fold a customer's orders into the subscriptions it should have.
 
-    In: each opportunity's newest order with the one last provisioned; the catalogue; the stack's policy.
-    Out: the desired state. An order that is refused or held is replaced by the one its opportunity had provisioned before, so
-    that a mistake in a new revision takes nothing away. Of deals that disagree, one that changed is held, the latest first: never
-    one that stands as it was provisioned.
+    In: each opportunity's newest order with the one last provisioned; the catalogue; the stack's policy; now in epoch
+    milliseconds.
+    Out: the desired state. An order that is refused or held is replaced by the one its opportunity had provisioned
+    before, so that a mistake in a new revision takes nothing away. Of deals that disagree, one that changed is held,
+    the latest first: never one that stands as it was provisioned.
     """
     refused: dict[str, tuple[Problem, ...]] = {}
     held: dict[str, str] = {}
+    over: dict[str, str] = {}
     chosen: dict[str, Order | None] = {}
     before: dict[str, Order | None] = {}
     for newest, provisioned in sorted(standings, key=lambda standing: _effective(standing.newest)):
@@ -163,8 +167,11 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy) ->
         )
         if problems:
             refused[opportunity] = problems
-        chosen[opportunity] = provisioned if problems else newest
-        before[opportunity] = provisioned
+        order = provisioned if problems else newest
+        if ended := order and _ended(order, policy, now):
+            over[opportunity] = ended
+        chosen[opportunity] = None if ended else order
+        before[opportunity] = None if provisioned and _ended(provisioned, policy, now) else provisioned
     newest_of = dict(chosen)
     changed = {opportunity for opportunity, order in chosen.items() if not _same(order, before[opportunity])}
     while True:
@@ -190,7 +197,13 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy) ->
             held[opportunity] = next(ours, (opportunity, held[opportunity]))[1]
     for disagreement in disagreements:
         held.setdefault(disagreement.part.order.opportunity_id, disagreement.reason)
-    return Desired({slot: _sum(slot, parts, policy) for slot, parts in slots.items()}, refused, held)
+    return Desired({slot: _sum(slot, parts, policy) for slot, parts in slots.items()}, refused, held, over)
+
+
+def _ended(order: Order, policy: Policy, now: int) -> str | None:
+    """The day an order's access ended, None while it has not."""
+    ends = _cancellation(order.end, policy)
+    return ends[:10] if ends and _instant(ends).timestamp() * 1000 <= now else None
 
 
 def _same(one: Order | None, other: Order | None) -> bool:
@@ -281,7 +294,7 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
 
 
 def _named_twice(order: Order, catalogue: Catalogue) -> Iterable[Problem]:
-    """Items of one entity that come together in one plan only by the catalogue: one line says the plan, the other need not."""
+    """Items of one entity that come together in one plan only by the catalogue: one line says the plan, the other not."""
     for part in _parts(order, catalogue):
         first: dict[tuple[str, str], Item] = {}
         for item in part.items:
@@ -342,7 +355,7 @@ def _parts(order: Order, catalogue: Catalogue) -> Iterable[_Part]:
         if product is None:  # provisioned once, unknown to Stigg since: what stands stays as it is
             continue
         others = (item for item in order.items if item.kind != "Plan")
-        # With one plan there is no choice, and what was provisioned once stays with it whatever it is compatible with now.
+        # With one plan there is no choice: what was provisioned once stays with it, compatible today or not.
         items = tuple(item for item in others if len(plans) == 1 or plan in _takers(item, plans, catalogue))
         boolean = frozenset(
             item.stigg_id for item in items if catalogue.feature_types.get(item.stigg_id) == "BOOLEAN"
@@ -386,7 +399,8 @@ def _disagreement(agreeing: list[_Part], part: _Part, catalogue: Catalogue) -> s
                 if (i.kind, i.stigg_id) == (item.kind, item.stigg_id)
             )
             if total > most:
-                return f"{where} and this deal together have {total} of {item.stigg_id}: one subscription holds at most {most}."
+                together = f"{where} and this deal together have {total} of {item.stigg_id}"
+                return f"{together}: one subscription holds at most {most}."
     return None
 
 
@@ -456,5 +470,9 @@ def _cancellation(end: str | None, policy: Policy) -> str | None:
     if end is None or policy.end_of_term == "keep":
         return None
     days = policy.grace_days if policy.end_of_term == "grace" else 0
-    moment = datetime.fromisoformat(end.replace("Z", "+00:00")) + timedelta(days=days)
+    moment = _instant(end) + timedelta(days=days)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))

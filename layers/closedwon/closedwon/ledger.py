@@ -25,6 +25,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from closedwon import customer as rules
@@ -47,8 +48,11 @@ from closedwon.plan import SlotRecord
 TRIES = 12
 """How often a verb is tried when others write the same customer; with growing pauses, about two seconds in all."""
 
-ARRIVALS_A_TRANSACTION = 30
-"""A transaction takes 100 items; an arrival needs at most three, and the customer four."""
+OPPORTUNITIES_A_TRANSACTION = 20
+"""A transaction takes 100 items and 4 MB; an opportunity needs at most three items, and with 200 lines about 170 KB."""
+
+PASSING = ("ConditionalCheckFailed", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
+"""Why DynamoDB gives a transaction up that can be tried again; boto3 does not try these by itself."""
 
 AT_ONCE = 8
 """Customers accepted at the same time: the time goes into waiting for DynamoDB."""
@@ -101,8 +105,8 @@ class Ledger:
 
         def accept_account(account_id: str) -> None:
             indices = groups[account_id]
-            for start in range(0, len(indices), ARRIVALS_A_TRANSACTION):
-                chunk = indices[start : start + ARRIVALS_A_TRANSACTION]
+            for start in range(0, len(indices), OPPORTUNITIES_A_TRANSACTION):
+                chunk = indices[start : start + OPPORTUNITIES_A_TRANSACTION]
                 accepted = self._retried(
                     lambda: self._accept(account_id, [arrivals[index] for index in chunk])
                 )
@@ -147,7 +151,10 @@ class Ledger:
         claims = []
         for item in answer["Items"]:
             account_id = item["pk"]["S"].partition("#")[2]
-            name = self._change(account_id, lambda known: rules.claim(known, self._clock()))
+            try:
+                name = self._change(account_id, lambda known: rules.claim(known, self._clock()))
+            except LedgerContended:  # it stays due; what was claimed before it is to be started
+                continue
             if name is not None:
                 claims.append(Claim(account_id, name))
         return claims
@@ -282,10 +289,19 @@ class Ledger:
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def _write(self, known: Customer, changed: Customer) -> None:
-        """Write what changed in one transaction. Raises Conflict when somebody wrote the customer since it was read."""
+        """Write what changed in one transaction. Raises Conflict when somebody wrote the customer since it was read.
+
+        Where a report or a claim changes more opportunities than a transaction holds, some of them are written
+        first and the head's news with the last: who dies in between has not applied, released or claimed anything.
+        """
         if changed == known:
             return
         states = {id: s for id, s in changed.opportunities.items() if s != known.opportunities.get(id)}
+        if len(states) > OPPORTUNITIES_A_TRANSACTION:
+            first = dict(islice(states.items(), OPPORTUNITIES_A_TRANSACTION))
+            between = replace(known, opportunities={**known.opportunities, **first})
+            self._write(known, between)
+            return self._write(replace(between, rev=known.rev + 1), changed)
         puts = [
             self._put(
                 _head(changed, known.rev + 1),
@@ -309,7 +325,7 @@ class Ledger:
             self._client.transact_write_items(TransactItems=puts)
         except self._client.exceptions.TransactionCanceledException as error:
             reasons = {reason["Code"] for reason in error.response.get("CancellationReasons", ())}
-            if reasons <= {"None", "ConditionalCheckFailed", "TransactionConflict"}:
+            if reasons <= {"None", *PASSING}:
                 raise Conflict from error
             raise
         except (

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from closedwon.customer import LOOK_AGAIN, Applied, Customer, Outcome, SubscriptionLink
+from closedwon.customer import LOOK_AGAIN, Applied, Customer, Outcome, Status, SubscriptionLink
 from closedwon.desired import Desired, Slot
 from closedwon.plan import Plan, SlotRecord
 
@@ -44,6 +44,9 @@ def applied(
             outcomes[id] = Outcome("Held", _sentence(waits[id]), links)
         elif refused:
             outcomes[id] = Outcome("Failed", "\n".join(refused), links)
+        elif id in desired.over:
+            status: Status = "Provisioned" if customer.opportunities[id].provisioned else "Held"
+            outcomes[id] = Outcome(status, f"The term of this deal is over: access ended on {desired.over[id]}.", links)
         elif not slots:
             outcomes[id] = Outcome("Held", "The plan of this deal is no longer in Stigg's catalogue.", links)
         else:

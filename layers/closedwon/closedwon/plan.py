@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from closedwon.catalogue import Catalogue
 from closedwon.desired import Desired, Entitlement, Policy, Price, Slot, Subscription
-from closedwon.errors import CustomerTaken
+from closedwon.errors import CustomerTaken, safe_text
 from closedwon.links import salesforce_record_url
 from closedwon.order import Order
 
@@ -183,8 +183,9 @@ def plan(
 ) -> Plan:
     """Compare and decide.
 
-    In: the customer's ID in Stigg; what it should have; its subscriptions in Stigg (with those that ended, where they
-    are known: their IDs are not used again); what the ledger remembers of each slot; the stack's policy; the way back to Salesforce.
+    In: the customer's ID in Stigg; what it should have; its subscriptions in Stigg (with those that
+    ended, where they are known: their IDs are not used again); what the ledger remembers of each slot; the stack's
+    policy; the way back to Salesforce.
     Out: the plan. Applied, and planned again from what Stigg then holds, it is empty but for what is held.
     """
     seen = list(actual)
@@ -209,11 +210,11 @@ def plan(
         else:
             changes.append(step)
     for slot, record in records.items():
-        standing = {subscription.id for subscription in live}
+        standing = {subscription.id for subscription in live if subscription.cancellation is None}
         if slot not in desired.subscriptions and record.applied and record.subscription_id in standing:
             reason = (
-                f"no deal says {record.applied.plan_id} any more, or it left Stigg's catalogue; a subscription does not end without "
-                "a cancellation."
+                f"no deal says {record.applied.plan_id} any more, or it left Stigg's catalogue; a subscription does not "
+                "end without a cancellation."
             )
             holds.append(Hold(slot, record.applied.opportunities, reason))
     return Plan(tuple(changes), tuple(kept), tuple(holds))
@@ -238,7 +239,7 @@ def _decide(
     if ours:
         standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)))
         if standing.plan_id == wanted.plan_id and _units(standing, record, wanted) == wanted.unit_quantity:
-            return _difference(wanted, standing, links)
+            return _unpayable(wanted, standing, record) or _difference(wanted, standing, links)
         generation = max(record.generation, used) + 1
         return _trampling(wanted, paid, policy) or Create(wanted, generation, replaces=standing.id)
     if match := next((foreign for foreign in paid if _matches(foreign, wanted)), None):
@@ -249,12 +250,30 @@ def _decide(
 
 
 def _units(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
-    """The units a subscription was written with, which no answer of Stigg shows: its metadata knows, even where a step died
-    between its write and the ledger's. Where nobody knows, those wanted."""
+    """The units a subscription was written with, which no answer of Stigg shows: its metadata knows, even where a step
+    died between its write and the ledger's. Where nobody knows, those wanted."""
     units = standing.metadata.get(TERMS_KEY, "").partition("-")[0]
     if units.isdecimal():
         return int(units)
     return record.applied.unit_quantity if record.applied else wanted.unit_quantity
+
+
+def _unpayable(wanted: Subscription, standing: Actual, record: SlotRecord) -> Hold | None:
+    """The hold where a deal changes how a subscription that stands is paid, which Stigg's PATCH cannot; else None."""
+    applied = record.applied
+    if applied is None or applied.payment_collection == wanted.payment_collection:
+        return None
+    if (
+        standing.metadata.get(TERMS_KEY) == wanted.fingerprint
+    ):  # made so by a step that died before it was recorded
+        return None
+    return Hold(
+        wanted.slot,
+        wanted.opportunities,
+        f"payment collection cannot change from {applied.payment_collection or 'none'} to "
+        f"{wanted.payment_collection or 'none'} while {wanted.plan_id} runs (subscription {standing.id}): change it in "
+        "Stigg, and the deal back.",
+    )
 
 
 def _trampling(wanted: Subscription, foreign: list[Actual], policy: Policy) -> Hold | None:
@@ -271,8 +290,8 @@ def _trampling(wanted: Subscription, foreign: list[Actual], policy: Policy) -> H
     return Hold(
         wanted.slot,
         wanted.opportunities,
-        f"this customer already has {protected.plan_id} of the same product (subscription {protected.id}), which closed-won did "
-        "not make. Ending it for this deal needs somebody's decision.",
+        f"this customer already has {protected.plan_id} of the same product (subscription {protected.id}), which "
+        "closed-won did not make. Ending it for this deal needs somebody's decision.",
     )
 
 
@@ -351,7 +370,7 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
     owner = metadata.get("salesforceAccountId")
     if owner not in (None, "", links.account_id):
         raise CustomerTaken(
-            f"the customer {existing['id']} in Stigg belongs to another Salesforce account, {owner}"
+            f"the customer {safe_text(existing['id'])} in Stigg belongs to another Salesforce account, {safe_text(owner)}"
         )
     body: dict[str, Any] = {}
     if existing.get("name") != order.account_name:

@@ -14,6 +14,8 @@ RECORDS_A_COLLECTION = 200
 
 _REASON_LENGTH = 32_768
 _LONG_TEXT_LENGTH = 32_768
+_URL_LENGTH = 255
+"""The most a URL field holds, and more cannot be set up; a longer one would have the whole record refused."""
 
 
 def account_fields(customer: Customer, app_url: str) -> dict[str, Any]:
@@ -21,8 +23,13 @@ def account_fields(customer: Customer, app_url: str) -> dict[str, Any]:
     assert customer.customer_id is not None
     return {
         "Stigg_Customer_ID__c": customer.customer_id,
-        "Stigg_Customer_URL__c": stigg_customer_url(app_url, customer.customer_id),
+        "Stigg_Customer_URL__c": _url(stigg_customer_url(app_url, customer.customer_id)),
     }
+
+
+def _url(address: str | None) -> str | None:
+    """A link as a URL field can show it: half a link is none."""
+    return address if address is not None and len(address) <= _URL_LENGTH else None
 
 
 def provisioning_record(customer: Customer, state: OpportunityState, app_url: str) -> dict[str, Any]:
@@ -31,23 +38,27 @@ def provisioning_record(customer: Customer, state: OpportunityState, app_url: st
     """
     known = customer.customer_id if customer.ensured else None
     subscriptions = state.outcome.subscriptions
+    checkout = next((s.checkout_url for s in subscriptions if s.checkout_url), None)
+    reason = state.outcome.reason
+    if checkout != _url(checkout):  # the one link somebody has to send on
+        reason = f"{reason}\n{checkout}"
     return {
         "attributes": {"type": "Stigg_Provisioning__c"},
         "Opportunity_ID__c": state.order.opportunity_id,
         "Opportunity__c": state.order.opportunity_id,
         "Account__c": customer.account_id,
         "Status__c": state.outcome.status,
-        "Reason__c": state.outcome.reason[:_REASON_LENGTH] or None,
+        "Reason__c": reason[:_REASON_LENGTH] or None,
         "Subscriptions__c": "\n".join(f"{s.plan_id} - {s.subscription_id}" for s in subscriptions)[
             :_LONG_TEXT_LENGTH
         ]
         or None,
-        "Subscription_URL__c": stigg_subscription_url(app_url, subscriptions[0].subscription_id)
+        "Subscription_URL__c": _url(stigg_subscription_url(app_url, subscriptions[0].subscription_id))
         if subscriptions
         else None,
-        "Checkout_URL__c": next((s.checkout_url for s in subscriptions if s.checkout_url), None),
+        "Checkout_URL__c": _url(checkout),
         "Stigg_Customer_ID__c": known,
-        "Stigg_Customer_URL__c": stigg_customer_url(app_url, known) if known else None,
+        "Stigg_Customer_URL__c": _url(stigg_customer_url(app_url, known)) if known else None,
         "Execution__c": state.execution,
         "Provisioned_At__c": datetime.fromtimestamp(state.at / 1000, UTC).isoformat(timespec="milliseconds"),
     }

@@ -29,4 +29,4 @@ def desired_of(customer: Customer) -> tuple[Desired, Catalogue]:
     """What a customer should have, by its orders in the ledger and Stigg's catalogue."""
     standings = [Standing(state.order, state.provisioned) for state in customer.opportunities.values()]
     catalogue = catalogue_for(stigg_ids(standings), ledger(), stigg(), now())
-    return fold(standings, catalogue, policy()), catalogue
+    return fold(standings, catalogue, policy(), now()), catalogue

@@ -1,0 +1,567 @@
+"""The ledger in DynamoDB: each verb happens at one moment or not at all, and nothing is lost or overwritten.
+
+What the verbs decide is test_customer.py's matter. moto's DynamoDB is not atomic under threads, as the real
+one is: one call at a time reaches it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+from moto.dynamodb.models import dynamo_type
+
+from closedwon.customer import (
+    START_GRACE,
+    Acceptance,
+    Applied,
+    Arrival,
+    Busy,
+    Intended,
+    LeaseLost,
+    Outcome,
+    SubscriptionLink,
+    Work,
+    Written,
+)
+from closedwon.desired import Entitlement, Price, Slot, Subscription
+from closedwon.errors import LedgerContended
+from closedwon.ledger import OPPORTUNITIES_A_TRANSACTION, TRIES, Claim, Ledger
+from closedwon.order import Item, Order, Revision
+from closedwon.plan import SlotRecord
+
+TABLE = "ledger"
+ACCOUNT = "0015g00000XyZaBAAV"
+OTHER_ACCOUNT = "0015g00000XyZaCAAV"
+A = "0065g00000ABCdEAAX"
+B = "0065g00000ABCdFAAX"
+NOW = 1_795_338_931_000
+LEASE = 120_000
+MOST = 400 * 1024
+"""Bytes of a DynamoDB item."""
+MOST_TOGETHER = 4 * 1024 * 1024
+"""Bytes of a DynamoDB transaction."""
+
+
+class Client:
+    """A DynamoDB client that makes one call at a time, remembers it, and lets something happen right before.
+
+    meanwhile: called with a call's name before it is made.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._lock = threading.RLock()
+        self.exceptions = client.exceptions
+        self.calls: list[str] = []
+        self.meanwhile: Callable[[str], None] = lambda call: None
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(**given: Any) -> Any:
+            self.calls.append(name)
+            self.meanwhile(name)
+            with self._lock:
+                return getattr(self._client, name)(**given)
+
+        return call
+
+    def before(self, name: str, happens: Callable[[], object], times: int = 1) -> None:
+        """Let something happen before a call, as often as is said."""
+        left = [happens] * times
+
+        def meanwhile(call: str) -> None:
+            if call == name and left:
+                left.pop()()
+
+        self.meanwhile = meanwhile
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    # moto copies every item before a transaction, to roll back: seconds for 200 deals. The ledger only ever
+    # puts whole items, so that those before need no copy.
+    for kind in (dynamo_type.Item, dynamo_type.DynamoType):
+        monkeypatch.setattr(kind, "__deepcopy__", lambda self, memo: self)
+    with mock_aws():
+        client = boto3.client("dynamodb", region_name="eu-central-1")
+        client.create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[
+                {"AttributeName": "pk", "KeyType": "HASH"},
+                {"AttributeName": "sk", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": name, "AttributeType": kind}
+                for name, kind in (("pk", "S"), ("sk", "S"), ("due", "S"), ("due_at", "N"))
+            ],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "due",
+                    "KeySchema": [
+                        {"AttributeName": "due", "KeyType": "HASH"},
+                        {"AttributeName": "due_at", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "ALL"},
+                }
+            ],
+        )
+        yield client
+
+
+@pytest.fixture
+def client(dynamodb: Any) -> Client:
+    return Client(dynamodb)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(client: Client, clock: Clock) -> Ledger:
+    return Ledger(TABLE, client, clock, pause=lambda seconds: None)
+
+
+@pytest.fixture
+def elsewhere(dynamodb: Any, clock: Clock) -> Ledger:
+    """The ledger as somebody else uses it, in between."""
+    return Ledger(TABLE, dynamodb, clock)
+
+
+def order(quantity: int = 1, opportunity: str = A, account: str = ACCOUNT, **given: Any) -> Order:
+    content: dict[str, Any] = {
+        "opportunity_id": opportunity,
+        "opportunity_name": "Northwind - Enterprise 2026",
+        "account_id": account,
+        "account_name": "Northwind Traders",
+        "account_email": "billing@northwind.example",
+        "stored_customer_id": None,
+        "customer_id": None,
+        "resource_id": None,
+        "trigger": "closed_won",
+        "currency": "usd",
+        "items": (Item("Plan", "plan-enterprise", quantity, (1,), price=48000.0),),
+    }
+    return Order(**{**content, **given})
+
+
+def arrival(quantity: int = 1, at: int = 1, opportunity: str = A, **given: Any) -> Arrival:
+    return Arrival(order(quantity, opportunity, **given), Revision(at, 0))
+
+
+def deal_of_200_lines(opportunity: str, account: str = ACCOUNT) -> Arrival:
+    """As large as a deal can be, with IDs longer than people give."""
+    items = tuple(
+        Item(
+            "Entitlement",
+            f"feature-{n:03}-{'x' * 60}",
+            5_000_000,
+            (n,),
+            12.5,
+            reset_period="MONTH",
+            plan_id="plan-enterprise",
+        )
+        for n in range(2, 201)
+    )
+    return arrival(opportunity=opportunity, account=account, items=(*order().items, *items))
+
+
+def items_of(dynamodb: Any, pk: str) -> dict[str, dict[str, Any]]:
+    """The items of a partition by sort key."""
+    given = {":pk": {"S": pk}}
+    pages = dynamodb.get_paginator("query").paginate(
+        TableName=TABLE, KeyConditionExpression="pk = :pk", ExpressionAttributeValues=given
+    )
+    return {item["sk"]["S"]: item for page in pages for item in page["Items"]}
+
+
+def one(answers: list[Acceptance]) -> Acceptance:
+    (answer,) = answers
+    return answer
+
+
+# Once, whoever is first
+
+
+def test_of_many_who_send_one_order_at_once_one_has_it_accepted_and_all_hear_of_one_execution(
+    ledger: Ledger,
+) -> None:
+    senders = 16
+    together = threading.Barrier(senders)
+
+    def send(_: int) -> Acceptance:
+        together.wait()
+        return one(ledger.accept([arrival()]))
+
+    with ThreadPoolExecutor(senders) as pool:
+        answers = list(pool.map(send, range(senders)))
+    assert sorted(answer.status for answer in answers) == ["accepted"] + ["duplicate"] * (senders - 1)
+    assert len({answer.execution for answer in answers}) == 1
+    found = ledger.find(A)
+    assert found is not None
+    assert (found[0].version, found[0].rev) == (1, 1)
+
+
+def test_orders_of_one_account_that_arrive_at_once_are_all_there_afterwards(ledger: Ledger) -> None:
+    senders = TRIES - 2  # whoever loses a try lost it to somebody who then is done
+    together = threading.Barrier(senders)
+
+    def send(number: int) -> Acceptance:
+        together.wait()
+        return one(ledger.accept([arrival(opportunity=f"0065g00000ABC{number:02}AAX")]))
+
+    with ThreadPoolExecutor(senders) as pool:
+        assert {answer.status for answer in pool.map(send, range(senders))} == {"accepted"}
+    work = ledger.take(ACCOUNT, "one", 0, LEASE)
+    assert isinstance(work, Work)
+    assert len(work.customer.opportunities) == work.customer.version == senders
+
+
+def test_who_was_written_in_between_is_read_again(ledger: Ledger, client: Client, elsewhere: Ledger) -> None:
+    client.before("transact_write_items", lambda: elsewhere.accept([arrival(2, at=2)]))
+    assert one(ledger.accept([arrival(1, at=1)])).status == "superseded"
+    found = ledger.find(A)
+    assert found is not None
+    assert found[1].order == order(2)
+
+
+def test_who_loses_every_try_says_so_after_growing_pauses(
+    client: Client, clock: Clock, elsewhere: Ledger, dynamodb: Any
+) -> None:
+    pauses: list[float] = []
+    numbers = iter(range(2, 100))
+    client.before(
+        "transact_write_items", lambda: elsewhere.accept([arrival(n := next(numbers), at=n)]), times=TRIES
+    )
+    ledger = Ledger(TABLE, client, clock, pauses.append)
+    with pytest.raises(LedgerContended):
+        ledger.accept([arrival(opportunity=B)])
+    assert len(pauses) == TRIES
+    assert all(0 <= pause <= min(0.4, 0.01 * 2**n) for n, pause in enumerate(pauses))
+    assert ledger.find(B) is None, "what is not accepted leaves nothing behind"
+    assert items_of(dynamodb, f"OPPORTUNITY#{B}") == {}
+
+
+@pytest.mark.parametrize(
+    ("reason", "again"),
+    [("TransactionConflict", True), ("ThrottlingError", True), ("ItemCollectionSizeLimitExceeded", False)],
+)
+def test_only_what_passes_is_tried_again(ledger: Ledger, client: Client, reason: str, again: bool) -> None:
+    def refuse() -> None:
+        answer = {
+            "Error": {"Code": "TransactionCanceledException"},
+            "CancellationReasons": [{"Code": reason}, {"Code": "None"}],
+        }
+        raise client.exceptions.TransactionCanceledException(answer, "TransactWriteItems")
+
+    client.before("transact_write_items", refuse)
+    if again:
+        assert one(ledger.accept([arrival()])).status == "accepted"
+    else:
+        with pytest.raises(ClientError):
+            ledger.accept([arrival()])
+        assert ledger.find(A) is None
+
+
+# One moment
+
+
+def test_nobody_works_with_a_customer_half_from_before_and_half_from_after(
+    ledger: Ledger, client: Client, elsewhere: Ledger
+) -> None:
+    """Between the head and the rest somebody commits: taken so, order 2 would be folded as version 1."""
+    ledger.accept([arrival(1, at=1)])
+    client.before("query", lambda: elsewhere.accept([arrival(2, at=2), arrival(3, opportunity=B)]))
+    client.calls.clear()
+    work = ledger.take(ACCOUNT, "one", 0, LEASE)
+    assert isinstance(work, Work)
+    assert client.calls.count("query") == 2, "the first reading was torn and thrown away"
+    assert client.calls[0] == "get_item", (
+        "the head comes first: read last, it would hide that the rest is older"
+    )
+    assert work.customer.version == 2
+    assert {id: state.order for id, state in work.customer.opportunities.items()} == {
+        A: order(2),
+        B: order(3, B),
+    }
+
+
+def test_the_lease_has_one_holder_however_many_ask_at_once(ledger: Ledger) -> None:
+    ledger.accept([arrival()])
+    executions = 8
+    together = threading.Barrier(executions)
+
+    def ask(number: int) -> object:
+        together.wait()
+        return ledger.take(ACCOUNT, f"execution-{number}", 0, LEASE)
+
+    with ThreadPoolExecutor(executions) as pool:
+        answers = list(pool.map(ask, range(executions)))
+    assert sum(isinstance(answer, Work) for answer in answers) == 1
+    assert answers.count(Busy(NOW + LEASE)) == executions - 1
+
+
+def test_a_whole_provisioning_is_in_the_ledger_as_it_was_reported(ledger: Ledger, clock: Clock) -> None:
+    ledger.accept([arrival()])
+    work = ledger.take(ACCOUNT, "one", 0, LEASE)
+    assert isinstance(work, Work)
+    ledger.settle(work, Intended({"product|": 1}))
+    subscription = Subscription(
+        slot=Slot("product", None),
+        plan_id="plan-enterprise",
+        unit_quantity=1,
+        addons=(("addon-premium-support", 1),),
+        entitlements=(Entitlement("FEATURE", "feature-seats", 250),),
+        prices=(Price(None, 48000.0, "usd"),),
+        billing_period="ANNUALLY",
+        payment_collection="INVOICE",
+        start="2026-12-01T00:00:00.000Z",
+        cancellation=None,
+        opportunities=(A,),
+    )
+    record = SlotRecord(1, True, "sub-1", "ACTIVE", None, subscription)
+    outcome = Outcome("Provisioned", "", (SubscriptionLink("plan-enterprise", "sub-1", "ACTIVE"),))
+    ledger.settle(work, Applied({"product|": record}, {A: outcome}, frozenset({A}), ensured=True))
+    clock.now += 1
+    following = ledger.take(ACCOUNT, "one", work.lease.token, LEASE)
+    assert isinstance(following, Work)
+    work = following
+    assert work.needs == "write_back"
+    assert work.customer.slots == {"product|": record}
+    mark = work.customer.opportunities[A].mark(ACCOUNT)
+    _, follows = ledger.settle(work, Written({A: mark}, account=True))
+    assert follows == "done"
+    found = ledger.find(A)
+    assert found is not None
+    customer, state = found
+    assert (customer.applied, customer.lease, customer.due_at, customer.account_written) == (
+        1,
+        None,
+        None,
+        ACCOUNT,
+    )
+    assert (state.outcome, state.provisioned, state.written) == (outcome, order(), mark)
+    with pytest.raises(LeaseLost):
+        ledger.settle(work, Written({}, account=True))
+
+
+# One owner
+
+
+def test_an_opportunity_belongs_to_one_account_whoever_is_first(
+    ledger: Ledger, client: Client, elsewhere: Ledger
+) -> None:
+    client.before("transact_write_items", lambda: elsewhere.accept([arrival(account=OTHER_ACCOUNT)]))
+    moved, stays = ledger.accept([arrival(1), arrival(2, opportunity=B)])
+    assert (moved.status, moved.execution) == ("invalid", None)
+    assert [problem.field for problem in moved.problems] == ["account.id"]
+    assert OTHER_ACCOUNT in moved.problems[0].message
+    assert stays.status == "accepted", "one bad deal does not refuse the others"
+    found = ledger.find(A)
+    assert found is not None
+    assert found[0].account_id == OTHER_ACCOUNT
+
+
+def test_a_customer_in_stigg_belongs_to_one_account_whoever_is_first(
+    ledger: Ledger, client: Client, elsewhere: Ledger
+) -> None:
+    theirs = arrival(account=OTHER_ACCOUNT, opportunity=B, customer_id="northwind")
+    client.before("transact_write_items", lambda: elsewhere.accept([theirs]))
+    refused = one(ledger.accept([arrival(customer_id="northwind")]))
+    assert refused.status == "invalid"
+    assert [problem.field for problem in refused.problems] == ["customerId"]
+    found = ledger.find(A)
+    assert found is not None
+    assert found[0].customer_id is None
+    assert one(ledger.accept([arrival(2, at=2, customer_id="northwind-traders")])).status == "accepted"
+
+
+# Due
+
+
+def test_what_is_due_is_claimed_once_the_longest_due_first_and_gone_when_it_is_done(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.accept([arrival()])
+    clock.now += 1
+    ledger.accept([arrival(account=OTHER_ACCOUNT, opportunity=B)])
+    assert ledger.due() == []
+    clock.now += START_GRACE
+    assert [claim.account_id for claim in ledger.due(most=1)] == [ACCOUNT]
+    assert [claim.account_id for claim in ledger.due()] == [OTHER_ACCOUNT]
+    assert ledger.due() == []
+    clock.now += START_GRACE
+    claims = ledger.due()
+    assert {claim.account_id for claim in claims} == {ACCOUNT, OTHER_ACCOUNT}, "their starts were lost"
+    for account_id, execution in claims:
+        work = ledger.take(account_id, execution, 0, LEASE)
+        assert isinstance(work, Work)
+        held = dict.fromkeys(work.customer.opportunities, Outcome("Held", "The plan is gone."))
+        work, _ = ledger.settle(work, Applied({}, held, frozenset(), ensured=False))
+        marks = {id: state.mark(account_id) for id, state in work.customer.opportunities.items()}
+        assert ledger.settle(work, Written(marks, account=False))[1] == "done"
+    clock.now += 365 * 86_400_000
+    assert ledger.due() == []
+
+
+def test_two_sweeps_at_once_claim_a_customer_once(
+    ledger: Ledger, client: Client, elsewhere: Ledger, clock: Clock
+) -> None:
+    ledger.accept([arrival()])
+    clock.now += START_GRACE
+    theirs: list[Claim] = []
+    client.before("transact_write_items", lambda: theirs.extend(elsewhere.due()))
+    assert ledger.due() == []
+    assert len(theirs) == 1
+
+
+def test_a_customer_nobody_can_claim_just_now_keeps_no_other_one_waiting(
+    ledger: Ledger, client: Client, elsewhere: Ledger, clock: Clock
+) -> None:
+    ledger.accept([arrival()])
+    clock.now += 1
+    ledger.accept([arrival(account=OTHER_ACCOUNT, opportunity=B)])
+    clock.now += START_GRACE
+    numbers = iter(range(2, 100))
+    client.before(
+        "transact_write_items", lambda: elsewhere.accept([arrival(n := next(numbers), at=n)]), times=TRIES
+    )
+    assert [claim.account_id for claim in ledger.due()] == [OTHER_ACCOUNT]
+    assert [claim.account_id for claim in ledger.due()] == [ACCOUNT]
+
+
+# For good
+
+
+def test_the_history_holds_every_accepted_order_and_is_never_changed(
+    ledger: Ledger, clock: Clock, dynamodb: Any
+) -> None:
+    history: dict[str, dict[str, Any]] = {}
+    for quantity, at in ((1, 1), (1, 1), (1, 2), (2, 3), (2, 1), (1, 4)):
+        ledger.accept([arrival(quantity, at=at)])
+        clock.now += 1000
+        work = ledger.take(ACCOUNT, f"execution-{clock.now}", 0, 1)
+        assert isinstance(work, Work)
+        outcome = {A: Outcome("Provisioned", f"quantity {quantity}")}
+        ledger.settle(work, Applied({}, outcome, frozenset({A}), ensured=True))
+        items = items_of(dynamodb, f"OPPORTUNITY#{A}")
+        orders = {sk: item for sk, item in items.items() if sk.startswith("ORDER#")}
+        assert history.items() <= orders.items()
+        history = orders
+    kept = [Order.from_json(json.loads(item["body"]["S"])) for _, item in sorted(history.items())]
+    assert kept == [order(1), order(2), order(1)]
+
+
+# Many and large
+
+
+def test_200_deals_of_one_account_are_one_customers_work_from_the_callout_to_the_write_back(
+    ledger: Ledger, client: Client, clock: Clock
+) -> None:
+    """More than a transaction holds: a claim and a report that touch them all are written in pieces."""
+    arrivals = [arrival(n, opportunity=f"0065g0000{n:06}AAX", at=n) for n in range(1, 201)]
+    answers = ledger.accept(arrivals)
+    assert {answer.status for answer in answers} == {"accepted"}
+    assert [answer.opportunity_id for answer in answers] == [a.order.opportunity_id for a in arrivals]
+    assert len({answer.execution for answer in answers}) == client.calls.count("transact_write_items")
+    assert {answer.status for answer in ledger.accept(arrivals)} == {"duplicate"}
+    clock.now += START_GRACE
+    ((_, execution),) = ledger.due()
+    work = ledger.take(ACCOUNT, execution, 0, LEASE)
+    assert isinstance(work, Work)
+    states = work.customer.opportunities
+    assert {id: state.order for id, state in states.items()} == {
+        a.order.opportunity_id: a.order for a in arrivals
+    }
+    assert {state.execution for state in states.values()} == {execution}
+    work, _ = ledger.settle(
+        work, Applied({}, dict.fromkeys(states, Outcome("Provisioned")), frozenset(states), ensured=True)
+    )
+    marks = {id: state.mark(ACCOUNT) for id, state in work.customer.opportunities.items()}
+    assert ledger.settle(work, Written(marks, account=True))[1] == "done"
+    found = ledger.find(arrivals[-1].order.opportunity_id)
+    assert found is not None
+    customer, state = found
+    assert (customer.applied, customer.lease, customer.due_at) == (customer.version, None, None)
+    assert (state.provisioned, state.written) == (arrivals[-1].order, state.mark(ACCOUNT))
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_report_that_ends_between_its_pieces_was_not_made_and_is_made_again(
+    ledger: Ledger, client: Client, pieces: int
+) -> None:
+    ledger.accept([arrival(n, opportunity=f"0065g0000{n:06}AAX", at=n) for n in range(1, 62)])
+    work = ledger.take(ACCOUNT, "one", 0, LEASE)
+    assert isinstance(work, Work)
+    report = Applied(
+        {}, dict.fromkeys(work.customer.opportunities, Outcome("Held", "why")), frozenset(), ensured=True
+    )
+    client.calls.clear()
+
+    def die(call: str) -> None:
+        if client.calls.count("transact_write_items") > pieces:
+            raise ConnectionError
+
+    client.meanwhile = die
+    with pytest.raises(ConnectionError):
+        ledger.settle(work, report)
+    client.meanwhile = lambda call: None
+    busy = ledger.take(ACCOUNT, "two", 0, LEASE)
+    assert busy == Busy(NOW + LEASE), "it still holds the lease, and nothing is applied"
+    again, _ = ledger.settle(work, report)
+    assert again.customer.applied == work.customer.version
+    assert {state.outcome.status for state in again.customer.opportunities.values()} == {"Held"}
+
+
+def test_deals_of_many_accounts_are_answered_in_turn_and_started_by_as_many_sweeps_as_it_takes(
+    ledger: Ledger, clock: Clock
+) -> None:
+    arrivals = [
+        arrival(n, account=f"0015g0000{n:06}AAX", opportunity=f"0065g0000{n:06}AAX", at=n)
+        for n in range(1, 61)
+    ]
+    answers = ledger.accept(arrivals)
+    assert [answer.opportunity_id for answer in answers] == [a.order.opportunity_id for a in arrivals]
+    assert {answer.status for answer in answers} == {"accepted"}
+    clock.now += START_GRACE
+    claims = [*ledger.due(most=50), *ledger.due(most=50)]
+    assert {claim.account_id for claim in claims} == {a.order.account_id for a in arrivals}
+
+
+def test_the_largest_deals_stay_far_below_what_an_item_and_a_transaction_hold(
+    ledger: Ledger, dynamodb: Any
+) -> None:
+    arrivals = [deal_of_200_lines(f"0065g0000{n:06}AAX") for n in range(1, 31)]
+    ledger.accept(arrivals)
+    work = ledger.take(ACCOUNT, "one", 0, LEASE)
+    assert isinstance(work, Work)
+    assert len(work.customer.opportunities) == 30, "more than the megabyte that one query answers"
+    done = dict.fromkeys(work.customer.opportunities, Outcome("Provisioned"))
+    ledger.settle(work, Applied({}, done, frozenset(done), ensured=True))  # now each order is there twice
+    opportunity = arrivals[0].order.opportunity_id
+    newest = size(items_of(dynamodb, f"ACCOUNT#{ACCOUNT}")[f"OPPORTUNITY#{opportunity}"])
+    history = max(size(item) for item in items_of(dynamodb, f"OPPORTUNITY#{opportunity}").values())
+    assert newest < MOST / 2
+    assert OPPORTUNITIES_A_TRANSACTION * (newest + history) < MOST_TOGETHER
+
+
+def size(item: dict[str, Any]) -> int:
+    """Bytes of an item, a little more than DynamoDB counts."""
+    return len(json.dumps(item))
