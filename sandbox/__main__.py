@@ -97,7 +97,9 @@ def serve(out: Narration, folder: Path) -> NoReturn:
         first, *others = deals.items()
         callouts = {first[0]: Path(CALLOUT)}
         for number, (what, opportunity_id) in enumerate(others, 2):
-            deal = sandbox.deal(opportunity_id, terms={"billingPeriod": "ANNUALLY"})
+            # By card: a paid plan whose customer has none on file waits for its first payment.
+            terms = {"billingPeriod": "ANNUALLY", "paymentCollection": "CHARGE"}
+            deal = sandbox.deal(opportunity_id, terms=terms)
             callouts[what] = kept.write(f"callouts/{number}.json", as_json({"deals": [deal]}))
         ca_file = kept.write(CA_FILE, sandbox.ca_file.read_bytes())
         more = {
@@ -110,9 +112,7 @@ def serve(out: Narration, folder: Path) -> NoReturn:
             time.sleep(3600)
 
 
-def show(
-    out: Narration, sandbox: Sandbox, endpoints: Path, callouts: Mapping[str, Path], opportunity_id: str
-) -> None:
+def show(out: Narration, sandbox: Sandbox, endpoints: Path, callouts: Mapping[str, Path], opportunity_id: str) -> None:
     """What it serves, and three ways to use it. No key is printed."""
     shown = os.path.relpath(endpoints)
     stigg, salesforce = sandbox.stigg_server.url, sandbox.salesforce_server.url

@@ -207,9 +207,7 @@ class Story:
         customer_id = self.look.record("Account", self.account_id)["Stigg_Customer_ID__c"] or self.account_id
         customer = self.look.stigg(f"/customers/{customer_id}")
         listed = self.look.stigg("/subscriptions", customerId=customer_id) or []
-        out.check(
-            "there is a customer, named as the account", "Northwind Traders", (customer or {}).get("name")
-        )
+        out.check("there is a customer, named as the account", "Northwind Traders", (customer or {}).get("name"))
         out.check("with one subscription", 1, len(listed))
         if not customer or len(listed) != 1:
             return
@@ -221,10 +219,7 @@ class Story:
         out.fact("Customer", f"{customer['name']}  ({customer['id']}: the account's ID)")
         out.fact(
             "Linked to",
-            *(
-                f"{i['vendorIdentifier'].title()} account {i['syncedEntityId']}"
-                for i in customer["integrations"]
-            ),
+            *(f"{i['vendorIdentifier'].title()} account {i['syncedEntityId']}" for i in customer["integrations"]),
         )
         out.fact("Subscription", self.subscription_id)
         out.fact("Plan", f"{held['planId']}, {held['status'].lower()}")
@@ -257,9 +252,7 @@ class Story:
         overrides = {"plan-enterprise": 48_000, "addon-extra-workspace": 1_150}
         out.check("the prices agreed replace the catalogue's, and only those", overrides, prices)
         out.say()
-        out.say(
-            "And this is what the product is told from now on when it asks what Northwind Traders may do:"
-        )
+        out.say("And this is what the product is told from now on when it asks what Northwind Traders may do:")
         entitlements = self.look.entitlements(customer_id)
         told = {
             "feature-seats": (SEATS, "sold; the plan alone would give 50"),
@@ -271,9 +264,7 @@ class Story:
         }
         shown = [(id, quantity(entitlements.get(id)), why) for id, (_, why) in told.items()]
         rest = [
-            (id, quantity(value), "comes with plan or add-ons")
-            for id, value in entitlements.items()
-            if id not in told
+            (id, quantity(value), "comes with plan or add-ons") for id, value in entitlements.items() if id not in told
         ]
         out.table(("entitlement", "value", "because"), [*shown, *rest], right={1})
         out.say()
@@ -284,9 +275,7 @@ class Story:
             {id: entitlements.get(id) for id in told},
         )
         out.say()
-        out.say(
-            "Stigg's records link to Salesforce. The demo opens each link and looks for the record it promises:"
-        )
+        out.say("Stigg's records link to Salesforce. The demo opens each link and looks for the record it promises:")
         self.opens(
             customer["metadata"].get("salesforceAccountUrl"),
             "the account's page",
@@ -323,9 +312,7 @@ class Story:
         out.check("GET /v1/provisionings/{opportunityId} says the same", ("Provisioned", True), found)
         out.say()
         out.say("Salesforce's records link to Stigg:")
-        self.opens(
-            account["Stigg_Customer_URL__c"], "the customer's page", "Northwind Traders", self.account_id
-        )
+        self.opens(account["Stigg_Customer_URL__c"], "the customer's page", "Northwind Traders", self.account_id)
         self.opens(
             record.get("Subscription_URL__c"),
             "the subscription's page",
@@ -378,9 +365,7 @@ class Story:
         out.check(f"it succeeds, {seconds:.1f} s after the first callout", "SUCCEEDED", status)
         out.check("one execution is all there was", executions + 1, self.look.executions())
         once = ["POST /api/v1/customers", "POST /api/v1/subscriptions", "POST /services/data/v66.0/composite"]
-        out.check(
-            "one customer and one subscription are written, and one call to Salesforce", once, traffic.writes
-        )
+        out.check("one customer and one subscription are written, and one call to Salesforce", once, traffic.writes)
         self.numbers[SECOND_DEAL] = f"{seconds:.1f} s, with five callouts at once"
         self.numbers[SECOND_REQUESTS] = str(traffic)
 
@@ -427,10 +412,7 @@ class Story:
         )
         out.table(
             ("line", "Stigg type", "Stigg ID", "quantity"),
-            [
-                (line["line"], line["stiggType"], line["stiggId"], quantity(line["quantity"]))
-                for line in deal["lines"]
-            ],
+            [(line["line"], line["stiggType"], line["stiggId"], quantity(line["quantity"])) for line in deal["lines"]],
             right={0, 3},
         )
         out.say()
@@ -441,9 +423,7 @@ class Story:
         status = self.ends(str(result.get("execution")))
         writes = self.look.traffic().writes_to_stigg
         described = self.look.describe(str(result.get("execution")))
-        out.check(
-            "its execution ends as refused", ("FAILED", "DealRefused"), (status, described.get("error"))
-        )
+        out.check("its execution ends as refused", ("FAILED", "DealRefused"), (status, described.get("error")))
         cause = str(described.get("cause"))
         out.check(
             "the cause names line and ID",
@@ -463,9 +443,7 @@ class Story:
         opportunity = sales.close(
             self.account_id, "Northwind - Analytics 2026", Sold("plan-analytics", 1, 9_000), Sold("audit-log")
         )
-        out.say(
-            "This mistake shows in the deal itself: add-ons are called addon-..., but line 2 says audit-log."
-        )
+        out.say("This mistake shows in the deal itself: add-ons are called addon-..., but line 2 says audit-log.")
         before = self.look.holds(self.account_id)
         self.look.mark()
         answer = self.sandbox.call(self.sandbox.deal(opportunity))
@@ -535,9 +513,7 @@ class Story:
                         self.out.now_waiting(visit.state + tries)
                         break
                     seconds = (visit.end - visit.begin).total_seconds()
-                    self.out.row(
-                        f"{seconds:5.2f}  {visit.state:<22} {MEANINGS.get(visit.state, '')}".rstrip()
-                    )
+                    self.out.row(f"{seconds:5.2f}  {visit.state:<22} {MEANINGS.get(visit.state, '')}".rstrip())
                     for error in visit.failed:
                         self.out.row(f"{'':5}  {'':<22} tried again after {error}")
                     shown += 1
@@ -621,9 +597,7 @@ def log_line(line: str) -> str:
         content = json.loads(line)
         if "errorType" in content:  # what the runtime says of an error nobody caught
             return f"ERROR {content['errorType']}: {content.get('errorMessage')}"
-        more = [
-            f"{name}={value}" for name, value in content.items() if name not in USUAL and value is not None
-        ]
+        more = [f"{name}={value}" for name, value in content.items() if name not in USUAL and value is not None]
         return " ".join([content["level"], content["message"], *more])
     except (ValueError, KeyError, TypeError):
         return line.strip()
@@ -677,9 +651,7 @@ def run(out: Narration, stay: bool) -> int:
     try:
         out.say(f"Up after {time.monotonic() - begun:.1f} s:")
         out.fact("Callout", f"{sandbox.aws.callout_url}/v1/provisionings")
-        out.fact(
-            "AWS", f"{sandbox.aws.endpoint_url}  (template.yaml, {len(sandbox.aws.functions.logs)} functions)"
-        )
+        out.fact("AWS", f"{sandbox.aws.endpoint_url}  (template.yaml, {len(sandbox.aws.functions.logs)} functions)")
         out.fact("Stigg", f"{sandbox.stigg_server.url}/{sandbox.stigg.environment}/customers")
         out.fact("Salesforce", f"{sandbox.salesforce_server.url}/")
         out.fact("Keys", "made for this run, kept in its Secrets Manager, and never printed")

@@ -11,9 +11,7 @@ from typing import Any
 from sandbox.salesforce.app import Salesforce
 
 
-def deal_of(
-    salesforce: Salesforce, opportunity_id: str, trigger: str = "closed_won", **more: Any
-) -> dict[str, Any]:
+def deal_of(salesforce: Salesforce, opportunity_id: str, trigger: str = "closed_won", **more: Any) -> dict[str, Any]:
     """The deal of an opportunity as the callout takes it (version 1).
 
     In: the organisation; the opportunity; further fields of the deal (customerId, resourceId, terms ...), which win.
@@ -38,9 +36,7 @@ def deal_of(
         },
         "lines": [
             _line(salesforce, number, item)
-            for number, item in enumerate(
-                salesforce.find("OpportunityLineItem", OpportunityId=opportunity["Id"]), 1
-            )
+            for number, item in enumerate(salesforce.find("OpportunityLineItem", OpportunityId=opportunity["Id"]), 1)
         ],
         **more,
     }

@@ -88,10 +88,7 @@ class Narration:
         cells = [[str(cell) for cell in row] for row in (head, *rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
         for number, row in enumerate(cells):
-            shown = (
-                c.rjust(w) if i in right else c.ljust(w)
-                for i, (c, w) in enumerate(zip(row, widths, strict=True))
-            )
+            shown = (c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
             line = "  ".join(shown).rstrip()
             self._line("     " + (self._in("2", line) if number == 0 else line))
 
@@ -135,11 +132,7 @@ class Narration:
         for number, chapter in enumerate(self.chapters, 1):
             mark = self._in("1;31", self._cross) if chapter.failed else self._in("32", self._tick)
             total = chapter.held + len(chapter.failed)
-            counted = (
-                f"{total:2} checks"
-                if not chapter.failed
-                else f"{len(chapter.failed)} of {total} checks failed"
-            )
+            counted = f"{total:2} checks" if not chapter.failed else f"{len(chapter.failed)} of {total} checks failed"
             self._line(f"   {mark} {number}  {chapter.title:<52} {self._in('2', counted)}")
             for said in chapter.failed:
                 for line in textwrap.wrap(said, WIDTH - 10):

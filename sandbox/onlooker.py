@@ -23,9 +23,7 @@ _FAILURES = {
     "TaskFailed",
     "TaskTimedOut",
 }
-_CATALOGUE = {
-    f"/api/v1/{kind}" for kind in ("products", "plans", "addons", "features", "credits/custom-currencies")
-}
+_CATALOGUE = {f"/api/v1/{kind}" for kind in ("products", "plans", "addons", "features", "credits/custom-currencies")}
 _LOGIN = "/services/oauth2/"
 
 
@@ -38,9 +36,7 @@ class Traffic(NamedTuple):
     @property
     def writes(self) -> list[str]:
         """Those that may change something, as ``METHOD path``, with the status where one was refused."""
-        asked = [
-            e for e in (*self.stigg, *self.salesforce) if e.method != "GET" and not e.path.startswith(_LOGIN)
-        ]
+        asked = [e for e in (*self.stigg, *self.salesforce) if e.method != "GET" and not e.path.startswith(_LOGIN)]
         return [f"{e.method} {e.path}" + ("" if 200 <= e.status < 300 else f" ({e.status})") for e in asked]
 
     @property
@@ -51,9 +47,7 @@ class Traffic(NamedTuple):
         catalogue = sum(e.path in _CATALOGUE for e in self.stigg)
         logins = sum(e.path.startswith(_LOGIN) for e in self.salesforce)
         to_stigg = f"{len(self.stigg)} to Stigg" + (f" ({catalogue} for its catalogue)" if catalogue else "")
-        return f"{to_stigg}, {len(self.salesforce)} to Salesforce" + (
-            f" ({logins} to log in)" if logins else ""
-        )
+        return f"{to_stigg}, {len(self.salesforce)} to Salesforce" + (f" ({logins} to log in)" if logins else "")
 
 
 class Visit(NamedTuple):
@@ -73,9 +67,7 @@ def visits(events: list[dict[str, Any]]) -> list[Visit]:
         if kind.endswith("StateEntered"):
             found.append(Visit(event["stateEnteredEventDetails"]["name"], at, None, ()))
         elif found and kind in _FAILURES:
-            details: dict[str, str] = next(
-                (v for name, v in event.items() if name.endswith("EventDetails")), {}
-            )
+            details: dict[str, str] = next((v for name, v in event.items() if name.endswith("EventDetails")), {})
             found[-1] = found[-1]._replace(failed=(*found[-1].failed, details.get("error", kind)))
         elif found and found[-1].end is None and (kind.endswith("StateExited") or kind in ENDS):
             found[-1] = found[-1]._replace(end=at)

@@ -51,9 +51,7 @@ class Sandbox:
         self.stigg_api_key = f"server-{secrets.token_hex(16)}"
         self.salesforce_client = {"clientId": "closed-won", "clientSecret": secrets.token_hex(16)}
         self.stigg = Stigg(self.stigg_api_key, rate_limits)
-        self.salesforce = Salesforce(
-            self.salesforce_client["clientId"], self.salesforce_client["clientSecret"]
-        )
+        self.salesforce = Salesforce(self.salesforce_client["clientId"], self.salesforce_client["clientSecret"])
         self.sales = Sales(self.salesforce)
         self.aws: AwsSandbox
         self.stigg_server: StandIn
@@ -121,9 +119,7 @@ class Sandbox:
     def post(self, body: Any, key: str | None = None) -> requests.Response:
         """POST anything to the callout."""
         headers = {"x-api-key": self.callout_key if key is None else key}
-        return requests.post(
-            f"{self.aws.callout_url}/v1/provisionings", json=body, headers=headers, timeout=60
-        )
+        return requests.post(f"{self.aws.callout_url}/v1/provisionings", json=body, headers=headers, timeout=60)
 
     def status(self, opportunity_id: str) -> requests.Response:
         """GET where a deal stands."""

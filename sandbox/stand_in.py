@@ -105,9 +105,7 @@ class StandIn:
     address to give to clients.
     """
 
-    def __init__(
-        self, application: Application, ssl_context: ssl.SSLContext | None = None, port: int = 0
-    ) -> None:
+    def __init__(self, application: Application, ssl_context: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.application = application
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
@@ -206,9 +204,7 @@ class StandIn:
             return self._drop(environ)
         return answer
 
-    def _apply(
-        self, exchange: Exchange, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def _apply(self, exchange: Exchange, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def noting(status: str, headers: list[tuple[str, str]], *exc: Any) -> Any:
             exchange.status = int(status.split(" ", 1)[0])
             return start_response(status, headers, *exc)

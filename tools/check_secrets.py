@@ -45,9 +45,7 @@ REGISTRY = re.compile(
     r"|(?:proxy|sum)\.golang\.org|(?:static\.|index\.)?crates\.io|rubygems\.org|repo\d?\.maven\.(?:apache\.)?org)\b",
     re.IGNORECASE,
 )
-MACHINE_PATH = re.compile(
-    r"(?<![\w.\-/~}>$])/(?:work|tmp|root|home/\w+|Users/\w+|opt/(?:wheels|pypi))\b(?!\.)"
-)
+MACHINE_PATH = re.compile(r"(?<![\w.\-/~}>$])/(?:work|tmp|root|home/\w+|Users/\w+|opt/(?:wheels|pypi))\b(?!\.)")
 NAMED_VALUE = re.compile(
     r"(?:secret|token|passw(?:or)?d|credential|(?:api|access|private|client|callout|signing|encryption)[_-]?key)"
     r"\w*[\"']?\s*(?::|=|:=|=>)\s*(?P<quote>[\"']?)(?P<value>[A-Za-z0-9+/_.~=-]{16,})(?P=quote)\s*(?:[,;})#\]]|$)",

@@ -103,9 +103,7 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key, key_node in zip(keys, node.value, strict=False):
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key} is given twice", key_node[0].start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", key_node[0].start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -185,9 +183,7 @@ class Machine:
             for token in yaml.scan(text, Loader=yaml.SafeLoader):
                 if isinstance(token, yaml.AnchorToken | yaml.AliasToken):
                     line = token.start_mark.line + 1
-                    self.wrong(
-                        "-", f"line {line}: a YAML anchor or alias, which CloudFormation does not read"
-                    )
+                    self.wrong("-", f"line {line}: a YAML anchor or alias, which CloudFormation does not read")
             definition = _Loader(text).get_single_data()
             node = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
@@ -301,9 +297,7 @@ class Machine:
         for error in names:
             if error in self.errors.raised or AWS_ERROR.fullmatch(str(error)):
                 continue
-            self.wrong(
-                name, f"{place}: {error} is neither an error of AWS nor raised from {self.errors.module}"
-            )
+            self.wrong(name, f"{place}: {error} is neither an error of AWS nor raised from {self.errors.module}")
         if "States.ALL" in names and (len(names) > 1 or not last):
             self.wrong(name, f"{place}: States.ALL must stand alone and last")
         return names
@@ -397,17 +391,13 @@ def check_template(template: Path, machines: Iterable[Machine]) -> list[str]:
             continue
         path = (template.parent / definition).resolve()
         if path not in by_path:
-            problems.append(
-                f"{template.name}: {name}: DefinitionUri {definition} is no file that was checked"
-            )
+            problems.append(f"{template.name}: {name}: DefinitionUri {definition} is no file that was checked")
             continue
         used.add(path)
         machine = by_path[path]
         given: dict[str, Any] = properties.get("DefinitionSubstitutions") or {}
         for missing in sorted(machine.placeholders - set(given)):
-            problems.append(
-                f"{template.name}: {name}: DefinitionSubstitutions lacks {missing}, used in {path.name}"
-            )
+            problems.append(f"{template.name}: {name}: DefinitionSubstitutions lacks {missing}, used in {path.name}")
         for unused in sorted(set(given) - machine.placeholders):
             problems.append(f"{template.name}: {name}: substitution {unused} is not used in {path.name}")
         for state, placeholder, seconds in machine.timeouts:
@@ -444,15 +434,11 @@ def check(definitions: Iterable[Path], errors: ErrorNames, template: Path | None
 def main() -> int:
     """Check the repository's own state machines: 0 when all is well, 1 otherwise."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--root", type=Path, default=ROOT, help="folder with statemachines/ and template.yaml"
-    )
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder with statemachines/ and template.yaml")
     root: Path = parser.parse_args().root
     definitions = sorted((root / "statemachines").glob("*.asl.yaml"))
     try:
-        problems = check(
-            definitions, ErrorNames.of(importlib.import_module(ERRORS_MODULE)), root / "template.yaml"
-        )
+        problems = check(definitions, ErrorNames.of(importlib.import_module(ERRORS_MODULE)), root / "template.yaml")
     except (ImportError, OSError, yaml.YAMLError) as error:
         problems = [f"-: -: {error}"]
     print("\n".join(problems) if problems else f"{len(definitions)} state machine(s), nothing wrong")

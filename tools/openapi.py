@@ -9,8 +9,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from closedwon.deal import Callout, ProvisioningStatus, Refusal, Results
@@ -21,7 +22,7 @@ DOCUMENT = ROOT / "docs" / "openapi.json"
 
 def document() -> dict[str, Any]:
     """The whole document, as plain data."""
-    models = [
+    models: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = [
         (Callout, "validation"),
         (Results, "serialization"),
         (ProvisioningStatus, "serialization"),
@@ -142,9 +143,7 @@ def _as_openapi_3_0(schema: Any) -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="fail when the kept document is not what the code says"
-    )
+    parser.add_argument("--check", action="store_true", help="fail when the kept document is not what the code says")
     text = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
     if not parser.parse_args().check:
         DOCUMENT.write_text(text)

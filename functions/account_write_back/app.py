@@ -13,7 +13,7 @@ from typing import Any
 from aws_lambda_powertools.logging import Logger
 
 from closedwon import errors
-from closedwon.customer import Failed, LeaseLost, Work, Written
+from closedwon.customer import Customer, Failed, LeaseLost, Work, Written
 from closedwon.projection import composite_request
 from closedwon.salesforce import SalesforceClient, error_of, records_of
 from closedwon.secrets import Secret
@@ -32,37 +32,43 @@ def salesforce() -> SalesforceClient:
     return SalesforceClient(url, secret, setting("SALESFORCE_API_VERSION"))
 
 
-def write_back(work: Work, failed: bool) -> tuple[Work, str]:
-    """Write what Salesforce does not show yet, and record what it took.
+def write(customer: Customer) -> tuple[dict[str, str], bool, list[errors.ClosedWonError]]:
+    """Write what Salesforce does not show yet.
 
-    In: the work; whether the provisioning failed, so that the customer stays due.
-    Out: the work as it is then; ``done``, or ``again`` when something was accepted meanwhile.
-    Raises the first error Salesforce answered for a record, transient ones before permanent ones; what it took stays
-    taken.
+    Out: the marks of the outcomes it took, by opportunity; whether it took the account; what it refused.
     """
-    customer = work.customer
-    requests = composite_request(
-        customer, customer.unwritten, setting("STIGG_APP_URL"), salesforce().data_path
-    )
+    app_url = setting("STIGG_APP_URL")
+    requests = composite_request(customer, customer.unwritten, app_url, salesforce().data_path)
+    results = salesforce().composite([request for request, _ in requests]) if requests else []
     marks: dict[str, str] = {}
     account = False
     faults: list[errors.ClosedWonError] = []
-    results = salesforce().composite([request for request, _ in requests]) if requests else []
     for (_, opportunities), result in zip(requests, results, strict=True):
-        answers = records_of(result) if opportunities else [result]
-        if len(answers) != max(len(opportunities), 1):  # the collection was refused as a whole
-            answers = [result] * len(opportunities)
-        faults += [fault for answer in answers if (fault := error_of(answer)) is not None]
-        account = account or (not opportunities and error_of(result) is None)
-        for id, answer in zip(opportunities, answers, strict=False):
-            if error_of(answer) is None:
-                marks[id] = customer.opportunities[id].mark(customer.customer_id)
+        if not opportunities:
+            account = error_of(result) is None
+        # A collection that was refused as a whole has no records: its answer is that of each.
+        records = records_of(result) or [result] * len(opportunities)
+        for id, record in zip(opportunities, records, strict=True):
+            if error_of(record) is None:
+                marks[id] = customer.opportunities[id].mark(customer.shown_id)
+        faults += [fault for answer in (records or [result]) if (fault := error_of(answer)) is not None]
+    return marks, account, faults
+
+
+def write_back(work: Work, customer: Customer, failed: bool) -> tuple[Customer, str]:
+    """Write what Salesforce does not show yet, and record what it took.
+
+    In: the work; its customer as it is now; whether the provisioning failed, so that the customer stays due.
+    Out: the customer as it is then; ``done``, or ``again`` when something was accepted meanwhile.
+    Raises the first error Salesforce answered, transient ones before permanent ones; what it took stays taken.
+    """
+    marks, account, faults = write(customer)
     fault = min(faults, key=lambda fault: not isinstance(fault, errors.Transient), default=None)
     hopeless = fault is not None and not isinstance(fault, errors.Transient)
-    work, follows = ledger().settle(work, Written(marks, account, failed=failed or hopeless))
+    customer, follows = ledger().settle(work, Written(marks, account, failed=failed or hopeless))
     if fault is not None:
         raise fault
-    return work, follows
+    return customer, follows
 
 
 def reason_of(failure: dict[str, str], execution: str) -> str:
@@ -77,12 +83,12 @@ def reason_of(failure: dict[str, str], execution: str) -> str:
     return f"{told}\nclosed-won tries again by itself. Execution {execution} tells more."
 
 
-def refusals_of(work: Work, written: list[str], execution: str) -> str:
+def refusals_of(customer: Customer, written: list[str], execution: str) -> str:
     """Why deals of this execution are refused, for its cause; empty when none is.
 
     An execution's history is read by more people than the deal is: no e-mail address, which a customer's ID can be.
     """
-    states = work.customer.opportunities
+    states = customer.opportunities
     ids = sorted(id for id, state in states.items() if id in written or state.execution == execution)
     refused = [f"{id}: {states[id].outcome.reason}" for id in ids if states[id].outcome.status == "Failed"]
     lines = [errors.safe_text(line) for reason in refused for line in reason.splitlines()]
@@ -97,16 +103,15 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return step.handing_on(None, result="provisioned", cause="")
     try:
         with held(work):
+            customer = work.customer
             if failure:
-                work, _ = ledger().settle(work, Failed(reason_of(failure, step.execution)))
-            written = work.customer.unwritten
-            work, follows = write_back(work, failed=failure is not None)
+                customer, _ = ledger().settle(work, Failed(reason_of(failure, step.execution)))
+            written = customer.unwritten
+            customer, follows = write_back(work, customer, failed=failure is not None)
     except LeaseLost:
         logger.warning("the lease passed on", extra={"execution": step.execution})
         return step.handing_on(None, result="provisioned", cause="")
-    cause = refusals_of(work, written, step.execution)
-    logger.info(
-        "written back", extra={"execution": step.execution, "opportunities": len(written), "follows": follows}
-    )
+    cause = refusals_of(customer, written, step.execution)
+    logger.info("written back", extra={"execution": step.execution, "opportunities": len(written), "follows": follows})
     result = "again" if follows == "again" else "refused" if cause else "provisioned"
     return step.handing_on(work if follows == "again" else None, result=result, cause=cause)

@@ -95,8 +95,7 @@ def judged_by_snapshot(arrivals: dict[int, Arrival]) -> dict[int, Arrival]:
 
 
 def start_all(accepted: Iterable[tuple[str, Acceptance]]) -> None:
-    """Start each execution once. One that cannot be started now is due in the ledger: the sweep starts it in minutes.
-    """
+    """Start each execution once. One that cannot be started now is due in the ledger: the sweep starts it in minutes."""
     executions = {a.execution: account_id for account_id, a in accepted if a.start and a.execution}
 
     def start_one(execution: str) -> None:
@@ -126,9 +125,7 @@ def invalid(opportunity_id: str | None, problems: Iterable[Problem]) -> Result:
 
 
 def errors_of(problems: Iterable[Problem]) -> list[LineError]:
-    return [
-        LineError(line=problem.line, field=problem.field, message=problem.message) for problem in problems
-    ]
+    return [LineError(line=problem.line, field=problem.field, message=problem.message) for problem in problems]
 
 
 def opportunity_id_of(content: Any) -> str | None:
@@ -148,7 +145,7 @@ def status_of(opportunity_id: str) -> ProvisioningStatus | None:
         return None
     customer, state = found
     app_url = setting("STIGG_APP_URL")
-    customer_id = customer.customer_id if customer.ensured else None
+    customer_id = customer.shown_id
     return ProvisioningStatus.model_validate(
         {
             "opportunityId": state.order.opportunity_id,
@@ -169,7 +166,7 @@ def status_of(opportunity_id: str) -> ProvisioningStatus | None:
                 }
                 for subscription in state.outcome.subscriptions
             ],
-            "writtenBack": state.written == state.mark(customer.customer_id),
+            "writtenBack": state.written == state.mark(customer_id),
         }
     )
 

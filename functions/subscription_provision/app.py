@@ -12,10 +12,10 @@ from typing import Any
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.customer import Applied, Intended, Interrupted, LeaseLost, Work
-from closedwon.desired import Slot
+from closedwon.desired import Slot, Subscription
 from closedwon.errors import StiggRefused, WriteUnanswered
 from closedwon.outcome import applied
-from closedwon.plan import LIVE, Actual, Change, Create, SlotRecord, plan, provision_body
+from closedwon.plan import Actual, Change, Create, SlotRecord, plan, provision_body
 from closedwon.provisioning import desired_of, now, stigg
 from closedwon.settings import backlinks, policy
 from closedwon.step import Step, held, ledger, take
@@ -31,19 +31,18 @@ def bring_about(work: Work, execution: str) -> Applied:
     """
     customer = work.customer
     desired, catalogue = desired_of(customer)
-    records = {slot_of(key): record for key, record in customer.slots.items()}
+    records = {Slot.of_key(key): record for key, record in customer.slots.items()}
     actual: list[Actual] = []
     if customer.customer_id is not None and (desired.subscriptions or records):
-        held_by_stigg = stigg().list_subscriptions(customer.customer_id, LIVE)
-        actual = [Actual.from_stigg(subscription, catalogue) for subscription in held_by_stigg]
+        # Those that ended too: the ID of one is not used again.
+        subscriptions = stigg().list_subscriptions(customer.customer_id)
+        actual = [Actual.from_stigg(subscription, catalogue) for subscription in subscriptions]
     links = backlinks(customer.account_id)
     to_do = plan(customer.customer_id or "", desired, actual, records, policy(), links)
     intend(work, to_do.changes, records)
     for keep in to_do.kept:
-        records[keep.subscription.slot] = kept(
-            records.get(keep.subscription.slot, SlotRecord()), keep.subscription_id, keep.status
-        )
-        records[keep.subscription.slot] = replace(records[keep.subscription.slot], applied=keep.subscription)
+        slot = keep.subscription.slot
+        records[slot] = standing(records.get(slot, SlotRecord()), keep.subscription, keep.subscription_id, keep.status)
     refusals: dict[Slot, str] = {}
     for change in to_do.changes:
         slot = change.subscription.slot
@@ -58,11 +57,6 @@ def bring_about(work: Work, execution: str) -> Applied:
     return applied(customer, desired, to_do, records, refusals, now())
 
 
-def slot_of(key: str) -> Slot:
-    product_id, _, resource_id = key.partition("|")
-    return Slot(product_id, resource_id or None)
-
-
 def intend(work: Work, changes: tuple[Change, ...], records: dict[Slot, SlotRecord]) -> None:
     """Record the generations about to be used, so that no ID is ever wished for twice with another meaning."""
     raised = {
@@ -70,8 +64,7 @@ def intend(work: Work, changes: tuple[Change, ...], records: dict[Slot, SlotReco
         for change in changes
         if isinstance(change, Create)
         and (
-            change.subscription.slot not in records
-            or records[change.subscription.slot].generation != change.generation
+            change.subscription.slot not in records or records[change.subscription.slot].generation != change.generation
         )
     }
     if raised:
@@ -86,8 +79,7 @@ def make(work: Work, change: Change, record: SlotRecord, execution: str) -> Slot
     links = backlinks(work.customer.account_id)
     if not isinstance(change, Create):
         answer = stigg().update_subscription(change.subscription_id, change.body)
-        changed = kept(record, change.subscription_id, answer["status"])
-        return replace(changed, applied=change.subscription)
+        return standing(record, change.subscription, change.subscription_id, answer["status"])
     body = provision_body(customer_id, change, links)
     try:
         answer = stigg().provision_subscription(body, idempotency_key(execution, body["id"], body))
@@ -95,22 +87,16 @@ def make(work: Work, change: Change, record: SlotRecord, execution: str) -> Slot
         if refusal.status != 409:
             raise
         ledger().settle(work, Interrupted(burned=(change.subscription.slot.key,)))
-        raise WriteUnanswered(
-            "the subscription's ID was used before; looking again at what stands"
-        ) from refusal
+        raise WriteUnanswered("the subscription's ID was used before; looking again at what stands") from refusal
     status = answer["subscription"]["status"] if answer["status"] == "SUCCESS" else "PAYMENT_PENDING"
-    made = replace(
-        record, generation=change.generation, made=True, subscription_id=answer["id"], status=status
-    )
-    return replace(made, checkout_url=answer.get("checkoutUrl"), applied=change.subscription)
+    made = replace(record, generation=change.generation, checkout_url=answer.get("checkoutUrl"))
+    return standing(made, change.subscription, answer["id"], status)
 
 
-def kept(record: SlotRecord, subscription_id: str, status: str) -> SlotRecord:
-    """What to remember of a subscription that stands. A checkout link goes once it is paid."""
+def standing(record: SlotRecord, wanted: Subscription, subscription_id: str, status: str) -> SlotRecord:
+    """What to remember of a subscription that stands as it should. A checkout link goes once it is paid."""
     checkout_url = record.checkout_url if status == "PAYMENT_PENDING" else None
-    return replace(
-        record, made=True, subscription_id=subscription_id, status=status, checkout_url=checkout_url
-    )
+    return SlotRecord(record.generation, True, subscription_id, status, checkout_url, applied=wanted)
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -152,9 +152,7 @@ class Gateway:
             f"{request.method}{request.path}"
         )
         function = _function_arn(settings["authorizerUri"])
-        verdict = self._verdict(
-            function, token, method_arn, float(settings.get("authorizerResultTtlInSeconds", 300))
-        )
+        verdict = self._verdict(function, token, method_arn, float(settings.get("authorizerResultTtlInSeconds", 300)))
         decision = _evaluate(verdict.get("policyDocument", {}), method_arn)
         if decision != "Allow":
             why = " with an explicit deny" if decision == "Deny" else ""
@@ -184,15 +182,11 @@ class Gateway:
     def _invoke(self, function: str, event: Mapping[str, Any]) -> Outcome:
         future: Future[Outcome] = Future()
         payload = json.dumps(event).encode()
-        threading.Thread(
-            target=lambda: future.set_result(self._functions.call(function, payload)), daemon=True
-        ).start()
+        threading.Thread(target=lambda: future.set_result(self._functions.call(function, payload)), daemon=True).start()
         try:
             return future.result(INTEGRATION_SECONDS)
         except FutureTimeout:
-            raise Refused(
-                504, {"message": "Endpoint request timed out"}, "InternalServerErrorException"
-            ) from None
+            raise Refused(504, {"message": "Endpoint request timed out"}, "InternalServerErrorException") from None
 
     def _event(
         self,

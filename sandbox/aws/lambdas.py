@@ -27,9 +27,7 @@ class FunctionError(Exception):
     """A function ended with an error. error_type: its name; payload: Lambda's error object."""
 
     def __init__(self, error_type: str, payload: Any) -> None:
-        super().__init__(
-            f"{error_type}: {payload.get('errorMessage') if isinstance(payload, dict) else payload}"
-        )
+        super().__init__(f"{error_type}: {payload.get('errorMessage') if isinstance(payload, dict) else payload}")
         self.error_type = error_type
         self.payload = payload
 
@@ -111,9 +109,7 @@ class Functions:
         with function.slots:
             process = self._take(function)
             try:
-                return process.run(
-                    Invocation(str(uuid.uuid4()), event, function.arn, 0.0), function.source.timeout
-                )
+                return process.run(Invocation(str(uuid.uuid4()), event, function.arn, 0.0), function.source.timeout)
             finally:
                 with self._lock:
                     if process.alive and process in function.processes:
@@ -137,11 +133,7 @@ class Functions:
                     break
                 outcome = self.call(reference, event)
                 attempts += 1
-            if (
-                outcome.error_type is not None
-                and function.asynchronous.on_failure
-                and not self._stopped.is_set()
-            ):
+            if outcome.error_type is not None and function.asynchronous.on_failure and not self._stopped.is_set():
                 message = _failure_record(function, event, outcome, attempts)
                 self._send_message(function.asynchronous.on_failure, message)
             future.set_result(outcome)

@@ -83,15 +83,11 @@ def _apply(stack: ExitStack) -> None:
 
     config = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
     stack.enter_context(mock.patch.dict(default_user_config, config))
-    patch(
-        lambda_models, "do_validate_s3", lambda: False
-    )  # code stays in its folders, there is no bucket to look into
+    patch(lambda_models, "do_validate_s3", lambda: False)  # code stays in its folders, there is no bucket to look into
     patch(boto_client, "moto_server_port", lambda: str(next(reversed(_running.values())).port))
     patch(LambdaSimpleBackend, "invoke", _invoke_over_http)
     patch(lambda_eval_utils, "_invoke_lambda_function", _invoke_from_state_machine)
-    patch(
-        retrier_decl, "time", SimpleNamespace(sleep=lambda seconds: time.sleep(seconds * _current.wait_scale))
-    )
+    patch(retrier_decl, "time", SimpleNamespace(sleep=lambda seconds: time.sleep(seconds * _current.wait_scale)))
     patch(RetrierDecl, "_eval_body", _scaled_retry(RetrierDecl._eval_body))
     patch(WaitFunction, "_eval_body", _wait)
     # An execution that fails tells so in its history; moto would also print its inner life to stderr.
@@ -140,9 +136,7 @@ def _invoke_over_http(
     return outcome.payload
 
 
-def _invoke_from_state_machine(
-    parameters: dict[str, Any], region: str, state_credentials: Any
-) -> dict[str, Any]:
+def _invoke_from_state_machine(parameters: dict[str, Any], region: str, state_credentials: Any) -> dict[str, Any]:
     """Spares each task a boto3 client and two HTTP requests."""
     arn = parameters["FunctionName"]
     outcome = _running[arn.split(":")[4]].functions.call(arn, parameters["Payload"])
@@ -196,9 +190,7 @@ def _stricter_definition(validate: Callable[..., None]) -> Callable[[str], None]
             raise InvalidDefinition(error.message) from None
         problems = dangling_transitions(yaml.safe_load(definition))
         if problems:
-            raise InvalidDefinition(
-                f"Invalid State Machine Definition: 'MISSING_TRANSITION_TARGET: {problems}'"
-            )
+            raise InvalidDefinition(f"Invalid State Machine Definition: 'MISSING_TRANSITION_TARGET: {problems}'")
 
     return stricter
 

@@ -72,9 +72,7 @@ def _deployable(implementation: type[_Resource]) -> type[CloudFormationModel]:
         region_name: str,
         **kwargs: Any,
     ) -> _Resource:
-        return implementation.create(
-            resource_name, cloudformation_json["Properties"], account_id, region_name
-        )
+        return implementation.create(resource_name, cloudformation_json["Properties"], account_id, region_name)
 
     return type(
         implementation.__name__.lstrip("_") + "Model",
@@ -137,9 +135,7 @@ class StateMachine(_Resource):
     @classmethod
     def create(cls, name: str, properties: dict[str, Any], account: str, region: str) -> StateMachine:
         definition = properties.get("DefinitionString") or json.dumps(properties["Definition"])
-        substitutions = {
-            key: str(value) for key, value in properties.get("DefinitionSubstitutions", {}).items()
-        }
+        substitutions = {key: str(value) for key, value in properties.get("DefinitionSubstitutions", {}).items()}
         definition = re.sub(r"\$\{(\w+)\}", lambda m: substitutions.get(m.group(1), m.group(0)), definition)
         made = stepfunctions_backend(account, region).create_state_machine(
             name=name,
@@ -242,9 +238,7 @@ def require_supported(template: dict[str, Any]) -> None:
     known = parsing.get_model_map()
     vanishing = sorted({r["Type"] for r in template["Resources"].values()} - set(known))
     if vanishing:
-        raise UnsupportedResource(
-            f"neither created nor on the list of what is left out: {', '.join(vanishing)}"
-        )
+        raise UnsupportedResource(f"neither created nor on the list of what is left out: {', '.join(vanishing)}")
 
 
 def _flag(properties: dict[str, Any], name: str, default: bool = False) -> bool:

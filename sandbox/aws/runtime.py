@@ -143,9 +143,7 @@ class FunctionProcess:
     def _exit_error(self, request_id: str) -> Outcome:
         code = self._process.wait()
         how = f"signal: {'killed' if code == -9 else -code}" if code < 0 else f"exit status {code}"
-        return Outcome.failed(
-            "Runtime.ExitError", f"RequestId: {request_id} Error: Runtime exited with error: {how}"
-        )
+        return Outcome.failed("Runtime.ExitError", f"RequestId: {request_id} Error: Runtime exited with error: {how}")
 
     def _watch(self) -> None:
         """Collects what the process prints and notices its end."""
@@ -189,9 +187,7 @@ class FunctionProcess:
 
         class RuntimeApi(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = (
-                True  # headers and body are two writes; waiting between them costs 40 ms
-            )
+            disable_nagle_algorithm = True  # headers and body are two writes; waiting between them costs 40 ms
 
             def do_GET(self) -> None:
                 if not process._ready.done():

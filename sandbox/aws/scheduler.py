@@ -67,9 +67,7 @@ class Scheduler:
             return self._functions.call_later(target["Arn"], event.encode())
         except KeyError:
             failed: Future[Outcome] = Future()
-            failed.set_result(
-                Outcome.failed("Scheduler.TargetNotFound", "the schedule's target is no function")
-            )
+            failed.set_result(Outcome.failed("Scheduler.TargetNotFound", "the schedule's target is no function"))
             if queue := target.get("DeadLetterConfig", {}).get("Arn"):
                 self._send_message(queue, event)
             return failed

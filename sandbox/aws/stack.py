@@ -162,9 +162,7 @@ class AwsSandbox:
                 retries=int(config.get("MaximumRetryAttempts", 2)),
                 on_failure=config.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination"),
             )
-        self.state_machine_arns = {
-            name: self.resources[name] for name in of_type("AWS::StepFunctions::StateMachine")
-        }
+        self.state_machine_arns = {name: self.resources[name] for name in of_type("AWS::StepFunctions::StateMachine")}
         schedules = of_type("AWS::Scheduler::Schedule")
         self._scheduler = Scheduler(schedules, self.functions, self._send_message, self.account, self.region)
         self._exits.callback(self._scheduler.stop)
@@ -191,9 +189,7 @@ class AwsSandbox:
         server = LoopbackServer(self.gateway, self._ports[0])
         self._exits.callback(server.stop)
         self.callout_url = server.url
-        self._aws_callout_url = (
-            f"https://{self.resources[logical_id]}.execute-api.{self.region}.amazonaws.com"
-        )
+        self._aws_callout_url = f"https://{self.resources[logical_id]}.execute-api.{self.region}.amazonaws.com"
 
     def _served(self, output: str) -> str:
         """An output with the API's address in AWS replaced by its address here."""
@@ -227,9 +223,7 @@ class AwsSandbox:
 
     def secret(self, logical_id: str) -> str:
         """The current value of a secret. Raises the client's ResourceNotFoundException when it has none."""
-        value: str = self.client("secretsmanager").get_secret_value(SecretId=self.resources[logical_id])[
-            "SecretString"
-        ]
+        value: str = self.client("secretsmanager").get_secret_value(SecretId=self.resources[logical_id])["SecretString"]
         return value
 
     def put_secret(self, logical_id: str, value: str | Mapping[str, Any]) -> None:
@@ -260,11 +254,7 @@ class AwsSandbox:
 
     def history(self, execution_arn: str) -> list[dict[str, Any]]:
         """An execution's events, oldest first."""
-        pages = (
-            self.client("stepfunctions")
-            .get_paginator("get_execution_history")
-            .paginate(executionArn=execution_arn)
-        )
+        pages = self.client("stepfunctions").get_paginator("get_execution_history").paginate(executionArn=execution_arn)
         return [event for page in pages for event in page["events"]]
 
     def states_entered(self, execution_arn: str) -> list[str]:
@@ -280,9 +270,7 @@ class AwsSandbox:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"still running after {seconds} s: {execution_arn.rsplit(':', 1)[1]}")
             time.sleep(0.01)
-        described: dict[str, Any] = self.client("stepfunctions").describe_execution(
-            executionArn=execution_arn
-        )
+        described: dict[str, Any] = self.client("stepfunctions").describe_execution(executionArn=execution_arn)
         return described
 
 

@@ -101,9 +101,7 @@ def _parameter_values(declared: Mapping[str, Any], given: Mapping[str, str]) -> 
         if allowed and value not in [str(a) for a in allowed]:
             raise TemplateError(f"parameter {name} must be one of {', '.join(str(a) for a in allowed)}")
         low, high = declaration.get("MinValue"), declaration.get("MaxValue")
-        if (low is not None and float(value) < float(low)) or (
-            high is not None and float(value) > float(high)
-        ):
+        if (low is not None and float(value) < float(low)) or (high is not None and float(value) > float(high)):
             raise TemplateError(f"parameter {name} must be between {low} and {high}")
         values[name] = value
     return values
@@ -121,9 +119,7 @@ def _function_sources(template: Mapping[str, Any], root: Path) -> dict[str, Func
         sources[logical_id] = FunctionSource(
             folder=(root / own["CodeUri"]).resolve(),
             handler=own["Handler"],
-            layers=tuple(
-                (root / resources[layer["Ref"]]["Properties"]["ContentUri"]).resolve() for layer in layers
-            ),
+            layers=tuple((root / resources[layer["Ref"]]["Properties"]["ContentUri"]).resolve() for layer in layers),
             timeout=int(own.get("Timeout", 3)),
             memory=int(own.get("MemorySize", 128)),
             log_format=own.get("LoggingConfig", {}).get("LogFormat", "Text"),

@@ -72,9 +72,7 @@ class Salesforce:
         self._lock = threading.RLock()
         self._store = Store(schema, now)
         self._rest = Rest(self._store, self._limits)
-        self._clients = Clients(
-            client_id, client_secret, username, public_key, self.organization_id, self.user_id, now
-        )
+        self._clients = Clients(client_id, client_secret, username, public_key, self.organization_id, self.user_id, now)
         self._given_tokens: set[str] = set()
         self._tokens: set[str] = set()
         self._calls = 0
@@ -93,9 +91,7 @@ class Salesforce:
         user["Email"] = "integration@northwind.example"
         self._store.insert(objects["User"], user, record_id=self.user_id, trusted=True)
         organization = {"Name": "Northwind Cloud (sandbox)"}
-        self._store.insert(
-            objects["Organization"], organization, record_id=self.organization_id, trusted=True
-        )
+        self._store.insert(objects["Organization"], organization, record_id=self.organization_id, trusted=True)
         book = {"Name": "Standard Price Book", "IsStandard": True, "IsActive": True}
         return self._store.insert(objects["Pricebook2"], book, trusted=True)
 
@@ -131,9 +127,7 @@ class Salesforce:
             for name, value in fields.items():
                 field = target.field(name)
                 if not field:
-                    raise Refusal(
-                        "INVALID_FIELD", f"No such column '{name}' on sobject of type {target.name}"
-                    )
+                    raise Refusal("INVALID_FIELD", f"No such column '{name}' on sobject of type {target.name}")
                 wanted[field.name] = None if value is None else accept(field, value)
             found = [r for r in self._store.records(target) if all(r[n] == v for n, v in wanted.items())]
             return [{name: to_json(value) for name, value in record.items()} for record in found]
@@ -166,9 +160,7 @@ class Salesforce:
         ids = {"standardPricebook": self.standard_pricebook_id}
         with self._lock:
             for record in records:
-                fields = {
-                    name: self._referred(value, ids) for name, value in record.items() if name != "attributes"
-                }
+                fields = {name: self._referred(value, ids) for name, value in record.items() if name != "attributes"}
                 attributes = record["attributes"]
                 record_id = self.create(attributes["type"], **fields)
                 if "referenceId" in attributes:
@@ -267,9 +259,7 @@ class Salesforce:
     # The REST API
 
     def _services(self, request: Request) -> Response:
-        address = (
-            request.environ.get("REQUEST_URI") or quote(request.path) + "?" + request.query_string.decode()
-        )
+        address = request.environ.get("REQUEST_URI") or quote(request.path) + "?" + request.query_string.decode()
         if request.path.rstrip("/") == "/services/data" and request.method == "GET":
             return self._json(Answer(200, versions()))
         with self._lock:
@@ -326,9 +316,7 @@ class Salesforce:
                 match [segment for segment in request.path.split("/") if segment]:
                     case []:
                         return Response(pages.home_page(self._store), content_type="text/html;charset=UTF-8")
-                    case (
-                        [record_id] | ["lightning", "r", record_id] | ["lightning", "r", _, record_id, "view"]
-                    ):
+                    case [record_id] | ["lightning", "r", record_id] | ["lightning", "r", _, record_id, "view"]:
                         target = self._store.schema.of_id(record_id)
                     case _:
                         raise not_found()

@@ -12,9 +12,7 @@ class Refusal(Exception):
     The same refusal is an error of a request (`as_error`) or of one record among many (`as_record_error`).
     """
 
-    def __init__(
-        self, code: str, message: str, fields: Sequence[str] | None = None, status: int = 400
-    ) -> None:
+    def __init__(self, code: str, message: str, fields: Sequence[str] | None = None, status: int = 400) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message

@@ -79,9 +79,7 @@ def record_page(store: Store, target: SObject, record: Record) -> str:
     parts = [_header(target, title), f"<section><h2>Details</h2><dl>{cells}</dl></section>"]
     for child_name, lookup, columns in _RELATED.get(target.name, ()):
         child = store.schema.objects[child_name]
-        parts.append(
-            _table(store, child, columns, [r for r in store.records(child) if r[lookup] == record["Id"]])
-        )
+        parts.append(_table(store, child, columns, [r for r in store.records(child) if r[lookup] == record["Id"]]))
     return _page(title, parts)
 
 
@@ -126,9 +124,7 @@ def _table(store: Store, target: SObject, columns: Sequence[str], records: Seque
     if not records:
         return f"<section>{heading}<p>None.</p></section>"
     fields = [target.fields[name] for name in columns]
-    head = "".join(
-        f"<th{_align(f)}>{escape(f.shown.removesuffix(' ID') if f.to else f.shown)}</th>" for f in fields
-    )
+    head = "".join(f"<th{_align(f)}>{escape(f.shown.removesuffix(' ID') if f.to else f.shown)}</th>" for f in fields)
     rows = "".join(
         "<tr>"
         + "".join(f"<td{_align(f)}>{_table_cell(store, target, f, r, i)}</td>" for i, f in enumerate(fields))
@@ -159,11 +155,7 @@ def _cell(store: Store, field: Field, value: Any) -> str:
         return f'<a href="/{escape(value)}">{escape(name)}</a>'
     if field.kind == "url":
         shown = escape(value)
-        return (
-            f'<a href="{shown}" rel="noreferrer">{shown}</a>'
-            if value.startswith(("https://", "http://"))
-            else shown
-        )
+        return f'<a href="{shown}" rel="noreferrer">{shown}</a>' if value.startswith(("https://", "http://")) else shown
     if field.kind == "picklist" and value in _BADGES:
         return f'<span class="badge {_BADGES[value]}">{escape(value)}</span>'
     if field.kind in NUMBER_KINDS:

@@ -86,9 +86,7 @@ class _Query:
         matches = self._condition(select.where, target) if select.where else (lambda record: True)
         orders = [(self._sortable(order.path, target), order) for order in select.order]
         if select.counts and orders:
-            raise self._malformed(
-                select.order[0].path.at, "Grouped field expected: COUNT() cannot be ordered"
-            )
+            raise self._malformed(select.order[0].path.at, "Grouped field expected: COUNT() cannot be ordered")
         if select.offset > MAX_OFFSET:
             raise Refusal("NUMBER_OUTSIDE_VALID_RANGE", f"Maximum SOQL offset allowed is {MAX_OFFSET}")
         end = None if select.limit is None else select.offset + select.limit
@@ -247,20 +245,14 @@ class _Query:
             equal = self._equality(field, values, comparison)
             return lambda value: not equal(value)
         if operator == "LIKE":
-            if (
-                field.kind in ID_KINDS
-                or field.kind in NUMBER_KINDS
-                or field.kind in ("boolean", "date", "datetime")
-            ):
+            if field.kind in ID_KINDS or field.kind in NUMBER_KINDS or field.kind in ("boolean", "date", "datetime"):
                 raise self._invalid(
                     comparison, f"invalid operator on {field.kind} field", "INVALID_QUERY_FILTER_OPERATOR"
                 )
             pattern = soql.like(values.value)
             return lambda value: value is not None and pattern.fullmatch(value) is not None
         if field.kind == "boolean" or values.kind == "null":
-            raise self._invalid(
-                comparison, f"invalid operator on {field.kind} field", "INVALID_QUERY_FILTER_OPERATOR"
-            )
+            raise self._invalid(comparison, f"invalid operator on {field.kind} field", "INVALID_QUERY_FILTER_OPERATOR")
         first, last = self._range(field, values, comparison)
         match operator:
             case "<":
@@ -271,9 +263,7 @@ class _Query:
                 return lambda value: value is not None and _folded(value) > last
         return lambda value: value is not None and _folded(value) >= first
 
-    def _equality(
-        self, field: Field, value: soql.Value, comparison: soql.Comparison
-    ) -> Callable[[Any], bool]:
+    def _equality(self, field: Field, value: soql.Value, comparison: soql.Comparison) -> Callable[[Any], bool]:
         if value.kind == "null":
             return lambda held: held is None
         first, last = self._range(field, value, comparison)
@@ -296,9 +286,7 @@ class _Query:
         else:
             wanted = "string"
         if value.kind != wanted:
-            shown = {"string": "string", "number": "double"}.get(
-                wanted, {"datetime": "dateTime"}.get(wanted, wanted)
-            )
+            shown = {"string": "string", "number": "double"}.get(wanted, {"datetime": "dateTime"}.get(wanted, wanted))
             quotes = "should be" if wanted == "string" else "should not be"
             reason = (
                 f"value of filter criterion for field '{comparison.path}' must be of type {shown} and {quotes} "

@@ -52,9 +52,7 @@ class Call:
     def object_body(self) -> dict[str, Any]:
         """The body, which has to be a JSON object."""
         if not isinstance(self.body, dict):
-            raise json_error(
-                "The HTTP entity body is required, and has to be a JSON object, for this request"
-            )
+            raise json_error("The HTTP entity body is required, and has to be a JSON object, for this request")
         return self.body
 
 
@@ -291,9 +289,7 @@ class Rest:
         key = named if named and named.kind == "id" else self._key(target, call.path[3])
         records = self._records(call)
         given = [
-            str(_values(target, record).get(name)).lower()
-            for record in records
-            for name in _keys(record, key.name)
+            str(_values(target, record).get(name)).lower() for record in records for name in _keys(record, key.name)
         ]
 
         def upsert(record: dict[str, Any]) -> dict[str, Any]:
@@ -312,9 +308,7 @@ class Rest:
                 self._update_one(target, value, values)
                 return {"id": to_18(value), "created": False}
             if _keys(values, "Id"):
-                raise Refusal(
-                    "INVALID_FIELD_FOR_INSERT_UPDATE", "cannot specify both an external ID and Id", ["Id"]
-                )
+                raise Refusal("INVALID_FIELD_FOR_INSERT_UPDATE", "cannot specify both an external ID and Id", ["Id"])
             record_id, created = self._store.upsert(target, key, value, values)
             return {"id": record_id, "created": created}
 
@@ -363,9 +357,7 @@ class Rest:
         except Refusal as refusal:
             raise _among_many(refusal) from None
 
-    def _many(
-        self, call: Call, items: list[Any], all_or_none: bool, do: Callable[[Any], dict[str, Any]]
-    ) -> Answer:
+    def _many(self, call: Call, items: list[Any], all_or_none: bool, do: Callable[[Any], dict[str, Any]]) -> Answer:
         """Do each item, HTTP 200 whatever comes of it; an item that cannot even be read refuses the whole request."""
         if len(items) > MAX_RECORDS:
             raise _too_many(MAX_RECORDS)
@@ -437,9 +429,7 @@ class Rest:
                     break
         if failed and all_or_none:
             self._store.roll_back(before)
-            message = (
-                "The transaction was rolled back since another operation in the same transaction failed."
-            )
+            message = "The transaction was rolled back since another operation in the same transaction failed."
             halted = Answer(400, Refusal("PROCESSING_HALTED", message).as_error())
             answers = {part["referenceId"]: halted for part in parts} | {one: answers[one] for one in failed}
         shown = [
@@ -476,9 +466,7 @@ class Rest:
             if reference in references:
                 raise json_error(f"Duplicate referenceId: {reference}")
             references.add(reference)
-            heavy += bool(
-                re.match(r"/services/data/v\d+\.0/(composite/sobjects|query|queryAll)\b", part["url"])
-            )
+            heavy += bool(re.match(r"/services/data/v\d+\.0/(composite/sobjects|query|queryAll)\b", part["url"]))
         if heavy > MAX_COLLECTIONS_AND_QUERIES:
             message = f"No more than {MAX_COLLECTIONS_AND_QUERIES} subrequests can be collections or queries"
             raise Refusal("LIMIT_EXCEEDED", message)

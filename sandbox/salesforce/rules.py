@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from sandbox.salesforce.store import Record, Store
 
 
-def before_save(
-    store: Store, target: SObject, record: Record, old: Record | None, given: Mapping[str, Any]
-) -> None:
+def before_save(store: Store, target: SObject, record: Record, old: Record | None, given: Mapping[str, Any]) -> None:
     """Fill in what follows from other fields. given: what the client wrote, by field. Raises Refusal."""
     match target.name:
         case "Contact":
@@ -70,10 +68,7 @@ def _opportunity(record: Record, old: Record | None, given: Mapping[str, Any]) -
         record["Probability"] = float(STAGES[stage])
     if old is not None and old["HasOpportunityLineItem"]:
         record["Amount"] = old["Amount"]  # the sum of its lines: what a client writes is ignored
-        if (
-            old["CurrencyIsoCode"] != record["CurrencyIsoCode"]
-            or old["Pricebook2Id"] != record["Pricebook2Id"]
-        ):
+        if old["CurrencyIsoCode"] != record["CurrencyIsoCode"] or old["Pricebook2Id"] != record["Pricebook2Id"]:
             message = "the currency and the price book of an opportunity with products cannot be changed"
             raise Refusal("FIELD_INTEGRITY_EXCEPTION", f"field integrity exception: {message}", [])
 
@@ -117,9 +112,7 @@ def _price_book_entry(store: Store, line: Record, opportunity: Record) -> Record
     else:
         if not line["Product2Id"]:
             missing = ["PricebookEntryId"]
-            raise Refusal(
-                "REQUIRED_FIELD_MISSING", "Required fields are missing: [PricebookEntryId]", missing
-            )
+            raise Refusal("REQUIRED_FIELD_MISSING", "Required fields are missing: [PricebookEntryId]", missing)
         if not book:
             books = store.records(store.schema.objects["Pricebook2"])
             book = next((b["Id"] for b in books if b["IsStandard"]), None)
@@ -147,9 +140,7 @@ def _roll_up(store: Store, opportunity_id: str) -> None:
     if not opportunity:
         return  # deleted together with its lines
     lines = [
-        r
-        for r in store.records(store.schema.objects["OpportunityLineItem"])
-        if r["OpportunityId"] == opportunity_id
+        r for r in store.records(store.schema.objects["OpportunityLineItem"]) if r["OpportunityId"] == opportunity_id
     ]
     book = opportunity["Pricebook2Id"]
     if lines and not book:

@@ -56,9 +56,7 @@ class Field:
         if self.label:
             return self.label
         stem = self.name.removesuffix("__c").removesuffix("Id") or self.name
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", stem).replace("_", " ") + (
-            " ID" if self.kind == "reference" else ""
-        )
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", stem).replace("_", " ") + (" ID" if self.kind == "reference" else "")
 
     @property
     def filterable(self) -> bool:
@@ -156,9 +154,7 @@ def _pick(name: str, *values: str, label: str = "", **more: Any) -> Field:
 
 def _lookup(name: str, to: str, children: str = "", label: str = "", **more: Any) -> Field:
     relationship = name.removesuffix("__c") + "__r" if name.endswith("__c") else name.removesuffix("Id")
-    return Field(
-        name, "reference", label, length=18, to=to, relationship=relationship, children=children, **more
-    )
+    return Field(name, "reference", label, length=18, to=to, relationship=relationship, children=children, **more)
 
 
 def _currency_code(**more: Any) -> Field:

@@ -148,9 +148,7 @@ def _grammar() -> pp.ParserElement:
     path = pp.Regex(rf"{name}(?:\.{name})*", re.IGNORECASE)
     path.set_parse_action(lambda text, loc, tokens: Path(tuple(tokens[0].split(".")), loc))
 
-    string = pp.Regex(r"'(?:[^'\\]|\\.)*'", re.DOTALL).set_parse_action(
-        lambda t, loc, tokens: _unescape(loc, tokens)
-    )
+    string = pp.Regex(r"'(?:[^'\\]|\\.)*'", re.DOTALL).set_parse_action(lambda t, loc, tokens: _unescape(loc, tokens))
     moment = pp.Regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)(?!\w)")
     moment.set_parse_action(_parsed("datetime", parse_datetime))
     day = pp.Regex(r"\d{4}-\d\d-\d\d(?!\w)").set_parse_action(_parsed("date", parse_date))
@@ -230,9 +228,7 @@ _STATEMENT = _grammar()
 def parse(text: str) -> Select:
     """Parse a statement. Raises Refusal MALFORMED_QUERY, saying where."""
     if len(text) > MAX_LENGTH:
-        raise Refusal(
-            "QUERY_TOO_COMPLICATED", f"SOQL statements cannot be longer than {MAX_LENGTH} characters."
-        )
+        raise Refusal("QUERY_TOO_COMPLICATED", f"SOQL statements cannot be longer than {MAX_LENGTH} characters.")
     try:
         return _STATEMENT.parse_string(text)[0]
     except pp.ParseBaseException as error:

@@ -86,18 +86,14 @@ class Store:
 
     # Writing
 
-    def insert(
-        self, target: SObject, values: Mapping[str, Any], *, record_id: str = "", trusted: bool = False
-    ) -> str:
+    def insert(self, target: SObject, values: Mapping[str, Any], *, record_id: str = "", trusted: bool = False) -> str:
         """Create a record from what a client sent; out: its ID.
 
         record_id: the ID it gets, instead of the next one. trusted: the server's own record, read-only fields included.
         Raises Refusal; then nothing has changed.
         """
         if not target.writable and not trusted:
-            raise Refusal(
-                "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", f"entity type cannot be inserted: {target.label}", []
-            )
+            raise Refusal("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", f"entity type cannot be inserted: {target.label}", [])
         accepted = self._accept(target, values, creating=True, trusted=trusted)
         number = self._numbers[target.name] + 1
         record_id = self._own_id(target, record_id) if record_id else make_id(target.prefix, number)
@@ -156,9 +152,7 @@ class Store:
         Raises Refusal (DELETE_FAILED while others need it); then nothing has changed.
         """
         if not target.writable:
-            raise Refusal(
-                "INSUFFICIENT_ACCESS_OR_READONLY", f"entity type cannot be deleted: {target.label}", []
-            )
+            raise Refusal("INSUFFICIENT_ACCESS_OR_READONLY", f"entity type cannot be deleted: {target.label}", [])
         before = self.savepoint()
         try:
             self._delete(target, self.record(target, self._own_id(target, record_id)))
@@ -220,9 +214,7 @@ class Store:
     def _check(self, target: SObject, record: Record, old: Record | None) -> None:
         missing = [f.name for f in target.fields.values() if f.required and record[f.name] is None]
         if missing:
-            raise Refusal(
-                "REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", missing
-            )
+            raise Refusal("REQUIRED_FIELD_MISSING", f"Required fields are missing: [{', '.join(missing)}]", missing)
         for field in target.fields.values():
             value = record[field.name]
             if value is None or (old is not None and old[field.name] == value):
@@ -273,8 +265,6 @@ class Store:
                 elif field.on_delete == "clear":
                     self._put(child, {**one, field.name: None}, one)
                 else:
-                    message = (
-                        f"Your attempt to delete {record['Id']} could not be completed: {one['Id']} needs it"
-                    )
+                    message = f"Your attempt to delete {record['Id']} could not be completed: {one['Id']} needs it"
                     raise Refusal("DELETE_FAILED", message, [])
         rules.after_delete(self, target, record)

@@ -72,9 +72,7 @@ def accept(field: Field, value: Any) -> Any:
         return to_18(value)
     except (ValueError, TypeError):
         shown = value if isinstance(value, str) else type(value).__name__
-        raise Refusal(
-            "MALFORMED_ID", f"{field.shown}: id value of incorrect type: {shown}", [field.name]
-        ) from None
+        raise Refusal("MALFORMED_ID", f"{field.shown}: id value of incorrect type: {shown}", [field.name]) from None
 
 
 def _text(field: Field, value: Any) -> str | None:
@@ -104,9 +102,7 @@ def _number(field: Field, value: Any) -> int | float:
     except (ValueError, OverflowError):
         raise _wrong_type(field, value) from None
     if not abs(number) < 10 ** (18 - field.scale):  # also refuses NaN and infinity
-        raise Refusal(
-            "NUMBER_OUTSIDE_VALID_RANGE", f"{field.shown}: value outside of valid range", [field.name]
-        )
+        raise Refusal("NUMBER_OUTSIDE_VALID_RANGE", f"{field.shown}: value outside of valid range", [field.name])
     return int(number) if field.kind == "int" else round(number, field.scale)
 
 

@@ -156,9 +156,7 @@ class Stigg:
             now = service.now
             return [g.json(now) for g in service.book.grants.values() if g.customer_id == customer_id]
 
-    def entitlements(
-        self, customer_id: str, resource_id: str | None = None
-    ) -> dict[str, float | bool | None]:
+    def entitlements(self, customer_id: str, resource_id: str | None = None) -> dict[str, float | bool | None]:
         """What a customer may use in effect: a limit by feature or currency ID, infinity for unlimited, True for on."""
         with self._present() as service:
             return {
@@ -179,9 +177,7 @@ class Stigg:
         """
         with self._present() as service:
             body = {"customer_id": customer_id, "plan_id": plan_id, **fields}
-            return service.provision_subscription(models.read(models.SubscriptionProvision, body)).full(
-                self._now()
-            )
+            return service.provision_subscription(models.read(models.SubscriptionProvision, body)).full(self._now())
 
     def change_subscription(self, subscription_id: str, **fields: Any) -> dict[str, Any]:
         """An update made by someone else. fields: as PATCH /subscriptions/{id} takes them. Returns it in full."""
@@ -228,16 +224,12 @@ class Stigg:
             ("GET", "/customers/<id>"): read(self._get_customer),
             ("PATCH", "/customers/<id>"): _Endpoint("update", self._update_customer, customer),
             ("GET", "/customers/<id>/entitlements"): read(self._get_entitlements),
-            ("POST", "/subscriptions"): _Endpoint(
-                "provision subscription", self._provision_subscription, slot
-            ),
+            ("POST", "/subscriptions"): _Endpoint("provision subscription", self._provision_subscription, slot),
             ("GET", "/subscriptions"): _Endpoint("list subscriptions", self._list_subscriptions),
             ("POST", "/subscriptions/preview"): read(self._preview_subscription),
             ("GET", "/subscriptions/<id>"): read(self._get_subscription),
             ("PATCH", "/subscriptions/<id>"): _Endpoint("update", self._update_subscription, subscription),
-            ("POST", "/subscriptions/<id>/cancel"): _Endpoint(
-                "cancel", self._cancel_subscription, subscription
-            ),
+            ("POST", "/subscriptions/<id>/cancel"): _Endpoint("cancel", self._cancel_subscription, subscription),
             ("POST", "/credits/grants"): _Endpoint("grant", self._grant_credits, slot),
             ("GET", "/credits/grants"): read(self._list_grants),
             ("GET", "/credits/custom-currencies"): read(self._list_currencies),
@@ -264,18 +256,14 @@ class Stigg:
                 route, values = self._map.bind_to_environ(request.environ).match()
             except HTTPException as no_route:
                 status = no_route.code if no_route.code in (404, 405) else 404
-                raise Refused(
-                    status, CODES[status], f"{request.method} {request.path}: no such endpoint"
-                ) from None
+                raise Refused(status, CODES[status], f"{request.method} {request.path}: no such endpoint") from None
             body = request.get_data(cache=True)
             with self._lock:
                 return self._answer_once(request, self._endpoints[route], values, body)
         except Refused as refused:
             return _refusal(refused)
 
-    def _answer_once(
-        self, request: Request, endpoint: _Endpoint, values: Mapping[str, Any], body: bytes
-    ) -> Response:
+    def _answer_once(self, request: Request, endpoint: _Endpoint, values: Mapping[str, Any], body: bytes) -> Response:
         """Rate limits first, then the idempotency key, then the call.
 
         The caller holds the lock, so that a second request under one key waits for the first and gets its answer.
@@ -323,9 +311,7 @@ class Stigg:
         return _Answer(200, {"data": self._service.customer(id).json()})
 
     def _update_customer(self, request: Request, id: str) -> _Answer:
-        return _Answer(
-            200, {"data": self._service.update_customer(id, _read(models.CustomerUpdate, request)).json()}
-        )
+        return _Answer(200, {"data": self._service.update_customer(id, _read(models.CustomerUpdate, request)).json()})
 
     def _get_entitlements(self, request: Request, id: str) -> _Answer:
         if unknown := set(request.args) - {"resourceId"}:
@@ -346,9 +332,7 @@ class Stigg:
                 "checkoutBillingId": f"cs_{uuid.uuid4().hex}",
                 "checkoutUrl": self._checkout_url(request, subscription),
             }
-            return _Answer(
-                201, {"data": {**data, "status": "PAYMENT_REQUIRED", **checkout, "isScheduled": False}}
-            )
+            return _Answer(201, {"data": {**data, "status": "PAYMENT_REQUIRED", **checkout, "isScheduled": False}})
         if subscription.live:
             allowed = self._service.allowances(subscription.customer_id, subscription.resource_id)
             data["entitlements"] = entitlements.json(self.catalogue, allowed, now)
@@ -402,9 +386,7 @@ class Stigg:
         return _Answer(200, {"data": subscription.json(self._service.now)})
 
     def _preview_subscription(self, request: Request) -> _Answer:
-        return _Answer(
-            200, {"data": self._service.preview_subscription(_read(models.SubscriptionPreview, request))}
-        )
+        return _Answer(200, {"data": self._service.preview_subscription(_read(models.SubscriptionPreview, request))})
 
     def _grant_credits(self, request: Request) -> _Answer:
         return _Answer(
@@ -434,15 +416,11 @@ class Stigg:
 
     def _list_currencies(self, request: Request) -> _Answer:
         rows = _rows(self.catalogue.currencies, lambda _: {"status": "ACTIVE"})
-        return _Answer(
-            200, page(rows, request.args, {"status": choices("ACTIVE", "ARCHIVED")}, by_date=False)
-        )
+        return _Answer(200, page(rows, request.args, {"status": choices("ACTIVE", "ARCHIVED")}, by_date=False))
 
     def _list_products(self, request: Request) -> _Answer:
         rows = _rows(self.catalogue.products, lambda product: {"id": product.id, "status": "PUBLISHED"})
-        return _Answer(
-            200, page(rows, request.args, {"id": _ANY, "status": choices("PUBLISHED", "ARCHIVED")})
-        )
+        return _Answer(200, page(rows, request.args, {"id": _ANY, "status": choices("PUBLISHED", "ARCHIVED")}))
 
     def _get_product(self, request: Request, id: str) -> _Answer:
         return _Answer(200, {"data": _known("Product", self.catalogue.products, id).json()})
@@ -462,9 +440,7 @@ class Stigg:
         return _charges_of(_known("Plan", self.catalogue.plans, id), used, request)
 
     def _list_addons(self, request: Request) -> _Answer:
-        rows = _rows(
-            self.catalogue.addons, lambda addon: {"productId": addon.product_id, "status": addon.status}
-        )
+        rows = _rows(self.catalogue.addons, lambda addon: {"productId": addon.product_id, "status": addon.status})
         return _Answer(200, page(rows, request.args, _PACKAGE_FILTERS))
 
     def _get_addon(self, request: Request, id: str) -> _Answer:
@@ -525,9 +501,7 @@ class Stigg:
             with self._present():
                 shown = show(request, **values)
         except Refused as refused:
-            return Response(
-                pages.missing(self.environment, refused.message), refused.status, content_type=_HTML
-            )
+            return Response(pages.missing(self.environment, refused.message), refused.status, content_type=_HTML)
         except HTTPException as no_page:
             return Response(
                 pages.missing(self.environment, "There is no such page."),
@@ -569,9 +543,7 @@ class Stigg:
     def _pay_at_checkout(self, request: Request, token: str) -> Response:
         paid = self._service.pay(token)
         home = f"/{self.environment}/subscriptions/{quote(paid.id)}"
-        return Response(
-            status=303, headers={"Location": (paid.checkout_options or {}).get("successUrl", home)}
-        )
+        return Response(status=303, headers={"Location": (paid.checkout_options or {}).get("successUrl", home)})
 
     @contextmanager
     def _present(self) -> Iterator[Service]:

@@ -89,9 +89,7 @@ class Grant:
         }
         if self.kind == "CREDIT":
             return {**common, "amount": self.limit, "cadence": self.cadence, "dependencyFeatureId": None}
-        reset = (
-            {"accordingTo": "SubscriptionStart"} if self.reset_period in ("MONTH", "YEAR", "WEEK") else None
-        )
+        reset = {"accordingTo": "SubscriptionStart"} if self.reset_period in ("MONTH", "YEAR", "WEEK") else None
         return {
             **common,
             "enumValues": list(self.values) or None,
@@ -305,12 +303,8 @@ AI_CREDITS = "currency-ai-credits"
 
 _FEATURES = (
     Feature(SEATS, "Seats", "NUMBER", units=("seat", "seats"), description="People who may sign in"),
-    Feature(
-        CALLS, "API calls", "NUMBER", "INCREMENTAL", ("call", "calls"), description="Calls to the public API"
-    ),
-    Feature(
-        STORAGE, "Storage", "NUMBER", "FLUCTUATING", ("GB", "GB"), description="Files kept in all workspaces"
-    ),
+    Feature(CALLS, "API calls", "NUMBER", "INCREMENTAL", ("call", "calls"), description="Calls to the public API"),
+    Feature(STORAGE, "Storage", "NUMBER", "FLUCTUATING", ("GB", "GB"), description="Files kept in all workspaces"),
     Feature(SSO, "Single sign-on", "BOOLEAN", description="SAML and OpenID Connect"),
     Feature(RETENTION, "Audit log retention", "NUMBER", units=("day", "days")),
     Feature(DASHBOARDS, "Dashboards", "NUMBER", units=("dashboard", "dashboards")),

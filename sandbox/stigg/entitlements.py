@@ -41,9 +41,7 @@ def _of_catalogue(grant: Grant, times: int = 1) -> Allowance:
 
 def of_subscription(catalogue: Catalogue, subscription: Subscription) -> Allowances:
     """The plan's entitlements, replaced by the subscription's own, and what its add-ons add."""
-    allowed: Allowances = {
-        (grant.kind, grant.id): _of_catalogue(grant) for grant in subscription.plan.entitlements
-    }
+    allowed: Allowances = {(grant.kind, grant.id): _of_catalogue(grant) for grant in subscription.plan.entitlements}
     for own in subscription.entitlements:
         limit = math.inf if own.get("hasUnlimitedUsage") else own.get("usageLimit", own.get("amount"))
         feature = catalogue.features.get(own["id"])

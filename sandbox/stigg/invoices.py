@@ -63,12 +63,8 @@ def invoice(
         "billingPeriodRange": {"start": stamp(covered[0]), "end": stamp(covered[1])},
         "currency": currency,
         "discount": discount,
-        "discountDetails": {"code": None, "fixedAmount": None, "percentage": coupon["percentOff"]}
-        if coupon
-        else None,
-        "discounts": [{"amount": discount, "currency": currency, "description": coupon["name"]}]
-        if coupon
-        else [],
+        "discountDetails": {"code": None, "fixedAmount": None, "percentage": coupon["percentOff"]} if coupon else None,
+        "discounts": [{"amount": discount, "currency": currency, "description": coupon["name"]}] if coupon else [],
         "lines": found,
         "tax": tax,
     }
@@ -98,9 +94,7 @@ def preview(
     tax = (wanted.billing_information and wanted.billing_information.tax_percentage) or 0
     at_once = start == now and not (trial and trial.is_trial)
     return {
-        "immediateInvoice": invoice(
-            found if at_once else [], currency, coupon if at_once else None, tax, covered
-        ),
+        "immediateInvoice": invoice(found if at_once else [], currency, coupon if at_once else None, tax, covered),
         "billingPeriodRange": {"start": stamp(covered[0]), "end": stamp(covered[1])},
         "freeItems": [],
         "recurringInvoice": invoice(found, currency, coupon, tax, covered),

@@ -60,9 +60,7 @@ def _section(title: str, content: Markup) -> Markup:
 
 def _facts(pairs: Iterable[tuple[str, Any]]) -> Markup:
     rows = [
-        (Markup("<span class=soft>{}</span>").format(name), value)
-        for name, value in pairs
-        if value not in (None, "")
+        (Markup("<span class=soft>{}</span>").format(name), value) for name, value in pairs if value not in (None, "")
     ]
     return _table((), rows, "Nothing.")
 
@@ -111,9 +109,7 @@ def _entitlements(catalogue: Catalogue, allowed: Allowances) -> Markup:
             )
         reset = f"each {allowance.reset_period.lower()}" if allowance.reset_period else ""
         unit = units[0] if allowance.limit == 1 else units[1]
-        rows.append(
-            (name, Markup("<code>{}</code>").format(identifier), _amount(allowance.limit, unit), reset)
-        )
+        rows.append((name, Markup("<code>{}</code>").format(identifier), _amount(allowance.limit, unit), reset))
     return _table(("Name", "ID", "Value", "Resets"), rows, "None.")
 
 
@@ -205,9 +201,7 @@ def customer(
             _section("Metadata", _metadata(found.fields.get("metadata", {}))),
             _section("Subscriptions", _subscriptions(environment, subscriptions)),
             _section("Entitlements in effect", _entitlements(catalogue, allowed)),
-            _section(
-                "Credit grants", _table(("Name", "Currency", "Amount", "Status"), credits_rows, "None.")
-            ),
+            _section("Credit grants", _table(("Name", "Currency", "Amount", "Status"), credits_rows, "None.")),
         ],
     )
 
@@ -260,9 +254,7 @@ def subscription(
             ),
             _section("Add-ons", _table(("Name", "ID", "Quantity"), held, "None.")),
             _section("Entitlements", _entitlements(catalogue, allowed)),
-            _section(
-                "Price overrides", _table(("Charge", "Price"), prices, "None: prices of the catalogue.")
-            ),
+            _section("Price overrides", _table(("Charge", "Price"), prices, "None: prices of the catalogue.")),
             _section("Metadata", _metadata(found.metadata)),
         ],
     )

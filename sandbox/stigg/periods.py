@@ -14,9 +14,7 @@ def months_later(moment: datetime, months: int) -> datetime:
     return moment.replace(year=year, month=month + 1, day=day)
 
 
-def period_around(
-    anchor: datetime, period: Literal["MONTHLY", "ANNUALLY"], at: datetime
-) -> tuple[datetime, datetime]:
+def period_around(anchor: datetime, period: Literal["MONTHLY", "ANNUALLY"], at: datetime) -> tuple[datetime, datetime]:
     """The billing period that holds `at` (the first one, when `at` is before the anchor): start and end."""
     step = 1 if period == "MONTHLY" else 12
     whole = max(0, ((at.year - anchor.year) * 12 + at.month - anchor.month) // step)

@@ -40,13 +40,9 @@ def addons(catalogue: Catalogue, of: Plan, wanted: Sequence[models.Addon]) -> No
         if addon.status != "PUBLISHED":
             raise invalid(f"add-on {item.id} is not published", "PackageNotPublished")
         if item.id not in of.addons:
-            raise invalid(
-                f"add-on {item.id} is not compatible with plan {of.id}", "IncompatibleSubscriptionAddon"
-            )
+            raise invalid(f"add-on {item.id} is not compatible with plan {of.id}", "IncompatibleSubscriptionAddon")
         if addon.max_quantity is not None and item.quantity > addon.max_quantity:
-            raise invalid(
-                f"add-on {item.id} allows a quantity of {addon.max_quantity}", "AddonQuantityExceedsLimit"
-            )
+            raise invalid(f"add-on {item.id} allows a quantity of {addon.max_quantity}", "AddonQuantityExceedsLimit")
         missing = set(addon.dependencies) - {other.id for other in wanted}
         if missing:
             raise invalid(f"add-on {item.id} needs {', '.join(sorted(missing))}", "AddonDependencyMissing")
@@ -55,9 +51,7 @@ def addons(catalogue: Catalogue, of: Plan, wanted: Sequence[models.Addon]) -> No
 def entitlements(catalogue: Catalogue, of: Plan, wanted: Sequence[models.Entitlement]) -> None:
     """Overrides are for custom plans only; each is of a known feature or currency and fits the feature's type."""
     if wanted and of.pricing != "CUSTOM":
-        raise invalid(
-            f"plan {of.id} is not custom: it takes no entitlements", "EntitlementsOfCustomPlansOnly"
-        )
+        raise invalid(f"plan {of.id} is not custom: it takes no entitlements", "EntitlementsOfCustomPlansOnly")
     once("entitlements", (f"{item.type} {item.id}" for item in wanted))
     for item in wanted:
         if isinstance(item, models.CreditEntitlement):
@@ -137,17 +131,13 @@ def charges(catalogue: Catalogue, of: Plan, held: Iterable[str], wanted: Sequenc
     """Each selects a charge by its ID or its feature's, of the plan or of an add-on held."""
     once("charges", (item.id for item in wanted))
     packages = [of, *(catalogue.addons[addon] for addon in held)]
-    known = {
-        name for package in packages for price in package.prices for name in (price.id, price.feature) if name
-    }
+    known = {name for package in packages for price in package.prices for name in (price.id, price.feature) if name}
     for item in wanted:
         if item.id not in known:
             raise not_found("Charge", item.id)
 
 
-def priced(
-    catalogue: Catalogue, of: Plan, held: Iterable[str], currency: str, overridden: Iterable[str]
-) -> None:
+def priced(catalogue: Catalogue, of: Plan, held: Iterable[str], currency: str, overridden: Iterable[str]) -> None:
     """What is not overridden must have a price in the customer's currency. overridden: plan and add-on IDs."""
     overridden = set(overridden)
     for package in [of, *(catalogue.addons[addon] for addon in held)]:

@@ -251,17 +251,13 @@ class Service:
             "id": identifier or "ad-hoc-discount",
             "name": known.name if known else (discount and discount.name) or identifier or "Discount",
             "status": "ACTIVE",
-            "amountsOff": [off.sent() for off in discount.amounts_off]
-            if discount and discount.amounts_off
-            else None,
+            "amountsOff": [off.sent() for off in discount.amounts_off] if discount and discount.amounts_off else None,
             "percentOff": known.percent_off if known else discount and discount.percent_off,
         }
 
     @staticmethod
     def _with_currency(prices: list[dict[str, Any]], payer: Customer) -> list[dict[str, Any]]:
-        return [
-            {"currency": payer.billing_currency, **price} if "amount" in price else price for price in prices
-        ]
+        return [{"currency": payer.billing_currency, **price} if "amount" in price else price for price in prices]
 
     def update_subscription(self, subscription_id: str, wanted: models.SubscriptionUpdate) -> Subscription:
         """Change what is sent, every list and the metadata as a whole; now, or when the schedule says so.
@@ -301,9 +297,7 @@ class Service:
             if subscription.is_trial:
                 raise invalid("a trial ends by its trialEndDate", "InvalidCancellationDate")
             if wanted.cancellation_date <= max(now, subscription.start_date):
-                raise invalid(
-                    "cancellationDate must lie after the start and ahead", "InvalidCancellationDate"
-                )
+                raise invalid("cancellationDate must lie after the start and ahead", "InvalidCancellationDate")
 
         changes = wanted.sent()
         for ignored in ("awaitPaymentConfirmation", "billingInformation", "scheduleStrategy"):

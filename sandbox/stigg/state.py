@@ -289,9 +289,7 @@ class Book:
             return
         customer = self.customers[trial.customer_id]
         chargeable = (
-            trial.plan.pricing != "PAID"
-            or trial.payment_collection_method != "CHARGE"
-            or customer.payment_method
+            trial.plan.pricing != "PAID" or trial.payment_collection_method != "CHARGE" or customer.payment_method
         )
         if trial.trial_end_behavior == "CONVERT_TO_PAID" and chargeable:
             trial.is_trial = False
@@ -320,11 +318,7 @@ class Book:
         for subscription in self.subscriptions.values():
             if subscription.ended:
                 continue
-            if (
-                subscription.status == "IN_TRIAL"
-                and subscription.trial_end_date
-                and subscription.trial_end_date <= now
-            ):
+            if subscription.status == "IN_TRIAL" and subscription.trial_end_date and subscription.trial_end_date <= now:
                 yield subscription.trial_end_date, 0, "trial", subscription
             if subscription.cancellation_date and subscription.cancellation_date <= now:
                 yield subscription.cancellation_date, 1, "cancellation", subscription
@@ -341,9 +335,7 @@ def apply(subscription: Subscription, changes: dict[str, Any]) -> None:
     if "addons" in changes and "priceOverrides" not in changes:
         held = {addon["id"] for addon in subscription.addons}
         subscription.price_overrides = [
-            price
-            for price in subscription.price_overrides
-            if not price.get("addonId") or price["addonId"] in held
+            price for price in subscription.price_overrides if not price.get("addonId") or price["addonId"] in held
         ]
 
 

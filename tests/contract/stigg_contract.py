@@ -152,9 +152,7 @@ def _union(variants: Sequence[Any], value: Any, path: str, dated: bool) -> Itera
     each = [list(_faults(variant, value, path)) for variant in variants]
     if all(each):
         yield (
-            min(each, key=len)[0]
-            if len(named) == 1
-            else f"{path} fits no variant: {'; '.join(one[0] for one in each)}"
+            min(each, key=len)[0] if len(named) == 1 else f"{path} fits no variant: {'; '.join(one[0] for one in each)}"
         )
 
 

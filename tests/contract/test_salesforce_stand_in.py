@@ -63,9 +63,7 @@ def organization(private_key: rsa.RSAPrivateKey, clock: Clock) -> Salesforce:
     public_key = private_key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    made = Salesforce(
-        "the-app", "the-secret", username="bot@northwind.example", public_key=public_key, now=clock
-    )
+    made = Salesforce("the-app", "the-secret", username="bot@northwind.example", public_key=public_key, now=clock)
     made.add_product("Enterprise", 48000, Stigg_Type__c="Plan", Stigg_ID__c="plan-enterprise")
     made.add_product("Seats", 0, Stigg_Type__c="Entitlement", Stigg_ID__c="feature-seats")
     made.add_product("Onboarding", 900)
@@ -101,9 +99,7 @@ def organization(private_key: rsa.RSAPrivateKey, clock: Clock) -> Salesforce:
 
 
 @pytest.fixture(scope="module")
-def served(
-    organization: Salesforce, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[StandIn, Path]]:
+def served(organization: Salesforce, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn, Path]]:
     tls = make_tls(tmp_path_factory.mktemp("tls"))
     with StandIn(organization, tls.context) as stand_in:
         yield stand_in, tls.ca_file
@@ -183,10 +179,7 @@ class TestTokens:
             client = SalesforceClient(
                 instance_url=url, session_id=body["access_token"], session=session, version="66.0"
             )
-            assert (
-                client.query("SELECT Id FROM Organization")["records"][0]["Id"]
-                == organization.organization_id
-            )
+            assert client.query("SELECT Id FROM Organization")["records"][0]["Id"] == organization.organization_id
 
     def test_a_signed_jwt_gets_a_token(
         self, session: requests.Session, url: str, private_key: rsa.RSAPrivateKey
@@ -226,12 +219,8 @@ class TestTokens:
         answer = self.ask(session, url, grant_type=grant, assertion=self.assertion(stranger))
         assert answer.json() == {"error": "invalid_grant", "error_description": "invalid assertion"}
 
-    def test_wrong_credentials_and_unknown_grants_are_refused(
-        self, session: requests.Session, url: str
-    ) -> None:
-        wrong = self.ask(
-            session, url, grant_type="client_credentials", client_id="the-app", client_secret="guess"
-        )
+    def test_wrong_credentials_and_unknown_grants_are_refused(self, session: requests.Session, url: str) -> None:
+        wrong = self.ask(session, url, grant_type="client_credentials", client_id="the-app", client_secret="guess")
         assert (wrong.status_code, wrong.json()["error"]) == (400, "invalid_client")
         unknown = self.ask(session, url, grant_type="password", username="a", password="b")
         assert unknown.json()["error"] == "unsupported_grant_type"
@@ -241,9 +230,7 @@ class TestTokens:
         organization.expire_tokens()
         with pytest.raises(exceptions.SalesforceExpiredSession) as error:
             client.query("SELECT Id FROM Account")
-        assert errors_of(error) == [
-            {"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}
-        ]
+        assert errors_of(error) == [{"message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID"}]
 
 
 class TestQueries:
@@ -273,9 +260,7 @@ class TestQueries:
 
     def test_a_parent_without_children_shows_null(self, client: Client, organization: Salesforce) -> None:
         organization.create("Account", Name="Lonely")
-        result = client.query(
-            "SELECT Name, (SELECT Id FROM Opportunities) FROM Account WHERE Name = 'Lonely'"
-        )
+        result = client.query("SELECT Name, (SELECT Id FROM Opportunities) FROM Account WHERE Name = 'Lonely'")
         assert result["records"][0]["Opportunities"] is None
 
     def test_a_large_result_comes_in_pages(self, client: Client, organization: Salesforce) -> None:
@@ -324,9 +309,7 @@ class TestQueries:
     ) -> None:
         for name, employees in (("Gamma", 30), ("Alpha", 10), ("Beta", 20), ("100% a", None)):
             organization.create("Account", Name=name, NumberOfEmployees=employees, Industry="Letters")
-        result = client.query(
-            f"SELECT Name FROM Account WHERE Industry = 'Letters' AND ({condition}) ORDER BY Name"
-        )
+        result = client.query(f"SELECT Name FROM Account WHERE Industry = 'Letters' AND ({condition}) ORDER BY Name")
         assert [one["Name"] for one in result["records"]] == found
 
     def test_order_limit_offset_and_count(self, client: Client, organization: Salesforce) -> None:
@@ -351,9 +334,7 @@ class TestQueries:
         organization.create("Account", Name="New", Industry="Days")
 
         def names(condition: str) -> list[str]:
-            records = client.query(f"SELECT Name FROM Account WHERE Industry = 'Days' AND {condition}")[
-                "records"
-            ]
+            records = client.query(f"SELECT Name FROM Account WHERE Industry = 'Days' AND {condition}")["records"]
             return [one["Name"] for one in records]
 
         assert names("CreatedDate = TODAY") == ["New"]
@@ -386,9 +367,7 @@ class TestQueries:
             ("SELECT Id FROM Account OFFSET 2001", "NUMBER_OUTSIDE_VALID_RANGE"),
         ],
     )
-    def test_what_salesforce_would_not_understand_is_refused(
-        self, client: Client, statement: str, code: str
-    ) -> None:
+    def test_what_salesforce_would_not_understand_is_refused(self, client: Client, statement: str, code: str) -> None:
         with pytest.raises(exceptions.SalesforceMalformedRequest) as error:
             client.query(statement)
         assert refusal_of(error) == code
@@ -430,9 +409,7 @@ class TestRecords:
         assert account["CreatedDate"] == account["SystemModstamp"] == "2026-11-20T09:15:31.000+0000"
 
         clock.move(5)
-        assert (
-            client.Account.update(created["id"], {"Stigg_Customer_ID__c": "customer-1", "Website": ""}) == 204
-        )
+        assert client.Account.update(created["id"], {"Stigg_Customer_ID__c": "customer-1", "Website": ""}) == 204
         account = client.Account.get(created["id"])
         assert (account["Stigg_Customer_ID__c"], account["Website"]) == ("customer-1", None)
         assert account["SystemModstamp"] == "2026-11-20T09:15:36.000+0000"
@@ -444,9 +421,7 @@ class TestRecords:
                 again(created["id"])
             assert refusal_of(error) == "ENTITY_IS_DELETED"
         assert client.query(f"SELECT Id FROM Account WHERE Id = '{created['id']}'")["totalSize"] == 0
-        found = client.query(
-            f"SELECT IsDeleted FROM Account WHERE Id = '{created['id']}'", include_deleted=True
-        )
+        found = client.query(f"SELECT IsDeleted FROM Account WHERE Id = '{created['id']}'", include_deleted=True)
         assert found["records"][0]["IsDeleted"] is True
 
     def test_an_upsert_creates_once_and_then_updates_by_external_id(
@@ -465,9 +440,7 @@ class TestRecords:
     def test_before_version_46_an_upsert_that_updates_answers_nothing(
         self, url: str, client: Client, session: requests.Session
     ) -> None:
-        old: Client = SalesforceClient(
-            instance_url=url, session_id=client.session_id, session=session, version="45.0"
-        )
+        old: Client = SalesforceClient(instance_url=url, session_id=client.session_id, session=session, version="45.0")
         for status in (201, 204):
             key = format_external_id("Opportunity_ID__c", DEAL)
             assert old.Stigg_Provisioning__c.upsert(key, {"Status__c": "Held"}) == status
@@ -477,9 +450,7 @@ class TestRecords:
     ) -> None:
         before = client.Opportunity.get(DEAL)
         clock.move(60)
-        client.Stigg_Provisioning__c.create(
-            {"Opportunity__c": DEAL, "Account__c": ACCOUNT, "Status__c": "Held"}
-        )
+        client.Stigg_Provisioning__c.create({"Opportunity__c": DEAL, "Account__c": ACCOUNT, "Status__c": "Held"})
         assert client.Opportunity.get(DEAL) == before
 
         line = organization.find("OpportunityLineItem", OpportunityId=DEAL)[0]
@@ -531,9 +502,7 @@ class TestRecords:
         assert errors_of(error)[0].get("fields") == concerned
         assert len(organization.find("Opportunity")) == 1
 
-    def test_external_ids_are_unique_whatever_their_case(
-        self, client: Client, organization: Salesforce
-    ) -> None:
+    def test_external_ids_are_unique_whatever_their_case(self, client: Client, organization: Salesforce) -> None:
         client.Stigg_Provisioning__c.create({"Opportunity_ID__c": "abc"})
         with pytest.raises(exceptions.SalesforceMalformedRequest) as error:
             client.Stigg_Provisioning__c.create({"Opportunity_ID__c": "ABC"})
@@ -599,9 +568,7 @@ class TestDescribeAndLimits:
         assert "Payment required" in values
         assert fields["Opportunity__c"]["referenceTo"] == ["Opportunity"]
         assert (fields["Name"]["autoNumber"], fields["Name"]["createable"]) == (True, False)
-        children = [
-            child["relationshipName"] for child in client.Opportunity.describe()["childRelationships"]
-        ]
+        children = [child["relationshipName"] for child in client.Opportunity.describe()["childRelationships"]]
         assert {"OpportunityLineItems", "Stigg_Provisionings__r"} <= set(children)
 
     def test_each_call_is_counted_and_told(self, client: Client) -> None:
@@ -609,9 +576,7 @@ class TestDescribeAndLimits:
         assert client.limits()["DailyApiRequests"] == {"Max": 100000, "Remaining": 99998}
         assert client.api_usage["api-usage"].used == 2
 
-    def test_when_the_calls_are_used_up_everything_is_refused(
-        self, client: Client, organization: Salesforce
-    ) -> None:
+    def test_when_the_calls_are_used_up_everything_is_refused(self, client: Client, organization: Salesforce) -> None:
         organization.use_up_api_calls()
         with pytest.raises(exceptions.SalesforceRefusedRequest) as error:
             client.Account.get(ACCOUNT)
@@ -642,9 +607,7 @@ class TestDescribeAndLimits:
 
 
 class TestCollections:
-    def test_good_records_are_kept_beside_refused_ones(
-        self, client: Client, organization: Salesforce
-    ) -> None:
+    def test_good_records_are_kept_beside_refused_ones(self, client: Client, organization: Salesforce) -> None:
         organization.create("Stigg_Provisioning__c", Opportunity_ID__c="known", Status__c="Provisioning")
         body = {
             "allOrNone": False,
@@ -667,9 +630,7 @@ class TestCollections:
         ]
         assert results[2]["errors"][0]["fields"] == ["Status__c"]
         assert "id" not in results[2]
-        kept = {
-            one["Opportunity_ID__c"]: one["Status__c"] for one in organization.find("Stigg_Provisioning__c")
-        }
+        kept = {one["Opportunity_ID__c"]: one["Status__c"] for one in organization.find("Stigg_Provisioning__c")}
         assert kept == {"known": "Provisioned", "new": "Held"}
 
     def test_all_or_none_takes_everything_back(self, client: Client, organization: Salesforce) -> None:
@@ -700,9 +661,7 @@ class TestCollections:
         )
         assert updated[0] == {"id": first, "success": True, "errors": []}
         assert updated[1]["errors"][0]["statusCode"] == "INVALID_CROSS_REFERENCE_KEY"
-        read = client.restful(
-            "composite/sobjects/Account", params={"ids": f"{first},{missing}", "fields": "Name"}
-        )
+        read = client.restful("composite/sobjects/Account", params={"ids": f"{first},{missing}", "fields": "Name"})
         assert [one and one["Name"] for one in read] == ["A2", None]
         gone = client.restful("composite/sobjects", method="DELETE", params={"ids": f"{second},{second}"})
         assert [one["success"] for one in gone] == [True, False]
@@ -723,9 +682,7 @@ class TestCollections:
     def test_a_locked_row_refuses_its_record_until_the_lock_is_let_go(
         self, client: Client, organization: Salesforce
     ) -> None:
-        locked = organization.create(
-            "Stigg_Provisioning__c", Opportunity_ID__c="locked", Status__c="Provisioning"
-        )
+        locked = organization.create("Stigg_Provisioning__c", Opportunity_ID__c="locked", Status__c="Provisioning")
         organization.lock_row(locked, times=1)
         body = {"records": [provisioning("locked", Status__c="Held"), provisioning("free", Status__c="Held")]}
         first = client.restful(PROVISIONINGS, method="PATCH", json=body)
@@ -734,9 +691,7 @@ class TestCollections:
         again = client.restful(PROVISIONINGS, method="PATCH", json=body)
         assert [one["success"] for one in again] == [True, True]
 
-    def test_a_locked_parent_keeps_a_child_from_being_created(
-        self, client: Client, organization: Salesforce
-    ) -> None:
+    def test_a_locked_parent_keeps_a_child_from_being_created(self, client: Client, organization: Salesforce) -> None:
         organization.lock_row(DEAL)
         with pytest.raises(exceptions.SalesforceMalformedRequest) as error:
             client.Stigg_Provisioning__c.create({"Opportunity__c": DEAL})
@@ -757,9 +712,7 @@ class TestComposite:
     def test_the_write_back_is_one_call(self, client: Client, organization: Salesforce) -> None:
         account, records = self.send(
             client,
-            self.part(
-                "PATCH", f"sobjects/Account/{ACCOUNT}", "account", {"Stigg_Customer_ID__c": "customer-1"}
-            ),
+            self.part("PATCH", f"sobjects/Account/{ACCOUNT}", "account", {"Stigg_Customer_ID__c": "customer-1"}),
             self.part(
                 "PATCH",
                 PROVISIONINGS,
@@ -779,14 +732,9 @@ class TestComposite:
             [True, False],
         )
         assert organization.get("Account", ACCOUNT)["Stigg_Customer_ID__c"] == "customer-1"
-        assert (
-            organization.find("Stigg_Provisioning__c", Opportunity__c=DEAL[:15])[0]["Status__c"]
-            == "Provisioned"
-        )
+        assert organization.find("Stigg_Provisioning__c", Opportunity__c=DEAL[:15])[0]["Status__c"] == "Provisioned"
 
-    def test_later_parts_use_what_earlier_ones_answered(
-        self, client: Client, organization: Salesforce
-    ) -> None:
+    def test_later_parts_use_what_earlier_ones_answered(self, client: Client, organization: Salesforce) -> None:
         account, contact, found, read = self.send(
             client,
             self.part("POST", "sobjects/Account", "a", {"Name": "Fabrikam"}),
@@ -800,9 +748,7 @@ class TestComposite:
         assert read["body"]["Name"] == "Fabrikam"
         assert organization.find("Contact", AccountId=account["body"]["id"])
 
-    def test_a_failed_part_halts_only_those_that_need_it(
-        self, client: Client, organization: Salesforce
-    ) -> None:
+    def test_a_failed_part_halts_only_those_that_need_it(self, client: Client, organization: Salesforce) -> None:
         answers = self.send(
             client,
             self.part("POST", "sobjects/Account", "a", {}),
@@ -826,9 +772,7 @@ class TestComposite:
         assert codes == ["PROCESSING_HALTED", "NOT_FOUND", "PROCESSING_HALTED"]
         assert [one["Name"] for one in organization.find("Account")] == ["Northwind Traders"]
 
-    def test_all_or_none_overrides_a_collections_own_wish(
-        self, client: Client, organization: Salesforce
-    ) -> None:
+    def test_all_or_none_overrides_a_collections_own_wish(self, client: Client, organization: Salesforce) -> None:
         records = [provisioning("good", Status__c="Held"), provisioning("bad", Status__c="Done")]
         answers = self.send(
             client,

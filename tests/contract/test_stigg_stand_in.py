@@ -55,9 +55,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def app(clock: Clock) -> Stigg:
-    return Stigg(
-        KEY, now=clock.now, clock=clock.seconds, salesforce_url="https://northwind.my.salesforce.example"
-    )
+    return Stigg(KEY, now=clock.now, clock=clock.seconds, salesforce_url="https://northwind.my.salesforce.example")
 
 
 @pytest.fixture
@@ -85,9 +83,7 @@ def post(url: str, path: str, body: Any, **headers: str) -> requests.Response:
 # A whole life
 
 
-def test_a_customer_and_its_subscription_live_through_the_sdk(
-    client: Client, app: Stigg, clock: Clock
-) -> None:
+def test_a_customer_and_its_subscription_live_through_the_sdk(client: Client, app: Stigg, clock: Clock) -> None:
     made = client.v1.customers.provision(
         id="northwind",
         name="Northwind Traders",
@@ -136,12 +132,10 @@ def test_a_customer_and_its_subscription_live_through_the_sdk(
         ("feature-sso", "FEATURE"),
         ("currency-ai-credits", "CREDIT"),
     ]
-    assert (
-        client.v1.subscriptions.retrieve("northwind-platform-1").data.metadata == answer.subscription.metadata
-    )
-    assert [
-        s.id for s in client.v1.subscriptions.list(customer_id="northwind", status=["ACTIVE", "IN_TRIAL"])
-    ] == ["northwind-platform-1"]
+    assert client.v1.subscriptions.retrieve("northwind-platform-1").data.metadata == answer.subscription.metadata
+    assert [s.id for s in client.v1.subscriptions.list(customer_id="northwind", status=["ACTIVE", "IN_TRIAL"])] == [
+        "northwind-platform-1"
+    ]
     assert app.entitlements("northwind") == {
         "feature-seats": 250,
         "feature-api-calls": 5_000_000,
@@ -159,10 +153,7 @@ def test_a_customer_and_its_subscription_live_through_the_sdk(
     clock.wait(days=365)
     gone = client.v1.subscriptions.retrieve("northwind-platform-1").data
     assert (gone.status, gone.cancel_reason) == ("CANCELED", "ScheduledCancellation")
-    assert (
-        client.v1.customers.retrieve_entitlements("northwind").data.access_denied_reason
-        == "NoActiveSubscription"
-    )
+    assert client.v1.customers.retrieve_entitlements("northwind").data.access_denied_reason == "NoActiveSubscription"
 
 
 def test_the_internal_state_shows_what_the_api_hides(client: Client, app: Stigg, acme: str) -> None:
@@ -189,9 +180,7 @@ def test_a_customers_metadata_is_replaced_and_absent_fields_stay(client: Client,
     assert client.v1.customers.update(acme, name="Acme Inc").data.metadata == {"b": "3"}
 
 
-def test_provisioning_a_known_customer_changes_it_and_makes_no_second_one(
-    url: str, client: Client, acme: str
-) -> None:
+def test_provisioning_a_known_customer_changes_it_and_makes_no_second_one(url: str, client: Client, acme: str) -> None:
     again = post(url, "/customers", {"id": acme, "metadata": {"seen": "twice"}})
     assert (again.status_code, again.json()["data"]["email"]) == (200, "billing@acme.example")
     assert [customer.id for customer in client.v1.customers.list()] == [acme]
@@ -219,9 +208,7 @@ def test_a_list_sent_replaces_the_whole_list(client: Client, app: Stigg, acme: s
     client.v1.subscriptions.update("s1", addons=[{"id": "addon-premium-support", "quantity": 2}])
     now = app.subscription("s1")
     assert now["addons"] == [{"id": "addon-premium-support", "quantity": 2}]
-    assert [price["amount"] for price in now["priceOverrides"]] == [100], (
-        "the price of a removed add-on goes with it"
-    )
+    assert [price["amount"] for price in now["priceOverrides"]] == [100], "the price of a removed add-on goes with it"
     assert len(now["entitlements"]) == 2, "a list that is not sent stays"
 
     client.v1.subscriptions.update(
@@ -238,22 +225,16 @@ def test_a_list_sent_replaces_the_whole_list(client: Client, app: Stigg, acme: s
 # Slots
 
 
-def test_a_new_subscription_cancels_the_one_in_its_slot_and_no_other(
-    client: Client, app: Stigg, acme: str
-) -> None:
+def test_a_new_subscription_cancels_the_one_in_its_slot_and_no_other(client: Client, app: Stigg, acme: str) -> None:
     app.add_subscription(acme, "plan-team", id="old", billing_period="MONTHLY")
-    app.add_subscription(
-        acme, "plan-team", id="workspace", billing_period="MONTHLY", resource_id="workspace-7"
-    )
+    app.add_subscription(acme, "plan-team", id="workspace", billing_period="MONTHLY", resource_id="workspace-7")
     app.add_subscription(acme, "plan-analytics", id="other-product")
     client.v1.subscriptions.provision(customer_id=acme, plan_id="plan-enterprise", id="new")
     old = client.v1.subscriptions.retrieve("old").data
     assert (old.status, old.cancel_reason) == ("CANCELED", "UPGRADE_OR_DOWNGRADE")
     active = {s.id for s in client.v1.subscriptions.list(customer_id=acme, status=["ACTIVE"])}
     assert active == {"new", "workspace", "other-product"}
-    assert [s.id for s in client.v1.subscriptions.list(customer_id=acme, resource_id="workspace-7")] == [
-        "workspace"
-    ]
+    assert [s.id for s in client.v1.subscriptions.list(customer_id=acme, resource_id="workspace-7")] == ["workspace"]
 
 
 def test_a_start_in_the_future_takes_the_slot_when_it_comes(
@@ -319,9 +300,7 @@ def test_a_trial_ends_by_changing_its_end_date_while_the_paid_subscription_stand
         "trialEndBehavior": "CONVERT_TO_PAID",
     }
     app.add_subscription(acme, "plan-enterprise", id="trial", trial_override_configuration=trial)
-    client.v1.subscriptions.provision(
-        customer_id=acme, plan_id="plan-enterprise", id="paid", start_date=START
-    )
+    client.v1.subscriptions.provision(customer_id=acme, plan_id="plan-enterprise", id="paid", start_date=START)
     assert {s.id for s in client.v1.subscriptions.list(status=["ACTIVE", "IN_TRIAL"])} == {"trial", "paid"}
     over = client.v1.subscriptions.update("trial", trial_end_date=START, schedule_strategy="IMMEDIATE").data
     assert (over.status, app.subscription("paid")["status"]) == ("EXPIRED", "ACTIVE")
@@ -333,9 +312,7 @@ def test_a_trial_ends_by_changing_its_end_date_while_the_paid_subscription_stand
     ("behavior", "status", "reason"),
     [("CONVERT_TO_PAID", "ACTIVE", None), ("CANCEL_SUBSCRIPTION", "EXPIRED", "TRIAL_ENDED")],
 )
-def test_a_trial_ends_by_its_behavior(
-    app: Stigg, clock: Clock, behavior: str, status: str, reason: str | None
-) -> None:
+def test_a_trial_ends_by_its_behavior(app: Stigg, clock: Clock, behavior: str, status: str, reason: str | None) -> None:
     app.add_customer("acme")
     trial = {"isTrial": True, "trialEndDate": START + timedelta(days=14), "trialEndBehavior": behavior}
     app.add_subscription("acme", "plan-enterprise", id="trial", trial_override_configuration=trial)
@@ -352,18 +329,14 @@ def test_an_environment_that_defers_puts_updates_off_unless_told_immediate(url: 
     app.add_customer("acme")
     app.add_subscription("acme", "plan-team", id="s1", billing_period="MONTHLY", metadata={"v": "1"})
     with StandIn(app) as stand_in, Client(api_key=KEY, base_url=stand_in.url, max_retries=0) as client:
-        waiting = client.v1.subscriptions.update(
-            "s1", addons=[{"id": "addon-extra-workspace", "quantity": 2}]
-        ).data
+        waiting = client.v1.subscriptions.update("s1", addons=[{"id": "addon-extra-workspace", "quantity": 2}]).data
         assert waiting.addons == []
         [update] = waiting.future_updates or []
         assert (update.subscription_schedule_type, update.schedule_status) == ("ADDON", "SCHEDULED")
         assert update.scheduled_execution_time == datetime(2027, 1, 1, 9, 0, tzinfo=UTC)
 
         done = client.v1.subscriptions.update("s1", metadata={"v": "2"}, schedule_strategy="IMMEDIATE").data
-        assert (done.metadata, done.future_updates) == ({"v": "2"}, []), (
-            "a new update takes the waiting one's place"
-        )
+        assert (done.metadata, done.future_updates) == ({"v": "2"}, []), "a new update takes the waiting one's place"
 
         client.v1.subscriptions.update("s1", metadata={"v": "3"})
         clock.wait(days=31)
@@ -389,9 +362,7 @@ def test_custom_plans_and_trials_do_not_end_with_a_billing_period(
     assert app.subscription("s1")["cancelReason"] == "Immediate"
 
 
-def test_a_paid_subscription_ends_with_its_billing_period_by_default(
-    client: Client, app: Stigg, clock: Clock
-) -> None:
+def test_a_paid_subscription_ends_with_its_billing_period_by_default(client: Client, app: Stigg, clock: Clock) -> None:
     app.add_customer("acme")
     app.add_subscription("acme", "plan-team", id="s1", billing_period="MONTHLY")
     client.v1.subscriptions.cancel("s1")
@@ -404,9 +375,7 @@ def test_a_paid_subscription_ends_with_its_billing_period_by_default(
 # Payment
 
 
-def test_a_paid_plan_without_a_payment_method_waits_at_its_checkout(
-    client: Client, app: Stigg, acme: str
-) -> None:
+def test_a_paid_plan_without_a_payment_method_waits_at_its_checkout(client: Client, app: Stigg, acme: str) -> None:
     app.add_subscription(acme, "plan-enterprise", id="old")
     answer = client.v1.subscriptions.provision(
         customer_id=acme,
@@ -549,9 +518,7 @@ def test_an_update_keeps_the_rules_of_provisioning(client: Client, app: Stigg) -
 def test_an_update_refuses_what_it_cannot_change(url: str, app: Stigg, field: str) -> None:
     app.add_customer("acme")
     app.add_subscription("acme", "plan-enterprise", id="s1")
-    answer = requests.patch(
-        f"{url}/api/v1/subscriptions/s1", json={field: "x"}, headers={"X-API-KEY": KEY}, timeout=10
-    )
+    answer = requests.patch(f"{url}/api/v1/subscriptions/s1", json={field: "x"}, headers={"X-API-KEY": KEY}, timeout=10)
     assert answer.status_code == 400
     assert field in answer.json()["message"]
 
@@ -591,9 +558,7 @@ def test_every_answer_names_its_request_and_the_key_is_asked_for(url: str, acme:
 # Credits
 
 
-def test_credits_are_granted_and_lists_leave_out_those_of_a_resource(
-    client: Client, app: Stigg, acme: str
-) -> None:
+def test_credits_are_granted_and_lists_leave_out_those_of_a_resource(client: Client, app: Stigg, acme: str) -> None:
     grant: Any = {
         "customer_id": acme,
         "currency_id": "currency-ai-credits",
@@ -603,14 +568,10 @@ def test_credits_are_granted_and_lists_leave_out_those_of_a_resource(
         "metadata": {"closedWon": "grant-1"},
     }
     own = client.v1.credits.grants.create(**grant).data
-    scoped = client.v1.credits.grants.create(
-        **grant, resource_id="workspace-7", effective_at=START + timedelta(1)
-    ).data
+    scoped = client.v1.credits.grants.create(**grant, resource_id="workspace-7", effective_at=START + timedelta(1)).data
     assert (own.status, scoped.status, own.metadata) == ("ACTIVE", "SCHEDULED", {"closedWon": "grant-1"})
     assert [g.id for g in client.v1.credits.grants.list(customer_id=acme)] == [own.id]
-    assert [g.id for g in client.v1.credits.grants.list(customer_id=acme, resource_id="workspace-7")] == [
-        scoped.id
-    ]
+    assert [g.id for g in client.v1.credits.grants.list(customer_id=acme, resource_id="workspace-7")] == [scoped.id]
     assert app.entitlements(acme) == {"currency-ai-credits": 500}
     [effective] = client.v1.customers.retrieve_entitlements(acme).data.entitlements
     assert (effective.type, effective.usage_limit) == ("CREDIT", 500)
@@ -642,10 +603,7 @@ def test_a_key_replays_its_first_answer_for_a_day_errors_too(url: str, app: Stig
 def test_many_senders_of_one_key_make_one_subscription(url: str, app: Stigg) -> None:
     app.add_customer("acme")
     with ThreadPoolExecutor(8) as pool:
-        sent = [
-            pool.submit(post, url, "/subscriptions", SUBSCRIPTION, **{"Idempotency-Key": "k"})
-            for _ in range(16)
-        ]
+        sent = [pool.submit(post, url, "/subscriptions", SUBSCRIPTION, **{"Idempotency-Key": "k"}) for _ in range(16)]
         got = [one.result() for one in sent]
     assert {answer.status_code for answer in got} == {201}
     assert len({answer.json()["data"]["id"] for answer in got}) == len(app.subscriptions()) == 1
@@ -774,9 +732,7 @@ def test_deep_links_open_pages_that_show_what_was_provisioned(url: str, app: Sti
         metadata={"region": "emea"},
         integrations=[{"id": "i1", "vendorIdentifier": "SALESFORCE", "syncedEntityId": "0015g00000XyZaBAAV"}],
     )
-    app.add_subscription(
-        "acme", "plan-enterprise", id="s1", addons=[{"id": "addon-extra-workspace", "quantity": 5}]
-    )
+    app.add_subscription("acme", "plan-enterprise", id="s1", addons=[{"id": "addon-extra-workspace", "quantity": 5}])
     customer = requests.get(f"{url}/sandbox/customers/acme", timeout=10).text
     assert "Acme &lt;&amp; Sons&gt;" in customer
     assert "https://northwind.my.salesforce.example/lightning/r/Account/0015g00000XyZaBAAV/view" in customer
@@ -873,9 +829,7 @@ def _nullable(field: Any) -> bool:
         (models.GrantCreate, GrantCreateParams),
     ],
 )
-def test_the_stand_in_takes_exactly_what_the_sdk_can_send(
-    model: type[pydantic.BaseModel], params: type
-) -> None:
+def test_the_stand_in_takes_exactly_what_the_sdk_can_send(model: type[pydantic.BaseModel], params: type) -> None:
     assert _shape_of_model(model, []) == _shape_of_sdk(params)
 
 

@@ -120,34 +120,40 @@ def test_g2_a_newer_revision_keeps_older_ones_superseded_though_it_is_a_duplicat
 # G3 together
 
 
-@pytest.mark.parametrize("arriving", ["at once", "while the first is written"])
+@pytest.mark.parametrize("arriving", ["at once", "while another is written"])
 def test_g3_deals_of_one_customer_end_in_the_state_that_contains_them_all(
     sandbox: Sandbox, arriving: str
 ) -> None:
     account = sandbox.sales.account("Northwind")
-    first = sell(sandbox, account, *ENTERPRISE)
-    same_plan = sell(sandbox, account, *ENTERPRISE, Sold("addon-premium-support", 1))
+    first, second = (
+        sell(sandbox, account),
+        sell(sandbox, account, *ENTERPRISE, Sold("addon-premium-support", 1)),
+    )
+    third = sell(sandbox, account)
     other_product = sell(sandbox, account, Sold("plan-analytics", 1, 9000), Sold("feature-dashboards", 40))
-    deals = [first, same_plan, other_product]
+    deals = [first, second, third, other_product]
     if arriving == "at once":
-        with ThreadPoolExecutor(3) as senders:
+        with ThreadPoolExecutor(4) as senders:
             list(senders.map(lambda deal: call(sandbox, deal), deals))
     else:
-        slow = sandbox.stigg_server.fail("delay_before", "POST", SUBSCRIPTIONS, seconds=1)
-        call(sandbox, first)
+        provision(sandbox, first)
+        slow = sandbox.stigg_server.fail("delay_before", "PATCH", SUBSCRIPTION, seconds=2)
+        call(sandbox, second)
         seen(sandbox, lambda: slow.times == 0)
-        call(sandbox, same_plan)
+        call(sandbox, third)
         call(sandbox, other_product)
     sandbox.settle()
     held = {s["plan"]: s for s in access(sandbox, account)}
     assert set(held) == {"plan-enterprise", "plan-analytics"}
-    assert held["plan-enterprise"]["addons"] == {"addon-extra-workspace": 4, "addon-premium-support": 1}
-    assert held["plan-enterprise"]["limits"] == {"feature-seats": 500}
-    assert held["plan-enterprise"]["prices"] == {None: 96000, "addon-extra-workspace": 1200}
-    assert held["plan-enterprise"]["opportunities"] == {opportunity_of(first), opportunity_of(same_plan)}
+    assert held["plan-enterprise"]["addons"] == {"addon-extra-workspace": 6, "addon-premium-support": 1}
+    assert held["plan-enterprise"]["limits"] == {"feature-seats": 750}
+    assert held["plan-enterprise"]["prices"] == {None: 144_000, "addon-extra-workspace": 1200}
+    assert held["plan-enterprise"]["opportunities"] == {
+        opportunity_of(deal) for deal in (first, second, third)
+    }
     assert held["plan-analytics"]["limits"] == {"feature-dashboards": 40}
     assert len(subscriptions(sandbox, account, live=False)) == 2, "none was made to be replaced"
-    assert [shown(sandbox, deal) for deal in deals] == [PROVISIONED] * 3
+    assert [shown(sandbox, deal) for deal in deals] == [PROVISIONED] * 4
     assert not due(sandbox, account)
 
 

@@ -143,9 +143,7 @@ def order_of(deal: Json, rules: MappingRules = RULES) -> Order:
 
 def an_order(*lines: Json, number: int = 1, **changes: Any) -> Order:
     """A good deal's order. changes: by path, with __ for a dot (terms__start)."""
-    order = order_of(
-        a_deal(*lines, number=number, changes={path.replace("__", "."): v for path, v in changes.items()})
-    )
+    order = order_of(a_deal(*lines, number=number, changes={path.replace("__", "."): v for path, v in changes.items()}))
     assert not order.problems
     return order
 
@@ -195,15 +193,11 @@ def orderable(draw: st.DrawFn, products: Iterable[str] = (PLATFORM, ANALYTICS)) 
     if PLATFORM in chosen:
         platform = next(line["stiggId"] for line in lines if line["stiggId"] in PLANS[PLATFORM])
         if draw(st.booleans()):
-            lines.append(
-                entitlement(CALLS, draw(quantities), resetPeriod="MONTH", softLimit=draw(st.booleans()))
-            )
+            lines.append(entitlement(CALLS, draw(quantities), resetPeriod="MONTH", softLimit=draw(st.booleans())))
         if draw(st.booleans()):
             lines.append(entitlement(SSO, None, unlimited=True, planId=platform))
         if draw(st.booleans()):
-            lines.append(
-                credits(draw(quantities), cadence=draw(st.sampled_from(["MONTH", "YEAR"])), planId=platform)
-            )
+            lines.append(credits(draw(quantities), cadence=draw(st.sampled_from(["MONTH", "YEAR"])), planId=platform))
     return draw(st.permutations(lines))
 
 
@@ -225,9 +219,7 @@ def orders(draw: st.DrawFn, number: int = 1) -> Order:
 def refused(draw: st.DrawFn, number: int = 1) -> Order:
     """An order that the mapping or the catalogue refuses."""
     wrong = draw(
-        st.sampled_from(
-            [plan("plan-unknown"), addon("addon-unknown"), addon("workspace"), entitlement(quantity=-1)]
-        )
+        st.sampled_from([plan("plan-unknown"), addon("addon-unknown"), addon("workspace"), entitlement(quantity=-1)])
     )
     return order_of(a_deal(*draw(orderable()), wrong, number=number))
 
@@ -250,9 +242,9 @@ def standings(draw: st.DrawFn, most: int = 3) -> list[Standing]:
     return draw(st.permutations(made))
 
 
-names = st.text(
-    st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=120
-).filter(str.strip)
+names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=120).filter(
+    str.strip
+)
 slots = st.builds(
     Slot,
     st.from_regex(r"product-[a-z0-9-]{1,12}", fullmatch=True),

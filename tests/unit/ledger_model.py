@@ -1,13 +1,12 @@
 """A model checker for the ledger's rules: what can happen to one customer, in every order, within small bounds.
 
-The rules are the real ones (`closedwon.customer`); around them is a small world: deals that arrive in any
-order, the sweep, executions that go through the state machine's steps, and two registers, Stigg and
-Salesforce, in which the last write to land wins. What a step does between two of its own moments can be
-interrupted by anything another one does:
+The rules are the real ones (`closedwon.customer`); around them is a small world: deals that arrive in any order, the
+sweep, executions that go through the state machine's steps, and two registers, Stigg and Salesforce, in which the last
+write to land wins. What a step does between two of its own moments can be interrupted by anything another one does:
 
-- a step dies: before its write, with its write under way, or once the ledger has recorded what it did and
-  before the state machine hears of it; or it lives, but its write is not answered, and it says so. It is
-  retried with the token it was given, or given up on and written back as a failure;
+- a step dies: before its write, with its write under way, or once the ledger has recorded what it did and before the
+  state machine hears of it; or it lives, but its write is not answered, and it says so. It is retried with the token
+  it was given, or given up on and written back as a failure;
 - a write whose sender died lands at any later moment before the lease it was sent under ends, or never;
 - a write is refused: the step says that everything was answered and is retried, or fails for good;
 - an execution disappears altogether; a start that was asked for never happens;
@@ -15,11 +14,10 @@ interrupted by anything another one does:
 
 Each verb is one moment: the ledger makes it so by compare-and-swap, which test_ledger.py shows.
 
-Moments that cannot be told apart by anybody else are taken together, which loses no interleaving: taking and
-looking (one touches the ledger only, the other Stigg only); sending and landing, where the sender lives;
-taking and recording a failure. The clock jumps from one time the ledger knows to the next, never past a lease
-under which something may still be written: that a step's life and its writes' are over by then is what a
-lease's length is chosen for.
+Moments that cannot be told apart by anybody else are taken together, which loses no interleaving: taking and looking
+(one touches the ledger only, the other Stigg only); sending and landing, where the sender lives; taking and recording
+a failure. The clock jumps from one time the ledger knows to the next, never past a lease under which something may
+still be written: that a step's life and its writes' are over by then is what a lease's length is chosen for.
 """
 
 from __future__ import annotations
@@ -51,8 +49,7 @@ Fold = frozenset[tuple[str, str]]
 """What Stigg holds: of each opportunity that contributes, its ID and its order's name."""
 
 Shown = frozenset[tuple[str, tuple[str, str]]]
-"""What Salesforce shows: of each opportunity its status and reason; of the account, under "", its
-customer."""
+"""What Salesforce shows: of each opportunity its status and reason; of the account, under "", its customer."""
 
 SLOT = "product|"
 
@@ -84,11 +81,10 @@ REAL = Rules(accept_at_once)
 class Bounds:
     """How much goes wrong, and how much happens at once.
 
-    arrivals: what arrives, in every order. deaths: steps that die without a word. refusals: writes that are
-    answered, but not carried out. vanished: executions that end without writing anything back. lost: starts
-    that never happen. at_once: executions that run at the same time. lease: milliseconds. unpaid: whether a
-    payment is pending until it is made at some moment. paused: whether a step with nothing left to write may
-    outlive its lease.
+    arrivals: what arrives, in every order. deaths: steps that die without a word. refusals: writes that are answered,
+    but not carried out. vanished: executions that end without writing anything back. lost: starts that never happen.
+    at_once: executions that run at the same time. lease: milliseconds. unpaid: whether a payment is pending until it
+    is made at some moment. paused: whether a step with nothing left to write may outlive its lease.
     """
 
     arrivals: tuple[Arrival, ...]
@@ -108,8 +104,8 @@ Stage = Literal["customer", "subscription", "write-back", "failure"]
 class Run(NamedTuple):
     """One execution: the step it is in, the token it was given, and what the step has done so far.
 
-    phase: ready (not begun, or to be tried again), writing (has taken its work and looked; its write is still
-    to be sent), reporting (every write answered, or none needed).
+    phase: ready (not begun, or to be tried again), writing (has taken its work and looked; its write is still to be
+    sent), reporting (every write answered, or none needed).
     """
 
     owner: str
@@ -168,11 +164,7 @@ class Result:
 
     def __str__(self) -> str:
         said = f"{self.states} states, {self.steps} steps, {self.quiet} of the states quiet"
-        return (
-            said
-            if self.wrong is None
-            else "\n".join((f"{self.wrong}\n{said}; it happens like this:", *self.trace))
-        )
+        return said if self.wrong is None else "\n".join((f"{self.wrong}\n{said}; it happens like this:", *self.trace))
 
 
 def order(opportunity: str, name: str, valid: bool = True) -> Order:
@@ -199,9 +191,7 @@ def arrival(opportunity: str, name: str, at: int, valid: bool = True) -> Arrival
 def fold(customer: Customer) -> Fold:
     """The desired state, as far as it matters here: a set of what the newest valid orders say."""
     states = customer.opportunities.values()
-    return frozenset(
-        (s.order.opportunity_id, s.order.opportunity_name) for s in states if not s.order.problems
-    )
+    return frozenset((s.order.opportunity_id, s.order.opportunity_name) for s in states if not s.order.problems)
 
 
 def outcomes(customer: Customer, folded: Fold, paid: bool) -> dict[str, Outcome]:
@@ -250,9 +240,7 @@ def _check(bounds: Bounds, verbs: Rules, most: int) -> Result:
         while number:
             number, what = came[number]
             trace.insert(0, what)
-        return Result(
-            len(came), steps, len(quiet), wrong, tuple(f"{n:3}. {what}" for n, what in enumerate(trace, 1))
-        )
+        return Result(len(came), steps, len(quiet), wrong, tuple(f"{n:3}. {what}" for n, what in enumerate(trace, 1)))
 
     while queue:
         number, world = queue.popleft()
@@ -376,9 +364,7 @@ class _Model:
     def _landings(self, world: World) -> Iterator[Step]:
         for index, flight in enumerate(world.flights):
             after = world._replace(flights=world.flights[:index] + world.flights[index + 1 :])
-            yield Step(
-                f"a dead step's write lands in {flight.to}", self._landed(after, flight.to, flight.content)
-            )
+            yield Step(f"a dead step's write lands in {flight.to}", self._landed(after, flight.to, flight.content))
             yield Step(f"a dead step's write to {flight.to} never lands", after)
 
     def _clock(self, world: World) -> Iterator[Step]:
@@ -398,9 +384,7 @@ class _Model:
     def _run(self, world: World, run: Run) -> Iterator[Step]:
         if run.phase == "ready":
             if world.left.vanished:
-                yield Step(
-                    f"{run.owner} disappears before its {run.stage} step", _less(world, vanished=1), True
-                )
+                yield Step(f"{run.owner} disappears before its {run.stage} step", _less(world, vanished=1), True)
             yield from self._take(world, run)
         elif run.phase == "writing":
             yield from self._write(world, run)
@@ -433,9 +417,7 @@ class _Model:
                 after = world._replace(customer=customer)
             writes = bool(answer.customer.unwritten or answer.customer.account_unwritten)
         found = took + (", has something to write" if writes else ", finds nothing to write")
-        yield Step(
-            found, self._with(after, run._replace(phase="writing" if writes else "reporting", work=answer))
-        )
+        yield Step(found, self._with(after, run._replace(phase="writing" if writes else "reporting", work=answer)))
 
     def _write(self, world: World, run: Run) -> Iterator[Step]:
         """The step's write: to Stigg after its intention is recorded, or to Salesforce."""
@@ -460,9 +442,7 @@ class _Model:
         yield from self._refusing(world, run, work, who)
         if world.left.deaths:
             flights = (*world.flights, Flight(to, content, world.now + LIFETIME))
-            after = self._interrupted(world, work, Interrupted(unanswered_for=LIFETIME))._replace(
-                flights=flights
-            )
+            after = self._interrupted(world, work, Interrupted(unanswered_for=LIFETIME))._replace(flights=flights)
             yield from self._again(_less(after, deaths=1), run, f"{who}, is not answered")
 
     def _report(self, world: World, run: Run) -> Iterator[Step]:
@@ -475,15 +455,13 @@ class _Model:
             report = Applied(
                 slots={SLOT: SlotRecord(customer.version, made=True)},
                 outcomes=outcomes(customer, fold(customer), world.paid),
-                provisioned=frozenset(
-                    id for id, state in customer.opportunities.items() if not state.order.problems
-                ),
+                provisioned=frozenset(id for id, state in customer.opportunities.items() if not state.order.problems),
                 ensured=bool(fold(customer)),
                 look_again_at=looks,
             )
         else:
             known = work.customer
-            marks = {id: known.opportunities[id].mark(known.customer_id) for id in known.unwritten}
+            marks = {id: known.opportunities[id].mark(known.shown_id) for id in known.unwritten}
             report = Written(marks, known.account_unwritten, failed=run.stage == "failure")
         try:
             customer, work, follows = self._settled(world.customer, work, report, world.now)
@@ -536,9 +514,7 @@ class _Model:
     def _again(self, world: World, run: Run, what: str) -> Iterator[Step]:
         yield Step(f"{what}, is retried", self._with(world, Run(run.owner, run.stage, run.token)), True)
         if run.stage in ("customer", "subscription"):
-            yield Step(
-                f"{what}, is written back", self._with(world, Run(run.owner, "failure", run.token)), True
-            )
+            yield Step(f"{what}, is written back", self._with(world, Run(run.owner, "failure", run.token)), True)
         else:
             yield Step(f"{what}, is not retried", world, True)
 
@@ -561,9 +537,7 @@ def _shown(customer: Customer) -> Shown:
 
 
 def _less(world: World, **used: int) -> World:
-    return world._replace(
-        left=world.left._replace(**{name: getattr(world.left, name) - n for name, n in used.items()})
-    )
+    return world._replace(left=world.left._replace(**{name: getattr(world.left, name) - n for name, n in used.items()}))
 
 
 # Two worlds are the same when everything the rules and the steps look at is the same: times count from now,
@@ -678,8 +652,9 @@ def without_version(verbs: Rules = REAL) -> Rules:
 
 
 def without_transaction(verbs: Rules = REAL) -> Rules:
-    """accept records the order first, and that something is to be done about it in a second write; it may die
-    in between."""
+    """accept records the order first, and that something is to be done about it in a second write; it may die in
+    between.
+    """
 
     def accept(customer: Customer, arrived: Arrival, now: int) -> list[Customer]:
         whole = verbs.accept(customer, arrived, now)
@@ -707,9 +682,7 @@ def without_forgetting(verbs: Rules = REAL) -> Rules:
         return replace(
             after,
             opportunities={
-                id: replace(state, written=known[id].written)
-                if id in known and state.written is None
-                else state
+                id: replace(state, written=known[id].written) if id in known and state.written is None else state
                 for id, state in after.opportunities.items()
             },
         )

@@ -95,9 +95,7 @@ def outcome(customer: Customer, reason: str = "") -> Applied:
 def written(work: Work, failed: bool = False) -> Written:
     """What a write-back says that wrote everything."""
     known = work.customer
-    return Written(
-        {id: known.opportunities[id].mark(known.customer_id) for id in known.unwritten}, True, failed
-    )
+    return Written({id: known.opportunities[id].mark(known.shown_id) for id in known.unwritten}, True, failed)
 
 
 def provisioned(customer: Customer, now: int = NOW, reason: str = "") -> Customer:
@@ -128,14 +126,10 @@ ACCEPTED = arriving(NEW, (X, 1))[0]
 @pytest.mark.parametrize(
     ("arrivals", "answers", "newest", "at", "version"),
     [
-        pytest.param(
-            [(X, 1), (X, 1)], "accepted duplicate", X, 1, 1, id="the same order again is a duplicate"
-        ),
+        pytest.param([(X, 1), (X, 1)], "accepted duplicate", X, 1, 1, id="the same order again is a duplicate"),
         pytest.param([(X, 1), (X, 2)], "accepted duplicate", X, 2, 1, id="saved again without a change, too"),
         pytest.param([(X, 2), (X, 1)], "accepted duplicate", X, 2, 1, id="in whichever order"),
-        pytest.param(
-            [(X, 1), (Y, 2)], "accepted accepted", Y, 2, 2, id="a newer revision replaces an older one"
-        ),
+        pytest.param([(X, 1), (Y, 2)], "accepted accepted", Y, 2, 2, id="a newer revision replaces an older one"),
         pytest.param([(Y, 2), (X, 1)], "accepted superseded", Y, 2, 1, id="an older revision comes too late"),
         pytest.param(
             [(X, 1), (X, 3), (Y, 2)],
@@ -154,9 +148,7 @@ ACCEPTED = arriving(NEW, (X, 1))[0]
             id="changed back is a change, not a duplicate",
         ),
         pytest.param([(X, 1), (WRONG, 2)], "accepted invalid", WRONG, 2, 2, id="a refused order is recorded"),
-        pytest.param(
-            [(WRONG, 2), (X, 1)], "invalid superseded", WRONG, 2, 1, id="and keeps out what is older"
-        ),
+        pytest.param([(WRONG, 2), (X, 1)], "invalid superseded", WRONG, 2, 1, id="and keeps out what is older"),
         pytest.param([(WRONG, 1), (WRONG, 2)], "invalid invalid", WRONG, 2, 1, id="and is refused again"),
     ],
 )
@@ -177,18 +169,14 @@ def test_two_orders_of_one_revision_have_the_same_winner_in_both_orders() -> Non
 
 
 @given(
-    st.lists(
-        st.tuples(st.integers(1, 4), st.sampled_from([A, B]), st.integers(1, 4)), min_size=1, max_size=6
-    ),
+    st.lists(st.tuples(st.integers(1, 4), st.sampled_from([A, B]), st.integers(1, 4)), min_size=1, max_size=6),
     st.data(),
 )
 def test_any_order_of_arrival_with_any_repetitions_ends_with_the_same_newest_orders(
     sent: list[tuple[int, str, int]], data: st.DataObject
 ) -> None:
     arrivals = [Arrival(order(quantity, opportunity), Revision(at, 0)) for quantity, opportunity, at in sent]
-    shuffled = data.draw(st.permutations(arrivals)) + data.draw(
-        st.lists(st.sampled_from(arrivals), max_size=6)
-    )
+    shuffled = data.draw(st.permutations(arrivals)) + data.draw(st.lists(st.sampled_from(arrivals), max_size=6))
     requests, rest = [], list(shuffled)
     while rest:
         size = data.draw(st.integers(1, len(rest)))
@@ -200,9 +188,7 @@ def test_any_order_of_arrival_with_any_repetitions_ends_with_the_same_newest_ord
     newest = {id: state.order for id, state in customer.opportunities.items()}
     best = {id: max((a for a in arrivals if a.order.opportunity_id == id), key=_rank) for id in newest}
     assert newest == {id: arrival.order for id, arrival in best.items()}
-    assert {id: s.revision for id, s in customer.opportunities.items()} == {
-        id: a.revision for id, a in best.items()
-    }
+    assert {id: s.revision for id, s in customer.opportunities.items()} == {id: a.revision for id, a in best.items()}
     assert newest.keys() == {arrival.order.opportunity_id for arrival in arrivals}
 
 
@@ -223,9 +209,7 @@ def test_orders_that_arrive_together_raise_the_version_once_and_share_one_execut
     arrivals = [Arrival(order(n, f"0065g00000ABC{n:02}AAX"), Revision(n, 0)) for n in range(1, 31)]
     customer, answers = accept(NEW, arrivals, NOW)
     assert customer.version == customer.attempt == 1
-    assert {answer.execution for answer in answers} == {
-        execution_name(answers[0].opportunity_id, Revision(1, 0), 1)
-    }
+    assert {answer.execution for answer in answers} == {execution_name(answers[0].opportunity_id, Revision(1, 0), 1)}
     assert {state.execution for state in customer.opportunities.values()} == {answers[0].execution}
 
 
@@ -470,9 +454,7 @@ orders = st.builds(
     end=maybe,
     payment_collection=maybe,
     items=st.lists(items, max_size=3).map(tuple),
-    problems=st.lists(st.builds(Problem, st.none() | st.integers(1, 200), texts, texts), max_size=2).map(
-        tuple
-    ),
+    problems=st.lists(st.builds(Problem, st.none() | st.integers(1, 200), texts, texts), max_size=2).map(tuple),
 )
 states = st.builds(
     OpportunityState,
@@ -503,10 +485,7 @@ def test_what_is_stored_comes_back_the_same_down_to_digest_and_mark(state: Oppor
 def test_only_what_a_deal_says_makes_another_order() -> None:
     """Not what the account shows of our own answer, nor the numbers of lines that CPQ made again."""
     renumbered = tuple(replace(item, lines=(7,)) for item in X.items)
-    assert (
-        X.digest
-        == replace(X, stored_customer_id="northwind", customer_id="northwind", items=renumbered).digest
-    )
+    assert X.digest == replace(X, stored_customer_id="northwind", customer_id="northwind", items=renumbered).digest
     changes: dict[str, Any] = {
         "opportunity_name": "y",
         "resource_id": "y",

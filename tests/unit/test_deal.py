@@ -91,9 +91,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("path", "value", "field", "message"), REFUSED)
-def test_a_fault_outside_the_lines_is_named_by_its_field(
-    path: str, value: Any, field: str, message: str
-) -> None:
+def test_a_fault_outside_the_lines_is_named_by_its_field(path: str, value: Any, field: str, message: str) -> None:
     assert answer(a_deal(changes={path: value})) == [(None, field, message)]
 
 
@@ -121,18 +119,14 @@ def test_a_fault_in_a_line_is_named_by_the_lines_own_number(field: str, value: A
 
 def test_a_line_without_a_usable_number_is_counted_from_one() -> None:
     assert answer(a_deal(changes={"lines.1": addon(quantity="x")})) == [(2, "quantity", "is not a number")]
-    assert answer(a_deal(changes={"lines.1": addon(quantity="x", line=None)})) == [
-        (2, "quantity", "is not a number")
-    ]
+    assert answer(a_deal(changes={"lines.1": addon(quantity="x", line=None)})) == [(2, "quantity", "is not a number")]
     assert answer(a_deal(changes={"lines.1": "five workspaces"})) == [(2, "line", "must be an object")]
     assert answer(a_deal(changes={"lines.1.line": "second"})) == [(2, "line", "is not a number")]
     assert answer(a_deal(changes={"lines.1.line": 1.5})) == [(2, "line", "is not a whole number")]
 
 
 def test_every_fault_is_named_at_once() -> None:
-    deal = a_deal(
-        changes={"account.name": "", "trigger": "won", "lines.0.price": "free", "lines.2.unlimited": 7}
-    )
+    deal = a_deal(changes={"account.name": "", "trigger": "won", "lines.0.price": "free", "lines.2.unlimited": 7})
     assert [(problem.line, problem.field) for problem in answer(deal)] == [
         (None, "trigger"),
         (None, "account.name"),
@@ -200,9 +194,7 @@ def test_names_in_any_script_come_through_as_they_are(name: str, account: str) -
 def test_a_revision_does_not_depend_on_the_zone_its_times_are_told_in(hours: int, minutes: int) -> None:
     there = timezone(timedelta(hours=hours, minutes=minutes))
     moment = datetime(2026, 11, 20, 9, 15, 31, 7000, UTC)
-    deal = Deal.model_validate(
-        a_deal(changes={"opportunity.systemModstamp": moment.astimezone(there).isoformat()})
-    )
+    deal = Deal.model_validate(a_deal(changes={"opportunity.systemModstamp": moment.astimezone(there).isoformat()}))
     assert revision_of(deal) == (1795166131007, 1795166132118)
 
 

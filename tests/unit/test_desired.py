@@ -395,9 +395,7 @@ def test_a_snapshot_of_the_catalogue_comes_back_as_it_went_in() -> None:
 
 @given(standings(), st.randoms(use_true_random=False))
 @settings(max_examples=50)
-def test_neither_the_order_of_deals_nor_hearing_of_one_twice_matters(
-    deals: list[Standing], random: Any
-) -> None:
+def test_neither_the_order_of_deals_nor_hearing_of_one_twice_matters(deals: list[Standing], random: Any) -> None:
     again = [*deals, *random.choices(deals, k=2)]
     random.shuffle(again)
     assert fold(again, CATALOGUE, POLICY, AT) == fold(deals, CATALOGUE, POLICY, AT)
@@ -440,29 +438,19 @@ def test_another_deal_takes_nothing_from_those_that_stand_and_held_it_changes_no
     after = fold([*deals, Standing(new)], CATALOGUE, POLICY, AT)
     if THREE in after.held or THREE in after.refused:
         assert after.subscriptions == before.subscriptions
-        assert (
-            after.held.items() - before.held.items() == {(THREE, after.held[THREE])}
-            if THREE in after.held
-            else True
-        )
+        assert after.held.items() - before.held.items() == {(THREE, after.held[THREE])} if THREE in after.held else True
     for newest, provisioned in deals:
         if newest == provisioned:
             assert _slots_of(newest.opportunity_id, before) == _slots_of(newest.opportunity_id, after)
 
 
 def _slots_of(opportunity: str, desired: Desired) -> set[Slot]:
-    return {
-        slot
-        for slot, subscription in desired.subscriptions.items()
-        if opportunity in subscription.opportunities
-    }
+    return {slot for slot, subscription in desired.subscriptions.items() if opportunity in subscription.opportunities}
 
 
 def test_a_deal_does_not_wait_for_one_that_is_held_itself() -> None:
     stands = an_order(plan(), number=1)
-    in_the_way = an_order(
-        plan("plan-enterprise-plus"), plan("plan-analytics"), number=2, terms__start="2026-01-01"
-    )
+    in_the_way = an_order(plan("plan-enterprise-plus"), plan("plan-analytics"), number=2, terms__start="2026-01-01")
     free = an_order(plan("plan-analytics-pro"), number=3, terms__start="2026-02-01")
     desired = folded(Standing(stands, stands), in_the_way, free)
     assert list(desired.held) == [TWO]

@@ -44,14 +44,10 @@ USUAL = {
 }
 MORE = {
     "two revisions, every fault once": Bounds((FIRST, SECOND), 1, refusals=1, vanished=1, lost=1),
-    "another opportunity, every fault but a lost start once": Bounds(
-        (FIRST, SECOND, OTHER), 1, refusals=1, vanished=1
-    ),
+    "another opportunity, every fault but a lost start once": Bounds((FIRST, SECOND, OTHER), 1, refusals=1, vanished=1),
     "four deaths": Bounds((FIRST, SECOND), 4),
     "three executions at once": Bounds((FIRST, SECOND, OTHER), 1, at_once=3),
-    "the other opportunity is changed and changed back": Bounds(
-        (FIRST, OTHER, OTHER_CHANGED, OTHER_CHANGED_BACK)
-    ),
+    "the other opportunity is changed and changed back": Bounds((FIRST, OTHER, OTHER_CHANGED, OTHER_CHANGED_BACK)),
     "a pending payment, two revisions, two deaths": Bounds((FIRST, SECOND), 2, unpaid=True),
     "two revisions, a step that outlives its lease": Bounds((FIRST, SECOND), 2, paused=True),
     "a lease shorter than a start takes": Bounds((FIRST, SECOND), 2, lost=1, lease=60_000),

@@ -105,9 +105,7 @@ REFUSED_LINES: list[tuple[Json, str, str]] = [
 
 
 @pytest.mark.parametrize(("line", "field", "message"), REFUSED_LINES)
-def test_a_line_that_cannot_be_provisioned_is_named_with_the_reason(
-    line: Json, field: str, message: str
-) -> None:
+def test_a_line_that_cannot_be_provisioned_is_named_with_the_reason(line: Json, field: str, message: str) -> None:
     assert answer(a_deal(plan(), line)) == [(2, field, message)]
 
 
@@ -224,9 +222,7 @@ REFUSED_DEALS: list[tuple[str, dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(
     ("changes", "field", "message"), [row[1:] for row in REFUSED_DEALS], ids=[row[0] for row in REFUSED_DEALS]
 )
-def test_a_deal_that_cannot_be_provisioned_says_why(
-    changes: dict[str, Any], field: str, message: str
-) -> None:
+def test_a_deal_that_cannot_be_provisioned_says_why(changes: dict[str, Any], field: str, message: str) -> None:
     assert answer(a_deal(changes=changes)) == [(None, field, message)]
 
 
@@ -273,10 +269,7 @@ def test_a_realistic_deal_becomes_its_order() -> None:
 
 
 def test_the_largest_limit_is_exact() -> None:
-    assert (
-        order_of(a_deal(plan(), entitlement(quantity=MOST_USAGE))).of_kind("Entitlement")[0].quantity
-        == MOST_USAGE
-    )
+    assert order_of(a_deal(plan(), entitlement(quantity=MOST_USAGE))).of_kind("Entitlement")[0].quantity == MOST_USAGE
 
 
 def test_a_stack_may_have_other_prefixes() -> None:
@@ -292,13 +285,10 @@ def test_a_stack_may_have_other_prefixes() -> None:
 
 @given(orderable(), st.randoms(use_true_random=False))
 @settings(max_examples=60)
-def test_the_same_lines_in_another_order_with_other_numbers_are_the_same_deal(
-    lines: list[Json], random: Any
-) -> None:
+def test_the_same_lines_in_another_order_with_other_numbers_are_the_same_deal(lines: list[Json], random: Any) -> None:
     # CPQ deletes the line items of a quote and makes them again.
     again = [
-        {**line, "line": number}
-        for line, number in zip(lines, random.sample(range(1, 500), len(lines)), strict=True)
+        {**line, "line": number} for line, number in zip(lines, random.sample(range(1, 500), len(lines)), strict=True)
     ]
     random.shuffle(again)
     first, second = order_of(a_deal(*lines)), order_of(a_deal(*again))
@@ -310,9 +300,7 @@ def test_the_same_lines_in_another_order_with_other_numbers_are_the_same_deal(
 @given(orderable(), st.data())
 @settings(max_examples=60)
 def test_splitting_a_line_changes_nothing_but_line_numbers(lines: list[Json], data: st.DataObject) -> None:
-    divisible = [
-        n for n, line in enumerate(lines) if line["stiggType"] != "Plan" and (line["quantity"] or 0) > 1
-    ]
+    divisible = [n for n, line in enumerate(lines) if line["stiggType"] != "Plan" and (line["quantity"] or 0) > 1]
     if not divisible:
         return
     place = data.draw(st.sampled_from(divisible))
@@ -331,9 +319,7 @@ def _unnumbered(order: Order) -> Order:
 @settings(max_examples=60)
 def test_an_order_comes_back_from_the_ledger_as_it_went_in(lines: list[Json]) -> None:
     for wrong in ([], [addon(quantity=-1)]):
-        order = compile_deal(
-            Deal.model_validate(a_deal(*lines, *wrong, changes={"account.email": None})), RULES
-        )
+        order = compile_deal(Deal.model_validate(a_deal(*lines, *wrong, changes={"account.email": None})), RULES)
         back = Order.from_json(json.loads(json.dumps(order.to_json())))
         assert back == order
         assert back.digest == order.digest
@@ -386,9 +372,9 @@ def test_a_day_begins_where_the_stack_is_and_an_end_is_the_last_day(day: Any, zo
     start, end = (datetime.fromisoformat(str(moment)).astimezone(zone) for moment in (order.start, order.end))
     # Where the clocks change at midnight or a day is skipped, the day begins when there first is such a time.
     assert day.toordinal() <= start.date().toordinal() <= day.toordinal() + 1
-    assert day.toordinal() < end.date().toordinal() <= day.toordinal() + 2 or zone.utcoffset(
-        end
-    ) != zone.utcoffset(start)
+    assert day.toordinal() < end.date().toordinal() <= day.toordinal() + 2 or zone.utcoffset(end) != zone.utcoffset(
+        start
+    )
     assert start < end
 
 

@@ -89,9 +89,7 @@ class Pretend:
                 id = self.update(change.subscription_id, change.body)
             if remembers:
                 status = self.subscriptions[id]["status"]
-                record = replace(
-                    record, made=True, subscription_id=id, status=status, applied=change.subscription
-                )
+                record = replace(record, made=True, subscription_id=id, status=status, applied=change.subscription)
                 self.records[slot] = SlotRecord.from_json(json.loads(json.dumps(record.to_json())))
         for keep in plan.kept:
             record = self.records.get(keep.subscription.slot, SlotRecord())
@@ -134,9 +132,7 @@ class Pretend:
         changed = {name: body[name] for name in ("metadata", "cancellationDate") if name in body}
         lists = _lists(body)
         names = {"addons": "addons", "priceOverrides": "prices", "entitlements": "subscriptionEntitlements"}
-        self.subscriptions[id] |= changed | {
-            shown: lists[shown] for given, shown in names.items() if given in body
-        }
+        self.subscriptions[id] |= changed | {shown: lists[shown] for given, shown in names.items() if given in body}
         return id
 
     def end(self, id: str) -> None:
@@ -148,9 +144,7 @@ def _lists(body: Json) -> Json:
     return {
         "addons": body.get("addons", []),
         "prices": body.get("priceOverrides", []),
-        "subscriptionEntitlements": [
-            {"id": e["id"], "type": e["type"]} for e in body.get("entitlements", [])
-        ],
+        "subscriptionEntitlements": [{"id": e["id"], "type": e["type"]} for e in body.get("entitlements", [])],
     }
 
 
@@ -191,9 +185,7 @@ def live(world: Pretend) -> set[str]:
 
 @given(standings(), st.sampled_from([POLICY, Policy("end"), REPLACE]), st.booleans())
 @settings(max_examples=60)
-def test_a_plan_carried_out_leaves_nothing_to_do(
-    deals: list[Standing], policy: Policy, remembers: bool
-) -> None:
+def test_a_plan_carried_out_leaves_nothing_to_do(deals: list[Standing], policy: Policy, remembers: bool) -> None:
     world, desired = Pretend(), fold(deals, CATALOGUE, policy, AT)
     world.apply(world.plan(desired, policy), remembers)
     again = world.plan(desired, policy)
@@ -252,9 +244,7 @@ def test_a_foreign_subscription_is_never_replaced_under_policy_hold(
 
 @given(orders(), orders(), st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=8), max_size=3))
 @settings(max_examples=60)
-def test_others_metadata_is_sent_back_with_every_update(
-    first: Any, second: Any, theirs: dict[str, str]
-) -> None:
+def test_others_metadata_is_sent_back_with_every_update(first: Any, second: Any, theirs: dict[str, str]) -> None:
     world = settled(first)
     for subscription in world.subscriptions.values():
         subscription["metadata"] |= theirs
@@ -265,9 +255,7 @@ def test_others_metadata_is_sent_back_with_every_update(
 
 
 @given(st.lists(slots, min_size=2, max_size=6, unique=True), st.integers(1, 30), st.integers(1, 30))
-def test_ids_differ_for_different_slots_customers_and_generations(
-    these: list[Slot], one: int, other: int
-) -> None:
+def test_ids_differ_for_different_slots_customers_and_generations(these: list[Slot], one: int, other: int) -> None:
     ids = {subscription_id(CUSTOMER, slot, generation) for slot in these for generation in {one, other}}
     assert len(ids) == len(these) * len({one, other})
     assert not ids & {subscription_id("contoso", slot, one) for slot in these}
@@ -375,9 +363,7 @@ def test_a_change_of_a_deal_is_an_update_that_sends_only_what_differs(
 
 def test_a_change_of_plan_or_units_makes_a_subscription_of_the_next_generation() -> None:
     world = settled(an_order(plan_line()))
-    for generation, changed in enumerate(
-        [plan_line("plan-enterprise-plus"), plan_line("plan-enterprise-plus", 10)], 2
-    ):
+    for generation, changed in enumerate([plan_line("plan-enterprise-plus"), plan_line("plan-enterprise-plus", 10)], 2):
         todo = world.plan(folded(an_order(changed)))
         [create] = todo.changes
         assert isinstance(create, Create)
@@ -416,9 +402,7 @@ def test_a_wish_that_never_reached_stigg_keeps_its_id() -> None:
 
 
 def test_the_tenth_generation_comes_after_the_ninth() -> None:
-    world = stigg(
-        *(somebodys("plan-enterprise", id=subscription_id(CUSTOMER, SLOT, number)) for number in (10, 9))
-    )
+    world = stigg(*(somebodys("plan-enterprise", id=subscription_id(CUSTOMER, SLOT, number)) for number in (10, 9)))
     [update] = world.plan(folded(an_order())).changes
     assert isinstance(update, Update)
     assert update.subscription_id == subscription_id(CUSTOMER, SLOT, 10)
@@ -469,9 +453,7 @@ def test_a_foreign_subscription_that_is_what_the_deal_wants_is_adopted_and_then_
     assert world.subscriptions["theirs"]["metadata"]["owner"] == "growth team"
     assert world.subscriptions["theirs"]["cancellationDate"] is None
     # Ours from now on: another plan replaces it, under an ID of ours.
-    world.apply(
-        world.plan(folded(an_order(plan_line("plan-enterprise-plus"), addon(quantity=5), entitlement())))
-    )
+    world.apply(world.plan(folded(an_order(plan_line("plan-enterprise-plus"), addon(quantity=5), entitlement()))))
     assert live(world) == {subscription_id(CUSTOMER, SLOT, 1)}
 
 

@@ -75,15 +75,11 @@ class Org:
         self.forms.append(request.form.to_dict())
         basic = base64.b64encode(f"client:{self.client_secret}".encode()).decode()
         if "assertion" not in request.form and request.headers.get("authorization") != f"Basic {basic}":
-            description = (
-                f"invalid client credentials {CREDENTIALS['clientSecret']} of jane@northwind.example"
-            )
+            description = f"invalid client credentials {CREDENTIALS['clientSecret']} of jane@northwind.example"
             return reply({"error": "invalid_client", "error_description": description}, 401)
         token = f"token-{len(self.forms)}"
         self.tokens.add(token)
-        return reply(
-            {"access_token": token, "instance_url": "https://elsewhere.invalid", "token_type": "Bearer"}
-        )
+        return reply({"access_token": token, "instance_url": "https://elsewhere.invalid", "token_type": "Bearer"})
 
     def reset(self) -> None:
         pass
@@ -150,9 +146,7 @@ def write(salesforce: SalesforceClient) -> Any:
 
 
 def look(salesforce: SalesforceClient) -> Any:
-    return salesforce.composite(
-        [{"method": "GET", "url": f"{DATA}/sobjects/Account/001", "referenceId": "one"}]
-    )
+    return salesforce.composite([{"method": "GET", "url": f"{DATA}/sobjects/Account/001", "referenceId": "one"}])
 
 
 def query(salesforce: SalesforceClient) -> Any:
@@ -202,9 +196,7 @@ def test_what_went_wrong_is_named_by_what_it_means(
     assert caught.value.__context__ is None  # which would hold the request with the access token
 
 
-def test_a_write_that_was_never_sent_is_not_taken_for_an_unanswered_one(
-    server: StandIn, connect: Connect
-) -> None:
+def test_a_write_that_was_never_sent_is_not_taken_for_an_unanswered_one(server: StandIn, connect: Connect) -> None:
     salesforce = connect()
     write(salesforce)
     server.stop()
@@ -227,9 +219,7 @@ def test_an_untrusted_certificate_after_a_login_is_known_as_never_sent(connect: 
         write(salesforce)
 
 
-def test_one_login_serves_many_requests_and_all_go_to_the_address_configured(
-    org: Org, connect: Connect
-) -> None:
+def test_one_login_serves_many_requests_and_all_go_to_the_address_configured(org: Org, connect: Connect) -> None:
     salesforce = connect()
     write(salesforce)
     write(salesforce)
@@ -278,9 +268,7 @@ def test_a_jwt_is_for_the_login_server_of_the_orgs_kind(url: str, audience: str)
         {"clientId": "client", "clientSecret": "hush-1é"},
     ],
 )
-def test_a_secret_that_cannot_log_in_is_invalid_and_not_shown(
-    connect: Connect, fields: dict[str, str]
-) -> None:
+def test_a_secret_that_cannot_log_in_is_invalid_and_not_shown(connect: Connect, fields: dict[str, str]) -> None:
     with pytest.raises(SecretInvalid) as caught:
         write(connect(fields))
     assert "hush" not in "".join(traceback.format_exception(caught.value))
@@ -387,9 +375,7 @@ def failure(code: str, message: str = "a message", fields: list[str] | None = No
         (failure("UNABLE_TO_LOCK_ROW"), "SalesforceRowLocked"),
     ],
 )
-def test_a_sub_request_fails_by_its_own_status_or_by_any_of_its_records(
-    result: Any, expected: str | None
-) -> None:
+def test_a_sub_request_fails_by_its_own_status_or_by_any_of_its_records(result: Any, expected: str | None) -> None:
     error = error_of(result)
     assert (type(error).__name__ if error else None) == expected
     if error is None:

@@ -185,9 +185,7 @@ def test_an_api_key_that_no_header_can_hold_is_not_quoted(server: StandIn) -> No
         {"errors": [{"message": "{text}", "code": "PlanNotFound"}]},
     ],
 )
-def test_a_refusal_keeps_stiggs_own_words_without_personal_data_or_the_key(
-    api: Api, stigg: Stigg, body: Any
-) -> None:
+def test_a_refusal_keeps_stiggs_own_words_without_personal_data_or_the_key(api: Api, stigg: Stigg, body: Any) -> None:
     text = f"no plan for jane.doe+x@northwind.example with {KEY}, " + "and so on " * 100
     answer = json.loads(json.dumps(body).replace("{text}", text))
     api.answer = lambda _: reply(answer, 409, **{"X-Request-Id": "request-7"})
@@ -232,9 +230,7 @@ def test_a_list_is_read_to_its_last_page(api: Api, stigg: Stigg) -> None:
     def page(request: Request) -> Response:
         number = int(request.args.get("after", "0"))
         following = str(number + 1) if number < 2 else None
-        return reply(
-            {"data": [{"id": f"subscription-{number}"}], "pagination": {"next": following, "prev": None}}
-        )
+        return reply({"data": [{"id": f"subscription-{number}"}], "pagination": {"next": following, "prev": None}})
 
     api.answer = page
     found = stigg.list_subscriptions("customer 1", ["ACTIVE", "IN_TRIAL"])
@@ -329,9 +325,7 @@ def test_importing_the_module_imports_nothing_heavy(module: str) -> None:
         heavy.append("requests")
     code = f"import sys, closedwon.{module}; print([name for name in {heavy} if name in sys.modules])"
     environment = {"PYTHONPATH": ":".join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

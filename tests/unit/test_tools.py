@@ -152,9 +152,7 @@ def test_the_repositorys_state_machines_pass() -> None:
     definitions = sorted((ROOT / "statemachines").glob("*.asl.yaml"))
 
     assert definitions
-    assert (
-        check_state_machines.check(definitions, ErrorNames.of(closedwon.errors), ROOT / "template.yaml") == []
-    )
+    assert check_state_machines.check(definitions, ErrorNames.of(closedwon.errors), ROOT / "template.yaml") == []
 
 
 # Put together here, so that this file itself holds none of them.
@@ -218,10 +216,7 @@ def test_the_repository_holds_no_secret_registry_or_machine_path() -> None:
 
 def test_what_is_deployed_is_what_is_tested() -> None:
     def pins(file: str) -> set[str]:
-        lines = (
-            line.split("#")[0].split(";")[0].strip().lower()
-            for line in (ROOT / file).read_text().splitlines()
-        )
+        lines = (line.split("#")[0].split(";")[0].strip().lower() for line in (ROOT / file).read_text().splitlines())
         return {line.split("[")[0] + line[line.find("==") :] for line in lines if "==" in line}
 
     deployed = pins("layers/closedwon/requirements.txt")

@@ -6,15 +6,14 @@ The catalogue changes rarely and every provisioning needs it, so a snapshot of i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 FRESH_SECONDS = 15 * 60
-"""How old a snapshot may be. An ID it lacks is looked up again before anything is refused."""
+"""How old a snapshot may be to provision by."""
 
-STALE_AFTER_MISS_SECONDS = 30
-"""How old a snapshot must be for an unknown ID to be worth another look."""
+CERTAIN_SECONDS = 30
+"""How old a snapshot may be to refuse a deal by: the catalogue may have been mended a minute ago."""
 
 CURRENCIES = frozenset(
     "usd aed all amd ang aud awg azn bam bbd bdt bgn bif bmd bnd bsd bwp byn bzd brl cad cdf chf cny czk dkk dop dzd egp etb eur "
@@ -58,12 +57,9 @@ class Catalogue:
         plan = self.plan(plan_id)
         return plan.product_id if plan else None
 
-    def knows(self, ids: Iterable[str]) -> bool:
-        """Whether every one of these Stigg IDs is in the snapshot, of whatever kind."""
-        return all(
-            id in self.plans or id in self.max_quantities or id in self.feature_types or id in self.currencies
-            for id in ids
-        )
+    def age(self, now: int) -> float:
+        """Seconds since it was read. now: epoch milliseconds."""
+        return (now - self.read_at) / 1000
 
     def to_json(self) -> str:
         return json.dumps(
@@ -103,9 +99,7 @@ class Catalogue:
         archived plans are remembered, apart.
         """
         return cls(
-            plans={
-                p["id"]: _plan_from_stigg(p) for p in plans if p.get("status", "PUBLISHED") == "PUBLISHED"
-            },
+            plans={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status", "PUBLISHED") == "PUBLISHED"},
             retired={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status") == "ARCHIVED"},
             max_quantities={
                 addon["id"]: addon.get("maxQuantity")
@@ -138,9 +132,7 @@ def _plan_to_json(plan: Plan) -> list[Any]:
 
 def _plan_from_json(data: list[Any]) -> Plan:
     product_id, pricing_type, addons, entitlements = data
-    return Plan(
-        product_id, pricing_type, None if addons is None else frozenset(addons), frozenset(entitlements)
-    )
+    return Plan(product_id, pricing_type, None if addons is None else frozenset(addons), frozenset(entitlements))
 
 
 class SnapshotStore(Protocol):
@@ -163,19 +155,15 @@ class CatalogueLists(Protocol):
     def list_custom_currencies(self) -> list[dict[str, Any]]: ...
 
 
-def catalogue_for(ids: Iterable[str], store: SnapshotStore, stigg: CatalogueLists, now: int) -> Catalogue:
-    """The catalogue to judge these IDs by.
+def kept_catalogue(store: SnapshotStore, now: int) -> Catalogue | None:
+    """The kept snapshot, None where there is none or it is too old. now: epoch milliseconds."""
+    text = store.snapshot()
+    catalogue = Catalogue.from_json(text) if text is not None else None
+    return catalogue if catalogue and catalogue.age(now) < FRESH_SECONDS else None
 
-    In: the Stigg IDs that deals name; now in epoch milliseconds.
-    Out: the kept snapshot while it is fresh and knows them all (or has just been read); else Stigg is asked (four
-    calls), so that a plan added a minute ago is found.
-    """
-    kept = store.snapshot()
-    if kept is not None:
-        catalogue = Catalogue.from_json(kept)
-        age = (now - catalogue.read_at) / 1000
-        if age < STALE_AFTER_MISS_SECONDS or (age < FRESH_SECONDS and catalogue.knows(ids)):
-            return catalogue
+
+def read_catalogue(store: SnapshotStore, stigg: CatalogueLists, now: int) -> Catalogue:
+    """The catalogue as Stigg has it now, in four calls; kept for the next to ask."""
     catalogue = Catalogue.from_stigg(
         stigg.list_plans(), stigg.list_addons(), stigg.list_features(), stigg.list_custom_currencies(), now
     )

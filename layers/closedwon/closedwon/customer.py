@@ -1,8 +1,8 @@
 """One customer in the ledger: its state and the rules of the four verbs. Pure; `ledger` stores what they return.
 
-A customer is a Salesforce account with the customer it is bound to in Stigg. Every verb reads the customer, applies one rule
-and writes it back on the condition that nobody wrote it in between: the rules see one customer's history in one order, which is
-why they can be checked exhaustively (tests/unit/test_ledger_model.py).
+A customer is a Salesforce account with the customer it is bound to in Stigg. Every verb reads the customer, applies
+one rule and writes it back on the condition that nobody wrote it in between: the rules see one customer's history in
+one order, which is why they can be checked exhaustively (tests/unit/test_ledger_model.py).
 
 Times are epoch milliseconds.
 """
@@ -28,9 +28,7 @@ LOOK_AGAIN = 3_600_000
 BACKOFF = (300_000, 900_000, 3_600_000)
 """How long a failed customer waits for its first, second and every later try by the sweep."""
 
-Status = Literal[
-    "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"
-]
+Status = Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
 
 
 class SubscriptionLink(NamedTuple):
@@ -56,8 +54,8 @@ class OpportunityState:
     """One opportunity in the ledger.
 
     version: the customer's version that its newest order made. provisioned: the last order that was brought to Stigg.
-    written: the mark of the outcome that Salesforce shows for sure: None again as soon as there is another
-    outcome, because a write of that one may land without an answer. at: when the outcome was reached.
+    written: the mark of the outcome that Salesforce shows for sure: None again as soon as there is another outcome,
+    because a write of that one may land without an answer. at: when the outcome was reached.
     """
 
     order: Order
@@ -69,9 +67,9 @@ class OpportunityState:
     at: int = 0
     written: str | None = None
 
-    def mark(self, customer_id: str | None) -> str:
+    def mark(self, shown_id: str | None) -> str:
         """A mark that changes with everything Salesforce is to show."""
-        shown = [asdict(self.outcome), customer_id]
+        shown = [asdict(self.outcome), shown_id]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
 
     def became(self, outcome: Outcome, now: int) -> OpportunityState:
@@ -101,8 +99,8 @@ class OpportunityState:
 class Lease(NamedTuple):
     """Who may write for a customer, and until when its writes may still land.
 
-    token: rises with every take; a step that ends hands it to the next one. answered: a step that failed had an answer to all
-    it wrote.
+    token: rises with every take; a step that ends hands it to the next one. answered: a step that failed had an answer
+    to all it wrote.
     """
 
     owner: str
@@ -115,11 +113,11 @@ class Lease(NamedTuple):
 class Customer:
     """A customer in the ledger.
 
-    rev: raised by every write of it: the condition of the next one. version: raised by every accepted order. applied: the version
-    that Stigg stands for. customer_id: its ID in Stigg, bound by the first valid order. ensured: whether it exists there.
-    due_at: when the sweep is to start it, None when nothing is due. look_again_at: when a pending payment or a later start is to be
-    looked at. attempt: executions asked for so far. slots: what is remembered of each slot, by its key. account_written: the
-    customer ID that the account in Salesforce shows.
+    rev: raised by every write of it: the condition of the next one. version: raised by every accepted order. applied:
+    the version that Stigg stands for. customer_id: its ID in Stigg, bound by the first valid order. ensured: whether
+    it exists there. due_at: when the sweep is to start it, None when nothing is due. look_again_at: when a pending
+    payment or a later start is to be looked at. attempt: executions asked for so far. slots: what is remembered of
+    each slot, by its key. account_written: the customer ID that the account in Salesforce shows.
     """
 
     account_id: str
@@ -139,12 +137,17 @@ class Customer:
     opportunities: dict[str, OpportunityState] = field(default_factory=dict)
 
     @property
+    def shown_id(self) -> str | None:
+        """Its ID in Stigg as Salesforce shows it: None until it exists there."""
+        return self.customer_id if self.ensured else None
+
+    @property
     def unwritten(self) -> list[str]:
         """The opportunities whose outcome Salesforce does not show yet, of those that have one."""
         return [
             id
             for id, state in self.opportunities.items()
-            if state.outcome.status != "Provisioning" and state.written != state.mark(self.customer_id)
+            if state.outcome.status != "Provisioning" and state.written != state.mark(self.shown_id)
         ]
 
     @property
@@ -161,7 +164,9 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True)
 class Acceptance:
-    """The answer to one arrival. execution: the one that provisions it, or did; start: whether it is to be started now."""
+    """The answer to one arrival. execution: the one that provisions it, or did; start: whether it is to be started
+    now.
+    """
 
     opportunity_id: str
     status: Literal["accepted", "duplicate", "superseded", "invalid"]
@@ -172,8 +177,9 @@ class Acceptance:
 
 @dataclass(frozen=True)
 class Work:
-    """What an execution may do for a customer while it holds the lease. needs: whether Stigg is to be looked at, or only
-    Salesforce written."""
+    """What an execution may do for a customer while it holds the lease. needs: whether Stigg is to be looked at, or
+    only Salesforce written.
+    """
 
     customer: Customer
     needs: Literal["provision", "write_back"]
@@ -212,8 +218,9 @@ class Intended:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A step fails. unanswered_for: how long its last write may still land, in milliseconds; 0 when everything it wrote was
-    answered, so that a retry need not wait. burned: slot keys whose generation turned out to be used up."""
+    """A step fails. unanswered_for: how long its last write may still land, in milliseconds; 0 when everything it
+    wrote was answered, so that a retry need not wait. burned: slot keys whose generation turned out to be used up.
+    """
 
     unanswered_for: int = 0
     burned: tuple[str, ...] = ()
@@ -221,8 +228,9 @@ class Interrupted:
 
 @dataclass(frozen=True)
 class Applied:
-    """Stigg stands for the work's version. slots: what to remember, by slot key; outcomes: by opportunity; look_again_at: when a
-    pending payment or a later start is to be looked at."""
+    """Stigg stands for the work's version. slots: what to remember, by slot key; outcomes: by opportunity;
+    look_again_at: when a pending payment or a later start is to be looked at.
+    """
 
     slots: dict[str, SlotRecord]
     outcomes: dict[str, Outcome]
@@ -264,9 +272,10 @@ def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[C
     """Accept orders of one customer.
 
     In: the customer with the state of the arrivals' opportunities; orders with their revisions, in any order; now.
-    Out: the customer, with its version raised once if anything was accepted, and an answer to each arrival in turn.
-    An older revision is superseded; an order equal to the newest is a duplicate, whatever its revision; a duplicate of one that
-    failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its reason is shown.
+    Out: the customer, with its version raised once if anything was accepted, and an answer to each arrival in turn. An
+    older revision is superseded; an order equal to the newest is a duplicate, whatever its revision; a duplicate of
+    one that failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its
+    reason is shown.
     """
     version, attempt = customer.version + 1, customer.attempt + 1
     opportunities = dict(customer.opportunities)
@@ -294,9 +303,7 @@ def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[C
         opportunities[id] = state
         status: Literal["accepted", "duplicate", "invalid"] = "duplicate" if same else "accepted"
         start = state.version == version or state.outcome.status == "Provisioning"
-        answers.append(
-            Acceptance(id, "invalid" if order.problems else status, state.execution, order.problems, start)
-        )
+        answers.append(Acceptance(id, "invalid" if order.problems else status, state.execution, order.problems, start))
     customer = replace(customer, opportunities=opportunities, customer_id=customer_id)
     if started:
         customer = replace(
@@ -336,10 +343,10 @@ def take(
 ) -> tuple[Customer, Work | Busy | Current | Unanswered]:
     """Take the customer's work.
 
-    In: the customer; the execution's name; the token its last step handed on, 0 at the start; now; how long a write of this step can
-    take to land, counted from now.
-    Out: the customer and the work, the lease held; or why there is none. A step that ended hands its token on: who comes with an
-    older one is a retry of a step that died, and waits until its writes have landed or never will.
+    In: the customer; the execution's name; the token its last step handed on, 0 at the start; now; how long a write of
+    this step can take to land, counted from now.
+    Out: the customer and the work, the lease held; or why there is none. A step that ended hands its token on: who
+    comes with an older one is a retry of a step that died, and waits until its writes have landed or never will.
     """
     lease = customer.lease
     held = lease is not None and now < lease.until
@@ -361,13 +368,12 @@ def take(
     return customer, Work(customer, needs)
 
 
-def settle(
-    customer: Customer, work: Work, report: Report, now: int
-) -> tuple[Customer, Literal["done", "again"]]:
+def settle(customer: Customer, work: Work, report: Report, now: int) -> tuple[Customer, Literal["done", "again"]]:
     """Record what a step did.
 
     In: the customer as it is now; the work as it was taken; the step's report.
-    Out: the customer, and whether its execution is done or has to go round again because something was accepted meanwhile.
+    Out: the customer, and whether its execution is done or has to go round again because something was accepted
+    meanwhile.
     Raises LeaseLost when the lease has passed to somebody else.
     """
     if customer.lease is None or customer.lease.token != work.lease.token:
@@ -443,15 +449,13 @@ def _written(
 def claim(customer: Customer, now: int) -> tuple[Customer, str | None]:
     """Claim a customer that is due, for the sweep.
 
-    Out: the customer and the name of the execution to start; None when it is not due any more. A claim that is not followed by a
-    start is due again after START_GRACE, under a new name.
+    Out: the customer and the name of the execution to start; None when it is not due any more. A claim that is not
+    followed by a start is due again after START_GRACE, under a new name.
     """
     if customer.due_at is None or customer.due_at > now or not customer.opportunities:
         return customer, None
     attempt = customer.attempt + 1
-    newest = max(
-        customer.opportunities.values(), key=lambda state: (state.version, state.order.opportunity_id)
-    )
+    newest = max(customer.opportunities.values(), key=lambda state: (state.version, state.order.opportunity_id))
     name = execution_name(newest.order.opportunity_id, newest.revision, attempt)
     opportunities = {
         id: replace(state, execution=name) if state.version > customer.applied else state

@@ -77,6 +77,7 @@ class _Model(BaseModel):
         frozen=True,
         str_strip_whitespace=True,
         hide_input_in_errors=True,  # an input may be personal data, and errors are logged
+        defer_build=True,  # a cold start builds the models it uses, once, and not their parts one by one
     )
 
 
@@ -85,16 +86,14 @@ class Opportunity(_Model):
 
     id: OpportunityId
     name: Annotated[str, Field(max_length=120, description="Salesforce keeps at most 120 characters.")] = ""
-    system_modstamp: Annotated[
-        AwareDatetime, Field(description="The record's SystemModstamp: orders its revisions.")
-    ]
+    system_modstamp: Annotated[AwareDatetime, Field(description="The record's SystemModstamp: orders its revisions.")]
     read_at: Annotated[
         AwareDatetime,
         Field(description="When Apex read the record: orders revisions with one SystemModstamp."),
     ]
-    currency_iso_code: Annotated[
-        str, Field(pattern=r"^[A-Za-z]{3}$", description="The currency of all prices.")
-    ] = "USD"
+    currency_iso_code: Annotated[str, Field(pattern=r"^[A-Za-z]{3}$", description="The currency of all prices.")] = (
+        "USD"
+    )
 
 
 class Account(_Model):
@@ -117,9 +116,7 @@ class Terms(_Model):
     start: Annotated[
         str | None, Field(description="First day (2026-12-01) or instant; none: when it is provisioned.")
     ] = None
-    end: Annotated[
-        str | None, Field(description="Last day of the term, that day included, or an instant.")
-    ] = None
+    end: Annotated[str | None, Field(description="Last day of the term, that day included, or an instant.")] = None
     trial_end: Annotated[str | None, Field(description="Last day of a trial.")] = None
     payment_collection: Literal["CHARGE", "INVOICE", "NONE"] | None = None
 
@@ -127,23 +124,21 @@ class Terms(_Model):
 class Line(_Model):
     """One product of the deal, mapped to Stigg."""
 
-    line: Annotated[
-        int | None, Field(ge=1, description="Its number in messages; counted from 1 where left out.")
-    ] = None
+    line: Annotated[int | None, Field(ge=1, description="Its number in messages; counted from 1 where left out.")] = (
+        None
+    )
     stigg_type: Annotated[
         str | None, Field(description="Plan, Add-on, Entitlement, Credit entitlement or Credit grant.")
     ] = None
     stigg_id: str | None = None
     quantity: Number | None = None
-    price: Annotated[
-        Price | None, Field(description="Net price of one unit, in whole units of the currency.")
-    ] = None
+    price: Annotated[Price | None, Field(description="Net price of one unit, in whole units of the currency.")] = None
     unlimited: bool = False
     soft_limit: Annotated[bool, Field(description="Usage above the limit is reported, not refused.")] = False
     reset_period: Literal["YEAR", "MONTH", "WEEK", "DAY", "HOUR"] | None = None
-    cadence: Annotated[
-        Literal["MONTH", "YEAR"], Field(description="How often a credit entitlement is granted.")
-    ] = "MONTH"
+    cadence: Annotated[Literal["MONTH", "YEAR"], Field(description="How often a credit entitlement is granted.")] = (
+        "MONTH"
+    )
     plan_id: Annotated[
         str | None,
         Field(description="The plan it belongs to, where several plans of the deal would take it."),
@@ -162,12 +157,8 @@ class Deal(_Model):
     amends: Annotated[
         RecordId | None, Field(description="The contract or base opportunity it amends, renews or cancels.")
     ] = None
-    customer_id: Annotated[
-        StiggId | None, Field(description="The customer's ID in Stigg, where you choose it.")
-    ] = None
-    resource_id: Annotated[
-        StiggId | None, Field(description="The resource the subscription is for, in Stigg.")
-    ] = None
+    customer_id: Annotated[StiggId | None, Field(description="The customer's ID in Stigg, where you choose it.")] = None
+    resource_id: Annotated[StiggId | None, Field(description="The resource the subscription is for, in Stigg.")] = None
 
 
 class Callout(BaseModel):
@@ -214,9 +205,7 @@ class ProvisioningStatus(_Model):
 
     opportunity_id: str
     account_id: str
-    status: Literal[
-        "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"
-    ]
+    status: Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
     reason: str
     revision: datetime
     execution: str | None
@@ -239,14 +228,11 @@ def problems_of(deal: Any, error: ValidationError) -> tuple[Problem, ...]:
     Out: one problem for each fault, never with the value that was sent (it may be personal data).
     """
     return tuple(
-        _problem(deal, fault["loc"], fault["type"], fault["msg"], fault.get("ctx") or {})
-        for fault in error.errors()
+        _problem(deal, fault["loc"], fault["type"], fault["msg"], fault.get("ctx") or {}) for fault in error.errors()
     )
 
 
-def _problem(
-    deal: Any, location: tuple[int | str, ...], kind: str, message: str, context: dict[str, Any]
-) -> Problem:
+def _problem(deal: Any, location: tuple[int | str, ...], kind: str, message: str, context: dict[str, Any]) -> Problem:
     line = None
     path = [str(part) for part in location]
     if len(location) > 1 and location[0] == "lines" and isinstance(location[1], int):

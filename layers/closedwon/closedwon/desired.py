@@ -26,8 +26,13 @@ class Slot(NamedTuple):
 
     @property
     def key(self) -> str:
-        """A text that names it within its customer."""
+        """A text that names it within its customer; `of_key` is its inverse."""
         return f"{self.product_id}|{self.resource_id or ''}"
+
+    @classmethod
+    def of_key(cls, key: str) -> Slot:
+        product_id, _, resource_id = key.partition("|")
+        return cls(product_id, resource_id or None)
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,9 @@ class Policy:
     """What a stack chooses.
 
     end_of_term: at the end without a renewal, ``keep`` the subscription (and report), ``end`` it, or end it after
-    grace_days. foreign_subscription: what happens to a subscription closed-won did not make that stands where a deal's should:
-    ``hold`` the deal, ``replace-free`` (replace it only if its plan is free), ``replace``. removal_guard_percent: how much of a
-    subscription's entitlements one change may take away.
+    grace_days. foreign_subscription: what happens to a subscription closed-won did not make that stands where a deal's
+    should: ``hold`` the deal, ``replace-free`` (replace it only if its plan is free), ``replace``.
+    removal_guard_percent: how much of a subscription's entitlements one change may take away.
     """
 
     end_of_term: Literal["keep", "grace", "end"] = "keep"
@@ -61,7 +66,9 @@ class Entitlement:
 
 @dataclass(frozen=True, order=True)
 class Price:
-    """A price override: of an add-on, or of the plan's base charge (addon_id None). amount: whole units of the currency."""
+    """A price override: of an add-on, or of the plan's base charge (addon_id None). amount: whole units of the
+    currency.
+    """
 
     addon_id: str | None
     amount: float
@@ -89,8 +96,9 @@ class Subscription:
 
     @property
     def fingerprint(self) -> str:
-        """The units, then a hash of what else Stigg's answers do not show (entitlement values, billing period ...): kept in
-        the subscription's metadata, it tells whether what was written still is what is wanted."""
+        """The units, then a hash of what else Stigg's answers do not show (entitlement values, billing period ...):
+        kept in the subscription's metadata, it tells whether what was written still is what is wanted.
+        """
         unseen = [
             [asdict(entitlement) for entitlement in self.entitlements],
             self.billing_period,
@@ -122,9 +130,9 @@ class Subscription:
 class Desired:
     """What a customer should have.
 
-    refused: opportunity to what is wrong with its newest order. held: opportunity to why it waits for somebody.
-    Both contribute what they contributed before, if anything. over: opportunity to the day its access ended, by the
-    policy for the end of a term.
+    refused: opportunity to what is wrong with its newest order. held: opportunity to why it waits for somebody. Both
+    contribute what they contributed before, if anything. over: opportunity to the day its access ended, by the policy
+    for the end of a term.
     """
 
     subscriptions: dict[Slot, Subscription] = field(default_factory=dict)
@@ -138,11 +146,6 @@ class Standing(NamedTuple):
 
     newest: Order
     provisioned: Order | None = None
-
-
-def stigg_ids(standings: Iterable[Standing]) -> set[str]:
-    """Every Stigg ID that the newest orders name: what the catalogue must know."""
-    return {item.stigg_id for standing in standings for item in standing.newest.items}
 
 
 def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, now: int) -> Desired:
@@ -162,9 +165,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     for newest, provisioned in sorted(standings, key=lambda standing: _effective(standing.newest)):
         opportunity = newest.opportunity_id
         # What was provisioned once is not refused for what became of the catalogue since.
-        problems = newest.problems or (
-            () if _same(newest, provisioned) else catalogue_problems(newest, catalogue)
-        )
+        problems = newest.problems or (() if _same(newest, provisioned) else catalogue_problems(newest, catalogue))
         if problems:
             refused[opportunity] = problems
         order = provisioned if problems else newest
@@ -218,9 +219,7 @@ class _Disagreement(NamedTuple):
     reason: str
 
 
-def _slots(
-    orders: Iterable[Order | None], catalogue: Catalogue
-) -> tuple[dict[Slot, list[_Part]], list[_Disagreement]]:
+def _slots(orders: Iterable[Order | None], catalogue: Catalogue) -> tuple[dict[Slot, list[_Part]], list[_Disagreement]]:
     """Contributions by slot, those that agree with the ones before them; and those that do not."""
     slots: dict[Slot, list[_Part]] = {}
     disagreements: list[_Disagreement] = []
@@ -264,21 +263,15 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
         if item.price is not None and order.currency not in CURRENCIES:
             problems.append(Problem(line, "price", f"Stigg has no prices in {order.currency.upper()}"))
         if catalogue.feature_types.get(item.stigg_id) == "ENUM":
-            problems.append(
-                Problem(line, "stiggId", f"{item.stigg_id} is a list of values, which a deal cannot set")
-            )
+            problems.append(Problem(line, "stiggId", f"{item.stigg_id} is a list of values, which a deal cannot set"))
         most = catalogue.max_quantities.get(item.stigg_id)
         if item.kind == "Add-on" and most is not None and item.quantity > most:
-            problems.append(
-                Problem(line, "quantity", f"a subscription holds at most {most} of {item.stigg_id}")
-            )
+            problems.append(Problem(line, "quantity", f"a subscription holds at most {most} of {item.stigg_id}"))
         if item.kind != "Plan" and all(plan.stigg_id in catalogue.plans for plan in plans):
             takers = _takers(item, plans, catalogue)
             if not takers:
                 names = " or ".join(plan.stigg_id for plan in plans)
-                wanted = (
-                    item.plan_id if item.plan_id and item.plan_id not in {p.stigg_id for p in plans} else None
-                )
+                wanted = item.plan_id if item.plan_id and item.plan_id not in {p.stigg_id for p in plans} else None
                 said = (
                     f"no line of the deal has the plan {wanted}"
                     if wanted
@@ -287,9 +280,7 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
                 problems.append(Problem(line, "planId" if wanted else "stiggId", said))
             elif len(takers) > 1:
                 names = " and ".join(plan.stigg_id for plan in takers)
-                problems.append(
-                    Problem(line, "planId", f"{item.stigg_id} fits {names}: say which plan it belongs to")
-                )
+                problems.append(Problem(line, "planId", f"{item.stigg_id} fits {names}: say which plan it belongs to"))
     return (*problems, *same_product_problems(order, catalogue), *_named_twice(order, catalogue))
 
 
@@ -357,9 +348,7 @@ def _parts(order: Order, catalogue: Catalogue) -> Iterable[_Part]:
         others = (item for item in order.items if item.kind != "Plan")
         # With one plan there is no choice: what was provisioned once stays with it, compatible today or not.
         items = tuple(item for item in others if len(plans) == 1 or plan in _takers(item, plans, catalogue))
-        boolean = frozenset(
-            item.stigg_id for item in items if catalogue.feature_types.get(item.stigg_id) == "BOOLEAN"
-        )
+        boolean = frozenset(item.stigg_id for item in items if catalogue.feature_types.get(item.stigg_id) == "BOOLEAN")
         yield _Part(Slot(product, order.resource_id), order, plan, items, boolean)
 
 
@@ -387,9 +376,7 @@ def _disagreement(agreeing: list[_Part], part: _Part, catalogue: Catalogue) -> s
             other.reset_period,
             other.cadence,
         ):
-            return (
-                f"{where} has another price or period for {item.stigg_id}: one subscription has one of each."
-            )
+            return f"{where} has another price or period for {item.stigg_id}: one subscription has one of each."
         most = catalogue.max_quantities.get(item.stigg_id) if item.kind == "Add-on" else None
         if other and most is not None:
             total = sum(
@@ -444,9 +431,7 @@ def _sum(slot: Slot, parts: list[_Part], policy: Policy) -> Subscription:
         billing_period=first.order.billing_period,
         payment_collection=first.order.payment_collection,
         start=first.order.start,
-        cancellation=_cancellation(
-            max((end for end in ends if end), default=None) if all(ends) else None, policy
-        ),
+        cancellation=_cancellation(max((end for end in ends if end), default=None) if all(ends) else None, policy),
         opportunities=tuple(part.order.opportunity_id for part in parts),
     )
 

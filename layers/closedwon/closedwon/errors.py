@@ -133,9 +133,7 @@ class StiggRefused(ServiceError, Permanent):
     service = "Stigg"
     status: int
 
-    def __init__(
-        self, status: int, message: str, request_id: str = "", *, operation: str = "", code: str = ""
-    ) -> None:
+    def __init__(self, status: int, message: str, request_id: str = "", *, operation: str = "", code: str = "") -> None:
         super().__init__(message, operation=operation, status=status, request_id=request_id, code=code)
 
 

@@ -1,10 +1,11 @@
 """The ledger: every accepted order, and what each customer still needs. It owns all concurrency, in four verbs.
 
-`accept` records orders, `take` gives one execution at a time the right to write for a customer, `settle` records what it did,
-`due` says whom to start. What the verbs decide is in `customer`; here it is read and written in DynamoDB.
+`accept` records orders, `take` gives one execution at a time the right to write for a customer, `settle` records what
+it did, `due` says whom to start. What the verbs decide is in `customer`; here it is read and written in DynamoDB.
 
-A customer's head item carries `rev`; every write of a customer's items is one transaction on the condition that `rev` is what
-was read, and the head is read before the rest. So each verb happens at one moment, or not at all and is tried again.
+A customer's head item carries `rev`; every write of a customer's items is one transaction on the condition that `rev`
+is what was read, and the head is read before the rest. So each verb happens at one moment, or not at all and is tried
+again.
 
 | pk | sk | what |
 |---|---|---|
@@ -26,6 +27,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from itertools import islice
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from closedwon import customer as rules
@@ -51,7 +53,12 @@ TRIES = 12
 OPPORTUNITIES_A_TRANSACTION = 20
 """A transaction takes 100 items and 4 MB; an opportunity needs at most three items, and with 200 lines about 170 KB."""
 
-PASSING = ("ConditionalCheckFailed", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
+PASSING = (
+    "ConditionalCheckFailed",
+    "TransactionConflict",
+    "ThrottlingError",
+    "ProvisionedThroughputExceeded",
+)
 """Why DynamoDB gives a transaction up that can be tried again; boto3 does not try these by itself."""
 
 AT_ONCE = 8
@@ -75,8 +82,8 @@ class Claim(NamedTuple):
 class Ledger:
     """The ledger in one DynamoDB table.
 
-    In: the table's name; a boto3 DynamoDB client; clock, epoch milliseconds; pause, which waits for seconds.
-    Every verb raises LedgerContended when it lost every try.
+    In: the table's name; a boto3 DynamoDB client; clock, epoch milliseconds; pause, which waits for seconds. Every
+    verb raises LedgerContended when it lost every try.
     """
 
     def __init__(
@@ -107,10 +114,8 @@ class Ledger:
             indices = groups[account_id]
             for start in range(0, len(indices), OPPORTUNITIES_A_TRANSACTION):
                 chunk = indices[start : start + OPPORTUNITIES_A_TRANSACTION]
-                accepted = self._retried(
-                    lambda: self._accept(account_id, [arrivals[index] for index in chunk])
-                )
-                answers.update(zip(chunk, accepted, strict=True))
+                accept = partial(self._accept, account_id, [arrivals[index] for index in chunk])
+                answers.update(zip(chunk, self._retried(accept), strict=True))
 
         if len(groups) == 1:
             accept_account(next(iter(groups)))
@@ -127,15 +132,15 @@ class Ledger:
             account_id, lambda known: rules.take(known, owner, token, self._clock(), lease_milliseconds)
         )
 
-    def settle(self, work: Work, report: Report) -> tuple[Work, Literal["done", "again"]]:
-        """Record what a step did; see `customer.settle`. Out: the work with the customer as it is now, and what follows.
+    def settle(self, work: Work, report: Report) -> tuple[Customer, Literal["done", "again"]]:
+        """Record what a step did; see `customer.settle`. Out: the customer as it is now, and what follows.
 
         Raises customer.LeaseLost when another execution holds the lease.
         """
 
-        def rule(known: Customer) -> tuple[Customer, tuple[Work, Literal["done", "again"]]]:
+        def rule(known: Customer) -> tuple[Customer, tuple[Customer, Literal["done", "again"]]]:
             changed, follows = rules.settle(known, work, report, self._clock())
-            return changed, (replace(work, customer=changed), follows)
+            return changed, (changed, follows)
 
         return self._change(work.customer.account_id, rule)
 
@@ -189,8 +194,7 @@ class Ledger:
             arrival.order.opportunity_id: owner
             for arrival in arrivals
             if arrival.order.opportunity_id not in known.opportunities
-            and (owner := self._owner(f"OPPORTUNITY#{arrival.order.opportunity_id}"))
-            not in (None, account_id)
+            and (owner := self._owner(f"OPPORTUNITY#{arrival.order.opportunity_id}")) not in (None, account_id)
         }
         if known.customer_id is None:
             arrivals = [self._unclaimed(account_id, arrival) for arrival in arrivals]
@@ -235,11 +239,13 @@ class Ledger:
             try:
                 return once()
             except Conflict:
-                self._pause(random.uniform(0, min(0.4, 0.01 * 2**attempt)))
+                self._pause(random.uniform(0, min(0.4, 0.01 * 2**attempt)))  # nosec B311 - jitter, no secret
         raise LedgerContended(f"others kept writing the same customer, {TRIES} times over")
 
     def _read(self, account_id: str, opportunities: Iterable[str] | None = None) -> Customer:
-        """A customer with all its opportunities, or only those named. The head comes first: see the module's docstring."""
+        """A customer with all its opportunities, or only those named. The head comes first: see the module's
+        docstring.
+        """
         pk = f"ACCOUNT#{account_id}"
         head = self._get(pk, "CUSTOMER")
         if head is None:
@@ -247,9 +253,7 @@ class Ledger:
         if opportunities is None:
             items = self._query(pk)
         else:
-            items = [
-                item for id in dict.fromkeys(opportunities) if (item := self._get(pk, f"OPPORTUNITY#{id}"))
-            ]
+            items = [item for id in dict.fromkeys(opportunities) if (item := self._get(pk, f"OPPORTUNITY#{id}"))]
         states = {
             item["sk"]["S"].partition("#")[2]: OpportunityState.from_json(json.loads(item["body"]["S"]))
             for item in items
@@ -291,8 +295,8 @@ class Ledger:
     def _write(self, known: Customer, changed: Customer) -> None:
         """Write what changed in one transaction. Raises Conflict when somebody wrote the customer since it was read.
 
-        Where a report or a claim changes more opportunities than a transaction holds, some of them are written
-        first and the head's news with the last: who dies in between has not applied, released or claimed anything.
+        Where a report or a claim changes more opportunities than a transaction holds, some of them are written first
+        and the head's news with the last: who dies in between has not applied, released or claimed anything.
         """
         if changed == known:
             return
@@ -313,9 +317,7 @@ class Ledger:
             puts.append(self._put(_opportunity(changed.account_id, id, state)))
             before = known.opportunities.get(id)
             if before is None:
-                puts.append(
-                    self._put(_owner(f"OPPORTUNITY#{id}", changed.account_id), "attribute_not_exists(pk)")
-                )
+                puts.append(self._put(_owner(f"OPPORTUNITY#{id}", changed.account_id), "attribute_not_exists(pk)"))
             if before is None or before.order != state.order:
                 puts.append(self._put(_history(changed.account_id, id, state, self._clock())))
         if changed.customer_id is not None and known.customer_id is None:
@@ -343,9 +345,7 @@ class Ledger:
 
 
 def _head(customer: Customer, rev: int) -> Item:
-    body = {
-        f.name: getattr(customer, f.name) for f in fields(customer) if f.name not in ("rev", "opportunities")
-    }
+    body = {f.name: getattr(customer, f.name) for f in fields(customer) if f.name not in ("rev", "opportunities")}
     body["slots"] = {key: record.to_json() for key, record in customer.slots.items()}
     item: Item = {
         "pk": {"S": f"ACCOUNT#{customer.account_id}"},

@@ -35,8 +35,8 @@ AHEAD = timedelta(minutes=5)
 class MappingRules:
     """What a stack chooses about mapping.
 
-    organization_id: the one Salesforce organisation it serves (18 characters). plan_prefix, addon_prefix, feature_prefix:
-    what Stigg's IDs start with. time_zone: where a date without a time begins.
+    organization_id: the one Salesforce organisation it serves (18 characters). plan_prefix, addon_prefix,
+    feature_prefix: what Stigg's IDs start with. time_zone: where a date without a time begins.
     """
 
     organization_id: str
@@ -63,13 +63,13 @@ def _milliseconds(instant: datetime) -> int:
 
 
 def unrecordable(deal: Deal, rules: MappingRules, now: datetime) -> tuple[Problem, ...]:
-    """Why a deal cannot even be recorded as its opportunity's newest: it is not ours, or it would stay the newest for ever."""
+    """Why a deal cannot even be recorded as its opportunity's newest: it is not ours, or it would stay the newest for
+    ever.
+    """
     problems = []
     if deal.organization_id != rules.organization_id:
         problems.append(
-            Problem(
-                None, "organizationId", f"is not the organisation this stack serves ({rules.organization_id})"
-            )
+            Problem(None, "organizationId", f"is not the organisation this stack serves ({rules.organization_id})")
         )
     for field, instant in (
         ("opportunity.systemModstamp", deal.opportunity.system_modstamp),
@@ -84,8 +84,8 @@ def compile_deal(deal: Deal, rules: MappingRules) -> Order:
     """Compile one deal.
 
     In: a valid deal; the stack's rules.
-    Out: its order. Lines without a Stigg Type are left out; lines of one entity are added up; times are in UTC.
-    What is wrong is in the order's `problems`, each naming line and field; such an order contributes nothing.
+    Out: its order. Lines without a Stigg Type are left out; lines of one entity are added up; times are in UTC. What
+    is wrong is in the order's `problems`, each naming line and field; such an order contributes nothing.
     """
     compiler = _Compiler(deal, rules)
     items = compiler.items()
@@ -124,9 +124,7 @@ class _Compiler:
 
     def trigger(self) -> str:
         if self.deal.trigger != "closed_won":
-            self.refuse(
-                None, "trigger", f"{self.deal.trigger} is not provisioned by this version of closed-won"
-            )
+            self.refuse(None, "trigger", f"{self.deal.trigger} is not provisioned by this version of closed-won")
         elif self.deal.amends:
             self.refuse(None, "amends", "a closed_won deal amends nothing: leave it out, or send what it is")
         return self.deal.trigger
@@ -168,9 +166,7 @@ class _Compiler:
                 moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
             return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         except OverflowError:
-            self.refuse(
-                None, field, "is too far away: the calendar ends with the year 9999; leave it out for no date"
-            )
+            self.refuse(None, field, "is too far away: the calendar ends with the year 9999; leave it out for no date")
             return None
         except ValueError:
             self.refuse(None, field, "is not a date (2026-12-01) or a time (2026-12-01T09:00:00Z)")
@@ -240,12 +236,8 @@ class _Compiler:
         prefix = self.rules.prefix(kind)
         if not line.stigg_id:
             self.refuse(number, "stiggId", f"is missing: {kind} needs the ID it has in Stigg")
-        elif len(line.stigg_id) > 255 or not all(
-            c.isascii() and (c.isalnum() or c in "_.:@|-") for c in line.stigg_id
-        ):
-            self.refuse(
-                number, "stiggId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)"
-            )
+        elif len(line.stigg_id) > 255 or not all(c.isascii() and (c.isalnum() or c in "_.:@|-") for c in line.stigg_id):
+            self.refuse(number, "stiggId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)")
         elif not line.stigg_id.startswith(prefix):
             said = f"{line.stigg_id} does not start with {prefix}, as the ID of every {kind.lower()} does"
             self.refuse(number, "stiggId", said)
@@ -269,9 +261,7 @@ class _Compiler:
         if line.quantity != int(line.quantity):
             self.refuse(number, "quantity", f"{line.quantity} is not a whole number")
         elif line.quantity <= 0:
-            self.refuse(
-                number, "quantity", f"{int(line.quantity)} is not possible on a new deal: it takes 1 or more"
-            )
+            self.refuse(number, "quantity", f"{int(line.quantity)} is not possible on a new deal: it takes 1 or more")
         elif line.quantity > most:
             self.refuse(number, "quantity", f"is more than Stigg can hold ({most})")
         return int(line.quantity)

@@ -106,9 +106,7 @@ class Order:
     def from_json(cls, data: dict[str, Any]) -> Order:
         known = {field.name for field in fields(cls)}
         given = {name: value for name, value in data.items() if name in known}
-        given["items"] = tuple(
-            Item(**{**item, "lines": tuple(item["lines"])}) for item in data.get("items", ())
-        )
+        given["items"] = tuple(Item(**{**item, "lines": tuple(item["lines"])}) for item in data.get("items", ()))
         given["problems"] = tuple(Problem(*problem) for problem in data.get("problems", ()))
         for optional in ("account_email", "stored_customer_id", "customer_id", "resource_id"):
             given.setdefault(optional, None)

@@ -26,16 +26,12 @@ def applied(
     refused its change; now in epoch milliseconds.
     Out: an outcome for every opportunity, and what to remember.
     """
-    waits = {
-        opportunity: hold.reason for hold in plan.holds for opportunity in hold.opportunities
-    } | desired.held
+    waits = {opportunity: hold.reason for hold in plan.holds for opportunity in hold.opportunities} | desired.held
     outcomes = {}
     provisioned = set()
     for id in customer.opportunities:
         slots = [slot for slot, wanted in desired.subscriptions.items() if id in wanted.opportunities]
-        links = tuple(
-            _link(records[slot]) for slot in slots if slot in records and records[slot].subscription_id
-        )
+        links = tuple(_link(records[slot]) for slot in slots if slot in records and records[slot].subscription_id)
         refused = [refusals[slot] for slot in slots if slot in refusals]
         if id in desired.refused:
             reason = "\n".join(str(problem) for problem in desired.refused[id])
@@ -65,13 +61,9 @@ def applied(
 
 def _provisioned(records: list[SlotRecord], links: tuple[SubscriptionLink, ...]) -> Outcome:
     if any(record.status == "PAYMENT_PENDING" for record in records):
-        return Outcome(
-            "Payment required", "The customer has not paid yet: send them the checkout link.", links
-        )
+        return Outcome("Payment required", "The customer has not paid yet: send them the checkout link.", links)
     if all(record.status == "NOT_STARTED" for record in records):
-        starts = sorted(
-            {record.applied.start[:10] for record in records if record.applied and record.applied.start}
-        )
+        starts = sorted({record.applied.start[:10] for record in records if record.applied and record.applied.start})
         return Outcome("Scheduled", f"Access starts on {' and '.join(starts)}.", links)
     return Outcome("Provisioned", "", links)
 
@@ -81,9 +73,7 @@ def _look_again(record: SlotRecord, now: int) -> int | None:
         return now + LOOK_AGAIN
     if record.status == "NOT_STARTED" and record.applied and record.applied.start:
         start = datetime.fromisoformat(record.applied.start.replace("Z", "+00:00"))
-        return (
-            max(now, round(start.timestamp() * 1000)) + 60_000
-        )  # a minute later, so that Stigg has started it
+        return max(now, round(start.timestamp() * 1000)) + 60_000  # a minute later, so that Stigg has started it
     return None
 
 

@@ -27,7 +27,8 @@ TERMS_KEY = "closedWonTerms"
 @dataclass(frozen=True)
 class Backlinks:
     """The way from Stigg back to Salesforce. salesforce_url: the organisation's My Domain, no slash at the end.
-    integration_id: the Salesforce integration's own ID in Stigg, None where it is not set up."""
+    integration_id: the Salesforce integration's own ID in Stigg, None where it is not set up.
+    """
 
     salesforce_url: str
     account_id: str
@@ -82,8 +83,7 @@ class Actual:
                     (
                         Price(price.get("addonId"), float(price["amount"]), price.get("currency") or "usd")
                         for price in data.get("prices") or ()
-                        if price.get("amount") is not None
-                        and (price.get("addonId") or price.get("baseCharge"))
+                        if price.get("amount") is not None and (price.get("addonId") or price.get("baseCharge"))
                     ),
                     key=_price_order,
                 )
@@ -97,9 +97,9 @@ class Actual:
 class SlotRecord:
     """What the ledger remembers of one slot.
 
-    generation: raised before a subscription is made, so that its ID is new. made: whether that ID is known to have been used.
-    subscription_id: the one that stands, ours or adopted. status and checkout_url: Stigg's last answer. applied: what was last
-    written.
+    generation: raised before a subscription is made, so that its ID is new. made: whether that ID is known to have
+    been used. subscription_id: the one that stands, ours or adopted. status and checkout_url: Stigg's last answer.
+    applied: what was last written.
     """
 
     generation: int = 0
@@ -183,9 +183,9 @@ def plan(
 ) -> Plan:
     """Compare and decide.
 
-    In: the customer's ID in Stigg; what it should have; its subscriptions in Stigg (with those that
-    ended, where they are known: their IDs are not used again); what the ledger remembers of each slot; the stack's
-    policy; the way back to Salesforce.
+    In: the customer's ID in Stigg; what it should have; its subscriptions in Stigg (with those that ended, where they
+    are known: their IDs are not used again); what the ledger remembers of each slot; the stack's policy; the way back
+    to Salesforce.
     Out: the plan. Applied, and planned again from what Stigg then holds, it is empty but for what is held.
     """
     seen = list(actual)
@@ -196,11 +196,7 @@ def plan(
     for slot, wanted in desired.subscriptions.items():
         record = records.get(slot, SlotRecord())
         # Ours are known by their ID: their plan, and with it their product, may have left the catalogue.
-        here = [
-            s
-            for s in live
-            if s.slot == slot or s.id == record.subscription_id or is_ours(customer_id, slot, s.id)
-        ]
+        here = [s for s in live if s.slot == slot or s.id == record.subscription_id or is_ours(customer_id, slot, s.id)]
         used = max((_generation(s.id) for s in seen if is_ours(customer_id, slot, s.id)), default=0)
         step = _decide(customer_id, wanted, here, record, used, policy, links)
         if isinstance(step, Hold):
@@ -244,14 +240,13 @@ def _decide(
         return _trampling(wanted, paid, policy) or Create(wanted, generation, replaces=standing.id)
     if match := next((foreign for foreign in paid if _matches(foreign, wanted)), None):
         return replace(_update(wanted, match, ("adopted",), links), adopts=True)
-    return _trampling(wanted, paid, policy) or Create(
-        wanted, generation, replaces=paid[0].id if paid else None
-    )
+    return _trampling(wanted, paid, policy) or Create(wanted, generation, replaces=paid[0].id if paid else None)
 
 
 def _units(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
     """The units a subscription was written with, which no answer of Stigg shows: its metadata knows, even where a step
-    died between its write and the ledger's. Where nobody knows, those wanted."""
+    died between its write and the ledger's. Where nobody knows, those wanted.
+    """
     units = standing.metadata.get(TERMS_KEY, "").partition("-")[0]
     if units.isdecimal():
         return int(units)
@@ -263,9 +258,7 @@ def _unpayable(wanted: Subscription, standing: Actual, record: SlotRecord) -> Ho
     applied = record.applied
     if applied is None or applied.payment_collection == wanted.payment_collection:
         return None
-    if (
-        standing.metadata.get(TERMS_KEY) == wanted.fingerprint
-    ):  # made so by a step that died before it was recorded
+    if standing.metadata.get(TERMS_KEY) == wanted.fingerprint:  # made so by a step that died before it was recorded
         return None
     return Hold(
         wanted.slot,
@@ -363,8 +356,8 @@ def customer_body(customer_id: str, order: Order, links: Backlinks) -> dict[str,
 def customer_difference(existing: Mapping[str, Any], order: Order, links: Backlinks) -> dict[str, Any]:
     """The body of Stigg's PATCH that makes a customer what the order's account says; empty when it already is.
 
-    Stigg replaces metadata and integrations whole: what others put there is sent back as it was. What the account does not
-    say (an e-mail address) is left alone. Raises CustomerTaken when the customer belongs to another account.
+    Stigg replaces metadata and integrations whole: what others put there is sent back as it was. What the account does
+    not say (an e-mail address) is left alone. Raises CustomerTaken when the customer belongs to another account.
     """
     metadata = existing.get("metadata") or {}
     owner = metadata.get("salesforceAccountId")
@@ -390,9 +383,7 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
 def _integrations(links: Backlinks) -> list[dict[str, str]]:
     if links.integration_id is None:
         return []
-    return [
-        {"id": links.integration_id, "vendorIdentifier": "SALESFORCE", "syncedEntityId": links.account_id}
-    ]
+    return [{"id": links.integration_id, "vendorIdentifier": "SALESFORCE", "syncedEntityId": links.account_id}]
 
 
 def _link(integration: Mapping[str, Any]) -> dict[str, Any]:
@@ -472,9 +463,7 @@ def _price_order(price: Price) -> str:
 def _same_instant(one: str | None, other: str | None) -> bool:
     if one is None or other is None:
         return one is other
-    return datetime.fromisoformat(one.replace("Z", "+00:00")) == datetime.fromisoformat(
-        other.replace("Z", "+00:00")
-    )
+    return datetime.fromisoformat(one.replace("Z", "+00:00")) == datetime.fromisoformat(other.replace("Z", "+00:00"))
 
 
 def subscription_id(customer_id: str, slot: Slot, generation: int) -> str:

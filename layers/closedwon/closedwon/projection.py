@@ -36,7 +36,7 @@ def provisioning_record(customer: Customer, state: OpportunityState, app_url: st
     """One Stigg Provisioning, whole: null empties a field. Its external ID is the opportunity's, so that it is one
     record.
     """
-    known = customer.customer_id if customer.ensured else None
+    known = customer.shown_id
     subscriptions = state.outcome.subscriptions
     checkout = next((s.checkout_url for s in subscriptions if s.checkout_url), None)
     reason = state.outcome.reason
@@ -49,9 +49,7 @@ def provisioning_record(customer: Customer, state: OpportunityState, app_url: st
         "Account__c": customer.account_id,
         "Status__c": state.outcome.status,
         "Reason__c": reason[:_REASON_LENGTH] or None,
-        "Subscriptions__c": "\n".join(f"{s.plan_id} - {s.subscription_id}" for s in subscriptions)[
-            :_LONG_TEXT_LENGTH
-        ]
+        "Subscriptions__c": "\n".join(f"{s.plan_id} - {s.subscription_id}" for s in subscriptions)[:_LONG_TEXT_LENGTH]
         or None,
         "Subscription_URL__c": _url(stigg_subscription_url(app_url, subscriptions[0].subscription_id))
         if subscriptions
@@ -82,9 +80,7 @@ def composite_request(
         chunk = tuple(ids[start : start + RECORDS_A_COLLECTION])
         records = [provisioning_record(customer, customer.opportunities[id], app_url) for id in chunk]
         url = f"{data_path}/composite/sobjects/Stigg_Provisioning__c/Opportunity_ID__c"
-        requests.append(
-            (_patch(url, f"provisionings{start}", {"allOrNone": False, "records": records}), chunk)
-        )
+        requests.append((_patch(url, f"provisionings{start}", {"allOrNone": False, "records": records}), chunk))
     return requests
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from functools import cache
 
-from closedwon.catalogue import Catalogue, catalogue_for
+from closedwon.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
 from closedwon.customer import Customer
-from closedwon.desired import Desired, Standing, fold, stigg_ids
+from closedwon.desired import Desired, Standing, fold
 from closedwon.secrets import Secret
 from closedwon.settings import policy, setting
 from closedwon.step import ledger
@@ -26,7 +26,16 @@ def now() -> int:
 
 
 def desired_of(customer: Customer) -> tuple[Desired, Catalogue]:
-    """What a customer should have, by its orders in the ledger and Stigg's catalogue."""
+    """What a customer should have, by its orders in the ledger and Stigg's catalogue; and that catalogue.
+
+    The kept snapshot is good enough to provision by; before it refuses a deal, Stigg is asked again.
+    """
     standings = [Standing(state.order, state.provisioned) for state in customer.opportunities.values()]
-    catalogue = catalogue_for(stigg_ids(standings), ledger(), stigg(), now())
+    kept = kept_catalogue(ledger(), now())
+    if kept is not None:
+        desired = fold(standings, kept, policy(), now())
+        by_catalogue = any(not customer.opportunities[id].order.problems for id in desired.refused)
+        if not by_catalogue or kept.age(now()) < CERTAIN_SECONDS:
+            return desired, kept
+    catalogue = read_catalogue(ledger(), stigg(), now())
     return fold(standings, catalogue, policy(), now()), catalogue

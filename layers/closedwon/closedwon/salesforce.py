@@ -79,9 +79,7 @@ class BoundedSession(requests.Session):
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self.timeouts
         kwargs["allow_redirects"] = False
-        idle = (
-            time.time() - self._used_at
-        )  # not monotonic, which may stand still while the function is frozen
+        idle = time.time() - self._used_at  # not monotonic, which may stand still while the function is frozen
         if not 0 <= idle <= IDLE_SECONDS:
             self.close()  # closes the connections; the session goes on with new ones
         try:
@@ -237,9 +235,7 @@ class SalesforceClient:
             return "", SalesforceThrottled("too many logins", operation=operation, status=status, code=code)
         passing = code in ("unknown_error", "server_error", "temporarily_unavailable")
         if passing or status in (200, 408) or status >= 500:
-            return "", SalesforceUnavailable(
-                "no usable answer", operation=operation, status=status, code=code
-            )
+            return "", SalesforceUnavailable("no usable answer", operation=operation, status=status, code=code)
         if 300 <= status < 400 or status == 404:
             message = "there is no login here: is SALESFORCE_URL the org's My Domain?"
         message = message or "the credentials are not accepted"

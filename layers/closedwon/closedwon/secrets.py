@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from closedwon import aws
 from closedwon.errors import ClosedWonError, SecretInvalid, SecretUnavailable
 
 _LASTING = frozenset(
@@ -37,7 +38,7 @@ class SecretLike(Protocol):
 class Secret:
     """One secret of Secrets Manager, kept in memory for a while.
 
-    arn: which; client: a boto3 ``secretsmanager`` client (made on the first read when None: importing boto3 is slow);
+    arn: which; client: a boto3 ``secretsmanager`` client (made on the first read when None);
     lifetime_seconds: how long a value is used before it is read again; clock: seconds that never go back.
 
     When a value has outlived its lifetime and Secrets Manager does not answer, the old one is used on.
@@ -150,9 +151,6 @@ def _parsed(text: str) -> Any:
 
 
 def _client() -> Any:
-    import boto3
-    from botocore.config import Config
-
     # Short, because the authorizer's whole time is 5 s.
-    config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2, "mode": "standard"})
-    return boto3.client("secretsmanager", config=config)
+    retries = {"total_max_attempts": 2, "mode": "standard"}
+    return aws.client("secretsmanager", connect_timeout=1, read_timeout=2, retries=retries)

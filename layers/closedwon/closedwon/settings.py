@@ -9,13 +9,15 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
-from closedwon.desired import Policy
 from closedwon.errors import SettingMissing
 from closedwon.identifiers import normalised_id
-from closedwon.plan import Backlinks
 
-if TYPE_CHECKING:  # it brings pydantic, which most steps do without
+if (
+    TYPE_CHECKING
+):  # imported where they are made: the authorizer needs none of them, and only the callout needs pydantic
+    from closedwon.desired import Policy
     from closedwon.mapping import MappingRules
+    from closedwon.plan import Backlinks
 
 
 def setting(name: str) -> str:
@@ -43,6 +45,8 @@ def mapping_rules() -> MappingRules:
 @cache
 def policy() -> Policy:
     """What the stack does at the end of a term, with subscriptions of others, and with large reductions."""
+    from closedwon.desired import Policy
+
     return Policy(
         end_of_term=setting("END_OF_TERM_POLICY"),  # type: ignore[arg-type]  # the template allows no other
         grace_days=int(setting("GRACE_DAYS")),
@@ -53,6 +57,8 @@ def policy() -> Policy:
 
 def backlinks(account_id: str) -> Backlinks:
     """The way from Stigg back to one account in Salesforce."""
+    from closedwon.plan import Backlinks
+
     return Backlinks(
         salesforce_url=setting("SALESFORCE_URL").rstrip("/"),
         account_id=account_id,

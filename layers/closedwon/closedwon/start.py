@@ -6,6 +6,7 @@ import json
 from functools import cache
 from typing import Any
 
+from closedwon import aws
 from closedwon.settings import setting
 
 
@@ -24,14 +25,12 @@ class Start:
         Source: StartExecution is idempotent for a running execution, and names stay taken for 90 days after the end.
         """
         if self._client is None:
-            import boto3
-
-            self._client = boto3.client("stepfunctions")
+            self._client = aws.client("stepfunctions")
         try:
             self._client.start_execution(
                 stateMachineArn=self._arn,
                 name=execution,
-                input=json.dumps({"accountId": account_id, "token": 0}),
+                input=json.dumps({"accountId": account_id, "token": 0}),  # nosec B105 - a lease's token
             )
         except self._client.exceptions.ExecutionAlreadyExists:
             return

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, NamedTuple
 
+from closedwon import aws
 from closedwon.customer import Busy, Current, Interrupted, LeaseLost, Unanswered, Work
 from closedwon.errors import LedgerContended, WriteUnanswered
 from closedwon.ledger import Ledger
@@ -33,10 +34,8 @@ class Step(NamedTuple):
 
 @cache
 def ledger() -> Ledger:
-    """The stack's ledger. boto3 is imported here, where it is used."""
-    import boto3
-
-    return Ledger(setting("LEDGER_TABLE"), boto3.client("dynamodb"))
+    """The stack's ledger."""
+    return Ledger(setting("LEDGER_TABLE"), aws.client("dynamodb"))
 
 
 def take(step: Step, context: Any) -> Work | Busy | Current:

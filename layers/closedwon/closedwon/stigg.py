@@ -183,14 +183,10 @@ class Stigg:
         body: Json,
         idempotency_key: str | None = None,
     ) -> Json:
-        answer = self._exchange(
-            operation, method, path, body=body, idempotency_key=idempotency_key, writes=True
-        )
+        answer = self._exchange(operation, method, path, body=body, idempotency_key=idempotency_key, writes=True)
         return _object(answer, operation, writes=True)
 
-    def _list(
-        self, operation: str, path: tuple[str, ...], wanted: Mapping[str, str] | None = None
-    ) -> list[Json]:
+    def _list(self, operation: str, path: tuple[str, ...], wanted: Mapping[str, str] | None = None) -> list[Json]:
         items: list[Json] = []
         query = {**(wanted or {}), "limit": str(PAGE_LIMIT)}
         cursors: set[str] = set()
@@ -313,15 +309,11 @@ def _unanswered(
     message: str, operation: str, writes: bool, status: int | None = None, request_id: str = ""
 ) -> ClosedWonError:
     if writes:
-        return WriteUnanswered(
-            message, service="Stigg", operation=operation, status=status, request_id=request_id
-        )
+        return WriteUnanswered(message, service="Stigg", operation=operation, status=status, request_id=request_id)
     return StiggUnavailable(message, operation=operation, status=status, request_id=request_id)
 
 
-def _error(
-    response: requests.Response, content: Any, operation: str, writes: bool, key: str
-) -> ClosedWonError:
+def _error(response: requests.Response, content: Any, operation: str, writes: bool, key: str) -> ClosedWonError:
     status = response.status_code
     request_id = _request_id(response)
     if 200 <= status < 300:
@@ -336,9 +328,7 @@ def _error(
     message, code = _reason(content, key)
     if status == 403:
         message = message or "the API key lacks the scope"
-        return StiggUnauthorized(
-            message, operation=operation, status=status, request_id=request_id, code=code
-        )
+        return StiggUnauthorized(message, operation=operation, status=status, request_id=request_id, code=code)
     if status < 400:
         message = "a redirect, which is not followed: is STIGG_API_URL right?"
     return StiggRefused(status, message or "no reason given", request_id, operation=operation, code=code)

@@ -1,0 +1,26 @@
+"""Clients of AWS's services, made where they are first used: the SDK takes longer to import than all the rest of a function.
+
+They come from botocore, which is what boto3's clients are made of; boto3 itself would only add S3 transfers and resources.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any
+
+_lock = Lock()
+_session: Any = None
+
+
+def client(service: str, **config: Any) -> Any:
+    """A new client, the same as `boto3.client` gives. Safe to call from several threads, which sessions are not.
+
+    In: the service ("dynamodb"); options of `botocore.config.Config`.
+    """
+    global _session
+    with _lock:
+        from botocore.config import Config
+        from botocore.session import get_session
+
+        _session = _session or get_session()
+        return _session.create_client(service, config=Config(**config))
