@@ -1,6 +1,7 @@
 """Cold starts: from the start of a function's process until it asks for work, and until it has done its first.
 
-Each function runs under AWS's own runtime client, from a read-only build, in turns with the same step written the usual way.
+Each function runs under AWS's own runtime client from a read-only build, in turns with the same step written the usual
+way.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.folders import STEPS, Folders, Way
 from benchmarks.world import QuietServer, World
+
+FIGURES = ("ready", "answered", "processor")
 
 LONGEST = 60.0
 """Seconds after which a process has failed to start or to answer."""
@@ -75,7 +78,7 @@ class RuntimeApi:
                     "Lambda-Runtime-Aws-Request-Id": str(uuid.uuid4()),
                     "Lambda-Runtime-Deadline-Ms": str(int((time.time() + LONGEST) * 1000)),
                     "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:bench",
-                    "Lambda-Runtime-Trace-Id": f"Root=1-5759e988-{uuid.uuid4().hex[:24]};Parent=53995c3f42cd8ad8;Sampled=1",
+                    "Lambda-Runtime-Trace-Id": f"Root=1-5759e988-{uuid.uuid4().hex[:24]};Sampled=1",
                 }
                 self._reply(200, api._event, headers)
 
@@ -172,9 +175,7 @@ def compare(
     return [_compare(folders, world, step, rounds, progress) for step in steps]
 
 
-def _compare(
-    folders: Folders, world: World, step: str, rounds: int, progress: Callable[[str], None]
-) -> Comparison:
+def _compare(folders: Folders, world: World, step: str, rounds: int, progress: Callable[[str], None]) -> Comparison:
     starts: dict[str, list[ColdStart]] = {way.name: [] for way in folders.ways}
     for number in range(rounds + 1):
         progress(f"{step}: {'warming up' if number == 0 else f'round {number} of {rounds}'}")

@@ -46,7 +46,7 @@ class Way(NamedTuple):
 
 
 class Folders(NamedTuple):
-    """What is compared. python: the interpreter it was built for; runtime: AWS's runtime client, which Lambda brings along."""
+    """What is compared. python: the interpreter it is built for; runtime: AWS's runtime client, which Lambda brings."""
 
     python: str
     runtime: Path
@@ -60,7 +60,7 @@ class Folders(NamedTuple):
 
 
 def python() -> str:
-    """The interpreter the functions run on: Lambda's own version where this machine has it, else the one that runs this."""
+    """The interpreter the functions run on: of Lambda's own version where there is one, else the one that runs this."""
     try:
         return compile_build.find_interpreter()[0]
     except compile_build.BuildError:

@@ -1,7 +1,7 @@
 """What a function meets at its first invocation, on loopback and fast: AWS's API, Stigg, Salesforce.
 
-AWS is answered from memory with just what the steps ask for, so that its speed does not hide that of a function. Stigg and
-Salesforce are the sandbox's. The same world serves both ways of writing a step.
+AWS is answered from memory with just what the steps ask for, so that its speed does not hide that of a function. Stigg
+and Salesforce are the sandbox's. The same world serves both ways of writing a step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from sandbox.tls import make_tls
 
 REGION = "us-east-1"
 ARN = f"arn:aws:{{}}:{REGION}:123456789012:{{}}"
-CALLOUT_KEY = "a-callout-key-of-forty-eight-characters-000000000"
+CALLOUT_KEY = "the-callout-key-of-the-benchmarks"
 NAMES = {
     "LedgerTable": "ledger",
     "CalloutKeySecret": ARN.format("secretsmanager", "secret:CalloutKey-a1b2c3"),
@@ -92,9 +92,7 @@ class World:
         return {
             NAMES["CalloutKeySecret"]: CALLOUT_KEY,
             NAMES["StiggSecret"]: json.dumps({"apiKey": "server-benchmark"}),
-            NAMES["SalesforceSecret"]: json.dumps(
-                {"clientId": "closed-won", "clientSecret": "benchmark-secret"}
-            ),
+            NAMES["SalesforceSecret"]: json.dumps({"clientId": "closed-won", "clientSecret": "benchmark-secret"}),
         }
 
     def _read_template(self, ca_file: Path) -> None:
@@ -151,7 +149,9 @@ class World:
         """Record a deal in the ledger, and beside it where the usual way looks for it."""
         order, revision = _order(deal, self.salesforce.organization_id)
         minutes_ago = time.time_ns() // 1_000_000 - 3_600_000
-        (acceptance,) = Ledger(NAMES["LedgerTable"], self.table, clock=lambda: minutes_ago).accept([Arrival(order, revision)])
+        (acceptance,) = Ledger(NAMES["LedgerTable"], self.table, clock=lambda: minutes_ago).accept(
+            [Arrival(order, revision)]
+        )
         assert acceptance.execution is not None
         self.table.put_item(
             TableName=NAMES["LedgerTable"],

@@ -62,7 +62,10 @@ def write_back(work: Work, customer: Customer, failed: bool) -> tuple[Customer, 
     Out: the customer as it is then; ``done``, or ``again`` when something was accepted meanwhile.
     Raises the first error Salesforce answered, transient ones before permanent ones; what it took stays taken.
     """
-    marks, account, faults = write(customer)
+    try:
+        marks, account, faults = write(customer)
+    except errors.Permanent as refused:  # the request as a whole: the lease is given back all the same
+        marks, account, faults = {}, False, [refused]
     fault = min(faults, key=lambda fault: not isinstance(fault, errors.Transient), default=None)
     hopeless = fault is not None and not isinstance(fault, errors.Transient)
     customer, follows = ledger().settle(work, Written(marks, account, failed=failed or hopeless))

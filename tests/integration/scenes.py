@@ -136,10 +136,7 @@ def executions(sandbox: Sandbox, since: int = 0) -> list[Json]:
 def failures(sandbox: Sandbox, execution: str) -> set[str]:
     """The names of the errors an execution met in its tasks, retried or not."""
     events = sandbox.aws.history(sandbox.execution_arn(execution))
-    details = [
-        event.get("lambdaFunctionFailedEventDetails") or event.get("taskFailedEventDetails")
-        for event in events
-    ]
+    details = [event.get("lambdaFunctionFailedEventDetails") or event.get("taskFailedEventDetails") for event in events]
     return {told["error"] for told in details if told}
 
 
@@ -214,7 +211,7 @@ def sweep(sandbox: Sandbox) -> int:
 def no_execution_starts() -> Iterator[None]:
     """Step Functions takes no execution, as it does beyond its quota."""
 
-    class ExecutionLimitExceeded(AWSError):
+    class ExecutionLimitExceeded(AWSError):  # type: ignore[misc]  # moto's is untyped
         TYPE = "ExecutionLimitExceeded"
         STATUS = 400
 

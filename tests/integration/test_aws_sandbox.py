@@ -184,9 +184,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsSandbox]:
     for name, text in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(textwrap.dedent(text))
-    with AwsSandbox(
-        folder / "template.yaml", {"Greeting": "salut"}, {"EXTRA": "more"}, wait_scale=0.001
-    ) as running:
+    with AwsSandbox(folder / "template.yaml", {"Greeting": "salut"}, {"EXTRA": "more"}, wait_scale=0.001) as running:
         yield running
 
 
@@ -270,9 +268,7 @@ def test_a_module_that_cannot_be_imported_is_an_error_of_the_invocation(tmp_path
     assert caught.value.error_type == "Runtime.ImportModuleError"
 
 
-def test_calls_at_once_are_served_by_several_processes_and_no_more_than_allowed(
-    aws: AwsSandbox, name: str
-) -> None:
+def test_calls_at_once_are_served_by_several_processes_and_no_more_than_allowed(aws: AwsSandbox, name: str) -> None:
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(lambda _: aws.functions.invoke("Worker", {"name": name}), range(40)))
     assert sorted(a["number"] for a in answers) == list(range(1, 41))
@@ -296,9 +292,7 @@ def test_an_error_nobody_retries_is_caught_with_its_name_and_cause(aws: AwsSandb
 
 
 @pytest.mark.parametrize("fault", ["exit", "hang"])
-def test_a_process_that_dies_or_hangs_is_retried_by_lambdas_error_names(
-    aws: AwsSandbox, name: str, fault: str
-) -> None:
+def test_a_process_that_dies_or_hangs_is_retried_by_lambdas_error_names(aws: AwsSandbox, name: str, fault: str) -> None:
     assert run(aws, name.strip("]").replace("[", "-"), faults=[{"do": fault}])["status"] == "SUCCEEDED"
 
 
@@ -332,9 +326,7 @@ def test_one_name_is_one_execution_however_many_start_it_at_once(aws: AwsSandbox
 @pytest.mark.parametrize("bad", ["x" * 81, "a:b", "a b", "a/b", "ä\u0007"])
 def test_names_that_aws_refuses_are_refused(aws: AwsSandbox, bad: str) -> None:
     with pytest.raises(ClientError, match="InvalidName"):
-        aws.client("stepfunctions").start_execution(
-            stateMachineArn=aws.state_machine_arns["Machine"], name=bad
-        )
+        aws.client("stepfunctions").start_execution(stateMachineArn=aws.state_machine_arns["Machine"], name=bad)
 
 
 def test_a_transition_to_a_state_that_does_not_exist_is_refused(aws: AwsSandbox) -> None:
@@ -417,9 +409,7 @@ def test_the_provisioning_machine_goes_the_way_its_steps_say(
 
 
 @pytest.mark.usefixtures("hasty_threads")
-def test_conditional_writes_and_transactions_lose_nothing_among_many_threads(
-    aws: AwsSandbox, name: str
-) -> None:
+def test_conditional_writes_and_transactions_lose_nothing_among_many_threads(aws: AwsSandbox, name: str) -> None:
     dynamodb, table = aws.client("dynamodb"), aws.resources["Counters"]
     key = {"pk": {"S": name}}
     dynamodb.put_item(TableName=table, Item={**key, "n": {"N": "0"}})
@@ -515,9 +505,7 @@ def test_the_gateway_hands_the_request_to_the_function_and_its_answer_back(aws: 
         ("broken", 500, {"message": None}),
     ],
 )
-def test_the_gateway_refuses_as_api_gateway_does(
-    aws: AwsSandbox, key: str | None, status: int, body: Any
-) -> None:
+def test_the_gateway_refuses_as_api_gateway_does(aws: AwsSandbox, key: str | None, status: int, body: Any) -> None:
     answer = call(aws, "GET", "/v1/things/1", key)
     assert (answer.status_code, answer.json()) == (status, body)
 
@@ -566,7 +554,7 @@ def test_every_resource_of_the_real_template_is_created_or_on_the_list_of_what_i
         ({}, "SalesforceUrl has no default"),
         ({**REQUIRED, "SalesforceUrl": "http://example.com"}, "SalesforceUrl does not match"),
         ({**REQUIRED, "EndOfTermPolicy": "forget"}, "EndOfTermPolicy must be one of keep, grace, end"),
-        ({**REQUIRED, "WriteLifetimeSeconds": "0"}, "between 1 and 240"),
+        ({**REQUIRED, "WriteLifetimeSeconds": "0"}, "between 1 and 180"),
         ({**REQUIRED, "NoSuch": "1"}, "does not have: NoSuch"),
     ],
 )

@@ -83,9 +83,7 @@ def test_without_the_key_or_with_another_nobody_gets_in(sandbox: Sandbox) -> Non
     ],
     ids=lambda value: value[:16].decode(errors="replace") if isinstance(value, bytes) else value,
 )
-def test_what_is_no_list_of_1_to_200_deals_is_refused_whole(
-    sandbox: Sandbox, body: bytes, media_type: str
-) -> None:
+def test_what_is_no_list_of_1_to_200_deals_is_refused_whole(sandbox: Sandbox, body: bytes, media_type: str) -> None:
     answer = raw(sandbox, body, **{"Content-Type": media_type})
     assert answer.status_code == 400, answer.text
     assert answer.json()["message"]
@@ -246,11 +244,7 @@ def test_every_bad_deal_of_a_bulk_is_answered_by_line_and_field_and_disturbs_no_
     assert shown(sandbox, standing) == ("Provisioned", None)
     for (case, _, line, field, message), result in zip(cases, results, strict=True):
         assert result["status"] == "invalid", case
-        matching = [
-            e
-            for e in result["errors"]
-            if (e["line"], e["field"]) == (line, field) and message in e["message"]
-        ]
+        matching = [e for e in result["errors"] if (e["line"], e["field"]) == (line, field) and message in e["message"]]
         assert matching, f"{case}: {result['errors']}"
     for (case, *_), opportunity, result in zip(cases, opportunities, results, strict=True):
         record = sandbox.provisioning(opportunity)
@@ -327,9 +321,7 @@ def test_unusual_texts_and_whole_decimals_and_lines_that_add_up_are_provisioned_
     name = "Žluťoučký kůň ‮ 株式会社 🦄 <script>'\"&;--" + "n" * 300
     account = sandbox.sales.account(name[:255])
     twice = (Sold("addon-extra-workspace", 2, 1200), Sold("addon-extra-workspace", 3, 1200))
-    deal = sell(
-        sandbox, account, Sold("plan-enterprise", 1), *twice, Sold("feature-seats", 10), name=name[:120]
-    )
+    deal = sell(sandbox, account, Sold("plan-enterprise", 1), *twice, Sold("feature-seats", 10), name=name[:120])
     assert deal["lines"][3]["quantity"] == 10.0
     deal["lines"][3]["quantity"] = 10.0
     deal["lines"].append({"line": 9, "quantity": 0.5})  # a product that is not in Stigg

@@ -180,9 +180,7 @@ def test_the_sandbox_serves_any_client_until_it_is_told_to_end(
     ).json()
     assert customer["data"]["name"] == deal["account"]["name"]
     states = boto3.client("stepfunctions", endpoint_url=at["aws_endpoint_url"], region_name=at["aws_region"])
-    executions = states.list_executions(stateMachineArn=at["state_machine_arns"]["ProvisionStateMachine"])[
-        "executions"
-    ]
+    executions = states.list_executions(stateMachineArn=at["state_machine_arns"]["ProvisionStateMachine"])["executions"]
     assert [execution["name"] for execution in executions] == [answer.json()["results"][0]["execution"]]
 
     process.send_signal(signal.SIGTERM)

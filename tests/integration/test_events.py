@@ -103,9 +103,7 @@ def test_each_steps_output_is_the_next_steps_event(sandbox: Sandbox, account: st
     assert stigg_requests(sandbox, "POST", CUSTOMERS) == stigg_requests(sandbox, "POST", SUBSCRIPTIONS) == 1
 
 
-def test_the_failure_is_written_back_and_the_sweeps_event_starts_what_is_due(
-    sandbox: Sandbox, account: str
-) -> None:
+def test_the_failure_is_written_back_and_the_sweeps_event_starts_what_is_due(sandbox: Sandbox, account: str) -> None:
     with no_execution_starts():
         invoke(sandbox, "flow_callout_post")
     assert invoke(sandbox, "customer_provision")["work"] == "provision"
@@ -124,9 +122,7 @@ def test_the_failure_is_written_back_and_the_sweeps_event_starts_what_is_due(
 
 def test_the_authorizer_lets_the_current_and_the_previous_key_in_and_no_other(sandbox: Sandbox) -> None:
     def effect(token: str) -> str:
-        policy = invoke(sandbox, "authorizer", {**event("authorizer"), "authorizationToken": token})[
-            "policyDocument"
-        ]
+        policy = invoke(sandbox, "authorizer", {**event("authorizer"), "authorizationToken": token})["policyDocument"]
         [statement] = policy["Statement"]
         api = event("authorizer")["methodArn"].removesuffix("/POST/v1/provisionings")
         assert statement["Resource"] == f"{api}/*", "the answer is kept for every route"

@@ -61,14 +61,10 @@ def ensure(account: Account) -> str:
     try:
         customer = stigg().v1.customers.retrieve(customer_id).data
     except NotFoundError:
-        stigg().v1.customers.provision(
-            id=customer_id, name=account.name, email=account.email, metadata=metadata
-        )
+        stigg().v1.customers.provision(id=customer_id, name=account.name, email=account.email, metadata=metadata)
         return customer_id
     if customer.name != account.name:
-        stigg().v1.customers.update(
-            customer_id, name=account.name, metadata={**(customer.metadata or {}), **metadata}
-        )
+        stigg().v1.customers.update(customer_id, name=account.name, metadata={**(customer.metadata or {}), **metadata})
     return customer_id
 
 

@@ -1,4 +1,4 @@
-"""subscription_provision, written the usual way: the official stigg SDK, boto3 at the top, Powertools for everything."""
+"""subscription_provision, written the usual way: the official stigg SDK, boto3 at the top, Powertools."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def entitlement(line: Line) -> Any:
 def provision(deal: Deal) -> str:
     customer_id = deal.account.stigg_customer_id or deal.account.id
     plan = deal.of_type("Plan")[0]
-    standing = list(stigg().v1.subscriptions.list(customer_id=customer_id, status="ACTIVE"))
+    standing = list(stigg().v1.subscriptions.list(customer_id=customer_id, status=["ACTIVE"]))
     if any(subscription.plan_id == plan.stigg_id for subscription in standing):
         return "unchanged"
     prices: list[Any] = [
@@ -98,9 +98,7 @@ def provision(deal: Deal) -> str:
     answer = stigg().v1.subscriptions.provision(
         customer_id=customer_id,
         plan_id=plan.stigg_id,
-        addons=[
-            {"id": line.stigg_id, "quantity": int(line.quantity or 1)} for line in deal.of_type("Add-on")
-        ],
+        addons=[{"id": line.stigg_id, "quantity": int(line.quantity or 1)} for line in deal.of_type("Add-on")],
         entitlements=[entitlement(line) for line in deal.of_type("Entitlement")],
         price_overrides=prices if plan.price else [],
         salesforce_id=deal.opportunity.id,

@@ -1,6 +1,6 @@
-"""Clients of AWS's services, made where they are first used: the SDK takes longer to import than all the rest of a function.
+"""Clients of AWS's services, made where they are first used: the SDK takes longer to import than all else together.
 
-They come from botocore, which is what boto3's clients are made of; boto3 itself would only add S3 transfers and resources.
+They come from botocore, which boto3's clients are made of; boto3 itself would only add S3 transfers and resources.
 """
 
 from __future__ import annotations

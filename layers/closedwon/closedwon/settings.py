@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 from closedwon.errors import SettingMissing
 from closedwon.identifiers import normalised_id
 
-if (
-    TYPE_CHECKING
-):  # imported where they are made: the authorizer needs none of them, and only the callout needs pydantic
+if TYPE_CHECKING:  # each is imported where it is made: no function needs them all
     from closedwon.desired import Policy
     from closedwon.mapping import MappingRules
     from closedwon.plan import Backlinks
@@ -24,7 +22,7 @@ def setting(name: str) -> str:
     """One variable. Raises SettingMissing, naming it, when it is missing or empty."""
     value = os.environ.get(name, "")
     if not value:
-        raise SettingMissing(name)
+        raise SettingMissing(f"the setting {name} is missing")
     return value
 
 

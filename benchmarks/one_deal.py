@@ -1,0 +1,84 @@
+"""What one new deal costs outside: calls to Stigg and Salesforce, and state transitions. Counted in the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from benchmarks.world import NORTHWIND, TERMS
+from sandbox.sandbox import Sandbox
+from sandbox.stand_in import Exchange
+
+READS_BY_POST = ("/services/oauth2/token", "/api/v1/subscriptions/preview")
+
+
+class NotProvisioned(Exception):
+    """The deal that was to be counted did not end well."""
+
+
+class Calls(NamedTuple):
+    """Requests to Stigg and Salesforce, in order (``Stigg GET /api/v1/...``). writes: how many change something."""
+
+    requests: tuple[str, ...]
+    writes: int
+
+    @classmethod
+    def of(cls, stigg: Iterable[Exchange], salesforce: Iterable[Exchange]) -> Calls:
+        exchanges = [("Stigg", e) for e in stigg] + [("Salesforce", e) for e in salesforce]
+        exchanges.sort(key=lambda named: named[1].at)
+        writes = sum(e.method != "GET" and e.path not in READS_BY_POST for _, e in exchanges)
+        return cls(tuple(f"{name} {e.method} {e.path}" for name, e in exchanges), writes)
+
+
+class Transitions(NamedTuple):
+    """What AWS charges an execution for. states: entered; retries: of tasks."""
+
+    states: int
+    retries: int
+
+    @property
+    def total(self) -> int:
+        """With one for the start: AWS's definition does not say whether it counts, so here it does.
+
+        Source: "each time a step of your workflow is executed", retries included (Step Functions pricing).
+        """
+        return 1 + self.states + self.retries
+
+    @classmethod
+    def of(cls, history: Iterable[Mapping[str, Any]]) -> Transitions:
+        """From an execution's history: a retry schedules the task again without entering its state again."""
+        types = [event["type"] for event in history]
+        tasks = types.count("TaskStateEntered")
+        scheduled = types.count("LambdaFunctionScheduled") + types.count("TaskScheduled")
+        return cls(sum(type.endswith("StateEntered") for type in types), scheduled - tasks)
+
+
+class OneDeal(NamedTuple):
+    """first: of a system just deployed, without tokens and catalogue; warm: of the next customer's deal."""
+
+    first: Calls
+    warm: Calls
+    transitions: Transitions
+
+
+def count() -> OneDeal:
+    """Provision a deal of two customers, one after the other. Raises NotProvisioned."""
+    # One process for each function: the second deal finds them warm.
+    with Sandbox(concurrency=1) as sandbox:
+        first, _ = _provision(sandbox, "Northwind Traders")
+        warm, transitions = _provision(sandbox, "Southridge Video")
+    return OneDeal(first, warm, transitions)
+
+
+def _provision(sandbox: Sandbox, name: str) -> tuple[Calls, Transitions]:
+    account_id = sandbox.sales.account(name)
+    opportunity_id = sandbox.sales.close(account_id, f"{name} - Enterprise", *NORTHWIND)
+    seen = len(sandbox.stigg_server.exchanges), len(sandbox.salesforce_server.exchanges)
+    answer = sandbox.call(sandbox.deal(opportunity_id, terms=TERMS))
+    execution = answer.json()["results"][0]["execution"]
+    (ended,) = sandbox.wait([execution])
+    record = sandbox.provisioning(opportunity_id)
+    if ended["status"] != "SUCCEEDED" or record is None or record["Status__c"] != "Provisioned":
+        raise NotProvisioned(f"{answer.text}; the execution {ended['status']}; Salesforce shows {record}")
+    calls = Calls.of(sandbox.stigg_server.exchanges[seen[0] :], sandbox.salesforce_server.exchanges[seen[1] :])
+    return calls, Transitions.of(sandbox.aws.history(sandbox.execution_arn(execution)))
