@@ -16,6 +16,7 @@ from unittest import mock
 from benchmarks.folders import ROOT
 from benchmarks.table import MemoryTable
 from benchmarks.world import World, proxy_event
+from closedwon import callout
 from closedwon.identifiers import normalised_id
 from closedwon.ledger import Ledger
 
@@ -59,7 +60,7 @@ def _one(app: ModuleType, deal: Mapping[str, Any], *, one_account: bool) -> floa
     deals = [_numbered(deal, number, one_account) for number in range(DEALS)]
     event = proxy_event({"deals": deals})
     ledger = Ledger("ledger", MemoryTable())
-    with mock.patch.multiple(app, ledger=lambda: ledger, start=lambda: lambda execution, account_id: None):
+    with mock.patch.multiple(callout, ledger=lambda: ledger, start=lambda: lambda execution, account_id: None):
         before = time.process_time()
         answer = app.lambda_handler(event, None)
         spent = time.process_time() - before

@@ -20,6 +20,11 @@ class MemoryTable:
         item = self.items.get((wanted["Key"]["pk"]["S"], wanted["Key"]["sk"]["S"]))
         return {"Item": item} if item else {}
 
+    def batch_get_item(self, **wanted: Any) -> dict[str, Any]:
+        ((table, keys),) = wanted["RequestItems"].items()
+        found = [self.items.get((key["pk"]["S"], key["sk"]["S"])) for key in keys["Keys"]]
+        return {"Responses": {table: [item for item in found if item]}, "UnprocessedKeys": {}}
+
     def query(self, **wanted: Any) -> dict[str, Any]:
         """By `pk` and the beginning of `sk`; or what is due, by the index."""
         values = wanted["ExpressionAttributeValues"]

@@ -282,6 +282,8 @@ class AwsApi:
         match operation:
             case "GetItem":
                 return 200, self._table.get_item(**wanted)
+            case "BatchGetItem":
+                return 200, self._table.batch_get_item(**wanted)
             case "Query":
                 return 200, self._table.query(**wanted)
             case "PutItem":

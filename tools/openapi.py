@@ -35,7 +35,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "closed-won",
             "version": "1",
-            "description": "Deals from Salesforce become customers and subscriptions in Stigg. Answers come at once; provisioning follows.",
+            "description": "Deals from Salesforce become customers and subscriptions in Stigg, soon after the answer.",
         },
         "servers": [
             {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from integration.scenes import (
     COMPOSITE,
     ENTERPRISE,
@@ -240,3 +242,19 @@ def test_a_session_that_salesforce_ended_is_renewed_without_a_trace(sandbox: San
     assert failures(sandbox, result["execution"]) == set()
     assert stigg_requests(sandbox, "POST", "/api/v1/subscriptions") == 2
     assert sandbox.salesforce_server.asked("POST", COMPOSITE)[-1].status == 200
+
+
+def test_a_plan_that_stigg_published_after_the_catalogue_was_read_is_found(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind")
+    provision(sandbox, sell(sandbox, account))
+    table, dynamodb = sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb")
+    key = {"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}}
+    snapshot = json.loads(dynamodb.get_item(TableName=table, Key=key)["Item"]["body"]["S"])
+    del snapshot["plans"]["plan-analytics"]  # as it was a minute ago
+    snapshot["readAt"] -= 60_000
+    dynamodb.put_item(TableName=table, Item={**key, "body": {"S": json.dumps(snapshot)}})
+
+    new = sell(sandbox, account, Sold("plan-analytics"))
+    provision(sandbox, new)
+
+    assert shown(sandbox, new) == ("Provisioned", None)

@@ -217,7 +217,8 @@ def test_the_repository_holds_no_secret_registry_or_machine_path() -> None:
 def test_what_is_deployed_is_what_is_tested() -> None:
     def pins(file: str) -> set[str]:
         lines = (line.split("#")[0].split(";")[0].strip().lower() for line in (ROOT / file).read_text().splitlines())
-        return {line.split("[")[0] + line[line.find("==") :] for line in lines if "==" in line}
+        pinned = (line.partition("==") for line in lines if "==" in line)
+        return {f"{name.partition('[')[0].replace('_', '-')}=={version}" for name, _, version in pinned}
 
     deployed = pins("layers/closedwon/requirements.txt")
 

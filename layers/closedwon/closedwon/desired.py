@@ -53,7 +53,7 @@ class Policy:
 
 @dataclass(frozen=True, order=True)
 class Entitlement:
-    """A feature with a limit (units), unlimited, or just granted (neither); or recurring credits (amount and cadence)."""
+    """A feature with a limit (units), unlimited, or just granted (neither); or recurring credits (amount, cadence)."""
 
     type: Literal["FEATURE", "CREDIT"]
     id: str
@@ -285,7 +285,7 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
 
 
 def _named_twice(order: Order, catalogue: Catalogue) -> Iterable[Problem]:
-    """Items of one entity that come together in one plan only by the catalogue: one line says the plan, the other not."""
+    """Items of one entity that only the catalogue brings together: one line says its plan, the other does not."""
     for part in _parts(order, catalogue):
         first: dict[tuple[str, str], Item] = {}
         for item in part.items:
@@ -307,7 +307,8 @@ def same_product_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, 
     for plan in order.of_kind("Plan"):
         product = catalogue.product_of(plan.stigg_id)
         if product is not None and (other := first.setdefault(product, plan)) is not plan:
-            said = f"{plan.stigg_id} and {other.stigg_id} (line {other.lines[0]}) are plans of one product: a deal names one of them"
+            both = f"{plan.stigg_id} and {other.stigg_id} (line {other.lines[0]})"
+            said = f"{both} are plans of one product: a deal names one of them"
             problems.append(Problem(plan.lines[0], "stiggId", said))
     return tuple(problems)
 

@@ -26,8 +26,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
-from itertools import islice
 from functools import partial
+from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from closedwon import customer as rules
@@ -190,38 +190,35 @@ class Ledger:
 
     def _accept(self, account_id: str, arrivals: list[Arrival]) -> list[Acceptance]:
         known = self._read(account_id, [arrival.order.opportunity_id for arrival in arrivals])
-        strangers = {
-            arrival.order.opportunity_id: owner
-            for arrival in arrivals
-            if arrival.order.opportunity_id not in known.opportunities
-            and (owner := self._owner(f"OPPORTUNITY#{arrival.order.opportunity_id}")) not in (None, account_id)
-        }
-        if known.customer_id is None:
-            arrivals = [self._unclaimed(account_id, arrival) for arrival in arrivals]
-        ours = [arrival for arrival in arrivals if arrival.order.opportunity_id not in strangers]
+        owners = self._owners(known, arrivals)
+        ours: list[Arrival] = []
+        moved: dict[int, Acceptance] = {}
+        for index, arrival in enumerate(arrivals):
+            id, stigg_id = arrival.order.opportunity_id, arrival.order.customer_id or account_id
+            if (owner := owners.get(f"OPPORTUNITY#{id}", account_id)) != account_id:
+                moved[index] = _moved(id, owner)
+                continue
+            if (owner := owners.get(f"STIGG#{stigg_id}", account_id)) != account_id:
+                problem = Problem(None, "customerId", f"{stigg_id} is bound to another account, {owner}")
+                arrival = arrival._replace(order=arrival.order.refused((problem,)))
+            ours.append(arrival)
         changed, accepted = rules.accept(known, ours, self._clock())
         self._write(known, changed)
         answers = iter(accepted)
-        return [
-            _moved(arrival.order.opportunity_id, owner)
-            if (owner := strangers.get(arrival.order.opportunity_id))
-            else next(answers)
-            for arrival in arrivals
-        ]
+        return [moved.get(index) or next(answers) for index in range(len(arrivals))]
 
-    def _unclaimed(self, account_id: str, arrival: Arrival) -> Arrival:
-        """The arrival, refused when the customer it names belongs to another account."""
-        order = arrival.order
-        customer_id = order.customer_id or account_id
-        owner = self._owner(f"STIGG#{customer_id}")
-        if owner in (None, account_id):
-            return arrival
-        problem = Problem(None, "customerId", f"{customer_id} is bound to another account, {owner}")
-        return arrival._replace(order=replace(order, problems=(*order.problems, problem)))
-
-    def _owner(self, pk: str) -> str | None:
-        item = self._get(pk, "OWNER")
-        return item["account_id"]["S"] if item else None
+    def _owners(self, known: Customer, arrivals: Iterable[Arrival]) -> dict[str, str]:
+        """The accounts that opportunities new to this customer belong to already, and, while it is unbound, the
+        customers in Stigg it is given; by partition key.
+        """
+        keys: list[str] = []
+        for order, _ in arrivals:
+            if order.opportunity_id not in known.opportunities:
+                keys.append(f"OPPORTUNITY#{order.opportunity_id}")
+            if known.customer_id is None:
+                keys.append(f"STIGG#{order.customer_id or known.account_id}")
+        items = self._get_all((pk, "OWNER") for pk in keys)
+        return {item["pk"]["S"]: item["account_id"]["S"] for item in items}
 
     def _change(self, account_id: str, rule: Callable[[Customer], tuple[Customer, T]]) -> T:
         """Read a customer whole, apply a rule, write what changed; again when somebody was faster."""
@@ -253,7 +250,7 @@ class Ledger:
         if opportunities is None:
             items = self._query(pk)
         else:
-            items = [item for id in dict.fromkeys(opportunities) if (item := self._get(pk, f"OPPORTUNITY#{id}"))]
+            items = self._get_all((pk, f"OPPORTUNITY#{id}") for id in opportunities)
         states = {
             item["sk"]["S"].partition("#")[2]: OpportunityState.from_json(json.loads(item["body"]["S"]))
             for item in items
@@ -275,6 +272,16 @@ class Ledger:
         )
         item: Item | None = answer.get("Item")
         return item
+
+    def _get_all(self, keys: Iterable[tuple[str, str]]) -> list[Item]:
+        """The items that exist of at most 100, in any order."""
+        wanted = [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in dict.fromkeys(keys)]
+        items: list[Item] = []
+        while wanted:
+            answer = self._client.batch_get_item(RequestItems={self._table: {"Keys": wanted, "ConsistentRead": True}})
+            items += answer["Responses"].get(self._table, [])
+            wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
+        return items
 
     def _query(self, pk: str) -> list[Item]:
         items: list[Item] = []

@@ -27,7 +27,7 @@ class Problem(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """What orders one opportunity's deals: its SystemModstamp, then the time Apex read it; both in epoch milliseconds."""
+    """What orders one opportunity's deals: its SystemModstamp, then the time Apex read it; in epoch milliseconds."""
 
     modified: int
     read: int

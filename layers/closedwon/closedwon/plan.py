@@ -130,7 +130,7 @@ class Create:
 
 @dataclass(frozen=True)
 class Update:
-    """Change a subscription in place. changes: what differs, in words. body: what to send, as Stigg's PATCH takes it."""
+    """Change a subscription in place. changes: what differs, in words. body: what Stigg's PATCH is sent."""
 
     subscription: Subscription
     subscription_id: str
@@ -209,8 +209,8 @@ def plan(
         standing = {subscription.id for subscription in live if subscription.cancellation is None}
         if slot not in desired.subscriptions and record.applied and record.subscription_id in standing:
             reason = (
-                f"no deal says {record.applied.plan_id} any more, or it left Stigg's catalogue; a subscription does not "
-                "end without a cancellation."
+                f"no deal says {record.applied.plan_id} any more, or it left Stigg's catalogue; "
+                "a subscription does not end without a cancellation."
             )
             holds.append(Hold(slot, record.applied.opportunities, reason))
     return Plan(tuple(changes), tuple(kept), tuple(holds))
@@ -363,7 +363,8 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
     owner = metadata.get("salesforceAccountId")
     if owner not in (None, "", links.account_id):
         raise CustomerTaken(
-            f"the customer {safe_text(existing['id'])} in Stigg belongs to another Salesforce account, {safe_text(owner)}"
+            f"the customer {safe_text(existing['id'])} in Stigg belongs to another Salesforce account, "
+            f"{safe_text(owner)}"
         )
     body: dict[str, Any] = {}
     if existing.get("name") != order.account_name:
@@ -509,8 +510,9 @@ def _shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy)
         return None
     worst = max(lost, key=lambda id: lost[id])
     return (
-        f"it would take away {share:.0f}% of what {applied.plan_id} gives this customer ({worst} from {_shown(was[worst])} to "
-        f"{_shown(now.get(worst, 0))}); more than {policy.removal_guard_percent}% in one change needs somebody's approval."
+        f"it would take away {share:.0f}% of what {applied.plan_id} gives this customer ({worst} from "
+        f"{_shown(was[worst])} to {_shown(now.get(worst, 0))}); more than {policy.removal_guard_percent}% in one "
+        "change needs somebody's approval."
     )
 
 
