@@ -33,10 +33,10 @@ FIND_PYTHON = for python in $(CANDIDATES); do \
 	    "or name it: make setup PYTHON=path/to/python3" >&2; exit 1; \
 	fi
 
-.PHONY: help setup demo sandbox test check format prove bench build lock clean
+.PHONY: help setup demo sandbox test check check-salesforce format prove bench build lock clean
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 setup: $(VENV)/.installed ## install everything into .venv (the targets below do it by themselves)
 
@@ -62,6 +62,9 @@ test: setup ## unit, integration and contract tests (ARGS="-k name" chooses)
 
 check: setup ## style, types, template, state machines, secrets, security (ARGS="mypy ruff" chooses)
 	@$(RUN) -m tools.check $(ARGS)
+
+check-salesforce: setup ## the Salesforce package, as far as it can be checked without an organisation (needs Node and Java)
+	@$(RUN) -m tools.check_salesforce
 
 format: setup ## put every Python file into the project's style
 	@$(PY) -m ruff check --quiet --fix-only .

@@ -51,8 +51,10 @@ def _line(salesforce: Salesforce, number: int, item: dict[str, Any]) -> dict[str
         "stiggId": product["Stigg_ID__c"],
         "quantity": item["Quantity"],
     }
-    if stigg_type in ("Plan", "Add-on") and item["UnitPrice"]:
+    if product["Stigg_Price_Override__c"]:
         line["price"] = item["UnitPrice"]
-    if (item["Description"] or "").strip().lower() == "unlimited":
+    if product["Stigg_Unlimited__c"]:
         line["unlimited"] = True
+    if product["Stigg_Reset_Period__c"]:
+        line["resetPeriod"] = product["Stigg_Reset_Period__c"]
     return line

@@ -42,16 +42,23 @@ class Sales:
         """Open an account; out: its ID."""
         return self.salesforce.create("Account", Name=name, **fields)
 
-    def product(self, stigg_id: str) -> str:
-        """The product mapped to a Stigg ID, made when there is none; its Stigg Type goes by the ID's prefix."""
-        known = self.salesforce.find("Product2", Stigg_ID__c=stigg_id)
+    def product(self, stigg_id: str, unlimited: bool = False, priced: bool = False) -> str:
+        """The product mapped to a Stigg ID, made when there is none; its Stigg Type goes by the ID's prefix.
+
+        unlimited, priced: whether it sells without a limit, and whether a line's price overrides Stigg's: terms that a
+        product carries, so that there is one product for each.
+        """
+        terms: dict[str, Any] = {
+            "Stigg_ID__c": stigg_id,
+            "Stigg_Unlimited__c": unlimited,
+            "Stigg_Price_Override__c": priced,
+        }
+        known = self.salesforce.find("Product2", **terms)
         if known:
             return str(known[0]["Id"])
         prefix, _, name = stigg_id.partition("-")
         title = NAMES.get(stigg_id) or name.replace("-", " ").title()
-        return self.salesforce.add_product(
-            title, Stigg_Type__c=STIGG_TYPES.get(f"{prefix}-", "Plan"), Stigg_ID__c=stigg_id
-        )
+        return self.salesforce.add_product(title, Stigg_Type__c=STIGG_TYPES.get(f"{prefix}-", "Plan"), **terms)
 
     def close(self, account_id: str, name: str, *sold: Sold, **fields: Any) -> str:
         """Win an opportunity with these products; out: its ID."""
@@ -66,10 +73,9 @@ class Sales:
             self.salesforce.create(
                 "OpportunityLineItem",
                 OpportunityId=opportunity_id,
-                Product2Id=self.product(product.stigg_id),
+                Product2Id=self.product(product.stigg_id, product.unlimited, bool(product.price)),
                 Quantity=product.quantity,
                 UnitPrice=product.price,
-                Description="unlimited" if product.unlimited else None,
             )
         return opportunity_id
 

@@ -184,6 +184,7 @@ PROVISIONING_STATUSES = (
     "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded",
 )  # fmt: skip
 STIGG_TYPES = ("Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant")
+RESET_PERIODS = ("YEAR", "MONTH", "WEEK", "DAY", "HOUR")
 
 STANDARD = Schema(
     [
@@ -269,6 +270,12 @@ STANDARD = Schema(
             _lookup("ContractId", "Contract", "Opportunities"),
             _lookup("Pricebook2Id", "Pricebook2", "Opportunities", label="Price Book ID", on_delete="restrict"),
             Field("HasOpportunityLineItem", "boolean", "Has Line Item", computed=True, default=False),
+            Field("Stigg_Start_Date__c", "date", "Stigg Start Date"),
+            Field("Stigg_End_Date__c", "date", "Stigg End Date"),
+            _pick("Stigg_Billing_Period__c", "MONTHLY", "ANNUALLY", label="Stigg Billing Period"),
+            _pick("Stigg_Payment_Collection__c", "CHARGE", "INVOICE", "NONE", label="Stigg Payment Collection"),
+            _text("Stigg_Amends__c", 18, "Stigg Amends"),
+            Field("Stigg_Trial_End_Date__c", "date", "Stigg Trial End Date"),
             _OWNER,
         ),
         _object(
@@ -300,6 +307,9 @@ STANDARD = Schema(
             _currency_code(),
             _pick("Stigg_Type__c", *STIGG_TYPES, label="Stigg Type"),
             _text("Stigg_ID__c", 255, "Stigg ID"),
+            Field("Stigg_Unlimited__c", "boolean", "Stigg Unlimited", default=False),
+            _pick("Stigg_Reset_Period__c", *RESET_PERIODS, label="Stigg Reset Period"),
+            Field("Stigg_Price_Override__c", "boolean", "Stigg Price Override", default=False),
         ),
         _object(
             "Pricebook2", "Price Book", "Price Books", "01s",
@@ -322,7 +332,7 @@ STANDARD = Schema(
         ),
         _object(
             "Stigg_Provisioning__c", "Stigg Provisioning", "Stigg Provisionings", "a0X",
-            _text("Name", 80, "Stigg Provisioning", computed=True, autonumber="SP-{:05d}"),
+            _text("Name", 80, "Stigg Provisioning Number", computed=True, autonumber="SP-{:05d}"),
             _pick("Status__c", *PROVISIONING_STATUSES),
             _long("Reason__c", 32768),
             _lookup("Opportunity__c", "Opportunity", "Stigg_Provisionings__r", label="Opportunity"),

@@ -1,0 +1,49 @@
+import { LightningElement, api } from 'lwc';
+import { CloseActionScreenEvent } from 'lightning/actions';
+import previewOpportunity from '@salesforce/apex/ClosedWonPreview.previewOpportunity';
+
+/** The quick action Preview in Stigg: what would change in Stigg if the opportunity were won now. */
+export default class ClosedWonPreview extends LightningElement {
+    isLoading = true;
+    message;
+    preview;
+
+    _recordId;
+
+    /** Set by the page after the component is connected: the preview starts here, not in connectedCallback. */
+    @api
+    get recordId() {
+        return this._recordId;
+    }
+    set recordId(value) {
+        if (value && value !== this._recordId) {
+            this._recordId = value;
+            this.load();
+        }
+    }
+
+    get isAvailable() {
+        return this.preview?.available === true;
+    }
+
+    get summary() {
+        return this.preview.summary ?? 'closed-won sent details only.';
+    }
+
+    async load() {
+        this.isLoading = true;
+        this.message = undefined;
+        try {
+            this.preview = await previewOpportunity({ opportunityId: this._recordId });
+            this.message = this.preview.errorMessage ?? undefined;
+        } catch (error) {
+            this.message = error?.body?.message ?? 'The preview failed; nothing was changed.';
+        } finally {
+            this.isLoading = false;
+        }
+    }
+
+    handleClose() {
+        this.dispatchEvent(new CloseActionScreenEvent());
+    }
+}
