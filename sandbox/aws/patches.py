@@ -5,10 +5,12 @@ Each correction says what AWS does. All of them are undone when the sandbox stop
 
 from __future__ import annotations
 
+import copy
 import re
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.core.config import default_user_config
 from moto.core.exceptions import AWSError
+from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.models.table import Table
 from moto.stepfunctions.exceptions import InvalidName
 from moto.stepfunctions.parser.api import InvalidDefinition as MotosInvalidDefinition
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
@@ -90,6 +95,7 @@ def _apply(stack: ExitStack) -> None:
     patch(retrier_decl, "time", SimpleNamespace(sleep=lambda seconds: time.sleep(seconds * _current.wait_scale)))
     patch(RetrierDecl, "_eval_body", _scaled_retry(RetrierDecl._eval_body))
     patch(WaitFunction, "_eval_body", _wait)
+    patch(DynamoDBBackend, "transact_write_items", _with_small_backup(DynamoDBBackend.transact_write_items))
     # An execution that fails tells so in its history; moto would also print its inner life to stderr.
     patch(EvalComponent, "_log_failure_event_exception", lambda self, failure_event_exception: None)
     patch(
@@ -159,6 +165,32 @@ def _wait(self: WaitFunction, env: Any) -> None:
     deadline = time.monotonic() + self._get_wait_seconds(env=env) * _scale(env)
     while env.is_running() and (left := deadline - time.monotonic()) > 0:
         env.program_state_event.wait(left)
+
+
+def _with_small_backup(transact: Callable[..., None]) -> Callable[..., None]:
+    """AWS takes as long for a transaction whatever the table holds; moto copies the table once for each item in it, in
+    case it has to undo something. This copies, once, what the transaction writes to, and shares the rest.
+    """
+
+    def small(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
+        copies: dict[str, Table] = {}
+        writes = [next(iter(item.values())) for item in transact_items]
+
+        def backup(table: Table, memo: Any) -> Table:
+            if table.name not in copies:
+                keys = [w.get("Key") or w.get("Item") for w in writes if w.get("TableName") == table.name]
+                written = {DynamoType(key[table.hash_key_attr]) for key in keys if key and table.hash_key_attr in key}
+                copies[table.name] = shared = copy.copy(table)
+                items: Any = table.items
+                shared.items = defaultdict(
+                    dict, {key: copy.deepcopy(value) if key in written else value for key, value in items.items()}
+                )
+            return copies[table.name]
+
+        with mock.patch.object(Table, "__deepcopy__", backup, create=True):
+            transact(self, transact_items)
+
+    return small
 
 
 def _checked_name(start: Callable[..., Any]) -> Callable[..., Any]:

@@ -243,7 +243,7 @@ class AwsSandbox:
         """The executions of a state machine (logical ID or ARN), newest first, as ListExecutions tells them."""
         arn = self.state_machine_arns.get(state_machine, state_machine)
         wanted = {"stateMachineArn": arn, **({"statusFilter": status} if status else {})}
-        pages = self.client("stepfunctions").get_paginator("list_executions").paginate(**wanted)
+        pages = self.client("stepfunctions").get_paginator("list_executions").paginate(**wanted, maxResults=1000)
         return [execution for page in pages for execution in page["executions"]]
 
     def forget_executions(self) -> None:
