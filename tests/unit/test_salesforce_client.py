@@ -133,12 +133,17 @@ Connect = Callable[..., SalesforceClient]
 
 @pytest.fixture
 def connect(server: StandIn, tls: Tls) -> Connect:
-    def connect(*versions: dict[str, str]) -> SalesforceClient:
-        session = BoundedSession((1.0, 0.5))
+    def connect(*versions: dict[str, str], patience: float = 30.0) -> SalesforceClient:
+        session = BoundedSession((patience, patience))
         session.verify = str(tls.ca_file)
         return SalesforceClient(server.url + "/", Fields(*(versions or (CREDENTIALS,))), "66.0", session)
 
     return connect
+
+
+def patience(fault: dict[str, Any]) -> float:
+    """Seconds a client waits: long enough for a busy machine, but where the answer is to be missed."""
+    return 1.5 if fault["kind"] == "delay_after" else 30.0
 
 
 def write(salesforce: SalesforceClient) -> Any:
@@ -176,7 +181,7 @@ def refused(code: str, message: str = "a message") -> dict[str, Any]:
         ),
         ({"kind": "drop_before"}, "WriteUnanswered", "SalesforceUnavailable"),
         ({"kind": "drop_after"}, "WriteUnanswered", "SalesforceUnavailable"),
-        ({"kind": "delay_after", "seconds": 0.8}, "WriteUnanswered", "SalesforceUnavailable"),
+        ({"kind": "delay_after", "seconds": 5.0}, "WriteUnanswered", "SalesforceUnavailable"),
     ],
 )
 def test_what_went_wrong_is_named_by_what_it_means(
@@ -189,7 +194,7 @@ def test_what_went_wrong_is_named_by_what_it_means(
 ) -> None:
     server.fail(path=f"{DATA}/.*", **fault)
     with pytest.raises(errors.ClosedWonError) as caught:
-        wish(connect())
+        wish(connect(patience=patience(fault)))
     assert type(caught.value).__name__ == (of_a_write if wish is write else of_a_read)
     assert caught.value.service == "Salesforce"  # type: ignore[attr-defined]
     assert len(server.asked(path=f"{DATA}/.*")) == 1  # nothing is repeated in here
@@ -313,7 +318,7 @@ def test_refused_credentials_are_read_again_once_and_never_shown(org: Org, conne
         ({"kind": "answer", "status": 302}, "SalesforceUnauthorized"),
         ({"kind": "answer", "status": 200, "body": {"instance_url": "x"}}, "SalesforceUnavailable"),
         ({"kind": "drop_after"}, "SalesforceUnavailable"),
-        ({"kind": "delay_after", "seconds": 0.8}, "SalesforceUnavailable"),
+        ({"kind": "delay_after", "seconds": 5.0}, "SalesforceUnavailable"),
     ],
 )
 def test_a_login_that_fails_leaves_nothing_written(
@@ -321,7 +326,7 @@ def test_a_login_that_fails_leaves_nothing_written(
 ) -> None:
     server.fail(path="/services/oauth2/token", times=2, **fault)
     with pytest.raises(errors.ClosedWonError) as caught:
-        write(connect())
+        write(connect(patience=patience(fault)))
     assert type(caught.value).__name__ == expected
     assert org.wishes == []
 
