@@ -558,15 +558,17 @@ def test_g7_a_second_look_at_what_stands_writes_nothing_anywhere(sandbox: Sandbo
 
 def test_g7_five_hundred_seats_do_not_become_fifty_by_accident(sandbox: Sandbox) -> None:
     account = sandbox.sales.account("Northwind")
-    deal = revised(sell(sandbox, account, Sold("plan-enterprise"), Sold("feature-seats", 500)), 0)
-    provision(sandbox, deal)
-    provision(sandbox, revised(deal, 1, feature_seats=50))
+    deal = revised(sell(sandbox, account, Sold("plan-enterprise"), Sold("feature-seats", 480)), 0)
+    other = sell(sandbox, account, Sold("plan-enterprise"), Sold("feature-seats", 20))
+    provision(sandbox, deal, other)
+    provision(sandbox, revised(deal, 1, feature_seats=30))
     told, reason = shown(sandbox, deal) or ("", "")
     assert told == "Held"
     assert reason is not None
     assert "feature-seats from 500 to 50" in reason
     assert [s["limits"] for s in access(sandbox, account)] == [{"feature-seats": 500}]
-    provision(sandbox, revised(deal, 2, feature_seats=500))
+    assert shown(sandbox, other) == PROVISIONED, "the deal beside it, which nobody changed, waits for nothing"
+    provision(sandbox, revised(deal, 2, feature_seats=480))
     assert shown(sandbox, deal) == PROVISIONED, "corrected before it did harm"
 
 

@@ -67,6 +67,11 @@ class OpportunityState:
     at: int = 0
     written: str | None = None
 
+    @property
+    def stands(self) -> bool:
+        """Whether its newest order is the one that was brought to Stigg."""
+        return self.provisioned is not None and self.provisioned.digest == self.order.digest
+
     def mark(self, shown_id: str | None) -> str:
         """A mark that changes with everything Salesforce is to show."""
         shown = [asdict(self.outcome), shown_id]

@@ -26,7 +26,13 @@ def applied(
     refused its change; now in epoch milliseconds.
     Out: an outcome for every opportunity, and what to remember.
     """
-    waits = {opportunity: hold.reason for hold in plan.holds for opportunity in hold.opportunities} | desired.held
+    changed = {id for id, state in customer.opportunities.items() if not state.stands}
+    waits = {
+        opportunity: hold.reason
+        for hold in plan.holds
+        # A hold is about what is new in its slot: who stands there as provisioned waits for nothing.
+        for opportunity in changed.intersection(hold.opportunities) or hold.opportunities
+    } | desired.held
     outcomes = {}
     provisioned = set()
     for id in customer.opportunities:
@@ -43,11 +49,11 @@ def applied(
         elif id in desired.over:
             status: Status = "Provisioned" if customer.opportunities[id].provisioned else "Held"
             outcomes[id] = Outcome(status, f"The term of this deal is over: access ended on {desired.over[id]}.", links)
-        elif not slots:
+        elif not any(slot in records for slot in slots):
             outcomes[id] = Outcome("Held", "The plan of this deal is no longer in Stigg's catalogue.", links)
         else:
             provisioned.add(id)
-            outcomes[id] = _provisioned([records[slot] for slot in slots], links)
+            outcomes[id] = _provisioned([records[slot] for slot in slots if slot in records], links)
     return Applied(
         slots={slot.key: record for slot, record in records.items()},
         outcomes=outcomes,
