@@ -80,6 +80,18 @@ SHOWN = {"description", "name", "label", "locationX", "locationY"}
 CONNECTORS = {"connector", "faultConnector", "nextValueConnector", "noMoreValuesConnector", "defaultConnector"}
 FILTERED = {"filterLogic", "filters", "object"}
 
+NODES = (
+    "actionCalls",
+    "assignments",
+    "decisions",
+    "loops",
+    "recordCreates",
+    "recordLookups",
+    "recordUpdates",
+    "subflows",
+)
+"""The elements on the canvas."""
+
 KNOWN: dict[str, set[str]] = {
     "Flow": {
         *(
@@ -92,16 +104,7 @@ KNOWN: dict[str, set[str]] = {
             "processType",
         ),
         *("status", "triggerOrder", "start", "variables", "formulas", "textTemplates"),
-        *(
-            "actionCalls",
-            "assignments",
-            "decisions",
-            "loops",
-            "recordCreates",
-            "recordLookups",
-            "recordUpdates",
-            "subflows",
-        ),
+        *NODES,
     },
     "start": {
         *("locationX", "locationY", "connector", "doesRequireRecordChangedToMeetCriteria", "recordTriggerType"),
@@ -137,18 +140,6 @@ KNOWN: dict[str, set[str]] = {
     "textTemplates": {"description", "name", "isViewedAsPlainText", "text"},
 }
 """What each element may hold. Parts that are not listed hold only what their reader below asks for."""
-
-NODES = (
-    "actionCalls",
-    "assignments",
-    "decisions",
-    "loops",
-    "recordCreates",
-    "recordLookups",
-    "recordUpdates",
-    "subflows",
-)
-"""The elements on the canvas."""
 
 REACHING = ("actionCalls", "recordCreates", "recordLookups", "recordUpdates")
 """Those that may fail and therefore need a fault path."""

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from closedwon.catalogue import CURRENCIES, Catalogue
-from closedwon.order import Item, Kind, Order, Problem
+from closedwon.order import Item, Kind, Order, Problem, iso_utc
 
 
 class Slot(NamedTuple):
@@ -204,7 +204,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
 def _ended(order: Order, policy: Policy, now: int) -> str | None:
     """The day an order's access ended, None while it has not."""
     ends = _cancellation(order.end, policy)
-    return ends[:10] if ends and _instant(ends).timestamp() * 1000 <= now else None
+    return ends[:10] if ends and datetime.fromisoformat(ends).timestamp() * 1000 <= now else None
 
 
 def _same(one: Order | None, other: Order | None) -> bool:
@@ -456,9 +456,5 @@ def _cancellation(end: str | None, policy: Policy) -> str | None:
     if end is None or policy.end_of_term == "keep":
         return None
     days = policy.grace_days if policy.end_of_term == "grace" else 0
-    moment = _instant(end) + timedelta(days=days)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    moment = datetime.fromisoformat(end) + timedelta(days=days)
+    return iso_utc(moment)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from closedwon.deal import Deal, Line, Terms, line_number
-from closedwon.order import Item, Kind, Order, Problem, Revision
+from closedwon.order import Item, Kind, Order, Problem, Revision, iso_utc
 
 KINDS: tuple[Kind, ...] = ("Plan", "Add-on", "Entitlement", "Credit entitlement")
 
@@ -162,9 +162,9 @@ class _Compiler:
             elif not _TIME.fullmatch(value):
                 raise ValueError
             else:
-                moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+                moment = datetime.fromisoformat(value)
                 moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-            return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            return iso_utc(moment)
         except OverflowError:
             self.refuse(None, field, "is too far away: the calendar ends with the year 9999; leave it out for no date")
             return None

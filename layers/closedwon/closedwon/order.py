@@ -9,8 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
+
+
+def iso_utc(moment: datetime) -> str:
+    """An instant as orders and subscriptions keep it: ISO 8601 in UTC with milliseconds. In: a time with a zone."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
 
 Kind = Literal["Plan", "Add-on", "Entitlement", "Credit entitlement"]
 

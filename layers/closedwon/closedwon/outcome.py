@@ -78,7 +78,7 @@ def _look_again(record: SlotRecord, now: int) -> int | None:
     if record.status == "PAYMENT_PENDING":
         return now + LOOK_AGAIN
     if record.status == "NOT_STARTED" and record.applied and record.applied.start:
-        start = datetime.fromisoformat(record.applied.start.replace("Z", "+00:00"))
+        start = datetime.fromisoformat(record.applied.start)
         return max(now, round(start.timestamp() * 1000)) + 60_000  # a minute later, so that Stigg has started it
     return None
 

@@ -464,7 +464,7 @@ def _price_order(price: Price) -> str:
 def _same_instant(one: str | None, other: str | None) -> bool:
     if one is None or other is None:
         return one is other
-    return datetime.fromisoformat(one.replace("Z", "+00:00")) == datetime.fromisoformat(other.replace("Z", "+00:00"))
+    return datetime.fromisoformat(one) == datetime.fromisoformat(other)
 
 
 def subscription_id(customer_id: str, slot: Slot, generation: int) -> str:
