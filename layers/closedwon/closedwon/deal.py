@@ -109,16 +109,46 @@ class Account(_Model):
     ] = None
 
 
+class Budget(_Model):
+    """How much the customer may spend on usage in a billing period."""
+
+    limit: Annotated[Price, Field(description="In whole units of the currency.")]
+    soft_limit: Annotated[bool, Field(description="Spending above the limit is reported, not refused.")] = False
+
+
 class Terms(_Model):
     """What the contract says beside its lines. A date without a time is a day in the stack's time zone."""
 
     billing_period: Literal["MONTHLY", "ANNUALLY"] | None = None
     start: Annotated[
-        str | None, Field(description="First day (2026-12-01) or instant; none: when it is provisioned.")
+        str | None,
+        Field(
+            description="First day (2026-12-01) or instant: of the term, or of the change an amendment makes. None: when "
+            "it is provisioned; of an amendment, with what it amends; of a renewal, where the term it renews ends."
+        ),
     ] = None
-    end: Annotated[str | None, Field(description="Last day of the term, that day included, or an instant.")] = None
-    trial_end: Annotated[str | None, Field(description="Last day of a trial.")] = None
+    end: Annotated[
+        str | None,
+        Field(description="Last day of the term (of a cancellation: of access), that day included, or an instant."),
+    ] = None
+    trial_end: Annotated[str | None, Field(description="Last day of a trial, that day included, or an instant.")] = None
+    trial_end_behavior: Annotated[
+        Literal["CANCEL_SUBSCRIPTION", "CONVERT_TO_PAID"] | None,
+        Field(description="What becomes of a trial that is not won by its end; none: its access ends."),
+    ] = None
+    cancel: Annotated[
+        Literal["now", "end_of_term"] | None,
+        Field(description="When a cancellation without an end takes effect; none: a deal's own at once, else end_of_term."),
+    ] = None
     payment_collection: Literal["CHARGE", "INVOICE", "NONE"] | None = None
+    coupon: Annotated[StiggId | None, Field(description="ID of a coupon in Stigg.")] = None
+    budget: Budget | None = None
+    minimum_spend: Annotated[
+        Price | None, Field(description="The least a billing period costs, in whole units of the currency.")
+    ] = None
+    paying_customer_id: Annotated[StiggId | None, Field(description="The customer in Stigg that pays, if another.")] = (
+        None
+    )
 
 
 class Line(_Model):
@@ -131,7 +161,17 @@ class Line(_Model):
         str | None, Field(description="Plan, Add-on, Entitlement, Credit entitlement or Credit grant.")
     ] = None
     stigg_id: str | None = None
-    quantity: Number | None = None
+    quantity: Annotated[
+        Number | None, Field(description="Units; of an amendment that says differences, how many more or (negative) fewer.")
+    ] = None
+    prior_quantity: Annotated[
+        Number | None,
+        Field(description="On a difference: how many the customer had before, as the quote line says. It is checked."),
+    ] = None
+    total_quantity: Annotated[
+        Number | None,
+        Field(description="On a difference: how many there are with it. Counts instead of the quantity (block prices)."),
+    ] = None
     price: Annotated[Price | None, Field(description="Net price of one unit, in whole units of the currency.")] = None
     unlimited: bool = False
     soft_limit: Annotated[bool, Field(description="Usage above the limit is reported, not refused.")] = False
@@ -143,6 +183,13 @@ class Line(_Model):
         str | None,
         Field(description="The plan it belongs to, where several plans of the deal would take it."),
     ] = None
+    start: Annotated[
+        str | None, Field(description="First day the line counts, where that is later than the deal's start (a ramp).")
+    ] = None
+    end: Annotated[
+        str | None,
+        Field(description="Last day the line counts, where that is before the deal's end; of a credit grant, its last day."),
+    ] = None
 
 
 class Deal(_Model):
@@ -152,8 +199,22 @@ class Deal(_Model):
     trigger: Trigger
     opportunity: Opportunity
     account: Account
-    lines: Annotated[list[Line], Field(max_length=MOST_LINES)]
+    lines: Annotated[
+        list[Line] | None,
+        Field(
+            max_length=MOST_LINES,
+            description="Left out, the deal is read from Salesforce. A cancellation without lines ends all of it, one with "
+            "lines ends those.",
+        ),
+    ] = None
     terms: Terms = Terms()
+    quantities: Annotated[
+        Literal["whole", "differences"] | None,
+        Field(description="What an amendment's lines are: all there is from its start on (the default), or differences."),
+    ] = None
+    contract_id: Annotated[
+        RecordId | None, Field(description="The contract this opportunity was turned into: what later deals may name.")
+    ] = None
     amends: Annotated[
         RecordId | None, Field(description="The contract or base opportunity it amends, renews or cancels.")
     ] = None

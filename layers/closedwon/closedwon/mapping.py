@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from closedwon.deal import Deal, Line, Terms, line_number
 from closedwon.order import Item, Kind, Order, Problem, Revision, iso_utc
 
-KINDS: tuple[Kind, ...] = ("Plan", "Add-on", "Entitlement", "Credit entitlement")
+KINDS: tuple[Kind, ...] = ("Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant")
 
 MOST_UNITS = 2**31 - 1
 """The largest quantity of a plan or an add-on: what a 32-bit integer holds."""
@@ -87,24 +87,7 @@ def compile_deal(deal: Deal, rules: MappingRules) -> Order:
     Out: its order. Lines without a Stigg Type are left out; lines of one entity are added up; times are in UTC. What
     is wrong is in the order's `problems`, each naming line and field; such an order contributes nothing.
     """
-    compiler = _Compiler(deal, rules)
-    items = compiler.items()
-    terms = compiler.terms()
-    return Order(
-        opportunity_id=deal.opportunity.id,
-        opportunity_name=deal.opportunity.name,
-        account_id=deal.account.id,
-        account_name=deal.account.name,
-        account_email=deal.account.email,
-        stored_customer_id=deal.account.stigg_customer_id,
-        customer_id=compiler.customer_id(),
-        resource_id=deal.resource_id,
-        trigger=compiler.trigger(),
-        currency=deal.opportunity.currency_iso_code.lower(),
-        items=items,
-        **terms,
-        problems=tuple(compiler.problems),
-    )
+    return _Compiler(deal, rules).order()
 
 
 def _most(kind: Kind) -> int:
@@ -118,16 +101,60 @@ class _Compiler:
         self.deal = deal
         self.rules = rules
         self.problems: list[Problem] = []
+        self.differences = deal.trigger == "amendment" and deal.quantities == "differences"
+        self.ends = deal.trigger == "cancellation"
+        self.lines = [
+            _Placed(
+                line,
+                number := line_number(line, index),
+                self.instant("start", line.start, line=number),
+                self.instant("end", line.end, day_after=True, line=number),
+            )
+            for index, line in enumerate(deal.lines or ())
+            if line.stigg_type or line.stigg_id  # others are no concern of ours
+        ]
 
     def refuse(self, line: int | None, field: str, message: str) -> None:
         self.problems.append(Problem(line, field, message))
 
-    def trigger(self) -> str:
-        if self.deal.trigger != "closed_won":
-            self.refuse(None, "trigger", f"{self.deal.trigger} is not provisioned by this version of closed-won")
-        elif self.deal.amends:
-            self.refuse(None, "amends", "a closed_won deal amends nothing: leave it out, or send what it is")
-        return self.deal.trigger
+    def order(self) -> Order:
+        deal = self.deal
+        self.links()
+        terms = self.terms()
+        items = self.items(terms["start"], terms["end"])
+        return Order(
+            opportunity_id=deal.opportunity.id,
+            opportunity_name=deal.opportunity.name,
+            account_id=deal.account.id,
+            account_name=deal.account.name,
+            account_email=deal.account.email,
+            stored_customer_id=deal.account.stigg_customer_id,
+            customer_id=self.customer_id(),
+            resource_id=deal.resource_id,
+            trigger=deal.trigger,
+            currency=deal.opportunity.currency_iso_code.lower(),
+            amends=deal.amends if deal.amends != deal.opportunity.id else None,
+            contract_id=deal.contract_id,
+            differences=self.differences,
+            as_of=iso_utc(deal.opportunity.system_modstamp),
+            items=items,
+            **terms,
+            problems=tuple(self.problems),
+        )
+
+    def links(self) -> None:
+        """What the deal says it amends, renews or cancels, against what it is."""
+        trigger, amends = self.deal.trigger, self.deal.amends
+        if trigger in ("closed_won", "trial") and amends:
+            self.refuse(None, "amends", f"a {trigger} deal amends nothing: leave it out, or send what it is")
+        elif trigger in ("amendment", "renewal"):
+            does = "amends" if trigger == "amendment" else "renews"
+            if not amends:
+                self.refuse(None, "amends", f"is missing: say the contract or base opportunity this deal {does}")
+            elif amends == self.deal.opportunity.id:
+                self.refuse(None, "amends", f"is this opportunity itself: say the one this deal {does}")
+        if self.deal.quantities == "differences" and not self.differences:
+            self.refuse(None, "quantities", "only an amendment's lines can be differences")
 
     def customer_id(self) -> str | None:
         given, stored = self.deal.customer_id, self.deal.account.stigg_customer_id
@@ -137,20 +164,53 @@ class _Compiler:
 
     def terms(self) -> dict[str, Any]:
         terms: Terms = self.deal.terms
+        trial = self.deal.trigger == "trial"
+        starts, ends = [placed.start for placed in self.lines], [placed.end for placed in self.lines]
         start = self.instant("terms.start", terms.start)
         end = self.instant("terms.end", terms.end, day_after=True)
-        if start and end and end <= start:
+        if not self.ends:  # terms that only the lines say
+            start = start or (min(filter(None, starts)) if starts and all(starts) else None)
+            end = end or (max(filter(None, ends)) if ends and all(ends) else None)
+        if start and end and end <= start and not self.ends:
             self.refuse(None, "terms.end", "is not after the start")
-        if terms.trial_end:
-            self.refuse(None, "terms.trialEnd", "belongs to a trial, and this deal is none")
+        trial_end = self.instant("terms.trialEnd", terms.trial_end, day_after=True)
+        if trial and terms.trial_end is None:
+            self.refuse(None, "terms.trialEnd", "is missing: a trial needs its last day")
+        elif trial and start and trial_end and trial_end <= start:
+            self.refuse(None, "terms.trialEnd", "is not after the start")
+        for field, given in (("trialEnd", terms.trial_end), ("trialEndBehavior", terms.trial_end_behavior)):
+            if given and not trial:
+                self.refuse(None, f"terms.{field}", "belongs to a trial, and this deal is none")
+        if terms.cancel and not self.ends:
+            self.refuse(None, "terms.cancel", "belongs to a cancellation, and this deal is none")
+        elif terms.cancel and terms.end:
+            self.refuse(None, "terms.cancel", "goes without terms.end: that says the day already")
+        plans = {placed.line.stigg_id for placed in self.lines if placed.line.stigg_type == "Plan"}
+        for field, value in (("budget", terms.budget), ("minimumSpend", terms.minimum_spend)):
+            if value is not None and len(plans) > 1:
+                said = "is one subscription's, and this deal has several plans: give each its own deal"
+                self.refuse(None, f"terms.{field}", said)
         return {
             "billing_period": terms.billing_period,
-            "start": start,
+            "start": None if self.ends else start,
             "end": end,
+            "cancel": self.cancel(terms.cancel) if self.ends and not end else None,
+            "trial_end": trial_end,
+            "trial_end_behavior": (terms.trial_end_behavior or "CANCEL_SUBSCRIPTION") if trial else None,
             "payment_collection": terms.payment_collection,
+            "coupon": terms.coupon,
+            "budget": terms.budget.limit if terms.budget else None,
+            "budget_soft": terms.budget.soft_limit if terms.budget else False,
+            "minimum_spend": terms.minimum_spend,
+            "paying_customer_id": terms.paying_customer_id,
         }
 
-    def instant(self, field: str, value: str | None, day_after: bool = False) -> str | None:
+    def cancel(self, given: Literal["now", "end_of_term"] | None) -> Literal["now", "end_of_term"]:
+        """When a cancellation without a date takes effect: a deal's own at once, a contract's when it is over."""
+        own = self.deal.amends in (None, self.deal.opportunity.id)
+        return given or ("now" if own else "end_of_term")
+
+    def instant(self, field: str, value: str | None, day_after: bool = False, line: int | None = None) -> str | None:
         """A date or time as an instant in UTC. Salesforce's end dates are the last day: the instant is a day later."""
         if value is None:
             return None
@@ -166,37 +226,44 @@ class _Compiler:
                 moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
             return iso_utc(moment)
         except OverflowError:
-            self.refuse(None, field, "is too far away: the calendar ends with the year 9999; leave it out for no date")
+            self.refuse(line, field, "is too far away: the calendar ends with the year 9999; leave it out for no date")
             return None
         except ValueError:
-            self.refuse(None, field, "is not a date (2026-12-01) or a time (2026-12-01T09:00:00Z)")
+            self.refuse(line, field, "is not a date (2026-12-01) or a time (2026-12-01T09:00:00Z)")
             return None
 
-    def items(self) -> tuple[Item, ...]:
-        mapped = [
-            item
-            for index, line in enumerate(self.deal.lines)
-            if (line.stigg_type or line.stigg_id) and (item := self.item(line, line_number(line, index)))
-        ]
-        if not any(line.stigg_type or line.stigg_id for line in self.deal.lines):
+    def items(self, start: str | None, end: str | None) -> tuple[Item, ...]:
+        mapped = [item for placed in self.lines if (item := self.item(placed, start, end))]
+        types = {placed.line.stigg_type for placed in self.lines}
+        if not self.lines and not self.ends:
             self.refuse(None, "lines", "the deal has no line with a Stigg Type: nothing to provision")
-        elif not any(line.stigg_type == "Plan" for line in self.deal.lines):
+        elif "Plan" not in types and types != {"Credit grant"} and not (self.differences or self.ends):
             self.refuse(None, "lines", "the deal has no plan: one line needs the Stigg Type Plan")
-        plans = {line.stigg_id for line in self.deal.lines if line.stigg_type == "Plan"}
+        plans = {placed.line.stigg_id for placed in self.lines if placed.line.stigg_type == "Plan"}
         for item in mapped:
-            if item.plan_id and item.plan_id not in plans:
+            if item.plan_id and item.plan_id not in plans and not (self.differences or self.ends):
                 self.refuse(item.lines[0], "planId", f"no line of the deal has the plan {item.plan_id[:255]}")
-        mapped.sort(key=lambda item: (KINDS.index(item.kind), item.stigg_id, item.plan_id or "", item.lines))
+        mapped.sort(key=lambda item: (*self.entity(item), item.lines))
+        self.plans_apart([item for item in mapped if item.kind == "Plan"])
         return tuple(self.added_up(mapped))
 
-    def item(self, line: Line, number: int) -> Item | None:
+    def plans_apart(self, plans: list[Item]) -> None:
+        """A plan stands for one subscription: named twice, its times must not overlap (a ramp of its price)."""
+        if self.differences or self.ends:
+            return
+        for place, plan in enumerate(plans):
+            for other in plans[:place]:
+                if plan.stigg_id == other.stigg_id and _overlap(plan, other):
+                    said = f"{plan.stigg_id} is on line {other.lines[0]} already: one subscription has one plan"
+                    self.refuse(plan.lines[0], "stiggId", said)
+
+    def item(self, placed: _Placed, start: str | None, end: str | None) -> Item | None:
         """One line as an item, or None after saying what is wrong with it."""
+        line, number, starts, ends = placed
         before = len(self.problems)
         kind = next((kind for kind in KINDS if kind == line.stigg_type), None)
         if not line.stigg_type:
             self.refuse(number, "stiggType", "is missing: a line with a Stigg ID needs a Stigg Type")
-        elif line.stigg_type == "Credit grant":
-            self.refuse(number, "stiggType", "Credit grant is not provisioned by this version of closed-won")
         elif kind is None:
             self.refuse(
                 number,
@@ -209,16 +276,21 @@ class _Compiler:
         quantity = self.quantity(kind, line, number)
         if line.unlimited and kind != "Entitlement":
             self.refuse(number, "unlimited", f"{kind} cannot be unlimited, only an entitlement can")
-        if line.price is not None and kind not in ("Plan", "Add-on"):
+        if line.price is not None and kind in ("Entitlement", "Credit entitlement"):
             self.refuse(
                 number,
                 "price",
                 f"{kind} has no price of its own: a price override goes on the plan or an add-on",
             )
-        if line.plan_id and kind == "Plan":
-            self.refuse(number, "planId", "belongs on add-ons and entitlements, not on a plan")
+        if line.plan_id and kind in ("Plan", "Credit grant"):
+            self.refuse(number, "planId", f"belongs on add-ons and entitlements, not on a {kind.lower()}")
+        if line.prior_quantity is not None and line.prior_quantity != int(line.prior_quantity):
+            self.refuse(number, "priorQuantity", f"{line.prior_quantity} is not a whole number")
+        if starts and ends and ends <= starts:
+            self.refuse(number, "end", "is not after the line's start")
         if len(self.problems) > before:
             return None
+        priced = line.price is not None and self.differences
         return Item(
             kind=kind,
             stigg_id=line.stigg_id or "",
@@ -230,6 +302,10 @@ class _Compiler:
             reset_period=line.reset_period if kind == "Entitlement" else None,
             cadence=line.cadence if kind == "Credit entitlement" else None,
             plan_id=line.plan_id or None,
+            value=quantity * (line.price or 0) if priced else None,
+            prior=int(line.prior_quantity) if line.prior_quantity is not None and self.differences else None,
+            start=starts if starts and starts > (start or "") else None,
+            end=ends if ends and (end is None or ends < end or kind == "Credit grant") else None,
         )
 
     def check_id(self, kind: Kind, line: Line, number: int) -> None:
@@ -246,10 +322,16 @@ class _Compiler:
 
     def quantity(self, kind: Kind, line: Line, number: int) -> int:
         """Units of a line. Salesforce sends quantities as decimals: 10.0 is whole."""
+        if self.ends:  # all of it ends
+            return 0
+        given = line.quantity
+        if self.differences and line.total_quantity is not None:
+            # Block-priced lines differ by 1 whatever changed: the quote line's totals count.
+            given = line.total_quantity - (line.prior_quantity or 0)
         if line.unlimited and kind == "Entitlement":
-            return 1
-        if line.quantity is None:
-            if kind == "Plan":
+            return -1 if self.differences and given is not None and given < 0 else 1
+        if given is None:
+            if kind == "Plan" and not self.differences:
                 return 1
             self.refuse(
                 number,
@@ -258,49 +340,76 @@ class _Compiler:
             )
             return 0
         most = _most(kind)
-        if line.quantity != int(line.quantity):
-            self.refuse(number, "quantity", f"{line.quantity} is not a whole number")
-        elif line.quantity <= 0:
-            self.refuse(number, "quantity", f"{int(line.quantity)} is not possible on a new deal: it takes 1 or more")
-        elif line.quantity > most:
+        if given != int(given):
+            self.refuse(number, "quantity", f"{given} is not a whole number")
+        elif given <= 0 and (not self.differences or kind == "Credit grant"):
+            said = "on a new deal" if kind != "Credit grant" else "for a credit grant"
+            self.refuse(number, "quantity", f"{int(given)} is not possible {said}: it takes 1 or more")
+        elif abs(given) > most:
             self.refuse(number, "quantity", f"is more than Stigg can hold ({most})")
-        return int(line.quantity)
+        return int(given)
+
+    def entity(self, item: Item) -> tuple[Any, ...]:
+        """What items that are added up have in common. Differences of a limit and of no limit at all do not mix."""
+        apart = self.differences and item.unlimited
+        return (KINDS.index(item.kind), item.stigg_id, item.plan_id or "", item.start or "", item.end or "", apart)
 
     def added_up(self, items: list[Item]) -> Iterator[Item]:
-        """Items of one entity as one. Quantities add up; a plan stands for one subscription and is named once."""
-        for (kind, _, _), group in groupby(items, key=lambda item: (item.kind, item.stigg_id, item.plan_id)):
+        """Items of one entity and time as one. Quantities add up; differences are netted, their prices too."""
+        for _, group in groupby(items, key=self.entity):
             same = list(group)
             first = same[0]
+            kind = first.kind
             for other in same[1:]:
-                if kind == "Plan":
-                    self.refuse(
-                        other.lines[0],
-                        "stiggId",
-                        f"{other.stigg_id} is on line {first.lines[0]} already: one subscription has one plan",
-                    )
                 for field, name in (
                     ("price", "price"),
                     ("reset_period", "resetPeriod"),
                     ("cadence", "cadence"),
                 ):
-                    if getattr(other, field) != getattr(first, field):
+                    if getattr(other, field) != getattr(first, field) and not (field == "price" and self.differences):
                         self.refuse(
                             other.lines[0],
                             name,
                             f"differs from line {first.lines[0]}, which names {first.stigg_id} too",
                         )
             unlimited = any(item.unlimited for item in same)
-            total = 1 if unlimited else sum(item.quantity for item in same)
-            if len(same) > 1 and total > _most(kind):
+            total = 1 if unlimited and not self.differences else sum(item.quantity for item in same)
+            if len(same) > 1 and abs(total) > _most(kind):
                 self.refuse(
                     same[-1].lines[0],
                     "quantity",
                     f"with the other lines of {first.stigg_id} is more than Stigg can hold ({_most(kind)})",
                 )
+            priors = [item.prior for item in same if item.prior is not None]
+            values = [item.value for item in same if item.value is not None]
             yield replace(
                 first,
-                quantity=total,
+                quantity=0 if self.ends else total,
+                price=_unit_price(same) if self.differences else first.price,
+                value=sum(values) if values else None,
+                prior=sum(priors) if priors else None,
                 unlimited=unlimited,
                 soft_limit=any(item.soft_limit for item in same),
                 lines=tuple(number for item in same for number in item.lines),
             )
+
+
+class _Placed(NamedTuple):
+    """A line with its number in messages, and when it counts."""
+
+    line: Line
+    number: int
+    start: str | None
+    end: str | None
+
+
+def _overlap(one: Item, other: Item) -> bool:
+    """Whether two items count at the same time, now or then."""
+    return (one.start or "") < (other.end or "9") and (other.start or "") < (one.end or "9")
+
+
+def _unit_price(items: list[Item]) -> float | None:
+    """What one unit of what differences add costs: the mean, where lines of one product differ."""
+    added = [(item.quantity, item.price) for item in items if item.price is not None and item.quantity > 0]
+    total = sum(quantity for quantity, _ in added)
+    return round(sum(quantity * price for quantity, price in added) / total, 6) if total else None

@@ -19,7 +19,7 @@ def iso_utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Kind = Literal["Plan", "Add-on", "Entitlement", "Credit entitlement"]
+Kind = Literal["Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant"]
 
 
 class Problem(NamedTuple):
@@ -44,8 +44,11 @@ class Revision(NamedTuple):
 class Item:
     """One Stigg entity of a deal. Lines that name the same one are added up into one item.
 
-    lines: the numbers of the lines it came from, for messages. quantity: units; 1 for an unlimited entitlement. price:
-    net price of one unit in whole units of the order's currency, None where the deal does not override it.
+    lines: the numbers of the lines it came from, for messages. quantity: units; 1 for an unlimited entitlement; how many
+    more or fewer (negative) in an order of differences. price: net price of one unit in whole units of the order's
+    currency, None where the deal does not override it. value: what a difference changes the price of them all by, in the
+    same units. prior: how many there were before a difference, None where the deal does not say. start, end: when it
+    counts, in UTC, where that is not the whole of its order's time.
     """
 
     kind: Kind
@@ -58,14 +61,21 @@ class Item:
     reset_period: str | None = None
     cadence: str | None = None
     plan_id: str | None = None
+    value: float | None = None
+    prior: int | None = None
+    start: str | None = None
+    end: str | None = None
 
 
 @dataclass(frozen=True)
 class Order:
-    """What one opportunity contributes, whole. Times are ISO 8601 in UTC.
+    """What one opportunity contributes. Times are ISO 8601 in UTC.
 
-    customer_id is what the deal or its account says the customer is called in Stigg; None leaves it to closed-won. end
-    is the instant at which the term is over. An order with problems is refused: it contributes nothing.
+    customer_id is what the deal or its account says the customer is called in Stigg; None leaves it to closed-won.
+    amends: the contract or opportunity it amends, renews or cancels; contract_id: the contract it was turned into.
+    differences: its quantities are differences, not all there is. end is the instant at which the term is over, and of a
+    cancellation, access. cancel: when a cancellation without an end takes effect. as_of: when the deal was saved: the now
+    of a cancellation. An order with problems is refused: it contributes nothing.
     """
 
     opportunity_id: str
@@ -82,18 +92,31 @@ class Order:
     start: str | None = None
     end: str | None = None
     payment_collection: str | None = None
+    amends: str | None = None
+    contract_id: str | None = None
+    differences: bool = False
+    cancel: Literal["now", "end_of_term"] | None = None
+    as_of: str | None = None
+    trial_end: str | None = None
+    trial_end_behavior: str | None = None
+    coupon: str | None = None
+    budget: float | None = None
+    budget_soft: bool = False
+    minimum_spend: float | None = None
+    paying_customer_id: str | None = None
     items: tuple[Item, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @cached_property
     def digest(self) -> str:
-        """What makes two deals the same: a hash of the whole order but for two things that change without the deal.
+        """What makes two deals the same: a hash of the whole order but for what changes without the deal.
 
         Line numbers: CPQ deletes line items and makes them again. The customer's ID: the account shows it once it was
-        written back (another customer's is refused when the order is accepted, and a refusal is part of the hash).
+        written back (another customer's is refused when the order is accepted, and a refusal is part of the hash). When
+        it was saved, which any field of the opportunity moves.
         """
         unnumbered = tuple(replace(item, lines=()) for item in self.items)
-        content = replace(self, items=unnumbered, stored_customer_id=None, customer_id=None).to_json()
+        content = replace(self, items=unnumbered, stored_customer_id=None, customer_id=None, as_of=None).to_json()
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def refused(self, problems: tuple[Problem, ...]) -> Order:
