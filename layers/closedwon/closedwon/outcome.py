@@ -104,6 +104,9 @@ def _settled(
         return Outcome(status, f"The term of this deal is over: access ended on {day}.", links)
     sells = order.trigger != "cancellation" and not order.differences and order.of_kind("Plan")
     if sells and not records:
+        if any(order.opportunity_id in wanted.opportunities for wanted in desired.subscriptions.values()):
+            said = "It was cancelled for the end of a billing period before anything was provisioned."
+            return Outcome("Provisioned", said)
         return Outcome("Held", "The plan of this deal is no longer in Stigg's catalogue.", links)
     outcome = _standing(records, links)
     if fate.kind == "past its term" and outcome.status == "Provisioned":

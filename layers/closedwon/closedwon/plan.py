@@ -304,10 +304,10 @@ class _Planner:
             said = f"the trial became a paid subscription already ({became.id}): win the deal, or cancel it."
             self.holds.append(Hold(slot, wanted.opportunities, said))
             return
-        if self._waits(slot, wanted.opportunities, _shrinks(record.applied, wanted, self.policy)):
+        standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
+        if self._waits(slot, wanted.opportunities, self._lowers(wanted, standing, record)):
             return
-        if ours:
-            standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)))
+        if standing is not None:
             same = standing.plan_id == wanted.plan_id and _units(standing, record, wanted) == wanted.unit_quantity
             hold = _unchangeable(wanted, standing, record) if same else None
             moved = not _same_instant(standing.start, wanted.start or self.now)
@@ -328,6 +328,20 @@ class _Planner:
             self.changes.append(replace(_update(wanted, match, ("adopted",), self.links), adopts=True))
         elif not self._tramples(wanted, foreign):
             self.changes.append(self._create(wanted, record, replaces=foreign[0].id if foreign else None))
+
+    def _lowers(self, wanted: Subscription, standing: Actual | None, record: SlotRecord) -> str | None:
+        """Why a change waits because of what it takes away. What ended has nothing to lose, and neither has what would
+        have begun later than what takes its place.
+        """
+        if standing is None:
+            return None
+        if (
+            standing.status == "NOT_STARTED"
+            and standing.start
+            and _instant(wanted.start or self.now) < _instant(standing.start)
+        ):
+            return None
+        return _shrinks(record.applied, wanted, self.policy)
 
     def _ours(self, subscription: Actual, slot: Slot, record: SlotRecord) -> bool:
         """Whether a subscription is the one closed-won keeps in a slot: a trial of its own that became a paid one too."""
@@ -736,7 +750,11 @@ def _price_order(price: Price) -> str:
 def _same_instant(one: str | None, other: str | None) -> bool:
     if one is None or other is None:
         return one is other
-    return datetime.fromisoformat(one) == datetime.fromisoformat(other)
+    return _instant(one) == _instant(other)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def subscription_id(customer_id: str, slot: Slot, generation: int) -> str:
