@@ -61,6 +61,12 @@ def document() -> dict[str, Any]:
                             "content": _json(_ref("Refusal")),
                         },
                         **_refusals(),
+                        "503": {
+                            "description": "Deals without lines could not be read from Salesforce now. Nothing was "
+                            "recorded; send it again after Retry-After.",
+                            "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+                            "content": _json(_ref("Refusal")),
+                        },
                     },
                 }
             },

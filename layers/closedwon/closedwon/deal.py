@@ -138,7 +138,9 @@ class Terms(_Model):
     ] = None
     cancel: Annotated[
         Literal["now", "end_of_term"] | None,
-        Field(description="When a cancellation without an end takes effect; none: a deal's own at once, else end_of_term."),
+        Field(
+            description="When a cancellation without an end takes effect; none: a deal's own at once, else end_of_term."
+        ),
     ] = None
     payment_collection: Literal["CHARGE", "INVOICE", "NONE"] | None = None
     coupon: Annotated[StiggId | None, Field(description="ID of a coupon in Stigg.")] = None
@@ -162,7 +164,8 @@ class Line(_Model):
     ] = None
     stigg_id: str | None = None
     quantity: Annotated[
-        Number | None, Field(description="Units; of an amendment that says differences, how many more or (negative) fewer.")
+        Number | None,
+        Field(description="Units; of an amendment that says differences, how many more or (negative) fewer."),
     ] = None
     prior_quantity: Annotated[
         Number | None,
@@ -170,7 +173,9 @@ class Line(_Model):
     ] = None
     total_quantity: Annotated[
         Number | None,
-        Field(description="On a difference: how many there are with it. Counts instead of the quantity (block prices)."),
+        Field(
+            description="On a difference: how many there are with it. Counts instead of the quantity (block prices)."
+        ),
     ] = None
     price: Annotated[Price | None, Field(description="Net price of one unit, in whole units of the currency.")] = None
     unlimited: bool = False
@@ -188,7 +193,9 @@ class Line(_Model):
     ] = None
     end: Annotated[
         str | None,
-        Field(description="Last day the line counts, where that is before the deal's end; of a credit grant, its last day."),
+        Field(
+            description="Last day the line counts, where that is before the deal's end; of a credit grant, its last day."
+        ),
     ] = None
 
 
@@ -210,7 +217,9 @@ class Deal(_Model):
     terms: Terms = Terms()
     quantities: Annotated[
         Literal["whole", "differences"] | None,
-        Field(description="What an amendment's lines are: all there is from its start on (the default), or differences."),
+        Field(
+            description="What an amendment's lines are: all there is from its start on (the default), or differences."
+        ),
     ] = None
     contract_id: Annotated[
         RecordId | None, Field(description="The contract this opportunity was turned into: what later deals may name.")
@@ -222,10 +231,33 @@ class Deal(_Model):
     resource_id: Annotated[StiggId | None, Field(description="The resource the subscription is for, in Stigg.")] = None
 
 
+class OpportunityToRead(Opportunity):
+    """The opportunity; of what is read only the ID is needed."""
+
+    system_modstamp: AwareDatetime | None = None  # type: ignore[assignment]
+    read_at: AwareDatetime | None = None  # type: ignore[assignment]
+
+
+class AccountToRead(Account):
+    """The account; all but the e-mail address is read."""
+
+    id: AccountId | None = None  # type: ignore[assignment]
+    name: Annotated[str | None, Field(max_length=255)] = None  # type: ignore[assignment]
+
+
+class DealToRead(Deal):
+    """A deal without lines that is read from Salesforce: every trigger but cancellation. What was read is then judged
+    as a Deal."""
+
+    opportunity: OpportunityToRead
+    account: AccountToRead | None = None  # type: ignore[assignment]
+    lines: None = None
+
+
 class Callout(BaseModel):
     """The body of POST /v1/provisionings."""
 
-    deals: Annotated[list[Deal], Field(min_length=1, max_length=MOST_DEALS)]
+    deals: Annotated[list[Deal | DealToRead], Field(min_length=1, max_length=MOST_DEALS)]
 
 
 class LineError(_Model):
