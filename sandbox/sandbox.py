@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import requests
 
@@ -52,6 +53,7 @@ class Sandbox:
         self.salesforce_client = {"clientId": "closed-won", "clientSecret": secrets.token_hex(16)}
         self.stigg = Stigg(self.stigg_api_key, rate_limits)
         self.salesforce = Salesforce(self.salesforce_client["clientId"], self.salesforce_client["clientSecret"])
+        self.salesforce.load(packaged_configuration())
         self.sales = Sales(self.salesforce)
         self.aws: AwsSandbox
         self.stigg_server: StandIn
@@ -165,6 +167,20 @@ class Sandbox:
             "aws_endpoint_url": self.aws.endpoint_url,
             "state_machine_arns": self.aws.state_machine_arns,
         }
+
+
+def packaged_configuration() -> list[dict[str, Any]]:
+    """The custom metadata records the Salesforce package deploys, as `Salesforce.load` takes them."""
+    records = []
+    for file in sorted((ROOT / "salesforce" / "force-app" / "main" / "default" / "customMetadata").glob("*.xml")):
+        kind, name, _ = file.name.split(".", 2)
+        root = ElementTree.parse(file).getroot()
+        record: dict[str, Any] = {"DeveloperName": name, "MasterLabel": root.findtext("{*}label")}
+        for value in root.iterfind("{*}values"):
+            said = value.findtext("{*}value")
+            record[str(value.findtext("{*}field"))] = said == "true" if said in ("true", "false") else said
+        records.append({"attributes": {"type": f"{kind}__mdt"}, **record})
+    return records
 
 
 def reach_loopback_directly() -> None:

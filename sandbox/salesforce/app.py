@@ -16,7 +16,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
 
-from sandbox.salesforce import pages
+from sandbox.salesforce import cpq, pages
 from sandbox.salesforce.errors import Refusal, json_error, not_found
 from sandbox.salesforce.ids import make_id, to_18
 from sandbox.salesforce.oauth import Clients, TokenRefused
@@ -149,12 +149,34 @@ class Salesforce:
             )
             return product_id
 
+    def deploy(self, object: str, **fields: Any) -> str:
+        """Deploy a record of a custom metadata type, which no API writes: a new DeveloperName makes one, a known one
+        changes it. Out: its ID. Raises Refusal.
+        """
+        with self._lock:
+            target = self._store.object(object)
+            known = self._store.by_key(target, target.fields["DeveloperName"], fields["DeveloperName"])
+            if not known:
+                return self._store.insert(target, fields, trusted=True)
+            self._store.update(target, known["Id"], fields, trusted=True)
+            return str(known["Id"])
+
+    def install_cpq(self) -> None:
+        """Install Salesforce CPQ: its objects, and its fields on opportunities and contracts. Until `reset`."""
+        with self._lock:
+            self._store.become(cpq.installed(self._store.schema))
+
+    def hide(self, object: str, *fields: str) -> None:
+        """Take fields away from the permission set: no query knows them any more. Until `reset`."""
+        with self._lock:
+            self._store.become(self._store.schema.without(object, fields))
+
     def load(self, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         """Create seed records; out: their IDs by reference.
 
         In: records as in Salesforce CLI's ``data import tree`` files: each with fields and with ``attributes``
         ``{"type", "referenceId"}``, where ``"@reference"`` stands for an earlier record's ID (``@standardPricebook`` is
-        always there).
+        always there). Records of custom metadata types are deployed.
         Afterwards this is the first state: `reset` comes back to it.
         """
         ids = {"standardPricebook": self.standard_pricebook_id}
@@ -162,7 +184,8 @@ class Salesforce:
             for record in records:
                 fields = {name: self._referred(value, ids) for name, value in record.items() if name != "attributes"}
                 attributes = record["attributes"]
-                record_id = self.create(attributes["type"], **fields)
+                put = self.deploy if attributes["type"].endswith("__mdt") else self.create
+                record_id = put(attributes["type"], **fields)
                 if "referenceId" in attributes:
                     ids[attributes["referenceId"]] = record_id
             self._first = self._store.savepoint()
