@@ -17,9 +17,11 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from werkzeug.wrappers import Request, Response
 
 from sandbox.salesforce import cpq, pages
+from sandbox.salesforce.describe import detail
 from sandbox.salesforce.errors import Refusal, json_error, not_found
 from sandbox.salesforce.ids import make_id, to_18
 from sandbox.salesforce.oauth import Clients, TokenRefused
+from sandbox.salesforce.query import run
 from sandbox.salesforce.rest import Answer, Call, Rest, parse_url, versions
 from sandbox.salesforce.schema import STANDARD, Schema
 from sandbox.salesforce.store import Savepoint, Store
@@ -131,6 +133,16 @@ class Salesforce:
                 wanted[field.name] = None if value is None else accept(field, value)
             found = [r for r in self._store.records(target) if all(r[n] == v for n, v in wanted.items())]
             return [{name: to_json(value) for name, value in record.items()} for record in found]
+
+    def query(self, soql: str) -> list[dict[str, Any]]:
+        """The records a SOQL query finds, as the REST API shows them. Raises Refusal."""
+        with self._lock:
+            return run(self._store, soql, "").records
+
+    def describe(self, object: str) -> dict[str, Any]:
+        """An object's schema, as the REST API describes it. Raises Refusal."""
+        with self._lock:
+            return detail(self._store.schema, self._store.object(object), "")
 
     def add_product(self, name: str, price: float = 0.0, currency: str = "USD", **fields: Any) -> str:
         """Create an active product with its entry in the standard price book; out: the product's ID.
