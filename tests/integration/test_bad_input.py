@@ -165,7 +165,6 @@ UNRECORDED: list[Bad] = [
     ),
     ("an account that is a lead", puts("account.id", "00Q5g00000ABCdEAAX"), None, "account.id", "001"),
     ("no account", takes("account"), None, "account", "is missing"),
-    ("no lines", takes("lines"), None, "lines", "is missing"),
     ("too many lines", puts("lines", [{}] * 201), None, "lines", "more than 200"),
     (
         "a revision of tomorrow",
