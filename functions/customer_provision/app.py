@@ -29,6 +29,7 @@ def ensure_customer(work: Work, execution: str) -> str:
     customer = work.customer
     desired, _ = desired_of(customer)
     contributing = {id for wanted in desired.subscriptions.values() for id in wanted.opportunities}
+    contributing |= {grant.opportunity_id for grant in desired.grants}
     if not contributing or customer.customer_id is None:
         return "nothing to provision"
     newest = max((customer.opportunities[id] for id in contributing), key=lambda state: state.revision).order

@@ -7,15 +7,31 @@ others.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.customer import Applied, Intended, Interrupted, LeaseLost, Work
-from closedwon.desired import Slot, Subscription
+from closedwon.desired import Grant, Slot, Subscription
 from closedwon.errors import StiggRefused, WriteUnanswered
+from closedwon.order import iso_utc
 from closedwon.outcome import applied
-from closedwon.plan import Actual, Change, Create, SlotRecord, plan, provision_body
+from closedwon.plan import (
+    GRANT_KEY,
+    LIVE,
+    Actual,
+    Change,
+    Create,
+    End,
+    GrantRecord,
+    Plan,
+    SlotRecord,
+    end_call,
+    grant_body,
+    plan,
+    provision_body,
+)
 from closedwon.provisioning import desired_of, now, stigg
 from closedwon.settings import backlinks, policy
 from closedwon.step import Step, held, ledger, take
@@ -27,7 +43,7 @@ logger = Logger()
 def bring_about(work: Work, execution: str) -> Applied:
     """Fold the customer's orders, plan and apply. Out: what to record.
 
-    Raises what `closedwon.stigg` does, but a refusal of one subscription, which is its deals' outcome.
+    Raises what `closedwon.stigg` does, but a refusal of one subscription or grant, which is its deals' outcome.
     """
     customer = work.customer
     desired, catalogue = desired_of(customer)
@@ -38,45 +54,91 @@ def bring_about(work: Work, execution: str) -> Applied:
         subscriptions = stigg().list_subscriptions(customer.customer_id)
         actual = [Actual.from_stigg(subscription, catalogue) for subscription in subscriptions]
     links = backlinks(customer.account_id)
-    to_do = plan(customer.customer_id or "", desired, actual, records, policy(), links)
-    intend(work, to_do.changes, records)
+    to_do = plan(
+        customer.customer_id or "",
+        desired,
+        actual,
+        records,
+        policy(),
+        links,
+        now(),
+        customer.approved,
+        customer.grants,
+    )
+    intend(work, to_do, records)
     for keep in to_do.kept:
         slot = keep.subscription.slot
         records[slot] = standing(records.get(slot, SlotRecord()), keep.subscription, keep.subscription_id, keep.status)
     refusals: dict[Slot, str] = {}
     for change in to_do.changes:
-        slot = change.subscription.slot
+        slot = change.slot if isinstance(change, End) else change.subscription.slot
         try:
-            records[slot] = make(work, change, records.get(slot, SlotRecord()), execution)
+            records[slot] = make(work, change, records, execution)
         except StiggRefused as refusal:
-            refusals[slot] = f"Stigg refused {change.subscription.plan_id}: {refusal}"
+            plan_id = change.plan_id if isinstance(change, End) else change.subscription.plan_id
+            refusals[slot] = f"Stigg refused {plan_id}: {refusal}"
         logger.info(
             "subscription",
             extra={"execution": execution, "change": type(change).__name__, "refused": slot in refusals},
         )
-    return applied(customer, desired, to_do, records, refusals, now())
+    grants, refused_grants = grant_all(work, to_do.grants)
+    return applied(customer, desired, to_do, records, refusals, now(), grants, refused_grants)
 
 
-def intend(work: Work, changes: tuple[Change, ...], records: dict[Slot, SlotRecord]) -> None:
-    """Record the generations about to be used, so that no ID is ever wished for twice with another meaning."""
+def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord]) -> None:
+    """Record the generations and the credits about to be sent, so that nothing is ever sent twice with another
+    meaning.
+    """
     raised = {
         change.subscription.slot: change.generation
-        for change in changes
+        for change in to_do.changes
         if isinstance(change, Create)
         and (
             change.subscription.slot not in records or records[change.subscription.slot].generation != change.generation
         )
     }
-    if raised:
-        ledger().settle(work, Intended({slot.key: generation for slot, generation in raised.items()}))
+    new = {g.key: GrantRecord(g.amount) for g in to_do.grants if g.key not in work.customer.grants}
+    if raised or new:
+        generations = {slot.key: generation for slot, generation in raised.items()}
+        ledger().settle(work, Intended(generations, new))
     for slot, generation in raised.items():
         records[slot] = replace(records.get(slot, SlotRecord()), generation=generation, made=False)
 
 
-def make(work: Work, change: Change, record: SlotRecord, execution: str) -> SlotRecord:
+def grant_all(work: Work, grants: tuple[Grant, ...]) -> tuple[dict[str, GrantRecord], dict[str, str]]:
+    """Grant credits, each once: one that was intended before is looked for first.
+
+    Out: what is known of them now, by key; why Stigg refused one, by key.
+    """
+    customer_id = work.customer.customer_id or ""
+    records: dict[str, GrantRecord] = dict(work.customer.grants)
+    refused: dict[str, str] = {}
+    for grant in grants:
+        found: str | None = None
+        amount = records.get(grant.key, GrantRecord(grant.amount)).amount
+        if grant.key in records:  # an earlier try may have sent it
+            standing_grants = stigg().list_grants(customer_id, grant.resource_id)
+            found = next(
+                (g["id"] for g in standing_grants if (g.get("metadata") or {}).get(GRANT_KEY) == grant.key), None
+            )
+        if found is None:
+            body = grant_body(customer_id, replace(grant, amount=amount))
+            try:
+                found = stigg().grant_credits(body, grant.key)["id"]
+            except StiggRefused as refusal:
+                refused[grant.key] = f"Stigg refused the credit grant of {grant.currency_id}: {refusal}"
+                continue
+        records[grant.key] = GrantRecord(amount, found)
+    return records, refused
+
+
+def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution: str) -> SlotRecord:
     """Apply one change in Stigg. Out: what to remember of its slot."""
+    if isinstance(change, End):
+        return end(change, records, execution)
     customer_id = work.customer.customer_id or ""
     links = backlinks(work.customer.account_id)
+    record = records.get(change.subscription.slot, SlotRecord())
     if not isinstance(change, Create):
         answer = stigg().update_subscription(change.subscription_id, change.body)
         return standing(record, change.subscription, change.subscription_id, answer["status"])
@@ -91,6 +153,24 @@ def make(work: Work, change: Change, record: SlotRecord, execution: str) -> Slot
     status = answer["subscription"]["status"] if answer["status"] == "SUCCESS" else "PAYMENT_PENDING"
     made = replace(record, generation=change.generation, checkout_url=answer.get("checkoutUrl"))
     return standing(made, change.subscription, answer["id"], status)
+
+
+def end(change: End, records: dict[Slot, SlotRecord], execution: str) -> SlotRecord:
+    """End a subscription. Out: what to remember of its slot."""
+    record = records.get(change.slot, SlotRecord())
+    at = iso_utc(datetime.now(UTC))
+    call = end_call(change, records.get(change.after) if change.after else None, at)
+    if call is None:
+        return record
+    kind, body = call
+    if kind == "update":
+        answer = stigg().update_subscription(change.subscription_id, body)
+    else:
+        key = idempotency_key(execution, change.subscription_id, body)
+        answer = stigg().cancel_subscription(change.subscription_id, body, key)
+    if answer["status"] in LIVE:  # later: it stands until then
+        return replace(record, status=answer["status"])
+    return replace(record, status=answer["status"], checkout_url=None, applied=None)
 
 
 def standing(record: SlotRecord, wanted: Subscription, subscription_id: str, status: str) -> SlotRecord:

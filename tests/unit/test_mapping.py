@@ -30,12 +30,13 @@ from unit.domain import (
     answer,
     credits,
     entitlement,
+    opportunity_id,
     order_of,
     orderable,
     plan,
 )
 
-TYPES = "use one of Plan, Add-on, Entitlement, Credit entitlement"
+TYPES = "use one of Plan, Add-on, Entitlement, Credit entitlement, Credit grant"
 NOT_A_DATE = "is not a date (2026-12-01) or a time (2026-12-01T09:00:00Z)"
 TOO_FAR = "is too far away: the calendar ends with the year 9999; leave it out for no date"
 
@@ -51,9 +52,9 @@ REFUSED_LINES: list[tuple[Json, str, str]] = [
     ),
     (a_line("", WORKSPACE, 1), "stiggType", "is missing: a line with a Stigg ID needs a Stigg Type"),
     (
-        a_line("Credit grant", CREDITS, 1000),
-        "stiggType",
-        "Credit grant is not provisioned by this version of closed-won",
+        a_line("Credit grant", CREDITS, -1000),
+        "quantity",
+        "-1000 is not possible for a credit grant: it takes 1 or more",
     ),
     ({"stiggType": "Add-on", "quantity": 1}, "stiggId", "is missing: Add-on needs the ID it has in Stigg"),
     (addon(""), "stiggId", "is missing: Add-on needs the ID it has in Stigg"),
@@ -147,23 +148,47 @@ def test_lines_of_one_entity_that_cannot_be_added_up_name_each_other(
 
 REFUSED_DEALS: list[tuple[str, dict[str, Any], str, str]] = [
     (
-        "trigger is another kind of deal",
+        "an amendment of nothing",
         {"trigger": "amendment"},
-        "trigger",
-        "amendment is not provisioned by this version of closed-won",
-    ),
-    ("a trial", {"trigger": "trial"}, "trigger", "trial is not provisioned by this version of closed-won"),
-    (
-        "a renewal",
-        {"trigger": "renewal"},
-        "trigger",
-        "renewal is not provisioned by this version of closed-won",
+        "amends",
+        "is missing: say the contract or base opportunity this deal amends",
     ),
     (
-        "a cancellation",
-        {"trigger": "cancellation"},
-        "trigger",
-        "cancellation is not provisioned by this version of closed-won",
+        "a renewal of itself",
+        {"trigger": "renewal", "amends": opportunity_id(1)},
+        "amends",
+        "is this opportunity itself: say the one this deal renews",
+    ),
+    ("a trial without an end", {"trigger": "trial"}, "terms.trialEnd", "is missing: a trial needs its last day"),
+    (
+        "a trial that ends before it starts",
+        {"trigger": "trial", "terms.trialEnd": "2026-11-29"},
+        "terms.trialEnd",
+        "is not after the start",
+    ),
+    (
+        "a time to cancel on a sale",
+        {"terms.cancel": "now"},
+        "terms.cancel",
+        "belongs to a cancellation, and this deal is none",
+    ),
+    (
+        "two times to cancel",
+        {"trigger": "cancellation", "terms.cancel": "now"},
+        "terms.cancel",
+        "goes without terms.end: that says the day already",
+    ),
+    (
+        "differences on a sale",
+        {"quantities": "differences"},
+        "quantities",
+        "only an amendment's lines can be differences",
+    ),
+    (
+        "one budget for two plans",
+        {"lines": [plan(), plan("plan-analytics")], "terms.budget": {"limit": 5000}},
+        "terms.budget",
+        "is one subscription's, and this deal has several plans: give each its own deal",
     ),
     ("no lines", {"lines": []}, "lines", "the deal has no line with a Stigg Type: nothing to provision"),
     (

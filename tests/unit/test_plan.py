@@ -22,6 +22,7 @@ from closedwon.plan import (
     Actual,
     Backlinks,
     Create,
+    End,
     Hold,
     Keep,
     Plan,
@@ -74,11 +75,15 @@ class Pretend:
     def plan(self, desired: Desired, policy: Policy = POLICY) -> Plan:
         shown = json.loads(json.dumps([s for s in self.subscriptions.values() if s["status"] in self.shows]))
         actual = [Actual.from_stigg(subscription, CATALOGUE) for subscription in shown]
-        return plan(CUSTOMER, desired, actual, self.records, policy, LINKS)
+        return plan(CUSTOMER, desired, actual, self.records, policy, LINKS, AT)
 
     def apply(self, plan: Plan, remembers: bool = True) -> None:
         """Carry a plan out. remembers: False where the step dies between Stigg's write and the ledger's."""
         for change in plan.changes:
+            if isinstance(change, End):
+                self.end(change.subscription_id)
+                self.records[change.slot] = replace(self.records[change.slot], applied=None)
+                continue
             slot = change.subscription.slot
             record = self.records.get(slot, SlotRecord())
             if isinstance(change, Create):
@@ -413,7 +418,7 @@ def test_a_subscription_whose_plan_vanished_from_the_catalogue_is_still_known_as
     gone = replace(CATALOGUE, plans={id: p for id, p in CATALOGUE.plans.items() if id != "plan-enterprise"})
     actual = [Actual.from_stigg(s, gone) for s in world.subscriptions.values()]
     [create] = plan(
-        CUSTOMER, folded(an_order(plan_line("plan-enterprise-plus"))), actual, world.records, POLICY, LINKS
+        CUSTOMER, folded(an_order(plan_line("plan-enterprise-plus"))), actual, world.records, POLICY, LINKS, AT
     ).changes
     assert isinstance(create, Create)
     assert create.replaces == subscription_id(CUSTOMER, SLOT, 1)

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from closedwon.desired import Standing
 from closedwon.order import Order, Problem, Revision
-from closedwon.plan import SlotRecord
+from closedwon.plan import GrantRecord, SlotRecord
 
 START_GRACE = 120_000
 """How long after a start was asked for the sweep leaves it alone: StartExecution and a cold start take seconds."""
@@ -42,20 +43,27 @@ class SubscriptionLink(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to."""
+    """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to.
+
+    approval: what of it waits for somebody's approval. due_at: when what is scheduled takes effect, epoch
+    milliseconds.
+    """
 
     status: Status = "Provisioning"
     reason: str = ""
     subscriptions: tuple[SubscriptionLink, ...] = ()
+    approval: str | None = None
+    due_at: int | None = None
 
 
 @dataclass(frozen=True)
 class OpportunityState:
     """One opportunity in the ledger.
 
-    version: the customer's version that its newest order made. provisioned: the last order that was brought to Stigg.
-    written: the mark of the outcome that Salesforce shows for sure: None again as soon as there is another outcome,
-    because a write of that one may land without an answer. at: when the outcome was reached.
+    version: the customer's version that its newest order made. provisioned: the last order that was brought to Stigg;
+    won: the last of these that was no cancellation, where that is another. written: the mark of the outcome that
+    Salesforce shows for sure: None again as soon as there is another outcome, because a write of that one may land
+    without an answer. at: when the outcome was reached.
     """
 
     order: Order
@@ -66,11 +74,22 @@ class OpportunityState:
     outcome: Outcome = Outcome()
     at: int = 0
     written: str | None = None
+    won: Order | None = None
 
     @property
     def stands(self) -> bool:
         """Whether its newest order is the one that was brought to Stigg."""
         return self.provisioned is not None and self.provisioned.digest == self.order.digest
+
+    @property
+    def standing(self) -> Standing:
+        """The opportunity as the fold takes it."""
+        return Standing(self.order, self.provisioned, self.won or self.provisioned)
+
+    def brought(self, order: Order) -> OpportunityState:
+        """The opportunity after an order of it was brought to Stigg."""
+        won = (self.won or self.provisioned) if order.trigger == "cancellation" else None
+        return replace(self, provisioned=order, won=won)
 
     def mark(self, shown_id: str | None) -> str:
         """A mark that changes with everything Salesforce is to show."""
@@ -84,6 +103,7 @@ class OpportunityState:
     def to_json(self) -> dict[str, Any]:
         data = {**self.__dict__, "order": self.order.to_json(), "outcome": asdict(self.outcome)}
         data["provisioned"] = None if self.provisioned is None else self.provisioned.to_json()
+        data["won"] = None if self.won is None else self.won.to_json()
         return data
 
     @classmethod
@@ -96,7 +116,8 @@ class OpportunityState:
                 "order": Order.from_json(data["order"]),
                 "revision": Revision(*data["revision"]),
                 "provisioned": data["provisioned"] and Order.from_json(data["provisioned"]),
-                "outcome": Outcome(outcome["status"], outcome["reason"], links),
+                "won": data.get("won") and Order.from_json(data["won"]),
+                "outcome": Outcome(**{**outcome, "subscriptions": links}),
             }
         )
 
@@ -122,7 +143,8 @@ class Customer:
     the version that Stigg stands for. customer_id: its ID in Stigg, bound by the first valid order. ensured: whether
     it exists there. due_at: when the sweep is to start it, None when nothing is due. look_again_at: when a pending
     payment or a later start is to be looked at. attempt: executions asked for so far. slots: what is remembered of
-    each slot, by its key. account_written: the customer ID that the account in Salesforce shows.
+    each slot, by its key. account_written: the customer ID that the account in Salesforce shows. approved: what
+    somebody approved and is not done yet. grants: the credits that were granted or are about to be, by their keys.
     """
 
     account_id: str
@@ -138,6 +160,8 @@ class Customer:
     attempt: int = 0
     failures: int = 0
     account_written: str | None = None
+    approved: tuple[str, ...] = ()
+    grants: dict[str, GrantRecord] = field(default_factory=dict)
     slots: dict[str, SlotRecord] = field(default_factory=dict)
     opportunities: dict[str, OpportunityState] = field(default_factory=dict)
 
@@ -216,9 +240,12 @@ class Unanswered:
 
 @dataclass(frozen=True)
 class Intended:
-    """Generations, by slot key, that are about to be used for new subscriptions."""
+    """What is about to be sent and must not be sent twice: generations of new subscriptions, by slot key, and credits,
+    by the grant's key.
+    """
 
     generations: dict[str, int]
+    grants: dict[str, GrantRecord] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -234,7 +261,8 @@ class Interrupted:
 @dataclass(frozen=True)
 class Applied:
     """Stigg stands for the work's version. slots: what to remember, by slot key; outcomes: by opportunity;
-    look_again_at: when a pending payment or a later start is to be looked at.
+    look_again_at: when a pending payment or a later change is to be looked at. grants: what is known of credits.
+    approved: the approvals that let a change through which stands now.
     """
 
     slots: dict[str, SlotRecord]
@@ -242,6 +270,8 @@ class Applied:
     provisioned: frozenset[str]
     ensured: bool
     look_again_at: int | None = None
+    grants: dict[str, GrantRecord] = field(default_factory=dict)
+    approved: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -321,6 +351,34 @@ def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[C
     return customer, answers
 
 
+def approve(
+    customer: Customer, opportunity_id: str, approval: str, now: int
+) -> tuple[Customer, Literal["approved", "unknown"], str | None]:
+    """Let through what waits for somebody's approval.
+
+    In: the customer; one of its opportunities, and what its outcome says can be approved; now.
+    Out: the customer; whether that waits (or was approved before); the execution to start, None where there is none.
+    """
+    state = customer.opportunities.get(opportunity_id)
+    if state is None or state.outcome.approval != approval:
+        return customer, "unknown", None
+    if approval in customer.approved:
+        return customer, "approved", state.execution
+    version, attempt = customer.version + 1, customer.attempt + 1
+    name = execution_name(opportunity_id, state.revision, attempt)
+    states = {**customer.opportunities, opportunity_id: replace(state, version=version, execution=name)}
+    customer = replace(
+        customer,
+        version=version,
+        attempt=attempt,
+        failures=0,
+        approved=(*customer.approved, approval),
+        due_at=_sooner(customer.due_at, now + START_GRACE),
+        opportunities=states,
+    )
+    return customer, "approved", name
+
+
 def _bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
     """An account is bound to one customer in Stigg by its first valid order: the ID given, else the account's own."""
     if order.problems:
@@ -384,11 +442,11 @@ def settle(customer: Customer, work: Work, report: Report, now: int) -> tuple[Cu
     if customer.lease is None or customer.lease.token != work.lease.token:
         raise LeaseLost
     match report:
-        case Intended(generations):
+        case Intended(generations, grants):
             slots = dict(customer.slots)
             for key, generation in generations.items():
                 slots[key] = replace(slots.get(key, SlotRecord()), generation=generation, made=False)
-            return replace(customer, slots=slots), "again"
+            return replace(customer, slots=slots, grants={**customer.grants, **grants}), "again"
         case Interrupted(unanswered_for, burned):
             slots = {key: replace(r, made=True) if key in burned else r for key, r in customer.slots.items()}
             lease = customer.lease._replace(answered=True)
@@ -408,7 +466,7 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
     for id, taken in work.customer.opportunities.items():
         state = opportunities[id]
         if id in report.provisioned:
-            state = replace(state, provisioned=taken.order)
+            state = state.brought(taken.order)
         if id in report.outcomes and state.version <= work.customer.version:
             state = state.became(report.outcomes[id], now)
         opportunities[id] = state
@@ -416,6 +474,8 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
         customer,
         applied=work.customer.version,  # what was folded; a version raised since stays due
         slots={**customer.slots, **report.slots},
+        grants={**customer.grants, **report.grants},
+        approved=tuple(approval for approval in customer.approved if approval not in report.approved),
         opportunities=opportunities,
         ensured=customer.ensured or report.ensured,
         look_again_at=report.look_again_at,

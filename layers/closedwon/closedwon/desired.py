@@ -11,28 +11,35 @@ import json
 from collections import defaultdict
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from closedwon.catalogue import CURRENCIES, Catalogue
+from closedwon.chain import Chain, Fate, Fault, chains
 from closedwon.order import Item, Kind, Order, Problem, iso_utc
+
+END_OF_BILLING_PERIOD = "END_OF_BILLING_PERIOD"
+"""Instead of the date of a cancellation: when the billing period ends that is under way then."""
 
 
 class Slot(NamedTuple):
-    """Where one paid subscription lives: Stigg keeps at most one for a customer, resource and product."""
+    """Where one subscription lives: Stigg keeps at most one that is paid and one trial for a customer, resource and
+    product.
+    """
 
     product_id: str
     resource_id: str | None
+    trial: bool = False
 
     @property
     def key(self) -> str:
         """A text that names it within its customer; `of_key` is its inverse."""
-        return f"{self.product_id}|{self.resource_id or ''}"
+        return f"{'|' if self.trial else ''}{self.product_id}|{self.resource_id or ''}"
 
     @classmethod
     def of_key(cls, key: str) -> Slot:
-        product_id, _, resource_id = key.partition("|")
-        return cls(product_id, resource_id or None)
+        product_id, _, resource_id = key.removeprefix("|").partition("|")
+        return cls(product_id, resource_id or None, key.startswith("|"))
 
 
 @dataclass(frozen=True)
@@ -40,13 +47,15 @@ class Policy:
     """What a stack chooses.
 
     end_of_term: at the end without a renewal, ``keep`` the subscription (and report), ``end`` it, or end it after
-    grace_days. foreign_subscription: what happens to a subscription closed-won did not make that stands where a deal's
+    grace_days. reopened_deal: what becomes of a won deal that is not won any more: ``flag`` it, or ``revoke`` its
+    access. foreign_subscription: what happens to a subscription closed-won did not make that stands where a deal's
     should: ``hold`` the deal, ``replace-free`` (replace it only if its plan is free), ``replace``.
     removal_guard_percent: how much of a subscription's entitlements one change may take away.
     """
 
     end_of_term: Literal["keep", "grace", "end"] = "keep"
     grace_days: int = 14
+    reopened_deal: Literal["flag", "revoke"] = "flag"
     foreign_subscription: Literal["hold", "replace-free", "replace"] = "hold"
     removal_guard_percent: int = 50
 
@@ -79,7 +88,9 @@ class Price:
 class Subscription:
     """One subscription as it should be. Times are ISO 8601 in UTC; start None means when it is provisioned.
 
-    opportunities: those that contribute to it, by start, then ID; the first is the one Stigg links to.
+    cancellation: when it ends, or END_OF_BILLING_PERIOD. opportunities: those that contribute to it, by start, then
+    ID; the first is the one Stigg links to. minimum_spend: for each billing period. turns: the renewals, cancellations
+    and dates that lie behind: what may have lowered it without anybody's approval.
     """
 
     slot: Slot
@@ -93,6 +104,15 @@ class Subscription:
     start: str | None
     cancellation: str | None
     opportunities: tuple[str, ...]
+    trial_end: str | None = None
+    trial_end_behavior: str | None = None
+    coupon: str | None = None
+    budget: float | None = None
+    budget_soft: bool = False
+    minimum_spend: Price | None = None
+    paying_customer_id: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    turns: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -105,6 +125,11 @@ class Subscription:
             self.payment_collection,
             self.start,
             self.opportunities[0],
+            self.coupon,
+            self.budget,
+            self.budget_soft,
+            self.minimum_spend and asdict(self.minimum_spend),
+            self.paying_customer_id,
         ]
         digest = hashlib.sha256(json.dumps(unseen, separators=(",", ":")).encode()).hexdigest()
         return f"{self.unit_quantity}-{digest[:32]}"
@@ -122,8 +147,41 @@ class Subscription:
                 "entitlements": tuple(Entitlement(**entitlement) for entitlement in data["entitlements"]),
                 "prices": tuple(Price(**price) for price in data["prices"]),
                 "opportunities": tuple(data["opportunities"]),
+                "minimum_spend": Price(**data["minimum_spend"]) if data.get("minimum_spend") else None,
+                "metadata": tuple((name, value) for name, value in data.get("metadata", ())),
+                "turns": tuple(data.get("turns", ())),
             }
         )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A subscription that no deal gives any more. expected: whether a renewal, a cancellation or a date says so, and
+    not merely a deal that left it out. opportunities: those that gave it, and the ones that ended it.
+    """
+
+    expected: bool
+    opportunities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Credits that a deal grants once. key: names it for ever: its opportunity, currency and dates. amount: units of
+    the currency of credits. effective_at, expire_at: ISO 8601 in UTC, None for at once and never. cost: whole units of
+    money.
+    """
+
+    key: str
+    opportunity_id: str
+    opportunity_name: str
+    currency_id: str
+    amount: int
+    resource_id: str | None
+    effective_at: str | None
+    expire_at: str | None
+    cost: float | None
+    money: str
+    payment_collection: str | None
 
 
 @dataclass(frozen=True)
@@ -131,21 +189,29 @@ class Desired:
     """What a customer should have.
 
     refused: opportunity to what is wrong with its newest order. held: opportunity to why it waits for somebody. Both
-    contribute what they contributed before, if anything. over: opportunity to the day its access ended, by the policy
-    for the end of a term.
+    contribute what they contributed before, if anything. ended: what stood once and no deal gives any more. fates:
+    what became of each order that contributes, by opportunity. grants: credits to be granted once. trials: the
+    opportunities whose order is a trial. next_change: when something changes by itself, epoch milliseconds.
     """
 
     subscriptions: dict[Slot, Subscription] = field(default_factory=dict)
     refused: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
-    over: dict[str, str] = field(default_factory=dict)
+    ended: dict[Slot, Ended] = field(default_factory=dict)
+    fates: dict[str, Fate] = field(default_factory=dict)
+    grants: tuple[Grant, ...] = ()
+    trials: frozenset[str] = frozenset()
+    next_change: int | None = None
 
 
 class Standing(NamedTuple):
-    """One opportunity's orders as far as the fold needs them: the newest, and the last one that was provisioned."""
+    """One opportunity's orders as far as the fold needs them: the newest; the last one that was provisioned; and the
+    last of these that was no cancellation.
+    """
 
     newest: Order
     provisioned: Order | None = None
+    won: Order | None = None
 
 
 def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, now: int) -> Desired:
@@ -157,138 +223,313 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     before, so that a mistake in a new revision takes nothing away. Of deals that disagree, one that changed is held,
     the latest first: never one that stands as it was provisioned.
     """
+    at = iso_utc(datetime.fromtimestamp(now / 1000, UTC))
     refused: dict[str, tuple[Problem, ...]] = {}
     held: dict[str, str] = {}
-    over: dict[str, str] = {}
-    chosen: dict[str, Order | None] = {}
-    before: dict[str, Order | None] = {}
-    for newest, provisioned in sorted(standings, key=lambda standing: _effective(standing.newest)):
+    chosen: dict[str, _Orders] = {}
+    before: dict[str, _Orders] = {}
+    changed: set[str] = set()
+    for standing in sorted(standings, key=lambda standing: _effective(standing.newest)):
+        newest, provisioned, _ = standing
         opportunity = newest.opportunity_id
         # What was provisioned once is not refused for what became of the catalogue since.
-        problems = newest.problems or (() if _same(newest, provisioned) else catalogue_problems(newest, catalogue))
+        stands = _same(newest, provisioned)
+        problems = newest.problems or (() if stands else catalogue_problems(newest, catalogue))
+        before[opportunity] = _contribution(standing, provisioned)
+        chosen[opportunity] = before[opportunity] if problems else _contribution(standing, newest)
         if problems:
             refused[opportunity] = problems
-        order = provisioned if problems else newest
-        if ended := order and _ended(order, policy, now):
-            over[opportunity] = ended
-        chosen[opportunity] = None if ended else order
-        before[opportunity] = None if provisioned and _ended(provisioned, policy, now) else provisioned
+        elif not stands and _reopened(standing) and policy.reopened_deal == "flag":
+            held[opportunity] = REOPENED
+            chosen[opportunity] = before[opportunity]
+        elif not stands:
+            changed.add(opportunity)
     newest_of = dict(chosen)
-    changed = {opportunity for opportunity, order in chosen.items() if not _same(order, before[opportunity])}
     while True:
-        slots, disagreements = _slots(chosen.values(), catalogue)
-        yields = next((y for d in disagreements for y in _yielding(d, catalogue) if y[0] in changed), None)
+        picture = _Picture(chosen.values(), catalogue, policy, at)
+        yields = next((y for fault in picture.faults for y in fault.yields if y[0] in changed), None)
         if yields is None:
             break
         opportunity, reason = yields
         held[opportunity] = reason
         chosen[opportunity] = before[opportunity]
         changed.remove(opportunity)
-    waiting = [opportunity for opportunity in chosen if opportunity in held]
+    waiting = [opportunity for opportunity in chosen if opportunity in held and held[opportunity] != REOPENED]
     while waiting:  # what was held for a deal that was held itself since need not wait for it
         opportunity = waiting.pop(0)
-        tried = {**chosen, opportunity: newest_of[opportunity]}
-        slots_then, disagreements_then = _slots(tried.values(), catalogue)
-        if len(disagreements_then) <= len(disagreements):
-            chosen, slots, disagreements = tried, slots_then, disagreements_then
+        then = _Picture({**chosen, opportunity: newest_of[opportunity]}.values(), catalogue, policy, at)
+        if len(then.faults) <= len(picture.faults):
+            chosen[opportunity], picture = newest_of[opportunity], then
             del held[opportunity]
-            waiting = [opportunity for opportunity in chosen if opportunity in held]
+            waiting = [other for other in chosen if other in held and held[other] != REOPENED]
         else:
-            ours = (y for d in disagreements_then for y in _yielding(d, catalogue) if y[0] == opportunity)
+            ours = (y for fault in then.faults for y in fault.yields if y[0] == opportunity)
             held[opportunity] = next(ours, (opportunity, held[opportunity]))[1]
-    for disagreement in disagreements:
-        held.setdefault(disagreement.part.order.opportunity_id, disagreement.reason)
-    return Desired({slot: _sum(slot, parts, policy) for slot, parts in slots.items()}, refused, held, over)
+    for fault in picture.faults:
+        held.setdefault(*fault.yields[0])
+    grants, grant_days = _grants(picture)
+    days = [moment for moment in (*picture.moments, *grant_days) if moment > at]
+    return Desired(
+        subscriptions=picture.subscriptions(),
+        refused=refused,
+        held=held,
+        ended=picture.ended(),
+        fates=picture.fates,
+        grants=grants,
+        trials=frozenset(id for id, orders in chosen.items() if any(order.trigger == "trial" for order in orders)),
+        next_change=milliseconds(min(days)) if days else None,
+    )
 
 
-def _ended(order: Order, policy: Policy, now: int) -> str | None:
-    """The day an order's access ended, None while it has not."""
-    ends = _cancellation(order.end, policy)
-    return ends[:10] if ends and datetime.fromisoformat(ends).timestamp() * 1000 <= now else None
+REOPENED = (
+    "this deal was provisioned and is not won any more. Its access stays as it is: win it again, or cancel it with a "
+    "cancellation that says when (the parameter ReopenedDealPolicy can let a reopened deal end its access by itself)."
+)
+
+_Orders = tuple[Order, ...]
+"""What one opportunity puts into the fold: its order; a cancellation of its own beside the order that it ends."""
+
+
+def milliseconds(instant: str) -> int:
+    """An instant of an order in epoch milliseconds."""
+    return round(datetime.fromisoformat(instant).timestamp() * 1000)
+
+
+def _contribution(standing: Standing, order: Order | None) -> _Orders:
+    if order is None:
+        return ()
+    if order.trigger == "cancellation" and order.amends is None and standing.won is not None:
+        return (standing.won, order)
+    return (order,)
+
+
+def _reopened(standing: Standing) -> bool:
+    """Whether a deal that was won is merely not won any more, and nothing says that and when its access ends."""
+    newest, won = standing.newest, standing.won
+    return (
+        newest.trigger == "cancellation"
+        and won is not None
+        and won.trigger != "trial"
+        and (newest.amends is not None or (newest.cancel is None and newest.end is None and not newest.items))
+    )
 
 
 def _same(one: Order | None, other: Order | None) -> bool:
     return one is other or (one is not None and other is not None and one.digest == other.digest)
 
 
-class _Disagreement(NamedTuple):
-    """A contribution that cannot be added to those before it in its slot, and why, in a sales rep's words."""
+class _Picture:
+    """What some orders come to, now and at every later moment at which something changes."""
 
-    part: _Part
-    agreeing: tuple[_Part, ...]
-    reason: str
+    def __init__(self, orders: Iterable[_Orders], catalogue: Catalogue, policy: Policy, at: str) -> None:
+        self.catalogue = catalogue
+        self.at = at
+        grace = {"keep": None, "grace": policy.grace_days * 86_400, "end": 0}[policy.end_of_term]
+        self.chains = chains([order for given in orders for order in given], grace)
+        self.moments = sorted({at, *(m for chain in self.chains for m in chain.moments if m > at)})
+        found: dict[Fault, None] = {}
+        self._slots: dict[str, dict[Slot, list[_Part]]] = {}
+        for chain in self.chains:
+            found |= dict.fromkeys((*chain.faults(), *self._unfit(chain)))
+        for moment in self.moments:
+            self._slots[moment], disagreements = self._agreeing(moment)
+            found |= dict.fromkeys(disagreements)
+        self.faults = list(found)
+        self.fates = {id: fate for chain in self.chains for id, fate in chain.laid(at).fates.items()}
 
+    def _parts(self, moment: str) -> list[_Part]:
+        parts = [part for chain in self.chains for part in _parts(chain, moment, self.catalogue)]
+        return sorted(parts, key=lambda part: (part.since, part.orders[0].opportunity_id))
 
-def _slots(orders: Iterable[Order | None], catalogue: Catalogue) -> tuple[dict[Slot, list[_Part]], list[_Disagreement]]:
-    """Contributions by slot, those that agree with the ones before them; and those that do not."""
-    slots: dict[Slot, list[_Part]] = {}
-    disagreements: list[_Disagreement] = []
-    for order in sorted((order for order in orders if order is not None), key=_effective):
-        for part in _parts(order, catalogue):
+    def _agreeing(self, moment: str) -> tuple[dict[Slot, list[_Part]], list[Fault]]:
+        """Contributions by slot, those that agree with the ones before them; and what keeps the others from it."""
+        slots: dict[Slot, list[_Part]] = {}
+        disagreements: list[Fault] = []
+        for part in self._parts(moment):
             agreeing = slots.setdefault(part.slot, [])
-            reason = _disagreement(agreeing, part, catalogue) if agreeing else None
+            reason = _disagreement(agreeing, part, self.catalogue) if agreeing else None
             if reason is None:
                 agreeing.append(part)
             else:
-                disagreements.append(_Disagreement(part, tuple(agreeing), reason))
-    return slots, disagreements
+                disagreements.append(_yielding(part, agreeing, reason, self.catalogue))
+        return slots, disagreements
+
+    def _unfit(self, chain: Chain) -> Iterable[Fault]:
+        """What amendments and partial cancellations made of a contract that Stigg's catalogue does not allow."""
+        for moment in chain.moments:
+            state = chain.state(moment)
+            if state is None:
+                continue
+            changes = [order for order in state.orders if order.differences]
+            changes += [p.order for p in chain.placed if p.order.trigger == "cancellation" and p.effective <= moment]
+            if not changes:
+                continue
+            items = tuple(item for item in state.items if item.quantity > 0)
+            for problem, item in _unfit(items, self.catalogue):
+                concerned = [o for o in changes if any(i.stigg_id == item.stigg_id for i in o.items)] or changes
+                said = f"with this deal, {problem}."
+                yield Fault(tuple((order.opportunity_id, said) for order in reversed(concerned)))
+
+    def subscriptions(self) -> dict[Slot, Subscription]:
+        """What there should be: in each slot what counts now, or where that is nothing, what counts next."""
+        found: dict[Slot, Subscription] = {}
+        for place, moment in enumerate(self.moments):
+            for slot, parts in self._slots[moment].items():
+                if slot not in found:
+                    later = (m for m in self.moments[place + 1 :] if slot not in self._slots[m])
+                    found[slot] = _sum(slot, parts, next(later, None))
+        return found
+
+    def ended(self) -> dict[Slot, Ended]:
+        """What some chain gave before and nothing gives now or later."""
+        slots: dict[Slot, Ended] = {}
+        standing = {slot for slots in self._slots.values() for slot in slots}
+        for chain in self.chains:
+            last: dict[Slot, _Part] = {}
+            end: dict[Slot, str] = {}
+            moments = [m for m in chain.moments if m <= self.at]
+            for moment in (*moments, self.at):
+                here = {part.slot: part for part in _parts(chain, moment, self.catalogue)}
+                for slot in last.keys() - here.keys() - end.keys():
+                    end[slot] = moment
+                for slot in here:
+                    end.pop(slot, None)
+                last |= here
+            given = {slot: part.orders for slot, part in last.items()}
+            for order in (placed.order for placed in chain.placed):  # what was cancelled before it began
+                for slot in _slots_of(order, self.catalogue):
+                    given.setdefault(slot, (order,))
+            for slot, orders in given.items():
+                if slot in standing:
+                    continue
+                by = [p.order for p in chain.placed if p.effective == end.get(slot) and p.order.trigger != "closed_won"]
+                by = by or [p.order for p in chain.placed if p.order.trigger == "cancellation"]
+                expected = not by or any(order.trigger in ("renewal", "cancellation") for order in by)
+                ids = dict.fromkeys(order.opportunity_id for order in (*orders, *by))
+                known = slots.get(slot)
+                slots[slot] = Ended(
+                    expected and (known is None or known.expected), (*(known.opportunities if known else ()), *ids)
+                )
+        return slots
 
 
-def _yielding(disagreement: _Disagreement, catalogue: Catalogue) -> Iterable[tuple[str, str]]:
-    """The opportunities whose absence would settle it, the latest first, each with the reason from its side."""
-    part, agreeing, reason = disagreement
-    yield part.order.opportunity_id, reason
+def _grants(picture: _Picture) -> tuple[tuple[Grant, ...], list[str]]:
+    """The credits that deals in force grant once, of those whose day has come; and the days to come."""
+    grants: list[Grant] = []
+    days: list[str] = []
+    for chain in picture.chains:
+        for order, effective, _ in chain.placed:
+            fate = picture.fates.get(order.opportunity_id)
+            if fate is None or fate.kind not in ("in force", "scheduled"):
+                continue
+            for item in order.of_kind("Credit grant"):
+                start = max(item.start or "", effective)
+                if start > picture.at:
+                    days.append(start)
+                else:
+                    grants.append(_grant(order, item, start or None, chain))
+    return tuple(grants), days
+
+
+def _grant(order: Order, item: Item, start: str | None, chain: Chain) -> Grant:
+    terms = chain.laid(start or "").terms
+    resource_id = order.resource_id or (terms.resource_id if terms else None)
+    name = [order.opportunity_id, item.stigg_id, item.start, item.end]
+    return Grant(
+        key=hashlib.sha256(json.dumps(name).encode()).hexdigest()[:32],
+        opportunity_id=order.opportunity_id,
+        opportunity_name=order.opportunity_name,
+        currency_id=item.stigg_id,
+        amount=item.quantity,
+        resource_id=resource_id,
+        effective_at=start,
+        expire_at=item.end,
+        cost=round(item.price * item.quantity, 6) if item.price else None,
+        money=order.currency,
+        payment_collection=order.payment_collection or (terms.payment_collection if terms else None),
+    )
+
+
+def _yielding(part: _Part, agreeing: list[_Part], reason: str, catalogue: Catalogue) -> Fault:
+    """The opportunities whose absence would settle a disagreement, the latest first, each with the reason from its
+    side.
+    """
+    yields = [(order.opportunity_id, reason) for order in reversed(part.orders)]
     for other in reversed(agreeing):
         rest = [third for third in agreeing if third is not other]
         why = _disagreement([part], other, catalogue) or _disagreement([*rest, part], other, catalogue)
         if why is not None:
-            yield other.order.opportunity_id, why
+            yields += [(order.opportunity_id, why) for order in reversed(other.orders)]
+    return Fault(tuple({opportunity: why for opportunity, why in reversed(yields)}.items())[::-1])
 
 
 def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...]:
-    """What is wrong with an order that only Stigg's catalogue shows: unknown IDs, incompatible add-ons, currency."""
-    problems: list[Problem] = []
-    plans = order.of_kind("Plan")
+    """What is wrong with an order that only Stigg's catalogue shows: unknown IDs, incompatible add-ons, currency.
+
+    What differences are compatible with is their contract's plan: that is judged with the contract.
+    """
+    problems: dict[Problem, None] = {}
     known: dict[Kind, Container[str]] = {
         "Plan": catalogue.plans,
         "Add-on": catalogue.max_quantities,
         "Entitlement": catalogue.feature_types,
         "Credit entitlement": catalogue.currencies,
+        "Credit grant": catalogue.currencies,
     }
     for item in order.items:
         line = item.lines[0]
         if item.stigg_id not in known[item.kind]:
-            problems.append(Problem(line, "stiggId", f"Stigg has no {item.kind.lower()} {item.stigg_id}"))
+            problems[Problem(line, "stiggId", f"Stigg has no {item.kind.lower()} {item.stigg_id}")] = None
             continue
         if item.price is not None and order.currency not in CURRENCIES:
-            problems.append(Problem(line, "price", f"Stigg has no prices in {order.currency.upper()}"))
+            problems[Problem(line, "price", f"Stigg has no prices in {order.currency.upper()}")] = None
         if catalogue.feature_types.get(item.stigg_id) == "ENUM":
-            problems.append(Problem(line, "stiggId", f"{item.stigg_id} is a list of values, which a deal cannot set"))
+            said = f"{item.stigg_id} is a list of values, which a deal cannot set"
+            problems[Problem(line, "stiggId", said)] = None
+    whole = order.trigger != "cancellation" and not order.differences
+    if whole and all(plan.stigg_id in catalogue.plans for plan in order.of_kind("Plan")):
+        for moment in sorted({item.start or "" for item in order.items}):
+            items = [i for i in order.items if (i.start or "") <= moment < (i.end or "9") and i.kind != "Credit grant"]
+            problems |= {problem: None for problem, _ in _unfit(items, catalogue)}
+    return tuple(problems)
+
+
+def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
+    """What of some items that count together does not go together, by Stigg's catalogue."""
+    items = list(items)
+    plans = tuple(item for item in items if item.kind == "Plan")
+    for item in items:
+        line = item.lines[0]
         most = catalogue.max_quantities.get(item.stigg_id)
         if item.kind == "Add-on" and most is not None and item.quantity > most:
-            problems.append(Problem(line, "quantity", f"a subscription holds at most {most} of {item.stigg_id}"))
-        if item.kind != "Plan" and all(plan.stigg_id in catalogue.plans for plan in plans):
-            takers = _takers(item, plans, catalogue)
-            if not takers:
-                names = " or ".join(plan.stigg_id for plan in plans)
-                wanted = item.plan_id if item.plan_id and item.plan_id not in {p.stigg_id for p in plans} else None
-                said = (
-                    f"no line of the deal has the plan {wanted}"
-                    if wanted
-                    else f"{item.stigg_id} is not compatible with {names}"
-                )
-                problems.append(Problem(line, "planId" if wanted else "stiggId", said))
-            elif len(takers) > 1:
-                names = " and ".join(plan.stigg_id for plan in takers)
-                problems.append(Problem(line, "planId", f"{item.stigg_id} fits {names}: say which plan it belongs to"))
-    return (*problems, *same_product_problems(order, catalogue), *_named_twice(order, catalogue))
+            yield Problem(line, "quantity", f"a subscription holds at most {most} of {item.stigg_id}"), item
+        if item.kind == "Plan" or (item.kind == "Add-on" and item.stigg_id not in catalogue.max_quantities):
+            continue
+        if not plans:
+            yield Problem(line, "stiggId", f"{item.stigg_id} is left without a plan"), item
+            continue
+        takers = _takers(item, plans, catalogue)
+        if not takers:
+            names = " or ".join(plan.stigg_id for plan in plans)
+            wanted = item.plan_id if item.plan_id and item.plan_id not in {p.stigg_id for p in plans} else None
+            said = (
+                f"no line of the deal has the plan {wanted}"
+                if wanted
+                else f"{item.stigg_id} is not compatible with {names}"
+            )
+            yield Problem(line, "planId" if wanted else "stiggId", said), item
+        elif len(takers) > 1:
+            names = " and ".join(plan.stigg_id for plan in takers)
+            yield Problem(line, "planId", f"{item.stigg_id} fits {names}: say which plan it belongs to"), item
+    yield from _plans_of_one_product(plans, catalogue)
+    yield from _named_twice(plans, items, catalogue)
 
 
-def _named_twice(order: Order, catalogue: Catalogue) -> Iterable[Problem]:
+def _named_twice(plans: tuple[Item, ...], items: list[Item], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
     """Items of one entity that only the catalogue brings together: one line says its plan, the other does not."""
-    for part in _parts(order, catalogue):
+    for plan in plans:
         first: dict[tuple[str, str], Item] = {}
-        for item in part.items:
+        for item in _items_of(plan, plans, items, catalogue):
             other = first.setdefault((item.kind, item.stigg_id), item)
             for name, field_name in (
                 ("price", "price"),
@@ -297,20 +538,25 @@ def _named_twice(order: Order, catalogue: Catalogue) -> Iterable[Problem]:
             ):
                 if getattr(item, name) != getattr(other, name):
                     said = f"differs from line {other.lines[0]}, which names {other.stigg_id} too"
-                    yield Problem(item.lines[0], field_name, said)
+                    yield Problem(item.lines[0], field_name, said), item
 
 
 def same_product_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...]:
-    """Two plans of one product in one deal: Stigg would cancel the first for the second."""
-    problems = []
-    first: dict[str, Item] = {}
-    for plan in order.of_kind("Plan"):
+    """Two plans of one product in one deal at one time: Stigg would cancel the first for the second."""
+    if order.differences or order.trigger == "cancellation":
+        return ()
+    return tuple(problem for problem, _ in _plans_of_one_product(order.of_kind("Plan"), catalogue))
+
+
+def _plans_of_one_product(plans: tuple[Item, ...], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
+    for place, plan in enumerate(plans):
         product = catalogue.product_of(plan.stigg_id)
-        if product is not None and (other := first.setdefault(product, plan)) is not plan:
-            both = f"{plan.stigg_id} and {other.stigg_id} (line {other.lines[0]})"
-            said = f"{both} are plans of one product: a deal names one of them"
-            problems.append(Problem(plan.lines[0], "stiggId", said))
-    return tuple(problems)
+        for other in plans[:place]:
+            if product is not None and product == catalogue.product_of(other.stigg_id) and plan.meets(other):
+                both = f"{plan.stigg_id} and {other.stigg_id} (line {other.lines[0]})"
+                said = f"{both} are plans of one product: a deal names one of them"
+                yield Problem(plan.lines[0], "stiggId", said), plan
+                break
 
 
 def _takers(item: Item, plans: tuple[Item, ...], catalogue: Catalogue) -> list[Item]:
@@ -327,36 +573,68 @@ def _takers(item: Item, plans: tuple[Item, ...], catalogue: Catalogue) -> list[I
 
 
 class _Part(NamedTuple):
-    """What one order contributes to one slot."""
+    """What one chain contributes to one slot. since: from when it gave this plan without a break."""
 
     slot: Slot
-    order: Order
+    orders: _Orders
+    terms: Order
     plan: Item
     items: tuple[Item, ...]
     boolean: frozenset[str]
+    since: str
+    turns: frozenset[str]
+    ends_with_billing_period: bool
 
 
 def _effective(order: Order) -> tuple[str, str]:
     return (order.start or "", order.opportunity_id)
 
 
-def _parts(order: Order, catalogue: Catalogue) -> Iterable[_Part]:
-    plans = order.of_kind("Plan")
+def _parts(chain: Chain, moment: str, catalogue: Catalogue) -> Iterable[_Part]:
+    """What a chain contributes at a moment."""
+    state = chain.state(moment)
+    if state is None:
+        return
+    standing = [item for item in state.items if item.quantity > 0]
+    plans = tuple(item for item in standing if item.kind == "Plan")
     for plan in plans:
         product = catalogue.product_of(plan.stigg_id)
         if product is None:  # provisioned once, unknown to Stigg since: what stands stays as it is
             continue
-        others = (item for item in order.items if item.kind != "Plan")
-        # With one plan there is no choice: what was provisioned once stays with it, compatible today or not.
-        items = tuple(item for item in others if len(plans) == 1 or plan in _takers(item, plans, catalogue))
-        boolean = frozenset(item.stigg_id for item in items if catalogue.feature_types.get(item.stigg_id) == "BOOLEAN")
-        yield _Part(Slot(product, order.resource_id), order, plan, items, boolean)
+        items = _items_of(plan, plans, standing, catalogue)
+        here = {(item.kind, item.stigg_id) for item in (plan, *items)}
+        mine = tuple(o for o in state.orders if any((item.kind, item.stigg_id) in here for item in o.items))
+        yield _Part(
+            slot=Slot(product, state.terms.resource_id, state.trial),
+            orders=mine or state.orders,
+            terms=state.terms,
+            plan=plan,
+            items=items,
+            boolean=frozenset(i.stigg_id for i in items if catalogue.feature_types.get(i.stigg_id) == "BOOLEAN"),
+            since=chain.since(moment, plan.stigg_id),
+            turns=state.turns,
+            ends_with_billing_period=chain.ends_with_billing_period,
+        )
+
+
+def _items_of(plan: Item, plans: tuple[Item, ...], items: Iterable[Item], catalogue: Catalogue) -> tuple[Item, ...]:
+    """The add-ons and entitlements of a plan."""
+    others = (item for item in items if item.kind != "Plan")
+    # With one plan there is no choice: what was provisioned once stays with it, compatible today or not.
+    return tuple(item for item in others if len(plans) == 1 or plan in _takers(item, plans, catalogue))
+
+
+def _slots_of(order: Order, catalogue: Catalogue) -> Iterable[Slot]:
+    """The slots an order contributes to at some time, as far as it says itself."""
+    for plan in order.of_kind("Plan"):
+        if (product := catalogue.product_of(plan.stigg_id)) is not None:
+            yield Slot(product, order.resource_id, order.trigger == "trial")
 
 
 def _disagreement(agreeing: list[_Part], part: _Part, catalogue: Catalogue) -> str | None:
     """Why a contribution cannot be added to those before it in its slot, in a sales rep's words; None when it can."""
     first = agreeing[0]
-    where = f"opportunity {first.order.opportunity_id}"
+    where = f"opportunity {first.orders[0].opportunity_id}"
     if part.plan.stigg_id != first.plan.stigg_id:
         return (
             f"{where} gives this customer {first.plan.stigg_id}, this deal {part.plan.stigg_id} of the same product. "
@@ -366,8 +644,15 @@ def _disagreement(agreeing: list[_Part], part: _Part, catalogue: Catalogue) -> s
         ("billing_period", "billing period"),
         ("payment_collection", "payment collection"),
         ("currency", "currency"),
+        ("paying_customer_id", "paying customer"),
+        ("coupon", "coupon"),
+        ("budget", "budget"),
+        ("minimum_spend", "minimum spend"),
+        ("trial_end", "end of its trial"),
     ):
-        if getattr(part.order, name) != getattr(first.order, name):
+        if name == "trial_end" and not part.slot.trial:
+            continue
+        if getattr(part.terms, name) != getattr(first.terms, name):
             return f"{where} has another {words} for {first.plan.stigg_id}: one subscription has one {words}."
     present = {(item.kind, item.stigg_id): item for other in agreeing for item in other.items}
     for item in part.items:
@@ -392,16 +677,17 @@ def _disagreement(agreeing: list[_Part], part: _Part, catalogue: Catalogue) -> s
     return None
 
 
-def _sum(slot: Slot, parts: list[_Part], policy: Policy) -> Subscription:
+def _sum(slot: Slot, parts: list[_Part], ends: str | None) -> Subscription:
     """Contributions of one slot as one subscription: quantities, limits and base prices add up, unlimited wins.
 
     A plan sold by the unit has one price a unit: where deals differ, the mean that charges what they charge together.
+    ends: the moment at which nothing contributes to it any more, None for none.
     """
-    first = parts[0]
+    terms = parts[0].terms
     addons: dict[str, int] = defaultdict(int)
     prices: dict[str | None, Price] = {}
     limits: dict[tuple[str, str], list[tuple[Item, bool]]] = defaultdict(list)
-    currency = first.order.currency
+    currency = terms.currency
     units = [part.plan.quantity for part in parts]
     by_unit = any(unit != 1 for unit in units)
     charged = [(part.plan.price, part.plan.quantity) for part in parts if part.plan.price is not None]
@@ -419,21 +705,32 @@ def _sum(slot: Slot, parts: list[_Part], policy: Policy) -> Subscription:
                 limits["CREDIT" if item.kind == "Credit entitlement" else "FEATURE", item.stigg_id].append(
                     (item, item.stigg_id in part.boolean)
                 )
-    ends = [part.order.end for part in parts]
+    if all(part.ends_with_billing_period for part in parts):
+        ends = END_OF_BILLING_PERIOD
+    orders = sorted((order for part in parts for order in part.orders), key=lambda order: order.start or "")
     return Subscription(
         slot=slot,
-        plan_id=first.plan.stigg_id,
+        plan_id=parts[0].plan.stigg_id,
         unit_quantity=sum(units) if by_unit else 1,
         addons=tuple(sorted(addons.items())),
         entitlements=tuple(
             sorted((_entitlement(key, items) for key, items in limits.items()), key=lambda e: (e.type, e.id))
         ),
         prices=tuple(price for _, price in sorted(prices.items(), key=lambda entry: entry[0] or "")),
-        billing_period=first.order.billing_period,
-        payment_collection=first.order.payment_collection,
-        start=first.order.start,
-        cancellation=_cancellation(max((end for end in ends if end), default=None) if all(ends) else None, policy),
-        opportunities=tuple(part.order.opportunity_id for part in parts),
+        billing_period=terms.billing_period,
+        payment_collection=terms.payment_collection,
+        start=min(part.since for part in parts) or None,
+        cancellation=None if slot.trial else ends,  # a trial ends by its own date
+        opportunities=tuple(dict.fromkeys(order.opportunity_id for order in orders)),
+        trial_end=terms.trial_end if slot.trial else None,
+        trial_end_behavior=terms.trial_end_behavior if slot.trial else None,
+        coupon=terms.coupon,
+        budget=terms.budget,
+        budget_soft=terms.budget_soft,
+        minimum_spend=Price(None, terms.minimum_spend, currency) if terms.minimum_spend is not None else None,
+        paying_customer_id=terms.paying_customer_id,
+        metadata=tuple(sorted({pair for part in parts for pair in part.terms.metadata})),
+        turns=tuple(sorted(turn for part in parts for turn in part.turns)),
     )
 
 
@@ -449,12 +746,3 @@ def _entitlement(key: tuple[str, str], items: list[tuple[Item, bool]]) -> Entitl
         reset_period=None if boolean else first.reset_period,
         cadence=first.cadence,
     )
-
-
-def _cancellation(end: str | None, policy: Policy) -> str | None:
-    """When a subscription whose term ends at `end` is to end, as the stack's policy says."""
-    if end is None or policy.end_of_term == "keep":
-        return None
-    days = policy.grace_days if policy.end_of_term == "grace" else 0
-    moment = datetime.fromisoformat(end) + timedelta(days=days)
-    return iso_utc(moment)

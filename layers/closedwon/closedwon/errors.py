@@ -26,8 +26,8 @@ _SPACE = re.compile(r"\s+")
 def safe_text(text: object, limit: int = MESSAGE_LIMIT, hide: Iterable[str] = ()) -> str:
     """Another service's text, made fit for a log line, an execution's history and a record in Salesforce.
 
-    In: any value (only a string says anything); the longest result in characters; strings that must not appear,
-    such as the API key the request was sent with.
+    In: any value (only a string says anything); the longest result in characters; strings that must not appear, such
+    as the API key the request was sent with.
     Out: one line of at most `limit` characters, e-mail addresses as ``***@***``, hidden strings as ``***``.
     """
     if not isinstance(text, str):
@@ -64,10 +64,10 @@ class Permanent(ClosedWonError):
 class ServiceError(ClosedWonError):
     """An error another service gave; mixed into the classes below, so that one handler can describe them all.
 
-    message: the service's own error text after `safe_text`, or closed-won's description.
-    service: ``Stigg`` or ``Salesforce``; operation: what was asked, in words without IDs ("provision subscription").
-    status: the HTTP status, None when there was no answer; request_id: the service's name for the request, for its
-    support, "" when it gave none; code: the service's error code, "" when it gave none.
+    message: the service's own error text after `safe_text`, or closed-won's description. service: ``Stigg`` or
+    ``Salesforce``; operation: what was asked, in words without IDs ("provision subscription"). status: the HTTP
+    status, None when there was no answer; request_id: the service's name for the request, for its support, "" when it
+    gave none; code: the service's error code, "" when it gave none.
 
     `str()` shows them all in one line, because that line is all an execution's history keeps.
     """
@@ -106,9 +106,9 @@ class ServiceError(ClosedWonError):
 class WriteUnanswered(ServiceError, Transient):
     """A write to Stigg or Salesforce was sent and its answer was lost: it may or may not have landed, or may land yet.
 
-    Raised for a read time-out, a dropped connection, a 5xx or an unreadable answer to a write; also by the ledger while
-    such a write's lifetime is not over. The state machine waits about a write's lifetime (WRITE_LIFETIME_SECONDS) and
-    tries again; the next attempt looks at what is there before it writes.
+    Raised for a read time-out, a dropped connection, a 5xx or an unreadable answer to a write; also by the ledger
+    while such a write's lifetime is not over. The state machine waits about a write's lifetime
+    (WRITE_LIFETIME_SECONDS) and tries again; the next attempt looks at what is there before it writes.
     """
 
 
@@ -139,28 +139,32 @@ class StiggRefused(ServiceError, Permanent):
 
 class StiggUnauthorized(ServiceError, Permanent):
     """Stigg did not accept the API key, also after it was read again from Secrets Manager (401), or the key lacks a
-    scope (403). Not retried: somebody must correct the Stigg secret; the sweep then picks the work up."""
+    scope (403). Not retried: somebody must correct the Stigg secret; the sweep then picks the work up.
+    """
 
     service = "Stigg"
 
 
 class SalesforceThrottled(ServiceError, Transient):
     """Salesforce asked to slow down (429, too many concurrent requests): nothing was applied. Retried patiently, with
-    growing, jittered waits."""
+    growing, jittered waits.
+    """
 
     service = "Salesforce"
 
 
 class SalesforceUnavailable(ServiceError, Transient):
     """Salesforce could not be reached, said 503 SERVER_UNAVAILABLE, or a read was not answered: nothing was applied.
-    Retried a few times, soon."""
+    Retried a few times, soon.
+    """
 
     service = "Salesforce"
 
 
 class SalesforceRowLocked(ServiceError, Transient):
-    """Somebody else was writing the same record (UNABLE_TO_LOCK_ROW): this record was not written. Retried a few times,
-    soon."""
+    """Somebody else was writing the same record (UNABLE_TO_LOCK_ROW): this record was not written. Retried a few
+    times, soon.
+    """
 
     service = "Salesforce"
 
@@ -168,8 +172,8 @@ class SalesforceRowLocked(ServiceError, Transient):
 class SalesforceRefused(ServiceError, Permanent):
     """Salesforce refused a request or one record of it. Not retried.
 
-    In, by position: Salesforce's error code (``INVALID_FIELD``, ``FIELD_CUSTOM_VALIDATION_EXCEPTION`` ...), its message
-    (see `safe_text`), the names of the fields it complained about.
+    In, by position: Salesforce's error code (``INVALID_FIELD``, ``FIELD_CUSTOM_VALIDATION_EXCEPTION`` ...), its
+    message (see `safe_text`), the names of the fields it complained about.
     """
 
     service = "Salesforce"
@@ -190,14 +194,16 @@ class SalesforceRefused(ServiceError, Permanent):
 
 class SalesforceUnauthorized(ServiceError, Permanent):
     """Salesforce did not accept the credentials (invalid_client, invalid_grant ...), or refused a session it had just
-    given. Not retried: somebody must correct the Salesforce secret or the external client app."""
+    given. Not retried: somebody must correct the Salesforce secret or the external client app.
+    """
 
     service = "Salesforce"
 
 
 class SalesforceLimitExceeded(ServiceError, Permanent):
-    """The org's API calls are used up (REQUEST_LIMIT_EXCEEDED). Not retried in this execution, which would use up more:
-    the customer stays due, and the sweep starts it later."""
+    """The org's API calls are used up (REQUEST_LIMIT_EXCEEDED). Not retried in this execution, which would use up
+    more: the customer stays due, and the sweep starts it later.
+    """
 
     service = "Salesforce"
 
@@ -211,18 +217,19 @@ class SecretUnavailable(Transient):
 
 
 class CustomerTaken(Permanent):
-    """The customer's ID in Stigg is linked to another Salesforce account. Not retried: somebody must say whose it
-    is."""
+    """The customer's ID in Stigg is linked to another Salesforce account. Not retried: somebody must say whose it is."""
 
 
 class SettingMissing(Permanent):
-    """An environment variable the function needs is absent or unusable; the message names it. Not retried: a
-    mistake of the deployment."""
+    """An environment variable the function needs is absent or unusable; the message names it. Not retried: a mistake
+    of the deployment.
+    """
 
 
 class SecretInvalid(Permanent):
     """A secret is not what is needed: not readable, not JSON, a field absent. The message names the field, never the
-    content. Not retried: somebody must correct the secret."""
+    content. Not retried: somebody must correct the secret.
+    """
 
 
 def never_sent(error: Exception) -> bool:

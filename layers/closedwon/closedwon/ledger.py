@@ -1,7 +1,8 @@
 """The ledger: every accepted order, and what each customer still needs. It owns all concurrency, in four verbs.
 
-`accept` records orders, `take` gives one execution at a time the right to write for a customer, `settle` records what
-it did, `due` says whom to start. What the verbs decide is in `customer`; here it is read and written in DynamoDB.
+`accept` records orders (and `approve` what somebody decided), `take` gives one execution at a time the right to write
+for a customer, `settle` records what it did, `due` says whom to start. What the verbs decide is in `customer`; here it
+is read and written in DynamoDB.
 
 A customer's head item carries `rev`; every write of a customer's items is one transaction on the condition that `rev`
 is what was read, and the head is read before the rest. So each verb happens at one moment, or not at all and is tried
@@ -25,7 +26,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -45,7 +46,7 @@ from closedwon.customer import (
 )
 from closedwon.errors import LedgerContended
 from closedwon.order import Problem
-from closedwon.plan import SlotRecord
+from closedwon.plan import GrantRecord, SlotRecord
 
 TRIES = 12
 """How often a verb is tried when others write the same customer; with growing pauses, about two seconds in all."""
@@ -143,6 +144,19 @@ class Ledger:
             return changed, (changed, follows)
 
         return self._change(work.customer.account_id, rule)
+
+    def approve(self, opportunity_id: str, approval: str) -> tuple[Literal["approved", "unknown"], Claim | None]:
+        """Let through what waits for somebody's approval; see `customer.approve`. Out: also the execution to start."""
+        found = self.find(opportunity_id)
+        if found is None:
+            return "unknown", None
+        account_id = found[0].account_id
+
+        def rule(known: Customer) -> tuple[Customer, tuple[Literal["approved", "unknown"], Claim | None]]:
+            changed, status, name = rules.approve(known, opportunity_id, approval, self._clock())
+            return changed, (status, Claim(account_id, name) if name else None)
+
+        return self._change(account_id, rule)
 
     def due(self, most: int = 100) -> list[Claim]:
         """Claim up to `most` customers that are due, the longest due first."""
@@ -262,6 +276,8 @@ class Ledger:
                 "rev": int(head["rev"]["N"]),
                 "lease": Lease(*body["lease"]) if body["lease"] else None,
                 "slots": {key: SlotRecord.from_json(record) for key, record in body["slots"].items()},
+                "grants": {key: GrantRecord(**record) for key, record in body["grants"].items()},
+                "approved": tuple(body["approved"]),
                 "opportunities": states,
             }
         )
@@ -354,6 +370,7 @@ class Ledger:
 def _head(customer: Customer, rev: int) -> Item:
     body = {f.name: getattr(customer, f.name) for f in fields(customer) if f.name not in ("rev", "opportunities")}
     body["slots"] = {key: record.to_json() for key, record in customer.slots.items()}
+    body["grants"] = {key: asdict(record) for key, record in customer.grants.items()}
     item: Item = {
         "pk": {"S": f"ACCOUNT#{customer.account_id}"},
         "sk": {"S": "CUSTOMER"},

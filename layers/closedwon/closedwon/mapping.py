@@ -256,7 +256,7 @@ class _Compiler:
             return
         for place, plan in enumerate(plans):
             for other in plans[:place]:
-                if plan.stigg_id == other.stigg_id and _overlap(plan, other):
+                if plan.stigg_id == other.stigg_id and plan.meets(other):
                     said = f"{plan.stigg_id} is on line {other.lines[0]} already: one subscription has one plan"
                     self.refuse(plan.lines[0], "stiggId", said)
 
@@ -404,11 +404,6 @@ class _Placed(NamedTuple):
     number: int
     start: str | None
     end: str | None
-
-
-def _overlap(one: Item, other: Item) -> bool:
-    """Whether two items count at the same time, now or then."""
-    return (one.start or "") < (other.end or "9") and (other.start or "") < (one.end or "9")
 
 
 def _unit_price(items: list[Item]) -> float | None:

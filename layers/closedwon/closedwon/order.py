@@ -44,11 +44,11 @@ class Revision(NamedTuple):
 class Item:
     """One Stigg entity of a deal. Lines that name the same one are added up into one item.
 
-    lines: the numbers of the lines it came from, for messages. quantity: units; 1 for an unlimited entitlement; how many
-    more or fewer (negative) in an order of differences. price: net price of one unit in whole units of the order's
-    currency, None where the deal does not override it. value: what a difference changes the price of them all by, in the
-    same units. prior: how many there were before a difference, None where the deal does not say. start, end: when it
-    counts, in UTC, where that is not the whole of its order's time.
+    lines: the numbers of the lines it came from, for messages. quantity: units; 1 for an unlimited entitlement; how
+    many more or fewer (negative) in an order of differences. price: net price of one unit in whole units of the
+    order's currency, None where the deal does not override it. value: what a difference changes the price of them all
+    by, in the same units. prior: how many there were before a difference, None where the deal does not say. start,
+    end: when it counts, in UTC, where that is not the whole of its order's time.
     """
 
     kind: Kind
@@ -66,6 +66,10 @@ class Item:
     start: str | None = None
     end: str | None = None
 
+    def meets(self, other: Item) -> bool:
+        """Whether the two count at the same time, now or then."""
+        return (self.start or "") < (other.end or "9") and (other.start or "") < (self.end or "9")
+
 
 @dataclass(frozen=True)
 class Order:
@@ -73,9 +77,9 @@ class Order:
 
     customer_id is what the deal or its account says the customer is called in Stigg; None leaves it to closed-won.
     amends: the contract or opportunity it amends, renews or cancels; contract_id: the contract it was turned into.
-    differences: its quantities are differences, not all there is. end is the instant at which the term is over, and of a
-    cancellation, access. cancel: when a cancellation without an end takes effect. as_of: when the deal was saved: the now
-    of a cancellation. An order with problems is refused: it contributes nothing.
+    differences: its quantities are differences, not all there is. end is the instant at which the term is over, and of
+    a cancellation, access. cancel: when a cancellation without an end takes effect. as_of: when the deal was saved:
+    the now of a cancellation. An order with problems is refused: it contributes nothing.
     """
 
     opportunity_id: str
@@ -106,14 +110,15 @@ class Order:
     paying_customer_id: str | None = None
     items: tuple[Item, ...] = ()
     problems: tuple[Problem, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def digest(self) -> str:
         """What makes two deals the same: a hash of the whole order but for what changes without the deal.
 
         Line numbers: CPQ deletes line items and makes them again. The customer's ID: the account shows it once it was
-        written back (another customer's is refused when the order is accepted, and a refusal is part of the hash). When
-        it was saved, which any field of the opportunity moves.
+        written back (another customer's is refused when the order is accepted, and a refusal is part of the hash).
+        When it was saved, which any field of the opportunity moves.
         """
         unnumbered = tuple(replace(item, lines=()) for item in self.items)
         content = replace(self, items=unnumbered, stored_customer_id=None, customer_id=None, as_of=None).to_json()
@@ -138,6 +143,7 @@ class Order:
         given = {name: value for name, value in data.items() if name in known}
         given["items"] = tuple(Item(**{**item, "lines": tuple(item["lines"])}) for item in data.get("items", ()))
         given["problems"] = tuple(Problem(*problem) for problem in data.get("problems", ()))
+        given["metadata"] = tuple((name, value) for name, value in data.get("metadata", ()))
         for optional in ("account_email", "stored_customer_id", "customer_id", "resource_id"):
             given.setdefault(optional, None)
         return cls(**given)

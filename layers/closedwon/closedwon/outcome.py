@@ -4,12 +4,15 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 
-from closedwon.customer import LOOK_AGAIN, Applied, Customer, Outcome, Status, SubscriptionLink
-from closedwon.desired import Desired, Slot
-from closedwon.plan import Plan, SlotRecord
+from closedwon.chain import NEVER
+from closedwon.customer import LOOK_AGAIN, Applied, Customer, OpportunityState, Outcome, Status, SubscriptionLink
+from closedwon.desired import Desired, Grant, Slot, milliseconds
+from closedwon.plan import End, GrantRecord, Plan, SlotRecord
+
+STIGG_FIRST = 60_000
+"""How long after a date it is looked at again, in milliseconds: Stigg has started or ended then what it does itself."""
 
 
 def applied(
@@ -19,58 +22,121 @@ def applied(
     records: Mapping[Slot, SlotRecord],
     refusals: Mapping[Slot, str],
     now: int,
+    grants: Mapping[str, GrantRecord] = {},
+    refused_grants: Mapping[str, str] = {},
 ) -> Applied:
     """What to record after a plan was applied.
 
     In: the customer as it was folded; the fold and the plan; what is known of each slot after it; by slot, why Stigg
-    refused its change; now in epoch milliseconds.
+    refused its change; now in epoch milliseconds; what is known of credits; by grant, why Stigg refused it.
     Out: an outcome for every opportunity, and what to remember.
     """
     changed = {id for id, state in customer.opportunities.items() if not state.stands}
     waits = {
-        opportunity: hold.reason
-        for hold in plan.holds
         # A hold is about what is new in its slot: who stands there as provisioned waits for nothing.
+        opportunity: hold
+        for hold in plan.holds
         for opportunity in changed.intersection(hold.opportunities) or hold.opportunities
-    } | desired.held
+    }
+    ends = {change.slot: change.opportunities for change in plan.changes if isinstance(change, End)}
     outcomes = {}
     provisioned = set()
-    for id in customer.opportunities:
+    for id, state in customer.opportunities.items():
         slots = [slot for slot, wanted in desired.subscriptions.items() if id in wanted.opportunities]
         links = tuple(_link(records[slot]) for slot in slots if slot in records and records[slot].subscription_id)
-        refused = [refusals[slot] for slot in slots if slot in refusals]
+        concerned = {*slots, *(slot for slot, opportunities in ends.items() if id in opportunities)}
+        refused = [why for slot, why in refusals.items() if slot in concerned]
+        refused += [refused_grants[g.key] for g in desired.grants if g.opportunity_id == id and g.key in refused_grants]
         if id in desired.refused:
             reason = "\n".join(str(problem) for problem in desired.refused[id])
             outcomes[id] = Outcome("Failed", reason, links)
+        elif id in desired.held:
+            outcomes[id] = Outcome("Held", _sentence(desired.held[id]), links)
         elif id in waits:
-            outcomes[id] = Outcome("Held", _sentence(waits[id]), links)
+            outcomes[id] = Outcome("Held", _sentence(waits[id].reason), links, waits[id].approval)
         elif refused:
             outcomes[id] = Outcome("Failed", "\n".join(refused), links)
-        elif id in desired.over:
-            status: Status = "Provisioned" if customer.opportunities[id].provisioned else "Held"
-            outcomes[id] = Outcome(status, f"The term of this deal is over: access ended on {desired.over[id]}.", links)
-        elif not any(slot in records for slot in slots):
-            outcomes[id] = Outcome("Held", "The plan of this deal is no longer in Stigg's catalogue.", links)
         else:
-            provisioned.add(id)
-            outcomes[id] = _provisioned([records[slot] for slot in slots if slot in records], links)
+            known = [records[slot] for slot in slots if slot in records]
+            outcomes[id] = _settled(state, desired, known, links)
+            if outcomes[id].status != "Held":
+                provisioned.add(id)
+                outcomes[id] = _with_grants(outcomes[id], (g for g in desired.grants if g.opportunity_id == id), grants)
+    again = [_look_again(record, now) for record in records.values()]
+    again.append(None if desired.next_change is None else max(now, desired.next_change) + STIGG_FIRST)
     return Applied(
         slots={slot.key: record for slot, record in records.items()},
         outcomes=outcomes,
         provisioned=frozenset(provisioned),
-        ensured=bool(desired.subscriptions),
-        look_again_at=min(
-            (at for record in records.values() if (at := _look_again(record, now)) is not None), default=None
-        ),
+        ensured=bool(desired.subscriptions or desired.grants),
+        look_again_at=min((at for at in again if at is not None), default=None),
+        grants=dict(grants),
+        approved=frozenset(approval for slot, approval in plan.approved.items() if slot not in refusals),
     )
 
 
-def _provisioned(records: list[SlotRecord], links: tuple[SubscriptionLink, ...]) -> Outcome:
+def _settled(
+    state: OpportunityState, desired: Desired, records: list[SlotRecord], links: tuple[SubscriptionLink, ...]
+) -> Outcome:
+    """The outcome of a deal that nothing stands in the way of, by what became of its order."""
+    order = state.order
+    fate = desired.fates.get(order.opportunity_id)
+    if fate is None:
+        return Outcome("Provisioned", "Nothing was provisioned for this deal, so there is nothing to end.", links)
+    day = fate.at[:10]
+    if fate.kind == "scheduled":
+        if fate.at == NEVER:
+            return Outcome("Scheduled", "Access ends with the billing period that is under way.", links)
+        what = "Access ends" if order.trigger == "cancellation" else "It takes effect"
+        starts = order.trigger in ("closed_won", "trial")
+        said = f"Access starts on {day}." if starts else f"{what} on {day}."
+        return Outcome("Scheduled", said, links, due_at=milliseconds(fate.at))
+    if fate.kind == "replaced":
+        return Outcome("Superseded", f"Since {day} opportunity {fate.by} takes its place.", links)
+    if fate.kind == "cancelled":
+        if order.trigger == "cancellation" and fate.by == order.opportunity_id:
+            return Outcome("Provisioned", f"Access ended on {day}.", links)
+        return Outcome("Superseded", f"Access ended on {day}: opportunity {fate.by} cancelled it.", links)
+    if fate.kind == "trial over":
+        return Outcome("Provisioned", f"The trial ended on {day}.", links)
+    if fate.kind == "over":
+        status: Status = "Provisioned" if state.provisioned else "Held"
+        return Outcome(status, f"The term of this deal is over: access ended on {day}.", links)
+    sells = order.trigger != "cancellation" and not order.differences and order.of_kind("Plan")
+    if sells and not records:
+        return Outcome("Held", "The plan of this deal is no longer in Stigg's catalogue.", links)
+    outcome = _standing(records, links)
+    if fate.kind == "past its term" and outcome.status == "Provisioned":
+        said = f"Its term ended on {day} and no renewal came; access goes on, as the stack's policy says."
+        return Outcome("Provisioned", said, links)
+    return outcome
+
+
+def _with_grants(outcome: Outcome, grants: Iterable[Grant], known: Mapping[str, GrantRecord]) -> Outcome:
+    """Credits that were granted are never taken back or corrected by themselves: where the deal says others now,
+    people must know.
+    """
+    differ = [g for g in grants if g.key in known and known[g.key].amount != g.amount]
+    if not differ:
+        return outcome
+    said = " ".join(
+        f"{known[grant.key].amount} of {grant.currency_id} were granted, and the deal says {grant.amount} now: what was "
+        "granted is not corrected by itself."
+        for grant in differ
+    )
+    return Outcome("Held", f"{outcome.reason}\n{said}".strip(), outcome.subscriptions)
+
+
+def _standing(records: list[SlotRecord], links: tuple[SubscriptionLink, ...]) -> Outcome:
+    """The outcome of a deal whose subscriptions stand."""
     if any(record.status == "PAYMENT_PENDING" for record in records):
         return Outcome("Payment required", "The customer has not paid yet: send them the checkout link.", links)
-    if all(record.status == "NOT_STARTED" for record in records):
-        starts = sorted({record.applied.start[:10] for record in records if record.applied and record.applied.start})
-        return Outcome("Scheduled", f"Access starts on {' and '.join(starts)}.", links)
+    if records and all(record.status == "NOT_STARTED" for record in records):
+        starts = sorted({record.applied.start for record in records if record.applied and record.applied.start})
+        days = " and ".join(start[:10] for start in starts)
+        return Outcome(
+            "Scheduled", f"Access starts on {days}.", links, due_at=milliseconds(starts[0]) if starts else None
+        )
     return Outcome("Provisioned", "", links)
 
 
@@ -78,8 +144,7 @@ def _look_again(record: SlotRecord, now: int) -> int | None:
     if record.status == "PAYMENT_PENDING":
         return now + LOOK_AGAIN
     if record.status == "NOT_STARTED" and record.applied and record.applied.start:
-        start = datetime.fromisoformat(record.applied.start)
-        return max(now, round(start.timestamp() * 1000)) + 60_000  # a minute later, so that Stigg has started it
+        return max(now, milliseconds(record.applied.start)) + STIGG_FIRST
     return None
 
 

@@ -6,19 +6,23 @@ Provisioning applies it, a preview shows it, drift is a plan that is not empty: 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from closedwon.catalogue import Catalogue
-from closedwon.desired import Desired, Entitlement, Policy, Price, Slot, Subscription
+from closedwon.desired import END_OF_BILLING_PERIOD, Desired, Entitlement, Grant, Policy, Price, Slot, Subscription
 from closedwon.errors import CustomerTaken, safe_text
 from closedwon.links import salesforce_record_url
-from closedwon.order import Order
+from closedwon.order import Order, iso_utc
 
 LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
 """States of a subscription that holds its slot, now or later. Every other state is an end."""
+
+GRANT_KEY = "closedWonGrant"
+"""Metadata of a credit grant: the key that names it for ever."""
 
 TERMS_KEY = "closedWonTerms"
 """Metadata of a subscription: the fingerprint of what was written and cannot be read back."""
@@ -64,13 +68,18 @@ class Actual:
     prices: tuple[Price, ...]
     cancellation: str | None
     metadata: dict[str, str]
+    start: str | None = None
+    trial_end: str | None = None
+    coupons: tuple[str, ...] = ()
 
     @classmethod
     def from_stigg(cls, data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
         """From an element of Stigg's subscription list. A plan that left the catalogue has a product of its own."""
+        trial = data["status"] == "IN_TRIAL" or (data["status"] == "NOT_STARTED" and bool(data.get("trial")))
+        product_id = catalogue.product_of(data["planId"]) or f"({data['planId']})"
         return cls(
             id=data["id"],
-            slot=Slot(catalogue.product_of(data["planId"]) or f"({data['planId']})", data.get("resourceId")),
+            slot=Slot(product_id, data.get("resourceId"), trial),
             plan_id=data["planId"],
             pricing_type=data["pricingType"],
             status=data["status"],
@@ -90,7 +99,18 @@ class Actual:
             ),
             cancellation=data.get("cancellationDate"),
             metadata=dict(data.get("metadata") or {}),
+            start=data.get("startDate"),
+            trial_end=data.get("trialEndDate"),
+            coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
         )
+
+
+@dataclass(frozen=True)
+class GrantRecord:
+    """What the ledger remembers of a credit grant. amount: as it was sent; grant_id: Stigg's, None until it answered."""
+
+    amount: int
+    grant_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,11 +141,14 @@ class SlotRecord:
 
 @dataclass(frozen=True)
 class Create:
-    """Make a subscription; Stigg ends the paid one that stands in its slot (replaces: its ID)."""
+    """Make a subscription; Stigg ends the paid one that stands in its slot (replaces: its ID). start: the start date
+    it is sent with, None for none.
+    """
 
     subscription: Subscription
     generation: int
     replaces: str | None = None
+    start: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +163,21 @@ class Update:
 
 
 @dataclass(frozen=True)
+class End:
+    """End a subscription. at: now (None), or END_OF_BILLING_PERIOD. after: of a trial that was won, the slot of the
+    paid subscription that must stand first, so that there is no gap.
+    """
+
+    slot: Slot
+    subscription_id: str
+    plan_id: str
+    opportunities: tuple[str, ...]
+    at: str | None = None
+    after: Slot | None = None
+    converts: bool = False
+
+
+@dataclass(frozen=True)
 class Keep:
     """Nothing to do: it stands as it should."""
 
@@ -150,27 +188,35 @@ class Keep:
 
 @dataclass(frozen=True)
 class Hold:
-    """Nothing is done until somebody decides. reason: in a sales rep's words."""
+    """Nothing is done until somebody decides. reason: in a sales rep's words. approval: what somebody can approve,
+    None where something else has to change.
+    """
 
     slot: Slot
     opportunities: tuple[str, ...]
     reason: str
+    approval: str | None = None
 
 
-Change = Create | Update
+Change = Create | Update | End
 
 
 @dataclass(frozen=True)
 class Plan:
-    """From actual to desired: the changes in the order they are made, what stays, what waits."""
+    """From actual to desired: the changes in the order they are made, the credits to grant, what stays, what waits.
+
+    approved: the approvals that let a change through, by its slot.
+    """
 
     changes: tuple[Change, ...] = ()
     kept: tuple[Keep, ...] = ()
-    holds: tuple[Hold, ...] = field(default=())
+    holds: tuple[Hold, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    approved: Mapping[Slot, str] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
-        return not self.changes and not self.holds
+        return not self.changes and not self.holds and not self.grants
 
 
 def plan(
@@ -180,67 +226,241 @@ def plan(
     records: Mapping[Slot, SlotRecord],
     policy: Policy,
     links: Backlinks,
+    now: int,
+    approved: Container[str] = (),
+    granted: Mapping[str, GrantRecord] = {},
 ) -> Plan:
     """Compare and decide.
 
     In: the customer's ID in Stigg; what it should have; its subscriptions in Stigg (with those that ended, where they
     are known: their IDs are not used again); what the ledger remembers of each slot; the stack's policy; the way back
-    to Salesforce.
+    to Salesforce; now in epoch milliseconds; what somebody approved; the credits that were granted.
     Out: the plan. Applied, and planned again from what Stigg then holds, it is empty but for what is held.
     """
-    seen = list(actual)
-    live = [subscription for subscription in seen if subscription.status in LIVE]
-    changes: list[Change] = []
-    kept: list[Keep] = []
-    holds: list[Hold] = []
+    planner = _Planner(customer_id, desired, list(actual), records, policy, links, now, approved)
     for slot, wanted in desired.subscriptions.items():
-        record = records.get(slot, SlotRecord())
+        planner.decide(slot, wanted)
+    for slot in records:
+        if slot not in desired.subscriptions:
+            planner.without_deal(slot)
+    due = tuple(g for g in desired.grants if granted.get(g.key, GrantRecord(0)).grant_id is None)
+    return Plan(
+        tuple(sorted(planner.changes, key=_order_of_change)),
+        tuple(planner.kept),
+        tuple(planner.holds),
+        due,
+        planner.used,
+    )
+
+
+def _order_of_change(change: Change) -> int:
+    """What was not started makes way first; what is left ends last, so that there is no gap."""
+    if isinstance(change, End):
+        return 0 if change.at == MAKES_WAY else 2
+    return 1
+
+
+MAKES_WAY = "MAKES_WAY"
+"""The time of an End that comes before a Create in its slot: of what was not started yet."""
+
+
+class _Planner:
+    """Decides slot by slot."""
+
+    def __init__(
+        self,
+        customer_id: str,
+        desired: Desired,
+        actual: list[Actual],
+        records: Mapping[Slot, SlotRecord],
+        policy: Policy,
+        links: Backlinks,
+        now: int,
+        approved: Container[str],
+    ) -> None:
+        self.customer_id = customer_id
+        self.desired = desired
+        self.actual = actual
+        self.live = [subscription for subscription in actual if subscription.status in LIVE]
+        self.records = records
+        self.policy = policy
+        self.links = links
+        self.now = iso_utc(datetime.fromtimestamp(now / 1000, UTC))
+        self.approved = approved
+        self.changes: list[Change] = []
+        self.kept: list[Keep] = []
+        self.holds: list[Hold] = []
+        self.used: dict[Slot, str] = {}
+
+    def decide(self, slot: Slot, wanted: Subscription) -> None:
+        """What to do in a slot that a deal gives something."""
+        record = self.records.get(slot, SlotRecord())
         # Ours are known by their ID: their plan, and with it their product, may have left the catalogue.
-        here = [s for s in live if s.slot == slot or s.id == record.subscription_id or is_ours(customer_id, slot, s.id)]
-        used = max((_generation(s.id) for s in seen if is_ours(customer_id, slot, s.id)), default=0)
-        step = _decide(customer_id, wanted, here, record, used, policy, links)
-        if isinstance(step, Hold):
-            holds.append(step)
-        elif isinstance(step, Keep):
-            kept.append(step)
-        else:
-            changes.append(step)
-    for slot, record in records.items():
-        standing = {subscription.id for subscription in live if subscription.cancellation is None}
-        if slot not in desired.subscriptions and record.applied and record.subscription_id in standing:
+        here = [s for s in self.live if s.slot == slot or self._ours(s, slot, record)]
+        ours = [s for s in here if self._ours(s, slot, record)]
+        foreign = [s for s in here if s not in ours and s.slot.trial == slot.trial]
+        became = next((s for s in self.live if slot.trial and is_ours(self.customer_id, slot, s.id)), None)
+        if became is not None and not became.slot.trial:
+            said = f"the trial became a paid subscription already ({became.id}): win the deal, or cancel it."
+            self.holds.append(Hold(slot, wanted.opportunities, said))
+            return
+        if self._waits(slot, wanted.opportunities, _shrinks(record.applied, wanted, self.policy)):
+            return
+        if ours:
+            standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)))
+            same = standing.plan_id == wanted.plan_id and _units(standing, record, wanted) == wanted.unit_quantity
+            hold = _unchangeable(wanted, standing, record) if same else None
+            moved = not _same_instant(standing.start, wanted.start or self.now)
+            if standing.status == "NOT_STARTED" and (moved or hold or not same):
+                end = End(slot, standing.id, standing.plan_id, wanted.opportunities, at=MAKES_WAY)
+                self.changes += [end, self._create(wanted, record)]
+            elif hold:
+                self.holds.append(hold)
+            elif same:
+                self._difference(wanted, standing, record.applied)
+            elif not self._tramples(wanted, foreign):
+                self.changes.append(self._create(wanted, record, replaces=standing.id))
+            return
+        gone = record.applied is not None and record.applied.cancellation == END_OF_BILLING_PERIOD
+        if wanted.cancellation == END_OF_BILLING_PERIOD and (gone or not record.applied):
+            return  # it ended with its billing period, or never began
+        if match := next((other for other in foreign if _matches(other, wanted)), None):
+            self.changes.append(replace(_update(wanted, match, ("adopted",), self.links), adopts=True))
+        elif not self._tramples(wanted, foreign):
+            self.changes.append(self._create(wanted, record, replaces=foreign[0].id if foreign else None))
+
+    def _ours(self, subscription: Actual, slot: Slot, record: SlotRecord) -> bool:
+        """Whether a subscription is the one closed-won keeps in a slot: a trial of its own that became a paid one too."""
+        if subscription.slot.trial != slot.trial:
+            return False
+        if subscription.id == record.subscription_id or is_ours(self.customer_id, slot, subscription.id):
+            return True
+        return not slot.trial and is_ours(self.customer_id, slot._replace(trial=True), subscription.id)
+
+    def without_deal(self, slot: Slot) -> None:
+        """What to do with what stands in a slot that no deal gives anything any more."""
+        record = self.records[slot]
+        standing = next((s for s in self.live if s.id == record.subscription_id), None)
+        if record.applied is None or standing is None or standing.slot.trial != slot.trial:
+            return
+        ended = self.desired.ended.get(slot)
+        opportunities = tuple(dict.fromkeys((*record.applied.opportunities, *(ended.opportunities if ended else ()))))
+        converts = record.applied.trial_end_behavior == "CONVERT_TO_PAID"
+        end = End(slot, standing.id, record.applied.plan_id, opportunities, converts=converts)
+        if ended is not None and ended.expected:
+            self.changes.append(end)
+        elif slot.trial and not self.desired.trials.intersection(record.applied.opportunities):
+            self._end_of_a_trial_that_was_won(end, standing)
+        elif standing.cancellation is None:
             reason = (
                 f"no deal says {record.applied.plan_id} any more, or it left Stigg's catalogue; "
                 "a subscription does not end without a cancellation."
             )
-            holds.append(Hold(slot, record.applied.opportunities, reason))
-    return Plan(tuple(changes), tuple(kept), tuple(holds))
+            if not self._waits(slot, opportunities, reason):
+                self.changes.append(end)
+
+    def _end_of_a_trial_that_was_won(self, end: End, trial: Actual) -> None:
+        """It ends once the paid subscription has taken its place: with its start, or at once where it stands."""
+        paid_slot = end.slot._replace(trial=False)
+        wanted = self.desired.subscriptions.get(paid_slot)
+        if wanted is None or not set(wanted.opportunities) & set(end.opportunities):
+            self.changes.append(end)
+            return
+        standing = next((k for k in self.kept if k.subscription.slot == paid_slot), None)
+        if standing is not None and standing.status == "PAYMENT_PENDING":
+            return  # until it is paid for, the trial is all the customer has
+        starts = wanted.start if standing is not None and standing.status == "NOT_STARTED" else None
+        if starts and _same_instant(trial.trial_end, trial_end_before(starts, end.converts)):
+            return
+        self.changes.append(replace(end, after=paid_slot))
+
+    def _waits(self, slot: Slot, opportunities: tuple[str, ...], reason: str | None, what: str = "") -> bool:
+        """Whether something waits for somebody's approval; notes what was approved."""
+        if reason is None:
+            return False
+        record = self.records.get(slot, SlotRecord())
+        meant = [slot.key, record.subscription_id, what, reason]
+        approval = hashlib.sha256(json.dumps(meant).encode()).hexdigest()[:16]
+        if approval in self.approved:
+            self.used[slot] = approval
+            return False
+        self.holds.append(Hold(slot, opportunities, reason, approval))
+        return True
+
+    def _tramples(self, wanted: Subscription, foreign: list[Actual]) -> bool:
+        """Whether a new subscription would end one that somebody else made and the policy protects: then it waits.
+
+        All of them count: which of several Stigg ends is not for us to choose.
+        """
+        replaceable = {"hold": (), "replace-free": ("FREE",), "replace": ("FREE", "PAID", "CUSTOM")}[
+            self.policy.foreign_subscription
+        ]
+        protected = next((s for s in foreign if s.pricing_type not in replaceable), None)
+        if protected is None:
+            return False
+        reason = (
+            f"this customer already has {protected.plan_id} of the same product (subscription {protected.id}), which "
+            "closed-won did not make. Ending it for this deal needs somebody's decision."
+        )
+        return self._waits(wanted.slot, wanted.opportunities, reason, protected.id)
+
+    def _create(self, wanted: Subscription, record: SlotRecord, replaces: str | None = None) -> Create:
+        """A new subscription of the next generation.
+
+        One that takes another's place begins at once: Stigg bills a start in the past from the next period only. Over
+        a trial it says when it begins, or Stigg would wait for the trial's end.
+        """
+        used = max((_generation(s.id) for s in self.actual if is_ours(self.customer_id, wanted.slot, s.id)), default=0)
+        unused = record.generation if record.generation and not record.made else record.generation + 1
+        generation = max(record.generation, used) + 1 if replaces else max(unused, used + 1)
+        start = None if replaces and (wanted.start or "") <= self.now else wanted.start
+        trial = any(s.slot == wanted.slot._replace(trial=True) for s in self.live)
+        if start is None and trial and not wanted.slot.trial:
+            start = self.now
+        return Create(wanted, generation, replaces, start)
+
+    def _difference(self, wanted: Subscription, standing: Actual, applied: Subscription | None) -> None:
+        """What differs in place."""
+        at_period_end = wanted.cancellation == END_OF_BILLING_PERIOD
+        same_end = (
+            standing.cancellation is not None
+            if at_period_end
+            else _same_instant(standing.cancellation, wanted.cancellation)
+        )
+        differs = [
+            words
+            for words, same in (
+                ("add-ons", standing.addons == wanted.addons),
+                ("prices", standing.prices == tuple(sorted(wanted.prices, key=_price_order))),
+                ("entitlements", standing.entitlement_ids == tuple(sorted(e.id for e in wanted.entitlements))),
+                ("end", same_end or at_period_end),
+                ("coupon", wanted.coupon is None or wanted.coupon in standing.coupons),
+                ("end of trial", not wanted.slot.trial or _same_instant(standing.trial_end, wanted.trial_end)),
+                ("terms", standing.metadata.get(TERMS_KEY) == wanted.fingerprint),
+                ("links", metadata_of(wanted, self.links).items() <= standing.metadata.items()),
+            )
+            if not same
+        ]
+        if "terms" in differs and metadata_of(wanted, self.links).items() - standing.metadata.items() == {
+            (TERMS_KEY, wanted.fingerprint)
+        }:
+            differs.remove("links")  # the fingerprint is in the metadata too: it alone is no difference of links
+        if differs:
+            self.changes.append(_update(wanted, standing, tuple(differs), self.links, applied))
+        else:
+            self.kept.append(Keep(wanted, standing.id, standing.status))
+        if at_period_end and not same_end:
+            end = End(wanted.slot, standing.id, wanted.plan_id, wanted.opportunities, at=END_OF_BILLING_PERIOD)
+            self.changes.append(end)
 
 
-def _decide(
-    customer_id: str,
-    wanted: Subscription,
-    here: list[Actual],
-    record: SlotRecord,
-    used: int,
-    policy: Policy,
-    links: Backlinks,
-) -> Change | Keep | Hold:
-    """What to do in one slot. used: the highest generation that Stigg shows of it, 0 for none."""
-    ours = [s for s in here if s.id == record.subscription_id or is_ours(customer_id, wanted.slot, s.id)]
-    paid = [s for s in here if s.status != "IN_TRIAL" and s not in ours]
-    unused = record.generation if record.generation and not record.made else record.generation + 1
-    generation = max(unused, used + 1)
-    if reason := _shrinks(record.applied, wanted, policy):
-        return Hold(wanted.slot, wanted.opportunities, reason)
-    if ours:
-        standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)))
-        if standing.plan_id == wanted.plan_id and _units(standing, record, wanted) == wanted.unit_quantity:
-            return _unpayable(wanted, standing, record) or _difference(wanted, standing, links)
-        generation = max(record.generation, used) + 1
-        return _trampling(wanted, paid, policy) or Create(wanted, generation, replaces=standing.id)
-    if match := next((foreign for foreign in paid if _matches(foreign, wanted)), None):
-        return replace(_update(wanted, match, ("adopted",), links), adopts=True)
-    return _trampling(wanted, paid, policy) or Create(wanted, generation, replaces=paid[0].id if paid else None)
+def trial_end_before(start: str, converts: bool) -> str:
+    """When a trial is to end that a paid subscription follows at `start`.
+
+    One that would become a paid subscription itself must not get there: it is given a day more, and cancelled once the
+    other has started.
+    """
+    return iso_utc(datetime.fromisoformat(start) + timedelta(days=1)) if converts else start
 
 
 def _units(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
@@ -253,39 +473,31 @@ def _units(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
     return record.applied.unit_quantity if record.applied else wanted.unit_quantity
 
 
-def _unpayable(wanted: Subscription, standing: Actual, record: SlotRecord) -> Hold | None:
-    """The hold where a deal changes how a subscription that stands is paid, which Stigg's PATCH cannot; else None."""
+UNCHANGEABLE = (
+    ("payment_collection", "payment collection"),
+    ("paying_customer_id", "the paying customer"),
+    ("trial_end_behavior", "what becomes of a trial at its end"),
+    ("coupon", "the coupon"),  # another can take its place; it cannot be taken away
+)
+"""What Stigg's PATCH cannot change, and starting anew would bill or try anew: it is held."""
+
+
+def _unchangeable(wanted: Subscription, standing: Actual, record: SlotRecord) -> Hold | None:
+    """The hold where a deal changes what Stigg cannot change on a subscription that stands; else None."""
     applied = record.applied
-    if applied is None or applied.payment_collection == wanted.payment_collection:
+    if applied is None or applied.slot != wanted.slot:
         return None
     if standing.metadata.get(TERMS_KEY) == wanted.fingerprint:  # made so by a step that died before it was recorded
         return None
-    return Hold(
-        wanted.slot,
-        wanted.opportunities,
-        f"payment collection cannot change from {applied.payment_collection or 'none'} to "
-        f"{wanted.payment_collection or 'none'} while {wanted.plan_id} runs (subscription {standing.id}): change it in "
-        "Stigg, and the deal back.",
-    )
-
-
-def _trampling(wanted: Subscription, foreign: list[Actual], policy: Policy) -> Hold | None:
-    """The hold where a new subscription would end one that somebody else made and the policy protects; else None.
-
-    All of them count: which of several Stigg ends is not for us to choose.
-    """
-    replaceable = {"hold": (), "replace-free": ("FREE",), "replace": ("FREE", "PAID", "CUSTOM")}[
-        policy.foreign_subscription
-    ]
-    protected = next((s for s in foreign if s.pricing_type not in replaceable), None)
-    if protected is None:
-        return None
-    return Hold(
-        wanted.slot,
-        wanted.opportunities,
-        f"this customer already has {protected.plan_id} of the same product (subscription {protected.id}), which "
-        "closed-won did not make. Ending it for this deal needs somebody's decision.",
-    )
+    for name, words in UNCHANGEABLE:
+        was, is_now = getattr(applied, name), getattr(wanted, name)
+        if was != is_now and (name != "coupon" or is_now is None):
+            said = (
+                f"{words} cannot change from {was or 'none'} to {is_now or 'none'} while {wanted.plan_id} runs "
+                f"(subscription {standing.id}): change it in Stigg, and the deal back."
+            )
+            return Hold(wanted.slot, wanted.opportunities, said)
+    return None
 
 
 def _matches(foreign: Actual, wanted: Subscription) -> bool:
@@ -298,30 +510,16 @@ def _matches(foreign: Actual, wanted: Subscription) -> bool:
     )
 
 
-def _difference(wanted: Subscription, standing: Actual, links: Backlinks) -> Update | Keep:
-    differs = [
-        words
-        for words, same in (
-            ("add-ons", standing.addons == wanted.addons),
-            ("prices", standing.prices == tuple(sorted(wanted.prices, key=_price_order))),
-            ("entitlements", standing.entitlement_ids == tuple(sorted(e.id for e in wanted.entitlements))),
-            ("end", _same_instant(standing.cancellation, wanted.cancellation)),
-            ("terms", standing.metadata.get(TERMS_KEY) == wanted.fingerprint),
-            ("links", metadata_of(wanted, links).items() <= standing.metadata.items()),
-        )
-        if not same
-    ]
-    if "terms" in differs and metadata_of(wanted, links).items() - standing.metadata.items() == {
-        (TERMS_KEY, wanted.fingerprint)
-    }:
-        differs.remove("links")  # the fingerprint is in the metadata too: it alone is no difference of links
-    if not differs:
-        return Keep(wanted, standing.id, standing.status)
-    return _update(wanted, standing, tuple(differs), links)
-
-
-def _update(wanted: Subscription, standing: Actual, changes: tuple[str, ...], links: Backlinks) -> Update:
-    """The PATCH: Stigg replaces a whole list by the one sent, so each is sent whole; others' metadata is sent back."""
+def _update(
+    wanted: Subscription,
+    standing: Actual,
+    changes: tuple[str, ...],
+    links: Backlinks,
+    applied: Subscription | None = None,
+) -> Update:
+    """The PATCH: Stigg replaces a whole list by the one sent, so each is sent whole; others' metadata is sent back,
+    and a budget that no deal ever said is left alone.
+    """
     body: dict[str, Any] = {
         "metadata": {**standing.metadata, **metadata_of(wanted, links)},
         "salesforceId": wanted.opportunities[0],
@@ -336,6 +534,14 @@ def _update(wanted: Subscription, standing: Actual, changes: tuple[str, ...], li
         body["entitlements"] = [entitlement_body(entitlement) for entitlement in wanted.entitlements]
         if wanted.billing_period:
             body["billingPeriod"] = wanted.billing_period
+        body |= _spending(wanted)
+        for name, was in (("budget", applied and applied.budget), ("minimumSpend", applied and applied.minimum_spend)):
+            if was is not None:
+                body.setdefault(name, None)
+    if "coupon" in changes or (adopted and wanted.coupon):
+        body["appliedCoupon"] = {"couponId": wanted.coupon}
+    if "end of trial" in changes:
+        body["trialEndDate"] = wanted.trial_end
     if "end" in changes or (adopted and not _same_instant(standing.cancellation, wanted.cancellation)):
         body["cancellationDate"] = wanted.cancellation
     return Update(wanted, standing.id, changes, body)
@@ -404,9 +610,13 @@ def provision_body(customer_id: str, create: Create, links: Backlinks) -> dict[s
         "priceOverrides": _prices(wanted),
         "billingPeriod": wanted.billing_period,
         "paymentCollectionMethod": wanted.payment_collection,
-        "startDate": wanted.start,
-        "cancellationDate": wanted.cancellation,
+        "startDate": create.start,
+        "cancellationDate": wanted.cancellation if wanted.cancellation != END_OF_BILLING_PERIOD else None,
         "unitQuantity": wanted.unit_quantity if wanted.unit_quantity != 1 else None,
+        "payingCustomerId": wanted.paying_customer_id,
+        "appliedCoupon": {"couponId": wanted.coupon} if wanted.coupon else None,
+        "trialOverrideConfiguration": _trial(wanted),
+        **_spending(wanted),
         "salesforceId": wanted.opportunities[0],
         "metadata": metadata_of(wanted, links),
         "scheduleStrategy": "IMMEDIATE",
@@ -414,9 +624,71 @@ def provision_body(customer_id: str, create: Create, links: Backlinks) -> dict[s
     return {name: value for name, value in body.items() if value not in (None, [])}
 
 
+def _trial(wanted: Subscription) -> dict[str, Any] | None:
+    if not wanted.slot.trial:
+        return None
+    return {"isTrial": True, "trialEndDate": wanted.trial_end, "trialEndBehavior": wanted.trial_end_behavior}
+
+
+def _spending(wanted: Subscription) -> dict[str, Any]:
+    """Budget and minimum spend as Stigg's API takes them, where a deal says them."""
+    body: dict[str, Any] = {}
+    if wanted.budget is not None:
+        body["budget"] = {"limit": wanted.budget, "hasSoftLimit": wanted.budget_soft}
+    if wanted.minimum_spend is not None:
+        body["minimumSpend"] = {"amount": wanted.minimum_spend.amount, "currency": wanted.minimum_spend.currency}
+    return body
+
+
+def end_call(end: End, paid: SlotRecord | None, now: str) -> tuple[Literal["cancel", "update"], dict[str, Any]] | None:
+    """The call that ends a subscription, and its body.
+
+    In: the change; of a trial that was won, what is known of the paid subscription; now, ISO 8601 in UTC.
+    Out: None while the paid subscription does not stand: the trial is all the customer has.
+    """
+    at_once: tuple[Literal["cancel"], dict[str, Any]] = ("cancel", {"cancellationTime": "IMMEDIATE"})
+    if end.at == END_OF_BILLING_PERIOD:
+        return "cancel", {"cancellationTime": END_OF_BILLING_PERIOD}
+    if not end.slot.trial or end.at == MAKES_WAY:
+        return at_once
+    until = now
+    if end.after is not None:
+        if paid is None or paid.applied is None or paid.status not in ("ACTIVE", "NOT_STARTED"):
+            return None
+        if paid.status == "NOT_STARTED" and paid.applied.start:
+            until = trial_end_before(paid.applied.start, end.converts)
+    if end.converts and until == now:  # its end would make it a paid subscription
+        return at_once
+    return "update", {"trialEndDate": until, "scheduleStrategy": "IMMEDIATE"}
+
+
+def grant_body(customer_id: str, grant: Grant) -> dict[str, Any]:
+    """The body of Stigg's POST for a credit grant. Its key in the metadata tells it from every other, whatever
+    happens.
+    """
+    body = {
+        "customerId": customer_id,
+        "currencyId": grant.currency_id,
+        "amount": grant.amount,
+        "displayName": grant.opportunity_name or grant.opportunity_id,
+        "grantType": "PAID" if grant.cost else "PROMOTIONAL",
+        "cost": {"amount": grant.cost, "currency": grant.money} if grant.cost else None,
+        "paymentCollectionMethod": grant.payment_collection if grant.cost else None,
+        "resourceId": grant.resource_id,
+        "effectiveAt": grant.effective_at,
+        "expireAt": grant.expire_at,
+        "metadata": {GRANT_KEY: grant.key, "salesforceOpportunityId": grant.opportunity_id},
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
 def metadata_of(wanted: Subscription, links: Backlinks) -> dict[str, str]:
     """The metadata closed-won keeps on a subscription: what cannot be read back, and the way to Salesforce."""
-    return {**links.of_subscription(wanted.opportunities), TERMS_KEY: wanted.fingerprint}
+    return {
+        **dict(wanted.metadata),
+        **links.of_subscription(wanted.opportunities),
+        TERMS_KEY: wanted.fingerprint,
+    }
 
 
 def entitlement_body(entitlement: Entitlement) -> dict[str, Any]:
@@ -494,11 +766,12 @@ _UNITS = "units of the plan"
 
 
 def _shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) -> str | None:
-    """Why a change is held as an unexpected reduction; None when it is none, or small enough.
+    """Why a change is held as an unexpected reduction; None when it is none, or small enough, or a renewal, a
+    cancellation or a date has come since.
 
     The share is the mean, over what was applied, of how much of each entitlement and add-on is taken away.
     """
-    if applied is None:
+    if applied is None or set(wanted.turns) - set(applied.turns):
         return None
     now = {**dict(wanted.addons), **{e.id: _amount(e) for e in wanted.entitlements}}
     was = {**dict(applied.addons), **{e.id: _amount(e) for e in applied.entitlements}}

@@ -7,7 +7,7 @@ from functools import cache
 
 from closedwon.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
 from closedwon.customer import Customer
-from closedwon.desired import Desired, Standing, fold
+from closedwon.desired import Desired, fold
 from closedwon.secrets import Secret
 from closedwon.settings import policy, setting
 from closedwon.step import ledger
@@ -30,7 +30,7 @@ def desired_of(customer: Customer) -> tuple[Desired, Catalogue]:
 
     The kept snapshot is good enough to provision by; before it refuses a deal, Stigg is asked again.
     """
-    standings = [Standing(state.order, state.provisioned) for state in customer.opportunities.values()]
+    standings = [state.standing for state in customer.opportunities.values()]
     kept = kept_catalogue(ledger(), now())
     if kept is not None:
         desired = fold(standings, kept, policy(), now())

@@ -5,15 +5,13 @@ ever gets a session that is already logged in: its own renewal of a session repe
 This module logs in, says what an answer means in the terms of `closedwon.errors`, and logs in again at most once a
 request. Nothing else is retried here; the state machine does that.
 
-===========================================  ========================  ========================
-what happened                                a write                   a query, or logging in
-===========================================  ========================  ========================
-could not connect, 503 SERVER_UNAVAILABLE    SalesforceUnavailable     SalesforceUnavailable
-time-out, drop, other 5xx, unreadable        WriteUnanswered           SalesforceUnavailable
-429, too many concurrent requests            SalesforceThrottled       SalesforceThrottled
-UNABLE_TO_LOCK_ROW                           SalesforceRowLocked       SalesforceRowLocked
-REQUEST_LIMIT_EXCEEDED                       SalesforceLimitExceeded   SalesforceLimitExceeded
-401 twice, credentials refused twice         SalesforceUnauthorized    SalesforceUnauthorized
+===========================================  ========================  ======================== what happened
+a write                   a query, or logging in ===========================================  ========================
+======================== could not connect, 503 SERVER_UNAVAILABLE    SalesforceUnavailable     SalesforceUnavailable
+time-out, drop, other 5xx, unreadable        WriteUnanswered           SalesforceUnavailable 429, too many concurrent
+requests            SalesforceThrottled       SalesforceThrottled UNABLE_TO_LOCK_ROW
+SalesforceRowLocked       SalesforceRowLocked REQUEST_LIMIT_EXCEEDED                       SalesforceLimitExceeded
+SalesforceLimitExceeded 401 twice, credentials refused twice         SalesforceUnauthorized    SalesforceUnauthorized
 any other error                              SalesforceRefused         SalesforceRefused
 ===========================================  ========================  ========================
 """
@@ -93,9 +91,9 @@ class SalesforceClient:
 
     url: the org's My Domain, the setting SALESFORCE_URL; every request goes there, whatever address a login names.
     secret: ``{"clientId", "clientSecret"}`` for client credentials, or ``{"clientId", "username", "privateKey"}`` for
-    JWT bearer, with ``audience`` where it is neither production's nor a sandbox's usual one.
-    api_version: such as ``66.0``. session: what to send through (a `BoundedSession` when None; another kind must bring
-    its own time-outs). timeouts: seconds to connect, and for each read.
+    JWT bearer, with ``audience`` where it is neither production's nor a sandbox's usual one. api_version: such as
+    ``66.0``. session: what to send through (a `BoundedSession` when None; another kind must bring its own time-outs).
+    timeouts: seconds to connect, and for each read.
 
     The access token is kept for as long as the object is: make one object for all calls of a Lambda environment.
     """

@@ -38,8 +38,8 @@ class SecretLike(Protocol):
 class Secret:
     """One secret of Secrets Manager, kept in memory for a while.
 
-    arn: which; client: a boto3 ``secretsmanager`` client (made on the first read when None);
-    lifetime_seconds: how long a value is used before it is read again; clock: seconds that never go back.
+    arn: which; client: a boto3 ``secretsmanager`` client (made on the first read when None); lifetime_seconds: how
+    long a value is used before it is read again; clock: seconds that never go back.
 
     When a value has outlived its lifetime and Secrets Manager does not answer, the old one is used on.
     """

@@ -42,12 +42,15 @@ def mapping_rules() -> MappingRules:
 
 @cache
 def policy() -> Policy:
-    """What the stack does at the end of a term, with subscriptions of others, and with large reductions."""
+    """What the stack does at the end of a term, with reopened deals, with subscriptions of others, and with large
+    reductions.
+    """
     from closedwon.desired import Policy
 
     return Policy(
         end_of_term=setting("END_OF_TERM_POLICY"),  # type: ignore[arg-type]  # the template allows no other
         grace_days=int(setting("GRACE_DAYS")),
+        reopened_deal=setting("REOPENED_DEAL_POLICY"),  # type: ignore[arg-type]
         foreign_subscription=setting("FOREIGN_SUBSCRIPTION_POLICY"),  # type: ignore[arg-type]
         removal_guard_percent=int(setting("REMOVAL_GUARD_PERCENT")),
     )

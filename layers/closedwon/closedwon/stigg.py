@@ -1,23 +1,21 @@
 """Stigg's REST API, as far as closed-won uses it: a thin client that never guesses what happened.
 
-Every method returns the `data` of Stigg's answer as plain JSON and raises one of `closedwon.errors`. Nothing is retried
-in here, with one exception: after a 401 the API key is read again and the request, which Stigg did not look at, sent
-once more. The state machine retries, because it waits without being paid for.
+Every method returns the `data` of Stigg's answer as plain JSON and raises one of `closedwon.errors`. Nothing is
+retried in here, with one exception: after a 401 the API key is read again and the request, which Stigg did not look
+at, sent once more. The state machine retries, because it waits without being paid for.
 
 What an exchange that went wrong means depends on what was asked:
 
-=====================================  =========================  ====================
-what happened                          a write                    a read or a preview
-=====================================  =========================  ====================
-could not connect                      StiggUnavailable           StiggUnavailable
-time-out, drop, 5xx, unreadable        WriteUnanswered            StiggUnavailable
-429                                    StiggThrottled             StiggThrottled
-401 twice, 403                         StiggUnauthorized          StiggUnauthorized
-any other status                       StiggRefused               StiggRefused (404 of a single read: None)
-=====================================  =========================  ====================
+=====================================  =========================  ==================== what happened
+a write                    a read or a preview =====================================  =========================
+==================== could not connect                      StiggUnavailable           StiggUnavailable time-out, drop,
+5xx, unreadable        WriteUnanswered            StiggUnavailable 429
+StiggThrottled             StiggThrottled 401 twice, 403                         StiggUnauthorized
+StiggUnauthorized any other status                       StiggRefused               StiggRefused (404 of a single read:
+None) =====================================  =========================  ====================
 
-The shape of the API is that of Stigg's own SDK (``stigg`` on PyPI), which is the contract in the tests and too heavy to
-import here. Not documented by Stigg, hence read leniently: the shape of its errors, the header of its request ID.
+The shape of the API is that of Stigg's own SDK (``stigg`` on PyPI), which is the contract in the tests and too heavy
+to import here. Not documented by Stigg, hence read leniently: the shape of its errors, the header of its request ID.
 """
 
 from __future__ import annotations
@@ -52,7 +50,8 @@ TIMEOUTS = (3.05, 20.0)
 
 IDLE_SECONDS = 20.0
 """A connection idle for longer is not used again: while Lambda freezes a function the other side hangs up unnoticed,
-and the next request would be lost in a way that looks like a write without an answer."""
+and the next request would be lost in a way that looks like a write without an answer.
+"""
 
 PAGE_LIMIT = 100
 """The most a list returns at once, by Stigg's documentation."""
@@ -145,6 +144,11 @@ class Stigg:
     def grant_credits(self, body: Json, idempotency_key: str) -> Json:
         """Grant credits. A grant has no ID of ours and cannot be edited: intend it in the ledger first."""
         return self._write("grant credits", "POST", ("credits", "grants"), body, idempotency_key)
+
+    def list_grants(self, customer_id: str, resource_id: str | None = None) -> list[Json]:
+        """The credit grants of a customer, on all pages: without a resource only those that have none either."""
+        wanted = {"customerId": customer_id, **({"resourceId": resource_id} if resource_id else {})}
+        return self._list("list credit grants", ("credits", "grants"), wanted)
 
     # Catalogue
 
