@@ -6,10 +6,13 @@ Which rows become which lines is tests/unit/test_reading.py's; here it is what t
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from integration.scenes import (
     ENTERPRISE,
     Json,
+    access,
     call,
     executions,
     no_execution_starts,
@@ -23,7 +26,7 @@ from sandbox.sandbox import Sandbox
 QUERIES = "/services/data/.*/query.*"
 
 
-def unread(sandbox: Sandbox, opportunity: str, trigger: str = "closed_won", **more: Json) -> Json:
+def unread(sandbox: Sandbox, opportunity: str, trigger: str = "closed_won", **more: Any) -> Json:
     """All that has to be said of a deal that Salesforce knows."""
     organization = sandbox.salesforce.organization_id
     return {"organizationId": organization, "trigger": trigger, "opportunity": {"id": opportunity}, **more}
@@ -58,6 +61,22 @@ def test_a_deal_named_by_its_opportunity_alone_is_provisioned_as_if_it_had_been_
     }
     whole = sandbox.deal(opportunity, terms={"billingPeriod": "ANNUALLY"})
     assert [result["status"] for result in call(sandbox, whole, unread(sandbox, opportunity))] == ["duplicate"] * 2
+
+
+def test_with_cpq_a_new_price_and_more_seats_arrive_in_stigg_whichever_deal_comes_first(sandbox: Sandbox) -> None:
+    cpq = Cpq(sandbox.sales)
+    account = sandbox.sales.account("Northwind")
+    start, later = (datetime.now(UTC).date() - timedelta(days=days) for days in (100, 10))
+    base = cpq.quote(account, "Base", *ENTERPRISE, start=start.isoformat())
+    again = Sold("addon-extra-workspace", 3, 1000)
+    changes: Json = {"start": later.isoformat(), "feature_seats": 300, "addon_extra_workspace": 0}
+    amendment = cpq.amend(cpq.contract(base), "Change", again, **changes)
+    for opportunity in (amendment, base):
+        assert provision(sandbox, unread(sandbox, opportunity))[0]["status"] == "accepted"
+    [given] = access(sandbox, account)
+    assert (given["limits"], given["addons"]) == ({"feature-seats": 300}, {"addon-extra-workspace": 3})
+    assert given["prices"] == {None: 48000, "addon-extra-workspace": 1000}
+    assert given["opportunities"] == {base, amendment}
 
 
 def test_with_cpq_a_contract_is_sold_amended_and_renewed_in_one_chain(sandbox: Sandbox) -> None:

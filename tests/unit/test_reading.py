@@ -15,7 +15,7 @@ from closedwon.deal import Deal
 from closedwon.errors import SalesforceLimitExceeded, SalesforceRefused, SalesforceThrottled
 from closedwon.mapping import MappingRules, compile_deal
 from closedwon.order import Order, Problem
-from closedwon.reading import LineSource, Unreadable, in_words, read
+from closedwon.reading import LineSource, Unreadable, read
 from sandbox.sales import Cpq, Sales, Sold
 from sandbox.salesforce.app import Salesforce
 from sandbox.salesforce.errors import Refusal
@@ -494,7 +494,3 @@ def test_what_passes_is_no_answer_of_a_deal(error: Exception) -> None:
 
     with pytest.raises(type(error)):
         read([{"opportunity": {"id": "0065g00000ABCdEAAX"}}], Failing())  # type: ignore[arg-type]
-
-
-def test_salesforces_words_are_kept_where_they_are_of_another_form() -> None:
-    assert in_words(SalesforceRefused("OTHER", "no reason given")) == "no reason given"

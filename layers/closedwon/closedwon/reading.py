@@ -426,8 +426,7 @@ def read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
 
 def in_words(error: Permanent) -> str:
     """What Salesforce said, without the statement it said it about and its advice to programmers."""
-    message: str = error.message
-    return _ADVICE.sub("", _WHERE.sub("", message)) or message
+    return _ADVICE.sub("", _WHERE.sub("", error.message))
 
 
 def _read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
