@@ -33,6 +33,7 @@ def status_of(opportunity_id: str) -> ProvisioningStatus | None:
     customer_id = customer.shown_id
     return ProvisioningStatus.model_validate(
         {
+            "organizationId": normalised_id(setting("SALESFORCE_ORGANIZATION_ID"), "00D"),
             "opportunityId": state.order.opportunity_id,
             "accountId": customer.account_id,
             "status": state.outcome.status,

@@ -273,6 +273,7 @@ class SubscriptionStatus(_Model):
 class ProvisioningStatus(_Model):
     """The answer to GET /v1/provisionings/{opportunityId}: where a deal stands."""
 
+    organization_id: str
     opportunity_id: str
     account_id: str
     status: Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
