@@ -42,11 +42,17 @@ class SubscriptionLink(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to."""
+    """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to.
+
+    approval: names what waits for a person's approval; None when nothing does. due_at: when a change that is scheduled
+    takes effect.
+    """
 
     status: Status = "Provisioning"
     reason: str = ""
     subscriptions: tuple[SubscriptionLink, ...] = ()
+    approval: str | None = None
+    due_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,9 @@ class OpportunityState:
                 "order": Order.from_json(data["order"]),
                 "revision": Revision(*data["revision"]),
                 "provisioned": data["provisioned"] and Order.from_json(data["provisioned"]),
-                "outcome": Outcome(outcome["status"], outcome["reason"], links),
+                "outcome": Outcome(
+                    outcome["status"], outcome["reason"], links, outcome.get("approval"), outcome.get("due_at")
+                ),
             }
         )
 
