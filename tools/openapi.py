@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from closedwon.deal import Callout, ProvisioningStatus, Refusal, Results
+from closedwon.deal import ApprovalResults, Approvals, Callout, ProvisioningStatus, Refusal, Results
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "openapi.json"
@@ -26,6 +26,8 @@ def document() -> dict[str, Any]:
         (Callout, "validation"),
         (Results, "serialization"),
         (ProvisioningStatus, "serialization"),
+        (Approvals, "validation"),
+        (ApprovalResults, "serialization"),
         (Refusal, "serialization"),
     ]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")
@@ -67,6 +69,25 @@ def document() -> dict[str, Any]:
                             "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
                             "content": _json(_ref("Refusal")),
                         },
+                    },
+                }
+            },
+            "/v1/approvals": {
+                "post": {
+                    "operationId": "approve",
+                    "summary": "Let through what is held",
+                    "description": "An unexpected reduction is held until somebody approves it. Takes 1 to 200 approvals.",
+                    "requestBody": {"required": True, "content": _json(_ref("Approvals"))},
+                    "responses": {
+                        "202": {
+                            "description": "What became of each approval, in their order.",
+                            "content": _json(_ref("ApprovalResults")),
+                        },
+                        "400": {
+                            "description": "The request as a whole is refused.",
+                            "content": _json(_ref("Refusal")),
+                        },
+                        **_refusals(),
                     },
                 }
             },

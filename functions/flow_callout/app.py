@@ -1,7 +1,7 @@
 """flow_callout: takes deals from Salesforce Flow and tells where they stand.
 
-POST /v1/provisionings answers each deal at once, and reads from Salesforce those that come without lines;
-GET /v1/provisionings/{opportunityId} reads the ledger.
+POST /v1/provisionings answers each deal at once, and reads from Salesforce those that come without lines; POST
+/v1/approvals lets through what is held; GET /v1/provisionings/{opportunityId} reads the ledger.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from aws_lambda_powertools.logging import Logger
 from pydantic import BaseModel
 
+from closedwon.approvals import approvals_of, approve
 from closedwon.callout import NotNow, RequestRefused, accept, deals_of
 from closedwon.deal import ProvisioningStatus, Refusal
 from closedwon.identifiers import normalised_id
@@ -33,11 +34,12 @@ def status_of(opportunity_id: str) -> ProvisioningStatus | None:
     customer_id = customer.shown_id
     return ProvisioningStatus.model_validate(
         {
+            "organizationId": normalised_id(setting("SALESFORCE_ORGANIZATION_ID"), "00D"),
             "opportunityId": state.order.opportunity_id,
             "accountId": customer.account_id,
             "status": state.outcome.status,
             "reason": state.outcome.reason,
-            "revision": datetime.fromtimestamp(state.revision.modified / 1000, UTC),
+            "revision": _instant(state.revision.modified),
             "execution": state.execution,
             "customerId": customer_id,
             "customerUrl": stigg_customer_url(app_url, customer_id) if customer_id else None,
@@ -51,9 +53,15 @@ def status_of(opportunity_id: str) -> ProvisioningStatus | None:
                 }
                 for subscription in state.outcome.subscriptions
             ],
+            "approval": state.outcome.approval,
+            "dueAt": _instant(state.outcome.due_at),
             "writtenBack": state.written == state.mark(customer_id),
         }
     )
+
+
+def _instant(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -76,6 +84,11 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
                     },
                 )
             return response(202, results)
+        case "POST", "/v1/approvals":
+            try:
+                return response(202, approve(approvals_of(event["body"])))
+            except RequestRefused as refusal:
+                return response(400, Refusal(message=str(refusal)))
         case "GET", "/v1/provisionings/{opportunityId}":
             try:
                 status = status_of(normalised_id(event["pathParameters"]["opportunityId"], "006"))

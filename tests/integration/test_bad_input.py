@@ -165,6 +165,7 @@ UNRECORDED: list[Bad] = [
     ),
     ("an account that is a lead", puts("account.id", "00Q5g00000ABCdEAAX"), None, "account.id", "001"),
     ("no account", takes("account"), None, "account", "is missing"),
+    ("no list of lines", puts("lines", {}), None, "lines", "must be a list"),
     ("too many lines", puts("lines", [{}] * 201), None, "lines", "more than 200"),
     (
         "a revision of tomorrow",
@@ -208,7 +209,9 @@ REFUSED: list[Bad] = [
         "terms.end",
         "after",
     ),
-    ("an amendment", puts("trigger", "amendment"), None, "trigger", "amendment"),
+    ("an amendment of nothing", puts("trigger", "amendment"), None, "amends", "is missing"),
+    ("a renewal", puts("trigger", "renewal"), None, "amends", "is missing"),
+    ("a trial without its end", puts("trigger", "trial"), None, "terms.trialEnd", "is missing"),
     ("two IDs of the customer", puts("customerId", "somebody-else"), None, "customerId", "not the account's"),
 ]
 """What is recorded as the opportunity's newest, and refused."""

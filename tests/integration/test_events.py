@@ -59,7 +59,7 @@ def account(sandbox: Sandbox) -> str:
 
 
 def test_every_file_is_the_event_of_a_function() -> None:
-    bodies = {"callout", "apex_callout"}  # the second one is used by test_salesforce_package.py
+    bodies = {"callout", "apex_callout", "apex_amendment"}  # Apex's are used by test_salesforce_package.py
     assert {path.stem for path in Path(EVENTS).glob("*.json")} == {*bodies, *FUNCTIONS}
 
 

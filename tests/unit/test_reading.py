@@ -155,9 +155,21 @@ def test_stigg_amends_links_amendments_and_renewals(org: Org, account: str, trig
     assert "quantities" not in deal  # whole, unless the deal says that its lines are differences
 
 
-def test_a_trial_has_its_end(org: Org, account: str) -> None:
-    opportunity = org.sales.close(account, "Try", Sold("plan-enterprise"), Stigg_Trial_End_Date__c="2026-11-30")
-    assert org.read(opportunity, "trial")["terms"] == {"trialEnd": "2026-11-30"}
+def test_a_trial_has_its_end_and_not_the_dates_of_the_contract_it_may_become(org: Org, account: str) -> None:
+    fields = {"Stigg_Trial_End_Date__c": "2026-11-30", "Stigg_Trial_End_Behavior__c": "CONVERT_TO_PAID"}
+    fields |= {"Stigg_Start_Date__c": "2026-12-01", "Stigg_End_Date__c": "2027-11-30"}
+    opportunity = org.sales.close(account, "Try", Sold("plan-enterprise"), **fields)
+    trial = {"trialEnd": "2026-11-30", "trialEndBehavior": "CONVERT_TO_PAID"}
+    assert org.read(opportunity, "trial")["terms"] == trial
+    assert org.read(opportunity)["terms"] == {"start": "2026-12-01", "end": "2027-11-30"}
+
+
+def test_what_was_agreed_about_money_is_read(org: Org, account: str) -> None:
+    fields: Json = {"Stigg_Coupon_ID__c": "coupon-10", "Stigg_Paying_Customer_ID__c": "holding"}
+    fields |= {"Stigg_Budget__c": 500, "Stigg_Minimum_Spend__c": 100}
+    order = org.order(org.read(org.sales.close(account, "Agreed", Sold("plan-enterprise"), **fields)))
+    assert (order.coupon, order.paying_customer_id) == ("coupon-10", "holding")
+    assert (order.budget, order.budget_soft, order.minimum_spend) == (500, False, 100)
 
 
 # Where lines are, says Stigg Mapping
@@ -302,6 +314,12 @@ def test_opportunity_products_can_be_read_with_what_their_quote_lines_say(org: O
     deal = org.read(cpq.amend(cpq.contract(base), "More", feature_seats=15))
     assert (deal["trigger"], deal["amends"]) == ("amendment", base)
     assert amounts(deal, "quantity", "priorQuantity") == [("feature-seats", 5, 10)]
+
+
+def test_a_trial_of_what_is_quoted_has_none_of_the_quotes_dates(org: Org, base: str) -> None:
+    deal = org.read(base, "trial", terms={"trialEnd": "2026-11-30"})
+    assert deal["terms"] == {"trialEnd": "2026-11-30"}
+    assert {(line.get("start"), line.get("end")) for line in deal["lines"]} == {(None, None)}
 
 
 AMENDMENTS = [

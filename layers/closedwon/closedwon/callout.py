@@ -7,7 +7,7 @@ Deals that come without lines are read from Salesforce first, all in one go.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -45,16 +45,21 @@ class NotNow(Exception):
 
 def deals_of(body: str | None) -> list[Any]:
     """The deals of a request's body, not looked into yet. Raises RequestRefused."""
+    return list_in(body, "deals", "deal")
+
+
+def list_in(body: str | None, name: str, one: str) -> list[Any]:
+    """The list of 1 to 200 that a request's body is about. Raises RequestRefused."""
     try:
         content = json.loads(body or "")
     except (ValueError, RecursionError):
         raise RequestRefused("the body is not JSON") from None
-    deals = content.get("deals") if isinstance(content, dict) else None
-    if not isinstance(deals, list) or not deals:
-        raise RequestRefused('the body must be {"deals": [...]} with at least one deal')
-    if len(deals) > MOST_DEALS:
-        raise RequestRefused(f"the body has {len(deals)} deals; one request takes at most {MOST_DEALS}")
-    return deals
+    given = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(given, list) or not given:
+        raise RequestRefused(f'the body must be {{"{name}": [...]}} with at least one {one}')
+    if len(given) > MOST_DEALS:
+        raise RequestRefused(f"the body has {len(given)} {name}; one request takes at most {MOST_DEALS}")
+    return given
 
 
 def accept(deals: list[Any]) -> Results:
@@ -148,7 +153,11 @@ def judged_by_snapshot(arrivals: dict[int, Arrival]) -> dict[int, Arrival]:
 
 def start_all(accepted: Iterable[tuple[str, Acceptance]]) -> None:
     """Start each execution once. One that cannot be started now is due in the ledger: the sweep starts it soon."""
-    executions = {a.execution: account_id for account_id, a in accepted if a.start and a.execution}
+    start_each({a.execution: account_id for account_id, a in accepted if a.start and a.execution})
+
+
+def start_each(executions: Mapping[str, str]) -> None:
+    """Start executions, given with their accounts; see `start_all`."""
 
     def start_one(execution: str) -> None:
         try:

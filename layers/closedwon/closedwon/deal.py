@@ -296,6 +296,7 @@ class SubscriptionStatus(_Model):
 class ProvisioningStatus(_Model):
     """The answer to GET /v1/provisionings/{opportunityId}: where a deal stands."""
 
+    organization_id: str
     opportunity_id: str
     account_id: str
     status: Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
@@ -305,7 +306,41 @@ class ProvisioningStatus(_Model):
     customer_id: str | None
     customer_url: str | None
     subscriptions: list[SubscriptionStatus]
+    approval: Annotated[str | None, Field(description="What waits for approval: send it to POST /v1/approvals.")] = None
+    due_at: Annotated[datetime | None, Field(description="When what is scheduled takes effect.")] = None
     written_back: Annotated[bool, Field(description="Whether Salesforce shows this status already.")]
+
+
+class Approval(_Model):
+    """Somebody's decision to let through what is held."""
+
+    organization_id: OrganizationId
+    opportunity_id: OpportunityId
+    approval: Annotated[
+        str,
+        Field(min_length=1, max_length=64, pattern=r"^[0-9a-f]+$", description="As the deal's status shows it."),
+    ]
+
+
+class Approvals(BaseModel):
+    """The body of POST /v1/approvals."""
+
+    approvals: Annotated[list[Approval], Field(min_length=1, max_length=MOST_DEALS)]
+
+
+class ApprovalResult(_Model):
+    """What became of one approval: unknown when nothing of that deal waits for it, or not any more."""
+
+    opportunity_id: str | None
+    status: Literal["approved", "unknown"]
+    execution: Annotated[str | None, Field(description="Name of the execution that applies it.")] = None
+    message: str = ""
+
+
+class ApprovalResults(_Model):
+    """The answer to POST /v1/approvals, in the order of the request's approvals."""
+
+    results: list[ApprovalResult]
 
 
 class Refusal(_Model):
@@ -378,6 +413,7 @@ def _problem(deal: Any, location: tuple[int | str, ...], kind: str, message: str
 _PATTERNS = {
     "email": "is not an e-mail address",
     "currencyIsoCode": "is not a currency code of three letters",
+    "approval": "is not what a deal's status shows to approve",
 }
 
 

@@ -208,10 +208,12 @@ class _Compiler:
             "paying_customer_id": terms.paying_customer_id,
         }
 
-    def cancel(self, given: Literal["now", "end_of_term"] | None) -> Literal["now", "end_of_term"]:
-        """When a cancellation without a date takes effect: a deal's own at once, a contract's when it is over."""
+    def cancel(self, given: Literal["now", "end_of_term"] | None) -> Literal["now", "end_of_term"] | None:
+        """When a cancellation without a date takes effect: a contract's when it is over; of a deal that says nothing, but
+        that it is not won any more, the policy for reopened deals decides.
+        """
         own = self.deal.amends in (None, self.deal.opportunity.id)
-        return given or ("now" if own else "end_of_term")
+        return given or (None if own else "end_of_term")
 
     def instant(self, field: str, value: str | None, day_after: bool = False, line: int | None = None) -> str | None:
         """A date or time as an instant in UTC. Salesforce's end dates are the last day: the instant is a day later."""

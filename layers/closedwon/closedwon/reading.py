@@ -188,8 +188,16 @@ _TERMS = {
     "Stigg_Billing_Period__c": "billingPeriod",
     "Stigg_Payment_Collection__c": "paymentCollection",
     "Stigg_Trial_End_Date__c": "trialEnd",
+    "Stigg_Trial_End_Behavior__c": "trialEndBehavior",
+    "Stigg_Coupon_ID__c": "coupon",
+    "Stigg_Budget__c": "budget",
+    "Stigg_Minimum_Spend__c": "minimumSpend",
+    "Stigg_Paying_Customer_ID__c": "payingCustomerId",
 }
 """The opportunity's fields that are terms, by what the deal calls them."""
+
+_DATES = ("start", "end")
+"""The contract's and its lines': a trial has none of them."""
 
 _CPQ_OPPORTUNITY = (
     "SBQQ__AmendedContract__c",
@@ -239,6 +247,8 @@ def deal_of(given: Json, opportunity: Json, rows: Sequence[Row], read_at: dateti
         raise Unreadable("account.id", "closed-won's user may not see the opportunity's account in Salesforce")
     deal = {**given, **_links(given, opportunity)}
     lines = lines_of(rows, differences=deal.get("quantities") == "differences")
+    if deal["trigger"] == "trial":
+        lines = [{name: value for name, value in line.items() if name not in _DATES} for line in lines]
     return {
         **deal,
         "opportunity": {
@@ -291,17 +301,22 @@ def _links(given: Json, opportunity: Json) -> Json:
 
 
 def _terms(opportunity: Json, trigger: str, lines: Sequence[Json]) -> Json:
-    """The opportunity's terms; with CPQ the quote's dates where the opportunity says none."""
+    """The opportunity's terms; with CPQ the quote's dates where the opportunity says none.
+
+    An opportunity's dates are the contract's, and its quote's too: a trial comes before that, and stays on it after.
+    """
     terms = {name: opportunity[field] for field, name in _TERMS.items() if opportunity.get(field) is not None}
-    if trigger != "trial":  # stays on the opportunity after it is won
-        terms.pop("trialEnd", None)
     quote = opportunity.get("SBQQ__PrimaryQuote__r") or {}
     start, end = quote.get("SBQQ__StartDate__c"), quote.get("SBQQ__EndDate__c")
     months = quote.get("SBQQ__SubscriptionTerm__c")
     # CPQ works out each line's last day itself; the term is its last resort, and taken for months, as CPQ's default is.
     if start and months and not end and not all(line.get("end") for line in lines):
         end = _last_day(date.fromisoformat(start), months)
-    return {**_filled({}, start=start, end=end), **terms}
+    terms = {**_filled({}, start=start, end=end), **terms}
+    if "budget" in terms:
+        terms["budget"] = {"limit": terms["budget"]}
+    apart = _DATES if trigger == "trial" else ("trialEnd", "trialEndBehavior")
+    return {name: value for name, value in terms.items() if name not in apart}
 
 
 def _last_day(start: date, months: float) -> str:

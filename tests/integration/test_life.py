@@ -1,0 +1,299 @@
+"""The life of a deal through the running system: trial, sale, amendment, renewal, cancellation, approval, credits."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import requests
+
+from integration.scenes import (
+    Json,
+    access,
+    addons,
+    head,
+    limits,
+    opportunity_of,
+    provision,
+    seen,
+    sell,
+    shown,
+    status,
+    stigg_requests,
+    stigg_writes,
+    subscriptions,
+    sweep,
+    time_passes,
+)
+from sandbox.sales import Sold
+from sandbox.sandbox import Sandbox
+
+SEATS, WORKSPACE = "feature-seats", "addon-extra-workspace"
+ANNUAL = {"billingPeriod": "ANNUALLY", "paymentCollection": "INVOICE"}
+
+
+def day(days: int) -> str:
+    """The day some days from now, as Salesforce writes it."""
+    return (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
+
+
+def soon(seconds: float) -> str:
+    """An instant some seconds from now."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+
+
+def later(sandbox: Sandbox, account: str, when: str) -> None:
+    """The sweep runs after an instant."""
+    seen(sandbox, lambda: datetime.now(UTC) > datetime.fromisoformat(when))
+    time_passes(sandbox, account)
+    assert sweep(sandbox) == 1
+
+
+def amend(sandbox: Sandbox, account: str, base: Json, *sold: Sold, whole: bool = False, **terms: Any) -> Json:
+    """Win an amendment of a deal: of differences, unless whole."""
+    more = {} if whole else {"quantities": "differences"}
+    return sell(sandbox, account, *sold, trigger="amendment", amends=opportunity_of(base), terms=terms, **more)
+
+
+def states(sandbox: Sandbox, account: str) -> dict[str, str]:
+    return {
+        s["planId"] + (" trial" if s["trialEndDate"] else ""): s["status"] for s in sandbox.stigg.subscriptions(account)
+    }
+
+
+def test_a_trial_is_extended_won_and_ends_once_the_paid_subscription_stands(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind Traders")
+    opportunity = sandbox.sales.close(
+        account, "Northwind", Sold("plan-enterprise"), Sold(SEATS, 20), StageName="Proposal/Price Quote"
+    )
+    provision(sandbox, sandbox.deal(opportunity, trigger="trial", terms={"trialEnd": day(14)}))
+    [trial] = subscriptions(sandbox, account)
+    assert (trial["status"], trial["trialEndDate"][:10]) == ("IN_TRIAL", day(15))
+    assert limits(trial) == {SEATS: 20}
+    provision(sandbox, sandbox.deal(opportunity, trigger="trial", terms={"trialEnd": day(30)}))
+    [trial] = subscriptions(sandbox, account)
+    assert trial["trialEndDate"][:10] == day(31)
+
+    won = sandbox.deal(opportunity, terms={**ANNUAL, "start": day(0), "end": day(364)})
+    provision(sandbox, won)
+    assert states(sandbox, account) == {"plan-enterprise trial": "EXPIRED", "plan-enterprise": "ACTIVE"}
+    [paid] = subscriptions(sandbox, account)
+    assert paid["startDate"][:10] == day(0)
+    assert shown(sandbox, won) == ("Provisioned", None)
+    writes = [r for r in sandbox.stigg_server.asked("POST|PATCH", "/api/v1/subscriptions.*")]
+    assert [w.method for w in writes] == ["POST", "PATCH", "POST", "PATCH"]  # trial, longer, paid; then the trial ends
+
+
+def test_a_trial_that_was_won_for_later_lasts_until_then(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind Traders")
+    opportunity = sandbox.sales.close(account, "Northwind", Sold("plan-enterprise"), StageName="Proposal/Price Quote")
+    provision(sandbox, sandbox.deal(opportunity, trigger="trial", terms={"trialEnd": day(5)}))
+    won = sandbox.deal(opportunity, terms={**ANNUAL, "start": day(20)})
+    provision(sandbox, won)
+    trial, paid = sorted(subscriptions(sandbox, account), key=lambda s: s["createdAt"])
+    assert (trial["status"], trial["trialEndDate"]) == ("IN_TRIAL", paid["startDate"])
+    assert paid["status"] == "NOT_STARTED"
+    assert shown(sandbox, won) == ("Scheduled", f"Access starts on {day(20)}.")
+    writes = stigg_writes(sandbox)
+    provision(sandbox, sandbox.deal(opportunity, terms={**ANNUAL, "start": day(20), "end": day(400)}))
+    assert stigg_writes(sandbox) == writes  # another end is nothing to write under the policy keep
+
+
+def test_a_trial_that_is_lost_ends(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind Traders")
+    opportunity = sandbox.sales.close(account, "Northwind", Sold("plan-enterprise"), StageName="Proposal/Price Quote")
+    provision(sandbox, sandbox.deal(opportunity, trigger="trial", terms={"trialEnd": day(14)}))
+    lost = sandbox.deal(opportunity, trigger="cancellation", lines=[])
+    provision(sandbox, lost)
+    assert states(sandbox, account) == {"plan-enterprise trial": "EXPIRED"}
+    assert shown(sandbox, lost) == ("Provisioned", f"Access ended on {day(0)}.")
+    assert account in sandbox.stigg.customers  # the customer stays
+
+
+def test_amendments_count_once_in_whatever_order_they_come(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind Traders")
+    base = sell(sandbox, account, Sold("plan-enterprise"), Sold(SEATS, 10), Sold(WORKSPACE, 3), terms=ANNUAL)
+    more = amend(sandbox, account, base, Sold(SEATS, 5))
+    fewer = amend(sandbox, account, base, Sold(WORKSPACE, -2))
+    provision(sandbox, more)
+    assert shown(sandbox, more) is not None
+    assert shown(sandbox, more)[0] == "Held"  # type: ignore[index]  # nothing is known of its base yet
+    provision(sandbox, fewer, base, more, fewer)
+    [subscription] = subscriptions(sandbox, account)
+    assert limits(subscription) == {SEATS: 15}
+    assert addons(subscription) == {WORKSPACE: 1}
+    for deal in (base, more, fewer):
+        assert shown(sandbox, deal) == ("Provisioned", None)
+    [linked] = access(sandbox, account)
+    assert linked["opportunities"] == {opportunity_of(deal) for deal in (base, more, fewer)}
+
+
+def test_a_change_for_later_is_scheduled_and_made_when_its_time_has_come(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind Traders")
+    base = sell(sandbox, account, Sold("plan-enterprise"), Sold(SEATS, 10), terms=ANNUAL)
+    provision(sandbox, base)
+    when = soon(2)
+    renewal = sell(
+        sandbox,
+        account,
+        Sold("plan-enterprise-plus"),
+        Sold(SEATS, 4),
+        trigger="renewal",
+        amends=opportunity_of(base),
+        terms={**ANNUAL, "start": when},
+    )
+    provision(sandbox, renewal)
+    [before] = subscriptions(sandbox, account)
+    assert (before["planId"], limits(before)) == ("plan-enterprise", {SEATS: 10})
+    told = status(sandbox, renewal)
+    assert told["status"] == "Scheduled"
+    assert datetime.fromisoformat(told["dueAt"]) == datetime.fromisoformat(when)
+    assert "due_at" in head(sandbox, account)[0]
+
+    later(sandbox, account, when)
+    [after] = subscriptions(sandbox, account)  # fewer seats than before: a renewal may
+    assert (after["planId"], limits(after)) == ("plan-enterprise-plus", {SEATS: 4})
+    assert shown(sandbox, renewal) == ("Provisioned", None)
+    assert shown(sandbox, base) == (
+        "Superseded",
+        f"Since {when[:10]} opportunity {opportunity_of(renewal)} takes its place.",
+    )
+
+
+def test_a_contract_is_cancelled_at_its_end_or_now_and_won_back(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind Traders")
+    base = sell(sandbox, account, Sold("plan-enterprise"), Sold(SEATS, 10), terms={**ANNUAL, "end": day(100)})
+    provision(sandbox, base)
+    lost_renewal = sell(sandbox, account, trigger="cancellation", amends=opportunity_of(base), lines=[])
+    provision(sandbox, lost_renewal)
+    [subscription] = subscriptions(sandbox, account)
+    assert subscription["cancellationDate"][:10] == day(101)
+    assert shown(sandbox, lost_renewal) == ("Scheduled", f"Access ends on {day(101)}.")
+    churn = sell(
+        sandbox, account, trigger="cancellation", amends=opportunity_of(base), lines=[], terms={"cancel": "now"}
+    )
+    provision(sandbox, churn)
+    assert subscriptions(sandbox, account) == []
+    assert shown(sandbox, churn) == ("Provisioned", f"Access ended on {day(0)}.")
+    again = sell(sandbox, account, Sold("plan-enterprise"), Sold(SEATS, 3), terms=ANNUAL)
+    provision(sandbox, again)
+    [back] = subscriptions(sandbox, account)
+    assert (limits(back), back["id"] != subscription["id"]) == ({SEATS: 3}, True)
+
+
+def test_a_reopened_deal_is_flagged_and_takes_nothing_away(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind Traders")
+    deal = sell(sandbox, account, Sold("plan-enterprise"), Sold(SEATS, 10), terms=ANNUAL)
+    provision(sandbox, deal)
+    before = access(sandbox, account)
+    reopened = sandbox.deal(opportunity_of(deal), trigger="cancellation", lines=[])
+    provision(sandbox, reopened)
+    assert access(sandbox, account) == before
+    told = shown(sandbox, deal)
+    assert told is not None
+    assert told[0] == "Held"
+    assert "not won any more" in (told[1] or "")
+
+
+def approve(sandbox: Sandbox, deal: Json, approval: str | None) -> Json:
+    body = {
+        "approvals": [
+            {
+                "organizationId": sandbox.salesforce.organization_id,
+                "opportunityId": opportunity_of(deal),
+                "approval": approval,
+            }
+        ]
+    }
+    answer = requests.post(
+        f"{sandbox.aws.callout_url}/v1/approvals", json=body, headers={"x-api-key": sandbox.callout_key}, timeout=60
+    )
+    assert answer.status_code == 202, answer.text
+    sandbox.settle()
+    [result] = answer.json()["results"]
+    return dict(result)
+
+
+def test_an_unexpected_reduction_waits_for_approval_and_is_applied_once_approved(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind Traders")
+    base = sell(sandbox, account, Sold("plan-enterprise"), Sold(SEATS, 500), terms=ANNUAL)
+    provision(sandbox, base)
+    fewer = amend(sandbox, account, base, Sold(SEATS, -450))
+    provision(sandbox, fewer)
+    [subscription] = subscriptions(sandbox, account)
+    assert limits(subscription) == {SEATS: 500}
+    told = status(sandbox, fewer)
+    assert told["status"] == "Held"
+    assert "from 500 to 50" in told["reason"]
+    assert approve(sandbox, fewer, "0123456789abcdef")["status"] == "unknown"
+    assert approve(sandbox, base, told["approval"])["status"] == "unknown"  # another deal's
+    [subscription] = subscriptions(sandbox, account)
+    assert limits(subscription) == {SEATS: 500}
+
+    assert approve(sandbox, fewer, told["approval"])["status"] == "approved"
+    [subscription] = subscriptions(sandbox, account)
+    assert limits(subscription) == {SEATS: 50}
+    assert shown(sandbox, fewer) == ("Provisioned", None)
+    assert status(sandbox, fewer)["approval"] is None
+    assert approve(sandbox, fewer, told["approval"])["status"] == "unknown"  # done: nothing waits any more
+    # The same reduction later is another one.
+    provision(sandbox, amend(sandbox, account, base, Sold(SEATS, 450)))
+    again = amend(sandbox, account, base, Sold(SEATS, -450))
+    provision(sandbox, again)
+    assert status(sandbox, again)["status"] == "Held"
+
+
+def test_credits_are_granted_once_whatever_happens(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind Traders")
+    deal = sell(sandbox, account, Sold("plan-enterprise"), terms=ANNUAL)
+    deal["lines"].append(
+        {"stiggType": "Credit grant", "stiggId": "currency-ai-credits", "quantity": 5000, "price": 0.01}
+    )
+    # The answer to the grant is lost after it landed: the next try looks first.
+    sandbox.stigg_server.fail("drop_after", method="POST", path="/api/v1/credits/grants")
+    provision(sandbox, deal)
+    [grant] = sandbox.stigg.grants(account)
+    assert (grant["amount"], grant["cost"]) == (5000, {"amount": 50, "currency": "usd"})
+    assert shown(sandbox, deal) == ("Provisioned", None)
+    provision(sandbox, deal)
+    deal["lines"][-1]["quantity"] = 6000
+    deal["opportunity"]["readAt"] = soon(1)
+    provision(sandbox, deal)
+    assert len(sandbox.stigg.grants(account)) == 1
+    told = shown(sandbox, deal)
+    assert told is not None
+    assert told[0] == "Held"
+    assert "5000 of currency-ai-credits were granted, and the deal says 6000 now" in (told[1] or "")
+    assert stigg_requests(sandbox, "POST", "/api/v1/credits/grants") == 1
+
+
+def test_credits_alone_are_a_deal(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind Traders")
+    deal = sell(
+        sandbox,
+        account,
+        terms=ANNUAL,
+        lines=[{"stiggType": "Credit grant", "stiggId": "currency-ai-credits", "quantity": 100, "end": day(30)}],
+    )
+    provision(sandbox, deal)
+    [grant] = sandbox.stigg.grants(account)
+    assert (grant["grantType"], grant["expireAt"][:10]) == ("PROMOTIONAL", day(31))
+    assert shown(sandbox, deal) == ("Provisioned", None)
+
+
+def test_terms_of_money_are_passed_through_and_changed(sandbox: Sandbox) -> None:
+    payer = sandbox.stigg.add_customer("holding")["id"]
+    account = sandbox.sales.account("Northwind Traders")
+    terms = {**ANNUAL, "budget": {"limit": 5000}, "minimumSpend": 100, "payingCustomerId": payer}
+    deal = sell(sandbox, account, Sold("plan-enterprise", 1, 48000), Sold(WORKSPACE, 2, 1100), terms=terms)
+    provision(sandbox, deal)
+    [subscription] = subscriptions(sandbox, account)
+    assert subscription["budget"] == {"limit": 5000, "hasSoftLimit": False}
+    assert subscription["minimumSpend"] == {"amount": 100, "currency": "usd"}
+    assert subscription["payingCustomerId"] == payer
+    amendment = amend(sandbox, account, deal, Sold(WORKSPACE, 1, 800), budget={"limit": 9000, "softLimit": True})
+    provision(sandbox, amendment)
+    [subscription] = subscriptions(sandbox, account)
+    assert subscription["budget"] == {"limit": 9000, "hasSoftLimit": True}
+    assert addons(subscription) == {WORKSPACE: 3}
+    assert {p.get("addonId"): p["amount"] for p in subscription["priceOverrides"]} == {None: 48000, WORKSPACE: 1000}
