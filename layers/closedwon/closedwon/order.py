@@ -75,7 +75,8 @@ class Order:
     amends: the contract or opportunity it amends, renews or cancels; contract_id: the contract it was turned into.
     differences: its quantities are differences, not all there is. end is the instant at which the term is over, and of a
     cancellation, access. cancel: when a cancellation without an end takes effect. as_of: when the deal was saved: the now
-    of a cancellation. An order with problems is refused: it contributes nothing.
+    of a cancellation. An order with problems is refused: it contributes nothing. metadata: what the user's own
+    application wants on its subscriptions.
     """
 
     opportunity_id: str
@@ -106,6 +107,7 @@ class Order:
     paying_customer_id: str | None = None
     items: tuple[Item, ...] = ()
     problems: tuple[Problem, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -138,6 +140,7 @@ class Order:
         given = {name: value for name, value in data.items() if name in known}
         given["items"] = tuple(Item(**{**item, "lines": tuple(item["lines"])}) for item in data.get("items", ()))
         given["problems"] = tuple(Problem(*problem) for problem in data.get("problems", ()))
+        given["metadata"] = tuple((key, value) for key, value in data.get("metadata", ()))
         for optional in ("account_email", "stored_customer_id", "customer_id", "resource_id"):
             given.setdefault(optional, None)
         return cls(**given)
