@@ -1,7 +1,7 @@
 """A sample of the user's own application: makes a workspace for each new deal when closed-won asks for one.
 
-All it has to do is in `verified` and `WorkspaceApplication._provision`; docs/own-application.md is the contract. It works
-at once, or, told to take its time, answers "not yet" until `finish`.
+All it has to do is in `verified` and `WorkspaceApplication._provision`; docs/own-application.md is the contract. It
+works at once, or, told to take its time, answers "not yet" until `finish`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ MOST_SECONDS_OLD = 300
 
 
 def verified(headers: Mapping[str, str], body: bytes, signing_keys: Iterable[str], now: float) -> bool:
-    """Whether closed-won has signed this request, and not long ago. signing_keys: the current one and the one before."""
+    """Whether closed-won has signed this request, and not long ago. signing_keys: the current one, the one before."""
     timestamp = headers.get("X-Closed-Won-Timestamp", "")
     if not timestamp.isdecimal() or abs(now - int(timestamp)) > MOST_SECONDS_OLD:
         return False
     given = headers.get("X-Closed-Won-Signature", "").encode()
     signed = timestamp.encode() + b"." + body
     right = ("v1=" + hmac.new(key.encode(), signed, hashlib.sha256).hexdigest() for key in signing_keys)
-    return any([hmac.compare_digest(given, one.encode()) for one in right])
+    return any(hmac.compare_digest(given, one.encode()) for one in right)
 
 
 class WorkspaceApplication:
