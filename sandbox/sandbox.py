@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import tempfile
@@ -14,6 +15,7 @@ from xml.etree import ElementTree
 
 import requests
 
+from sandbox.application import WorkspaceApplication
 from sandbox.aws import AwsSandbox
 from sandbox.flow import deal_of
 from sandbox.sales import Sales
@@ -32,7 +34,8 @@ class Sandbox:
 
     In: parameters of the template that differ from its defaults; wait_scale, what the state machine's waits are
     multiplied by; longest_invocation, seconds a function may run at most (its own time-out where None); rate_limits,
-    whether Stigg keeps its. Usable as a context manager; ready within seconds.
+    whether Stigg keeps its; own_application, whether the sample application makes workspaces first. Usable as a context
+    manager; ready within seconds.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Sandbox:
         longest_invocation: float | None = None,
         rate_limits: bool = True,
         concurrency: int = 4,
+        own_application: bool = False,
     ) -> None:
         self._exits = ExitStack()
         self._parameters = dict(parameters)
@@ -55,9 +59,11 @@ class Sandbox:
         self.salesforce = Salesforce(self.salesforce_client["clientId"], self.salesforce_client["clientSecret"])
         self.salesforce.load(packaged_configuration())
         self.sales = Sales(self.salesforce)
+        self.application = WorkspaceApplication() if own_application else None
         self.aws: AwsSandbox
         self.stigg_server: StandIn
         self.salesforce_server: StandIn
+        self.application_server: StandIn
         self.ca_file: Path
 
     def start(self) -> Sandbox:
@@ -82,6 +88,10 @@ class Sandbox:
         self.stigg_server = self._exits.enter_context(StandIn(self.stigg))
         self.salesforce_server = self._exits.enter_context(StandIn(self.salesforce, tls.context))
         self.stigg.salesforce_url = self.salesforce_server.url
+        own: dict[str, str] = {}
+        if self.application is not None:
+            self.application_server = self._exits.enter_context(StandIn(self.application, tls.context))
+            own["OwnApplicationUrl"] = f"{self.application_server.url}/workspaces"
         self.aws = AwsSandbox(
             ROOT / "template.yaml",
             {
@@ -91,6 +101,7 @@ class Sandbox:
                 "StiggApiUrl": self.stigg_server.url,
                 "StiggAppUrl": f"{self.stigg_server.url}/{self.stigg.environment}",
                 "StiggSalesforceIntegrationId": STIGG_INTEGRATION,
+                **own,
                 **self._parameters,
             },
             environment={"REQUESTS_CA_BUNDLE": str(tls.ca_file)},
@@ -102,12 +113,16 @@ class Sandbox:
         self.aws.put_secret("StiggSecret", {"apiKey": self.stigg_api_key})
         self.aws.put_secret("SalesforceSecret", self.salesforce_client)
         self.callout_key = self.aws.secret("CalloutKeySecret")
+        if self.application is not None:
+            self.application.signing_keys = [json.loads(self.aws.secret("OwnApplicationSecret"))["signingKey"]]
 
     def reset(self) -> None:
         """Nothing sold, nothing provisioned, no faults: executions, the ledger and both stand-ins are emptied."""
         self.aws.forget_executions()  # records get the same IDs again, and executions are named after them
         self.stigg_server.reset()
         self.salesforce_server.reset()
+        if self.application is not None:
+            self.application_server.reset()
         table, dynamodb = self.aws.resources["LedgerTable"], self.aws.client("dynamodb")
         for item in dynamodb.scan(TableName=table, ProjectionExpression="pk, sk")["Items"]:
             dynamodb.delete_item(TableName=table, Key=item)

@@ -76,7 +76,7 @@ def document() -> dict[str, Any]:
                 "post": {
                     "operationId": "approve",
                     "summary": "Let through what is held",
-                    "description": "An unexpected reduction is held until somebody approves it. Takes 1 to 200 approvals.",
+                    "description": "What is held waits until somebody approves it. Takes 1 to 200 approvals.",
                     "requestBody": {"required": True, "content": _json(_ref("Approvals"))},
                     "responses": {
                         "202": {

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from closedwon.identifiers import normalised_id
+from closedwon.identifiers import STIGG_ID, STIGG_ID_LENGTH, normalised_id
 from closedwon.order import Problem
 
 MOST_DEALS = 200
@@ -51,8 +51,8 @@ OpportunityId = Annotated[str, *_record_id("006")]
 AccountId = Annotated[str, *_record_id("001")]
 RecordId = Annotated[str, *_record_id("")]
 
-StiggId = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:@|-]+$")]
-"""An ID in Stigg. Letters, digits and a few marks: it becomes part of addresses and of keys."""
+StiggId = Annotated[str, Field(min_length=1, max_length=STIGG_ID_LENGTH, pattern=STIGG_ID)]
+"""An ID in Stigg."""
 
 
 def _number(value: Any) -> Any:
