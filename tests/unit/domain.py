@@ -233,6 +233,12 @@ def cancelled(number: int, *lines: Json, **given: Any) -> Json:
     return _told("cancellation", number, lines, given)
 
 
+def at_noon(day: str) -> int:
+    """A day at noon, or an instant, in epoch milliseconds."""
+    moment = datetime.fromisoformat(day if "T" in day else f"{day}T12:00")
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
 def day(instant: datetime) -> str:
     """An instant as tests write it: its day where that is when it begins."""
     said = instant.astimezone(UTC).isoformat(timespec="minutes")

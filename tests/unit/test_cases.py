@@ -1,8 +1,9 @@
 """The life of deals, case by case: what Salesforce sends, and what the customer has on a day.
 
-Each case is played in every order in which its deals could arrive (late ones included), one by one and all at once,
-with deals repeated and with steps that die after their writes. A day is looked at at noon; `until` names the instant at which access ends:
-``until 2027-12-01`` is through November. Deals are provisioned as they come, and nothing is ever left to do afterwards.
+Each case is played in every order in which its deals could arrive (late ones included): one by one; and what arrives
+together at once, with deals repeated and with steps that die after their writes. Whatever happens, nothing is left to
+do afterwards. A day is looked at at noon; `until` names the instant at which access ends: ``until 2027-12-01`` is
+through November.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from unit.domain import (
     a_line,
     addon,
     amended,
+    at_noon,
     cancelled,
     contract,
     credits,
@@ -646,12 +647,6 @@ case(
 )
 
 
-def _noon(day: str) -> int:
-    """A day at noon, or an instant, in epoch milliseconds."""
-    moment = datetime.fromisoformat(day if "T" in day else f"{day}T12:00")
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
 def _orders(case: Case) -> Iterator[tuple[Json, ...]]:
     """The orders in which the deals may arrive: all of them, or a good number."""
     if case.as_sent:
@@ -666,7 +661,7 @@ def _play(case: Case, deals: tuple[Json, ...], *, dies: bool, together: bool) ->
     waiting = list(deals)
     arrives = 0
     for look in case.looks:
-        at = _noon(look.day)
+        at = at_noon(look.day)
         while waiting and max(arrives, _saved(waiting[0])) <= at:
             deal = waiting.pop(0)
             if _saved(deal) > arrives:
@@ -697,7 +692,7 @@ def _play(case: Case, deals: tuple[Json, ...], *, dies: bool, together: bool) ->
 
 
 def _saved(deal: Json) -> int:
-    return _noon(deal["opportunity"]["systemModstamp"])
+    return at_noon(deal["opportunity"]["systemModstamp"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -247,7 +247,7 @@ class World:
 
 
 def _shown(held: Held) -> str:
-    """A subscription in one line: ``[eu] trial until 2026-12-15: team x3 at 490, 20 seats, 2 extra-workspace at 90``."""
+    """A subscription in one line: ``[eu] trial until 2026-12-15: team x3 at 490, 20 seats, 2 data-export``."""
     prices = {price.get("addonId"): price["amount"] for price in held.price_overrides}
 
     def at(addon_id: str | None) -> str:

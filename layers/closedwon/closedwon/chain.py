@@ -317,8 +317,8 @@ class Chain:
             for share in reversed(takers):
                 rest = item.quantity - share.item.quantity
                 said = (
-                    f"this deal takes away {-share.item.quantity} of {item.stigg_id}, and the contract has {max(rest, 0)}"
-                    f"{f' on {at[:10]}' if at else ''}."
+                    f"this deal takes away {-share.item.quantity} of {item.stigg_id}, and the contract has "
+                    f"{max(rest, 0)}{f' on {at[:10]}' if at else ''}."
                 )
                 yields.append((share.order.opportunity_id, f"{said} It is applied by itself once it fits."))
             for share in reversed(givers):
@@ -350,15 +350,15 @@ class Chain:
             yields = [
                 (
                     order.opportunity_id,
-                    f"its quote says this customer had {item.prior} of {item.stigg_id}, the contract says {total}. It is "
-                    "applied by itself once they agree.",
+                    f"its quote says this customer had {item.prior} of {item.stigg_id}, the contract says {total}. "
+                    "It is applied by itself once they agree.",
                 )
             ]
             yields += [
                 (
                     share.order.opportunity_id,
-                    f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}; with this change "
-                    f"there would have been {total}. What was provisioned stays until they agree.",
+                    f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}; with this "
+                    f"change there would have been {total}. What was provisioned stays until they agree.",
                 )
                 for share in reversed(same)
             ]
@@ -366,8 +366,8 @@ class Chain:
                 yields += [
                     (
                         p.order.opportunity_id,
-                        f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}, and this deal "
-                        "has none. What was provisioned stays until they agree.",
+                        f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}, and this "
+                        "deal has none. What was provisioned stays until they agree.",
                     )
                     for p in reversed(self.placed)
                     if p.whole and p.effective <= effective
@@ -423,7 +423,7 @@ def _total(key: Key, shares: list[_Share]) -> Item:
     return Item(
         kind=key[0],
         stigg_id=key[1],
-        quantity=1 if unlimited > 0 and limited >= 0 else limited if not unlimited else unlimited,
+        quantity=1 if unlimited > 0 and limited >= 0 else unlimited if unlimited else limited,
         lines=added[0].lines,
         price=_price(shares, limited),
         unlimited=unlimited > 0,

@@ -588,7 +588,7 @@ def _yielding(part: _Part, agreeing: list[_Part], reason: str, catalogue: Catalo
             why = why or _Agreement(catalogue).of(others).against(other)
         if why is not None:
             yields += [(order.opportunity_id, why) for order in reversed(other.orders)]
-    return Fault(tuple({opportunity: why for opportunity, why in reversed(yields)}.items())[::-1])
+    return Fault(tuple(dict(reversed(yields)).items())[::-1])
 
 
 def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...]:
