@@ -138,6 +138,12 @@ case(
     on("2027-03-01", "enterprise at 48000, 20 extra-workspace at 90"),
 )
 case(
+    "an amendment takes off more money than there is: it waits",
+    won(1, plan(), addon(quantity=3, price=100)),
+    amended(2, addon(quantity=-2, price=250), of=1, start="2027-03-01"),
+    on("2027-03-01", "enterprise, 3 extra-workspace at 100", says={1: "Provisioned", 2: "Held: take more money off"}),
+)
+case(
     "a block-priced line: its quantity says 1 whatever changed, its totals count",
     won(1, plan(), entitlement(CALLS, 50_000, resetPeriod="MONTH")),
     amended(2, entitlement(CALLS, 1, priorQuantity=50_000, totalQuantity=80_000), of=1, start="2027-03-01"),
