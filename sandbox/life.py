@@ -157,4 +157,4 @@ def tell(sandbox: Sandbox, look: Onlooker, out: Narration) -> None:
         "the customer stays, for the day they come back", True, look.stigg(f"/customers/{life.account}") is not None
     )
     out.say()
-    out.table(("", "in Salesforce", "the customer then had", "the deal shows"), life.timeline)
+    out.table(("", "in Salesforce", "the customer then had", "deal shows"), life.timeline)
