@@ -1,8 +1,9 @@
-"""What the two steps that look at Stigg share: the client, and what the customer should have."""
+"""What those who look at Stigg share: the client, and what the customer should have."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cache
 
 from closedwon.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
@@ -26,16 +27,24 @@ def now() -> int:
 
 
 def desired_of(customer: Customer) -> tuple[Desired, Catalogue]:
-    """What a customer should have, by its orders in the ledger and Stigg's catalogue; and that catalogue.
+    """What a customer should have, by its orders in the ledger and Stigg's catalogue; and that catalogue."""
+    kept = kept_catalogue(ledger(), now())
+    return desired_by(customer, kept, lambda: read_catalogue(ledger(), stigg(), now()), now())
 
-    The kept snapshot is good enough to provision by; before it refuses a deal, Stigg is asked again.
+
+def desired_by(
+    customer: Customer, kept: Catalogue | None, read: Callable[[], Catalogue], at: int
+) -> tuple[Desired, Catalogue]:
+    """What a customer should have, and the catalogue that was judged by.
+
+    In: the customer; the kept snapshot, if it is fresh; how to ask Stigg; now, in epoch milliseconds. The snapshot is
+    good enough to provision by; before it refuses a deal, Stigg is asked again.
     """
     standings = [state.standing for state in customer.opportunities.values()]
-    kept = kept_catalogue(ledger(), now())
     if kept is not None:
-        desired = fold(standings, kept, policy(), now())
+        desired = fold(standings, kept, policy(), at)
         by_catalogue = any(not customer.opportunities[id].order.problems for id in desired.refused)
-        if not by_catalogue or kept.age(now()) < CERTAIN_SECONDS:
+        if not by_catalogue or kept.age(at) < CERTAIN_SECONDS:
             return desired, kept
-    catalogue = read_catalogue(ledger(), stigg(), now())
-    return fold(standings, catalogue, policy(), now()), catalogue
+    catalogue = read()
+    return fold(standings, catalogue, policy(), at), catalogue
