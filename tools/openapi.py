@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from closedwon.deal import Callout, ProvisioningStatus, Refusal, Results
+from closedwon.previewed import PreviewResults
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "openapi.json"
@@ -26,6 +27,7 @@ def document() -> dict[str, Any]:
         (Callout, "validation"),
         (Results, "serialization"),
         (ProvisioningStatus, "serialization"),
+        (PreviewResults, "serialization"),
         (Refusal, "serialization"),
     ]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")
@@ -55,6 +57,25 @@ def document() -> dict[str, Any]:
                         "202": {
                             "description": "What became of each deal, in their order.",
                             "content": _json(_ref("Results")),
+                        },
+                        "400": {
+                            "description": "The request as a whole is refused.",
+                            "content": _json(_ref("Refusal")),
+                        },
+                        **_refusals(),
+                    },
+                }
+            },
+            "/v1/previews": {
+                "post": {
+                    "operationId": "preview",
+                    "summary": "Tell what provisioning would do",
+                    "description": "Takes what POST /v1/provisionings takes, and writes nothing.",
+                    "requestBody": {"required": True, "content": _json(_ref("Callout"), example)},
+                    "responses": {
+                        "200": {
+                            "description": "What would become of each deal, in their order.",
+                            "content": _json(_ref("PreviewResults")),
                         },
                         "400": {
                             "description": "The request as a whole is refused.",

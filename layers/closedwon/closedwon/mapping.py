@@ -80,6 +80,15 @@ def unrecordable(deal: Deal, rules: MappingRules, now: datetime) -> tuple[Proble
     return tuple(problems)
 
 
+def unmapped(deal: Deal) -> tuple[int, ...]:
+    """The numbers of the lines on which something is sold and nothing provisioned: they have no Stigg Type."""
+    return tuple(
+        line_number(line, index)
+        for index, line in enumerate(deal.lines or ())
+        if not (line.stigg_type or line.stigg_id) and (line.quantity or line.price)
+    )
+
+
 def compile_deal(deal: Deal, rules: MappingRules) -> Order:
     """Compile one deal.
 

@@ -9,6 +9,7 @@ from functools import cache
 from closedwon.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
 from closedwon.customer import Customer
 from closedwon.desired import Desired, fold
+from closedwon.order import Order
 from closedwon.secrets import Secret
 from closedwon.settings import policy, setting
 from closedwon.step import ledger
@@ -48,3 +49,13 @@ def desired_by(
             return desired, kept
     catalogue = read()
     return fold(standings, catalogue, policy(), at), catalogue
+
+
+def newest_contributing(customer: Customer, desired: Desired) -> Order | None:
+    """The newest order that gives the customer something: its account says how the customer is called. None where
+    nothing is to be provisioned.
+    """
+    contributing = {id for wanted in desired.subscriptions.values() for id in wanted.opportunities}
+    contributing |= {grant.opportunity_id for grant in desired.grants}
+    states = [customer.opportunities[id] for id in contributing]
+    return max(states, key=lambda state: state.revision).order if states else None
