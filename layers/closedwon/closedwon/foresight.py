@@ -109,6 +109,10 @@ class Foresight:
         standing = self.records.get(slot, SlotRecord()).applied
         return frozenset(standing.opportunities if standing else ())
 
+    def begins(self, start: str | None) -> str | None:
+        """When a new subscription begins, None for at once."""
+        return None if start == self.now else start
+
     def concern(self, change: Change | Keep | Hold, opportunity_id: str) -> bool:
         """Whether a change has to do with a deal: with its chain, which it changes as a whole."""
         relatives = self.relatives.get(opportunity_id, frozenset({opportunity_id}))
@@ -366,7 +370,7 @@ class _Teller:
         """One change."""
         match change:
             case Create(wanted, _, replaces, start):
-                said = created(wanted, start, self.calendar)
+                said = created(wanted, self.foresight.begins(start), self.calendar)
                 standing = next((s for s in self.foresight.actual if s.id == replaces), None)
                 if standing is not None:
                     said.insert(1, f"It takes the place of {standing.plan_id} (subscription {standing.id}).")
@@ -625,7 +629,7 @@ class _Teller:
         match change:
             case Create(wanted, generation, _, start):
                 id = subscription_id(self.foresight.customer_id, wanted.slot, generation)
-                return _described("create", wanted, id, start=start)
+                return _described("create", wanted, id, start=self.foresight.begins(start))
             case Update(wanted, id, changes):
                 return _described("update", wanted, id, start=wanted.start, differs=list(changes))
             case End(slot, id, plan_id, opportunities):
@@ -730,8 +734,8 @@ PREVIEWED = (
 
 def invoice_question(foresight: Foresight, change: Create | Update) -> Json:
     """The body of Stigg's preview: of a new subscription, or of what a changed one is as a whole."""
-    create = change if isinstance(change, Create) else Create(change.subscription, 1)
-    body = provision_body(foresight.customer_id, create, foresight.stack.links)
+    start = foresight.begins(change.start) if isinstance(change, Create) else None
+    body = provision_body(foresight.customer_id, Create(change.subscription, 1, start=start), foresight.stack.links)
     return {name: body[name] for name in PREVIEWED if name in body}
 
 
