@@ -231,7 +231,7 @@ def test_while_stigg_does_not_answer_the_rest_is_told_and_said(sandbox: Sandbox)
     told = only(previewed(sandbox, amending(sandbox, base, Sold("feature-seats", 50))))
     assert told["summary"] == ["Changes entitlements of plan-enterprise: feature-seats 250 -> 300."]
     assert told["invoices"] == []
-    assert "Stigg does not answer at the moment" in told["warnings"][-1]
+    assert "Stigg did not answer in time" in told["warnings"][-1]
     assert len(sandbox.stigg_server.asked("POST", f"{SUBSCRIPTIONS}/preview")) == 0
 
 

@@ -396,7 +396,7 @@ def test_without_an_answer_of_stigg_the_plan_is_against_what_was_provisioned_las
     with_stigg, without = only(customers.told(deal)), only(customers.told(deal, answered=False))
     assert without.summary == with_stigg.summary
     assert without.warnings == [*with_stigg.warnings, without.warnings[-1]]
-    assert "Stigg does not answer" in without.warnings[-1]
+    assert "Stigg did not answer" in without.warnings[-1]
 
 
 # Stigg's own preview

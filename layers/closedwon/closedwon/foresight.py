@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from closedwon.catalogue import Catalogue
@@ -53,6 +54,9 @@ from closedwon.wording import Calendar, changed, created, differences, granted, 
 
 MOST_MOMENTS = 12
 """How many later moments are told: a ramp of three years has three, and each is a fold."""
+
+MOST_FOLDED = 600
+"""How many orders are folded for later moments, all in all: somebody waits, and a contract may have 200 amendments."""
 
 COSTS_NOTHING = {"end", "end of trial", "links"}
 """What of a subscription can differ and leaves its invoices as they are."""
@@ -116,7 +120,21 @@ class Foresight:
     def concern(self, change: Change | Keep | Hold, opportunity_id: str) -> bool:
         """Whether a change has to do with a deal: with its chain, which it changes as a whole."""
         relatives = self.relatives.get(opportunity_id, frozenset({opportunity_id}))
-        return bool(relatives & ({*_opportunities(change)} | self.given(_slot(change))))
+        return not relatives.isdisjoint(self.behind(change))
+
+    def behind(self, change: Change | Keep | Hold) -> set[str]:
+        """The deals that a change comes from, and those that gave what stands there."""
+        return {*_opportunities(change), *self.given(_slot(change))}
+
+    @cached_property
+    def asked_about(self) -> frozenset[str]:
+        """The deals of the request with their chains."""
+        return self.asked.union(*(self.relatives.get(id, ()) for id in self.asked))
+
+    @cached_property
+    def also_due(self) -> list[Change]:
+        """What else provisioning would do for this customer."""
+        return [change for change in self.plan.changes if self.asked_about.isdisjoint(self.behind(change))]
 
     def invoiced(self) -> list[Create | Update]:
         """The changes that cost something, of those that were asked about."""
@@ -125,7 +143,7 @@ class Foresight:
             for change in self.plan.changes
             if not isinstance(change, End)
             and not (isinstance(change, Update) and {*change.changes} <= COSTS_NOTHING)
-            and any(self.concern(change, id) for id in self.asked)
+            and not self.asked_about.isdisjoint(self.behind(change))
         ]
 
 
@@ -244,7 +262,7 @@ def look_ahead(
         (state.brought(state.order) if id in after.provisioned else state).standing
         for id, state in customer.opportunities.items()
     ]
-    for _ in range(MOST_MOMENTS):
+    for _ in range(min(MOST_MOMENTS, max(1, MOST_FOLDED // max(1, len(standings))))):
         moment = desired.next_change
         if moment is None:
             return
@@ -481,6 +499,7 @@ class _Teller:
             *self.waiting(),
             *self.taken_away(),
             *self.taken_away_later(),
+            *self.not_told(),
             *self.superseding(),
             *self.foreign(),
             *self.to_be_refused(),
@@ -539,6 +558,10 @@ class _Teller:
                     yield f"On {self.calendar.first(at)} {wanted.plan_id} goes down: {lost}{then}."
             before = desired.subscriptions
 
+    def not_told(self) -> Iterator[str]:
+        if self.foresight.moments and self.foresight.moments[-1][1].next_change is not None:
+            yield f"What happens after {self.calendar.first(self.foresight.moments[-1][0])} is not shown here."
+
     def superseding(self) -> Iterator[str]:
         """The deals whose place it takes or that it ends, now or later."""
         told = set()
@@ -588,12 +611,7 @@ class _Teller:
 
     def elsewhere(self) -> Iterator[str]:
         """What else is due for this customer: provisioning does it all."""
-        others = [
-            change
-            for change in self.foresight.plan.changes
-            if not any(self.foresight.concern(change, id) for id in self.foresight.asked)
-        ]
-        if said := [sentence for change in others for sentence in self.sentences(change)[:1]]:
+        if said := [sentence for change in self.foresight.also_due for sentence in self.sentences(change)[:1]]:
             yield f"Something else is due for this customer, too: {' '.join(said)}"
 
     # Data
@@ -662,7 +680,7 @@ class _Teller:
 KNOWN = "This deal was accepted before, as it is: sending it again changes nothing that it did not change then."
 
 NOT_ANSWERED = (
-    "Stigg does not answer at the moment: this compares with what closed-won provisioned last, without what others "
+    "Stigg did not answer in time: this compares with what closed-won provisioned last, without what others "
     "changed in Stigg and without invoices."
 )
 

@@ -42,7 +42,7 @@ from closedwon.step import ledger
 from closedwon.stigg import Stigg
 from closedwon.wording import Calendar
 
-TIMEOUTS = (3.05, 8.0)
+TIMEOUTS = (3.05, 6.0)
 """Seconds to connect to Stigg, and for each read: API Gateway waits 29 seconds for all of it."""
 
 T = TypeVar("T")
@@ -158,7 +158,7 @@ def preview_account(account_id: str, deals: Mapping[int, Compiled], look: Look) 
 
 
 UNJUDGED = (
-    "Stigg does not answer at the moment, and its catalogue is not known yet: only the deal itself was checked. Try "
+    "Stigg did not answer in time, and its catalogue is not known yet: only the deal itself was checked. Try "
     "again later."
 )
 
@@ -196,7 +196,7 @@ def invoices_of(foresight: Foresight, look: Look) -> tuple[dict[Slot, PreviewedI
                 refusals[change.subscription.slot] = refusal.message
             else:
                 if answer is None:
-                    missing.insert(0, "the invoices: Stigg does not answer at the moment")
+                    missing.insert(0, "the invoices: Stigg did not answer in time")
                 invoices = answer or {}
         at_once = invoices.get("immediateInvoice") if isinstance(change, Create) else None
         found[change.subscription.slot] = PreviewedInvoices(
