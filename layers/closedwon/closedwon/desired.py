@@ -421,7 +421,7 @@ def _grants(picture: _Picture) -> tuple[tuple[Grant, ...], list[str]]:
     for chain in picture.chains:
         for order, effective, _ in chain.placed:
             fate = picture.fates.get(order.opportunity_id)
-            if fate is None or fate.kind not in ("in force", "scheduled"):
+            if order.trigger == "cancellation" or fate is None or fate.kind not in ("in force", "scheduled"):
                 continue
             for item in order.of_kind("Credit grant"):
                 start = max(item.start or "", effective)
