@@ -14,7 +14,7 @@ import pytest
 
 from closedwon.customer import Acceptance, Arrival, Customer, accept
 from closedwon.deal import Deal
-from closedwon.desired import Policy, fold
+from closedwon.desired import END_OF_BILLING_PERIOD, Policy, fold
 from closedwon.foresight import (
     Foresight,
     InStigg,
@@ -25,7 +25,7 @@ from closedwon.foresight import (
     tell,
 )
 from closedwon.mapping import compile_deal, revision_of
-from closedwon.plan import Backlinks, Create, Update, metadata_of
+from closedwon.plan import Backlinks, Create, GrantRecord, SlotRecord, Update, metadata_of
 from closedwon.previewed import PreviewResult
 from closedwon.wording import Calendar
 from unit.domain import (
@@ -90,16 +90,25 @@ class Customers:
         self.customer = replace(
             foresight.customer,
             applied=foresight.customer.version,
-            slots={key: replace(record, generation=1, made=True) for key, record in after.slots.items()},
+            slots={key: as_remembered(record) for key, record in after.slots.items()},
             ensured=True,
+            grants={grant.key: GrantRecord(grant.amount, "granted") for grant in foresight.desired.grants},
             opportunities={
-                id: replace(state.brought(state.order), outcome=after.outcomes[id])
+                id: replace(
+                    state.brought(state.order) if id in after.provisioned else state, outcome=after.outcomes[id]
+                )
                 for id, state in foresight.customer.opportunities.items()
             },
         )
         self.in_stigg = {"id": ACCOUNT}
         self.subscriptions = [as_stigg_shows(record) for record in after.slots.values() if record.applied]
         return self
+
+
+def as_remembered(record: SlotRecord) -> SlotRecord:
+    """What the ledger keeps once a subscription was made: the generation is in its ID."""
+    generation = (record.subscription_id or "").rpartition("-")[2]
+    return replace(record, generation=int(generation), made=True) if generation.isdecimal() else record
 
 
 def as_stigg_shows(record: Any) -> Json:
@@ -110,13 +119,16 @@ def as_stigg_shows(record: Any) -> Json:
         "planId": wanted.plan_id,
         "pricingType": CATALOGUE.plans[wanted.plan_id].pricing_type,
         "status": record.status,
+        "trial": wanted.slot.trial,
         "addons": [{"id": id, "quantity": quantity} for id, quantity in wanted.addons],
         "subscriptionEntitlements": [{"id": e.id} for e in wanted.entitlements],
         "prices": [
             {"addonId": p.addon_id, "baseCharge": p.addon_id is None, "amount": p.amount, "currency": p.currency}
             for p in wanted.prices
         ],
-        "cancellationDate": wanted.cancellation,
+        "cancellationDate": "2027-11-20T09:16:00.000Z"
+        if wanted.cancellation == END_OF_BILLING_PERIOD
+        else wanted.cancellation,
         "startDate": wanted.start,
         "trialEndDate": wanted.trial_end,
         "metadata": metadata_of(wanted, LINKS),
@@ -205,6 +217,12 @@ def test_credits_are_granted_once() -> None:
     assert (granted.amount, granted.cost) == (1000, 500)
 
 
+def test_a_cancellation_that_names_credits_grants_none() -> None:
+    deal = later_deal(a_line("Credit grant", CREDITS, 1000), trigger="cancellation", terms={"cancel": "end_of_term"})
+    told = only(Customers().sold(running()).told(deal))
+    assert (told.status, "grant" in actions(told)) == ("held", False)
+
+
 # What changes
 
 
@@ -271,6 +289,12 @@ def test_a_cancellation_without_any_end_to_the_term_goes_with_the_billing_period
     told = only(Customers().sold(running(**{"terms.end": None})).told(deal))
     assert "Access to plan-enterprise ends with the billing period that is under way." in told.summary
     assert told.scheduled[-1].at is None
+    revised = running(plan(price=48000), addon(quantity=6), entitlement(), **{"terms.end": None})
+    revised["opportunity"]["systemModstamp"] = "2026-11-20T09:15:40.000Z"
+    customers = Customers().sold(running(**{"terms.end": None})).sold(deal)
+    for answered in (True, False):  # the day is Stigg's to know
+        told = only(customers.told(revised, answered=answered))
+        assert told.summary[0] == f"Changes add-ons of plan-enterprise: {WORKSPACE} 5 -> 6."
 
 
 def test_what_stands_as_the_deal_says_is_kept() -> None:

@@ -33,6 +33,7 @@ from closedwon.plan import (
     Plan,
     SlotRecord,
     Update,
+    end_call,
     is_ours,
     metadata_of,
     plan,
@@ -60,6 +61,9 @@ MOST_FOLDED = 600
 
 COSTS_NOTHING = {"end", "end of trial", "links"}
 """What of a subscription can differ and leaves its invoices as they are."""
+
+SOME_DAY = "9999-12-31T00:00:00.000Z"
+"""The end of a billing period that only Stigg knows."""
 
 Json = dict[str, Any]
 
@@ -218,7 +222,7 @@ def remembered(records: Mapping[Slot, SlotRecord], catalogue: Catalogue, links: 
                 addons=wanted.addons,
                 entitlement_ids=tuple(sorted(entitlement.id for entitlement in wanted.entitlements)),
                 prices=wanted.prices,
-                cancellation=wanted.cancellation,
+                cancellation=SOME_DAY if wanted.cancellation == END_OF_BILLING_PERIOD else wanted.cancellation,
                 metadata=metadata_of(wanted, links),
                 start=wanted.start,
                 trial_end=wanted.trial_end,
@@ -249,8 +253,14 @@ def records_after(
                 stands(wanted, subscription_id(customer_id, wanted.slot, generation), status)
             case Update(wanted, id):
                 stands(wanted, id, statuses[id])
-            case End(slot, at=None, after=None):
-                found[slot] = replace(found[slot], status="CANCELED", checkout_url=None, applied=None)
+            case End(slot, after=after):
+                call = end_call(change, found.get(after) if after else None, at)
+                if call in (
+                    ("cancel", {"cancellationTime": "IMMEDIATE"}),
+                    ("update", {"trialEndDate": at, "scheduleStrategy": "IMMEDIATE"}),
+                ):
+                    ended = found.get(slot, SlotRecord())
+                    found[slot] = replace(ended, status="CANCELED", checkout_url=None, applied=None)
     return found
 
 
@@ -425,7 +435,7 @@ class _Teller:
         if standing is None:
             return last
         ends = _instant(standing.cancellation)
-        if ends and wanted.cancellation == END_OF_BILLING_PERIOD:
+        if ends and END_OF_BILLING_PERIOD in (wanted.cancellation, last.cancellation):
             ends = END_OF_BILLING_PERIOD
         return replace(
             last,

@@ -161,15 +161,15 @@ def _each(price: Price | None) -> str:
 
 def changed(was: Subscription, now: Subscription, calendar: Calendar) -> list[str]:
     """What differs between two states of one subscription, a sentence for each group of things."""
+    name = f"the trial of {now.plan_id}" if now.slot.trial else now.plan_id
     groups: dict[str, list[str]] = {}
     for difference in differences(was, now):
         groups.setdefault(difference.group, []).append(str(difference))
-    said = [f"Changes {group} of {now.plan_id}: {', '.join(parts)}." for group, parts in groups.items()]
+    said = [f"Changes {group} of {name}: {', '.join(parts)}." for group, parts in groups.items()]
     if was.plan_id != now.plan_id:
         said.insert(0, f"Replaces {was.plan_id} by {now.plan_id}.")
     if now.slot.trial and was.trial_end != now.trial_end and was.trial_end and now.trial_end:
-        days = f"from {calendar.last(was.trial_end)} to {calendar.last(now.trial_end)}"
-        said.append(f"Moves the end of the trial of {now.plan_id} {days}.")
+        said.append(f"Moves the end of {name} from {calendar.last(was.trial_end)} to {calendar.last(now.trial_end)}.")
     if was.cancellation != now.cancellation:
         said.append(_end(was, now, calendar))
     return said
@@ -180,8 +180,8 @@ def _end(was: Subscription, now: Subscription, calendar: Calendar) -> str:
         return f"Ends {now.plan_id} with the billing period that is under way then."
     if now.cancellation:
         return f"Ends {now.plan_id}: the last day of access is {calendar.last(now.cancellation)}."
-    ended = was.cancellation
-    day = f" on {calendar.last(ended)}" if ended and ended != END_OF_BILLING_PERIOD else ""
+    ends = was.cancellation
+    day = f" on {calendar.last(ends)}" if ends and ends != END_OF_BILLING_PERIOD else ""
     return f"{now.plan_id} goes on: it does not end{day} any more."
 
 
