@@ -12,7 +12,7 @@ from aws_lambda_powertools.logging import Logger
 
 from closedwon.customer import Naming, Work
 from closedwon.plan import customer_body, customer_difference
-from closedwon.provisioning import desired_of, stigg
+from closedwon.provisioning import desired_of, newest_contributing, stigg
 from closedwon.settings import backlinks
 from closedwon.step import Step, held, ledger, take
 from closedwon.stigg import idempotency_key
@@ -28,11 +28,9 @@ def ensure_customer(work: Work, execution: str) -> str:
     """
     customer = work.customer
     desired, _ = desired_of(customer)
-    contributing = {id for wanted in desired.subscriptions.values() for id in wanted.opportunities}
-    contributing |= {grant.opportunity_id for grant in desired.grants}
-    if not contributing or customer.customer_id is None:
+    newest = newest_contributing(customer, desired)
+    if newest is None or customer.customer_id is None:
         return "nothing to provision"
-    newest = max((customer.opportunities[id] for id in contributing), key=lambda state: state.revision).order
     links = backlinks(customer.account_id)
     existing = stigg().get_customer(customer.customer_id)
     difference = customer_difference(existing, newest, links) if existing is not None else {}

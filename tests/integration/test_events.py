@@ -26,6 +26,7 @@ FUNCTIONS = {
     "flow_callout_post": "FlowCalloutFunction",
     "flow_callout_get": "FlowCalloutFunction",
     "resource_provision": "ResourceProvisionFunction",
+    "preview": "PreviewFunction",
     "customer_provision": "CustomerProvisionFunction",
     "subscription_provision": "SubscriptionProvisionFunction",
     "account_write_back": "AccountWriteBackFunction",
@@ -83,6 +84,15 @@ def test_the_callout_is_sent_as_it_is_and_as_api_gateways_event(sandbox: Sandbox
     assert (answer["statusCode"], json.loads(answer["body"])["status"]) == (200, "Provisioned")
     [subscription] = subscriptions(sandbox, account)
     assert len(subscription["entitlements"]) == 3
+
+
+def test_the_previews_event_is_answered_as_its_route_answers_the_callouts_body(sandbox: Sandbox, account: str) -> None:
+    assert json.loads(event("preview")["body"]) == event("callout")
+    answer = invoke(sandbox, "preview")
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"]) == sandbox.post(event("callout"), path="/v1/previews").json()
+    [told] = json.loads(answer["body"])["results"]
+    assert (told["status"], [change["action"] for change in told["changes"]]) == ("ok", ["create"])
 
 
 def test_each_steps_output_is_the_next_steps_event(sandbox: Sandbox, account: str) -> None:

@@ -83,6 +83,15 @@ def foreign(deal: Deal, rules: MappingRules) -> tuple[Problem, ...]:
     return (Problem(None, "organizationId", f"is not the organisation this stack serves ({rules.organization_id})"),)
 
 
+def unmapped(deal: Deal) -> tuple[int, ...]:
+    """The numbers of the lines on which something is sold and nothing provisioned: they have no Stigg Type."""
+    return tuple(
+        line_number(line, index)
+        for index, line in enumerate(deal.lines or ())
+        if not (line.stigg_type or line.stigg_id) and (line.quantity or line.price)
+    )
+
+
 def compile_deal(deal: Deal, rules: MappingRules) -> Order:
     """Compile one deal.
 

@@ -304,7 +304,7 @@ class _Planner:
             said = f"the trial became a paid subscription already ({became.id}): win the deal, or cancel it."
             self.holds.append(Hold(slot, wanted.opportunities, said))
             return
-        if self._waits(slot, wanted.opportunities, _shrinks(record.applied, wanted, self.policy)):
+        if self._waits(slot, wanted.opportunities, shrinks(record.applied, wanted, self.policy)):
             return
         if ours:
             standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)))
@@ -768,7 +768,7 @@ def _stem(customer_id: str, slot: Slot) -> str:
 _UNITS = "units of the plan"
 
 
-def _shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) -> str | None:
+def shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) -> str | None:
     """Why a change is held as an unexpected reduction; None when it is none, or small enough, or a renewal, a
     cancellation or a date has come since.
 
@@ -776,8 +776,8 @@ def _shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy)
     """
     if applied is None or set(wanted.turns) - set(applied.turns):
         return None
-    now = {**dict(wanted.addons), **{e.id: _amount(e) for e in wanted.entitlements}}
-    was = {**dict(applied.addons), **{e.id: _amount(e) for e in applied.entitlements}}
+    now = {**dict(wanted.addons), **{e.id: amount_of(e) for e in wanted.entitlements}}
+    was = {**dict(applied.addons), **{e.id: amount_of(e) for e in applied.entitlements}}
     if applied.unit_quantity > 1:  # sold by the unit
         now[_UNITS], was[_UNITS] = wanted.unit_quantity, applied.unit_quantity
     lost = {id: _loss(amount, now.get(id, 0)) for id, amount in was.items()}
@@ -792,7 +792,7 @@ def _shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy)
     )
 
 
-def _amount(entitlement: Entitlement) -> float:
+def amount_of(entitlement: Entitlement) -> float:
     """How much an entitlement gives; a granted feature counts as one."""
     if entitlement.unlimited:
         return float("inf")
