@@ -12,6 +12,7 @@ from stigg.types.v1 import (
     CustomerProvisionParams,
     CustomerUpdateParams,
     SubscriptionCancelParams,
+    SubscriptionPreviewParams,
     SubscriptionProvisionParams,
     SubscriptionUpdateParams,
 )
@@ -19,6 +20,7 @@ from stigg.types.v1.credits import GrantCreateParams
 
 from closedwon.catalogue import CURRENCIES
 from closedwon.desired import END_OF_BILLING_PERIOD, Policy, Slot, Standing, fold
+from closedwon.foresight import PREVIEWED
 from closedwon.plan import (
     Actual,
     Backlinks,
@@ -91,6 +93,8 @@ def test_trials_and_terms_of_money_are_sent_in_stiggs_words(changes: dict[str, A
     assert isinstance(create, Create)
     body = provision_body(CUSTOMER, create, LINKS)
     assert accepts(SubscriptionProvisionParams, json.dumps(body))
+    previewed = {name: body[name] for name in PREVIEWED if name in body}
+    assert accepts(SubscriptionPreviewParams, json.dumps(previewed))
     sent = {"appliedCoupon", "budget", "minimumSpend", "payingCustomerId"} if "terms.coupon" in changes else set()
     assert sent | ({"trialOverrideConfiguration"} if "trigger" in changes else set()) <= body.keys()
 

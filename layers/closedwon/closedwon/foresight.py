@@ -777,6 +777,8 @@ def not_included(foresight: Foresight, change: Create | Update) -> list[str]:
         said.append("entitlements: Stigg's preview takes none")
     if wanted.minimum_spend is not None:
         said.append("the minimum spend: Stigg's preview takes none")
+    if wanted.budget is not None:
+        said.append("the budget: it limits usage, which nobody knows yet")
     if any(grant.opportunity_id in wanted.opportunities for grant in foresight.plan.grants):
         said.append("credit grants: they are charged apart")
     if isinstance(change, Update):
