@@ -329,9 +329,9 @@ def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[C
         if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
             started = started or execution_name(id, revision, attempt)
             outcome = Outcome("Failed", _said(order.problems)) if order.problems else Outcome()
-            provisioned = state.provisioned if state else None
+            provisioned, won = (state.provisioned, state.won) if state else (None, None)
             latest = revision if state is None else max(revision, state.revision)
-            state = OpportunityState(order, latest, version, started, provisioned, outcome, now)
+            state = OpportunityState(order, latest, version, started, provisioned, outcome, now, won=won)
             customer_id = bound  # not by an order that is not recorded: nothing would be due to show it
         elif newer:
             state = replace(state, revision=revision, order=order)  # the same deal; its lines may be numbered anew
