@@ -100,6 +100,7 @@ class Story:
             ("An older revision comes late", self.comes_late),
             ("A deal names a plan that Stigg does not have", self.wrong_id),
             ("A deal names an ID that cannot be one", self.wrong_prefix),
+            ("A deal's life, from trial to cancellation", self.life),
         )
 
     # The chapters
@@ -461,6 +462,11 @@ class Story:
             self.look.traffic().writes_to_stigg,
         )
         out.check("the customer's subscription is untouched", before, self.look.holds(self.account_id))
+
+    def life(self) -> None:
+        from sandbox.life import tell
+
+        tell(self.sandbox, self.look, self.out)
 
     def refusal_shown(self, opportunity_id: str, *parts: str) -> None:
         """The sales rep sees what is wrong, on the opportunity's provisioning."""

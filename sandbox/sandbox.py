@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import tempfile
@@ -10,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import requests
 
+from sandbox.application import WorkspaceApplication
 from sandbox.aws import AwsSandbox
 from sandbox.flow import deal_of
 from sandbox.sales import Sales
@@ -31,7 +34,8 @@ class Sandbox:
 
     In: parameters of the template that differ from its defaults; wait_scale, what the state machine's waits are
     multiplied by; longest_invocation, seconds a function may run at most (its own time-out where None); rate_limits,
-    whether Stigg keeps its. Usable as a context manager; ready within seconds.
+    whether Stigg keeps its; own_application, whether the sample application makes workspaces first. Usable as a context
+    manager; ready within seconds.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Sandbox:
         longest_invocation: float | None = None,
         rate_limits: bool = True,
         concurrency: int = 4,
+        own_application: bool = False,
     ) -> None:
         self._exits = ExitStack()
         self._parameters = dict(parameters)
@@ -52,10 +57,13 @@ class Sandbox:
         self.salesforce_client = {"clientId": "closed-won", "clientSecret": secrets.token_hex(16)}
         self.stigg = Stigg(self.stigg_api_key, rate_limits)
         self.salesforce = Salesforce(self.salesforce_client["clientId"], self.salesforce_client["clientSecret"])
+        self.salesforce.load(packaged_configuration())
         self.sales = Sales(self.salesforce)
+        self.application = WorkspaceApplication() if own_application else None
         self.aws: AwsSandbox
         self.stigg_server: StandIn
         self.salesforce_server: StandIn
+        self.application_server: StandIn
         self.ca_file: Path
 
     def start(self) -> Sandbox:
@@ -80,6 +88,10 @@ class Sandbox:
         self.stigg_server = self._exits.enter_context(StandIn(self.stigg))
         self.salesforce_server = self._exits.enter_context(StandIn(self.salesforce, tls.context))
         self.stigg.salesforce_url = self.salesforce_server.url
+        own: dict[str, str] = {}
+        if self.application is not None:
+            self.application_server = self._exits.enter_context(StandIn(self.application, tls.context))
+            own["OwnApplicationUrl"] = f"{self.application_server.url}/workspaces"
         self.aws = AwsSandbox(
             ROOT / "template.yaml",
             {
@@ -89,6 +101,7 @@ class Sandbox:
                 "StiggApiUrl": self.stigg_server.url,
                 "StiggAppUrl": f"{self.stigg_server.url}/{self.stigg.environment}",
                 "StiggSalesforceIntegrationId": STIGG_INTEGRATION,
+                **own,
                 **self._parameters,
             },
             environment={"REQUESTS_CA_BUNDLE": str(tls.ca_file)},
@@ -100,12 +113,16 @@ class Sandbox:
         self.aws.put_secret("StiggSecret", {"apiKey": self.stigg_api_key})
         self.aws.put_secret("SalesforceSecret", self.salesforce_client)
         self.callout_key = self.aws.secret("CalloutKeySecret")
+        if self.application is not None:
+            self.application.signing_keys = [json.loads(self.aws.secret("OwnApplicationSecret"))["signingKey"]]
 
     def reset(self) -> None:
         """Nothing sold, nothing provisioned, no faults: executions, the ledger and both stand-ins are emptied."""
         self.aws.forget_executions()  # records get the same IDs again, and executions are named after them
         self.stigg_server.reset()
         self.salesforce_server.reset()
+        if self.application is not None:
+            self.application_server.reset()
         table, dynamodb = self.aws.resources["LedgerTable"], self.aws.client("dynamodb")
         for item in dynamodb.scan(TableName=table, ProjectionExpression="pk, sk")["Items"]:
             dynamodb.delete_item(TableName=table, Key=item)
@@ -165,6 +182,20 @@ class Sandbox:
             "aws_endpoint_url": self.aws.endpoint_url,
             "state_machine_arns": self.aws.state_machine_arns,
         }
+
+
+def packaged_configuration() -> list[dict[str, Any]]:
+    """The custom metadata records the Salesforce package deploys, as `Salesforce.load` takes them."""
+    records = []
+    for file in sorted((ROOT / "salesforce" / "force-app" / "main" / "default" / "customMetadata").glob("*.xml")):
+        kind, name, _ = file.name.split(".", 2)
+        root = ElementTree.parse(file).getroot()
+        record: dict[str, Any] = {"DeveloperName": name, "MasterLabel": root.findtext("{*}label")}
+        for value in root.iterfind("{*}values"):
+            said = value.findtext("{*}value")
+            record[str(value.findtext("{*}field"))] = said == "true" if said in ("true", "false") else said
+        records.append({"attributes": {"type": f"{kind}__mdt"}, **record})
+    return records
 
 
 def reach_loopback_directly() -> None:

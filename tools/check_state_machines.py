@@ -6,6 +6,9 @@ Neither CloudFormation nor cfn-lint nor SAM notices before the deployment, or th
 Rules with a source outside this repository follow the Amazon States Language specification and the Step Functions
 developer guide (error names, quotas, retry fields).
 
+A ``StartAt`` or ``Next`` may be a placeholder for which the template chooses between names of states (``!If``): the
+definition is then checked with each of them, since AWS refuses states that nothing leads to in any deployment.
+
 A Task that has no Catch, or no Retry, on purpose says why in a YAML comment inside the state:
 ``# no catch: <reason>``, ``# no retry: <reason>``.
 """
@@ -17,8 +20,9 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -164,16 +168,20 @@ class Machine:
 
     path: Path
     errors: ErrorNames
+    states: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Placeholders that stand for a state, with the names the template may give them."""
     problems: list[str] = field(default_factory=list)
     placeholders: set[str] = field(default_factory=set)
     retried: set[str] = field(default_factory=set)
     timeouts: list[tuple[str, str, int]] = field(default_factory=list)
     """Tasks: state, placeholder of the function's ARN, TimeoutSeconds."""
     _lines: list[str] = field(default_factory=list)
+    _chosen: dict[str, str] = field(default_factory=dict)
 
     def wrong(self, state: str, problem: str) -> None:
-        """Note a problem of a state, or of the whole definition when `state` is ``-``."""
-        self.problems.append(f"{self.path.name}: {state}: {problem}")
+        """Note a problem of a state, or of the whole definition when `state` is ``-``: once, however often found."""
+        if (line := f"{self.path.name}: {state}: {problem}") not in self.problems:
+            self.problems.append(line)
 
     def read(self) -> None:
         """Parse and check the file; everything found is in the attributes."""
@@ -196,7 +204,10 @@ class Machine:
             self.placeholders.update(PLACEHOLDER.findall(value))
         if not definition.get("Comment"):
             self.wrong("-", "has no Comment")
-        self._scope(definition, node, "-")
+        for chosen in product(*self.states.values()):
+            self._chosen = {f"${{{name}}}": state for name, state in zip(self.states, chosen, strict=True)}
+            self.timeouts.clear()
+            self._scope(definition, node, "-")
 
     def _scope(self, scope: Any, node: yaml.Node | None, where: str) -> None:
         """Check one StartAt with its States: the whole machine, a branch, or a map's item processor."""
@@ -204,14 +215,15 @@ class Machine:
         if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
             self.wrong(where, "no States")
             return
-        start = scope.get("StartAt")
+        start = self._chosen.get(str(scope.get("StartAt")), scope.get("StartAt"))
         if start not in states:
             self.wrong(where, f"StartAt: there is no state {start!r}")
         leads_to: dict[str, set[str]] = {}
         ends = set()
         nodes = _children(_children(node).get("States"))
         for name, state in states.items():
-            targets = dict(self._state(str(name), state, nodes.get(name)))
+            led = self._state(str(name), state, nodes.get(name))
+            targets = {place: self._chosen.get(target, target) for place, target in led}
             for place, target in targets.items():
                 if target not in states:
                     self.wrong(name, f"{place}: there is no state {target!r}")
@@ -415,9 +427,25 @@ def check_template(template: Path, machines: Iterable[Machine]) -> list[str]:
     return problems
 
 
+def states_chosen(template: Path, definition: Path) -> dict[str, tuple[str, ...]]:
+    """The substitutions of a definition that are plain text, or a choice of two with ``!If``: names of states, where
+    they are used as such. Raises OSError and yaml.YAMLError.
+    """
+    chosen = {}
+    for resource in (read_template(template).get("Resources") or {}).values():
+        properties = resource.get("Properties") or {}
+        uri = properties.get("DefinitionUri")
+        if isinstance(uri, str) and (template.parent / uri).resolve() == definition.resolve():
+            for name, given in (properties.get("DefinitionSubstitutions") or {}).items():
+                values = given.get("Fn::If", [])[1:] if isinstance(given, dict) else [given]
+                if values and all(isinstance(value, str) for value in values):
+                    chosen[name] = tuple(values)
+    return chosen
+
+
 def check(definitions: Iterable[Path], errors: ErrorNames, template: Path | None) -> list[str]:
     """Check definitions together, with the template unless it is None. Out: the problems, none when all is well."""
-    machines = [Machine(path, errors) for path in definitions]
+    machines = [Machine(path, errors, states_chosen(template, path) if template else {}) for path in definitions]
     problems = [] if machines else ["no state machine found"]
     for machine in machines:
         machine.read()

@@ -63,6 +63,12 @@ def document() -> dict[str, Any]:
                             "content": _json(_ref("Refusal")),
                         },
                         **_refusals(),
+                        "503": {
+                            "description": "Deals without lines could not be read from Salesforce now. Nothing was "
+                            "recorded; send it again after Retry-After.",
+                            "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+                            "content": _json(_ref("Refusal")),
+                        },
                     },
                 }
             },
@@ -70,7 +76,7 @@ def document() -> dict[str, Any]:
                 "post": {
                     "operationId": "approve",
                     "summary": "Let through what is held",
-                    "description": "An unexpected reduction is held until somebody approves it. Takes 1 to 200 approvals.",
+                    "description": "What is held waits until somebody approves it. Takes 1 to 200 approvals.",
                     "requestBody": {"required": True, "content": _json(_ref("Approvals"))},
                     "responses": {
                         "202": {

@@ -10,11 +10,11 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon.customer import Work
+from closedwon.customer import Naming, Work
 from closedwon.plan import customer_body, customer_difference
 from closedwon.provisioning import desired_of, stigg
 from closedwon.settings import backlinks
-from closedwon.step import Step, held, take
+from closedwon.step import Step, held, ledger, take
 from closedwon.stigg import idempotency_key
 
 logger = Logger()
@@ -35,11 +35,13 @@ def ensure_customer(work: Work, execution: str) -> str:
     newest = max((customer.opportunities[id] for id in contributing), key=lambda state: state.revision).order
     links = backlinks(customer.account_id)
     existing = stigg().get_customer(customer.customer_id)
+    difference = customer_difference(existing, newest, links) if existing is not None else {}
+    if customer.asks and not customer.named:  # from here on the user's own application cannot choose its ID any more
+        ledger().settle(work, Naming())
     if existing is None:
         body = customer_body(customer.customer_id, newest, links)
         stigg().provision_customer(body, idempotency_key(execution, customer.customer_id, body))
         return "made"
-    difference = customer_difference(existing, newest, links)
     if not difference:
         return "unchanged"
     stigg().update_customer(customer.customer_id, difference)
@@ -53,6 +55,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         logger.info("nothing to take", extra={"execution": step.execution, "found": type(work).__name__})
         return step.handing_on(None, work="none")
     if work.needs == "provision":
+        if work.customer.unasked:  # arrived since the user's own application was asked
+            return step.handing_on(work, work="ask")
         with held(work):
             done = ensure_customer(work, step.execution)
         logger.info(

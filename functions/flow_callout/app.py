@@ -1,11 +1,12 @@
 """flow_callout: takes deals from Salesforce Flow and tells where they stand.
 
-POST /v1/provisionings answers each deal at once; POST /v1/approvals lets through what is held; GET
-/v1/provisionings/{opportunityId} reads the ledger.
+POST /v1/provisionings answers each deal at once, and reads from Salesforce those that come without lines; POST
+/v1/approvals lets through what is held; GET /v1/provisionings/{opportunityId} reads the ledger.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from aws_lambda_powertools.logging import Logger
 from pydantic import BaseModel
 
 from closedwon.approvals import approvals_of, approve
-from closedwon.callout import RequestRefused, accept, deals_of
+from closedwon.callout import NotNow, RequestRefused, accept, deals_of
 from closedwon.deal import ProvisioningStatus, Refusal
 from closedwon.identifiers import normalised_id
 from closedwon.links import stigg_customer_url, stigg_subscription_url
@@ -33,6 +34,7 @@ def status_of(opportunity_id: str) -> ProvisioningStatus | None:
     customer_id = customer.shown_id
     return ProvisioningStatus.model_validate(
         {
+            "organizationId": normalised_id(setting("SALESFORCE_ORGANIZATION_ID"), "00D"),
             "opportunityId": state.order.opportunity_id,
             "accountId": customer.account_id,
             "status": state.outcome.status,
@@ -70,6 +72,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
                 results = accept(deals_of(event["body"]))
             except RequestRefused as refusal:
                 return response(400, Refusal(message=str(refusal)))
+            except NotNow as failure:
+                return response(503, Refusal(message=str(failure)), {"Retry-After": str(failure.seconds)})
             for result in results.results:
                 logger.info(
                     "deal",
@@ -96,9 +100,9 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return response(404, Refusal(message="there is nothing here"))
 
 
-def response(status: int, body: BaseModel) -> dict[str, Any]:
+def response(status: int, body: BaseModel, headers: Mapping[str, str] = {}) -> dict[str, Any]:
     return {
         "statusCode": status,
-        "headers": {"Content-Type": "application/json"},
+        "headers": {"Content-Type": "application/json", **headers},
         "body": body.model_dump_json(by_alias=True),
     }

@@ -167,7 +167,8 @@ class AwsSandbox:
         self._scheduler = Scheduler(schedules, self.functions, self._send_message, self.account, self.region)
         self._exits.callback(self._scheduler.stop)
         self._serve_api(of_type)
-        self.outputs = {o.key: self._served(str(o.value)) for o in stack.output_map.values()}
+        outputs = [output for output in stack.output_map.values() if output is not None]  # its condition holds
+        self.outputs = {output.key: self._served(str(output.value)) for output in outputs}
 
     def _serve_api(self, of_type: _ByType) -> None:
         apis = of_type("AWS::ApiGateway::RestApi")

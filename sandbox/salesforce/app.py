@@ -16,10 +16,12 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
 
-from sandbox.salesforce import pages
+from sandbox.salesforce import cpq, pages
+from sandbox.salesforce.describe import detail
 from sandbox.salesforce.errors import Refusal, json_error, not_found
 from sandbox.salesforce.ids import make_id, to_18
 from sandbox.salesforce.oauth import Clients, TokenRefused
+from sandbox.salesforce.query import run
 from sandbox.salesforce.rest import Answer, Call, Rest, parse_url, versions
 from sandbox.salesforce.schema import STANDARD, Schema
 from sandbox.salesforce.store import Savepoint, Store
@@ -132,6 +134,16 @@ class Salesforce:
             found = [r for r in self._store.records(target) if all(r[n] == v for n, v in wanted.items())]
             return [{name: to_json(value) for name, value in record.items()} for record in found]
 
+    def query(self, soql: str) -> list[dict[str, Any]]:
+        """The records a SOQL query finds, as the REST API shows them. Raises Refusal."""
+        with self._lock:
+            return run(self._store, soql, "").records
+
+    def describe(self, object: str) -> dict[str, Any]:
+        """An object's schema, as the REST API describes it. Raises Refusal."""
+        with self._lock:
+            return detail(self._store.schema, self._store.object(object), "")
+
     def add_product(self, name: str, price: float = 0.0, currency: str = "USD", **fields: Any) -> str:
         """Create an active product with its entry in the standard price book; out: the product's ID.
 
@@ -149,12 +161,34 @@ class Salesforce:
             )
             return product_id
 
+    def deploy(self, object: str, **fields: Any) -> str:
+        """Deploy a record of a custom metadata type, which no API writes: a new DeveloperName makes one, a known one
+        changes it. Out: its ID. Raises Refusal.
+        """
+        with self._lock:
+            target = self._store.object(object)
+            known = self._store.by_key(target, target.fields["DeveloperName"], fields["DeveloperName"])
+            if not known:
+                return self._store.insert(target, fields, trusted=True)
+            self._store.update(target, known["Id"], fields, trusted=True)
+            return str(known["Id"])
+
+    def install_cpq(self) -> None:
+        """Install Salesforce CPQ: its objects, and its fields on opportunities and contracts. Until `reset`."""
+        with self._lock:
+            self._store.become(cpq.installed(self._store.schema))
+
+    def hide(self, object: str, *fields: str) -> None:
+        """Take fields away from the permission set: no query knows them any more. Until `reset`."""
+        with self._lock:
+            self._store.become(self._store.schema.without(object, fields))
+
     def load(self, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         """Create seed records; out: their IDs by reference.
 
         In: records as in Salesforce CLI's ``data import tree`` files: each with fields and with ``attributes``
         ``{"type", "referenceId"}``, where ``"@reference"`` stands for an earlier record's ID (``@standardPricebook`` is
-        always there).
+        always there). Records of custom metadata types are deployed.
         Afterwards this is the first state: `reset` comes back to it.
         """
         ids = {"standardPricebook": self.standard_pricebook_id}
@@ -162,7 +196,8 @@ class Salesforce:
             for record in records:
                 fields = {name: self._referred(value, ids) for name, value in record.items() if name != "attributes"}
                 attributes = record["attributes"]
-                record_id = self.create(attributes["type"], **fields)
+                put = self.deploy if attributes["type"].endswith("__mdt") else self.create
+                record_id = put(attributes["type"], **fields)
                 if "referenceId" in attributes:
                     ids[attributes["referenceId"]] = record_id
             self._first = self._store.savepoint()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sandbox.salesforce import cpq
 from sandbox.salesforce.errors import Refusal
 from sandbox.salesforce.schema import LOST, STAGES, WON, SObject
 
@@ -27,6 +28,8 @@ def before_save(store: Store, target: SObject, record: Record, old: Record | Non
             _opportunity(record, old, given)
         case "OpportunityLineItem":
             _line(store, record, old, given)
+        case "SBQQ__QuoteLine__c":
+            cpq.quote_line(store, record)
         case "PricebookEntry":
             product = store.peek("Product2", record["Product2Id"])
             if product:

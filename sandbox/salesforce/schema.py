@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import Any, Literal
 
@@ -109,6 +109,21 @@ class Schema:
         """Every lookup to `parent`, with the object it is a field of."""
         return [(o, f) for o in self.objects.values() for f in o.fields.values() if f.to == parent.name]
 
+    def extended(self, objects: Iterable[SObject], fields: dict[str, Iterable[Field]]) -> Schema:
+        """The same with more objects, and with more fields on objects there are: what installing a package adds."""
+        added = {
+            name: replace(one, fields={**one.fields, **{f.name: f for f in fields.get(name, ())}})
+            for name, one in self.objects.items()
+        }
+        return Schema([*added.values(), *objects])
+
+    def without(self, name: str, hidden: Iterable[str]) -> Schema:
+        """The same without some fields of one object."""
+        gone = {field.lower() for field in hidden}
+        one = self.objects[name]
+        shown = replace(one, fields={n: f for n, f in one.fields.items() if n.lower() not in gone})
+        return Schema([shown if each is one else each for each in self.objects.values()])
+
     def child(self, parent: SObject, relationship: str) -> tuple[SObject, Field] | None:
         """What a child relationship's name (``OpportunityLineItems``) stands for."""
         wanted = relationship.lower()
@@ -134,6 +149,19 @@ def _object(
     )
     every = (Field("Id", "id", f"{label} ID", length=18, computed=True), *fields, *system)
     return SObject(name, label, plural, prefix, {f.name: f for f in every}, writable, title)
+
+
+def _metadata(name: str, label: str, plural: str, prefix: str, *fields: Field) -> SObject:
+    """A custom metadata type: configuration that is deployed. The REST API reads its records and writes none."""
+    every = (
+        Field("Id", "id", f"{label} ID", length=18, computed=True),
+        _text("DeveloperName", 40, required=True, unique=True),
+        _text("MasterLabel", 40, "Label", required=True),
+        _text("Language", 40, "Master Language", default="en_US"),
+        _text("NamespacePrefix", 15),
+        *fields,
+    )
+    return SObject(name, label, plural, prefix, {f.name: f for f in every}, writable=False, title="MasterLabel")
 
 
 def _text(name: str, length: int = 255, label: str = "", **more: Any) -> Field:
@@ -276,6 +304,13 @@ STANDARD = Schema(
             _pick("Stigg_Payment_Collection__c", "CHARGE", "INVOICE", "NONE", label="Stigg Payment Collection"),
             _text("Stigg_Amends__c", 18, "Stigg Amends"),
             Field("Stigg_Trial_End_Date__c", "date", "Stigg Trial End Date"),
+            _pick("Stigg_Trial_End_Behavior__c", "CANCEL_SUBSCRIPTION", "CONVERT_TO_PAID",
+                  label="Stigg Trial End Behavior"),
+            Field("Stigg_Cancel_Date__c", "date", "Stigg Cancel Date"),
+            _text("Stigg_Coupon_ID__c", 255, "Stigg Coupon ID"),
+            Field("Stigg_Minimum_Spend__c", "currency", "Stigg Minimum Spend"),
+            Field("Stigg_Budget__c", "currency", "Stigg Budget"),
+            _text("Stigg_Paying_Customer_ID__c", 255, "Stigg Paying Customer ID"),
             _OWNER,
         ),
         _object(
@@ -344,8 +379,28 @@ STANDARD = Schema(
             _url("Stigg_Customer_URL__c", "Stigg Customer URL"),
             _text("Execution__c", 80),
             Field("Provisioned_At__c", "datetime"),
+            Field("Due_At__c", "datetime"),
+            _text("Approval_ID__c", 64, "Approval ID"),
+            Field("Approved__c", "boolean", default=False),
             _text("Opportunity_ID__c", 18, "Opportunity ID", external_id=True, unique=True),
             _OWNER,
+        ),
+        _metadata(
+            "Stigg_Mapping__mdt", "Stigg Mapping", "Stigg Mappings", "m00",
+            Field("Active__c", "boolean", default=True),
+            _text("Line_Object__c"),
+            _text("Parent_Field__c"),
+            _text("Stigg_Type_Field__c"),
+            _text("Stigg_ID_Field__c", label="Stigg ID Field"),
+            _text("Quantity_Field__c"),
+            _text("Price_Field__c"),
+            _text("Price_Override_Field__c"),
+            _text("Unlimited_Field__c"),
+            _text("Reset_Period_Field__c"),
+            _text("Start_Date_Field__c"),
+            _text("End_Date_Field__c"),
+            _text("Prior_Quantity_Field__c"),
+            _text("Total_Quantity_Field__c"),
         ),
     ]
 )  # fmt: skip

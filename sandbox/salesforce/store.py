@@ -24,6 +24,7 @@ Record = dict[str, Any]
 class Savepoint:
     """Everything as it was."""
 
+    schema: Schema
     tables: dict[str, dict[str, Record]]
     unique: dict[tuple[str, str], dict[str, str]]
     numbers: dict[str, int]
@@ -33,15 +34,25 @@ class Store:
     """All records of one organisation. user_id: who creates and changes them from now on."""
 
     def __init__(self, schema: Schema, now: Callable[[], datetime]) -> None:
-        self.schema = schema
         self.user_id = ""
         self.locked: dict[str, int] = {}
         self._now = now
-        self._tables: dict[str, dict[str, Record]] = {name: {} for name in schema.objects}
-        self._unique: dict[tuple[str, str], dict[str, str]] = {
-            (o.name, f.name): {} for o in schema.objects.values() for f in o.fields.values() if f.unique
-        }
-        self._numbers = dict.fromkeys(schema.objects, 0)
+        self._tables: dict[str, dict[str, Record]] = {}
+        self._unique: dict[tuple[str, str], dict[str, str]] = {}
+        self._numbers: dict[str, int] = {}
+        self.become(schema)
+
+    def become(self, schema: Schema) -> None:
+        """The organisation has these objects and fields from now on. Records keep what they hold, seen or not."""
+        self.schema = schema
+        for target in schema.objects.values():
+            blank = {f.name: bool(f.default) if f.kind == "boolean" else f.default for f in target.fields.values()}
+            table = self._tables.get(target.name, {})
+            self._tables[target.name] = {id: {**blank, **record} for id, record in table.items()}
+            self._numbers.setdefault(target.name, 0)
+            for field in target.fields.values():
+                if field.unique:
+                    self._unique.setdefault((target.name, field.name), {})
 
     # Reading
 
@@ -99,7 +110,7 @@ class Store:
         record_id = self._own_id(target, record_id) if record_id else make_id(target.prefix, number)
         if record_id in self._tables[target.name]:
             raise Refusal("DUPLICATE_VALUE", f"duplicate value found: Id {record_id}", ["Id"])
-        record: Record = {}
+        record: Record = {"IsDeleted": False}
         for field in target.fields.values():
             value = accepted.get(field.name)
             if value is None:
@@ -119,13 +130,15 @@ class Store:
         rules.after_save(self, target, record)
         return record_id
 
-    def update(self, target: SObject, record_id: str, values: Mapping[str, Any]) -> None:
-        """Change a record's fields as a client sent them. Raises Refusal; then nothing has changed."""
-        if not target.writable:
+    def update(self, target: SObject, record_id: str, values: Mapping[str, Any], *, trusted: bool = False) -> None:
+        """Change a record's fields as a client sent them, or (trusted) the server itself. Raises Refusal; then nothing
+        has changed.
+        """
+        if not target.writable and not trusted:
             message = f"entity type cannot be updated: {target.label}"
             raise Refusal("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", message, [])
         old = self.record(target, self._own_id(target, record_id))
-        accepted = self._accept(target, values, creating=False)
+        accepted = self._accept(target, values, creating=False, trusted=trusted)
         record = {**old, **accepted}
         record["LastModifiedDate"] = record["SystemModstamp"] = self.now()
         record["LastModifiedById"] = self.user_id
@@ -167,6 +180,7 @@ class Store:
 
     def savepoint(self) -> Savepoint:
         return Savepoint(
+            self.schema,
             {name: dict(table) for name, table in self._tables.items()},
             {key: dict(index) for key, index in self._unique.items()},
             dict(self._numbers),
@@ -174,6 +188,7 @@ class Store:
 
     def roll_back(self, to: Savepoint) -> None:
         """Everything as it was at the savepoint; autonumbers too, which the platform would leave with a gap."""
+        self.schema = to.schema
         self._tables = {name: dict(table) for name, table in to.tables.items()}
         self._unique = {key: dict(index) for key, index in to.unique.items()}
         self._numbers = dict(to.numbers)

@@ -553,6 +553,65 @@ class TestRecords:
         assert [to_18(one[:15]) for one in known] == list(known)
 
 
+class TestPackages:
+    CPQ_FIELDS = "SELECT SBQQ__AmendedContract__r.SBQQ__Opportunity__c, SBQQ__PrimaryQuote__c FROM Opportunity"
+    CPQ_OBJECT = "SELECT SBQQ__EffectiveQuantity__c FROM SBQQ__QuoteLine__c"
+
+    def test_what_a_package_brings_is_unknown_before_it_is_installed_and_after_it_is_gone(
+        self, client: Client, organization: Salesforce
+    ) -> None:
+        def refusals() -> list[str]:
+            codes = []
+            for statement in (self.CPQ_FIELDS, self.CPQ_OBJECT):
+                with pytest.raises(exceptions.SalesforceMalformedRequest) as error:
+                    client.query(statement)
+                codes.append(errors_of(error)[0]["errorCode"])
+            return codes
+
+        assert refusals() == ["INVALID_FIELD", "INVALID_TYPE"]
+        organization.install_cpq()
+        [deal] = client.query(self.CPQ_FIELDS)["records"]
+        assert (deal["SBQQ__AmendedContract__r"], deal["SBQQ__PrimaryQuote__c"]) == (None, None)
+        assert client.query(self.CPQ_OBJECT)["totalSize"] == 0
+        organization.reset()
+        assert refusals() == ["INVALID_FIELD", "INVALID_TYPE"]
+
+    def test_what_a_quote_lines_formulas_say_no_client_writes(self, client: Client, organization: Salesforce) -> None:
+        organization.install_cpq()
+        terms = {"SBQQ__StartDate__c": "2026-01-31", "SBQQ__SubscriptionTerm__c": 13}
+        line = {"SBQQ__Quote__c": organization.create("SBQQ__Quote__c", **terms), "SBQQ__Quantity__c": 15}
+        amended = organization.create("SBQQ__QuoteLine__c", **line, SBQQ__PriorQuantity__c=10)
+        block = organization.create("SBQQ__QuoteLine__c", **line, SBQQ__PricingMethod__c="Block")
+        assert organization.get("SBQQ__QuoteLine__c", amended)["SBQQ__EffectiveQuantity__c"] == 5
+        assert organization.get("SBQQ__QuoteLine__c", block)["SBQQ__EffectiveQuantity__c"] == 1
+        assert organization.get("SBQQ__QuoteLine__c", block)["SBQQ__EffectiveEndDate__c"] == "2027-02-27"
+        with pytest.raises(exceptions.SalesforceMalformedRequest) as error:
+            client.SBQQ__QuoteLine__c.create({**line, "SBQQ__EffectiveQuantity__c": 7})
+        assert errors_of(error)[0]["errorCode"] == "INVALID_FIELD_FOR_INSERT_UPDATE"
+
+    def test_configuration_is_deployed_and_read_and_never_written_by_a_client(
+        self, client: Client, organization: Salesforce
+    ) -> None:
+        record = {"DeveloperName": "Ours", "MasterLabel": "Ours", "Line_Object__c": "Quote"}
+        id = organization.deploy("Stigg_Mapping__mdt", **record)
+        assert organization.deploy("Stigg_Mapping__mdt", DeveloperName="ours", Active__c=False) == id
+        [read] = client.query("SELECT MasterLabel, Line_Object__c, Active__c FROM Stigg_Mapping__mdt")["records"]
+        assert (read["MasterLabel"], read["Line_Object__c"], read["Active__c"]) == ("Ours", "Quote", False)
+        for write in (
+            lambda: client.Stigg_Mapping__mdt.create({**record, "DeveloperName": "Theirs"}),
+            lambda: client.Stigg_Mapping__mdt.update(id, {"Active__c": True}),
+        ):
+            with pytest.raises(exceptions.SalesforceMalformedRequest) as error:
+                write()
+            assert errors_of(error)[0]["errorCode"] == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"
+
+    def test_a_field_that_is_hidden_is_no_column(self, client: Client, organization: Salesforce) -> None:
+        organization.hide("Product2", "Stigg_Type__c")
+        with pytest.raises(exceptions.SalesforceMalformedRequest) as error:
+            client.query("SELECT Product2.Stigg_Type__c FROM OpportunityLineItem")
+        assert "No such column 'Stigg_Type__c'" in errors_of(error)[0]["message"]
+
+
 class TestDescribeAndLimits:
     def test_describe_tells_the_objects_and_their_fields(self, client: Client) -> None:
         described = client.describe()

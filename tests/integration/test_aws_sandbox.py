@@ -358,17 +358,32 @@ def lambda_handler(event, context):
 ROUND = ["CustomerProvision", "WorkToDo", "SubscriptionProvision", "AccountWriteBack", "WrittenBack"]
 
 
+ASKING = ["ResourceProvision", *ROUND]
+
+
 @pytest.fixture(scope="module")
 def provision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsSandbox]:
     """The real template and state machine over handlers that do what their account's ID says."""
-    folder = tmp_path_factory.mktemp("provision")
+    with scripted(tmp_path_factory.mktemp("provision"), REQUIRED) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def asking_provision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsSandbox]:
+    """The same where the user's own application is asked first."""
+    with scripted(
+        tmp_path_factory.mktemp("asking"), {**REQUIRED, "OwnApplicationUrl": "https://app.example"}
+    ) as running:
+        yield running
+
+
+def scripted(folder: Path, parameters: dict[str, str]) -> AwsSandbox:
     shutil.copy(ROOT / "template.yaml", folder)
     shutil.copytree(ROOT / "statemachines", folder / "statemachines")
-    for step in ("customer_provision", "subscription_provision", "account_write_back"):
+    for step in ("resource_provision", "customer_provision", "subscription_provision", "account_write_back"):
         (folder / "functions" / step).mkdir(parents=True)
         (folder / "functions" / step / "app.py").write_text(STEPS.replace("STEP", step))
-    with AwsSandbox(folder / "template.yaml", REQUIRED, wait_scale=0.0005) as running:
-        yield running
+    return AwsSandbox(folder / "template.yaml", parameters, wait_scale=0.0005)
 
 
 @pytest.mark.parametrize(
@@ -396,13 +411,42 @@ def provision(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsSandbox]:
 def test_the_provisioning_machine_goes_the_way_its_steps_say(
     provision: AwsSandbox, script: str, status: str, error: str | None, states: list[str]
 ) -> None:
+    assert went(provision, script) == (status, error, states)
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "error", "states"),
+    [
+        ("work=provision", "SUCCEEDED", None, [*ASKING, "Provisioned"]),
+        ("work=provision,again=1", "SUCCEEDED", None, [*ASKING, *ASKING, "Provisioned"]),
+        (
+            "work=provision,fail=resource_provision,error=ApplicationUnavailable",
+            "SUCCEEDED",
+            None,
+            [*ASKING, "Provisioned"],
+        ),
+        (
+            "fail=resource_provision,error=SecretInvalid",
+            "FAILED",
+            "SecretInvalid",
+            ["ResourceProvision", "FailureWriteBack", "ProvisioningFailed"],
+        ),
+    ],
+)
+def test_where_the_users_own_application_is_asked_first_every_round_begins_with_it(
+    asking_provision: AwsSandbox, script: str, status: str, error: str | None, states: list[str]
+) -> None:
+    assert went(asking_provision, script) == (status, error, states)
+
+
+def went(provision: AwsSandbox, script: str) -> tuple[str, str | None, list[str]]:
+    """Status, error and states of an execution whose steps follow a script."""
     started = provision.client("stepfunctions").start_execution(
         stateMachineArn=provision.state_machine_arns["ProvisionStateMachine"],
         input=json.dumps({"accountId": script, "token": 0}),
     )
     ended = provision.wait_for_execution(started["executionArn"])
-    assert (ended["status"], ended.get("error")) == (status, error)
-    assert provision.states_entered(started["executionArn"]) == states
+    return ended["status"], ended.get("error"), provision.states_entered(started["executionArn"])
 
 
 # ---- the ledger's and the secrets' promises

@@ -30,6 +30,7 @@ CHAPTERS = (
     "An older revision comes late",
     "A deal names a plan that Stigg does not have",
     "A deal names an ID that cannot be one",
+    "A deal's life, from trial to cancellation",
 )
 
 BROKEN = """

@@ -25,6 +25,7 @@ FUNCTIONS = {
     "authorizer": "AuthorizerFunction",
     "flow_callout_post": "FlowCalloutFunction",
     "flow_callout_get": "FlowCalloutFunction",
+    "resource_provision": "ResourceProvisionFunction",
     "customer_provision": "CustomerProvisionFunction",
     "subscription_provision": "SubscriptionProvisionFunction",
     "account_write_back": "AccountWriteBackFunction",
@@ -32,6 +33,7 @@ FUNCTIONS = {
     "sweep": "SweepFunction",
 }
 STATES = {
+    "resource_provision": "ResourceProvision",
     "customer_provision": "CustomerProvision",
     "subscription_provision": "SubscriptionProvision",
     "account_write_back": "AccountWriteBack",
@@ -59,7 +61,7 @@ def account(sandbox: Sandbox) -> str:
 
 
 def test_every_file_is_the_event_of_a_function() -> None:
-    bodies = {"callout", "apex_callout"}  # the second one is used by test_salesforce_package.py
+    bodies = {"callout", "apex_callout", "apex_amendment"}  # Apex's are used by test_salesforce_package.py
     assert {path.stem for path in Path(EVENTS).glob("*.json")} == {*bodies, *FUNCTIONS}
 
 
@@ -102,6 +104,13 @@ def test_each_steps_output_is_the_next_steps_event(sandbox: Sandbox, account: st
     assert record is not None
     assert record["Status__c"] == "Provisioned"
     assert stigg_requests(sandbox, "POST", CUSTOMERS) == stigg_requests(sandbox, "POST", SUBSCRIPTIONS) == 1
+
+
+def test_where_the_user_has_no_application_its_step_hands_the_work_on(sandbox: Sandbox, account: str) -> None:
+    with no_execution_starts():
+        invoke(sandbox, "flow_callout_post")
+    assert invoke(sandbox, "resource_provision") == {"accountId": account, "token": 1}
+    assert invoke(sandbox, "customer_provision", event("customer_provision") | {"token": 1})["work"] == "provision"
 
 
 def test_the_failure_is_written_back_and_the_sweeps_event_starts_what_is_due(sandbox: Sandbox, account: str) -> None:

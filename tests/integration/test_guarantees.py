@@ -471,7 +471,7 @@ OURS_ON_A_PROVISIONING = {
         "Stigg_Customer_ID__c",
         "Stigg_Customer_URL__c",
     ),
-    *("Execution__c", "Provisioned_At__c"),
+    *("Execution__c", "Provisioned_At__c", "Due_At__c", "Approval_ID__c", "Approved__c"),
 }
 """Every field closed-won writes; all others are an admin's."""
 

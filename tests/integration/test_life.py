@@ -80,7 +80,7 @@ def test_a_trial_is_extended_won_and_ends_once_the_paid_subscription_stands(sand
     [paid] = subscriptions(sandbox, account)
     assert paid["startDate"][:10] == day(0)
     assert shown(sandbox, won) == ("Provisioned", None)
-    writes = [r for r in sandbox.stigg_server.asked("POST|PATCH", "/api/v1/subscriptions.*")]
+    writes = sandbox.stigg_server.asked("POST|PATCH", "/api/v1/subscriptions.*")
     assert [w.method for w in writes] == ["POST", "PATCH", "POST", "PATCH"]  # trial, longer, paid; then the trial ends
 
 

@@ -1,21 +1,25 @@
 """What the Salesforce package's Apex sends is what the callout takes.
 
-events/apex_callout.json is the contract of both sides: an Apex test asserts that the action's body equals it letter by
-letter (with its own organisation's IDs and times), and the callout takes it here.
+events/apex_callout.json and apex_amendment.json are the contract of both sides: Apex tests assert that the action's
+body equals them letter by letter (with their own organisation's IDs and times), and they are taken here.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from closedwon.deal import Deal
+from closedwon.mapping import MappingRules, compile_deal
 from integration.scenes import Json, addons, limits, provision, subscriptions
 from sandbox.sandbox import ROOT, Sandbox
 
 CLASSES = ROOT / "salesforce" / "force-app" / "main" / "default" / "classes"
 FIXTURE = ROOT / "events" / "apex_callout.json"
+AMENDMENT = ROOT / "events" / "apex_amendment.json"
 
 APEX_TEXT = re.compile(r"'((?:[^'\\]|\\.)*)'")
 
@@ -35,13 +39,30 @@ def apex_constant(class_name: str, constant: str) -> str:
     return "".join(re.sub(r"\\(.)", r"\1", part) for part in APEX_TEXT.findall(declaration[1]))
 
 
-def test_the_apex_tests_assert_on_the_fixture(sent: Json) -> None:
-    text = apex_constant("ClosedWonTestData", "FIXTURE")
-    assert json.loads(text) == sent
+@pytest.mark.parametrize(("constant", "fixture"), [("FIXTURE", FIXTURE), ("AMENDMENT", AMENDMENT)])
+def test_the_apex_tests_assert_on_the_fixtures(constant: str, fixture: Path) -> None:
+    content = json.loads(fixture.read_text())
+    text = apex_constant("ClosedWonTestData", constant)
+    assert json.loads(text) == content
     # In the same order and without a space, as Apex generates it: the Apex test compares letter by letter.
-    assert text == json.dumps(sent, separators=(",", ":"))
+    assert text == json.dumps(content, separators=(",", ":"))
     test = (CLASSES / "ClosedWonProvisionTest.cls").read_text()
-    assert "Assert.areEqual(fixtureFor(sold), sent.getBody());" in test
+    assert re.search(rf"areEqual\(inThisOrganisation\(ClosedWonTestData.{constant}, sold\), .+\.getBody\(\)\);", test)
+
+
+def test_an_amendment_that_apex_sends_says_what_the_callout_understands() -> None:
+    [sent] = json.loads(AMENDMENT.read_text())["deals"]
+    order = compile_deal(Deal.model_validate(sent), MappingRules(sent["organizationId"]))
+    assert order.problems == ()
+    assert order.differences
+    assert (order.amends, order.contract_id) == (sent["amends"], sent["contractId"])
+    assert (order.budget, order.budget_soft, order.minimum_spend) == (5000, True, 1000.25)
+    assert (order.coupon, order.paying_customer_id) == ("coupon-partner", "customer-parent")
+    items = {item.stigg_id: item for item in order.items}
+    assert (items["feature-seats"].quantity, items["feature-seats"].prior) == (5, 10)
+    assert (items["feature-sso"].quantity, items["feature-sso"].unlimited) == (-1, True)
+    later = items["addon-extra-workspace"]
+    assert (later.start, later.end) == ("2026-06-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z")
 
 
 def test_what_apex_sends_is_taken_and_provisioned(sandbox: Sandbox, sent: Json) -> None:

@@ -478,6 +478,8 @@ states = st.builds(
         st.sampled_from(["Provisioned", "Held", "Failed"]),
         texts,
         st.lists(st.builds(SubscriptionLink, texts, texts, texts, maybe), max_size=2).map(tuple),
+        maybe,
+        st.none() | whole,
     ),
     at=whole,
     written=maybe,

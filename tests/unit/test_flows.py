@@ -38,10 +38,12 @@ DEFAULT = "Opportunity_Stigg_Subscription_Template"
 TRIAL = "Opportunity_Stigg_Trial_Template"
 AMENDMENT = "Opportunity_Stigg_Amendment_Renewal_Template"
 CANCELLATION = "Opportunity_Stigg_Cancellation_Template"
+REOPENED = "Opportunity_Stigg_Reopened_Template"
 OWN_APPLICATION = "Opportunity_Stigg_Own_Application_First_Template"
 PLACEHOLDER = "Provision_in_Own_Application"
 CPQ = "Opportunity_Stigg_CPQ_Template"
 NOTIFY = "Stigg_Provisioning_Notify_Owner"
+APPROVAL = "Stigg_Provisioning_Send_Approval"
 FAMILIES = (DEFAULT, OWN_APPLICATION, CPQ)
 """What a won opportunity may start."""
 
@@ -97,6 +99,7 @@ class Sales:
     """An org with the package, its opportunities, and what was sent from it."""
 
     provision: Callable[[list[Inputs]], list[Outputs]] = accept_all
+    approve: Callable[[list[Inputs]], list[Outputs]] = lambda requests: [{"approved": True} for _ in requests]
     sent: list[list[Inputs]] = attribute(default_factory=list)
     told: list[Inputs] = attribute(default_factory=list)
 
@@ -109,6 +112,7 @@ class Sales:
                 "OpportunityLineItem": [],
                 "SBQQ__QuoteLine__c": [],
                 "SBQQ__Quote__c": [],
+                "Contract": [],
                 "Opportunity": [],
                 "Stigg_Provisioning__c": [],
                 "CustomNotificationType": [
@@ -116,13 +120,21 @@ class Sales:
                     {"Id": "0ML5g00000OTHERAAA", "DeveloperName": "Another"},
                 ],
             },
-            actions={"ClosedWonProvision": self._provision, "customNotificationAction": self._notify},
-            callouts=frozenset({"ClosedWonProvision"}),
+            actions={
+                "ClosedWonProvision": self._provision,
+                "ClosedWonApprove": self._approve,
+                "customNotificationAction": self._notify,
+            },
+            callouts=frozenset({"ClosedWonProvision", "ClosedWonApprove"}),
         )
 
     def _provision(self, requests: list[Inputs]) -> list[Outputs]:
         self.sent.append(requests)
         return self.provision(requests)
+
+    def _approve(self, requests: list[Inputs]) -> list[Outputs]:
+        self.sent.append(requests)
+        return self.approve(requests)
 
     def _notify(self, requests: list[Inputs]) -> list[Outputs]:
         self.told.extend(requests)
@@ -142,6 +154,7 @@ class Sales:
             "Stigg_Start_Date__c": date(2026, 12, 1),
             "Stigg_End_Date__c": date(2027, 11, 30),
             "Stigg_Trial_End_Date__c": None,
+            "Stigg_Cancel_Date__c": None,
             "Stigg_Billing_Period__c": "ANNUALLY",
             "Stigg_Payment_Collection__c": "INVOICE",
             "Stigg_Amends__c": None,
@@ -175,6 +188,8 @@ class Sales:
                 "SBQQ__Quantity__c": quantity,
                 "SBQQ__PriorQuantity__c": prior,
                 "SBQQ__NetPrice__c": 100.0,
+                "SBQQ__EffectiveStartDate__c": date(2027, 1, 1),
+                "SBQQ__EffectiveEndDate__c": date(2027, 12, 31),
             }
             for index, (product, quantity, prior) in enumerate(lines)
         ]
@@ -225,7 +240,10 @@ LINES: list[Json] = [
 
 
 def deal_of(request: Inputs) -> Json:
-    """The deal in the callout's body: ClosedWonProvision's names for the action's inputs, what is empty left out."""
+    """The deal in the callout's body: ClosedWonProvision's names for the action's inputs, what is empty left out; and
+    what it leaves out by itself.
+    """
+    differences = request.get("quantities") == "differences"
 
     def filled(**fields: Any) -> Json:
         return {
@@ -250,8 +268,10 @@ def deal_of(request: Inputs) -> Json:
             start=request.get("startDate"),
             end=request.get("endDate"),
             trialEnd=request.get("trialEndDate"),
+            cancel=request.get("cancel"),
             paymentCollection=request.get("paymentCollection"),
         ),
+        quantities=request.get("quantities"),
         amends=request.get("amends"),
         customerId=request.get("customerId"),
         resourceId=request.get("resourceId"),
@@ -260,10 +280,14 @@ def deal_of(request: Inputs) -> Json:
                 line=line["lineNumber"],
                 stiggType=line["stiggType"],
                 stiggId=line["stiggId"],
-                quantity=None if line["unlimited"] else line["quantity"],
+                quantity=None if line["unlimited"] and not (differences and line["quantity"] < 0) else line["quantity"],
+                priorQuantity=line.get("priorQuantity") if differences else None,
+                totalQuantity=line.get("totalQuantity") if differences else None,
                 price=line["price"],
                 unlimited=line["unlimited"] or None,
                 resetPeriod=line["resetPeriod"],
+                start=line.get("startDate"),
+                end=line.get("endDate"),
             )
             for line in request.get("lines", [])
         ],
@@ -484,11 +508,25 @@ def test_a_trial_starts_at_the_stage_and_ends_on_its_date() -> None:
     sales = Sales()
     trying = sales.opportunity(1, *ENTERPRISE, **TRYING, Stigg_Trial_End_Date__c=date(2026, 12, 31))
     assert sales.close(trying, flow=TRIAL) == 1
-    assert sales.org.save(flow_of(TRIAL), [Save("Opportunity", {**trying, "Name": "x"}, trying)]) == 0
     deal = deal_of(sales.only())
-    assert (deal["trigger"], deal["terms"]) == ("trial", {"start": "2026-12-01", "trialEnd": "2026-12-31"})
+    assert (deal["trigger"], deal["terms"]) == ("trial", {"trialEnd": "2026-12-31"}), "the contract's dates come later"
     assert deal["lines"] == LINES
-    Deal.model_validate(deal)
+    assert compile_deal(Deal.model_validate(deal), RULES).problems == ()
+
+
+def test_every_save_of_a_trial_is_sent_so_that_a_later_date_extends_it() -> None:
+    """Asynchronous paths do not know what changed; closed-won calls the same deal a duplicate."""
+    sales = Sales()
+    trying = sales.opportunity(1, *ENTERPRISE, **TRYING, Stigg_Trial_End_Date__c=date(2026, 12, 31))
+    longer = {**trying, "Stigg_Trial_End_Date__c": date(2027, 1, 31)}
+    sales.close(trying, flow=TRIAL)
+    for now, before in (({**trying, "Name": "x"}, trying), (longer, trying)):
+        assert sales.org.save(flow_of(TRIAL), [Save("Opportunity", now, before)]) == 1
+    first, same, extended = (deal_of(requests[0]) for requests in sales.sent)
+    assert same == first
+    assert extended == {**first, "terms": {"trialEnd": "2027-01-31"}}
+    won = {**longer, "StageName": "Closed Won", "IsWon": True, "IsClosed": True}
+    assert sales.org.save(flow_of(TRIAL), [Save("Opportunity", won, longer)]) == 0, "once won it is no trial"
 
 
 @pytest.mark.parametrize(
@@ -504,24 +542,51 @@ def test_an_amendment_or_renewal_says_what_it_is_and_what_it_amends(type: str | 
     assert Deal.model_validate(deal).amends == CONTRACT
 
 
-def test_a_renewal_without_mapped_products_is_sent_because_what_it_leaves_out_ends() -> None:
-    sales = Sales()
+def test_a_renewal_without_mapped_products_is_not_passed_over_in_silence() -> None:
+    """The action says that a contract which ends is a cancellation (ClosedWonProvisionTest)."""
+    sales = Sales(lambda requests: [answer(each, "not sent", "it would leave nothing") for each in requests])
     records = [
         sales.opportunity(n, *lines, Type="Renewal", Stigg_Amends__c=CONTRACT)
-        for n, lines in enumerate([(), ENTERPRISE[1:2]])
+        for n, lines in enumerate([(), ((WORKSHOP, 1, 900.0),)])
     ]
     sales.close(*records, flow=AMENDMENT)
-    assert [request["lines"] for request in sales.sent[0]] == [[], []]
+    assert set(sales.shown().values()) == {("Failed", "Not sent to Stigg: it would leave nothing")}
 
 
-def test_a_lost_renewal_cancels_what_it_names() -> None:
+@pytest.mark.parametrize(
+    ("cancel_date", "terms"), [(None, {}), (date(2026, 11, 30), {"end": "2026-11-30"})], ids=["lost renewal", "churn"]
+)
+def test_a_lost_deal_cancels_what_it_names_and_its_own_dates_and_products_mean_nothing(
+    cancel_date: date | None, terms: Json
+) -> None:
     sales = Sales()
-    lost = sales.opportunity(1, *ENTERPRISE, IsWon=False, Stigg_Amends__c=CONTRACT)
+    lost = sales.opportunity(1, *ENTERPRISE, IsWon=False, Stigg_Amends__c=CONTRACT, Stigg_Cancel_Date__c=cancel_date)
     assert sales.close(sales.opportunity(2, IsWon=False), flow=CANCELLATION) == 0, "any other lost deal cancels nothing"
     sales.close(lost, flow=CANCELLATION)
     deal = deal_of(sales.only())
-    assert (deal["trigger"], deal["amends"], deal["lines"]) == ("cancellation", CONTRACT, [])
-    Deal.model_validate(deal)
+    assert (deal["trigger"], deal["amends"], deal["lines"], deal["terms"]) == ("cancellation", CONTRACT, [], terms)
+    order = compile_deal(Deal.model_validate(deal), RULES)
+    assert order.problems == ()
+    assert order.cancel == (None if terms else "end_of_term")
+
+
+def test_a_deal_that_is_won_no_more_cancels_itself_and_not_what_it_amended() -> None:
+    sales = Sales()
+    won = sales.opportunity(1, *ENTERPRISE, Stigg_Amends__c=CONTRACT)
+
+    def save(record: Record, prior: Record | None) -> int:
+        return sales.org.save(flow_of(REOPENED), [Save("Opportunity", record, prior)])
+
+    assert save(opened(won), None) == 0, "not when it is created open"
+    assert save({**opened(won), "Name": "x"}, opened(won)) == 0, "not while it is open"
+    assert save(won, opened(won)) == 0, "not when it is won"
+    assert save({**won, "Name": "x"}, won) == 0, "not while it is won"
+    assert save(opened(won), won) == 1
+    deal = deal_of(sales.only())
+    assert (deal["trigger"], deal["amends"], deal["lines"], deal["terms"]) == ("cancellation", won["Id"], [], {})
+    order = compile_deal(Deal.model_validate(deal), RULES)
+    assert (order.problems, order.amends, order.cancel) == ((), None, None)
+    assert save({**opened(won), "IsClosed": True}, won) == 1, "and when it is lost after all"
 
 
 def own_application(**outputs: str) -> Flow:
@@ -576,25 +641,68 @@ def test_cpq_sends_the_primary_quote_with_its_term() -> None:
 
 def test_cpq_sends_what_an_amendment_changes_and_what_a_renewal_is() -> None:
     sales = Sales()
-    lines = ((PLAN, 1, 1), (SEATS, 15, 10), (SUPPORT, 1, None), (CALLS, 0, 5))
+    lines = ((PLAN, 1, 1), (SEATS, 15, 10), (SUPPORT, 1, None), (CALLS, 0, 5), (SSO, 0, 1))
     sales.close(
         sales.quote(1, *lines, SBQQ__AmendedContract__c=CONTRACT),
         sales.quote(2, *lines[:3], SBQQ__RenewedContract__c=CONTRACT),
         flow=CPQ,
     )
     amendment, renewal = (deal_of(request) for request in sales.sent[0])
-    assert [(deal["trigger"], deal["amends"]) for deal in (amendment, renewal)] == [
-        ("amendment", CONTRACT),
-        ("renewal", CONTRACT),
+    assert [(deal["trigger"], deal.get("quantities"), deal["amends"]) for deal in (amendment, renewal)] == [
+        ("amendment", "differences", CONTRACT),
+        ("renewal", None, CONTRACT),
     ]
-    assert [(line["stiggId"], line["quantity"]) for line in amendment["lines"]] == [
-        ("feature-seats", 5),
-        ("addon-premium-support", 1),
-        ("feature-api-calls", -5),
+    changes = [
+        (line["stiggId"], line["quantity"], line.get("priorQuantity"), line["totalQuantity"])
+        for line in amendment["lines"]
+    ]
+    assert changes == [
+        ("feature-seats", 5, 10, 15),
+        ("addon-premium-support", 1, None, 1),
+        ("feature-api-calls", -5, 5, 0),
+        ("feature-sso", -1, 1, 0),
     ]
     assert [line["quantity"] for line in renewal["lines"]] == [1, 15, 1]
-    for deal in (amendment, renewal):
-        Deal.model_validate(deal)
+    orders = [compile_deal(Deal.model_validate(deal), RULES) for deal in (amendment, renewal)]
+    assert [order.problems for order in orders] == [(), ()]
+    changed = {item.stigg_id: item.quantity for item in orders[0].items}
+    assert (changed["feature-seats"], changed["feature-sso"]) == (5, -1)
+
+
+def test_cpq_names_the_opportunity_that_a_contract_came_from() -> None:
+    """When that was won there was no contract yet: closed-won knows it by its own ID."""
+    sales = Sales()
+    base = opportunity_id(7)
+    sales.org.records["Contract"] = [
+        {"Id": CONTRACT, "SBQQ__Opportunity__c": base},
+        {"Id": normalised_id("8005g0000067890"), "SBQQ__Opportunity__c": opportunity_id(8)},
+    ]
+    sales.close(
+        sales.quote(1, (SEATS, 15, 10), SBQQ__AmendedContract__c=CONTRACT),
+        sales.quote(2, (PLAN, 1, 1), SBQQ__RenewedContract__c=CONTRACT),
+        sales.quote(3, (PLAN, 1, None)),
+        flow=CPQ,
+    )
+    named = {request["opportunityId"]: request["amends"] for request in sales.sent[0]}
+    assert named == {opportunity_id(1): base, opportunity_id(2): base, opportunity_id(3): None}
+
+
+def test_cpq_sends_ramps_line_by_line() -> None:
+    sales = Sales()
+    won = sales.quote(1, (PLAN, 1, None), (SEATS, 100, None), (SEATS, 150, None))
+    _, first, second = sales.org.records["SBQQ__QuoteLine__c"]
+    first["SBQQ__EffectiveEndDate__c"] = date(2027, 6, 30)
+    second["SBQQ__EffectiveStartDate__c"] = date(2027, 7, 1)
+    sales.close(won, flow=CPQ)
+    order = compile_deal(Deal.model_validate(deal_of(sales.only())), RULES)
+    assert order.problems == ()
+    middle = "2027-07-01T00:00:00.000Z"
+    times = {(item.stigg_id, item.quantity, item.start, item.end) for item in order.items}
+    assert times == {
+        ("plan-enterprise", 1, None, None),
+        ("feature-seats", 100, None, middle),
+        ("feature-seats", 150, middle, None),
+    }
 
 
 def test_cpq_sends_nothing_without_a_primary_quote() -> None:
@@ -665,6 +773,114 @@ def test_a_notification_that_cannot_be_sent_does_not_undo_the_save() -> None:
     assert len(sales.told) == 1
 
 
+# The approval
+
+HELD = "The deal would lower feature-seats from 500 to 50."
+APPROVER = "0055g00000BOSSAAAA"
+
+
+def held(sales: Sales, number: int = 1, **fields: Any) -> Record:
+    """A Stigg Provisioning whose deal waits for an approval."""
+    record: Record = {
+        "Id": f"a0x{number:012d}AAA",
+        "Name": f"SP-{number:05d}",
+        "Opportunity_ID__c": opportunity_id(number),
+        "Status__c": "Held",
+        "Reason__c": HELD,
+        "Approval_ID__c": f"approval-{number}",
+        "Approved__c": False,
+        "LastModifiedById": APPROVER,
+        **fields,
+    }
+    sales.org.records["Stigg_Provisioning__c"].append(record)
+    return record
+
+
+def tick(sales: Sales, *records: Record) -> int:
+    """Tick Approved on these in one save; how many started the flow."""
+    before = [dict(record) for record in records]
+    for record in records:
+        record["Approved__c"] = True
+    saves = [Save("Stigg_Provisioning__c", dict(record), prior) for record, prior in zip(records, before, strict=True)]
+    return sales.org.save(flow_of(APPROVAL), saves)
+
+
+def test_approvals_of_one_save_go_in_one_call_and_stay_ticked_until_closed_won_writes() -> None:
+    sales = Sales()
+    records = [held(sales, number) for number in range(1, 201)]
+    assert tick(sales, *records) == 200
+    (requests,) = sales.sent
+    assert requests[6] == {"opportunityId": opportunity_id(7), "approval": "approval-7", "reason": HELD}
+    assert len(requests) == 200
+    assert {(record["Approved__c"], record["Reason__c"]) for record in records} == {(True, HELD)}
+    assert sales.told == []
+
+
+def test_nothing_but_a_tick_on_what_waits_sends_an_approval() -> None:
+    sales = Sales()
+    record = held(sales)
+    ticked = {**record, "Approved__c": True}
+    flow = flow_of(APPROVAL)
+    for now, before in (
+        ({**record, "Reason__c": "x"}, record),
+        (record, ticked),
+        ({**ticked, "Reason__c": "x"}, ticked),
+        ({**ticked, "Approval_ID__c": None}, {**record, "Approval_ID__c": None}),
+        (ticked, None),
+    ):
+        assert sales.org.save(flow, [Save("Stigg_Provisioning__c", now, before)]) == 0
+
+
+def test_an_approval_that_does_not_get_through_is_unticked_says_why_and_can_be_tried_again() -> None:
+    sales = Sales(
+        approve=lambda requests: [{"approved": False, "reason": f"Not approved: no\n{HELD}"} for _ in requests]
+    )
+    record = held(sales)
+    assert tick(sales, record) == 1
+    assert (record["Approved__c"], record["Status__c"]) == (False, "Held")
+    assert record["Reason__c"] == f"Not approved: no\n{HELD}"
+    (told,) = sales.told
+    assert (told["recipientIds"], told["targetId"]) == ([APPROVER], record["Id"])
+    assert told["body"] == f"SP-00001: Not approved: no\n{HELD}"
+    unticked = Save("Stigg_Provisioning__c", dict(record), {**record, "Approved__c": True})
+    assert sales.org.save(flow_of(APPROVAL), [unticked]) == 0, "the flow does not start itself"
+    assert tick(sales, record) == 1, "ticked again, it is sent again"
+
+
+def test_a_fault_of_the_approval_says_why_above_the_reason_there_was() -> None:
+    def fail(requests: list[Inputs]) -> list[Outputs]:
+        raise Fault("You do not have access to the Apex class named ClosedWonApprove")
+
+    sales = Sales(approve=fail)
+    record = held(sales)
+    tick(sales, record)
+    assert record["Approved__c"] is False
+    said = "Not approved, the flow failed: You do not have access to the Apex class named ClosedWonApprove"
+    assert record["Reason__c"] == f"{said}\n{HELD}"
+
+
+def test_what_closed_won_wrote_meanwhile_stands_although_the_answer_got_lost() -> None:
+    sales = Sales()
+
+    def lose_the_answer(requests: list[Inputs]) -> list[Outputs]:
+        record.update({"Status__c": "Provisioned", "Reason__c": "", "Approval_ID__c": None, "Approved__c": False})
+        return [{"approved": False, "reason": "Not approved: it did not answer in time"}]
+
+    sales.approve = lose_the_answer
+    record = held(sales)
+    tick(sales, record)
+    assert (record["Status__c"], record["Reason__c"]) == ("Provisioned", "")
+    assert sales.told == []
+
+
+@pytest.mark.parametrize("kind", ["query", "update"])
+def test_who_ticked_is_told_when_not_even_the_tick_can_be_taken_back(kind: str) -> None:
+    sales = Sales(approve=lambda requests: [{"approved": False, "reason": "Not approved: no"}])
+    refuse(sales, (kind, "Stigg_Provisioning__c"))
+    tick(sales, held(sales))
+    assert [told["recipientIds"] for told in sales.told] == [[APPROVER]]
+
+
 # All flows
 
 
@@ -681,10 +897,12 @@ def every(node: Node) -> Iterable[Node]:
         yield from every(child)
 
 
-def test_the_package_holds_these_flows_and_all_but_the_notification_wait_for_an_admin() -> None:
+def test_the_package_holds_these_flows_and_those_on_opportunities_wait_for_an_admin() -> None:
     assert {name: flow_of(name).status for name in PATHS} == {
-        **dict.fromkeys((DEFAULT, TRIAL, AMENDMENT, CANCELLATION, OWN_APPLICATION, PLACEHOLDER, CPQ), "Draft"),
-        NOTIFY: "Active",
+        **dict.fromkeys(
+            (DEFAULT, TRIAL, AMENDMENT, CANCELLATION, REOPENED, OWN_APPLICATION, PLACEHOLDER, CPQ), "Draft"
+        ),
+        **dict.fromkeys((NOTIFY, APPROVAL), "Active"),
     }
     assert flow_of(DEFAULT).root.get("label") == "Opportunity - Stigg Subscription Template"
     assert "force-app" not in PATHS[CPQ].parts, "an org without CPQ cannot take it"

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.dynamodb.models import dynamo_type
 
+from closedwon.application import Application
 from closedwon.customer import (
     START_GRACE,
     Acceptance,
@@ -27,6 +28,7 @@ from closedwon.customer import (
     Intended,
     LeaseLost,
     Outcome,
+    Prepared,
     SubscriptionLink,
     Work,
     Written,
@@ -387,6 +389,30 @@ def test_a_customer_in_stigg_belongs_to_one_account_whoever_is_first(
     assert found is not None
     assert found[0].customer_id is None
     assert one(ledger.accept([arrival(2, at=2, customer_id="northwind-traders")])).status == "accepted"
+
+
+def test_a_customer_the_users_application_names_belongs_to_one_account_whoever_is_first(
+    ledger: Ledger, client: Client, elsewhere: Ledger
+) -> None:
+    named = Application(NOW, answered=True, customer_id="org-7")
+    ours, theirs = arrival(), arrival(account=OTHER_ACCOUNT, opportunity=B)
+    works = []
+    for one_arrival in (ours, theirs):
+        ledger.accept([one_arrival])
+        works.append(ledger.take(one_arrival.order.account_id, "one", 0, LEASE))
+    mine, other = works
+    assert isinstance(mine, Work)
+    assert isinstance(other, Work)
+    client.before("transact_write_items", lambda: elsewhere.settle(other, Prepared({B: named})))
+    customer, _ = ledger.settle(mine, Prepared({A: named}))
+    application = customer.opportunities[A].application
+    assert application is not None
+    assert application.problem.endswith(f"customerId org-7 is bound to another account, {OTHER_ACCOUNT}")
+    assert customer.customer_id == ACCOUNT
+    late = arrival(account="0015g00000XyZbBAAV", opportunity="0065g00000ABCdGAAX", customer_id="org-7")
+    assert one(ledger.accept([late])).status == "invalid", "what an application named is taken"
+    mended, _ = ledger.settle(mine, Prepared({A: Application(NOW, answered=True, customer_id="org-8")}))
+    assert mended.customer_id == "org-8"
 
 
 # Due

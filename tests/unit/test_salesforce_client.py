@@ -59,6 +59,10 @@ class Org:
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         if token not in self.tokens or not self.accepts_tokens:
             return self.error(401)
+        if request.path == f"{DATA}/sobjects/Basket__c/describe":
+            return reply({"fields": [{"name": "Deal__c", "referenceTo": ["Opportunity"]}]})
+        if request.path.endswith("/describe"):
+            return reply({})
         if request.path.startswith(f"{DATA}/query/"):
             self.queries.append(request.args.get("q", "") or request.path)
             done = "page" in request.path
@@ -350,6 +354,12 @@ def test_a_query_escapes_its_values_and_follows_its_pages(org: Org, connect: Con
     records = connect().query(soql, name="O'Neil\\", ids=["001a", "001b"])
     assert org.queries[0] == r"SELECT Id FROM Account WHERE Name = 'O\'Neil\\' AND Id IN ('001a','001b')"
     assert [record["Id"] for record in records] == ["1", "2"]
+
+
+def test_an_objects_schema_is_told_by_its_fields(connect: Connect) -> None:
+    assert connect().describe("Basket__c")["fields"][0]["referenceTo"] == ["Opportunity"]
+    with pytest.raises(SalesforceUnavailable):
+        connect().describe("Nothing__c")
 
 
 def test_a_session_may_end_between_two_pages(org: Org, server: StandIn, connect: Connect) -> None:

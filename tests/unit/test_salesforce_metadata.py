@@ -38,6 +38,7 @@ SHARED_OBJECTS = ("Product2", "Account", "Opportunity", PROVISIONING)
 
 KINDS_OF_FIELD = {
     "Checkbox": "boolean",
+    "Currency": "currency",
     "Date": "date",
     "DateTime": "datetime",
     "LongTextArea": "textarea",
@@ -149,7 +150,7 @@ def written_by_the_server() -> dict[str, dict[str, Any]]:
         revision=revision_of(deal),
         version=1,
         execution="x" * 80,
-        outcome=Outcome("Payment required", "r" * 40_000, links),
+        outcome=Outcome("Payment required", "r" * 40_000, links, approval="a" * 64, due_at=1_772_323_200_000),
         at=1_768_468_531_000,
     )
     customer = Customer(
@@ -175,9 +176,18 @@ def test_every_field_the_server_writes_exists_and_holds_its_longest_value() -> N
             field = declared()[owner][name]
             if field.text("type") == "Picklist":
                 assert value in values_of(owner, name)
+            elif field.text("type") == "Checkbox":
+                assert isinstance(value, bool)
             elif field.text("type") != "DateTime" and value is not None:
                 length = int(field.text("length") or LENGTHS[field.text("type")])
                 assert len(value) <= length, f"{owner}.{name}"
+
+
+def test_a_write_back_says_what_waits_and_until_when_and_withdraws_an_earlier_approval() -> None:
+    record = written_by_the_server()[PROVISIONING]
+    assert record["Approval_ID__c"] == "a" * 64
+    assert record["Approved__c"] is False
+    assert record["Due_At__c"] == "2026-03-01T00:00:00.000+00:00"
 
 
 def test_the_integration_user_may_write_what_the_server_writes_and_nothing_else() -> None:
@@ -212,10 +222,11 @@ def test_picklists_have_the_values_that_the_code_has() -> None:
         return get_args(literal)
 
     assert values_of(PROVISIONING, "Status__c") == get_args(Status)
-    assert values_of("Product2", "Stigg_Type__c") == (*KINDS, "Credit grant")
+    assert values_of("Product2", "Stigg_Type__c") == KINDS
     assert values_of("Product2", "Stigg_Reset_Period__c") == choices(Line, "reset_period")
     assert values_of("Opportunity", "Stigg_Billing_Period__c") == choices(Terms, "billing_period")
     assert values_of("Opportunity", "Stigg_Payment_Collection__c") == choices(Terms, "payment_collection")
+    assert values_of("Opportunity", "Stigg_Trial_End_Behavior__c") == choices(Terms, "trial_end_behavior")
 
 
 def rule(name: str) -> Xml:
@@ -249,19 +260,24 @@ def test_the_validation_rule_takes_the_characters_that_the_callout_takes() -> No
 
 
 def test_validation_rules_speak_of_existing_fields_and_say_what_to_do() -> None:
-    rules = files("objects/Product2/validationRules/*.xml")
-    for name, one in rules.items():
+    rules = [(owner, files(f"objects/{owner}/validationRules/*.xml")) for owner in ("Product2", PROVISIONING)]
+    for owner, name, one in ((owner, name, one) for owner, found in rules for name, one in found.items()):
         formula = one.text("errorConditionFormula")
-        assert set(re.findall(r"\w+__c", formula)) <= set(declared()["Product2"]), name
+        assert set(re.findall(r"\w+__c", formula)) <= set(declared()[owner]), name
         assert formula.count("(") == formula.count(")")
         for value in re.findall(r'ISPICKVAL\(Stigg_Type__c, "(.*?)"\)', formula):
             assert value in values_of("Product2", "Stigg_Type__c")
-        assert one.text("errorDisplayField") in declared()["Product2"]
+        assert one.text("errorDisplayField") in declared()[owner]
         assert one.text("active") == "true"
         message = one.text("errorMessage")
         assert len(message) <= 255
         assert re.search(r"Copy|Choose|choose|Clear|clear", message), name
         assert "__c" not in message
+
+
+def test_only_what_waits_for_an_approval_can_be_approved() -> None:
+    (one,) = files(f"objects/{PROVISIONING}/validationRules/*.xml").values()
+    assert "".join(one.text("errorConditionFormula").split()) == "AND(Approved__c,ISBLANK(Approval_ID__c))"
 
 
 def test_every_field_says_what_it_is_for() -> None:
@@ -348,9 +364,10 @@ def test_who_closes_deals_may_use_the_actions_and_read_what_they_read() -> None:
         assert permission_set(name).texts("externalCredentialPrincipalAccesses/enabled") == ["true"]
         ours = {f"{owner}.{field}" for owner, field, _ in every_field() if owner != MAPPING}
         assert set(editable_fields(name)) == ours
-    # Only the server writes what only the server knows.
-    for name in ("Closed_Won_Flow_User", "Closed_Won_Admin"):
-        assert not any(may for field, may in editable_fields(name).items() if field.startswith(PROVISIONING))
+    # Only the server writes what only the server knows; what it holds, an admin may approve.
+    for name, expected in (("Closed_Won_Flow_User", set()), ("Closed_Won_Admin", {f"{PROVISIONING}.Approved__c"})):
+        editable = {field for field, may in editable_fields(name).items() if may and field.startswith(PROVISIONING)}
+        assert editable == expected
 
 
 def test_the_classes_that_flows_and_components_call_are_granted() -> None:
@@ -359,7 +376,7 @@ def test_the_classes_that_flows_and_components_call_are_granted() -> None:
         code = path.read_text(encoding="utf-8")
         if re.search(r"@(InvocableMethod|InvocableVariable|AuraEnabled)\b", code) and "@IsTest" not in code:
             called["Closed_Won_Admin"].add(path.stem)
-            if path.stem != "ClosedWonConfigurationController":
+            if path.stem not in ("ClosedWonConfigurationController", "ClosedWonApprove"):
                 called["Closed_Won_Flow_User"].add(path.stem)
     for name, classes in called.items():
         assert set(permission_set(name).texts("classAccesses/apexClass")) == classes
@@ -391,7 +408,7 @@ def test_the_quick_action_opens_what_exists() -> None:
 
 def test_list_views_and_layouts_show_existing_fields() -> None:
     views = files(f"objects/{PROVISIONING}/listViews/*.xml")
-    assert {view.text("label") for view in views.values()} == {"All", "Failed", "Held", "Payment required"}
+    assert {view.text("label") for view in views.values()} == {"All", "Failed", "Held", "Payment required", "Scheduled"}
     for view in views.values():
         assert all(exists(PROVISIONING, name) for name in view.texts("columns") if name != "NAME")
         for entry in view.entries("filters"):
@@ -435,6 +452,9 @@ def test_the_report_shows_what_failed_is_held_or_waits_for_payment() -> None:
     assert (SOURCE / "reports" / "Closed_Won.reportFolder-meta.xml").exists()
 
 
+REQUIRED_OF_A_MAPPING = {"Parent_Field__c", "Stigg_Type_Field__c", "Stigg_ID_Field__c", "Quantity_Field__c"}
+
+
 def test_the_default_mapping_leads_to_existing_fields() -> None:
     (record,) = files("customMetadata/*.xml").values()
     values = {entry["field"]: entry["value"] for entry in record.entries("values")}
@@ -442,7 +462,8 @@ def test_the_default_mapping_leads_to_existing_fields() -> None:
     assert values.pop("Active__c") == "true"
     line_object = values.pop("Line_Object__c")
     for name, path in values.items():
-        assert leads_to_a_field(line_object, path), f"{name}: {path}"
+        required = name in REQUIRED_OF_A_MAPPING
+        assert leads_to_a_field(line_object, path) if path else not required, f"{name}: {path}"
 
 
 def test_the_credentials_send_the_key_and_hold_none() -> None:
@@ -530,7 +551,7 @@ def test_the_sample_products_keep_the_validation_rules(sample: Salesforce) -> No
         assert (kind is None) == (stigg_id is None)
         assert kind is None or stigg_id.startswith(rules.prefix(kind))
         assert kind == "Entitlement" or not (product["Stigg_Unlimited__c"] or product["Stigg_Reset_Period__c"])
-        assert kind in ("Plan", "Add-on") or not product["Stigg_Price_Override__c"]
+        assert kind in ("Plan", "Add-on", "Credit grant") or not product["Stigg_Price_Override__c"]
 
 
 def test_the_sample_data_have_what_an_organisation_needs_too() -> None:

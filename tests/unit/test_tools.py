@@ -90,6 +90,18 @@ def test_a_sound_state_machine_passes(check: Check) -> None:
     assert check() == []
 
 
+def test_where_the_template_chooses_a_state_every_choice_must_be_sound(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.DEFINITION", DEFINITION.replace("StartAt: Work", "StartAt: ${First}"))
+    given = "WorkFunctionArn: !GetAtt WorkFunction.Arn"
+    first = f"{given}\n        First: "
+    assert check(given, f"{first}!If [Quick, Work, Work]") == []
+    wrong = check(given, f"{first}!If [Quick, Work, Done]")
+    assert wrong == ["work.asl.yaml: Work: is never reached", "work.asl.yaml: Failed: is never reached"]
+    assert "StartAt: there is no state 'Wrok'" in check(given, f"{first}Wrok")[0]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [

@@ -1,6 +1,7 @@
 """Taking deals: what the callout does with a request, from its body to an answer for each deal.
 
 What is accepted is in the ledger before it is answered, and gets provisioned even if its execution cannot be started.
+Deals that come without lines are read from Salesforce first, all in one go.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from pydantic import ValidationError
 
 from closedwon.catalogue import Catalogue
 from closedwon.customer import Acceptance, Arrival
-from closedwon.deal import MOST_DEALS, Deal, LineError, Result, Results, problems_of
+from closedwon.deal import MOST_DEALS, Deal, DealToRead, LineError, Result, Results, problems_of
 from closedwon.desired import same_product_problems
+from closedwon.errors import SalesforceLimitExceeded, Transient
 from closedwon.identifiers import normalised_id
 from closedwon.ledger import AT_ONCE
-from closedwon.mapping import compile_deal, revision_of, unrecordable
+from closedwon.mapping import compile_deal, foreign, revision_of, unrecordable
 from closedwon.order import Problem
 from closedwon.settings import mapping_rules
 from closedwon.start import start
@@ -31,6 +33,14 @@ logger = Logger()
 
 class RequestRefused(Exception):
     """The whole request is refused, with this message."""
+
+
+class NotNow(Exception):
+    """The whole request failed and nothing of it was recorded: it may be sent again after so many seconds."""
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 def deals_of(body: str | None) -> list[Any]:
@@ -53,11 +63,16 @@ def list_in(body: str | None, name: str, one: str) -> list[Any]:
 
 
 def accept(deals: list[Any]) -> Results:
-    """Answer every deal; one that is invalid does not touch the others."""
-    results: dict[int, Result] = {}
+    """Answer every deal; one that is invalid does not touch the others.
+
+    Raises NotNow when deals have to be read from Salesforce and it does not answer.
+    """
+    deals, results = in_full(deals)
     arrivals: dict[int, Arrival] = {}
     now = datetime.now(UTC)
     for index, content in enumerate(deals):
+        if index in results:
+            continue
         try:
             deal = Deal.model_validate(content)
         except ValidationError as error:
@@ -72,6 +87,54 @@ def accept(deals: list[Any]) -> Results:
     start_all((arrivals[index].order.account_id, acceptance) for index, acceptance in acceptances.items())
     results |= {index: result_of(acceptance) for index, acceptance in acceptances.items()}
     return Results(results=[results[index] for index in range(len(deals))])
+
+
+def in_full(deals: list[Any]) -> tuple[list[Any], dict[int, Result]]:
+    """Read from Salesforce what comes without lines; a cancellation without lines is whole: it ends all there is.
+
+    Out: the deals in their order, as if they had been sent whole; the answers to those that cannot be read.
+    """
+    results: dict[int, Result] = {}
+    to_read: dict[int, dict[str, Any]] = {}
+    for index, content in enumerate(deals):
+        if (
+            not isinstance(content, dict)
+            or content.get("lines") is not None
+            or content.get("trigger") == "cancellation"
+        ):
+            continue
+        try:
+            deal = DealToRead.model_validate(content)
+        except ValidationError as error:
+            results[index] = invalid(opportunity_id_of(content), problems_of(content, error))
+            continue
+        if problems := foreign(deal, mapping_rules()):
+            results[index] = invalid(deal.opportunity.id, problems)
+            continue
+        to_read[index] = deal.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+    whole = list(deals)
+    for index, answer in read_from_salesforce(to_read).items():
+        if isinstance(answer, Problem):
+            results[index] = invalid(to_read[index]["opportunity"]["id"], [answer])
+        else:
+            whole[index] = answer
+    return whole, results
+
+
+def read_from_salesforce(deals: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any] | Problem]:
+    """Each deal as Salesforce has it, or why it cannot be read. Raises NotNow."""
+    if not deals:
+        return {}
+    from closedwon import reading  # with all it takes to ask: most requests bring their lines
+
+    try:
+        return dict(zip(deals, reading.read(list(deals.values()), reading.salesforce()), strict=True))
+    except (Transient, SalesforceLimitExceeded) as error:
+        logger.warning("Salesforce could not be read", extra={"error": str(error)})
+        message = (
+            f"the deals could not be read from Salesforce ({error.message}). Nothing was recorded; send them again"
+        )
+        raise NotNow(message, 3600 if isinstance(error, SalesforceLimitExceeded) else 60) from None
 
 
 def judged_by_snapshot(arrivals: dict[int, Arrival]) -> dict[int, Arrival]:

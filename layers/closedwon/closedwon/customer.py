@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from closedwon.application import Application, begins, prepared, resource_conflict
 from closedwon.desired import Standing
 from closedwon.order import Order, Problem, Revision
 from closedwon.plan import GrantRecord, SlotRecord
@@ -63,7 +64,8 @@ class OpportunityState:
     version: the customer's version that its newest order made. provisioned: the last order that was brought to Stigg;
     won: the last of these that was no cancellation, where that is another. written: the mark of the outcome that
     Salesforce shows for sure: None again as soon as there is another outcome, because a write of that one may land
-    without an answer. at: when the outcome was reached.
+    without an answer. at: when the outcome was reached. application: what the user's own application said about it,
+    None where it was not asked.
     """
 
     order: Order
@@ -75,6 +77,7 @@ class OpportunityState:
     at: int = 0
     written: str | None = None
     won: Order | None = None
+    application: Application | None = None
 
     @property
     def stands(self) -> bool:
@@ -83,8 +86,13 @@ class OpportunityState:
 
     @property
     def standing(self) -> Standing:
-        """The opportunity as the fold takes it."""
-        return Standing(self.order, self.provisioned, self.won or self.provisioned)
+        """The opportunity as the fold takes it, with what the user's own application answered."""
+
+        def ready(order: Order | None) -> Order | None:
+            return order and prepared(order, self.application)
+
+        newest = prepared(self.order, self.application)
+        return Standing(newest, ready(self.provisioned), ready(self.won or self.provisioned))
 
     def brought(self, order: Order) -> OpportunityState:
         """The opportunity after an order of it was brought to Stigg."""
@@ -104,6 +112,7 @@ class OpportunityState:
         data = {**self.__dict__, "order": self.order.to_json(), "outcome": asdict(self.outcome)}
         data["provisioned"] = None if self.provisioned is None else self.provisioned.to_json()
         data["won"] = None if self.won is None else self.won.to_json()
+        data["application"] = None if self.application is None else self.application.to_json()
         return data
 
     @classmethod
@@ -117,6 +126,7 @@ class OpportunityState:
                 "revision": Revision(*data["revision"]),
                 "provisioned": data["provisioned"] and Order.from_json(data["provisioned"]),
                 "won": data.get("won") and Order.from_json(data["won"]),
+                "application": data.get("application") and Application.from_json(data["application"]),
                 "outcome": Outcome(**{**outcome, "subscriptions": links}),
             }
         )
@@ -145,6 +155,8 @@ class Customer:
     payment or a later start is to be looked at. attempt: executions asked for so far. slots: what is remembered of
     each slot, by its key. account_written: the customer ID that the account in Salesforce shows. approved: what
     somebody approved and is not done yet. grants: the credits that were granted or are about to be, by their keys.
+    asks: whether new starts go to the user's own application first. named: whether its ID may be in use in Stigg
+    already, so that it stays.
     """
 
     account_id: str
@@ -162,6 +174,8 @@ class Customer:
     account_written: str | None = None
     approved: tuple[str, ...] = ()
     grants: dict[str, GrantRecord] = field(default_factory=dict)
+    asks: bool = False
+    named: bool = False
     slots: dict[str, SlotRecord] = field(default_factory=dict)
     opportunities: dict[str, OpportunityState] = field(default_factory=dict)
 
@@ -176,8 +190,37 @@ class Customer:
         return [
             id
             for id, state in self.opportunities.items()
-            if state.outcome.status != "Provisioning" and state.written != state.mark(self.shown_id)
+            if (state.outcome.status != "Provisioning" or state.outcome.reason)
+            and state.written != state.mark(self.shown_id)
         ]
+
+    @property
+    def certain_id(self) -> str | None:
+        """Its ID in Stigg once that stays; None while the user's own application may still choose it."""
+        chosen = any(s.order.customer_id and not s.order.problems for s in self.opportunities.values())
+        stays = self.ensured or self.named or chosen or self.customer_id != self.account_id
+        return self.customer_id if stays else None
+
+    @property
+    def unprepared(self) -> dict[str, OpportunityState]:
+        """The opportunities that the user's own application has still to prepare: they are not provisioned. What was
+        provisioned before there was such an application never asks it.
+        """
+        if not self.asks:
+            return {}
+        orders = {id: state.order for id, state in self.opportunities.items()}
+        return {
+            id: state
+            for id, state in self.opportunities.items()
+            if state.provisioned is None
+            and not (state.application and state.application.answered)
+            and begins(state.order, orders)
+        }
+
+    @property
+    def unasked(self) -> list[str]:
+        """Those of them that it does not know of: they have arrived since it was asked."""
+        return [id for id, state in self.unprepared.items() if state.application is None]
 
     @property
     def account_unwritten(self) -> bool:
@@ -239,6 +282,22 @@ class Unanswered:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """The user's own application was asked: what is known of it now, by opportunity. asks: whether there is one. taken:
+    customers in Stigg it names that are bound to another account, and that account; the ledger fills them in.
+    """
+
+    applications: dict[str, Application]
+    asks: bool = True
+    taken: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The customer is about to be made in Stigg under its ID."""
+
+
+@dataclass(frozen=True)
 class Intended:
     """What is about to be sent and must not be sent twice: generations of new subscriptions, by slot key, and credits,
     by the grant's key.
@@ -290,7 +349,7 @@ class Written:
     failed: bool = False
 
 
-Report = Intended | Interrupted | Applied | Failed | Written
+Report = Prepared | Naming | Intended | Interrupted | Applied | Failed | Written
 
 
 class LeaseLost(Exception):
@@ -331,7 +390,12 @@ def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[C
             outcome = Outcome("Failed", _said(order.problems)) if order.problems else Outcome()
             provisioned, won = (state.provisioned, state.won) if state else (None, None)
             latest = revision if state is None else max(revision, state.revision)
-            state = OpportunityState(order, latest, version, started, provisioned, outcome, now, won=won)
+            application = state.application if state else None
+            if application is not None and application.problem:  # asked anew: the deal, or it, may have been mended
+                application = None
+            state = OpportunityState(
+                order, latest, version, started, provisioned, outcome, now, won=won, application=application
+            )
             customer_id = bound  # not by an order that is not recorded: nothing would be due to show it
         elif newer:
             state = replace(state, revision=revision, order=order)  # the same deal; its lines may be numbered anew
@@ -442,6 +506,10 @@ def settle(customer: Customer, work: Work, report: Report, now: int) -> tuple[Cu
     if customer.lease is None or customer.lease.token != work.lease.token:
         raise LeaseLost
     match report:
+        case Prepared():
+            return _prepared(customer, work, report, now), "again"
+        case Naming():
+            return replace(customer, named=True), "again"
         case Intended(generations, grants):
             slots = dict(customer.slots)
             for key, generation in generations.items():
@@ -461,26 +529,67 @@ def settle(customer: Customer, work: Work, report: Report, now: int) -> tuple[Cu
             return _written(customer, marks, account, failed, now)
 
 
+def _prepared(customer: Customer, work: Work, report: Prepared, now: int) -> Customer:
+    """Remember what the user's own application said. A customer that does not exist in Stigg yet is bound to the ID it
+    names; what contradicts a deal or the account is a failure, and it is asked again.
+    """
+    opportunities = dict(customer.opportunities)
+    for id, application in report.applications.items():
+        state = opportunities[id]
+        if application.problem and state.version > work.customer.version:
+            continue  # said of an older order: the newer one is still to be asked about
+        if problem := _contradiction(customer, state.order, application, report.taken):
+            application = application.failed(problem, now)
+        elif application.customer_id is not None:
+            customer = replace(customer, customer_id=application.customer_id)
+        opportunities[id] = replace(state, application=application)
+    return replace(customer, asks=report.asks, opportunities=opportunities)
+
+
+def _contradiction(customer: Customer, order: Order, application: Application, taken: Mapping[str, str]) -> str | None:
+    """What is wrong with an answer, given what is known already; None when nothing is."""
+    if conflict := resource_conflict(order, application):
+        return f"resourceId: {conflict}"
+    id = application.customer_id
+    if id is None or id == customer.customer_id:
+        return None
+    said = f"Your application's answer cannot be used: customerId {id}"
+    if id in taken:
+        return f"{said} is bound to another account, {taken[id]}"
+    return f"{said}, but this account is bound to the customer {customer.customer_id}" if customer.certain_id else None
+
+
 def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Customer:
     opportunities = dict(customer.opportunities)
+    unprepared = work.customer.unprepared
     for id, taken in work.customer.opportunities.items():
         state = opportunities[id]
-        if id in report.provisioned:
+        outcome = report.outcomes.get(id)
+        if id in unprepared:  # it was not folded: its outcome is what the user's own application said
+            outcome = _waiting(taken.application, now) if taken.application else None
+        elif id in report.provisioned:
             state = state.brought(taken.order)
-        if id in report.outcomes and state.version <= work.customer.version:
-            state = state.became(report.outcomes[id], now)
+        if outcome is not None and state.version <= work.customer.version:
+            state = state.became(outcome, now)
         opportunities[id] = state
+    looks = [report.look_again_at, *(s.application.ask_again_at for s in unprepared.values() if s.application)]
+    unasked = (unprepared[id].version - 1 for id in work.customer.unasked)
     return replace(
         customer,
-        applied=work.customer.version,  # what was folded; a version raised since stays due
+        applied=min(unasked, default=work.customer.version),  # what was folded; a version raised since stays due
         slots={**customer.slots, **report.slots},
         grants={**customer.grants, **report.grants},
         approved=tuple(approval for approval in customer.approved if approval not in report.approved),
         opportunities=opportunities,
         ensured=customer.ensured or report.ensured,
-        look_again_at=report.look_again_at,
+        look_again_at=min((at for at in looks if at is not None), default=None),
         failures=0,
     )
+
+
+def _waiting(application: Application, now: int) -> Outcome:
+    """The outcome of a deal that the user's own application has not prepared."""
+    return Outcome("Failed" if application.problem else "Provisioning", application.reason(now))
 
 
 def _failed(customer: Customer, work: Work, reason: str, now: int) -> Customer:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from closedwon.identifiers import normalised_id
+from closedwon.identifiers import STIGG_ID, STIGG_ID_LENGTH, normalised_id
 from closedwon.order import Problem
 
 MOST_DEALS = 200
@@ -51,8 +51,8 @@ OpportunityId = Annotated[str, *_record_id("006")]
 AccountId = Annotated[str, *_record_id("001")]
 RecordId = Annotated[str, *_record_id("")]
 
-StiggId = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_.:@|-]+$")]
-"""An ID in Stigg. Letters, digits and a few marks: it becomes part of addresses and of keys."""
+StiggId = Annotated[str, Field(min_length=1, max_length=STIGG_ID_LENGTH, pattern=STIGG_ID)]
+"""An ID in Stigg."""
 
 
 def _number(value: Any) -> Any:
@@ -231,10 +231,33 @@ class Deal(_Model):
     resource_id: Annotated[StiggId | None, Field(description="The resource the subscription is for, in Stigg.")] = None
 
 
+class OpportunityToRead(Opportunity):
+    """The opportunity; of what is read only the ID is needed."""
+
+    system_modstamp: AwareDatetime | None = None  # type: ignore[assignment]
+    read_at: AwareDatetime | None = None  # type: ignore[assignment]
+
+
+class AccountToRead(Account):
+    """The account; all but the e-mail address is read."""
+
+    id: AccountId | None = None  # type: ignore[assignment]
+    name: Annotated[str | None, Field(max_length=255)] = None  # type: ignore[assignment]
+
+
+class DealToRead(Deal):
+    """A deal without lines that is read from Salesforce: every trigger but cancellation. What was read is then judged
+    as a Deal."""
+
+    opportunity: OpportunityToRead
+    account: AccountToRead | None = None  # type: ignore[assignment]
+    lines: None = None
+
+
 class Callout(BaseModel):
     """The body of POST /v1/provisionings."""
 
-    deals: Annotated[list[Deal], Field(min_length=1, max_length=MOST_DEALS)]
+    deals: Annotated[list[Deal | DealToRead], Field(min_length=1, max_length=MOST_DEALS)]
 
 
 class LineError(_Model):
@@ -273,6 +296,7 @@ class SubscriptionStatus(_Model):
 class ProvisioningStatus(_Model):
     """The answer to GET /v1/provisionings/{opportunityId}: where a deal stands."""
 
+    organization_id: str
     opportunity_id: str
     account_id: str
     status: Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]

@@ -64,10 +64,10 @@ class Permanent(ClosedWonError):
 class ServiceError(ClosedWonError):
     """An error another service gave; mixed into the classes below, so that one handler can describe them all.
 
-    message: the service's own error text after `safe_text`, or closed-won's description. service: ``Stigg`` or
-    ``Salesforce``; operation: what was asked, in words without IDs ("provision subscription"). status: the HTTP
-    status, None when there was no answer; request_id: the service's name for the request, for its support, "" when it
-    gave none; code: the service's error code, "" when it gave none.
+    message: the service's own error text after `safe_text`, or closed-won's description.
+    service: ``Stigg``, ``Salesforce`` or ``Your application``; operation: what was asked, in words without IDs
+    ("provision subscription"). status: the HTTP status, None when there was no answer; request_id: the service's name
+    for the request, for its support, "" when it gave none; code: the service's error code, "" when it gave none.
 
     `str()` shows them all in one line, because that line is all an execution's history keeps.
     """
@@ -206,6 +206,33 @@ class SalesforceLimitExceeded(ServiceError, Permanent):
     """
 
     service = "Salesforce"
+
+
+class ApplicationUnavailable(ServiceError, Transient):
+    """The user's own application could not be reached, did not answer in time, or answered 429 or 5xx. What it is asked
+    carries the same key every time, so it is simply sent again, a few times, soon; then that deal alone waits, and the
+    execution goes on without it."""
+
+    service = "Your application"
+
+
+class ApplicationRefused(ServiceError, Permanent):
+    """The user's own application refused one deal (4xx), or its address led elsewhere (3xx). Not retried: it is that
+    deal's outcome, and the application is asked again later."""
+
+    service = "Your application"
+
+
+class ApplicationAnswerInvalid(Permanent):
+    """The user's own application answered something closed-won cannot use. The message names the field and what is
+    wrong with it, never its content. Not retried: it is that deal's outcome, and the application is asked again later.
+
+    In, by position: the field; what is wrong with it.
+    """
+
+    def __init__(self, field: str, wrong: str) -> None:
+        super().__init__(f"Your application's answer cannot be used: {field} {wrong}")
+        self.field = field
 
 
 class LedgerContended(Transient):

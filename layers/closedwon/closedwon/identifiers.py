@@ -1,8 +1,16 @@
-"""Salesforce record IDs: 15 characters where case matters, or 18 where a suffix carries the case."""
+"""IDs. Salesforce's have 15 characters where case matters, or 18 where a suffix carries the case; those in Stigg are
+chosen by people.
+"""
 
 from __future__ import annotations
 
 import re
+
+STIGG_ID = r"^[A-Za-z0-9_.:@|-]+$"
+"""What closed-won takes as an ID in Stigg: letters, digits, a few marks. It becomes part of addresses and of keys."""
+
+STIGG_ID_LENGTH = 255
+"""The most characters of one."""
 
 _RECORD_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 _KINDS = {"001": "an account's ID", "006": "an opportunity's ID", "00D": "an organisation's ID"}

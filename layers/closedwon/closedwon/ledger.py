@@ -40,6 +40,7 @@ from closedwon.customer import (
     Customer,
     Lease,
     OpportunityState,
+    Prepared,
     Report,
     Unanswered,
     Work,
@@ -140,7 +141,8 @@ class Ledger:
         """
 
         def rule(known: Customer) -> tuple[Customer, tuple[Customer, Literal["done", "again"]]]:
-            changed, follows = rules.settle(known, work, report, self._clock())
+            told = replace(report, taken=self._taken(known, report)) if isinstance(report, Prepared) else report
+            changed, follows = rules.settle(known, work, told, self._clock())
             return changed, (changed, follows)
 
         return self._change(work.customer.account_id, rule)
@@ -233,6 +235,13 @@ class Ledger:
                 keys.append(f"STIGG#{order.customer_id or known.account_id}")
         items = self._get_all((pk, "OWNER") for pk in keys)
         return {item["pk"]["S"]: item["account_id"]["S"] for item in items}
+
+    def _taken(self, known: Customer, report: Prepared) -> dict[str, str]:
+        """The customers in Stigg a report names that belong to other accounts, with those accounts."""
+        named = {application.customer_id for application in report.applications.values()} - {None, known.customer_id}
+        items = self._get_all((f"STIGG#{id}", "OWNER") for id in named)
+        owners = {item["pk"]["S"].partition("#")[2]: item["account_id"]["S"] for item in items}
+        return {id: owner for id, owner in owners.items() if owner != known.account_id}
 
     def _change(self, account_id: str, rule: Callable[[Customer], tuple[Customer, T]]) -> T:
         """Read a customer whole, apply a rule, write what changed; again when somebody was faster."""
@@ -343,7 +352,7 @@ class Ledger:
                 puts.append(self._put(_owner(f"OPPORTUNITY#{id}", changed.account_id), "attribute_not_exists(pk)"))
             if before is None or before.order != state.order:
                 puts.append(self._put(_history(changed.account_id, id, state, self._clock())))
-        if changed.customer_id is not None and known.customer_id is None:
+        if changed.customer_id is not None and changed.customer_id != known.customer_id:
             free = "attribute_not_exists(pk)"
             puts.append(self._put(_owner(f"STIGG#{changed.customer_id}", changed.account_id), free))
         try:

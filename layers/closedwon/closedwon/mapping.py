@@ -66,11 +66,7 @@ def unrecordable(deal: Deal, rules: MappingRules, now: datetime) -> tuple[Proble
     """Why a deal cannot even be recorded as its opportunity's newest: it is not ours, or it would stay the newest for
     ever.
     """
-    problems = []
-    if deal.organization_id != rules.organization_id:
-        problems.append(
-            Problem(None, "organizationId", f"is not the organisation this stack serves ({rules.organization_id})")
-        )
+    problems = list(foreign(deal, rules))
     for field, instant in (
         ("opportunity.systemModstamp", deal.opportunity.system_modstamp),
         ("opportunity.readAt", deal.opportunity.read_at),
@@ -78,6 +74,13 @@ def unrecordable(deal: Deal, rules: MappingRules, now: datetime) -> tuple[Proble
         if instant > now + AHEAD:
             problems.append(Problem(None, field, "lies more than five minutes in the future"))
     return tuple(problems)
+
+
+def foreign(deal: Deal, rules: MappingRules) -> tuple[Problem, ...]:
+    """Why a deal is not ours: it is of another organisation, which may have records of the same IDs."""
+    if deal.organization_id == rules.organization_id:
+        return ()
+    return (Problem(None, "organizationId", f"is not the organisation this stack serves ({rules.organization_id})"),)
 
 
 def compile_deal(deal: Deal, rules: MappingRules) -> Order:

@@ -12,7 +12,7 @@ from closedwon.desired import Desired, Grant, Slot, milliseconds
 from closedwon.plan import End, GrantRecord, Plan, SlotRecord
 
 STIGG_FIRST = 60_000
-"""How long after a date it is looked at again, in milliseconds: Stigg has started or ended then what it does itself."""
+"""How long after a start it is looked at again, in milliseconds: Stigg, which starts it, has done so then."""
 
 
 def applied(
@@ -63,7 +63,7 @@ def applied(
                 provisioned.add(id)
                 outcomes[id] = _with_grants(outcomes[id], (g for g in desired.grants if g.opportunity_id == id), grants)
     again = [_look_again(record, now) for record in records.values()]
-    again.append(None if desired.next_change is None else max(now, desired.next_change) + STIGG_FIRST)
+    again.append(desired.next_change)
     return Applied(
         slots={slot.key: record for slot, record in records.items()},
         outcomes=outcomes,

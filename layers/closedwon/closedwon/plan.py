@@ -343,6 +343,9 @@ class _Planner:
         standing = next((s for s in self.live if s.id == record.subscription_id), None)
         if record.applied is None or standing is None or standing.slot.trial != slot.trial:
             return
+        own_end = standing.trial_end if slot.trial else standing.cancellation
+        if own_end is not None and datetime.fromisoformat(own_end) <= datetime.fromisoformat(self.now):
+            return  # Stigg is about to end it by itself
         ended = self.desired.ended.get(slot)
         opportunities = tuple(dict.fromkeys((*record.applied.opportunities, *(ended.opportunities if ended else ()))))
         converts = record.applied.trial_end_behavior == "CONVERT_TO_PAID"

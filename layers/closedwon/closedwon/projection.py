@@ -34,7 +34,7 @@ def _url(address: str | None) -> str | None:
 
 def provisioning_record(customer: Customer, state: OpportunityState, app_url: str) -> dict[str, Any]:
     """One Stigg Provisioning, whole: null empties a field. Its external ID is the opportunity's, so that it is one
-    record.
+    record. Every write unticks Approved: an approval is of what was held before it.
     """
     known = customer.shown_id
     subscriptions = state.outcome.subscriptions
@@ -58,8 +58,15 @@ def provisioning_record(customer: Customer, state: OpportunityState, app_url: st
         "Stigg_Customer_ID__c": known,
         "Stigg_Customer_URL__c": _url(stigg_customer_url(app_url, known)) if known else None,
         "Execution__c": state.execution,
-        "Provisioned_At__c": datetime.fromtimestamp(state.at / 1000, UTC).isoformat(timespec="milliseconds"),
+        "Provisioned_At__c": _instant(state.at),
+        "Due_At__c": None if state.outcome.due_at is None else _instant(state.outcome.due_at),
+        "Approval_ID__c": state.outcome.approval,
+        "Approved__c": False,
     }
+
+
+def _instant(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def composite_request(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import cache
 
 from closedwon.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
 from closedwon.customer import Customer
-from closedwon.desired import Desired, fold
+from closedwon.desired import Desired, Standing, catalogue_problems, fold
+from closedwon.order import Order, Problem
 from closedwon.secrets import Secret
 from closedwon.settings import policy, setting
 from closedwon.step import ledger
@@ -25,17 +27,43 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
+def standings_of(customer: Customer) -> list[Standing]:
+    """A customer's orders as the fold takes them. Those that the user's own application has not prepared yet wait, and
+    are left out.
+    """
+    unprepared = customer.unprepared
+    return [state.standing for id, state in customer.opportunities.items() if id not in unprepared]
+
+
 def desired_of(customer: Customer) -> tuple[Desired, Catalogue]:
     """What a customer should have, by its orders in the ledger and Stigg's catalogue; and that catalogue.
 
     The kept snapshot is good enough to provision by; before it refuses a deal, Stigg is asked again.
     """
-    standings = [state.standing for state in customer.opportunities.values()]
+    standings = standings_of(customer)
     kept = kept_catalogue(ledger(), now())
     if kept is not None:
         desired = fold(standings, kept, policy(), now())
-        by_catalogue = any(not customer.opportunities[id].order.problems for id in desired.refused)
+        by_catalogue = any(not s.newest.problems for s in standings if s.newest.opportunity_id in desired.refused)
         if not by_catalogue or kept.age(now()) < CERTAIN_SECONDS:
             return desired, kept
     catalogue = read_catalogue(ledger(), stigg(), now())
     return fold(standings, catalogue, policy(), now()), catalogue
+
+
+def catalogue_refusals(orders: Sequence[Order]) -> dict[str, tuple[Problem, ...]]:
+    """What Stigg's catalogue shows to be wrong with orders that were never provisioned, by opportunity.
+
+    As in `desired_of`, the kept snapshot is good enough for a yes; before a no, Stigg is asked again.
+    """
+    if not orders:
+        return {}
+
+    def judged(catalogue: Catalogue) -> dict[str, tuple[Problem, ...]]:
+        found = {order.opportunity_id: catalogue_problems(order, catalogue) for order in orders}
+        return {id: problems for id, problems in found.items() if problems}
+
+    kept = kept_catalogue(ledger(), now())
+    if kept is not None and (not (refused := judged(kept)) or kept.age(now()) < CERTAIN_SECONDS):
+        return refused
+    return judged(read_catalogue(ledger(), stigg(), now()))

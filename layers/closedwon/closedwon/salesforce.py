@@ -1,4 +1,4 @@
-"""Salesforce's REST API, as far as closed-won uses it: queries, and composite requests for the write-back.
+"""Salesforce's REST API, as far as closed-won uses it: queries and schemas, and composite requests for the write-back.
 
 The requests go through `simple-salesforce`, which is imported on first use (it costs about half a second) and only
 ever gets a session that is already logged in: its own renewal of a session repeats without a bound that helps here.
@@ -139,6 +139,15 @@ class SalesforceClient:
             if page.get("done", True) or not following:
                 return records
             page = self._call("query", False, _following_page(following))
+
+    def describe(self, object_name: str) -> Json:
+        """An object's schema: `fields`, each with `name`, `referenceTo`, `relationshipName` and more."""
+        answer = self._call(
+            "describe", False, lambda salesforce: salesforce.restful(f"sobjects/{object_name}/describe")
+        )
+        if not isinstance(answer, dict) or not isinstance(answer.get("fields"), list):
+            raise SalesforceUnavailable("an answer without fields", operation="describe")
+        return answer
 
     def composite(self, sub_requests: Sequence[Mapping[str, Any]], all_or_none: bool = False) -> list[Json]:
         """Do up to 25 sub-requests in one call.

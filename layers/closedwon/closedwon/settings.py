@@ -26,6 +26,11 @@ def setting(name: str) -> str:
     return value
 
 
+def own_application_url() -> str | None:
+    """Where the user's own application is asked about new starts; None where there is none."""
+    return os.environ.get("OWN_APPLICATION_URL") or None
+
+
 @cache
 def mapping_rules() -> MappingRules:
     """What the stack chooses about mapping."""

@@ -22,17 +22,31 @@ export default class ClosedWonPreview extends LightningElement {
         }
     }
 
-    get isAvailable() {
-        return this.preview?.available === true;
+    get heading() {
+        return this.preview.status === 'held'
+            ? 'If this deal were won now, it would wait for somebody to decide:'
+            : 'If this deal were won now:';
     }
 
     get summary() {
-        return this.preview.summary ?? 'closed-won sent details only.';
+        if (this.preview?.available && !this.preview.summary) {
+            return 'Nothing would change in Stigg.';
+        }
+        return this.preview?.summary;
+    }
+
+    get warnings() {
+        return this.preview?.warnings;
+    }
+
+    get details() {
+        return this.preview?.details;
     }
 
     async load() {
         this.isLoading = true;
         this.message = undefined;
+        this.preview = undefined;
         try {
             this.preview = await previewOpportunity({ opportunityId: this._recordId });
             this.message = this.preview.errorMessage ?? undefined;

@@ -1,0 +1,103 @@
+"""resource_provision: has the user's own application create accounts or workspaces, before anything is made in Stigg.
+
+The first step of a provisioning where such an application is configured. It is asked once about each new start; its
+answer, its refusal or its "not yet" is in the ledger before the next step begins, and concerns that one deal only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from closedwon.application import Application, idempotency_key, request_body
+from closedwon.customer import OpportunityState, Prepared, Work
+from closedwon.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable
+from closedwon.order import Order
+from closedwon.own_application import LONGEST, TIMEOUTS, NotYet, OwnApplication
+from closedwon.provisioning import catalogue_refusals, now
+from closedwon.secrets import Secret
+from closedwon.settings import own_application_url, setting
+from closedwon.step import Step, held, ledger, take
+
+logger = Logger()
+
+ONE_REQUEST = round(1000 * (sum(TIMEOUTS) + LONGEST + 2))
+"""How long asking about one opportunity and recording the answer may take, in milliseconds."""
+
+
+@cache
+def application(url: str) -> OwnApplication:
+    return OwnApplication(url, Secret(setting("OWN_APPLICATION_SECRET_ARN")))
+
+
+def prepare(work: Work, execution: str, context: Any) -> None:
+    """Ask about every new start the application has not answered for; each answer is recorded at once.
+
+    What there is no time left for stays unasked, and the next step sends the execution here again. Without an
+    application there is nothing to ask, and nothing waits for it any more.
+    Raises ApplicationUnavailable when some could not be asked: those are recorded too, and asked again by a retry.
+    """
+    url = own_application_url()
+    customer = work.customer
+    if customer.asks != (url is not None):
+        customer, _ = ledger().settle(work, Prepared({}, asks=url is not None))
+    if url is None:
+        return
+    waiting = [state for state in replace(work.customer, asks=True).unprepared.values() if is_due(state, execution)]
+    refused = catalogue_refusals([state.order for state in waiting])
+    unavailable: ApplicationUnavailable | None = None
+    # Those never asked come first: one that hangs cannot keep them from their turn.
+    for place, state in enumerate(sorted(waiting, key=lambda state: state.application is not None)):
+        if place and context.get_remaining_time_in_millis() < ONE_REQUEST:
+            break
+        id = state.order.opportunity_id
+        before = state.application or Application(since=now())
+        try:
+            if id in refused:
+                said = Application(before.since, problem="\n".join(str(problem) for problem in refused[id]))
+            else:
+                said = answer(url, state.order, state.order.customer_id or customer.certain_id, before)
+        except ApplicationUnavailable as error:
+            unavailable = error
+            said = before.failed(str(error), now(), unreached_by=execution)
+        customer, _ = ledger().settle(work, Prepared({id: said}))
+        logger.info("asked", extra={"execution": execution, "opportunity": id, "answered": said.answered})
+    if unavailable is not None:
+        raise unavailable
+
+
+def is_due(state: OpportunityState, execution: str) -> bool:
+    """Whether the application is to be asked now about an opportunity it has not prepared."""
+    return state.application is None or state.application.asks(execution, now())
+
+
+def answer(url: str, order: Order, customer_id: str | None, before: Application) -> Application:
+    """Ask about one opportunity.
+
+    In: the application's address; the order; the customer's ID in Stigg, None while the application may choose it; what
+    the application said before.
+    Out: what is known of it then. Raises ApplicationUnavailable, and what reading the secret does.
+    """
+    organization_id = setting("SALESFORCE_ORGANIZATION_ID")
+    body = request_body(order, organization_id, customer_id)
+    try:
+        said = application(url).ask(body, idempotency_key(organization_id, order.opportunity_id))
+    except (ApplicationRefused, ApplicationAnswerInvalid) as error:
+        return before.failed(str(error), now())
+    if isinstance(said, NotYet):
+        return Application(before.since, ask_again_at=said.ask_again_at)
+    return Application(before.since, True, said.customer_id, said.resource_id, said.metadata)
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    step = Step.of(event)
+    work = take(step, context)
+    if not isinstance(work, Work):
+        return step.handing_on(None)
+    if work.needs == "provision":
+        with held(work):
+            prepare(work, step.execution, context)
+    return step.handing_on(work)
