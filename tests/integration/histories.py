@@ -310,16 +310,19 @@ class _Maker:
 
     def renew(self, base: Json, product: str, start: str) -> Json:
         lines = self.lines(self.rng.choice(PLANS[product]))
-        terms = {"start": start, "end": self.day(500)}
+        # It may arrive before its base, and stands by itself then: it says where, and how it is paid.
+        terms = {**TERMS, "start": start, "end": self.day(500)}
         if self.maybe(0.5):
             terms["billingPeriod"] = "MONTHLY"
-        return self.sell("renewal", lines, None, terms=terms, amends=self.named(base))
+        return self.sell("renewal", lines, base["resourceId"], terms=terms, amends=self.named(base))
 
     def end(self, base: Json, standing: Json, totals: dict[str, int], time: str) -> None:
         """A cancellation: of the contract now, at its end or on a day, of a part of it, or of the deal itself."""
         amends = self.named(standing)
-        own = base is standing and base["trigger"] == "closed_won"
-        match self.rng.choice(["now", "end of term", "day", "day", "part", *(["own", "own", "reopened"] if own else [])]):
+        own = ["own", "own", "reopened"] if base is standing and base["trigger"] == "closed_won" else []
+        # For the end of a billing period that nobody knows, it matters whether anything was provisioned before.
+        dated = ["end of term"] if standing["terms"].get("end") or self.history.contradicts else []
+        match self.rng.choice(["now", "day", "day", "part", *dated, *own]):
             case "now":
                 self.sell("cancellation", [], None, amends=amends, terms={"cancel": "now"})
             case "end of term":

@@ -298,6 +298,11 @@ class Naming:
 
 
 @dataclass(frozen=True)
+class Ensured:
+    """The customer exists in Stigg."""
+
+
+@dataclass(frozen=True)
 class Intended:
     """What is about to be sent and must not be sent twice: generations of new subscriptions, by slot key, and credits,
     by the grant's key.
@@ -349,7 +354,7 @@ class Written:
     failed: bool = False
 
 
-Report = Prepared | Naming | Intended | Interrupted | Applied | Failed | Written
+Report = Prepared | Naming | Ensured | Intended | Interrupted | Applied | Failed | Written
 
 
 class LeaseLost(Exception):
@@ -510,6 +515,8 @@ def settle(customer: Customer, work: Work, report: Report, now: int) -> tuple[Cu
             return _prepared(customer, work, report, now), "again"
         case Naming():
             return replace(customer, named=True), "again"
+        case Ensured():
+            return replace(customer, ensured=True), "again"
         case Intended(generations, grants):
             slots = dict(customer.slots)
             for key, generation in generations.items():
