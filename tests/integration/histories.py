@@ -40,7 +40,7 @@ from unit.domain import (
 
 Json = dict[str, Any]
 
-EXPORT, DASHBOARDS = "addon-data-export", "feature-dashboards"
+EXPORT, DASHBOARDS, STORAGE = "addon-data-export", "feature-dashboards", "feature-storage-gb"
 PLANS = {PLATFORM: ("plan-enterprise", "plan-enterprise-plus"), ANALYTICS: ("plan-analytics",)}
 SLOTS = ((PLATFORM, None), (ANALYTICS, None), (PLATFORM, "workspace-1"), (ANALYTICS, "workspace-1"))
 TERMS = {"billingPeriod": "ANNUALLY", "paymentCollection": "INVOICE"}
@@ -203,13 +203,17 @@ class _Maker:
             entitlement(SSO, None, unlimited=True),
             credits(rng.randint(1, 5) * 1000),
         ]
-        return found + [line for line in optional if self.maybe(0.5)]
+        found += [line for line in optional if self.maybe(0.5)]
+        if self.maybe(0.3):  # a ramp
+            step = self.soon() if self.maybe(0.7) else iso_utc(self.began + timedelta(days=60))
+            found += [entitlement(STORAGE, 500, end=step), entitlement(STORAGE, rng.choice([50, 900]), start=step)]
+        return found
 
     def contract(self, product: str, resource: str | None) -> None:
         """The life of one contract: perhaps a trial, a base, amendments, a renewal, an end."""
         rng = self.rng
         plan_id = rng.choice(PLANS[product])
-        times = self.times(6)
+        times = self.times(7)
         quoted = self.maybe(0.4)
         lines = self.lines(plan_id)
         terms = {**TERMS, "start": rng.choice([None, times[0]]), "end": rng.choice([None, self.day(330)])}
@@ -236,7 +240,7 @@ class _Maker:
             if self.maybe(0.4):
                 self.amend(standing, self.totals(standing), times[5], quoted)
         if self.maybe(0.35):
-            self.end(base, standing, totals, times[5])
+            self.end(base, standing, totals, times[6])
 
     def trial(self, lines: list[Json], resource: str | None, times: list[str]) -> None:
         terms = {"trialEnd": self.rng.choice([self.soon(), self.day(20)])}
@@ -264,7 +268,7 @@ class _Maker:
         return {
             line["stiggId"]: line["quantity"]
             for line in deal["lines"]
-            if line["stiggType"] in kinds and not line.get("unlimited")
+            if line["stiggType"] in kinds and not line.get("unlimited") and line["stiggId"] != STORAGE
         }
 
     def named(self, deal: Json) -> str:
@@ -300,9 +304,7 @@ class _Maker:
             lines.append(plan(standing["lines"][0]["stiggId"], 1))
         if self.maybe(0.15):
             lines.append(a_line("Credit grant", CREDITS, 300))
-        deal = self.sell(
-            "amendment", lines, None, terms=terms, amends=self.named(standing), quantities="differences"
-        )
+        deal = self.sell("amendment", lines, None, terms=terms, amends=self.named(standing), quantities="differences")
         if not quoted and self.maybe(0.2):
             self.revise(deal, self.later, lambda revision: revision["lines"][0].update(quantity=2))
             totals[lines[0]["stiggId"]] += 2 - lines[0]["quantity"]
