@@ -322,8 +322,8 @@ class _Maker:
         """A cancellation: of the contract now, at its end or on a day, of a part of it, or of the deal itself."""
         amends = self.named(standing)
         own = ["own", "own", "reopened"] if base is standing and base["trigger"] == "closed_won" else []
-        # For the end of a billing period that nobody knows, it matters whether anything was provisioned before.
-        dated = ["end of term"] if standing["terms"].get("end") or self.history.contradicts else []
+        # Ended with a billing period that nobody knows, it matters whether anything was provisioned before.
+        dated = ["end of term"] if standing["terms"].get("end") else []
         match self.rng.choice(["now", "day", "day", "part", *dated, *own]):
             case "now":
                 self.sell("cancellation", [], None, amends=amends, terms={"cancel": "now"})

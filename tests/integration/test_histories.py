@@ -27,10 +27,10 @@ from integration.scenes import COMPOSITE, LIVE, SUBSCRIPTION, SUBSCRIPTIONS, Jso
 from sandbox.sandbox import STIGG_INTEGRATION, Sandbox
 from unit.domain import CATALOGUE, ORGANIZATION, POLICY
 
-AT_ONCE = 24
+LONG = os.environ.get("HYPOTHESIS_PROFILE") == "prove"
+AT_ONCE = 24 if LONG else 12
 """Histories that are played at the same time."""
 
-LONG = os.environ.get("HYPOTHESIS_PROFILE") == "prove"
 ROUNDS = range(10 if LONG else 1)
 MOST_PASSES = 12
 """Of the sweep, before what is still not quiet never will be: a failed try, its retry, an approval, a look again."""
