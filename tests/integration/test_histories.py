@@ -3,6 +3,7 @@
 The deals of made-up histories go through the API at random: in bulk and one by one, more than once, older revisions
 late, some while others still run, some while Stigg or Salesforce fails. What Stigg then holds is compared with the fold
 of what was sold. One history alone: HISTORY=<its seed> make test ARGS=tests/integration/test_histories.py
+Others than these: FIRST_HISTORY=1000 make prove ARGS=tests/integration/test_histories.py
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ LONG = os.environ.get("HYPOTHESIS_PROFILE") == "prove"
 AT_ONCE = 24 if LONG else 12
 """Histories that are played at the same time."""
 
-ROUNDS = range(10 if LONG else 1)
+ROUNDS = range(6 if LONG else 1)
 MOST_PASSES = 12
 """Of the sweep, before what is still not quiet never will be: a failed try, its retry, an approval, a look again."""
 
