@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedwon.desired import Desired, Policy, Slot, Standing, fold
+from closedwon.order import iso_utc
 from closedwon.plan import (
     LIVE,
     TERMS_KEY,
@@ -38,6 +39,7 @@ from unit.domain import (
     AT,
     CALLS,
     CATALOGUE,
+    NOW,
     PLATFORM,
     POLICY,
     SEATS,
@@ -385,6 +387,13 @@ def test_a_step_that_died_after_making_a_subscription_of_other_units_does_not_ma
     more = folded(an_order(plan_line(quantity=9)))
     world.apply(world.plan(more), remembers=False)
     assert [keep.subscription_id for keep in world.plan(more).kept] == [subscription_id(CUSTOMER, SLOT, 2)]
+
+
+def test_beside_a_trial_a_paid_subscription_says_that_it_begins_now_or_stigg_would_wait_for_the_trials_end() -> None:
+    paid = an_order(terms__start=None)
+    trial = an_order(number=2, trigger="trial", terms={"trialEnd": "2026-12-24"})
+    together = [change for change in stigg().plan(folded(paid, trial)).changes if isinstance(change, Create)]
+    assert {create.subscription.slot.trial: create.start for create in together} == {True: None, False: iso_utc(NOW)}
 
 
 @pytest.mark.parametrize("shows", [LIVE, (*LIVE, "CANCELED")])

@@ -417,7 +417,8 @@ class _Planner:
         unused = record.generation if record.generation and not record.made else record.generation + 1
         generation = max(record.generation, used) + 1 if replaces else max(unused, used + 1)
         start = None if replaces and (wanted.start or "") <= self.now else wanted.start
-        trial = any(s.slot == wanted.slot._replace(trial=True) for s in self.live)
+        trial_slot = wanted.slot._replace(trial=True)
+        trial = trial_slot in self.desired.subscriptions or any(s.slot == trial_slot for s in self.live)
         if start is None and trial and not wanted.slot.trial:
             start = self.now
         return Create(wanted, generation, replaces, start)
