@@ -71,15 +71,13 @@ class State:
 
     orders: those it comes from, in the chain's order. items: one for each entity, with its total quantity; those below
     zero are in here too, and are a fault. terms: an order that says the terms (and nothing else of it counts). trial:
-    whether it is a trial. turns: the renewals, cancellations and dates that lie behind: what may lower something
-    without anybody's approval.
+    whether it is a trial.
     """
 
     orders: tuple[Order, ...]
     items: tuple[Item, ...]
     terms: Order
     trial: bool
-    turns: frozenset[str]
 
 
 Key = tuple[Kind, str, str | None]
@@ -96,7 +94,10 @@ class _Share(NamedTuple):
 
 
 class Laid(NamedTuple):
-    """What is laid over each other up to a moment: the shares that count, the terms, who ended what there was."""
+    """What is laid over each other up to a moment: the shares that count, the terms, who ended what there was.
+
+    turns: the renewals, cancellations and dates that lie behind: what may lower something without anybody's approval.
+    """
 
     shares: tuple[_Share, ...] = ()
     terms: Order | None = None
@@ -141,6 +142,15 @@ class Chain:
 
     def laid(self, at: str) -> Laid:
         """What is laid over each other at a moment."""
+        if at not in self._known:
+            self._known[at] = self._laid(at)
+        return self._known[at]
+
+    @cached_property
+    def _known(self) -> dict[str, Laid]:
+        return {}
+
+    def _laid(self, at: str) -> Laid:
         shares: list[_Share] = []
         terms: Order | None = None
         fate = Fate("in force")
@@ -252,7 +262,7 @@ class Chain:
         orders = tuple({share.order.opportunity_id: share.order for share in laid.shares}.values())
         terms = laid.terms
         trial = terms.trigger == "trial" and at < (terms.trial_end or NEVER)
-        return State(orders, items, terms, trial, laid.turns)
+        return State(orders, items, terms, trial)
 
     def faults(self) -> Iterable[Fault]:
         """What does not fit, as far as the orders alone show it: no base, below zero, another prior quantity, nothing
@@ -307,8 +317,8 @@ class Chain:
             for share in reversed(takers):
                 rest = item.quantity - share.item.quantity
                 said = (
-                    f"this deal takes away {-share.item.quantity} of {item.stigg_id}, and the contract has {max(rest, 0)}"
-                    f"{f' on {at[:10]}' if at else ''}."
+                    f"this deal takes away {-share.item.quantity} of {item.stigg_id}, and the contract has "
+                    f"{max(rest, 0)}{f' on {at[:10]}' if at else ''}."
                 )
                 yields.append((share.order.opportunity_id, f"{said} It is applied by itself once it fits."))
             for share in reversed(givers):
@@ -340,15 +350,15 @@ class Chain:
             yields = [
                 (
                     order.opportunity_id,
-                    f"its quote says this customer had {item.prior} of {item.stigg_id}, the contract says {total}. It is "
-                    "applied by itself once they agree.",
+                    f"its quote says this customer had {item.prior} of {item.stigg_id}, the contract says {total}. "
+                    "It is applied by itself once they agree.",
                 )
             ]
             yields += [
                 (
                     share.order.opportunity_id,
-                    f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}; with this change "
-                    f"there would have been {total}. What was provisioned stays until they agree.",
+                    f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}; with this "
+                    f"change there would have been {total}. What was provisioned stays until they agree.",
                 )
                 for share in reversed(same)
             ]
@@ -356,8 +366,8 @@ class Chain:
                 yields += [
                     (
                         p.order.opportunity_id,
-                        f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}, and this deal "
-                        "has none. What was provisioned stays until they agree.",
+                        f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}, and this "
+                        "deal has none. What was provisioned stays until they agree.",
                     )
                     for p in reversed(self.placed)
                     if p.whole and p.effective <= effective
@@ -413,7 +423,7 @@ def _total(key: Key, shares: list[_Share]) -> Item:
     return Item(
         kind=key[0],
         stigg_id=key[1],
-        quantity=1 if unlimited > 0 and limited >= 0 else limited if not unlimited else unlimited,
+        quantity=1 if unlimited > 0 and limited >= 0 else unlimited if unlimited else limited,
         lines=added[0].lines,
         price=_price(shares, limited),
         unlimited=unlimited > 0,
@@ -451,21 +461,17 @@ def _price(shares: list[_Share], units: int) -> float | None:
     return latest if priced or round(told, 6) else None
 
 
-def chains(orders: Iterable[Order], grace: int | None) -> list[Chain]:
-    """The chains of a customer's orders, by what each order says it amends, renews or cancels.
+def chained(orders: Iterable[Order]) -> list[tuple[Placed, ...]]:
+    """A customer's orders chain by chain, by what each order says it amends, renews or cancels.
 
-    In: at most one order an opportunity, but for a cancellation beside the order of its own opportunity that it ends;
-    grace: see `Chain`.
+    In: at most one order an opportunity, but for a cancellation beside the order of its own opportunity that it ends.
     """
     given = list(orders)
     links = _Links(given)
     groups: dict[str, list[Placed]] = defaultdict(list)
     for order in given:
         groups[links.chain_of(order)].append(Placed(order, links.effective(order), links.depth(order)))
-    return [
-        Chain(tuple(sorted(group, key=_layer)), grace)
-        for _, group in sorted(groups.items(), key=lambda entry: min(map(_layer, entry[1])))
-    ]
+    return sorted((tuple(sorted(group, key=_layer)) for group in groups.values()), key=lambda group: _layer(group[0]))
 
 
 def _layer(placed: Placed) -> tuple[str, int, int, str]:

@@ -14,6 +14,9 @@ from closedwon.plan import End, GrantRecord, Plan, SlotRecord
 STIGG_FIRST = 60_000
 """How long after a start it is looked at again, in milliseconds: Stigg, which starts it, has done so then."""
 
+STARTED_AT_LAST = 86_400_000
+"""How long a subscription that should have started is looked at, in milliseconds."""
+
 
 def applied(
     customer: Customer,
@@ -62,7 +65,8 @@ def applied(
             if outcomes[id].status != "Held":
                 provisioned.add(id)
                 outcomes[id] = _with_grants(outcomes[id], (g for g in desired.grants if g.opportunity_id == id), grants)
-    again = [_look_again(record, now) for record in records.values()]
+    # What stands in another slot is on its way out: nothing more is learnt from looking at it.
+    again = [_look_again(record, now) for slot, record in records.items() if slot in desired.subscriptions]
     again.append(desired.next_change)
     return Applied(
         slots={slot.key: record for slot, record in records.items()},
@@ -104,6 +108,9 @@ def _settled(
         return Outcome(status, f"The term of this deal is over: access ended on {day}.", links)
     sells = order.trigger != "cancellation" and not order.differences and order.of_kind("Plan")
     if sells and not records:
+        if any(order.opportunity_id in wanted.opportunities for wanted in desired.subscriptions.values()):
+            said = "It was cancelled for the end of a billing period before anything was provisioned."
+            return Outcome("Provisioned", said)
         return Outcome("Held", "The plan of this deal is no longer in Stigg's catalogue.", links)
     outcome = _standing(records, links)
     if fate.kind == "past its term" and outcome.status == "Provisioned":
@@ -120,8 +127,8 @@ def _with_grants(outcome: Outcome, grants: Iterable[Grant], known: Mapping[str, 
     if not differ:
         return outcome
     said = " ".join(
-        f"{known[grant.key].amount} of {grant.currency_id} were granted, and the deal says {grant.amount} now: what was "
-        "granted is not corrected by itself."
+        f"{known[grant.key].amount} of {grant.currency_id} were granted, and the deal says {grant.amount} now: what "
+        "was granted is not corrected by itself."
         for grant in differ
     )
     return Outcome("Held", f"{outcome.reason}\n{said}".strip(), outcome.subscriptions)
@@ -144,7 +151,10 @@ def _look_again(record: SlotRecord, now: int) -> int | None:
     if record.status == "PAYMENT_PENDING":
         return now + LOOK_AGAIN
     if record.status == "NOT_STARTED" and record.applied and record.applied.start:
-        return max(now, milliseconds(record.applied.start)) + STIGG_FIRST
+        starts = milliseconds(record.applied.start) + STIGG_FIRST
+        if starts > now:
+            return starts
+        return now + LOOK_AGAIN if now < starts + STARTED_AT_LAST else None
     return None
 
 
