@@ -58,9 +58,10 @@ class Life:
         words = []
         for held in self.held():
             seats = self.look.entitlements(self.account).get(SEATS)
-            state = f"trial to {held['trialEndDate'][:10]}" if held["status"] == "IN_TRIAL" else held["status"].lower()
-            until = f" until {held['cancellationDate'][:10]}" if held.get("cancellationDate") else ""
-            words.append(f"{held['planId'].removeprefix('plan-')}, {seats} seats ({state}{until})")
+            trial = held["status"] == "IN_TRIAL"
+            until = (held["trialEndDate"] if trial else held.get("cancellationDate") or "")[:10]
+            plan = f"{'trial of ' if trial else ''}{held['planId'].removeprefix('plan-')}"
+            words.append(f"{plan}, {seats} seats{f', until {until}' if until else ''}")
         return "; ".join(words) or "nothing"
 
     def sweeps(self) -> None:
@@ -129,7 +130,7 @@ def tell(sandbox: Sandbox, look: Onlooker, out: Narration) -> None:
     starts = datetime.now(UTC) + timedelta(seconds=AHEAD)
     terms = {**ANNUAL, "start": starts.isoformat(timespec="milliseconds"), "end": life.day(729)}
     with out.waiting("the renewal"):
-        shown = life.send("renewed, from a moment later on", renewal, trigger="renewal", amends=first, terms=terms)
+        shown = life.send("renewed, for a moment later", renewal, trigger="renewal", amends=first, terms=terms)
     plans = [s["planId"] for s in life.held()]
     out.check("until then they keep what they have", ("Scheduled", ["plan-enterprise"]), (shown, plans))
     with out.waiting("the renewal's start, and the sweep"):
@@ -156,4 +157,4 @@ def tell(sandbox: Sandbox, look: Onlooker, out: Narration) -> None:
         "the customer stays, for the day they come back", True, look.stigg(f"/customers/{life.account}") is not None
     )
     out.say()
-    out.table(("", "what happened in Salesforce", "what the customer then had", "deal shows"), life.timeline)
+    out.table(("", "in Salesforce", "the customer then had", "deal shows"), life.timeline)

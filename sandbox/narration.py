@@ -133,7 +133,9 @@ class Narration:
             mark = self._in("1;31", self._cross) if chapter.failed else self._in("32", self._tick)
             total = chapter.held + len(chapter.failed)
             counted = f"{total:2} checks" if not chapter.failed else f"{len(chapter.failed)} of {total} checks failed"
-            self._line(f"   {mark} {number}  {chapter.title:<52} {self._in('2', counted)}")
+            self._line(
+                f"   {mark} {number:>{len(str(len(self.chapters)))}}  {chapter.title:<52} {self._in('2', counted)}"
+            )
             for said in chapter.failed:
                 for line in textwrap.wrap(said, WIDTH - 10):
                     self._line(f"          {self._in('31', line)}")

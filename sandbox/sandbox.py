@@ -133,10 +133,14 @@ class Sandbox:
         """POST deals to the callout, as the flow does."""
         return self.post({"deals": list(deals)}, key)
 
-    def post(self, body: Any, key: str | None = None) -> requests.Response:
+    def post(self, body: Any, key: str | None = None, path: str = "/v1/provisionings") -> requests.Response:
         """POST anything to the callout."""
         headers = {"x-api-key": self.callout_key if key is None else key}
-        return requests.post(f"{self.aws.callout_url}/v1/provisionings", json=body, headers=headers, timeout=60)
+        return requests.post(f"{self.aws.callout_url}{path}", json=body, headers=headers, timeout=60)
+
+    def preview(self, *deals: Mapping[str, Any]) -> requests.Response:
+        """POST deals to the preview, as the action in Salesforce does."""
+        return self.post({"deals": list(deals)}, path="/v1/previews")
 
     def status(self, opportunity_id: str) -> requests.Response:
         """GET where a deal stands."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from closedwon.deal import ApprovalResults, Approvals, Callout, ProvisioningStatus, Refusal, Results
+from closedwon.previewed import PreviewResults
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "openapi.json"
@@ -28,6 +29,7 @@ def document() -> dict[str, Any]:
         (ProvisioningStatus, "serialization"),
         (Approvals, "validation"),
         (ApprovalResults, "serialization"),
+        (PreviewResults, "serialization"),
         (Refusal, "serialization"),
     ]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")
@@ -82,6 +84,25 @@ def document() -> dict[str, Any]:
                         "202": {
                             "description": "What became of each approval, in their order.",
                             "content": _json(_ref("ApprovalResults")),
+                        },
+                        "400": {
+                            "description": "The request as a whole is refused.",
+                            "content": _json(_ref("Refusal")),
+                        },
+                        **_refusals(),
+                    },
+                }
+            },
+            "/v1/previews": {
+                "post": {
+                    "operationId": "preview",
+                    "summary": "Tell what provisioning would do",
+                    "description": "Takes what POST /v1/provisionings takes, and writes nothing.",
+                    "requestBody": {"required": True, "content": _json(_ref("Callout"), example)},
+                    "responses": {
+                        "200": {
+                            "description": "What would become of each deal, in their order.",
+                            "content": _json(_ref("PreviewResults")),
                         },
                         "400": {
                             "description": "The request as a whole is refused.",

@@ -11,25 +11,45 @@ from hypothesis import strategies as st
 from stigg.types.v1 import (
     CustomerProvisionParams,
     CustomerUpdateParams,
+    SubscriptionCancelParams,
+    SubscriptionPreviewParams,
     SubscriptionProvisionParams,
     SubscriptionUpdateParams,
 )
+from stigg.types.v1.credits import GrantCreateParams
 
 from closedwon.catalogue import CURRENCIES
-from closedwon.desired import Policy, Standing, fold
+from closedwon.desired import END_OF_BILLING_PERIOD, Policy, Slot, Standing, fold
+from closedwon.foresight import PREVIEWED
 from closedwon.plan import (
     Actual,
     Backlinks,
     Create,
+    End,
     SlotRecord,
     Update,
     customer_body,
     customer_difference,
+    end_call,
+    grant_body,
     plan,
     provision_body,
 )
 from contract.stigg_contract import accepts, bare, fields
-from unit.domain import ACCOUNT, AT, CATALOGUE, a_deal, names, order_of, standings
+from unit.domain import (
+    ACCOUNT,
+    AT,
+    CATALOGUE,
+    CREDITS,
+    PLATFORM,
+    a_deal,
+    a_line,
+    an_order,
+    folded,
+    names,
+    order_of,
+    standings,
+)
 
 CUSTOMER = "northwind"
 POLICY = Policy("end", foreign_subscription="replace", removal_guard_percent=100)
@@ -45,16 +65,67 @@ def test_subscriptions_are_made_and_changed_in_stiggs_words(
     first: list[Standing], second: list[Standing], links: Backlinks
 ) -> None:
     actual, records = [], {}
-    for change in plan(CUSTOMER, fold(first, CATALOGUE, POLICY, AT), [], {}, POLICY, links).changes:
+    for change in plan(CUSTOMER, fold(first, CATALOGUE, POLICY, AT), [], {}, POLICY, links, AT).changes:
         assert isinstance(change, Create)
         body = provision_body(CUSTOMER, change, links)
         assert accepts(SubscriptionProvisionParams, json.dumps(body))
         actual.append(Actual.from_stigg({**body, "pricingType": "CUSTOM", "status": "ACTIVE"}, CATALOGUE))
         slot = change.subscription.slot
         records[slot] = SlotRecord(change.generation, True, body["id"], "ACTIVE", None, change.subscription)
-    for change in plan(CUSTOMER, fold(second, CATALOGUE, Policy(), AT), actual, records, POLICY, links).changes:
+    for change in plan(CUSTOMER, fold(second, CATALOGUE, Policy(), AT), actual, records, POLICY, links, AT).changes:
         if isinstance(change, Update):
             assert accepts(SubscriptionUpdateParams, json.dumps(change.body))
+
+
+TERMS = {
+    "terms.coupon": "coupon-launch",
+    "terms.budget": {"limit": 5000, "softLimit": True},
+    "terms.minimumSpend": 100.5,
+    "terms.payingCustomerId": "holding",
+}
+TRIAL = {"trigger": "trial", "terms.trialEnd": "2027-01-31", "terms.trialEndBehavior": "CONVERT_TO_PAID"}
+LINKS = Backlinks("https://northwind.my.salesforce.com", ACCOUNT)
+
+
+@pytest.mark.parametrize("changes", [TERMS, TRIAL, {**TERMS, **TRIAL}], ids=["money", "trial", "both"])
+def test_trials_and_terms_of_money_are_sent_in_stiggs_words(changes: dict[str, Any]) -> None:
+    [create] = plan(CUSTOMER, folded(an_order(**changes)), [], {}, POLICY, LINKS, AT).changes
+    assert isinstance(create, Create)
+    body = provision_body(CUSTOMER, create, LINKS)
+    assert accepts(SubscriptionProvisionParams, json.dumps(body))
+    previewed = {name: body[name] for name in PREVIEWED if name in body}
+    assert accepts(SubscriptionPreviewParams, json.dumps(previewed))
+    sent = {"appliedCoupon", "budget", "minimumSpend", "payingCustomerId"} if "terms.coupon" in changes else set()
+    assert sent | ({"trialOverrideConfiguration"} if "trigger" in changes else set()) <= body.keys()
+
+    trial = {"status": "IN_TRIAL", "trialEndDate": "2027-01-01T00:00:00.000Z"} if "trigger" in changes else {}
+    shown = {**body, "pricingType": "CUSTOM", "status": "ACTIVE", **trial, "metadata": {}, "addons": []}
+    records = {create.subscription.slot: SlotRecord(1, True, body["id"], "ACTIVE", None, create.subscription)}
+    standing = [Actual.from_stigg(shown, CATALOGUE)]
+    [update] = plan(CUSTOMER, folded(an_order(**changes)), standing, records, POLICY, LINKS, AT).changes
+    assert isinstance(update, Update)
+    assert accepts(SubscriptionUpdateParams, json.dumps(update.body))
+    assert ("trialEndDate" in update.body) == ("trigger" in changes)
+
+
+@pytest.mark.parametrize("at", [None, END_OF_BILLING_PERIOD])
+@pytest.mark.parametrize("trial", [False, True])
+@pytest.mark.parametrize("converts", [False, True])
+def test_subscriptions_are_ended_in_stiggs_words(at: str | None, trial: bool, converts: bool) -> None:
+    end = End(Slot(PLATFORM, None, trial), "northwind-1", "plan-enterprise", (), at, converts=converts)
+    call = end_call(end, None, "2026-11-20T09:16:00.000Z")
+    assert call is not None
+    kind, body = call
+    assert accepts(SubscriptionCancelParams if kind == "cancel" else SubscriptionUpdateParams, json.dumps(body))
+
+
+@pytest.mark.parametrize("line", [{}, {"price": 0.01}, {"end": "2027-06-30"}])
+def test_credits_are_granted_in_stiggs_words(line: dict[str, Any]) -> None:
+    order = an_order(a_line("Credit grant", CREDITS, 5000, **line), resourceId="workspace-1", terms__start="2026-11-01")
+    [grant] = folded(order).grants
+    body = grant_body(CUSTOMER, grant)
+    assert accepts(GrantCreateParams, json.dumps(body))
+    assert body["resourceId"] == "workspace-1"
 
 
 @given(first=names, second=names, email=st.sampled_from([None, "billing@northwind.example"]), links=backlinks)

@@ -39,6 +39,7 @@ from closedwon.customer import (
     settle,
     take,
 )
+from closedwon.desired import Standing
 from closedwon.order import Item, Order, Problem, Revision
 from closedwon.plan import GrantRecord, SlotRecord
 
@@ -240,6 +241,15 @@ def test_a_refused_order_shows_its_reason_and_keeps_what_was_provisioned() -> No
     assert state.outcome == Outcome("Failed", "line 4, quantity: is negative")
     assert state.provisioned == X
     assert customer.unwritten == [A]
+
+
+def test_another_date_for_a_deals_own_cancellation_still_knows_the_deal_it_ends() -> None:
+    cancelled = order(trigger="cancellation", items=(), end="2027-01-22T00:00:00.000Z")
+    later = replace(cancelled, end="2027-02-21T00:00:00.000Z")
+    customer = provisioned(arriving(provisioned(ACCEPTED), (cancelled, 2))[0])
+    customer, _ = arriving(customer, (later, 3))
+    assert customer.opportunities[A].standing == Standing(later, cancelled, X)
+    assert provisioned(customer).opportunities[A].standing == Standing(later, later, X)
 
 
 # The customer in Stigg

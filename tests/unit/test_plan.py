@@ -397,6 +397,13 @@ def test_a_step_that_died_after_making_a_subscription_of_other_units_does_not_ma
     assert [keep.subscription_id for keep in world.plan(more).kept] == [subscription_id(CUSTOMER, SLOT, 2)]
 
 
+def test_beside_a_trial_a_paid_subscription_says_that_it_begins_now_or_stigg_would_wait_for_the_trials_end() -> None:
+    paid = an_order(terms__start=None)
+    trial = an_order(number=2, trigger="trial", terms={"trialEnd": "2026-12-24"})
+    together = [change for change in stigg().plan(folded(paid, trial)).changes if isinstance(change, Create)]
+    assert {create.subscription.slot.trial: create.start for create in together} == {True: None, False: iso_utc(NOW)}
+
+
 @pytest.mark.parametrize("shows", [LIVE, (*LIVE, "CANCELED")])
 def test_a_subscription_somebody_ended_is_made_again_under_a_new_id(shows: tuple[str, ...]) -> None:
     deal = folded(an_order())

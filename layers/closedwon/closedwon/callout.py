@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from aws_lambda_powertools.logging import Logger
 from pydantic import ValidationError
@@ -67,8 +67,30 @@ def accept(deals: list[Any]) -> Results:
 
     Raises NotNow when deals have to be read from Salesforce and it does not answer.
     """
+    compiled, results = compile_all(deals)
+    arrivals = judged_by_snapshot({index: found.arrival for index, found in compiled.items()})
+    acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values())), strict=True))
+    start_all((arrivals[index].order.account_id, acceptance) for index, acceptance in acceptances.items())
+    results |= {index: result_of(acceptance) for index, acceptance in acceptances.items()}
+    return Results(results=[results[index] for index in range(len(deals))])
+
+
+class Compiled(NamedTuple):
+    """A deal that can be recorded, as it was sent (or read) and as it arrives at the ledger."""
+
+    deal: Deal
+    arrival: Arrival
+
+
+def compile_all(deals: list[Any]) -> tuple[dict[int, Compiled], dict[int, Result]]:
+    """Read, judge and compile the deals of a request, as far as each shows itself; provisioning and previews do it
+    alike.
+
+    Out: by their place in the request, those that can be recorded, and the answers to the others.
+    Raises NotNow when deals have to be read from Salesforce and it does not answer.
+    """
     deals, results = in_full(deals)
-    arrivals: dict[int, Arrival] = {}
+    compiled: dict[int, Compiled] = {}
     now = datetime.now(UTC)
     for index, content in enumerate(deals):
         if index in results:
@@ -81,12 +103,8 @@ def accept(deals: list[Any]) -> Results:
         if problems := unrecordable(deal, mapping_rules(), now):
             results[index] = invalid(deal.opportunity.id, problems)
             continue
-        arrivals[index] = Arrival(compile_deal(deal, mapping_rules()), revision_of(deal))
-    arrivals = judged_by_snapshot(arrivals)
-    acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values())), strict=True))
-    start_all((arrivals[index].order.account_id, acceptance) for index, acceptance in acceptances.items())
-    results |= {index: result_of(acceptance) for index, acceptance in acceptances.items()}
-    return Results(results=[results[index] for index in range(len(deals))])
+        compiled[index] = Compiled(deal, Arrival(compile_deal(deal, mapping_rules()), revision_of(deal)))
+    return compiled, results
 
 
 def in_full(deals: list[Any]) -> tuple[list[Any], dict[int, Result]]:

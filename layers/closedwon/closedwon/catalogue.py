@@ -163,10 +163,15 @@ def kept_catalogue(store: SnapshotStore, now: int) -> Catalogue | None:
     return catalogue if catalogue and catalogue.age(now) < FRESH_SECONDS else None
 
 
-def read_catalogue(store: SnapshotStore, stigg: CatalogueLists, now: int) -> Catalogue:
-    """The catalogue as Stigg has it now, in four calls; kept for the next to ask."""
-    catalogue = Catalogue.from_stigg(
+def fetch_catalogue(stigg: CatalogueLists, now: int) -> Catalogue:
+    """The catalogue as Stigg has it now, in four calls. now: epoch milliseconds."""
+    return Catalogue.from_stigg(
         stigg.list_plans(), stigg.list_addons(), stigg.list_features(), stigg.list_custom_currencies(), now
     )
+
+
+def read_catalogue(store: SnapshotStore, stigg: CatalogueLists, now: int) -> Catalogue:
+    """The catalogue as Stigg has it now; kept for the next to ask."""
+    catalogue = fetch_catalogue(stigg, now)
     store.keep_snapshot(catalogue.to_json())
     return catalogue

@@ -240,8 +240,8 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
         # What was provisioned once is not refused for what became of the catalogue since.
         stands = _same(newest, provisioned)
         problems = newest.problems or (() if stands else catalogue_problems(newest, catalogue))
-        before[opportunity] = _contribution(standing, provisioned)
-        chosen[opportunity] = before[opportunity] if problems else _contribution(standing, newest)
+        before[opportunity] = contribution(standing, provisioned)
+        chosen[opportunity] = before[opportunity] if problems else contribution(standing, newest)
         if problems:
             refused[opportunity] = problems
         elif not stands and _reopened(standing) and policy.reopened_deal == "flag":
@@ -303,7 +303,8 @@ def milliseconds(instant: str) -> int:
     return round(datetime.fromisoformat(instant).timestamp() * 1000)
 
 
-def _contribution(standing: Standing, order: Order | None) -> _Orders:
+def contribution(standing: Standing, order: Order | None) -> _Orders:
+    """What one opportunity puts into the fold with one of its orders."""
     if order is None:
         return ()
     if order.trigger == "cancellation" and order.amends is None and standing.won is not None:
@@ -559,7 +560,7 @@ def _grants(picture: _Picture) -> tuple[tuple[Grant, ...], list[str]]:
     for chain in picture.chains:
         for order, effective, _ in chain.placed:
             fate = picture.fates.get(order.opportunity_id)
-            if fate is None or fate.kind not in ("in force", "scheduled"):
+            if order.trigger == "cancellation" or fate is None or fate.kind not in ("in force", "scheduled"):
                 continue
             for item in order.of_kind("Credit grant"):
                 start = max(item.start or "", effective)

@@ -191,6 +191,18 @@ class Ledger:
         state = known.opportunities.get(opportunity_id)
         return (known, state) if state else None
 
+    def foresee(self, account_id: str, arrivals: Sequence[Arrival]) -> tuple[Customer, Customer, list[Acceptance]]:
+        """What `accept` would make of orders of one account. Nothing is written.
+
+        Out: the whole customer as it is, as it would be, and the answer to each arrival in turn.
+        """
+        known = changed = self._read(account_id)
+        answers: list[Acceptance] = []
+        for start in range(0, len(arrivals), OPPORTUNITIES_A_TRANSACTION):
+            changed, some = self._accepted(changed, list(arrivals[start : start + OPPORTUNITIES_A_TRANSACTION]))
+            answers += some
+        return known, changed, answers
+
     def snapshot(self) -> str | None:
         """The kept snapshot of Stigg's catalogue."""
         item = self._get("CATALOGUE", "CATALOGUE")
@@ -206,22 +218,27 @@ class Ledger:
 
     def _accept(self, account_id: str, arrivals: list[Arrival]) -> list[Acceptance]:
         known = self._read(account_id, [arrival.order.opportunity_id for arrival in arrivals])
+        changed, answers = self._accepted(known, arrivals)
+        self._write(known, changed)
+        return answers
+
+    def _accepted(self, known: Customer, arrivals: list[Arrival]) -> tuple[Customer, list[Acceptance]]:
+        """The customer with the arrivals, and an answer to each: nothing is written yet."""
         owners = self._owners(known, arrivals)
         ours: list[Arrival] = []
         moved: dict[int, Acceptance] = {}
         for index, arrival in enumerate(arrivals):
-            id, stigg_id = arrival.order.opportunity_id, arrival.order.customer_id or account_id
-            if (owner := owners.get(f"OPPORTUNITY#{id}", account_id)) != account_id:
+            id, stigg_id = arrival.order.opportunity_id, arrival.order.customer_id or known.account_id
+            if (owner := owners.get(f"OPPORTUNITY#{id}", known.account_id)) != known.account_id:
                 moved[index] = _moved(id, owner)
                 continue
-            if (owner := owners.get(f"STIGG#{stigg_id}", account_id)) != account_id:
+            if (owner := owners.get(f"STIGG#{stigg_id}", known.account_id)) != known.account_id:
                 problem = Problem(None, "customerId", f"{stigg_id} is bound to another account, {owner}")
                 arrival = arrival._replace(order=arrival.order.refused((problem,)))
             ours.append(arrival)
         changed, accepted = rules.accept(known, ours, self._clock())
-        self._write(known, changed)
         answers = iter(accepted)
-        return [moved.get(index) or next(answers) for index in range(len(arrivals))]
+        return changed, [moved.get(index) or next(answers) for index in range(len(arrivals))]
 
     def _owners(self, known: Customer, arrivals: Iterable[Arrival]) -> dict[str, str]:
         """The accounts that opportunities new to this customer belong to already, and, while it is unbound, the

@@ -83,6 +83,15 @@ def foreign(deal: Deal, rules: MappingRules) -> tuple[Problem, ...]:
     return (Problem(None, "organizationId", f"is not the organisation this stack serves ({rules.organization_id})"),)
 
 
+def unmapped(deal: Deal) -> tuple[int, ...]:
+    """The numbers of the lines on which something is sold and nothing provisioned: they have no Stigg Type."""
+    return tuple(
+        line_number(line, index)
+        for index, line in enumerate(deal.lines or ())
+        if not (line.stigg_type or line.stigg_id) and (line.quantity or line.price)
+    )
+
+
 def compile_deal(deal: Deal, rules: MappingRules) -> Order:
     """Compile one deal.
 
@@ -209,8 +218,8 @@ class _Compiler:
         }
 
     def cancel(self, given: Literal["now", "end_of_term"] | None) -> Literal["now", "end_of_term"] | None:
-        """When a cancellation without a date takes effect: a contract's when it is over; of a deal that says nothing, but
-        that it is not won any more, the policy for reopened deals decides.
+        """When a cancellation without a date takes effect: a contract's when it is over; of a deal that says nothing,
+        but that it is not won any more, the policy for reopened deals decides.
         """
         own = self.deal.amends in (None, self.deal.opportunity.id)
         return given or (None if own else "end_of_term")

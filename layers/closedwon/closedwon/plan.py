@@ -341,7 +341,7 @@ class _Planner:
             and _instant(wanted.start or self.now) < _instant(standing.start)
         ):
             return None
-        return _shrinks(record.applied, wanted, self.policy)
+        return shrinks(record.applied, wanted, self.policy)
 
     def _ours(self, subscription: Actual, slot: Slot, record: SlotRecord) -> bool:
         """Whether a subscription is the one closed-won keeps in a slot: a trial of its own that became paid too."""
@@ -435,7 +435,8 @@ class _Planner:
         unused = record.generation if record.generation and not record.made else record.generation + 1
         generation = max(record.generation, used) + 1 if replaces else max(unused, used + 1)
         start = None if replaces and (wanted.start or "") <= self.now else wanted.start
-        trial = any(s.slot == wanted.slot._replace(trial=True) for s in self.live)
+        trial_slot = wanted.slot._replace(trial=True)
+        trial = trial_slot in self.desired.subscriptions or any(s.slot == trial_slot for s in self.live)
         if start is None and trial and not wanted.slot.trial:
             start = self.now
         return Create(wanted, generation, replaces, start)
@@ -790,7 +791,7 @@ def _stem(customer_id: str, slot: Slot) -> str:
 _UNITS = "units of the plan"
 
 
-def _shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) -> str | None:
+def shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) -> str | None:
     """Why a change is held as an unexpected reduction; None when it is none, or small enough, or a renewal, a
     cancellation or a date has come since.
 
@@ -798,8 +799,8 @@ def _shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy)
     """
     if applied is None or set(wanted.turns) - set(applied.turns):
         return None
-    now = {**dict(wanted.addons), **{e.id: _amount(e) for e in wanted.entitlements}}
-    was = {**dict(applied.addons), **{e.id: _amount(e) for e in applied.entitlements}}
+    now = {**dict(wanted.addons), **{e.id: amount_of(e) for e in wanted.entitlements}}
+    was = {**dict(applied.addons), **{e.id: amount_of(e) for e in applied.entitlements}}
     if applied.unit_quantity > 1:  # sold by the unit
         now[_UNITS], was[_UNITS] = wanted.unit_quantity, applied.unit_quantity
     lost = {id: _loss(amount, now.get(id, 0)) for id, amount in was.items()}
@@ -814,7 +815,7 @@ def _shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy)
     )
 
 
-def _amount(entitlement: Entitlement) -> float:
+def amount_of(entitlement: Entitlement) -> float:
     """How much an entitlement gives; a granted feature counts as one."""
     if entitlement.unlimited:
         return float("inf")

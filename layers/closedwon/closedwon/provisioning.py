@@ -1,9 +1,9 @@
-"""What the two steps that look at Stigg share: the client, and what the customer should have."""
+"""What those who look at Stigg share: the client, and what the customer should have."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from closedwon.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
@@ -36,19 +36,36 @@ def standings_of(customer: Customer) -> list[Standing]:
 
 
 def desired_of(customer: Customer) -> tuple[Desired, Catalogue]:
-    """What a customer should have, by its orders in the ledger and Stigg's catalogue; and that catalogue.
-
-    The kept snapshot is good enough to provision by; before it refuses a deal, Stigg is asked again.
-    """
-    standings = standings_of(customer)
+    """What a customer should have, by its orders in the ledger and Stigg's catalogue; and that catalogue."""
     kept = kept_catalogue(ledger(), now())
+    return desired_by(standings_of(customer), kept, lambda: read_catalogue(ledger(), stigg(), now()), now())
+
+
+def desired_by(
+    standings: list[Standing], kept: Catalogue | None, read: Callable[[], Catalogue], at: int
+) -> tuple[Desired, Catalogue]:
+    """What a customer should have, and the catalogue that was judged by.
+
+    In: its orders; the kept snapshot, if it is fresh; how to ask Stigg; now, in epoch milliseconds. The snapshot is
+    good enough to provision by; before it refuses a deal, Stigg is asked again.
+    """
     if kept is not None:
-        desired = fold(standings, kept, policy(), now())
+        desired = fold(standings, kept, policy(), at)
         by_catalogue = any(not s.newest.problems for s in standings if s.newest.opportunity_id in desired.refused)
-        if not by_catalogue or kept.age(now()) < CERTAIN_SECONDS:
+        if not by_catalogue or kept.age(at) < CERTAIN_SECONDS:
             return desired, kept
-    catalogue = read_catalogue(ledger(), stigg(), now())
-    return fold(standings, catalogue, policy(), now()), catalogue
+    catalogue = read()
+    return fold(standings, catalogue, policy(), at), catalogue
+
+
+def newest_contributing(customer: Customer, desired: Desired) -> Order | None:
+    """The newest order that gives the customer something: its account says how the customer is called. None where
+    nothing is to be provisioned.
+    """
+    contributing = {id for wanted in desired.subscriptions.values() for id in wanted.opportunities}
+    contributing |= {grant.opportunity_id for grant in desired.grants}
+    states = [customer.opportunities[id] for id in contributing]
+    return max(states, key=lambda state: state.revision).order if states else None
 
 
 def catalogue_refusals(orders: Sequence[Order]) -> dict[str, tuple[Problem, ...]]:

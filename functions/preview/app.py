@@ -1,0 +1,42 @@
+"""preview: tells what provisioning would do with deals. Writes nothing.
+
+POST /v1/previews takes the body that POST /v1/provisionings takes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+from pydantic import BaseModel
+
+from closedwon.callout import NotNow, RequestRefused, deals_of
+from closedwon.deal import Refusal
+from closedwon.preview import preview
+
+logger = Logger()
+
+ASKING = 2 / 3
+"""The share of the time in which Stigg is asked; the rest is for a question that is answered late."""
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """In: API Gateway's proxy event. Out: its proxy response."""
+    try:
+        seconds = ASKING * context.get_remaining_time_in_millis() / 1000
+        results = preview(deals_of(event["body"]), seconds)
+    except RequestRefused as refusal:
+        return response(400, Refusal(message=str(refusal)))
+    except NotNow as later:
+        return response(503, Refusal(message=str(later)), {"Retry-After": str(later.seconds)})
+    for result in results.results:
+        logger.info("preview", extra={"opportunity": result.opportunity_id, "status": result.status})
+    return response(200, results)
+
+
+def response(status: int, body: BaseModel, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    return {
+        "statusCode": status,
+        "headers": {"Content-Type": "application/json", **(headers or {})},
+        "body": body.model_dump_json(by_alias=True),
+    }
