@@ -52,8 +52,8 @@ class Policy:
     end_of_term: at the end without a renewal, ``keep`` the subscription (and report), ``end`` it, or end it after
     grace_days. reopened_deal: what becomes of a won deal that is not won any more: ``flag`` it, or ``revoke`` its
     access. foreign_subscription: what happens to a subscription closed-won did not make that stands where a deal's
-    should: ``hold`` the deal, ``replace-free`` (replace it only if its plan is free), ``replace``.
-    removal_guard_percent: how much of a subscription's entitlements one change may take away.
+    should: ``hold`` the deal, ``replace-free`` (replace it only if its plan is free), ``replace``. time_zone: the zone
+    of the days in reasons. removal_guard_percent: how much of a subscription's entitlements one change may take away.
     """
 
     end_of_term: Literal["keep", "grace", "end"] = "keep"
@@ -61,6 +61,7 @@ class Policy:
     reopened_deal: Literal["flag", "revoke"] = "flag"
     foreign_subscription: Literal["hold", "replace-free", "replace"] = "hold"
     removal_guard_percent: int = 50
+    time_zone: str = "UTC"
 
 
 @dataclass(frozen=True, order=True)
@@ -194,7 +195,8 @@ class Desired:
     refused: opportunity to what is wrong with its newest order. held: opportunity to why it waits for somebody. Both
     contribute what they contributed before, if anything. ended: what stood once and no deal gives any more. fates:
     what became of each order that contributes, by opportunity. grants: credits to be granted once. trials: the
-    opportunities whose order is a trial. next_change: when something changes by itself, epoch milliseconds.
+    opportunities whose order is a trial. next_change: when something changes by itself, epoch milliseconds. time_zone:
+    the zone of the days in reasons.
     """
 
     subscriptions: dict[Slot, Subscription] = field(default_factory=dict)
@@ -205,6 +207,7 @@ class Desired:
     grants: tuple[Grant, ...] = ()
     trials: frozenset[str] = frozenset()
     next_change: int | None = None
+    time_zone: str = "UTC"
 
 
 class Standing(NamedTuple):
@@ -283,6 +286,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
         grants=grants,
         trials=frozenset(id for id, orders in chosen.items() if any(order.trigger == "trial" for order in orders)),
         next_change=milliseconds(min(days)) if days else None,
+        time_zone=policy.time_zone,
     )
 
 
@@ -437,7 +441,7 @@ class _Picture:
             # The same orders in the same places are the same chain; all of them live as long as `known` does.
             key = tuple((id(order), effective, depth) for order, effective, depth in placed)
             if key not in known:
-                known[key] = _Contract(Chain(placed, grace), catalogue)
+                known[key] = _Contract(Chain(placed, grace, policy.time_zone), catalogue)
             self.contracts.append(known[key])
         self.chains = [contract.chain for contract in self.contracts]
         self._changing: dict[str, list[_Contract]] = {at: self.contracts}
