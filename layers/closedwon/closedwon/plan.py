@@ -370,8 +370,9 @@ class _Planner:
             self.changes.append(end)
             return
         standing = next((k for k in self.kept if k.subscription.slot == paid_slot), None)
-        if standing is not None and standing.status == "PAYMENT_PENDING":
-            return  # until it is paid for, the trial is all the customer has
+        held = any(hold.slot == paid_slot for hold in self.holds)
+        if held or (standing is not None and standing.status == "PAYMENT_PENDING"):
+            return  # until it is let through or paid for, the trial is all the customer has
         starts = wanted.start if standing is not None and standing.status == "NOT_STARTED" else None
         if starts and _same_instant(trial.trial_end, trial_end_before(starts, end.converts)):
             return
