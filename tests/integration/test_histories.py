@@ -32,7 +32,7 @@ LONG = os.environ.get("HYPOTHESIS_PROFILE") == "prove"
 AT_ONCE = 24 if LONG else 12
 """Histories that are played at the same time."""
 
-ROUNDS = range(6 if LONG else 1)
+ROUNDS = range(4 if LONG else 1)
 MOST_PASSES = 12
 """Of the sweep, before what is still not quiet never will be: a failed try, its retry, an approval, a look again."""
 
@@ -243,8 +243,9 @@ def _slots(live: list[Json]) -> Iterator[str]:
 
 
 def _subscriptions(live: list[Json], desired: Desired, links: Backlinks, held: set[Slot]) -> Iterator[str]:
-    """What stands is what should; a trial that was won may last until the paid subscription is let through
-    and starts."""
+    """What stands is what should; a trial that was won may last until the paid subscription stands and has
+    started.
+    """
     standing: dict[Slot, Json] = {}
     for s in live:
         slot = Slot(s["productId"], s["resourceId"], bool(s["trial"]) and s["status"] in ("IN_TRIAL", "NOT_STARTED"))
