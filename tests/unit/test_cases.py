@@ -65,16 +65,23 @@ class Case:
     looks: tuple[Look | Approval, ...]
     policy: Policy
     as_sent: bool
+    refused: bool
 
 
 CASES: list[Case] = []
 
 
-def case(name: str, *events: Json | Look | Approval, policy: Policy = POLICY, as_sent: bool = False) -> None:
-    """as_sent: who came first is the point, so the deals arrive as they are written down."""
+def case(
+    name: str,
+    *events: Json | Look | Approval,
+    policy: Policy = POLICY,
+    as_sent: bool = False,
+    refused: bool = False,
+) -> None:
+    """as_sent: who came first is the point, so the deals arrive as they are written down. refused: Stigg says no."""
     deals = tuple(event for event in events if isinstance(event, dict))
     looks = tuple(event for event in events if not isinstance(event, dict))
-    CASES.append(Case(name, deals, looks, policy, as_sent))
+    CASES.append(Case(name, deals, looks, policy, as_sent, refused))
 
 
 def on(day: str, *access: str, says: Mapping[int, str] | None = None) -> Look:
@@ -129,6 +136,12 @@ case(
     won(1, plan(price=48000), addon(quantity=10, price=100)),
     amended(2, addon(quantity=10, price=80), of=1, start="2027-03-01"),
     on("2027-03-01", "enterprise at 48000, 20 extra-workspace at 90"),
+)
+case(
+    "an amendment takes off more money than there is: it waits",
+    won(1, plan(), addon(quantity=3, price=100)),
+    amended(2, addon(quantity=-2, price=250), of=1, start="2027-03-01"),
+    on("2027-03-01", "enterprise, 3 extra-workspace at 100", says={1: "Provisioned", 2: "Held: take more money off"}),
 )
 case(
     "a block-priced line: its quantity says 1 whatever changed, its totals count",
@@ -214,7 +227,14 @@ case(
     on("2027-04-01", "enterprise, 10 seats, 1 extra-workspace"),
 )
 case(
-    "a bundle: the components of another product come without naming their plan",
+    "a bundle: its components come without saying their plan, and grow the same way",
+    won(1, plan(), plan("plan-analytics"), addon(quantity=2), addon("addon-data-export"), entitlement(CALLS, 1000)),
+    amended(2, addon(quantity=1), addon("addon-data-export", 2), of=1, start="2027-03-01"),
+    on("2027-02-28", "analytics, 1 data-export", "enterprise, 1000 api-calls, 2 extra-workspace"),
+    on("2027-03-01", "analytics, 3 data-export", "enterprise, 1000 api-calls, 3 extra-workspace"),
+)
+case(
+    "a bundle is added: the components of another product come without naming their plan",
     won(1, plan(), seats(10, planId="plan-enterprise")),
     amended(2, plan("plan-analytics"), addon("addon-data-export", 2), of=1, start="2027-03-01"),
     on("2027-03-01", "analytics, 2 data-export", "enterprise, 10 seats"),
@@ -428,6 +448,15 @@ case(
     cancelled(2, of=1, saved="2026-11-25"),
     on("2026-11-26", "until 2026-12-01: team", says={2: "Scheduled: with the billing period"}),
     on("2026-12-02", says={2: "Scheduled"}),
+    as_sent=True,
+)
+case(
+    "the same of a plan to measure, which has no billing period to end with: Stigg refuses, and the deal says so",
+    won(1, plan(), seats(10), start="2026-11-01", end=None),
+    on("2026-11-24", "enterprise, 10 seats"),
+    cancelled(2, of=1, saved="2026-11-25"),
+    on("2026-11-26", "enterprise, 10 seats", says={1: "Failed: Stigg refused", 2: "Failed: Stigg refused"}),
+    refused=True,
     as_sent=True,
 )
 case(
@@ -688,7 +717,7 @@ def _play(case: Case, deals: tuple[Json, ...], *, dies: bool, together: bool) ->
             assert said == status, (look.day, number, world.said(number))
             assert reason in why, (look.day, number)
     assert not waiting
-    assert not world.refusals
+    assert bool(world.refusals) == case.refused
 
 
 def _saved(deal: Json) -> int:

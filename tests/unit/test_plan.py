@@ -18,17 +18,21 @@ from hypothesis import strategies as st
 from closedwon.desired import Desired, Policy, Slot, Standing, fold
 from closedwon.order import iso_utc
 from closedwon.plan import (
+    GRANT_KEY,
     LIVE,
     TERMS_KEY,
     Actual,
     Backlinks,
     Create,
     End,
+    GrantRecord,
     Hold,
     Keep,
     Plan,
     SlotRecord,
     Update,
+    end_call,
+    grant_body,
     is_ours,
     plan,
     provision_body,
@@ -39,6 +43,7 @@ from unit.domain import (
     AT,
     CALLS,
     CATALOGUE,
+    CREDITS,
     NOW,
     PLATFORM,
     POLICY,
@@ -47,12 +52,15 @@ from unit.domain import (
     SUPPORT,
     WORKSPACE,
     Json,
+    a_line,
     addon,
     an_order,
     entitlement,
     folded,
+    on_trial,
     only,
     opportunity_id,
+    order_of,
     orders,
     slots,
     standings,
@@ -594,3 +602,80 @@ def test_kept_says_which_subscription_stands_and_in_what_state() -> None:
     [keep] = world.plan(folded(an_order())).kept
     assert isinstance(keep, Keep)
     assert (keep.subscription_id, keep.status) == (subscription_id(CUSTOMER, SLOT, 1), "PAYMENT_PENDING")
+
+
+# Ends, trials, credits
+
+
+def test_a_reduction_that_was_approved_goes_through_and_says_so() -> None:
+    world = settled(an_order(plan_line(), entitlement(quantity=100)))
+    less = folded(an_order(plan_line(), entitlement(quantity=10)))
+    [hold] = world.plan(less).holds
+    assert hold.approval
+    actual = [Actual.from_stigg(s, CATALOGUE) for s in world.subscriptions.values()]
+    todo = plan(CUSTOMER, less, actual, world.records, POLICY, LINKS, AT, {hold.approval})
+    assert (len(todo.changes), todo.holds, todo.approved) == (1, (), {SLOT: hold.approval})
+    # It is an approval of this reduction, not of the next one.
+    more = folded(an_order(plan_line(), entitlement(quantity=5)))
+    assert plan(CUSTOMER, more, actual, world.records, POLICY, LINKS, AT, {hold.approval}).holds
+
+
+TRIAL = Slot(PLATFORM, None, trial=True)
+
+
+@pytest.mark.parametrize(
+    ("paid", "converts", "call"),
+    [
+        (SlotRecord(), False, None),  # the paid one does not stand yet: the trial is all the customer has
+        (SlotRecord(status="PAYMENT_PENDING"), False, None),
+        (SlotRecord(status="ACTIVE"), False, ("update", "2026-11-20T09:16:00.000Z")),
+        (SlotRecord(status="NOT_STARTED"), False, ("update", "2026-12-01T00:00:00.000Z")),
+        (SlotRecord(status="NOT_STARTED"), True, ("update", "2026-12-02T00:00:00.000Z")),  # never gets to convert
+        (SlotRecord(status="ACTIVE"), True, ("cancel", None)),
+    ],
+)
+def test_a_trial_that_was_won_ends_with_the_start_of_what_follows(
+    paid: SlotRecord, converts: bool, call: tuple[str, str | None] | None
+) -> None:
+    if paid.status:
+        paid = replace(paid, applied=folded(an_order()).subscriptions[SLOT])
+    end = End(TRIAL, "trial-1", "plan-enterprise", (ONE,), after=SLOT, converts=converts)
+    made = end_call(end, paid, iso_utc(NOW))
+    assert (made and (made[0], made[1].get("trialEndDate"))) == call
+
+
+def test_a_trial_that_was_won_goes_on_while_what_follows_is_held() -> None:
+    trial = order_of(on_trial(1, plan_line(), trialEnd="2026-12-20"))
+    world = stigg(somebodys("plan-enterprise", id=subscription_id(CUSTOMER, TRIAL, 1), status="IN_TRIAL"))
+    world.records[TRIAL] = SlotRecord(1, True, subscription_id(CUSTOMER, TRIAL, 1), "IN_TRIAL", None, _only(trial))
+    theirs = somebodys("plan-team")
+    world.subscriptions["theirs"] = theirs
+    won_since = folded(Standing(an_order(), trial))
+    todo = world.plan(won_since)
+    assert not todo.changes
+    assert [hold.slot for hold in todo.holds] == [SLOT]
+
+
+def _only(order: Any) -> Any:
+    [subscription] = folded(order).subscriptions.values()
+    return subscription
+
+
+@pytest.mark.parametrize(
+    ("cost", "kind", "paid"),
+    [(0.01, "PAID", {"amount": 1, "currency": "usd"}), (None, "PROMOTIONAL", None)],
+)
+def test_a_credit_grant_carries_its_key_and_its_price(cost: float | None, kind: str, paid: Json | None) -> None:
+    order = an_order(plan_line(), a_line("Credit grant", CREDITS, 100, price=cost, end="2027-12-31"), terms__start=None)
+    [grant] = folded(order).grants
+    body = grant_body(CUSTOMER, grant)
+    assert body["metadata"] == {GRANT_KEY: grant.key, "salesforceOpportunityId": ONE}
+    assert (body["amount"], body["grantType"], body.get("cost")) == (100, kind, paid)
+    assert body["expireAt"] == "2028-01-01T00:00:00.000Z"
+
+
+def test_credits_are_due_until_stigg_answered() -> None:
+    desired = folded(an_order(plan_line(), a_line("Credit grant", CREDITS, 100), terms__start=None))
+    [grant] = desired.grants
+    for granted, due in (({}, 1), ({grant.key: GrantRecord(100)}, 1), ({grant.key: GrantRecord(100, "grant-1")}, 0)):
+        assert len(plan(CUSTOMER, desired, [], {}, POLICY, LINKS, AT, (), granted).grants) == due

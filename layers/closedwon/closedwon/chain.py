@@ -270,8 +270,8 @@ class Chain:
         return State(orders, items, terms, trial)
 
     def faults(self) -> Iterable[Fault]:
-        """What does not fit, as far as the orders alone show it: no base, below zero, another prior quantity, nothing
-        to end.
+        """What does not fit, as far as the orders alone show it: no base, below zero (units or money), another prior
+        quantity, nothing to end.
         """
         based = ended = False
         for order, effective, _ in self.placed:
@@ -312,10 +312,17 @@ class Chain:
     def _below_zero(self, at: str) -> Iterable[Fault]:
         laid = self.laid(at)
         for item in _totals(laid.shares):
-            if item.quantity >= 0:
-                continue
             key = (item.kind, item.stigg_id)
             concerned = [share for share in laid.shares if (share.item.kind, share.item.stigg_id) == key]
+            if item.quantity > 0 and item.price is not None and item.price < 0:
+                said = (
+                    f"together the deals of this contract take more money off {item.stigg_id} than they charge for it. "
+                    "It is applied by itself once that fits."
+                )
+                changes = [share for share in concerned if share.difference]
+                yield Fault(tuple((share.order.opportunity_id, said) for share in (*changes[::-1], *concerned[::-1])))
+            if item.quantity >= 0:
+                continue
             takers = [share for share in concerned if share.difference and share.item.quantity < 0]
             givers = [share for share in concerned if share not in takers]
             yields = []

@@ -195,8 +195,8 @@ class Desired:
     refused: opportunity to what is wrong with its newest order. held: opportunity to why it waits for somebody. Both
     contribute what they contributed before, if anything. ended: what stood once and no deal gives any more. fates:
     what became of each order that contributes, by opportunity. grants: credits to be granted once. trials: the
-    opportunities whose order is a trial. next_change: when something changes by itself, epoch milliseconds. time_zone:
-    the zone of the days in reasons.
+    opportunities whose order is a trial. lapsing: of what ends with its billing period, the cancellations that say so.
+    next_change: when something changes by itself, epoch milliseconds. time_zone: the zone of the days in reasons.
     """
 
     subscriptions: dict[Slot, Subscription] = field(default_factory=dict)
@@ -206,6 +206,7 @@ class Desired:
     fates: dict[str, Fate] = field(default_factory=dict)
     grants: tuple[Grant, ...] = ()
     trials: frozenset[str] = frozenset()
+    lapsing: dict[Slot, tuple[str, ...]] = field(default_factory=dict)
     next_change: int | None = None
     time_zone: str = "UTC"
 
@@ -285,6 +286,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
         fates=picture.fates,
         grants=grants,
         trials=frozenset(id for id, orders in chosen.items() if any(order.trigger == "trial" for order in orders)),
+        lapsing=picture.lapsing(),
         next_change=milliseconds(min(days)) if days else None,
         time_zone=policy.time_zone,
     )
@@ -509,6 +511,15 @@ class _Picture:
                     later = (m for m in self.moments[place + 1 :] if slot not in self._slots[m])
                     turns = {turn for contract in ever[slot] for turn in contract.turns(slot, moment)}
                     found[slot] = _sum(slot, parts, next(later, None), turns)
+        return found
+
+    def lapsing(self) -> dict[Slot, tuple[str, ...]]:
+        """By slot, the cancellations for the end of a billing period."""
+        found: dict[Slot, tuple[str, ...]] = {}
+        for contract in self.contracts:
+            if contract.chain.ends_with_billing_period:
+                by = tuple(p.order.opportunity_id for p in contract.chain.placed if p.effective == NEVER)
+                found |= {slot: (*found.get(slot, ()), *by) for slot in contract.since}
         return found
 
     def ended(self) -> dict[Slot, Ended]:

@@ -49,6 +49,7 @@ def applied(
         slots = [slot for slot, wanted in desired.subscriptions.items() if id in wanted.opportunities]
         links = tuple(_link(records[slot]) for slot in slots if slot in records and records[slot].subscription_id)
         concerned = {*slots, *(slot for slot, opportunities in ends.items() if id in opportunities)}
+        concerned |= {slot for slot, cancellations in desired.lapsing.items() if id in cancellations}
         refused = [why for slot, why in refusals.items() if slot in concerned]
         refused += [refused_grants[g.key] for g in desired.grants if g.opportunity_id == id and g.key in refused_grants]
         if id in desired.refused:

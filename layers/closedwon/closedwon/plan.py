@@ -391,7 +391,7 @@ class _Planner:
         starts = ours.start if ours is not None and ours.status == "NOT_STARTED" else None
         if starts and _same_instant(trial.trial_end, trial_end_before(starts, end.converts)):
             return
-        # What runs already needs no waiting for, whatever is remembered of it: a hold may keep that from being told.
+        # What runs needs no waiting for, whatever is remembered of it: a hold may have kept that from being told.
         runs = ours is not None and ours.status == "ACTIVE"
         self.changes.append(end if runs else replace(end, after=paid_slot))
 
