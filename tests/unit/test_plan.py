@@ -58,6 +58,7 @@ from unit.domain import (
     entitlement,
     folded,
     on_trial,
+    only,
     opportunity_id,
     order_of,
     orders,
@@ -515,6 +516,17 @@ def test_a_foreign_trial_is_no_paid_subscription_and_stands_in_nobodys_way() -> 
     [create] = stigg(somebodys(status="IN_TRIAL")).plan(folded(an_order())).changes
     assert isinstance(create, Create)
     assert create.replaces is None
+
+
+def test_a_trial_that_was_won_goes_on_without_a_change_while_the_paid_subscription_waits_for_somebody() -> None:
+    trial = an_order(trigger="trial", terms={"trialEnd": "2026-12-24"})
+    shown = somebodys(id=subscription_id(CUSTOMER, SLOT._replace(trial=True), 1), plan_id="plan-enterprise")
+    world = stigg(somebodys(), {**shown, "status": "IN_TRIAL", "trialEndDate": "2026-12-25T00:00:00.000Z"})
+    wanted = only(folded(trial))
+    world.records[wanted.slot] = SlotRecord(1, True, shown["id"], "IN_TRIAL", None, wanted)
+    waiting = world.plan(folded(Standing(an_order(), trial)))
+    assert [hold.slot for hold in waiting.holds] == [SLOT]
+    assert waiting.changes == ()
 
 
 def test_a_foreign_subscription_beside_ours_keeps_ours_from_being_replaced() -> None:

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from closedwon.order import Item, Kind, Order, iso_utc
+from closedwon.order import Item, Kind, Order, day_of, iso_utc
 
 NEVER = "9"
 """Later than every instant."""
@@ -110,11 +110,13 @@ class Laid(NamedTuple):
 class Chain:
     """The orders of one contract in the order they are laid over each other.
 
-    grace: seconds after the end of a term that access goes on; None for ever.
+    grace: seconds after the end of a term that access goes on; None for ever. time_zone: the zone of the days in
+    reasons.
     """
 
     placed: tuple[Placed, ...]
     grace: int | None
+    time_zone: str = "UTC"
 
     @cached_property
     def moments(self) -> tuple[str, ...]:
@@ -133,6 +135,9 @@ class Chain:
     def ends_with_billing_period(self) -> bool:
         """Whether it was cancelled for the end of a term that nobody said the day of."""
         return any(order.trigger == "cancellation" and effective == NEVER for order, effective, _ in self.placed)
+
+    def _day(self, instant: str) -> str:
+        return day_of(instant, self.time_zone) if instant not in ("", NEVER) else "any day"
 
     def _over(self, end: str) -> str | None:
         """When access ends after a term that ended, by the stack's policy."""
@@ -290,18 +295,18 @@ class Chain:
             yield from self._below_zero(at)
 
     def _another_currency(self, order: Order, effective: str) -> Iterable[Fault]:
-        others = Chain(tuple(p for p in self.placed if p.order is not order), self.grace)
+        others = replace(self, placed=tuple(p for p in self.placed if p.order is not order))
         terms = others.laid(effective).terms
         if terms is not None and terms.currency != order.currency:
             said = f"this deal is in {order.currency.upper()}, the contract in {terms.currency.upper()}."
             yield Fault(((order.opportunity_id, said),))
 
     def _nothing_to_end(self, order: Order, effective: str) -> Iterable[Fault]:
-        others = Chain(tuple(p for p in self.placed if p.order is not order), self.grace)
+        others = replace(self, placed=tuple(p for p in self.placed if p.order is not order))
         held = {(item.kind, item.stigg_id) for share in others.laid(effective).shares for item in (share.item,)}
         for item in order.items:
             if (item.kind, item.stigg_id) not in held:
-                said = f"this deal ends {item.stigg_id}, which the contract does not have on {effective[:10]}."
+                said = f"this deal ends {item.stigg_id}, which the contract does not have on {self._day(effective)}."
                 yield Fault(((order.opportunity_id, said),))
 
     def _below_zero(self, at: str) -> Iterable[Fault]:
@@ -325,13 +330,13 @@ class Chain:
                 rest = item.quantity - share.item.quantity
                 said = (
                     f"this deal takes away {-share.item.quantity} of {item.stigg_id}, and the contract has "
-                    f"{max(rest, 0)}{f' on {at[:10]}' if at else ''}."
+                    f"{max(rest, 0)}{f' on {self._day(at)}' if at else ''}."
                 )
                 yields.append((share.order.opportunity_id, f"{said} It is applied by itself once it fits."))
             for share in reversed(givers):
                 said = (
                     f"later amendments take away more of {item.stigg_id} than this deal would leave "
-                    f"({item.quantity}{f' on {at[:10]}' if at else ''})."
+                    f"({item.quantity}{f' on {self._day(at)}' if at else ''})."
                 )
                 yields.append((share.order.opportunity_id, said))
             yield Fault(tuple(yields))
@@ -340,7 +345,7 @@ class Chain:
         """A quote line knows how many there were. Amendments of one day may not know of each other, so any of them
         count or not.
         """
-        before = Chain(tuple(p for p in self.placed if p.order is not order), self.grace)
+        before = replace(self, placed=tuple(p for p in self.placed if p.order is not order))
         shares = [share for share in before.laid(effective).shares if _place(share.order, self) < _place(order, self)]
         for item in order.items:
             if item.prior is None or item.unlimited:

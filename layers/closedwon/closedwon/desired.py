@@ -52,8 +52,8 @@ class Policy:
     end_of_term: at the end without a renewal, ``keep`` the subscription (and report), ``end`` it, or end it after
     grace_days. reopened_deal: what becomes of a won deal that is not won any more: ``flag`` it, or ``revoke`` its
     access. foreign_subscription: what happens to a subscription closed-won did not make that stands where a deal's
-    should: ``hold`` the deal, ``replace-free`` (replace it only if its plan is free), ``replace``.
-    removal_guard_percent: how much of a subscription's entitlements one change may take away.
+    should: ``hold`` the deal, ``replace-free`` (replace it only if its plan is free), ``replace``. time_zone: the zone
+    of the days in reasons. removal_guard_percent: how much of a subscription's entitlements one change may take away.
     """
 
     end_of_term: Literal["keep", "grace", "end"] = "keep"
@@ -61,6 +61,7 @@ class Policy:
     reopened_deal: Literal["flag", "revoke"] = "flag"
     foreign_subscription: Literal["hold", "replace-free", "replace"] = "hold"
     removal_guard_percent: int = 50
+    time_zone: str = "UTC"
 
 
 @dataclass(frozen=True, order=True)
@@ -195,7 +196,7 @@ class Desired:
     contribute what they contributed before, if anything. ended: what stood once and no deal gives any more. fates:
     what became of each order that contributes, by opportunity. grants: credits to be granted once. trials: the
     opportunities whose order is a trial. lapsing: of what ends with its billing period, the cancellations that say so.
-    next_change: when something changes by itself, epoch milliseconds.
+    next_change: when something changes by itself, epoch milliseconds. time_zone: the zone of the days in reasons.
     """
 
     subscriptions: dict[Slot, Subscription] = field(default_factory=dict)
@@ -207,6 +208,7 @@ class Desired:
     trials: frozenset[str] = frozenset()
     lapsing: dict[Slot, tuple[str, ...]] = field(default_factory=dict)
     next_change: int | None = None
+    time_zone: str = "UTC"
 
 
 class Standing(NamedTuple):
@@ -286,6 +288,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
         trials=frozenset(id for id, orders in chosen.items() if any(order.trigger == "trial" for order in orders)),
         lapsing=picture.lapsing(),
         next_change=milliseconds(min(days)) if days else None,
+        time_zone=policy.time_zone,
     )
 
 
@@ -440,7 +443,7 @@ class _Picture:
             # The same orders in the same places are the same chain; all of them live as long as `known` does.
             key = tuple((id(order), effective, depth) for order, effective, depth in placed)
             if key not in known:
-                known[key] = _Contract(Chain(placed, grace), catalogue)
+                known[key] = _Contract(Chain(placed, grace, policy.time_zone), catalogue)
             self.contracts.append(known[key])
         self.chains = [contract.chain for contract in self.contracts]
         self._changing: dict[str, list[_Contract]] = {at: self.contracts}

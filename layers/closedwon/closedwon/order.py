@@ -19,6 +19,13 @@ def iso_utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def day_of(instant: str, time_zone: str) -> str:
+    """The day of an instant where the stack's users live. In: an instant of an order; a zone such as Europe/Berlin."""
+    from zoneinfo import ZoneInfo  # reads the zone's rules: only who tells a day pays for it
+
+    return datetime.fromisoformat(instant).astimezone(ZoneInfo(time_zone)).date().isoformat()
+
+
 Kind = Literal["Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant"]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from closedwon.chain import NEVER
 from closedwon.customer import LOOK_AGAIN, Applied, Customer, OpportunityState, Outcome, Status, SubscriptionLink
 from closedwon.desired import Desired, Grant, Slot, milliseconds
+from closedwon.order import day_of
 from closedwon.plan import End, GrantRecord, Plan, SlotRecord
 
 STIGG_FIRST = 60_000
@@ -88,7 +89,7 @@ def _settled(
     fate = desired.fates.get(order.opportunity_id)
     if fate is None:
         return Outcome("Provisioned", "Nothing was provisioned for this deal, so there is nothing to end.", links)
-    day = fate.at[:10]
+    day = day_of(fate.at, desired.time_zone) if fate.at not in ("", NEVER) else ""
     if fate.kind == "scheduled":
         if fate.at == NEVER:
             return Outcome("Scheduled", "Access ends with the billing period that is under way.", links)
@@ -113,7 +114,7 @@ def _settled(
             said = "It was cancelled for the end of a billing period before anything was provisioned."
             return Outcome("Provisioned", said)
         return Outcome("Held", "The plan of this deal is no longer in Stigg's catalogue.", links)
-    outcome = _standing(records, links)
+    outcome = _standing(records, links, desired.time_zone)
     if fate.kind == "past its term" and outcome.status == "Provisioned":
         said = f"Its term ended on {day} and no renewal came; access goes on, as the stack's policy says."
         return Outcome("Provisioned", said, links)
@@ -135,13 +136,13 @@ def _with_grants(outcome: Outcome, grants: Iterable[Grant], known: Mapping[str, 
     return Outcome("Held", f"{outcome.reason}\n{said}".strip(), outcome.subscriptions)
 
 
-def _standing(records: list[SlotRecord], links: tuple[SubscriptionLink, ...]) -> Outcome:
+def _standing(records: list[SlotRecord], links: tuple[SubscriptionLink, ...], time_zone: str) -> Outcome:
     """The outcome of a deal whose subscriptions stand."""
     if any(record.status == "PAYMENT_PENDING" for record in records):
         return Outcome("Payment required", "The customer has not paid yet: send them the checkout link.", links)
     if records and all(record.status == "NOT_STARTED" for record in records):
         starts = sorted({record.applied.start for record in records if record.applied and record.applied.start})
-        days = " and ".join(start[:10] for start in starts)
+        days = " and ".join(day_of(start, time_zone) for start in starts)
         return Outcome(
             "Scheduled", f"Access starts on {days}.", links, due_at=milliseconds(starts[0]) if starts else None
         )
