@@ -311,9 +311,8 @@ class _Planner:
             same = standing.plan_id == wanted.plan_id and _units(standing, record, wanted) == wanted.unit_quantity
             hold = _unchangeable(wanted, standing, record) if same else None
             moved = not _same_instant(standing.start, wanted.start or self.now)
-            if (standing.status == "NOT_STARTED" and (moved or hold or not same)) or self._gap(
-                wanted, standing, record
-            ):
+            anew = standing.status == "NOT_STARTED" and (moved or hold or not same)
+            if anew or self._gap(wanted, standing, record):
                 end = End(slot, standing.id, standing.plan_id, wanted.opportunities, at=MAKES_WAY)
                 self.changes += [end, self._create(wanted, record)]
             elif hold:
