@@ -251,6 +251,16 @@ def test_credits_are_granted_once(deals: list[Json]) -> None:
     assert set(sent) == world.customer.grants.keys()
 
 
+def test_a_trial_that_became_a_paid_subscription_while_the_sweep_slept_ends_as_it_was_cancelled() -> None:
+    trial = on_trial(1, plan(), trialEnd="2027-11-30", trialEndBehavior="CONVERT_TO_PAID", saved="2026-11-01")
+    world = lived([trial, cancelled(2, of=1, end="2027-03-01", saved="2026-12-01")])
+    world.now = at_noon("2028-02-01")
+    world.stigg.catch_up(world._clock)
+    assert world.access() == ["enterprise"]
+    world.provision()
+    assert world.access() == []
+
+
 # Amendments and renewals
 
 

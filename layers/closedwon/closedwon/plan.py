@@ -368,8 +368,11 @@ class _Planner:
         record = self.records[slot]
         ours = [s for s in self.live if s.id == record.subscription_id or is_ours(self.customer_id, slot, s.id)]
         standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
-        if record.applied is None or standing is None or standing.slot.trial != slot.trial:
+        if record.applied is None or standing is None:
             return
+        paid = slot._replace(trial=False)
+        if standing.slot.trial != slot.trial and (paid in self.desired.subscriptions or paid in self.records):
+            return  # a trial that became a paid subscription is that slot's matter, where anything is known of it
         own_end = standing.trial_end if slot.trial else standing.cancellation
         if own_end is not None and datetime.fromisoformat(own_end) <= datetime.fromisoformat(self.now):
             return  # Stigg is about to end it by itself
@@ -380,7 +383,7 @@ class _Planner:
         if ended is not None and ended.expected:
             self.changes.append(end)
             # One that was to take another's place later leaves that one behind.
-            others = (s for s in ours if s is not standing and s.slot.trial == slot.trial)
+            others = (s for s in ours if s is not standing and s.slot.trial == standing.slot.trial)
             self.changes += [replace(end, subscription_id=s.id) for s in others]
         elif slot.trial and not self.desired.trials.intersection(record.applied.opportunities):
             self._end_of_a_trial_that_was_won(end, standing)
