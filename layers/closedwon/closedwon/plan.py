@@ -370,10 +370,9 @@ class _Planner:
         standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
         if record.applied is None or standing is None:
             return
-        paid = slot._replace(trial=False)
-        if standing.slot.trial != slot.trial and (paid in self.desired.subscriptions or paid in self.records):
+        if standing.slot.trial != slot.trial and self.records.get(standing.slot, SlotRecord()).applied is not None:
             return  # a trial that became a paid subscription is that slot's matter, where anything is known of it
-        own_end = standing.trial_end if slot.trial else standing.cancellation
+        own_end = standing.trial_end if standing.slot.trial else standing.cancellation
         if own_end is not None and datetime.fromisoformat(own_end) <= datetime.fromisoformat(self.now):
             return  # Stigg is about to end it by itself
         ended = self.desired.ended.get(slot)
