@@ -123,7 +123,7 @@ class Chain:
         """The instants at which something may change, in order; "" where something counts from the beginning."""
         found: set[str] = set()
         for order, effective, _ in self.placed:
-            found |= {effective, order.trial_end or "", order.end or ""}
+            found |= {effective, trial_over(order) or "", order.end or ""}
             if order.end and (over := self._over(order.end)):
                 found.add(over)
             for item in order.items:
@@ -212,7 +212,8 @@ class Chain:
                 f"{share.order.opportunity_id}@{day}" for day in (share.item.start, share.end) if day and day <= at
             }
         if terms is not None and shares:
-            if terms.trigger == "trial" and terms.trial_end and terms.trial_end <= at:
+            over = trial_over(terms)
+            if terms.trigger == "trial" and terms.trial_end and over and over <= at:
                 turns.add(f"{terms.opportunity_id}@{terms.trial_end}")
                 if terms.trial_end_behavior != "CONVERT_TO_PAID":
                     done(Fate("trial over", terms.trial_end), in_force)
@@ -266,7 +267,7 @@ class Chain:
             return None
         orders = tuple({share.order.opportunity_id: share.order for share in laid.shares}.values())
         terms = laid.terms
-        trial = terms.trigger == "trial" and at < (terms.trial_end or NEVER)
+        trial = terms.trigger == "trial" and at < (trial_over(terms) or NEVER)
         return State(orders, items, terms, trial)
 
     def faults(self) -> Iterable[Fault]:
@@ -471,6 +472,17 @@ def _price(shares: list[_Share], units: int) -> float | None:
     if money is not None and units > 0:
         return round(money / units, 6)
     return latest if priced or round(told, 6) else None
+
+
+def trial_over(order: Order) -> str | None:
+    """When a trial is over as far as the fold is concerned; None where the order is none.
+
+    Stigg makes a paid subscription of one that converts. It is given a minute to do so: looked for any earlier, the
+    paid subscription would be missing, and made a second time.
+    """
+    if order.trial_end is None or order.trial_end_behavior != "CONVERT_TO_PAID":
+        return order.trial_end
+    return iso_utc(datetime.fromisoformat(order.trial_end) + timedelta(minutes=1))
 
 
 def chained(orders: Iterable[Order]) -> list[tuple[Placed, ...]]:

@@ -295,6 +295,8 @@ class _Planner:
     def decide(self, slot: Slot, wanted: Subscription) -> None:
         """What to do in a slot that a deal gives something."""
         record = self.records.get(slot, SlotRecord())
+        if slot.trial and wanted.trial_end and _instant(wanted.trial_end) <= _instant(self.now):
+            return  # Stigg is about to make a paid subscription of it
         # Ours are known by their ID: their plan, and with it their product, may have left the catalogue.
         here = [s for s in self.live if s.slot == slot or self._ours(s, slot, record)]
         ours = [s for s in here if self._ours(s, slot, record)]
