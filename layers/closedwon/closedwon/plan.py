@@ -370,9 +370,12 @@ class _Planner:
         record = self.records[slot]
         ours = [s for s in self.live if s.id == record.subscription_id or is_ours(self.customer_id, slot, s.id)]
         standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
-        if record.applied is None or standing is None or standing.slot.trial != slot.trial:
+        if record.applied is None or standing is None:
             return
-        own_end = standing.trial_end if slot.trial else standing.cancellation
+        # A trial of ours that became a paid subscription belongs to the paid slot, where a deal gives that something.
+        if standing.slot.trial != slot.trial and (not slot.trial or self._given(slot._replace(trial=False), standing)):
+            return
+        own_end = standing.trial_end if standing.slot.trial else standing.cancellation
         if own_end is not None and datetime.fromisoformat(own_end) <= datetime.fromisoformat(self.now):
             return  # Stigg is about to end it by itself
         ended = self.desired.ended.get(slot)
@@ -393,6 +396,11 @@ class _Planner:
             )
             if not self._waits(slot, opportunities, reason):
                 self.changes.append(end)
+
+    def _given(self, slot: Slot, standing: Actual) -> bool:
+        """Whether a slot is given something by a deal, or remembers a subscription as its own."""
+        known = self.records.get(slot, SlotRecord()).subscription_id
+        return slot in self.desired.subscriptions or known == standing.id
 
     def _end_of_a_trial_that_was_won(self, end: End, trial: Actual) -> None:
         """It ends once the paid subscription has taken its place: with its start, or at once where it stands."""
