@@ -27,9 +27,6 @@ NEVER = "9"
 TERMS = ("billing_period", "payment_collection", "paying_customer_id")
 """Terms that a renewal keeps unless it says others; an amendment keeps all."""
 
-MOST_LINKS = 10_000
-"""More links than lead from any order to its base."""
-
 MOST_SUMS = 4096
 """How many sums of amendments a prior quantity is looked for among: twelve amendments of one product."""
 
@@ -123,7 +120,7 @@ class Chain:
         """The instants at which something may change, in order; "" where something counts from the beginning."""
         found: set[str] = set()
         for order, effective, _ in self.placed:
-            found |= {effective, order.trial_end or "", order.end or ""}
+            found |= {effective, trial_over(order) or "", order.end or ""}
             if order.end and (over := self._over(order.end)):
                 found.add(over)
             for item in order.items:
@@ -212,7 +209,8 @@ class Chain:
                 f"{share.order.opportunity_id}@{day}" for day in (share.item.start, share.end) if day and day <= at
             }
         if terms is not None and shares:
-            if terms.trigger == "trial" and terms.trial_end and terms.trial_end <= at:
+            over = trial_over(terms)
+            if terms.trigger == "trial" and terms.trial_end and over and over <= at:
                 turns.add(f"{terms.opportunity_id}@{terms.trial_end}")
                 if terms.trial_end_behavior != "CONVERT_TO_PAID":
                     done(Fate("trial over", terms.trial_end), in_force)
@@ -266,7 +264,7 @@ class Chain:
             return None
         orders = tuple({share.order.opportunity_id: share.order for share in laid.shares}.values())
         terms = laid.terms
-        trial = terms.trigger == "trial" and at < (terms.trial_end or NEVER)
+        trial = terms.trigger == "trial" and at < (trial_over(terms) or NEVER)
         return State(orders, items, terms, trial)
 
     def faults(self) -> Iterable[Fault]:
@@ -473,6 +471,17 @@ def _price(shares: list[_Share], units: int) -> float | None:
     return latest if priced or round(told, 6) else None
 
 
+def trial_over(order: Order) -> str | None:
+    """When a trial is over as far as the fold is concerned; None where the order is none.
+
+    Stigg makes a paid subscription of one that converts. It is given a minute to do so: looked for any earlier, the
+    paid subscription would be missing, and made a second time.
+    """
+    if order.trial_end is None or order.trial_end_behavior != "CONVERT_TO_PAID":
+        return order.trial_end
+    return iso_utc(datetime.fromisoformat(order.trial_end) + timedelta(minutes=1))
+
+
 def chained(orders: Iterable[Order]) -> list[tuple[Placed, ...]]:
     """A customer's orders chain by chain, by what each order says it amends, renews or cancels.
 
@@ -487,18 +496,17 @@ def chained(orders: Iterable[Order]) -> list[tuple[Placed, ...]]:
 
 
 def _layer(placed: Placed) -> tuple[str, int, int, str]:
-    """The place of an order in its chain: by effective date, links, then ID. Of one day, whole orders go first,
-    cancellations last.
+    """The place of an order in its chain: by effective date, links, then ID.
+
+    Of one day, what ends a contract goes first: a renewal that was won after another was lost goes on from there. Then
+    whole orders, differences, and what ends parts.
     """
     order = placed.order
-    ends = order.trigger == "cancellation"
-    rank = 2 if ends else 1 if order.differences else 0
-    return (
-        placed.effective,
-        placed.depth + (MOST_LINKS if ends and not order.items else 0),
-        rank,
-        order.opportunity_id,
-    )
+    if order.trigger == "cancellation":
+        rank = 3 if order.items else 0
+    else:
+        rank = 2 if order.differences else 1
+    return (placed.effective, placed.depth, rank, order.opportunity_id)
 
 
 class _Links:
@@ -554,7 +562,7 @@ class _Links:
             if order.end:
                 return order.end
             if order.cancel == "end_of_term":
-                return self._term_end(order) or NEVER
+                return self._last_term_end(order) or NEVER
             return order.as_of or ""
         if order.trigger == "renewal" and not order.start:
             return self._term_end(order) or ""
@@ -563,3 +571,13 @@ class _Links:
     def _term_end(self, order: Order) -> str | None:
         """When the term ends that an order renews or cancels."""
         return next((other.end for other in self._way(order)[1:] if other.end and not other.differences), None)
+
+    def _last_term_end(self, order: Order) -> str | None:
+        """When the term ends that an order cancels, or the one that took its place before it was over."""
+        end = self._term_end(order)
+        chain = self.chain_of(order)
+        renewals = [o for o in self._deals.values() if o.trigger == "renewal" and self.chain_of(o) == chain]
+        for renewal in sorted(renewals, key=self._own):
+            if end is not None and self._own(renewal) < end and (renewal.end is None or renewal.end > end):
+                end = renewal.end
+        return end

@@ -507,6 +507,9 @@ class _Picture:
                 ever[slot].append(contract)
         for place, moment in enumerate(self.moments):
             for slot, parts in self._slots[moment].items():
+                # A trial that will become a paid subscription by itself is none to be made before.
+                if moment > self.at and all(part.terms.trigger == "trial" and not slot.trial for part in parts):
+                    continue
                 if slot not in found:
                     later = (m for m in self.moments[place + 1 :] if slot not in self._slots[m])
                     turns = {turn for contract in ever[slot] for turn in contract.turns(slot, moment)}

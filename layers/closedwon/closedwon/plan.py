@@ -295,6 +295,8 @@ class _Planner:
     def decide(self, slot: Slot, wanted: Subscription) -> None:
         """What to do in a slot that a deal gives something."""
         record = self.records.get(slot, SlotRecord())
+        if slot.trial and wanted.trial_end and _instant(wanted.trial_end) <= _instant(self.now):
+            return  # Stigg is about to make a paid subscription of it
         # Ours are known by their ID: their plan, and with it their product, may have left the catalogue.
         here = [s for s in self.live if s.slot == slot or self._ours(s, slot, record)]
         ours = [s for s in here if self._ours(s, slot, record)]
@@ -370,8 +372,9 @@ class _Planner:
         standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
         if record.applied is None or standing is None:
             return
-        if standing.slot.trial != slot.trial and self.records.get(standing.slot, SlotRecord()).applied is not None:
-            return  # a trial that became a paid subscription is that slot's matter, where anything is known of it
+        # A trial of ours that became a paid subscription belongs to the paid slot, where a deal gives that something.
+        if standing.slot.trial != slot.trial and (not slot.trial or self._given(slot._replace(trial=False), standing)):
+            return
         own_end = standing.trial_end if standing.slot.trial else standing.cancellation
         if own_end is not None and datetime.fromisoformat(own_end) <= datetime.fromisoformat(self.now):
             return  # Stigg is about to end it by itself
@@ -393,6 +396,11 @@ class _Planner:
             )
             if not self._waits(slot, opportunities, reason):
                 self.changes.append(end)
+
+    def _given(self, slot: Slot, standing: Actual) -> bool:
+        """Whether a slot is given something by a deal, or remembers a subscription as its own."""
+        known = self.records.get(slot, SlotRecord()).subscription_id
+        return slot in self.desired.subscriptions or known == standing.id
 
     def _end_of_a_trial_that_was_won(self, end: End, trial: Actual) -> None:
         """It ends once the paid subscription has taken its place: with its start, or at once where it stands."""
