@@ -561,7 +561,7 @@ case(
 case(
     "a trial that would turn into a paid subscription is cancelled before: nothing is left to start",
     on_trial(1, plan(), seats(20), trialEnd="2026-12-31", trialEndBehavior="CONVERT_TO_PAID"),
-    on("2026-11-21", "from 2027-01-01: enterprise, 20 seats", "trial until 2027-01-01: enterprise, 20 seats"),
+    on("2026-11-21", "trial until 2027-01-01: enterprise, 20 seats"),
     cancelled(2, of=1, end="2026-12-10", saved="2026-12-01"),
     on("2026-12-02", "trial until 2027-01-01: enterprise, 20 seats", says={2: "Scheduled: Access ends on 2026-12-11"}),
     on("2026-12-12", says={1: "Superseded: Access ended on 2026-12-11", 2: "Provisioned: Access ended"}),
