@@ -3,7 +3,7 @@
 Where lines are is said once, in the organisation: the records of the custom metadata type Stigg Mapping, which the
 package's Apex reads too. An active mapping that names a field of CPQ (``SBQQ__``) says that CPQ is in use. All deals of
 a request are read together: one query for the mappings, one for the opportunities, one for the lines of each active
-mapping; with CPQ one more for opportunities without a quote.
+mapping; with CPQ one more for opportunities without a quote. What deals without lines name as contracts takes another.
 
 The first part is pure: what to ask, and how the rows become the deal as a callout would have sent it, so that it is
 judged like any other. The second part asks.
@@ -437,6 +437,22 @@ def read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
         return [Problem(None, "lines", f"could not be read from Salesforce: {in_words(error)}")] * len(deals)
     except Unreadable as error:
         return [error.problem] * len(deals)
+
+
+CONTRACTS_SOQL = (
+    "SELECT Id, SBQQ__Opportunity__c FROM Contract WHERE Id IN {contracts} AND SBQQ__Opportunity__c != NULL"
+)
+
+
+def opportunities_of(contracts: Iterable[str], source: Source) -> dict[str, str]:
+    """The opportunities that contracts were made from, which CPQ notes on them.
+
+    In: contracts' IDs in 18 characters; whom to ask.
+    Out: opportunities by contract; without contracts that are not there, or that no opportunity made.
+    Raises what the client raises: SalesforceRefused where CPQ is not installed, or closed-won's user may not see it.
+    """
+    rows = source.query(CONTRACTS_SOQL, contracts=sorted(set(contracts)))
+    return {row["Id"]: row["SBQQ__Opportunity__c"] for row in rows}
 
 
 def in_words(error: Permanent) -> str:
