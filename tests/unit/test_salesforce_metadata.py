@@ -21,6 +21,7 @@ from simple_salesforce.format import format_soql
 from closedwon.customer import Customer, OpportunityState, Outcome, Status, SubscriptionLink
 from closedwon.deal import Deal, Line, StiggId, Terms
 from closedwon.mapping import KINDS, MappingRules, compile_deal, revision_of
+from closedwon.previewed import PreviewResult, PreviewResults
 from closedwon.projection import composite_request
 from closedwon.reading import opportunities_of, read
 from sandbox.flow import deal_of
@@ -325,6 +326,24 @@ def test_picklists_have_the_values_that_the_code_has() -> None:
     assert values_of("Opportunity", "Stigg_Billing_Period__c") == choices(Terms, "billing_period")
     assert values_of("Opportunity", "Stigg_Payment_Collection__c") == choices(Terms, "payment_collection")
     assert values_of("Opportunity", "Stigg_Trial_End_Behavior__c") == choices(Terms, "trial_end_behavior")
+
+
+def test_the_preview_in_salesforce_understands_what_previews_answer() -> None:
+    code = {
+        name: (SOURCE / "classes" / f"{name}.cls").read_text() for name in ("ClosedWonPreview", "ClosedWonPreviewTest")
+    }
+    shown = set(re.findall(r"deal\.answer\.get\('(\w+)'\)", code["ClosedWonPreview"]))
+    assert shown == {"summary", "warnings"}
+    assert shown <= set(PreviewResult.model_fields)
+    said = re.search(r"label='Status'\s+description='(.*?)\.?'", code["ClosedWonPreview"])
+    words = re.sub(r" \(.*?\)", "", said[1]).replace(" or ", ", ").split(", ") if said else []
+    own = {"nothing mapped", "not sent", "failed"}
+    assert set(words) == {*get_args(PreviewResult.model_fields["status"].annotation), *own}
+    answers = re.findall(r"server\.answer =\s*((?:'[^']*'[\s+]*)+);", code["ClosedWonPreviewTest"])
+    assert len(answers) == 2
+    for answer in answers:
+        [result] = PreviewResults.model_validate_json("".join(re.findall(r"'([^']*)'", answer))).results
+        assert result.summary
 
 
 def rule(name: str) -> Xml:
