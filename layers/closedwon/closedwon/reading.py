@@ -489,7 +489,7 @@ class _Mapped(NamedTuple):
     """The mappings that are active.
 
     cpq: whether CPQ is in use. without_quote: where the lines of an opportunity without a quote are, as those of a
-    forecast renewal; None where there are no quotes, or such lines are read anyway.
+    forecast renewal; None where there are no quotes.
     """
 
     active: list[LineSource]
@@ -502,12 +502,14 @@ def _mapped(records: Sequence[Json]) -> _Mapped:
     if not active:
         said = "no Stigg Mapping is active, so it is not known where a deal's lines are"
         raise Unreadable("lines", f"could not be read from Salesforce: {said}")
-    without_quote = None
-    if any(each.quotes for each in active) and not any(each.opportunity_products for each in active):
-        # A record that is not active still says which fields these have; without one they are the package's.
-        named = [record for record in records if record.get("Line_Object__c") == _OPPORTUNITY_PRODUCT]
-        without_quote = LineSource.of(named[0]) if named else LineSource()
-    return _Mapped(active, any(each.uses_cpq for each in active), without_quote)
+    if not any(each.quotes for each in active):
+        return _Mapped(active, any(each.uses_cpq for each in active), None)
+    # CPQ keeps the opportunity's products in step with its quote: if they counted too, every line would count twice. A
+    # record that is not active still says which fields they have; without one they are the package's.
+    products = [record for record in records if record.get("Line_Object__c") == _OPPORTUNITY_PRODUCT]
+    products.sort(key=lambda record: record.get("Active__c") is not True)
+    without_quote = LineSource.of(products[0]) if products else LineSource()
+    return _Mapped([each for each in active if not each.opportunity_products], True, without_quote)
 
 
 def _opportunities(source: Source, ids: Sequence[str], cpq: bool, lookups: Sequence[str]) -> list[Json]:
