@@ -20,6 +20,7 @@ MEASUREMENTS = ("cold-start", "one-deal", "callout")
 
 PLAIN, COMPILED = 0.25, 0.60
 MOST_CALLS, MOST_WRITES, MOST_TRANSITIONS = 5, 3, 8
+MOST_CALLS_OF_AN_AMENDMENT = 4
 MOST_MILLISECONDS = 2.0
 
 ONCE = (
@@ -80,13 +81,16 @@ def cold_starts(rounds: int) -> list[Line]:
 
 
 def one_deals() -> list[Line]:
-    """Prints the calls of a first and of a warm deal; out: how many."""
+    """Prints the calls of a first deal, a warm one and an amendment; out: how many."""
     _progress("one deal: starting the sandbox")
     counted = one_deal.count()
     _progress("")
-    first, warm, transitions = counted
+    first, warm, transitions, amendment = counted
     print("\nCalls of a new deal, tokens and catalogue warm:")
     for request in warm.requests:
+        print(f"  {request}")
+    print("Of an amendment:")
+    for request in amendment.requests:
         print(f"  {request}")
     print(f"The first deal after a deployment makes {len(first.requests)}; it reads the catalogue and logs in:")
     for request in (request for request in first.requests if request.startswith(ONCE)):
@@ -95,6 +99,12 @@ def one_deals() -> list[Line]:
     return [
         Line("calls to Stigg and Salesforce of a new deal", str(calls), f"<= {MOST_CALLS}", calls <= MOST_CALLS),
         Line("  of these, writes", str(warm.writes), f"<= {MOST_WRITES}", warm.writes <= MOST_WRITES),
+        Line(
+            "calls of an amendment",
+            f"{len(amendment.requests)} ({len(amendment.requests) / MOST_CALLS_OF_AN_AMENDMENT:.2f} of the limit)",
+            f"<= {MOST_CALLS_OF_AN_AMENDMENT}",
+            len(amendment.requests) <= MOST_CALLS_OF_AN_AMENDMENT,
+        ),
         Line(
             "state transitions of an undisturbed deal",
             f"{transitions.total} ({states})",

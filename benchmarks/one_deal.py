@@ -1,4 +1,6 @@
-"""What one new deal costs outside: calls to Stigg and Salesforce, and state transitions. Counted in the sandbox."""
+"""What one deal costs outside, a new one and an amendment: calls to Stigg and Salesforce, and state transitions.
+Counted in the sandbox.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from benchmarks.world import NORTHWIND, TERMS
+from sandbox.sales import Sold
 from sandbox.sandbox import Sandbox
 from sandbox.stand_in import Exchange
 
+AMENDMENT = (Sold("addon-extra-workspace", 2, price=1_100), Sold("feature-seats", 50))
 READS_BY_POST = ("/services/oauth2/token", "/api/v1/subscriptions/preview")
 
 
@@ -54,27 +58,36 @@ class Transitions(NamedTuple):
 
 
 class OneDeal(NamedTuple):
-    """first: of a system just deployed, without tokens and catalogue; warm: of the next customer's deal."""
+    """first: of a system just deployed, without tokens and catalogue; warm: of the next customer's deal; amendment: of
+    that one.
+    """
 
     first: Calls
     warm: Calls
     transitions: Transitions
+    amendment: Calls
 
 
 def count() -> OneDeal:
-    """Provision a deal of two customers, one after the other. Raises NotProvisioned."""
+    """Provision a deal of two customers, one after the other, and an amendment. Raises NotProvisioned."""
     # One process for each function: the second deal finds them warm.
     with Sandbox(concurrency=1) as sandbox:
-        first, _ = _provision(sandbox, "Northwind Traders")
-        warm, transitions = _provision(sandbox, "Southridge Video")
-    return OneDeal(first, warm, transitions)
+        first, _ = _provision(sandbox, sandbox.sales.account("Northwind Traders"), *NORTHWIND, terms=TERMS)
+        account_id = sandbox.sales.account("Southridge Video")
+        warm, transitions = _provision(sandbox, account_id, *NORTHWIND, terms=TERMS)
+        base = sandbox.salesforce.find("Opportunity", AccountId=account_id)[0]["Id"]
+        # As CPQ sends it: the add-on and the entitlement that change, by how much.
+        more = {"trigger": "amendment", "quantities": "differences", "amends": base}
+        amendment, _ = _provision(sandbox, account_id, *AMENDMENT, **more)
+    return OneDeal(first, warm, transitions, amendment)
 
 
-def _provision(sandbox: Sandbox, name: str) -> tuple[Calls, Transitions]:
-    account_id = sandbox.sales.account(name)
-    opportunity_id = sandbox.sales.close(account_id, f"{name} - Enterprise", *NORTHWIND)
+def _provision(sandbox: Sandbox, account_id: str, *sold: Sold, **more: Any) -> tuple[Calls, Transitions]:
+    """Win a deal and count. sold: its products; more: fields of the callout."""
+    opportunity_id = sandbox.sales.close(account_id, "A deal", *sold)
+    deal = sandbox.deal(opportunity_id, **more)
     seen = len(sandbox.stigg_server.exchanges), len(sandbox.salesforce_server.exchanges)
-    answer = sandbox.call(sandbox.deal(opportunity_id, terms=TERMS))
+    answer = sandbox.call(deal)
     execution = answer.json()["results"][0]["execution"]
     (ended,) = sandbox.wait([execution])
     record = sandbox.provisioning(opportunity_id)

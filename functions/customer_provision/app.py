@@ -10,7 +10,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon.customer import Naming, Work
+from closedwon.customer import Ensured, Naming, Work
 from closedwon.plan import customer_body, customer_difference
 from closedwon.provisioning import desired_of, newest_contributing, stigg
 from closedwon.settings import backlinks
@@ -19,18 +19,20 @@ from closedwon.stigg import idempotency_key
 
 logger = Logger()
 
+NOTHING = "nothing to provision"
+
 
 def ensure_customer(work: Work, execution: str) -> str:
     """Make the customer, or change what differs; a customer whose every deal is refused is not made.
 
-    Out: what was done: ``nothing to provision``, ``made``, ``changed`` or ``unchanged``.
+    Out: what was done: `NOTHING`, ``made``, ``changed`` or ``unchanged``.
     Raises what `closedwon.stigg` does, and CustomerTaken.
     """
     customer = work.customer
     desired, _ = desired_of(customer)
     newest = newest_contributing(customer, desired)
     if newest is None or customer.customer_id is None:
-        return "nothing to provision"
+        return NOTHING
     links = backlinks(customer.account_id)
     existing = stigg().get_customer(customer.customer_id)
     difference = customer_difference(existing, newest, links) if existing is not None else {}
@@ -57,6 +59,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             return step.handing_on(work, work="ask")
         with held(work):
             done = ensure_customer(work, step.execution)
+            if done != NOTHING and not work.customer.ensured:  # else the next step makes no subscription
+                ledger().settle(work, Ensured())
         logger.info(
             "customer",
             extra={"execution": step.execution, "account": step.account_id, "done": done},

@@ -40,13 +40,16 @@ from closedwon.stigg import idempotency_key
 logger = Logger()
 
 
-def bring_about(work: Work, execution: str) -> Applied:
-    """Fold the customer's orders, plan and apply. Out: what to record.
+def bring_about(work: Work, execution: str) -> Applied | None:
+    """Fold the customer's orders, plan and apply. Out: what to record; None where the customer has to be made first:
+    the deal that needs it was accepted since the step before looked.
 
     Raises what `closedwon.stigg` does, but a refusal of one subscription or grant, which is its deals' outcome.
     """
     customer = work.customer
     desired, catalogue = desired_of(customer)
+    if (desired.subscriptions or desired.grants) and not customer.ensured:
+        return None
     records = {Slot.of_key(key): record for key, record in customer.slots.items()}
     actual: list[Actual] = []
     if customer.customer_id is not None and (desired.subscriptions or records):
@@ -186,7 +189,9 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return step.handing_on(None)
     try:
         with held(work):
-            ledger().settle(work, bring_about(work, step.execution))
+            report = bring_about(work, step.execution)
+            if report is not None:  # else the version is not applied, and the execution goes round again
+                ledger().settle(work, report)
     except LeaseLost:
         logger.warning("the lease passed on", extra={"execution": step.execution})
         return step.handing_on(None)

@@ -34,6 +34,7 @@ from moto.stepfunctions.parser.asl.component.common.retry.retrier_decl import Re
 from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
+from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 from moto.stepfunctions.parser.asl.utils import boto_client
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
@@ -95,6 +96,7 @@ def _apply(stack: ExitStack) -> None:
     patch(retrier_decl, "time", SimpleNamespace(sleep=lambda seconds: time.sleep(seconds * _current.wait_scale)))
     patch(RetrierDecl, "_eval_body", _scaled_retry(RetrierDecl._eval_body))
     patch(WaitFunction, "_eval_body", _wait)
+    patch(Preprocessor, "__init__", _with_own_scopes)
     patch(DynamoDBBackend, "transact_write_items", _with_small_backup(DynamoDBBackend.transact_write_items))
     # An execution that fails tells so in its history; moto would also print its inner life to stderr.
     patch(EvalComponent, "_log_failure_event_exception", lambda self, failure_event_exception: None)
@@ -108,6 +110,13 @@ def _apply(stack: ExitStack) -> None:
         "_validate_definition",
         staticmethod(_stricter_definition(StepFunctionsParserBackend._validate_definition)),
     )
+
+
+def _with_own_scopes(preprocessor: Preprocessor) -> None:
+    """moto keeps the scopes of a definition on the class: executions that start at the same moment lose theirs, and
+    those never end.
+    """
+    preprocessor._query_language_per_scope = []
 
 
 def _scale(env: Any) -> float:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 
 from integration.scenes import (
     CUSTOMERS,
     SUBSCRIPTIONS,
     Json,
+    addons,
+    limits,
     no_execution_starts,
+    provision,
+    shown,
     stigg_requests,
     subscriptions,
     time_passes,
@@ -33,6 +39,17 @@ FUNCTIONS = {
     "account_write_back_failure": "AccountWriteBackFunction",
     "sweep": "SweepFunction",
 }
+BODIES = {
+    "callout",
+    "callout_trial",
+    "callout_amendment",
+    "callout_renewal",
+    "callout_cancellation",
+    "approvals",
+    "apex_callout",  # Apex's are used by test_salesforce_package.py
+    "apex_amendment",
+}
+"""Bodies of requests. Their dates are such that they mean the same on whatever day they are sent."""
 STATES = {
     "resource_provision": "ResourceProvision",
     "customer_provision": "CustomerProvision",
@@ -62,8 +79,7 @@ def account(sandbox: Sandbox) -> str:
 
 
 def test_every_file_is_the_event_of_a_function() -> None:
-    bodies = {"callout", "apex_callout", "apex_amendment"}  # Apex's are used by test_salesforce_package.py
-    assert {path.stem for path in Path(EVENTS).glob("*.json")} == {*bodies, *FUNCTIONS}
+    assert {path.stem for path in Path(EVENTS).glob("*.json")} == {*BODIES, *FUNCTIONS}
 
 
 @pytest.mark.parametrize("name", STATES)
@@ -93,6 +109,75 @@ def test_the_previews_event_is_answered_as_its_route_answers_the_callouts_body(s
     assert json.loads(answer["body"]) == sandbox.post(event("callout"), path="/v1/previews").json()
     [told] = json.loads(answer["body"])["results"]
     assert (told["status"], [change["action"] for change in told["changes"]]) == ("ok", ["create"])
+
+
+def test_the_callouts_tell_the_life_of_a_deal(sandbox: Sandbox, account: str) -> None:
+    stages = ("trial", "", "amendment", "renewal", "cancellation")
+    deals = {stage: event(f"callout_{stage}".rstrip("_"))["deals"][0] for stage in stages}
+    for stage in ("amendment", "renewal", "cancellation"):
+        opportunity = deals[stage]["opportunity"]
+        sandbox.sales.close(account, opportunity["name"], Id=opportunity["id"])
+    won, amended, renewed, cancelled = (shown_of(deals[stage]) for stage in stages[1:])
+
+    trial = tell(sandbox, account, deals["trial"])
+    assert (trial["planId"], trial["status"], limits(trial)["feature-seats"]) == ("plan-enterprise", "IN_TRIAL", 25)
+
+    paid = tell(sandbox, account, deals[""])
+    assert (paid["planId"], paid["status"], limits(paid)["feature-seats"]) == ("plan-enterprise", "ACTIVE", 250)
+
+    more = tell(sandbox, account, deals["amendment"])
+    assert more["id"] == paid["id"]
+    assert limits(more) == {"feature-seats": 300, "feature-api-calls": 8_000_000, "feature-sso": None}  # granted
+    assert addons(more) == {"addon-premium-support": 1, "addon-extra-workspace": 7}
+    assert [p["amount"] for p in more["priceOverrides"] if p.get("addonId")] == [round((5 * 1200 + 2 * 1100) / 7, 6)]
+    assert (won(sandbox), amended(sandbox)) == ("Provisioned", "Provisioned")
+
+    new = tell(sandbox, account, deals["renewal"])
+    assert (new["planId"], limits(new)["feature-seats"]) == ("plan-enterprise-plus", 280)
+    assert (won(sandbox), amended(sandbox), renewed(sandbox)) == ("Superseded", "Superseded", "Provisioned")
+
+    provision(sandbox, deals["cancellation"])
+    assert subscriptions(sandbox, account) == []
+    assert (renewed(sandbox), cancelled(sandbox)) == ("Superseded", "Provisioned")
+
+
+def tell(sandbox: Sandbox, account: str, deal: Json) -> Json:
+    """Send a deal as it is. Out: the one subscription that stands then."""
+    [result] = provision(sandbox, deal)
+    assert result["status"] == "accepted"
+    [subscription] = subscriptions(sandbox, account)
+    return subscription
+
+
+def shown_of(deal: Json) -> Callable[[Sandbox], str]:
+    """What tells the status that Salesforce shows on a deal."""
+
+    def told(sandbox: Sandbox) -> str:
+        found = shown(sandbox, deal)
+        assert found is not None
+        return found[0]
+
+    return told
+
+
+def test_the_approval_lets_the_deal_replace_what_the_customer_bought_alone(sandbox: Sandbox, account: str) -> None:
+    sandbox.stigg.add_customer(account)
+    sandbox.stigg.add_subscription(account, "plan-team", id="subscription-self-serve", billing_period="MONTHLY")
+    provision(sandbox, *event("callout")["deals"])
+    [approval] = event("approvals")["approvals"]
+    held = sandbox.status(approval["opportunityId"]).json()
+    assert (held["status"], held["approval"]) == ("Held", approval["approval"])
+    answer = requests.post(
+        f"{sandbox.aws.callout_url}/v1/approvals",
+        json=event("approvals"),
+        headers={"x-api-key": sandbox.callout_key},
+        timeout=60,
+    )
+    assert [result["status"] for result in answer.json()["results"]] == ["approved"]
+    sandbox.settle()
+    [subscription] = subscriptions(sandbox, account)
+    assert subscription["planId"] == "plan-enterprise"
+    assert sandbox.status(approval["opportunityId"]).json()["status"] == "Provisioned"
 
 
 def test_each_steps_output_is_the_next_steps_event(sandbox: Sandbox, account: str) -> None:

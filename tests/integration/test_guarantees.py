@@ -153,6 +153,28 @@ def test_g3_deals_of_one_customer_end_in_the_state_that_contains_them_all(sandbo
     assert not due(sandbox, account)
 
 
+def test_g3_a_first_good_deal_accepted_between_two_steps_has_its_customer_made_before_its_subscription(
+    sandbox: Sandbox,
+) -> None:
+    account = sandbox.sales.account("Northwind")
+    refused = sell(sandbox, account, Sold("plan-enterprise"), Sold("feature-unknown", 3))
+    good = sell(sandbox, account)
+    with no_execution_starts():
+        [answer] = call(sandbox, refused)
+    given = {"accountId": account, "token": 0, "execution": answer["execution"]}
+    given |= sandbox.aws.functions.invoke("CustomerProvisionFunction", given)  # sees a deal that needs no customer
+    with no_execution_starts():
+        call(sandbox, good)
+    given |= sandbox.aws.functions.invoke("SubscriptionProvisionFunction", given)
+    assert stigg_writes(sandbox) == 0
+    assert sandbox.aws.functions.invoke("AccountWriteBackFunction", given)["result"] == "again"
+    given |= {"token": head(sandbox, account)[1]["token"]}
+    for step in ("CustomerProvisionFunction", "SubscriptionProvisionFunction", "AccountWriteBackFunction"):
+        given |= sandbox.aws.functions.invoke(step, given)
+    assert shown(sandbox, good) == ("Provisioned", None)
+    assert status(sandbox, refused)["status"] == "Failed"
+
+
 def test_g3_more_deals_of_one_customer_than_a_transaction_takes_are_one_provisioning(
     sandbox: Sandbox,
 ) -> None:

@@ -164,6 +164,87 @@ def only(desired: Desired) -> Subscription:
     return subscription
 
 
+# The life of a deal
+
+
+def contract(number: int) -> str:
+    """The ID of a made-up contract."""
+    return normalised_id(f"8005g{number:010d}")
+
+
+ANNUAL = {"billingPeriod": "ANNUALLY", "paymentCollection": "INVOICE", "start": "2026-12-01", "end": "2027-11-30"}
+
+
+def _told(trigger: str, number: int, lines: tuple[Json, ...], given: Mapping[str, Any]) -> Json:
+    """A deal as the callout sends it. given: terms by their names in the callout, and
+
+    of: the opportunity (by its number) or contract it amends, renews or cancels. saved: when, a day or a time.
+    resource: its resource. contract: the number of the contract it was turned into. quantities: see the callout.
+    """
+    terms = dict(given)
+    of, on, stamp = terms.pop("of", None), terms.pop("resource", None), terms.pop("saved", "2026-11-20")
+    became, quantities = terms.pop("contract", None), terms.pop("quantities", None)
+    currency = terms.pop("currency", "USD")
+    deal = a_deal(plan(), number=number)
+    stamp = stamp if "T" in stamp else f"{stamp}T09:15:31Z"
+    deal["opportunity"] |= {"systemModstamp": stamp, "readAt": stamp, "currencyIsoCode": currency}
+    more = {
+        "amends": opportunity_id(of) if isinstance(of, int) else of,
+        "resourceId": on,
+        "contractId": contract(became) if became else None,
+        "quantities": quantities,
+    }
+    return {
+        **deal,
+        "trigger": trigger,
+        "terms": terms,
+        "lines": [{"line": place, **line} for place, line in enumerate(lines, 1)],
+        **{name: value for name, value in more.items() if value is not None},
+    }
+
+
+def won(number: int, *lines: Json, **given: Any) -> Json:
+    """A new deal that was won, of an annual term unless it says another."""
+    return _told("closed_won", number, lines, {**ANNUAL, **given})
+
+
+def on_trial(number: int, *lines: Json, **given: Any) -> Json:
+    """A deal that is tried. given: trialEnd at least."""
+    return _told("trial", number, lines, given)
+
+
+def amended(number: int, *lines: Json, **given: Any) -> Json:
+    """An amendment as CPQ makes it: its lines say how many more or fewer."""
+    return _told("amendment", number, lines, {"quantities": "differences", **given})
+
+
+def restated(number: int, *lines: Json, **given: Any) -> Json:
+    """An amendment that says all there is from its start on."""
+    return _told("amendment", number, lines, given)
+
+
+def renewed(number: int, *lines: Json, **given: Any) -> Json:
+    """A renewal: all there is from its start on. Without one it takes over where the term ends."""
+    return _told("renewal", number, lines, {"billingPeriod": "ANNUALLY", "paymentCollection": "INVOICE", **given})
+
+
+def cancelled(number: int, *lines: Json, **given: Any) -> Json:
+    """A cancellation: of everything, or of its lines. Without `of`: of the deal of its own opportunity."""
+    return _told("cancellation", number, lines, given)
+
+
+def at_noon(day: str) -> int:
+    """A day at noon, or an instant, in epoch milliseconds."""
+    moment = datetime.fromisoformat(day if "T" in day else f"{day}T12:00")
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def day(instant: datetime) -> str:
+    """An instant as tests write it: its day where that is when it begins."""
+    said = instant.astimezone(UTC).isoformat(timespec="minutes")
+    return said.removesuffix("+00:00").removesuffix("T00:00")
+
+
 # What hypothesis makes up
 
 PLANS = {PLATFORM: ("plan-enterprise", "plan-enterprise-plus"), ANALYTICS: ("plan-analytics",)}

@@ -33,13 +33,15 @@ from closedwon.customer import (
     Work,
     Written,
     accept,
+    approve,
     claim,
     execution_name,
     settle,
     take,
 )
+from closedwon.desired import Standing
 from closedwon.order import Item, Order, Problem, Revision
-from closedwon.plan import SlotRecord
+from closedwon.plan import GrantRecord, SlotRecord
 
 ACCOUNT = "0015g00000XyZaBAAV"
 A = "0065g00000ABCdEAAX"
@@ -239,6 +241,15 @@ def test_a_refused_order_shows_its_reason_and_keeps_what_was_provisioned() -> No
     assert state.outcome == Outcome("Failed", "line 4, quantity: is negative")
     assert state.provisioned == X
     assert customer.unwritten == [A]
+
+
+def test_another_date_for_a_deals_own_cancellation_still_knows_the_deal_it_ends() -> None:
+    cancelled = order(trigger="cancellation", items=(), end="2027-01-22T00:00:00.000Z")
+    later = replace(cancelled, end="2027-02-21T00:00:00.000Z")
+    customer = provisioned(arriving(provisioned(ACCEPTED), (cancelled, 2))[0])
+    customer, _ = arriving(customer, (later, 3))
+    assert customer.opportunities[A].standing == Standing(later, cancelled, X)
+    assert provisioned(customer).opportunities[A].standing == Standing(later, later, X)
 
 
 # The customer in Stigg
@@ -497,3 +508,55 @@ def test_only_what_a_deal_says_makes_another_order() -> None:
     }
     digests = {X.digest} | {replace(X, **{name: value}).digest for name, value in changes.items()}
     assert len(digests) == 1 + len(changes)
+
+
+# Approval, cancellation and credits
+
+
+def waiting(approval: str = "0123456789abcdef") -> Customer:
+    """A customer whose deal is held until somebody approves."""
+    customer, work = taken(ACCEPTED)
+    held = Applied({}, {A: Outcome("Held", "it takes away much", approval=approval)}, frozenset(), ensured=True)
+    customer, _ = settle(customer, work, held, NOW)
+    customer, work = taken(customer, token=work.lease.token)
+    return settle(customer, work, written(work), NOW)[0]
+
+
+def test_what_waits_is_approved_once_and_started() -> None:
+    customer, said, execution = approve(waiting(), A, "0123456789abcdef", NOW)
+    assert (said, customer.approved, customer.due_at) == ("approved", ("0123456789abcdef",), NOW + START_GRACE)
+    assert execution == execution_name(A, Revision(1, 0), 2)
+    assert isinstance(take(customer, "one", 0, NOW, LEASE)[1], Work)
+    again, said, same = approve(customer, A, "0123456789abcdef", NOW)
+    assert (again, said, same) == (customer, "approved", execution)
+
+
+@pytest.mark.parametrize(("opportunity", "approval"), [(A, "fedcba9876543210"), (B, "0123456789abcdef")])
+def test_what_does_not_wait_cannot_be_approved(opportunity: str, approval: str) -> None:
+    customer = waiting()
+    assert approve(customer, opportunity, approval, NOW) == (customer, "unknown", None)
+
+
+def test_an_approval_is_used_up_by_the_change_it_let_through() -> None:
+    customer, _, _ = approve(waiting(), A, "0123456789abcdef", NOW)
+    customer, work = taken(customer)
+    done = replace(outcome(customer), approved=frozenset({"0123456789abcdef"}))
+    assert settle(customer, work, done, NOW)[0].approved == ()
+
+
+def test_a_cancellation_remembers_the_order_it_ends_until_the_deal_is_won_again() -> None:
+    ends = replace(X, trigger="cancellation", items=())
+    state = arriving(NEW, (X, 1))[0].opportunities[A].brought(X)
+    assert (state.standing.provisioned, state.standing.won) == (X, X)
+    over = state.brought(ends)
+    assert (over.standing.provisioned, over.standing.won) == (ends, X)
+    assert over.brought(ends).standing.won == X
+    assert over.brought(Y).standing.won == Y
+
+
+def test_credits_are_remembered_before_they_are_sent_and_keep_their_amount() -> None:
+    customer, work = taken(ACCEPTED)
+    customer, _ = settle(customer, work, Intended({}, {"key": GrantRecord(100)}), NOW)
+    assert customer.grants == {"key": GrantRecord(100)}
+    done = replace(outcome(customer), grants={"key": GrantRecord(100, "grant-1")})
+    assert settle(customer, work, done, NOW)[0].grants == {"key": GrantRecord(100, "grant-1")}

@@ -22,14 +22,19 @@ from unit.domain import (
     ORGANIZATION,
     RULES,
     SSO,
+    SUPPORT,
     WORKSPACE,
     Json,
     a_deal,
     a_line,
     addon,
+    amended,
+    an_order,
     answer,
+    cancelled,
     credits,
     entitlement,
+    on_trial,
     opportunity_id,
     order_of,
     orderable,
@@ -424,3 +429,73 @@ def test_a_term_of_days_is_told_in_utc(zone: str, start: str, end: str) -> None:
 
 def test_one_day_is_a_term() -> None:
     assert answer(a_deal(changes={"terms.end": "2026-12-01"})) == []
+
+
+# The life of a deal
+
+
+@pytest.mark.parametrize(
+    ("lines", "start", "end"),
+    [
+        ([plan(start="2027-01-01", end="2027-06-30"), addon(start="2027-03-01", end="2027-12-31")], "01-01", "12-31"),
+        ([plan(start="2027-01-01"), addon()], None, None),  # not all of them say
+    ],
+)
+def test_terms_that_only_the_lines_say_are_the_first_and_last_of_them(
+    lines: list[Json], start: str | None, end: str | None
+) -> None:
+    order = an_order(*lines, terms__start=None, terms__end=None)
+    assert order.start == (start and f"2027-{start}T00:00:00.000Z")
+    assert order.end == (end and "2028-01-01T00:00:00.000Z")
+
+
+def test_a_line_keeps_only_the_dates_that_are_not_its_deals() -> None:
+    order = an_order(
+        plan(start="2026-12-01", end="2027-11-30"),
+        addon(start="2027-03-01", end="2027-04-30"),
+        a_line("Credit grant", CREDITS, 10, end="2028-06-30"),  # credits may outlive their deal
+    )
+    assert [(item.start, item.end) for item in order.items] == [
+        (None, None),
+        ("2027-03-01T00:00:00.000Z", "2027-05-01T00:00:00.000Z"),
+        (None, "2028-07-01T00:00:00.000Z"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "quantity", "value", "price", "prior"),
+    [
+        ([addon(quantity=5, price=100, priorQuantity=10)], 5, 500, 100, 10),
+        ([addon(quantity=-5, price=100), addon(quantity=5, price=80)], 0, -100, 80, None),  # re-priced
+        ([addon(quantity=-5, price=100)], -5, -500, None, None),
+        ([addon(quantity=1, totalQuantity=80, priorQuantity=50)], 30, None, None, 50),  # block-priced
+        ([addon(quantity=1, priorQuantity=3), addon(quantity=2, priorQuantity=4)], 3, None, None, 7),
+    ],
+)
+def test_differences_of_one_entity_are_netted_with_their_money(
+    lines: list[Json], quantity: int, value: float | None, price: float | None, prior: int | None
+) -> None:
+    [item] = order_of(amended(2, *lines, of=1)).items
+    assert (item.quantity, item.value, item.price, item.prior) == (quantity, value, price, prior)
+
+
+@pytest.mark.parametrize(
+    ("given", "cancel", "end"),
+    [
+        ({"of": 1}, "end_of_term", None),
+        ({"of": 1, "cancel": "now"}, "now", None),
+        ({"of": 1, "end": "2027-06-30"}, None, "2027-07-01T00:00:00.000Z"),
+        ({}, None, None),  # the deal's own, which says no time: the policy for reopened deals decides
+        ({"cancel": "end_of_term"}, "end_of_term", None),
+    ],
+)
+def test_a_cancellation_says_when_access_ends(given: dict[str, Any], cancel: str | None, end: str | None) -> None:
+    order = order_of(cancelled(2, addon(SUPPORT, None), saved="2027-03-01", **given))
+    assert (order.cancel, order.end, order.problems) == (cancel, end, ())
+    assert order.as_of == "2027-03-01T09:15:31.000Z"
+    assert [(item.stigg_id, item.quantity) for item in order.items] == [(SUPPORT, 0)]  # all of it
+
+
+def test_a_trial_ends_after_its_last_day_and_with_it_access_unless_it_says_otherwise() -> None:
+    trial = order_of(on_trial(1, plan(), trialEnd="2026-12-14"))
+    assert (trial.trial_end, trial.trial_end_behavior) == ("2026-12-15T00:00:00.000Z", "CANCEL_SUBSCRIPTION")

@@ -16,18 +16,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedwon.desired import Desired, Policy, Slot, Standing, fold
+from closedwon.order import iso_utc
 from closedwon.plan import (
+    GRANT_KEY,
     LIVE,
     TERMS_KEY,
     Actual,
     Backlinks,
     Create,
     End,
+    GrantRecord,
     Hold,
     Keep,
     Plan,
     SlotRecord,
     Update,
+    end_call,
+    grant_body,
     is_ours,
     plan,
     provision_body,
@@ -38,6 +43,8 @@ from unit.domain import (
     AT,
     CALLS,
     CATALOGUE,
+    CREDITS,
+    NOW,
     PLATFORM,
     POLICY,
     SEATS,
@@ -45,11 +52,15 @@ from unit.domain import (
     SUPPORT,
     WORKSPACE,
     Json,
+    a_line,
     addon,
     an_order,
     entitlement,
     folded,
+    on_trial,
+    only,
     opportunity_id,
+    order_of,
     orders,
     slots,
     standings,
@@ -387,6 +398,13 @@ def test_a_step_that_died_after_making_a_subscription_of_other_units_does_not_ma
     assert [keep.subscription_id for keep in world.plan(more).kept] == [subscription_id(CUSTOMER, SLOT, 2)]
 
 
+def test_beside_a_trial_a_paid_subscription_says_that_it_begins_now_or_stigg_would_wait_for_the_trials_end() -> None:
+    paid = an_order(terms__start=None)
+    trial = an_order(number=2, trigger="trial", terms={"trialEnd": "2026-12-24"})
+    together = [change for change in stigg().plan(folded(paid, trial)).changes if isinstance(change, Create)]
+    assert {create.subscription.slot.trial: create.start for create in together} == {True: None, False: iso_utc(NOW)}
+
+
 @pytest.mark.parametrize("shows", [LIVE, (*LIVE, "CANCELED")])
 def test_a_subscription_somebody_ended_is_made_again_under_a_new_id(shows: tuple[str, ...]) -> None:
     deal = folded(an_order())
@@ -500,6 +518,17 @@ def test_a_foreign_trial_is_no_paid_subscription_and_stands_in_nobodys_way() -> 
     assert create.replaces is None
 
 
+def test_a_trial_that_was_won_goes_on_without_a_change_while_the_paid_subscription_waits_for_somebody() -> None:
+    trial = an_order(trigger="trial", terms={"trialEnd": "2026-12-24"})
+    shown = somebodys(id=subscription_id(CUSTOMER, SLOT._replace(trial=True), 1), plan_id="plan-enterprise")
+    world = stigg(somebodys(), {**shown, "status": "IN_TRIAL", "trialEndDate": "2026-12-25T00:00:00.000Z"})
+    wanted = only(folded(trial))
+    world.records[wanted.slot] = SlotRecord(1, True, shown["id"], "IN_TRIAL", None, wanted)
+    waiting = world.plan(folded(Standing(an_order(), trial)))
+    assert [hold.slot for hold in waiting.holds] == [SLOT]
+    assert waiting.changes == ()
+
+
 def test_a_foreign_subscription_beside_ours_keeps_ours_from_being_replaced() -> None:
     world = settled(an_order(plan_line()))
     world.subscriptions["theirs"] = somebodys("plan-team", status="NOT_STARTED")
@@ -573,3 +602,80 @@ def test_kept_says_which_subscription_stands_and_in_what_state() -> None:
     [keep] = world.plan(folded(an_order())).kept
     assert isinstance(keep, Keep)
     assert (keep.subscription_id, keep.status) == (subscription_id(CUSTOMER, SLOT, 1), "PAYMENT_PENDING")
+
+
+# Ends, trials, credits
+
+
+def test_a_reduction_that_was_approved_goes_through_and_says_so() -> None:
+    world = settled(an_order(plan_line(), entitlement(quantity=100)))
+    less = folded(an_order(plan_line(), entitlement(quantity=10)))
+    [hold] = world.plan(less).holds
+    assert hold.approval
+    actual = [Actual.from_stigg(s, CATALOGUE) for s in world.subscriptions.values()]
+    todo = plan(CUSTOMER, less, actual, world.records, POLICY, LINKS, AT, {hold.approval})
+    assert (len(todo.changes), todo.holds, todo.approved) == (1, (), {SLOT: hold.approval})
+    # It is an approval of this reduction, not of the next one.
+    more = folded(an_order(plan_line(), entitlement(quantity=5)))
+    assert plan(CUSTOMER, more, actual, world.records, POLICY, LINKS, AT, {hold.approval}).holds
+
+
+TRIAL = Slot(PLATFORM, None, trial=True)
+
+
+@pytest.mark.parametrize(
+    ("paid", "converts", "call"),
+    [
+        (SlotRecord(), False, None),  # the paid one does not stand yet: the trial is all the customer has
+        (SlotRecord(status="PAYMENT_PENDING"), False, None),
+        (SlotRecord(status="ACTIVE"), False, ("update", "2026-11-20T09:16:00.000Z")),
+        (SlotRecord(status="NOT_STARTED"), False, ("update", "2026-12-01T00:00:00.000Z")),
+        (SlotRecord(status="NOT_STARTED"), True, ("update", "2026-12-02T00:00:00.000Z")),  # never gets to convert
+        (SlotRecord(status="ACTIVE"), True, ("cancel", None)),
+    ],
+)
+def test_a_trial_that_was_won_ends_with_the_start_of_what_follows(
+    paid: SlotRecord, converts: bool, call: tuple[str, str | None] | None
+) -> None:
+    if paid.status:
+        paid = replace(paid, applied=folded(an_order()).subscriptions[SLOT])
+    end = End(TRIAL, "trial-1", "plan-enterprise", (ONE,), after=SLOT, converts=converts)
+    made = end_call(end, paid, iso_utc(NOW))
+    assert (made and (made[0], made[1].get("trialEndDate"))) == call
+
+
+def test_a_trial_that_was_won_goes_on_while_what_follows_is_held() -> None:
+    trial = order_of(on_trial(1, plan_line(), trialEnd="2026-12-20"))
+    world = stigg(somebodys("plan-enterprise", id=subscription_id(CUSTOMER, TRIAL, 1), status="IN_TRIAL"))
+    world.records[TRIAL] = SlotRecord(1, True, subscription_id(CUSTOMER, TRIAL, 1), "IN_TRIAL", None, _only(trial))
+    theirs = somebodys("plan-team")
+    world.subscriptions["theirs"] = theirs
+    won_since = folded(Standing(an_order(), trial))
+    todo = world.plan(won_since)
+    assert not todo.changes
+    assert [hold.slot for hold in todo.holds] == [SLOT]
+
+
+def _only(order: Any) -> Any:
+    [subscription] = folded(order).subscriptions.values()
+    return subscription
+
+
+@pytest.mark.parametrize(
+    ("cost", "kind", "paid"),
+    [(0.01, "PAID", {"amount": 1, "currency": "usd"}), (None, "PROMOTIONAL", None)],
+)
+def test_a_credit_grant_carries_its_key_and_its_price(cost: float | None, kind: str, paid: Json | None) -> None:
+    order = an_order(plan_line(), a_line("Credit grant", CREDITS, 100, price=cost, end="2027-12-31"), terms__start=None)
+    [grant] = folded(order).grants
+    body = grant_body(CUSTOMER, grant)
+    assert body["metadata"] == {GRANT_KEY: grant.key, "salesforceOpportunityId": ONE}
+    assert (body["amount"], body["grantType"], body.get("cost")) == (100, kind, paid)
+    assert body["expireAt"] == "2028-01-01T00:00:00.000Z"
+
+
+def test_credits_are_due_until_stigg_answered() -> None:
+    desired = folded(an_order(plan_line(), a_line("Credit grant", CREDITS, 100), terms__start=None))
+    [grant] = desired.grants
+    for granted, due in (({}, 1), ({grant.key: GrantRecord(100)}, 1), ({grant.key: GrantRecord(100, "grant-1")}, 0)):
+        assert len(plan(CUSTOMER, desired, [], {}, POLICY, LINKS, AT, (), granted).grants) == due

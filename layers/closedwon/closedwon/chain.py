@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from closedwon.order import Item, Kind, Order, iso_utc
+from closedwon.order import Item, Kind, Order, day_of, iso_utc
 
 NEVER = "9"
 """Later than every instant."""
@@ -71,15 +71,13 @@ class State:
 
     orders: those it comes from, in the chain's order. items: one for each entity, with its total quantity; those below
     zero are in here too, and are a fault. terms: an order that says the terms (and nothing else of it counts). trial:
-    whether it is a trial. turns: the renewals, cancellations and dates that lie behind: what may lower something
-    without anybody's approval.
+    whether it is a trial.
     """
 
     orders: tuple[Order, ...]
     items: tuple[Item, ...]
     terms: Order
     trial: bool
-    turns: frozenset[str]
 
 
 Key = tuple[Kind, str, str | None]
@@ -96,7 +94,10 @@ class _Share(NamedTuple):
 
 
 class Laid(NamedTuple):
-    """What is laid over each other up to a moment: the shares that count, the terms, who ended what there was."""
+    """What is laid over each other up to a moment: the shares that count, the terms, who ended what there was.
+
+    turns: the renewals, cancellations and dates that lie behind: what may lower something without anybody's approval.
+    """
 
     shares: tuple[_Share, ...] = ()
     terms: Order | None = None
@@ -109,18 +110,20 @@ class Laid(NamedTuple):
 class Chain:
     """The orders of one contract in the order they are laid over each other.
 
-    grace: seconds after the end of a term that access goes on; None for ever.
+    grace: seconds after the end of a term that access goes on; None for ever. time_zone: the zone of the days in
+    reasons.
     """
 
     placed: tuple[Placed, ...]
     grace: int | None
+    time_zone: str = "UTC"
 
     @cached_property
     def moments(self) -> tuple[str, ...]:
         """The instants at which something may change, in order; "" where something counts from the beginning."""
         found: set[str] = set()
         for order, effective, _ in self.placed:
-            found |= {effective, order.trial_end or "", order.end or ""}
+            found |= {effective, trial_over(order) or "", order.end or ""}
             if order.end and (over := self._over(order.end)):
                 found.add(over)
             for item in order.items:
@@ -133,6 +136,9 @@ class Chain:
         """Whether it was cancelled for the end of a term that nobody said the day of."""
         return any(order.trigger == "cancellation" and effective == NEVER for order, effective, _ in self.placed)
 
+    def _day(self, instant: str) -> str:
+        return day_of(instant, self.time_zone) if instant not in ("", NEVER) else "any day"
+
     def _over(self, end: str) -> str | None:
         """When access ends after a term that ended, by the stack's policy."""
         if self.grace is None:
@@ -141,6 +147,15 @@ class Chain:
 
     def laid(self, at: str) -> Laid:
         """What is laid over each other at a moment."""
+        if at not in self._known:
+            self._known[at] = self._laid(at)
+        return self._known[at]
+
+    @cached_property
+    def _known(self) -> dict[str, Laid]:
+        return {}
+
+    def _laid(self, at: str) -> Laid:
         shares: list[_Share] = []
         terms: Order | None = None
         fate = Fate("in force")
@@ -197,7 +212,8 @@ class Chain:
                 f"{share.order.opportunity_id}@{day}" for day in (share.item.start, share.end) if day and day <= at
             }
         if terms is not None and shares:
-            if terms.trigger == "trial" and terms.trial_end and terms.trial_end <= at:
+            over = trial_over(terms)
+            if terms.trigger == "trial" and terms.trial_end and over and over <= at:
                 turns.add(f"{terms.opportunity_id}@{terms.trial_end}")
                 if terms.trial_end_behavior != "CONVERT_TO_PAID":
                     done(Fate("trial over", terms.trial_end), in_force)
@@ -251,12 +267,12 @@ class Chain:
             return None
         orders = tuple({share.order.opportunity_id: share.order for share in laid.shares}.values())
         terms = laid.terms
-        trial = terms.trigger == "trial" and at < (terms.trial_end or NEVER)
-        return State(orders, items, terms, trial, laid.turns)
+        trial = terms.trigger == "trial" and at < (trial_over(terms) or NEVER)
+        return State(orders, items, terms, trial)
 
     def faults(self) -> Iterable[Fault]:
-        """What does not fit, as far as the orders alone show it: no base, below zero, another prior quantity, nothing
-        to end.
+        """What does not fit, as far as the orders alone show it: no base, below zero (units or money), another prior
+        quantity, nothing to end.
         """
         based = ended = False
         for order, effective, _ in self.placed:
@@ -280,41 +296,48 @@ class Chain:
             yield from self._below_zero(at)
 
     def _another_currency(self, order: Order, effective: str) -> Iterable[Fault]:
-        others = Chain(tuple(p for p in self.placed if p.order is not order), self.grace)
+        others = replace(self, placed=tuple(p for p in self.placed if p.order is not order))
         terms = others.laid(effective).terms
         if terms is not None and terms.currency != order.currency:
             said = f"this deal is in {order.currency.upper()}, the contract in {terms.currency.upper()}."
             yield Fault(((order.opportunity_id, said),))
 
     def _nothing_to_end(self, order: Order, effective: str) -> Iterable[Fault]:
-        others = Chain(tuple(p for p in self.placed if p.order is not order), self.grace)
+        others = replace(self, placed=tuple(p for p in self.placed if p.order is not order))
         held = {(item.kind, item.stigg_id) for share in others.laid(effective).shares for item in (share.item,)}
         for item in order.items:
             if (item.kind, item.stigg_id) not in held:
-                said = f"this deal ends {item.stigg_id}, which the contract does not have on {effective[:10]}."
+                said = f"this deal ends {item.stigg_id}, which the contract does not have on {self._day(effective)}."
                 yield Fault(((order.opportunity_id, said),))
 
     def _below_zero(self, at: str) -> Iterable[Fault]:
         laid = self.laid(at)
         for item in _totals(laid.shares):
-            if item.quantity >= 0:
-                continue
             key = (item.kind, item.stigg_id)
             concerned = [share for share in laid.shares if (share.item.kind, share.item.stigg_id) == key]
+            if item.quantity > 0 and item.price is not None and item.price < 0:
+                said = (
+                    f"together the deals of this contract take more money off {item.stigg_id} than they charge for it. "
+                    "It is applied by itself once that fits."
+                )
+                changes = [share for share in concerned if share.difference]
+                yield Fault(tuple((share.order.opportunity_id, said) for share in (*changes[::-1], *concerned[::-1])))
+            if item.quantity >= 0:
+                continue
             takers = [share for share in concerned if share.difference and share.item.quantity < 0]
             givers = [share for share in concerned if share not in takers]
             yields = []
             for share in reversed(takers):
                 rest = item.quantity - share.item.quantity
                 said = (
-                    f"this deal takes away {-share.item.quantity} of {item.stigg_id}, and the contract has {max(rest, 0)}"
-                    f"{f' on {at[:10]}' if at else ''}."
+                    f"this deal takes away {-share.item.quantity} of {item.stigg_id}, and the contract has "
+                    f"{max(rest, 0)}{f' on {self._day(at)}' if at else ''}."
                 )
                 yields.append((share.order.opportunity_id, f"{said} It is applied by itself once it fits."))
             for share in reversed(givers):
                 said = (
                     f"later amendments take away more of {item.stigg_id} than this deal would leave "
-                    f"({item.quantity}{f' on {at[:10]}' if at else ''})."
+                    f"({item.quantity}{f' on {self._day(at)}' if at else ''})."
                 )
                 yields.append((share.order.opportunity_id, said))
             yield Fault(tuple(yields))
@@ -323,7 +346,7 @@ class Chain:
         """A quote line knows how many there were. Amendments of one day may not know of each other, so any of them
         count or not.
         """
-        before = Chain(tuple(p for p in self.placed if p.order is not order), self.grace)
+        before = replace(self, placed=tuple(p for p in self.placed if p.order is not order))
         shares = [share for share in before.laid(effective).shares if _place(share.order, self) < _place(order, self)]
         for item in order.items:
             if item.prior is None or item.unlimited:
@@ -340,15 +363,15 @@ class Chain:
             yields = [
                 (
                     order.opportunity_id,
-                    f"its quote says this customer had {item.prior} of {item.stigg_id}, the contract says {total}. It is "
-                    "applied by itself once they agree.",
+                    f"its quote says this customer had {item.prior} of {item.stigg_id}, the contract says {total}. "
+                    "It is applied by itself once they agree.",
                 )
             ]
             yields += [
                 (
                     share.order.opportunity_id,
-                    f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}; with this change "
-                    f"there would have been {total}. What was provisioned stays until they agree.",
+                    f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}; with this "
+                    f"change there would have been {total}. What was provisioned stays until they agree.",
                 )
                 for share in reversed(same)
             ]
@@ -356,8 +379,8 @@ class Chain:
                 yields += [
                     (
                         p.order.opportunity_id,
-                        f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}, and this deal "
-                        "has none. What was provisioned stays until they agree.",
+                        f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}, and this "
+                        "deal has none. What was provisioned stays until they agree.",
                     )
                     for p in reversed(self.placed)
                     if p.whole and p.effective <= effective
@@ -413,7 +436,7 @@ def _total(key: Key, shares: list[_Share]) -> Item:
     return Item(
         kind=key[0],
         stigg_id=key[1],
-        quantity=1 if unlimited > 0 and limited >= 0 else limited if not unlimited else unlimited,
+        quantity=1 if unlimited > 0 and limited >= 0 else unlimited if unlimited else limited,
         lines=added[0].lines,
         price=_price(shares, limited),
         unlimited=unlimited > 0,
@@ -451,21 +474,28 @@ def _price(shares: list[_Share], units: int) -> float | None:
     return latest if priced or round(told, 6) else None
 
 
-def chains(orders: Iterable[Order], grace: int | None) -> list[Chain]:
-    """The chains of a customer's orders, by what each order says it amends, renews or cancels.
+def trial_over(order: Order) -> str | None:
+    """When a trial is over as far as the fold is concerned; None where the order is none.
 
-    In: at most one order an opportunity, but for a cancellation beside the order of its own opportunity that it ends;
-    grace: see `Chain`.
+    Stigg makes a paid subscription of one that converts. It is given a minute to do so: looked for any earlier, the
+    paid subscription would be missing, and made a second time.
+    """
+    if order.trial_end is None or order.trial_end_behavior != "CONVERT_TO_PAID":
+        return order.trial_end
+    return iso_utc(datetime.fromisoformat(order.trial_end) + timedelta(minutes=1))
+
+
+def chained(orders: Iterable[Order]) -> list[tuple[Placed, ...]]:
+    """A customer's orders chain by chain, by what each order says it amends, renews or cancels.
+
+    In: at most one order an opportunity, but for a cancellation beside the order of its own opportunity that it ends.
     """
     given = list(orders)
     links = _Links(given)
     groups: dict[str, list[Placed]] = defaultdict(list)
     for order in given:
         groups[links.chain_of(order)].append(Placed(order, links.effective(order), links.depth(order)))
-    return [
-        Chain(tuple(sorted(group, key=_layer)), grace)
-        for _, group in sorted(groups.items(), key=lambda entry: min(map(_layer, entry[1])))
-    ]
+    return sorted((tuple(sorted(group, key=_layer)) for group in groups.values()), key=lambda group: _layer(group[0]))
 
 
 def _layer(placed: Placed) -> tuple[str, int, int, str]:

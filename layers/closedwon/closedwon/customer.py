@@ -298,6 +298,11 @@ class Naming:
 
 
 @dataclass(frozen=True)
+class Ensured:
+    """The customer exists in Stigg."""
+
+
+@dataclass(frozen=True)
 class Intended:
     """What is about to be sent and must not be sent twice: generations of new subscriptions, by slot key, and credits,
     by the grant's key.
@@ -349,7 +354,7 @@ class Written:
     failed: bool = False
 
 
-Report = Prepared | Naming | Intended | Interrupted | Applied | Failed | Written
+Report = Prepared | Naming | Ensured | Intended | Interrupted | Applied | Failed | Written
 
 
 class LeaseLost(Exception):
@@ -388,13 +393,13 @@ def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[C
         if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
             started = started or execution_name(id, revision, attempt)
             outcome = Outcome("Failed", _said(order.problems)) if order.problems else Outcome()
-            provisioned = state.provisioned if state else None
+            provisioned, won = (state.provisioned, state.won) if state else (None, None)
             latest = revision if state is None else max(revision, state.revision)
             application = state.application if state else None
             if application is not None and application.problem:  # asked anew: the deal, or it, may have been mended
                 application = None
             state = OpportunityState(
-                order, latest, version, started, provisioned, outcome, now, application=application
+                order, latest, version, started, provisioned, outcome, now, won=won, application=application
             )
             customer_id = bound  # not by an order that is not recorded: nothing would be due to show it
         elif newer:
@@ -510,6 +515,8 @@ def settle(customer: Customer, work: Work, report: Report, now: int) -> tuple[Cu
             return _prepared(customer, work, report, now), "again"
         case Naming():
             return replace(customer, named=True), "again"
+        case Ensured():
+            return replace(customer, ensured=True), "again"
         case Intended(generations, grants):
             slots = dict(customer.slots)
             for key, generation in generations.items():

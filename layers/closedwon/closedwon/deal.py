@@ -123,8 +123,8 @@ class Terms(_Model):
     start: Annotated[
         str | None,
         Field(
-            description="First day (2026-12-01) or instant: of the term, or of the change an amendment makes. None: when "
-            "it is provisioned; of an amendment, with what it amends; of a renewal, where the term it renews ends."
+            description="First day (2026-12-01) or instant: of the term, or of the change an amendment makes. None: "
+            "when it is provisioned; of an amendment, with what it amends; of a renewal, where the term it renews ends."
         ),
     ] = None
     end: Annotated[
@@ -194,7 +194,7 @@ class Line(_Model):
     end: Annotated[
         str | None,
         Field(
-            description="Last day the line counts, where that is before the deal's end; of a credit grant, its last day."
+            description="Last day the line counts, where that is before the deal's end; of a credit grant, its last."
         ),
     ] = None
 
@@ -210,8 +210,8 @@ class Deal(_Model):
         list[Line] | None,
         Field(
             max_length=MOST_LINES,
-            description="Left out, the deal is read from Salesforce. A cancellation without lines ends all of it, one with "
-            "lines ends those.",
+            description="Left out, the deal is read from Salesforce. A cancellation without lines ends all of it, one "
+            "with lines ends those.",
         ),
     ] = None
     terms: Terms = Terms()

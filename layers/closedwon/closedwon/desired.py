@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from closedwon.catalogue import CURRENCIES, Catalogue
-from closedwon.chain import Chain, Fate, Fault, chains
+from closedwon.chain import NEVER, Chain, Fate, Fault, chained
 from closedwon.order import Item, Kind, Order, Problem, iso_utc
 
 END_OF_BILLING_PERIOD = "END_OF_BILLING_PERIOD"
@@ -49,8 +52,8 @@ class Policy:
     end_of_term: at the end without a renewal, ``keep`` the subscription (and report), ``end`` it, or end it after
     grace_days. reopened_deal: what becomes of a won deal that is not won any more: ``flag`` it, or ``revoke`` its
     access. foreign_subscription: what happens to a subscription closed-won did not make that stands where a deal's
-    should: ``hold`` the deal, ``replace-free`` (replace it only if its plan is free), ``replace``.
-    removal_guard_percent: how much of a subscription's entitlements one change may take away.
+    should: ``hold`` the deal, ``replace-free`` (replace it only if its plan is free), ``replace``. time_zone: the zone
+    of the days in reasons. removal_guard_percent: how much of a subscription's entitlements one change may take away.
     """
 
     end_of_term: Literal["keep", "grace", "end"] = "keep"
@@ -58,6 +61,7 @@ class Policy:
     reopened_deal: Literal["flag", "revoke"] = "flag"
     foreign_subscription: Literal["hold", "replace-free", "replace"] = "hold"
     removal_guard_percent: int = 50
+    time_zone: str = "UTC"
 
 
 @dataclass(frozen=True, order=True)
@@ -191,7 +195,8 @@ class Desired:
     refused: opportunity to what is wrong with its newest order. held: opportunity to why it waits for somebody. Both
     contribute what they contributed before, if anything. ended: what stood once and no deal gives any more. fates:
     what became of each order that contributes, by opportunity. grants: credits to be granted once. trials: the
-    opportunities whose order is a trial. next_change: when something changes by itself, epoch milliseconds.
+    opportunities whose order is a trial. lapsing: of what ends with its billing period, the cancellations that say so.
+    next_change: when something changes by itself, epoch milliseconds. time_zone: the zone of the days in reasons.
     """
 
     subscriptions: dict[Slot, Subscription] = field(default_factory=dict)
@@ -201,7 +206,9 @@ class Desired:
     fates: dict[str, Fate] = field(default_factory=dict)
     grants: tuple[Grant, ...] = ()
     trials: frozenset[str] = frozenset()
+    lapsing: dict[Slot, tuple[str, ...]] = field(default_factory=dict)
     next_change: int | None = None
+    time_zone: str = "UTC"
 
 
 class Standing(NamedTuple):
@@ -245,9 +252,10 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
         elif not stands:
             changed.add(opportunity)
     newest_of = dict(chosen)
+    known: dict[tuple[tuple[int, str, int], ...], _Contract] = {}
     while True:
-        picture = _Picture(chosen.values(), catalogue, policy, at)
-        yields = next((y for fault in picture.faults for y in fault.yields if y[0] in changed), None)
+        picture = _Picture(chosen.values(), catalogue, policy, at, known)
+        yields = next((y for fault in picture.each_fault() for y in fault.yields if y[0] in changed), None)
         if yields is None:
             break
         opportunity, reason = yields
@@ -257,13 +265,14 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     waiting = [opportunity for opportunity in chosen if opportunity in held and held[opportunity] != REOPENED]
     while waiting:  # what was held for a deal that was held itself since need not wait for it
         opportunity = waiting.pop(0)
-        then = _Picture({**chosen, opportunity: newest_of[opportunity]}.values(), catalogue, policy, at)
-        if len(then.faults) <= len(picture.faults):
+        then = _Picture({**chosen, opportunity: newest_of[opportunity]}.values(), catalogue, policy, at, known)
+        more = list(islice(then.each_fault(), len(picture.faults) + 1))
+        if len(more) <= len(picture.faults):
             chosen[opportunity], picture = newest_of[opportunity], then
             del held[opportunity]
             waiting = [other for other in chosen if other in held and held[other] != REOPENED]
         else:
-            ours = (y for fault in then.faults for y in fault.yields if y[0] == opportunity)
+            ours = (y for fault in more for y in fault.yields if y[0] == opportunity)
             held[opportunity] = next(ours, (opportunity, held[opportunity]))[1]
     for fault in picture.faults:
         held.setdefault(*fault.yields[0])
@@ -277,7 +286,9 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
         fates=picture.fates,
         grants=grants,
         trials=frozenset(id for id, orders in chosen.items() if any(order.trigger == "trial" for order in orders)),
+        lapsing=picture.lapsing(),
         next_change=milliseconds(min(days)) if days else None,
+        time_zone=policy.time_zone,
     )
 
 
@@ -319,78 +330,212 @@ def _same(one: Order | None, other: Order | None) -> bool:
     return one is other or (one is not None and other is not None and one.digest == other.digest)
 
 
-class _Picture:
-    """What some orders come to, now and at every later moment at which something changes."""
+class _Contract:
+    """A chain and what it comes to by the catalogue, worked out once for all the pictures it is part of."""
 
-    def __init__(self, orders: Iterable[_Orders], catalogue: Catalogue, policy: Policy, at: str) -> None:
-        self.catalogue = catalogue
-        self.at = at
-        grace = {"keep": None, "grace": policy.grace_days * 86_400, "end": 0}[policy.end_of_term]
-        self.chains = chains([order for given in orders for order in given], grace)
-        self.moments = sorted({at, *(m for chain in self.chains for m in chain.moments if m > at)})
-        found: dict[Fault, None] = {}
-        self._slots: dict[str, dict[Slot, list[_Part]]] = {}
-        for chain in self.chains:
-            found |= dict.fromkeys((*chain.faults(), *self._unfit(chain)))
-        for moment in self.moments:
-            self._slots[moment], disagreements = self._agreeing(moment)
-            found |= dict.fromkeys(disagreements)
-        self.faults = list(found)
-        self.fates = {id: fate for chain in self.chains for id, fate in chain.laid(at).fates.items()}
+    def __init__(self, chain: Chain, catalogue: Catalogue) -> None:
+        self.chain = chain
+        self._catalogue = catalogue
+        self._parts: dict[str, dict[Slot, list[_Part]]] = {}
 
-    def _parts(self, moment: str) -> list[_Part]:
-        parts = [part for chain in self.chains for part in _parts(chain, moment, self.catalogue)]
-        return sorted(parts, key=lambda part: (part.since, part.orders[0].opportunity_id))
+    @cached_property
+    def faults(self) -> tuple[Fault, ...]:
+        """What does not fit in the chain itself."""
+        return (*self.chain.faults(), *self._unfit())
 
-    def _agreeing(self, moment: str) -> tuple[dict[Slot, list[_Part]], list[Fault]]:
-        """Contributions by slot, those that agree with the ones before them; and what keeps the others from it."""
-        slots: dict[Slot, list[_Part]] = {}
-        disagreements: list[Fault] = []
-        for part in self._parts(moment):
-            agreeing = slots.setdefault(part.slot, [])
-            reason = _disagreement(agreeing, part, self.catalogue) if agreeing else None
-            if reason is None:
-                agreeing.append(part)
-            else:
-                disagreements.append(_yielding(part, agreeing, reason, self.catalogue))
-        return slots, disagreements
-
-    def _unfit(self, chain: Chain) -> Iterable[Fault]:
+    def _unfit(self) -> Iterable[Fault]:
         """What amendments and partial cancellations made of a contract that Stigg's catalogue does not allow."""
-        for moment in chain.moments:
-            state = chain.state(moment)
+        for moment in self.chain.moments:
+            state = self.chain.state(moment)
             if state is None:
                 continue
             changes = [order for order in state.orders if order.differences]
-            changes += [p.order for p in chain.placed if p.order.trigger == "cancellation" and p.effective <= moment]
+            changes += [
+                p.order for p in self.chain.placed if p.order.trigger == "cancellation" and p.effective <= moment
+            ]
             if not changes:
                 continue
             items = tuple(item for item in state.items if item.quantity > 0)
-            for problem, item in _unfit(items, self.catalogue):
+            for problem, item in _unfit(items, self._catalogue):
                 concerned = [o for o in changes if any(i.stigg_id == item.stigg_id for i in o.items)] or changes
                 said = f"with this deal, {problem}."
                 yield Fault(tuple((order.opportunity_id, said) for order in reversed(concerned)))
 
+    def parts(self, moment: str) -> dict[Slot, list[_Part]]:
+        """What it contributes to each slot at a moment."""
+        if moment not in self._parts:
+            slots: dict[Slot, list[_Part]] = {}
+            for part in _parts(self.chain, moment, self._catalogue):
+                slots.setdefault(part.slot, []).append(part)
+            self._parts[moment] = slots
+        return self._parts[moment]
+
+    @cached_property
+    def since(self) -> dict[Slot, str]:
+        """The slots it ever gives something, each from when."""
+        return {slot: moment for moment in reversed(self.chain.moments) for slot in self.parts(moment)}
+
+    def turns(self, slot: Slot, moment: str) -> frozenset[str]:
+        """What lies behind it in a slot that it gave something by then, even if it gives nothing any more."""
+        return self.chain.laid(moment).turns if self.since.get(slot, NEVER) <= moment else frozenset()
+
+
+class _Agreement:
+    """The contributions to one slot at one moment, those that agree with the ones before them; and the disagreements.
+
+    parts: all of them, by start, then ID.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self.parts: list[_Part] = []
+        self.agreeing: list[_Part] = []
+        self.faults: list[Fault] = []
+        self._present: dict[tuple[str, str], tuple[Item, int]] = {}
+
+    def of(self, parts: list[_Part]) -> _Agreement:
+        """The agreement of these contributions, going on from this one where they only add to it."""
+        known = len(self.parts)
+        goes_on = known <= len(parts) and all(one is other for one, other in zip(self.parts, parts, strict=False))
+        agreement = self if goes_on else _Agreement(self._catalogue)
+        for part in parts[len(agreement.parts) :]:
+            agreement._add(part)
+        return agreement
+
+    def _add(self, part: _Part) -> None:
+        self.parts.append(part)
+        reason = self.against(part)
+        if reason is not None:
+            self.faults.append(_yielding(part, self.agreeing, reason, self._catalogue))
+            return
+        self.agreeing.append(part)
+        for item in part.items:
+            known, total = self._present.get((item.kind, item.stigg_id), (item, 0))
+            self._present[item.kind, item.stigg_id] = (known, total + item.quantity)
+
+    def against(self, part: _Part) -> str | None:
+        """Why a contribution cannot be added to those that agree, in a sales rep's words; None when it can."""
+        if not self.agreeing:
+            return None
+        return _disagreement(self.agreeing[0], self._present, part, self._catalogue)
+
+
+class _Picture:
+    """What some orders come to, now and at every later moment at which something changes.
+
+    known: what was found out about chains of other pictures of the same orders. Faults are looked for one by one, and
+    no further than somebody asks: most pictures are only drawn to see whether there is one.
+    """
+
+    def __init__(
+        self,
+        orders: Iterable[_Orders],
+        catalogue: Catalogue,
+        policy: Policy,
+        at: str,
+        known: dict[tuple[tuple[int, str, int], ...], _Contract],
+    ) -> None:
+        self.catalogue = catalogue
+        self.at = at
+        grace = {"keep": None, "grace": policy.grace_days * 86_400, "end": 0}[policy.end_of_term]
+        self.contracts: list[_Contract] = []
+        for placed in chained(order for given in orders for order in given):
+            # The same orders in the same places are the same chain; all of them live as long as `known` does.
+            key = tuple((id(order), effective, depth) for order, effective, depth in placed)
+            if key not in known:
+                known[key] = _Contract(Chain(placed, grace, policy.time_zone), catalogue)
+            self.contracts.append(known[key])
+        self.chains = [contract.chain for contract in self.contracts]
+        self._changing: dict[str, list[_Contract]] = {at: self.contracts}
+        for contract in self.contracts:
+            for moment in contract.chain.moments[bisect_right(contract.chain.moments, at) :]:
+                self._changing.setdefault(moment, []).append(contract)
+        self.moments = sorted(self._changing)
+        self._slots: dict[str, dict[Slot, list[_Part]]] = {}
+        self._found: dict[Fault, None] = {}
+        self._search = self._all_faults()
+
+    def each_fault(self) -> Iterable[Fault]:
+        """What does not fit: in a chain, then between chains from moment to moment."""
+        yield from list(self._found)
+        for fault in self._search:
+            if fault not in self._found:
+                self._found[fault] = None
+                yield fault
+
+    @cached_property
+    def faults(self) -> list[Fault]:
+        for _ in self.each_fault():
+            pass
+        return list(self._found)
+
+    @cached_property
+    def fates(self) -> dict[str, Fate]:
+        return {id: fate for chain in self.chains for id, fate in chain.laid(self.at).fates.items()}
+
+    def _all_faults(self) -> Iterator[Fault]:
+        for contract in self.contracts:
+            yield from contract.faults
+        given: dict[int, dict[Slot, list[_Part]]] = {}
+        members: dict[Slot, dict[int, list[_Part]]] = defaultdict(dict)
+        agreements: dict[Slot, _Agreement] = {}
+        standing: dict[Slot, list[_Part]] = {}
+        for moment in self.moments:
+            touched: dict[Slot, None] = {}  # only there can anything have changed
+            for contract in self._changing[moment]:
+                before, now = given.get(id(contract), {}), contract.parts(moment)
+                given[id(contract)] = now
+                for slot in (*before, *now):
+                    if before.get(slot) != now.get(slot):
+                        touched[slot] = None
+                        members[slot][id(contract)] = now.get(slot, [])
+            for slot in touched:
+                parts = sorted((part for given_here in members[slot].values() for part in given_here), key=_by_start)
+                agreements[slot] = agreements.get(slot, _Agreement(self.catalogue)).of(parts)
+                standing = {**standing, slot: list(agreements[slot].agreeing)}
+                if not parts:
+                    del standing[slot]
+                yield from agreements[slot].faults
+            self._slots[moment] = standing
+
     def subscriptions(self) -> dict[Slot, Subscription]:
         """What there should be: in each slot what counts now, or where that is nothing, what counts next."""
         found: dict[Slot, Subscription] = {}
+        ever: dict[Slot, list[_Contract]] = defaultdict(list)
+        for contract in self.contracts:
+            for slot in contract.since:
+                ever[slot].append(contract)
         for place, moment in enumerate(self.moments):
             for slot, parts in self._slots[moment].items():
+                # A trial that will become a paid subscription by itself is none to be made before.
+                if moment > self.at and all(part.terms.trigger == "trial" and not slot.trial for part in parts):
+                    continue
                 if slot not in found:
                     later = (m for m in self.moments[place + 1 :] if slot not in self._slots[m])
-                    found[slot] = _sum(slot, parts, next(later, None))
+                    turns = {turn for contract in ever[slot] for turn in contract.turns(slot, moment)}
+                    found[slot] = _sum(slot, parts, next(later, None), turns)
+        return found
+
+    def lapsing(self) -> dict[Slot, tuple[str, ...]]:
+        """By slot, the cancellations for the end of a billing period."""
+        found: dict[Slot, tuple[str, ...]] = {}
+        for contract in self.contracts:
+            if contract.chain.ends_with_billing_period:
+                by = tuple(p.order.opportunity_id for p in contract.chain.placed if p.effective == NEVER)
+                found |= {slot: (*found.get(slot, ()), *by) for slot in contract.since}
         return found
 
     def ended(self) -> dict[Slot, Ended]:
         """What some chain gave before and nothing gives now or later."""
         slots: dict[Slot, Ended] = {}
         standing = {slot for slots in self._slots.values() for slot in slots}
-        for chain in self.chains:
+        for contract in self.contracts:
+            chain = contract.chain
             last: dict[Slot, _Part] = {}
             end: dict[Slot, str] = {}
             moments = [m for m in chain.moments if m <= self.at]
             for moment in (*moments, self.at):
-                here = {part.slot: part for part in _parts(chain, moment, self.catalogue)}
+                here = {slot: parts[-1] for slot, parts in contract.parts(moment).items()}
                 for slot in last.keys() - here.keys() - end.keys():
                     end[slot] = moment
                 for slot in here:
@@ -457,11 +602,12 @@ def _yielding(part: _Part, agreeing: list[_Part], reason: str, catalogue: Catalo
     """
     yields = [(order.opportunity_id, reason) for order in reversed(part.orders)]
     for other in reversed(agreeing):
-        rest = [third for third in agreeing if third is not other]
-        why = _disagreement([part], other, catalogue) or _disagreement([*rest, part], other, catalogue)
+        why = None
+        for others in ([part], [*(third for third in agreeing if third is not other), part]):
+            why = why or _Agreement(catalogue).of(others).against(other)
         if why is not None:
             yields += [(order.opportunity_id, why) for order in reversed(other.orders)]
-    return Fault(tuple({opportunity: why for opportunity, why in reversed(yields)}.items())[::-1])
+    return Fault(tuple(dict(reversed(yields)).items())[::-1])
 
 
 def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...]:
@@ -583,8 +729,11 @@ class _Part(NamedTuple):
     items: tuple[Item, ...]
     boolean: frozenset[str]
     since: str
-    turns: frozenset[str]
     ends_with_billing_period: bool
+
+
+def _by_start(part: _Part) -> tuple[str, str]:
+    return (part.since, part.orders[0].opportunity_id)
 
 
 def _effective(order: Order) -> tuple[str, str]:
@@ -613,7 +762,6 @@ def _parts(chain: Chain, moment: str, catalogue: Catalogue) -> Iterable[_Part]:
             items=items,
             boolean=frozenset(i.stigg_id for i in items if catalogue.feature_types.get(i.stigg_id) == "BOOLEAN"),
             since=chain.since(moment, plan.stigg_id),
-            turns=state.turns,
             ends_with_billing_period=chain.ends_with_billing_period,
         )
 
@@ -632,9 +780,13 @@ def _slots_of(order: Order, catalogue: Catalogue) -> Iterable[Slot]:
             yield Slot(product, order.resource_id, order.trigger == "trial")
 
 
-def _disagreement(agreeing: list[_Part], part: _Part, catalogue: Catalogue) -> str | None:
-    """Why a contribution cannot be added to those before it in its slot, in a sales rep's words; None when it can."""
-    first = agreeing[0]
+def _disagreement(
+    first: _Part, present: Mapping[tuple[str, str], tuple[Item, int]], part: _Part, catalogue: Catalogue
+) -> str | None:
+    """Why a contribution cannot be added to those before it in its slot, in a sales rep's words; None when it can.
+
+    first: the first of those before. present: what they have, each with its quantity in all of them.
+    """
     where = f"opportunity {first.orders[0].opportunity_id}"
     if part.plan.stigg_id != first.plan.stigg_id:
         return (
@@ -655,9 +807,8 @@ def _disagreement(agreeing: list[_Part], part: _Part, catalogue: Catalogue) -> s
             continue
         if getattr(part.terms, name) != getattr(first.terms, name):
             return f"{where} has another {words} for {first.plan.stigg_id}: one subscription has one {words}."
-    present = {(item.kind, item.stigg_id): item for other in agreeing for item in other.items}
     for item in part.items:
-        other = present.get((item.kind, item.stigg_id))
+        other, before = present.get((item.kind, item.stigg_id), (None, 0))
         if other and (item.price, item.reset_period, item.cadence) != (
             other.price,
             other.reset_period,
@@ -666,23 +817,18 @@ def _disagreement(agreeing: list[_Part], part: _Part, catalogue: Catalogue) -> s
             return f"{where} has another price or period for {item.stigg_id}: one subscription has one of each."
         most = catalogue.max_quantities.get(item.stigg_id) if item.kind == "Add-on" else None
         if other and most is not None:
-            total = sum(
-                i.quantity
-                for p in (*agreeing, part)
-                for i in p.items
-                if (i.kind, i.stigg_id) == (item.kind, item.stigg_id)
-            )
+            total = before + item.quantity
             if total > most:
                 together = f"{where} and this deal together have {total} of {item.stigg_id}"
                 return f"{together}: one subscription holds at most {most}."
     return None
 
 
-def _sum(slot: Slot, parts: list[_Part], ends: str | None) -> Subscription:
+def _sum(slot: Slot, parts: list[_Part], ends: str | None, turns: Iterable[str]) -> Subscription:
     """Contributions of one slot as one subscription: quantities, limits and base prices add up, unlimited wins.
 
     A plan sold by the unit has one price a unit: where deals differ, the mean that charges what they charge together.
-    ends: the moment at which nothing contributes to it any more, None for none.
+    ends: the moment at which nothing contributes to it any more, None for none. turns: see `Subscription`.
     """
     terms = parts[0].terms
     addons: dict[str, int] = defaultdict(int)
@@ -731,7 +877,7 @@ def _sum(slot: Slot, parts: list[_Part], ends: str | None) -> Subscription:
         minimum_spend=Price(None, terms.minimum_spend, currency) if terms.minimum_spend is not None else None,
         paying_customer_id=terms.paying_customer_id,
         metadata=tuple(sorted({pair for part in parts for pair in part.terms.metadata})),
-        turns=tuple(sorted(turn for part in parts for turn in part.turns)),
+        turns=tuple(sorted(turns)),
     )
 
 

@@ -244,7 +244,8 @@ class SecretUnavailable(Transient):
 
 
 class CustomerTaken(Permanent):
-    """The customer's ID in Stigg is linked to another Salesforce account. Not retried: somebody must say whose it is."""
+    """The customer's ID in Stigg is linked to another Salesforce account. Not retried: somebody must say whose it
+    is."""
 
 
 class SettingMissing(Permanent):

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from closedwon.catalogue import Catalogue
-from closedwon.chain import NEVER, chains
+from closedwon.chain import NEVER, chained
 from closedwon.customer import Acceptance, Applied, Customer
 from closedwon.deal import Deal, LineError
 from closedwon.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, Subscription, contribution, fold
@@ -284,9 +284,9 @@ def relatives_of(customer: Customer) -> dict[str, frozenset[str]]:
     """Each opportunity's chain: those it is linked with by what they amend, renew or cancel."""
     orders = [order for state in customer.opportunities.values() for order in contribution(state.standing, state.order)]
     return {
-        placed.order.opportunity_id: frozenset(other.order.opportunity_id for other in chain.placed)
-        for chain in chains(orders, None)
-        for placed in chain.placed
+        placed.order.opportunity_id: frozenset(other.order.opportunity_id for other in chain)
+        for chain in chained(orders)
+        for placed in chain
     }
 
 

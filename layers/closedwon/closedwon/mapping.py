@@ -218,8 +218,8 @@ class _Compiler:
         }
 
     def cancel(self, given: Literal["now", "end_of_term"] | None) -> Literal["now", "end_of_term"] | None:
-        """When a cancellation without a date takes effect: a contract's when it is over; of a deal that says nothing, but
-        that it is not won any more, the policy for reopened deals decides.
+        """When a cancellation without a date takes effect: a contract's when it is over; of a deal that says nothing,
+        but that it is not won any more, the policy for reopened deals decides.
         """
         own = self.deal.amends in (None, self.deal.opportunity.id)
         return given or (None if own else "end_of_term")

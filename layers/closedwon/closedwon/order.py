@@ -19,6 +19,13 @@ def iso_utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def day_of(instant: str, time_zone: str) -> str:
+    """The day of an instant where the stack's users live. In: an instant of an order; a zone such as Europe/Berlin."""
+    from zoneinfo import ZoneInfo  # reads the zone's rules: only who tells a day pays for it
+
+    return datetime.fromisoformat(instant).astimezone(ZoneInfo(time_zone)).date().isoformat()
+
+
 Kind = Literal["Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant"]
 
 
@@ -77,9 +84,9 @@ class Order:
 
     customer_id is what the deal or its account says the customer is called in Stigg; None leaves it to closed-won.
     amends: the contract or opportunity it amends, renews or cancels; contract_id: the contract it was turned into.
-    differences: its quantities are differences, not all there is. end is the instant at which the term is over, and of a
-    cancellation, access. cancel: when a cancellation without an end takes effect. as_of: when the deal was saved: the now
-    of a cancellation. An order with problems is refused: it contributes nothing. metadata: what the user's own
+    differences: its quantities are differences, not all there is. end is the instant at which the term is over, and of
+    a cancellation, access. cancel: when a cancellation without an end takes effect. as_of: when the deal was saved:
+    the now of a cancellation. An order with problems is refused: it contributes nothing. metadata: what the user's own
     application wants on its subscriptions.
     """
 

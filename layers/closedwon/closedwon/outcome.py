@@ -9,10 +9,14 @@ from collections.abc import Iterable, Mapping
 from closedwon.chain import NEVER
 from closedwon.customer import LOOK_AGAIN, Applied, Customer, OpportunityState, Outcome, Status, SubscriptionLink
 from closedwon.desired import Desired, Grant, Slot, milliseconds
+from closedwon.order import day_of
 from closedwon.plan import End, GrantRecord, Plan, SlotRecord
 
 STIGG_FIRST = 60_000
 """How long after a start it is looked at again, in milliseconds: Stigg, which starts it, has done so then."""
+
+STARTED_AT_LAST = 86_400_000
+"""How long a subscription that should have started is looked at, in milliseconds."""
 
 
 def applied(
@@ -45,6 +49,7 @@ def applied(
         slots = [slot for slot, wanted in desired.subscriptions.items() if id in wanted.opportunities]
         links = tuple(_link(records[slot]) for slot in slots if slot in records and records[slot].subscription_id)
         concerned = {*slots, *(slot for slot, opportunities in ends.items() if id in opportunities)}
+        concerned |= {slot for slot, cancellations in desired.lapsing.items() if id in cancellations}
         refused = [why for slot, why in refusals.items() if slot in concerned]
         refused += [refused_grants[g.key] for g in desired.grants if g.opportunity_id == id and g.key in refused_grants]
         if id in desired.refused:
@@ -62,7 +67,8 @@ def applied(
             if outcomes[id].status != "Held":
                 provisioned.add(id)
                 outcomes[id] = _with_grants(outcomes[id], (g for g in desired.grants if g.opportunity_id == id), grants)
-    again = [_look_again(record, now) for record in records.values()]
+    # What stands in another slot is on its way out: nothing more is learnt from looking at it.
+    again = [_look_again(record, now) for slot, record in records.items() if slot in desired.subscriptions]
     again.append(desired.next_change)
     return Applied(
         slots={slot.key: record for slot, record in records.items()},
@@ -83,7 +89,7 @@ def _settled(
     fate = desired.fates.get(order.opportunity_id)
     if fate is None:
         return Outcome("Provisioned", "Nothing was provisioned for this deal, so there is nothing to end.", links)
-    day = fate.at[:10]
+    day = day_of(fate.at, desired.time_zone) if fate.at not in ("", NEVER) else ""
     if fate.kind == "scheduled":
         if fate.at == NEVER:
             return Outcome("Scheduled", "Access ends with the billing period that is under way.", links)
@@ -104,8 +110,11 @@ def _settled(
         return Outcome(status, f"The term of this deal is over: access ended on {day}.", links)
     sells = order.trigger != "cancellation" and not order.differences and order.of_kind("Plan")
     if sells and not records:
+        if any(order.opportunity_id in wanted.opportunities for wanted in desired.subscriptions.values()):
+            said = "It was cancelled for the end of a billing period before anything was provisioned."
+            return Outcome("Provisioned", said)
         return Outcome("Held", "The plan of this deal is no longer in Stigg's catalogue.", links)
-    outcome = _standing(records, links)
+    outcome = _standing(records, links, desired.time_zone)
     if fate.kind == "past its term" and outcome.status == "Provisioned":
         said = f"Its term ended on {day} and no renewal came; access goes on, as the stack's policy says."
         return Outcome("Provisioned", said, links)
@@ -120,20 +129,20 @@ def _with_grants(outcome: Outcome, grants: Iterable[Grant], known: Mapping[str, 
     if not differ:
         return outcome
     said = " ".join(
-        f"{known[grant.key].amount} of {grant.currency_id} were granted, and the deal says {grant.amount} now: what was "
-        "granted is not corrected by itself."
+        f"{known[grant.key].amount} of {grant.currency_id} were granted, and the deal says {grant.amount} now: what "
+        "was granted is not corrected by itself."
         for grant in differ
     )
     return Outcome("Held", f"{outcome.reason}\n{said}".strip(), outcome.subscriptions)
 
 
-def _standing(records: list[SlotRecord], links: tuple[SubscriptionLink, ...]) -> Outcome:
+def _standing(records: list[SlotRecord], links: tuple[SubscriptionLink, ...], time_zone: str) -> Outcome:
     """The outcome of a deal whose subscriptions stand."""
     if any(record.status == "PAYMENT_PENDING" for record in records):
         return Outcome("Payment required", "The customer has not paid yet: send them the checkout link.", links)
     if records and all(record.status == "NOT_STARTED" for record in records):
         starts = sorted({record.applied.start for record in records if record.applied and record.applied.start})
-        days = " and ".join(start[:10] for start in starts)
+        days = " and ".join(day_of(start, time_zone) for start in starts)
         return Outcome(
             "Scheduled", f"Access starts on {days}.", links, due_at=milliseconds(starts[0]) if starts else None
         )
@@ -144,7 +153,10 @@ def _look_again(record: SlotRecord, now: int) -> int | None:
     if record.status == "PAYMENT_PENDING":
         return now + LOOK_AGAIN
     if record.status == "NOT_STARTED" and record.applied and record.applied.start:
-        return max(now, milliseconds(record.applied.start)) + STIGG_FIRST
+        starts = milliseconds(record.applied.start) + STIGG_FIRST
+        if starts > now:
+            return starts
+        return now + LOOK_AGAIN if now < starts + STARTED_AT_LAST else None
     return None
 
 

@@ -107,7 +107,7 @@ class Actual:
 
 @dataclass(frozen=True)
 class GrantRecord:
-    """What the ledger remembers of a credit grant. amount: as it was sent; grant_id: Stigg's, None until it answered."""
+    """What the ledger remembers of a credit grant. amount: as it was sent; grant_id: Stigg's, None until answered."""
 
     amount: int
     grant_id: str | None = None
@@ -295,6 +295,8 @@ class _Planner:
     def decide(self, slot: Slot, wanted: Subscription) -> None:
         """What to do in a slot that a deal gives something."""
         record = self.records.get(slot, SlotRecord())
+        if slot.trial and wanted.trial_end and _instant(wanted.trial_end) <= _instant(self.now):
+            return  # Stigg is about to make a paid subscription of it
         # Ours are known by their ID: their plan, and with it their product, may have left the catalogue.
         here = [s for s in self.live if s.slot == slot or self._ours(s, slot, record)]
         ours = [s for s in here if self._ours(s, slot, record)]
@@ -304,10 +306,10 @@ class _Planner:
             said = f"the trial became a paid subscription already ({became.id}): win the deal, or cancel it."
             self.holds.append(Hold(slot, wanted.opportunities, said))
             return
-        if self._waits(slot, wanted.opportunities, shrinks(record.applied, wanted, self.policy)):
+        standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
+        if self._waits(slot, wanted.opportunities, self._lowers(wanted, standing, record)):
             return
-        if ours:
-            standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)))
+        if standing is not None:
             same = standing.plan_id == wanted.plan_id and _units(standing, record, wanted) == wanted.unit_quantity
             hold = _unchangeable(wanted, standing, record) if same else None
             moved = not _same_instant(standing.start, wanted.start or self.now)
@@ -329,8 +331,22 @@ class _Planner:
         elif not self._tramples(wanted, foreign):
             self.changes.append(self._create(wanted, record, replaces=foreign[0].id if foreign else None))
 
+    def _lowers(self, wanted: Subscription, standing: Actual | None, record: SlotRecord) -> str | None:
+        """Why a change waits because of what it takes away. What ended has nothing to lose, and neither has what would
+        have begun later than what takes its place.
+        """
+        if standing is None:
+            return None
+        if (
+            standing.status == "NOT_STARTED"
+            and standing.start
+            and _instant(wanted.start or self.now) < _instant(standing.start)
+        ):
+            return None
+        return shrinks(record.applied, wanted, self.policy)
+
     def _ours(self, subscription: Actual, slot: Slot, record: SlotRecord) -> bool:
-        """Whether a subscription is the one closed-won keeps in a slot: a trial of its own that became a paid one too."""
+        """Whether a subscription is the one closed-won keeps in a slot: a trial of its own that became paid too."""
         if subscription.slot.trial != slot.trial:
             return False
         if subscription.id == record.subscription_id or is_ours(self.customer_id, slot, subscription.id):
@@ -369,13 +385,17 @@ class _Planner:
         if wanted is None or not set(wanted.opportunities) & set(end.opportunities):
             self.changes.append(end)
             return
-        standing = next((k for k in self.kept if k.subscription.slot == paid_slot), None)
-        if standing is not None and standing.status == "PAYMENT_PENDING":
-            return  # until it is paid for, the trial is all the customer has
-        starts = wanted.start if standing is not None and standing.status == "NOT_STARTED" else None
+        made = any(isinstance(c, Create) and c.subscription.slot == paid_slot for c in self.changes)
+        record = self.records.get(paid_slot, SlotRecord())
+        ours = None if made else next((s for s in self.live if self._ours(s, paid_slot, record)), None)
+        if not made and (ours is None or ours.status == "PAYMENT_PENDING"):
+            return  # held, or until it is paid for: the trial is all the customer has
+        starts = ours.start if ours is not None and ours.status == "NOT_STARTED" else None
         if starts and _same_instant(trial.trial_end, trial_end_before(starts, end.converts)):
             return
-        self.changes.append(replace(end, after=paid_slot))
+        # What runs needs no waiting for, whatever is remembered of it: a hold may have kept that from being told.
+        runs = ours is not None and ours.status == "ACTIVE"
+        self.changes.append(end if runs else replace(end, after=paid_slot))
 
     def _waits(self, slot: Slot, opportunities: tuple[str, ...], reason: str | None, what: str = "") -> bool:
         """Whether something waits for somebody's approval; notes what was approved."""
@@ -417,7 +437,8 @@ class _Planner:
         unused = record.generation if record.generation and not record.made else record.generation + 1
         generation = max(record.generation, used) + 1 if replaces else max(unused, used + 1)
         start = None if replaces and (wanted.start or "") <= self.now else wanted.start
-        trial = any(s.slot == wanted.slot._replace(trial=True) for s in self.live)
+        trial_slot = wanted.slot._replace(trial=True)
+        trial = trial_slot in self.desired.subscriptions or any(s.slot == trial_slot for s in self.live)
         if start is None and trial and not wanted.slot.trial:
             start = self.now
         return Create(wanted, generation, replaces, start)
@@ -739,7 +760,11 @@ def _price_order(price: Price) -> str:
 def _same_instant(one: str | None, other: str | None) -> bool:
     if one is None or other is None:
         return one is other
-    return datetime.fromisoformat(one) == datetime.fromisoformat(other)
+    return _instant(one) == _instant(other)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def subscription_id(customer_id: str, slot: Slot, generation: int) -> str:

@@ -46,8 +46,8 @@ def desired_by(
 ) -> tuple[Desired, Catalogue]:
     """What a customer should have, and the catalogue that was judged by.
 
-    In: its orders; the kept snapshot, if it is fresh; how to ask Stigg; now, in epoch milliseconds. The snapshot is good
-    enough to provision by; before it refuses a deal, Stigg is asked again.
+    In: its orders; the kept snapshot, if it is fresh; how to ask Stigg; now, in epoch milliseconds. The snapshot is
+    good enough to provision by; before it refuses a deal, Stigg is asked again.
     """
     if kept is not None:
         desired = fold(standings, kept, policy(), at)

@@ -58,6 +58,7 @@ def policy() -> Policy:
         reopened_deal=setting("REOPENED_DEAL_POLICY"),  # type: ignore[arg-type]
         foreign_subscription=setting("FOREIGN_SUBSCRIPTION_POLICY"),  # type: ignore[arg-type]
         removal_guard_percent=int(setting("REMOVAL_GUARD_PERCENT")),
+        time_zone=setting("TIME_ZONE"),
     )
 
 

@@ -1,0 +1,25 @@
+"""What a deal is told: its status, and a reason in a sales rep's words."""
+
+from __future__ import annotations
+
+from closedwon.customer import Arrival, Customer, Outcome, accept
+from closedwon.desired import Policy
+from closedwon.mapping import MappingRules
+from closedwon.order import Order, Revision
+from closedwon.outcome import applied
+from closedwon.plan import Plan
+from unit.domain import ACCOUNT, AT, ORGANIZATION, a_deal, folded, order_of
+
+
+def told(order: Order, policy: Policy) -> Outcome:
+    """The outcome of a new deal, as far as the fold decides it."""
+    customer, _ = accept(Customer(ACCOUNT), [Arrival(order, Revision(1, 1))], AT)
+    report = applied(customer, folded(order, policy=policy), Plan(), {}, {}, AT)
+    return report.outcomes[order.opportunity_id]
+
+
+def test_days_in_reasons_are_those_of_the_stacks_time_zone() -> None:
+    order = order_of(a_deal(), MappingRules(ORGANIZATION, time_zone="Europe/Berlin"))
+    assert order.start == "2026-11-30T23:00:00.000Z"
+    berlin, utc = (told(order, Policy(time_zone=zone)) for zone in ("Europe/Berlin", "UTC"))
+    assert (berlin.reason, utc.reason) == ("Access starts on 2026-12-01.", "Access starts on 2026-11-30.")

@@ -1,0 +1,280 @@
+"""A customer's whole life without AWS and HTTP: deals as Salesforce sends them, the product's own rules, the sandbox's
+Stigg, and a clock that is moved.
+
+What happens between is the product's: `accept`, `fold`, `plan`, `outcome.applied`, `settle`, with everything the ledger
+keeps going through its JSON. Stigg is the stand-in: strict, it refuses what Stigg refuses, and a refusal nobody
+expects fails the test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from closedwon.customer import (
+    Arrival,
+    Customer,
+    Intended,
+    OpportunityState,
+    Work,
+    Written,
+    accept,
+    approve,
+    settle,
+    take,
+)
+from closedwon.deal import Deal
+from closedwon.desired import Desired, Policy, Slot, fold
+from closedwon.mapping import compile_deal, revision_of
+from closedwon.order import iso_utc
+from closedwon.outcome import applied
+from closedwon.plan import (
+    Actual,
+    Backlinks,
+    Change,
+    Create,
+    End,
+    GrantRecord,
+    Plan,
+    SlotRecord,
+    end_call,
+    grant_body,
+    plan,
+    provision_body,
+)
+from sandbox.stigg import models
+from sandbox.stigg.catalogue import sandbox_catalogue
+from sandbox.stigg.errors import Refused
+from sandbox.stigg.service import Service
+from sandbox.stigg.state import Subscription as Held
+from unit.domain import ACCOUNT, AT, CATALOGUE, POLICY, RULES, Json, day, opportunity_id
+
+LINKS = Backlinks("https://northwind.my.salesforce.com", ACCOUNT)
+LEASE = 60_000
+REFUSED = "Stigg refused"
+
+
+class World:
+    """One customer in the ledger and in Stigg. now: epoch milliseconds.
+
+    dies: whether every step dies once between Stigg's write and the ledger's, and is tried again.
+    """
+
+    def __init__(self, policy: Policy = POLICY, now: int = AT, *, dies: bool = False, charged: bool = True) -> None:
+        self.policy = policy
+        self.now = now
+        self.dies = dies
+        self.customer = Customer(ACCOUNT)
+        self.stigg = Service(sandbox_catalogue())
+        self.stigg.catch_up(self._clock)
+        for id in (ACCOUNT, "holding"):
+            self.stigg.provision_customer(models.read(models.CustomerProvision, json.dumps({"id": id}).encode()))
+            if charged:
+                self.stigg.attach_payment_method(id)
+        self.writes: list[Change] = []
+        self.refusals: list[str] = []
+
+    @property
+    def _clock(self) -> datetime:
+        return datetime.fromtimestamp(self.now / 1000, UTC)
+
+    def send(self, *deals: Json) -> list[str]:
+        """Deals arrive, in one request. Out: the answers."""
+        read = [Deal.model_validate(deal) for deal in deals]
+        arrivals = [Arrival(compile_deal(deal, RULES), revision_of(deal)) for deal in read]
+        self.customer, answers = accept(self.customer, arrivals, self.now)
+        return [answer.status for answer in answers]
+
+    def until(self, now: int) -> None:
+        """Time passes. The sweep starts what is due, when it is due."""
+        while (due := self.customer.look_again_at) is not None and due <= now:
+            self.now = max(self.now, due)
+            self.stigg.catch_up(self._clock)
+            self.provision()
+            assert self.customer.look_again_at is None or self.customer.look_again_at > due
+        self.now = max(self.now, now)
+        self.stigg.catch_up(self._clock)
+
+    def approve(self, number: int) -> None:
+        """Somebody approves what holds a deal."""
+        state = self.customer.opportunities[opportunity_id(number)]
+        assert state.outcome.approval
+        self.customer, said, _ = approve(self.customer, state.order.opportunity_id, state.outcome.approval, self.now)
+        assert said == "approved"
+        self.provision()
+
+    def folded(self) -> Desired:
+        return fold(
+            [state.standing for state in self.customer.opportunities.values()], CATALOGUE, self.policy, self.now
+        )
+
+    def planned(self, desired: Desired) -> Plan:
+        held = [subscription.json(self._clock) for subscription in self.stigg.book.subscriptions.values()]
+        actual = [Actual.from_stigg(json.loads(json.dumps(one)), CATALOGUE) for one in held]
+        customer = self.customer
+        return plan(
+            ACCOUNT,
+            desired,
+            actual,
+            self._records(),
+            self.policy,
+            LINKS,
+            self.now,
+            customer.approved,
+            customer.grants,
+        )
+
+    def _records(self) -> dict[Slot, SlotRecord]:
+        return {Slot.of_key(key): record for key, record in self.customer.slots.items()}
+
+    def provision(self) -> None:
+        """One execution, from the lease to Salesforce. Right after it, nothing is left to do."""
+        if self.dies:
+            self._step(remembers=False)
+        self._step(remembers=True)
+        again = self.planned(self.folded())
+        refused = any(state.outcome.reason.startswith(REFUSED) for state in self.customer.opportunities.values())
+        assert refused or not (again.changes or again.grants), again
+
+    def _step(self, remembers: bool) -> None:
+        self.customer, work = take(self.customer, "execution", 0, self.now, LEASE)
+        if not isinstance(work, Work):
+            return
+        desired = self.folded()
+        to_do = self.planned(desired)
+        raised = {c.subscription.slot.key: c.generation for c in to_do.changes if isinstance(c, Create)}
+        new = {g.key: GrantRecord(g.amount) for g in to_do.grants if g.key not in self.customer.grants}
+        self._settle(work, Intended(raised, new))
+        records = self._records()
+        for keep in to_do.kept:
+            records[keep.subscription.slot] = replace(
+                records.get(keep.subscription.slot, SlotRecord()),
+                made=True,
+                subscription_id=keep.subscription_id,
+                status=keep.status,
+                applied=keep.subscription,
+            )
+        refusals: dict[Slot, str] = {}
+        for change in to_do.changes:
+            slot = change.slot if isinstance(change, End) else change.subscription.slot
+            try:
+                records[slot] = self._make(change, records)
+            except Refused as refusal:
+                refusals[slot] = f"{REFUSED}: {refusal.message}"
+        grants = dict(self.customer.grants)
+        for grant in to_do.grants:
+            found = next((g.id for g in self.stigg.book.grants.values() if g.fields["displayName"] == grant.key), None)
+            if found is None:
+                body = {**grant_body(ACCOUNT, grant), "displayName": grant.key}
+                found = self.stigg.grant_credits(models.read(models.GrantCreate, json.dumps(body).encode())).id
+            grants[grant.key] = GrantRecord(grants[grant.key].amount, found)
+        if remembers:
+            done = applied(self.customer, desired, to_do, records, refusals, self.now, grants)
+            self._settle(work, done)
+            self.writes += to_do.changes
+            self.refusals += refusals.values()
+        shown = {id: self.customer.opportunities[id].mark(self.customer.shown_id) for id in self.customer.unwritten}
+        self._settle(work, Written(shown, account=True))
+        self.customer = replace(self.customer, lease=None)
+
+    def _settle(self, work: Work, report: Any) -> None:
+        customer, _ = settle(self.customer, work, report, self.now)
+        kept = json.loads(
+            json.dumps(
+                {
+                    "slots": {key: record.to_json() for key, record in customer.slots.items()},
+                    "grants": {key: asdict(record) for key, record in customer.grants.items()},
+                    "opportunities": {id: state.to_json() for id, state in customer.opportunities.items()},
+                }
+            )
+        )
+        self.customer = replace(
+            customer,
+            slots={key: SlotRecord.from_json(record) for key, record in kept["slots"].items()},
+            grants={key: GrantRecord(**record) for key, record in kept["grants"].items()},
+            opportunities={id: OpportunityState.from_json(state) for id, state in kept["opportunities"].items()},
+        )
+        assert (self.customer.slots, self.customer.grants) == (customer.slots, customer.grants)
+        assert self.customer.opportunities == customer.opportunities
+
+    def _make(self, change: Change, records: Mapping[Slot, SlotRecord]) -> SlotRecord:
+        """One change, as subscription_provision makes it."""
+        if isinstance(change, End):
+            record = records[change.slot]
+            call = end_call(change, records.get(change.after) if change.after else None, iso_utc(self._clock))
+            if call is None:
+                return record
+            kind, body = call
+            sent = json.dumps(body).encode()
+            if kind == "cancel":
+                held = self.stigg.cancel_subscription(
+                    change.subscription_id, models.read(models.SubscriptionCancel, sent)
+                )
+            else:
+                held = self.stigg.update_subscription(
+                    change.subscription_id, models.read(models.SubscriptionUpdate, sent)
+                )
+            return replace(record, status=held.status, applied=None if held.ended else record.applied)
+        record = records.get(change.subscription.slot, SlotRecord())
+        if isinstance(change, Create):
+            record = replace(record, generation=change.generation)
+            body = json.loads(json.dumps(provision_body(ACCOUNT, change, LINKS)))
+            held = self.stigg.provision_subscription(
+                models.read(models.SubscriptionProvision, json.dumps(body).encode())
+            )
+        else:
+            held = self.stigg.update_subscription(
+                change.subscription_id, models.read(models.SubscriptionUpdate, json.dumps(change.body).encode())
+            )
+        return SlotRecord(record.generation, True, held.id, held.status, None, change.subscription)
+
+    # What people see
+
+    def access(self) -> list[str]:
+        """What the customer has in Stigg now or is about to get, a line for each subscription."""
+        held = [s for s in self.stigg.book.subscriptions.values() if not s.ended]
+        return sorted(_shown(subscription) for subscription in held)
+
+    def said(self, number: int) -> str:
+        """What Salesforce shows on a deal: status and reason."""
+        outcome = self.customer.opportunities[opportunity_id(number)].outcome
+        return f"{outcome.status}: {outcome.reason}" if outcome.reason else outcome.status
+
+    def granted(self) -> list[tuple[str, float]]:
+        return [(grant.currency_id, grant.amount) for grant in self.stigg.book.grants.values()]
+
+
+def _shown(held: Held) -> str:
+    """A subscription in one line: ``[eu] trial until 2026-12-15: team x3 at 490, 20 seats, 2 data-export``."""
+    prices = {price.get("addonId"): price["amount"] for price in held.price_overrides}
+
+    def at(addon_id: str | None) -> str:
+        return f" at {prices[addon_id]:g}" if addon_id in prices else ""
+
+    units = f" x{held.unit_quantity}" if held.unit_quantity not in (None, 1) else ""
+    parts = [f"{held.plan.id.removeprefix('plan-')}{units}{at(None)}"]
+    for entitlement in sorted(held.entitlements, key=lambda e: str(e["id"])):
+        name = entitlement["id"].removeprefix("feature-").removeprefix("currency-")
+        amount = entitlement.get("usageLimit", entitlement.get("amount"))
+        amount = "unlimited" if entitlement.get("hasUnlimitedUsage") else amount
+        parts.append(name if amount is None else f"{amount} {name}")
+    for addon in sorted(held.addons, key=lambda a: str(a["id"])):
+        parts.append(f"{addon['quantity']} {addon['id'].removeprefix('addon-')}{at(addon['id'])}")
+    if held.coupon:
+        parts.append(f"coupon {held.coupon['id']}")
+    if held.budget:
+        parts.append(f"budget {held.budget['limit']:g}")
+    if held.minimum_spend:
+        parts.append(f"at least {held.minimum_spend['amount']:g}")
+    if held.paying_customer_id:
+        parts.append(f"paid by {held.paying_customer_id}")
+    when = f"from {day(held.start_date)} " if held.status == "NOT_STARTED" else ""
+    end = held.trial_end_date if held.is_trial else held.cancellation_date
+    when += f"until {day(end)} " if end else ""
+    kind = "trial " if held.is_trial else "unpaid " if held.status == "PAYMENT_PENDING" else ""
+    said = f"{kind}{when}".strip()
+    resource = f"[{held.resource_id}] " if held.resource_id else ""
+    return f"{resource}{said}{': ' if said else ''}{', '.join(parts)}"
