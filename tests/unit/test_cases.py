@@ -468,6 +468,16 @@ case(
     on("2027-06-01", "enterprise-plus, 4 seats", says={1: "Superseded", 2: "Provisioned", 3: "Provisioned"}),
 )
 case(
+    "a contract is cancelled, and the next one with another plan is sold for later: there is a gap",
+    won(1, plan(), seats(10), start="2026-11-01"),
+    won(3, plan("plan-enterprise-plus"), seats(8), start="2027-03-01", end="2028-02-29", saved="2026-12-20"),
+    on("2026-12-20", "enterprise, 10 seats", says={1: "Provisioned", 3: "Held: Close it as an amendment or renewal"}),
+    cancelled(2, of=1, cancel="now", saved="2026-12-31"),
+    on("2027-01-01", "from 2027-03-01: enterprise-plus, 8 seats", says={2: "Provisioned", 3: "Scheduled"}),
+    on("2027-03-01", "enterprise-plus, 8 seats", says={3: "Provisioned"}),
+    as_sent=True,
+)
+case(
     "the last contract is cancelled, the other goes on",
     won(1, plan(price=1000), seats(10)),
     won(2, plan(price=500), seats(5), start="2027-01-01", end="2027-12-31"),

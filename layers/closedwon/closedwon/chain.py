@@ -27,9 +27,6 @@ NEVER = "9"
 TERMS = ("billing_period", "payment_collection", "paying_customer_id")
 """Terms that a renewal keeps unless it says others; an amendment keeps all."""
 
-MOST_LINKS = 10_000
-"""More links than lead from any order to its base."""
-
 MOST_SUMS = 4096
 """How many sums of amendments a prior quantity is looked for among: twelve amendments of one product."""
 
@@ -499,18 +496,17 @@ def chained(orders: Iterable[Order]) -> list[tuple[Placed, ...]]:
 
 
 def _layer(placed: Placed) -> tuple[str, int, int, str]:
-    """The place of an order in its chain: by effective date, links, then ID. Of one day, whole orders go first,
-    cancellations last.
+    """The place of an order in its chain: by effective date, links, then ID.
+
+    Of one day, what ends a contract goes first: a renewal that was won after another was lost goes on from there. Then
+    whole orders, differences, and what ends parts.
     """
     order = placed.order
-    ends = order.trigger == "cancellation"
-    rank = 2 if ends else 1 if order.differences else 0
-    return (
-        placed.effective,
-        placed.depth + (MOST_LINKS if ends and not order.items else 0),
-        rank,
-        order.opportunity_id,
-    )
+    if order.trigger == "cancellation":
+        rank = 3 if order.items else 0
+    else:
+        rank = 2 if order.differences else 1
+    return (placed.effective, placed.depth, rank, order.opportunity_id)
 
 
 class _Links:
@@ -566,7 +562,7 @@ class _Links:
             if order.end:
                 return order.end
             if order.cancel == "end_of_term":
-                return self._term_end(order) or NEVER
+                return self._last_term_end(order) or NEVER
             return order.as_of or ""
         if order.trigger == "renewal" and not order.start:
             return self._term_end(order) or ""
@@ -575,3 +571,13 @@ class _Links:
     def _term_end(self, order: Order) -> str | None:
         """When the term ends that an order renews or cancels."""
         return next((other.end for other in self._way(order)[1:] if other.end and not other.differences), None)
+
+    def _last_term_end(self, order: Order) -> str | None:
+        """When the term ends that an order cancels, or the one that took its place before it was over."""
+        end = self._term_end(order)
+        chain = self.chain_of(order)
+        renewals = [o for o in self._deals.values() if o.trigger == "renewal" and self.chain_of(o) == chain]
+        for renewal in sorted(renewals, key=self._own):
+            if end is not None and self._own(renewal) < end and (renewal.end is None or renewal.end > end):
+                end = renewal.end
+        return end

@@ -313,7 +313,8 @@ class _Planner:
             same = standing.plan_id == wanted.plan_id and _units(standing, record, wanted) == wanted.unit_quantity
             hold = _unchangeable(wanted, standing, record) if same else None
             moved = not _same_instant(standing.start, wanted.start or self.now)
-            if standing.status == "NOT_STARTED" and (moved or hold or not same):
+            anew = standing.status == "NOT_STARTED" and (moved or hold or not same)
+            if anew or self._gap(wanted, standing, record):
                 end = End(slot, standing.id, standing.plan_id, wanted.opportunities, at=MAKES_WAY)
                 self.changes += [end, self._create(wanted, record)]
             elif hold:
@@ -331,11 +332,22 @@ class _Planner:
         elif not self._tramples(wanted, foreign):
             self.changes.append(self._create(wanted, record, replaces=foreign[0].id if foreign else None))
 
+    def _gap(self, wanted: Subscription, standing: Actual, record: SlotRecord) -> bool:
+        """Whether what runs was ended, and what comes next in its slot begins later. A start that was merely moved
+        takes nothing back.
+        """
+        begun = standing.status == "ACTIVE" and wanted.start is not None
+        if not begun or record.applied is None or _instant(wanted.start or "") <= _instant(self.now):
+            return False
+        return bool(set(wanted.turns) - set(record.applied.turns))
+
     def _lowers(self, wanted: Subscription, standing: Actual | None, record: SlotRecord) -> str | None:
         """Why a change waits because of what it takes away. What ended has nothing to lose, and neither has what would
-        have begun later than what takes its place.
+        have begun later than what takes its place, or what a step that died made so already.
         """
         if standing is None:
+            return None
+        if standing.metadata.get(TERMS_KEY) == wanted.fingerprint and standing.addons == wanted.addons:
             return None
         if (
             standing.status == "NOT_STARTED"
@@ -356,10 +368,14 @@ class _Planner:
     def without_deal(self, slot: Slot) -> None:
         """What to do with what stands in a slot that no deal gives anything any more."""
         record = self.records[slot]
-        standing = next((s for s in self.live if s.id == record.subscription_id), None)
-        if record.applied is None or standing is None or standing.slot.trial != slot.trial:
+        ours = [s for s in self.live if s.id == record.subscription_id or is_ours(self.customer_id, slot, s.id)]
+        standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
+        if record.applied is None or standing is None:
             return
-        own_end = standing.trial_end if slot.trial else standing.cancellation
+        # A trial of ours that became a paid subscription belongs to the paid slot, where a deal gives that something.
+        if standing.slot.trial != slot.trial and (not slot.trial or self._given(slot._replace(trial=False), standing)):
+            return
+        own_end = standing.trial_end if standing.slot.trial else standing.cancellation
         if own_end is not None and datetime.fromisoformat(own_end) <= datetime.fromisoformat(self.now):
             return  # Stigg is about to end it by itself
         ended = self.desired.ended.get(slot)
@@ -368,6 +384,9 @@ class _Planner:
         end = End(slot, standing.id, record.applied.plan_id, opportunities, converts=converts)
         if ended is not None and ended.expected:
             self.changes.append(end)
+            # One that was to take another's place later leaves that one behind.
+            others = (s for s in ours if s is not standing and s.slot.trial == slot.trial)
+            self.changes += [replace(end, subscription_id=s.id) for s in others]
         elif slot.trial and not self.desired.trials.intersection(record.applied.opportunities):
             self._end_of_a_trial_that_was_won(end, standing)
         elif standing.cancellation is None:
@@ -377,6 +396,11 @@ class _Planner:
             )
             if not self._waits(slot, opportunities, reason):
                 self.changes.append(end)
+
+    def _given(self, slot: Slot, standing: Actual) -> bool:
+        """Whether a slot is given something by a deal, or remembers a subscription as its own."""
+        known = self.records.get(slot, SlotRecord()).subscription_id
+        return slot in self.desired.subscriptions or known == standing.id
 
     def _end_of_a_trial_that_was_won(self, end: End, trial: Actual) -> None:
         """It ends once the paid subscription has taken its place: with its start, or at once where it stands."""
