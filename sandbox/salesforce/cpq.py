@@ -29,8 +29,12 @@ QUOTE_LINES = {
     "Price_Override_Field__c": "SBQQ__Product__r.Stigg_Price_Override__c",
     "Unlimited_Field__c": "SBQQ__Product__r.Stigg_Unlimited__c",
     "Reset_Period_Field__c": "SBQQ__Product__r.Stigg_Reset_Period__c",
+    "Start_Date_Field__c": "SBQQ__EffectiveStartDate__c",
+    "End_Date_Field__c": "SBQQ__EffectiveEndDate__c",
+    "Prior_Quantity_Field__c": "SBQQ__PriorQuantity__c",
+    "Total_Quantity_Field__c": "SBQQ__Quantity__c",
 }
-"""The Stigg Mapping an admin makes where CPQ is installed."""
+"""The Stigg Mapping that the package's folder for CPQ deploys; an admin unticks Opportunity Products with it."""
 
 _OBJECTS: tuple[SObject, ...] = (
     _object(

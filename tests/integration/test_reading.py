@@ -160,3 +160,85 @@ def test_a_cancellation_without_lines_is_whole_and_asks_nobody(sandbox: Sandbox)
     with no_execution_starts():
         assert call(sandbox, deal)[0]["status"] == "accepted"
     assert sandbox.salesforce_server.asked("GET", QUERIES) == []
+
+
+# A contract is known by the opportunity it was made from
+
+
+def ending(sandbox: Sandbox, account: str, contract: str, **more: Any) -> Json:
+    """A cancellation of a contract as Apex sends it: a lost opportunity, and no lines."""
+    lost = sandbox.sales.close(account, "Not renewed", StageName="Closed Lost")
+    return sandbox.deal(lost, trigger="cancellation", amends=contract, **{"lines": [], **more})
+
+
+def test_with_cpq_a_cancellation_finds_the_deal_that_its_contract_was_made_from(sandbox: Sandbox) -> None:
+    cpq = Cpq(sandbox.sales)
+    account = sandbox.sales.account("Northwind")
+    base = cpq.quote(account, "Base", *ENTERPRISE, start=datetime.now(UTC).date().isoformat())
+    provision(sandbox, sandbox.deal(base))  # before it has a contract
+    contract = cpq.contract(base)
+    deal = ending(sandbox, account, contract[:15], terms={"cancel": "now"})
+    del deal["lines"]
+    assert provision(sandbox, deal)[0]["status"] == "accepted"
+    status, reason = shown(sandbox, deal)
+    assert (status, "Access ended" in (reason or "")) == ("Provisioned", True)
+    assert access(sandbox, account) == []
+
+
+def test_with_cpq_what_says_no_time_still_ends_with_the_contracts_term(sandbox: Sandbox) -> None:
+    cpq = Cpq(sandbox.sales)
+    account = sandbox.sales.account("Northwind")
+    base = cpq.quote(account, "Base", *ENTERPRISE)
+    contract = cpq.contract(base)
+    other, own = (
+        ending(sandbox, account, contract),
+        sandbox.deal(base, trigger="cancellation", amends=contract, lines=[]),
+    )
+    with no_execution_starts():
+        assert [result["status"] for result in call(sandbox, other, own)] == ["accepted"] * 2
+    for deal, named in ((other, base), (own, None)):
+        cancellation = order(sandbox, account, deal["opportunity"]["id"])
+        assert (cancellation.get("amends"), cancellation["cancel"]) == (named, "end_of_term")
+
+
+def test_a_contract_that_cannot_be_looked_up_stays_what_the_deal_names(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Northwind")
+    contract = sandbox.salesforce.create("Contract", AccountId=account)
+    without_cpq = ending(sandbox, account, contract)
+    with no_execution_starts():
+        assert call(sandbox, without_cpq)[0]["status"] == "accepted"
+        Cpq(sandbox.sales)
+        by_hand = ending(sandbox, account, contract)
+        assert call(sandbox, by_hand)[0]["status"] == "accepted"
+        sandbox.salesforce.hide("Contract", "SBQQ__Opportunity__c")
+        unseen = ending(sandbox, account, contract)
+        assert call(sandbox, unseen)[0]["status"] == "accepted"
+    for deal in (without_cpq, by_hand, unseen):
+        assert order(sandbox, account, deal["opportunity"]["id"])["amends"] == contract
+
+
+def test_an_amendment_that_is_read_and_names_a_contract_finds_its_deal_too(sandbox: Sandbox) -> None:
+    cpq = Cpq(sandbox.sales)
+    account = sandbox.sales.account("Northwind")
+    base = cpq.quote(account, "Base", *ENTERPRISE)
+    contract = cpq.contract(base)
+    more = cpq.quote(account, "More", *ENTERPRISE)  # a new quote: only Stigg Amends says that it is an amendment
+    sandbox.salesforce.update("Opportunity", more, Stigg_Amends__c=contract)
+    with no_execution_starts():
+        assert call(sandbox, unread(sandbox, more, "amendment"))[0]["status"] == "accepted"
+    assert order(sandbox, account, more)["amends"] == base
+
+
+def test_while_salesforce_is_down_only_deals_without_lines_wait_for_it(sandbox: Sandbox) -> None:
+    cpq = Cpq(sandbox.sales)
+    account = sandbox.sales.account("Northwind")
+    contract = cpq.contract(cpq.quote(account, "Base", *ENTERPRISE))
+    line = {"stiggType": "Add-on", "stiggId": "addon-extra-workspace", "quantity": 1}
+    singly, all_of_it = (ending(sandbox, account, contract, lines=lines) for lines in ([line], []))
+    sandbox.salesforce_server.fail("answer", "GET", QUERIES, status=503)
+    with no_execution_starts():
+        assert call(sandbox, singly)[0]["status"] == "accepted"
+        answer = sandbox.call(all_of_it)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "60")
+    assert sandbox.status(all_of_it["opportunity"]["id"]).status_code == 404
+    assert order(sandbox, account, singly["opportunity"]["id"])["amends"] == contract

@@ -187,6 +187,7 @@ class Sales:
                 "SBQQ__Product__c": product,
                 "SBQQ__Quantity__c": quantity,
                 "SBQQ__PriorQuantity__c": prior,
+                "SBQQ__Optional__c": False,
                 "SBQQ__NetPrice__c": 100.0,
                 "SBQQ__EffectiveStartDate__c": date(2027, 1, 1),
                 "SBQQ__EffectiveEndDate__c": date(2027, 12, 31),
@@ -244,6 +245,10 @@ def deal_of(request: Inputs) -> Json:
     what it leaves out by itself.
     """
     differences = request.get("quantities") == "differences"
+    lines = request.get("lines", [])
+    if differences:
+        changed = [product_of(line) for line in lines if line["totalQuantity"] != (line["priorQuantity"] or 0)]
+        lines = [line for line in lines if product_of(line) in changed]
 
     def filled(**fields: Any) -> Json:
         return {
@@ -289,9 +294,13 @@ def deal_of(request: Inputs) -> Json:
                 start=line.get("startDate"),
                 end=line.get("endDate"),
             )
-            for line in request.get("lines", [])
+            for line in lines
         ],
     )
+
+
+def product_of(line: Inputs) -> tuple[str, str]:
+    return line["stiggType"], line["stiggId"]
 
 
 # The default flow: when it starts
@@ -667,6 +676,28 @@ def test_cpq_sends_what_an_amendment_changes_and_what_a_renewal_is() -> None:
     assert [order.problems for order in orders] == [(), ()]
     changed = {item.stigg_id: item.quantity for item in orders[0].items}
     assert (changed["feature-seats"], changed["feature-sso"]) == (5, -1)
+
+
+def test_cpq_says_what_all_lines_of_a_product_that_changes_had_before() -> None:
+    sales = Sales()
+    lines = ((PLAN, 1, 1), (SEATS, 10, 10), (SEATS, 0, 5), (SEATS, 7, None), (SUPPORT, 1, 1))
+    sales.close(sales.quote(1, *lines, SBQQ__AmendedContract__c=CONTRACT), flow=CPQ)
+    [item] = compile_deal(Deal.model_validate(deal_of(sales.only())), RULES).items
+    assert (item.stigg_id, item.quantity, item.prior) == ("feature-seats", 2, 15)
+
+
+def test_cpq_shows_no_failure_where_an_amendment_changes_nothing() -> None:
+    sales = Sales(provision=lambda requests: [answer(request, "nothing mapped", "nothing") for request in requests])
+    sales.close(sales.quote(1, (PLAN, 1, 1), SBQQ__AmendedContract__c=CONTRACT), flow=CPQ)
+    assert (len(sales.sent), sales.shown()) == (1, {})
+
+
+def test_cpq_sends_no_options() -> None:
+    sales = Sales()
+    won = sales.quote(1, (PLAN, 1, None), (SUPPORT, 1, None))
+    sales.org.records["SBQQ__QuoteLine__c"][1]["SBQQ__Optional__c"] = True
+    sales.close(won, flow=CPQ)
+    assert [line["stiggId"] for line in sales.only()["lines"]] == ["plan-enterprise"]
 
 
 def test_cpq_names_the_opportunity_that_a_contract_came_from() -> None:

@@ -316,6 +316,14 @@ def test_opportunity_products_can_be_read_with_what_their_quote_lines_say(org: O
     assert amounts(deal, "quantity", "priorQuantity") == [("feature-seats", 5, 10)]
 
 
+def test_opportunity_products_never_count_beside_the_quote_they_are_made_from(org: Org, cpq: Cpq, base: str) -> None:
+    unticked = org.read(base)["lines"]
+    org.salesforce.deploy("Stigg_Mapping__mdt", DeveloperName="Opportunity_Products", Active__c=True)
+    assert org.read(base)["lines"] == unticked
+    unquoted = org.sales.close(org.sales.account("Southwind"), "No quote", Sold("plan-team"))
+    assert amounts(org.read(unquoted), "quantity") == [("plan-team", 1)]
+
+
 def test_a_trial_of_what_is_quoted_has_none_of_the_quotes_dates(org: Org, base: str) -> None:
     deal = org.read(base, "trial", terms={"trialEnd": "2026-11-30"})
     assert deal["terms"] == {"trialEnd": "2026-11-30"}

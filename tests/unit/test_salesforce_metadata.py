@@ -16,20 +16,27 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from simple_salesforce.format import format_soql
 
 from closedwon.customer import Customer, OpportunityState, Outcome, Status, SubscriptionLink
 from closedwon.deal import Deal, Line, StiggId, Terms
 from closedwon.mapping import KINDS, MappingRules, compile_deal, revision_of
+from closedwon.previewed import PreviewResult, PreviewResults
 from closedwon.projection import composite_request
+from closedwon.reading import opportunities_of, read
 from sandbox.flow import deal_of
+from sandbox.sales import Cpq, Sales, Sold
 from sandbox.salesforce.app import Salesforce
+from sandbox.salesforce.cpq import QUOTE_LINES, installed
 from sandbox.salesforce.schema import STANDARD, Field
 from sandbox.salesforce.tree import records_of
+from sandbox.sandbox import packaged_configuration
 from tools.salesforce_manifest import main as manifest_tool
 from unit.domain import RULES, a_deal
 
 PACKAGE = Path(__file__).resolve().parents[2] / "salesforce"
 SOURCE = PACKAGE / "force-app" / "main" / "default"
+CPQ_SOURCE = PACKAGE / "cpq" / "main" / "default"
 NAMESPACE = "{http://soap.sforce.com/2006/04/metadata}"
 
 PROVISIONING, MAPPING = "Stigg_Provisioning__c", "Stigg_Mapping__mdt"
@@ -76,9 +83,9 @@ class Xml:
         return [{part.tag.removeprefix(NAMESPACE): part.text or "" for part in element} for element in self.all(path)]
 
 
-def files(pattern: str) -> dict[str, Xml]:
+def files(pattern: str, source: Path = SOURCE) -> dict[str, Xml]:
     """Metadata files, by name."""
-    return {path.name.rsplit(".", 2)[0]: Xml(path) for path in sorted(SOURCE.glob(pattern))}
+    return {path.name.rsplit(".", 2)[0]: Xml(path) for path in sorted(source.glob(pattern))}
 
 
 @cache
@@ -118,10 +125,11 @@ def leads_to_a_field(owner: str, path: str) -> bool:
 
 
 PERMISSION_SETS = ("Closed_Won_Admin", "Closed_Won_Flow_User", "Closed_Won_Integration")
+FOR_CPQ = "Closed_Won_Integration_CPQ"
 
 
 def permission_set(name: str) -> Xml:
-    return files("permissionsets/*.xml")[name]
+    return files("permissionsets/*.xml", CPQ_SOURCE if name == FOR_CPQ else SOURCE)[name]
 
 
 def editable_fields(name: str) -> dict[str, bool]:
@@ -192,14 +200,105 @@ def test_a_write_back_says_what_waits_and_until_when_and_withdraws_an_earlier_ap
 
 def test_the_integration_user_may_write_what_the_server_writes_and_nothing_else() -> None:
     written = {f"{owner}.{name}" for owner, values in written_by_the_server().items() for name in values}
-    assert editable_fields("Closed_Won_Integration") == dict.fromkeys(written, True)
+    assert {field for field, may in editable_fields("Closed_Won_Integration").items() if may} == written
     assert allowed("Closed_Won_Integration") == {
         "Account": {"Read", "Edit"},
         "Opportunity": {"Read"},
+        "Pricebook2": {"Read"},
+        "Product2": {"Read"},
         PROVISIONING: {"Create", "Read", "Edit"},
     }
     granted = {element.tag.removeprefix(NAMESPACE) for element in permission_set("Closed_Won_Integration").root}
-    assert granted == {"description", "fieldPermissions", "hasActivationRequired", "label", "objectPermissions"}
+    plain = {"description", "fieldPermissions", "hasActivationRequired", "label", "objectPermissions"}
+    assert granted == {*plain, "customMetadataTypeAccesses"}
+
+
+# What the server reads
+
+VISIBLE = {"Account.Name", "Opportunity.Name", "SBQQ__QuoteLine__c.SBQQ__Quote__c"} | {
+    f"OpportunityLineItem.{name}" for name in ("OpportunityId", "Product2Id", "Quantity", "SortOrder", "UnitPrice")
+}
+"""What everybody sees who sees the record (so do Id and SystemModstamp): Salesforce takes no permission for it."""
+
+
+WITH_CPQ = installed(STANDARD)
+
+
+class Asked:
+    """An organisation that keeps the queries it was asked."""
+
+    def __init__(self) -> None:
+        self.salesforce = Salesforce("the-app", "the-secret")
+        self.salesforce.load(packaged_configuration())
+        self.sales = Sales(self.salesforce)
+        self.queries: list[str] = []
+
+    def query(self, soql: str, **values: Any) -> list[dict[str, Any]]:
+        self.queries.append(soql)
+        return self.salesforce.query(format_soql(soql, **values))
+
+    def describe(self, object_name: str) -> dict[str, Any]:
+        return self.salesforce.describe(object_name)
+
+    def read(self, opportunity: str) -> set[str]:
+        """Every field that reading an opportunity asks for, as Object.Field, with the lookups on the way to it."""
+        deal = {"organizationId": self.salesforce.organization_id, "trigger": "closed_won"}
+        [answer] = read([{**deal, "opportunity": {"id": opportunity}}], self)
+        assert isinstance(answer, dict), answer
+        return {field for soql in self.queries for field in self.fields_in(soql)}
+
+    def fields_in(self, soql: str) -> Iterator[str]:
+        query = re.match(
+            r"SELECT (?P<shown>.+) FROM (?P<object>\w+)( WHERE (?P<where>.+?))?( ORDER BY (?P<order>.+))?$", soql
+        )
+        assert query, soql
+        paths = query["shown"].split(", ")
+        paths += re.findall(r"(?:^|AND )(\S+) (?:IN|!=)", query["where"] or "")
+        paths += re.findall(r"(\S+)(?: NULLS LAST)?(?:, |$)", query["order"] or "")
+        for path in paths:
+            *steps, last = path.split(".")
+            owner = WITH_CPQ.objects[query["object"]]
+            for step in steps:
+                lookup = owner.parent(step)
+                assert lookup, path
+                yield f"{owner.name}.{lookup.name}"
+                owner = WITH_CPQ.objects[lookup.to]
+            yield f"{owner.name}.{last}"
+
+
+def taking_permission(fields: set[str]) -> set[str]:
+    return {field for field in fields - VISIBLE if not field.endswith((".Id", ".SystemModstamp", ".CurrencyIsoCode"))}
+
+
+def of_mappings(fields: set[str]) -> set[str]:
+    """Fields of Stigg Mapping: a permission for its type shows them all."""
+    return {field for field in fields if field.startswith(f"{MAPPING}.")}
+
+
+def test_the_integration_user_sees_what_deals_are_read_from_and_nothing_else() -> None:
+    org = Asked()
+    fields = taking_permission(
+        org.read(org.sales.close(org.sales.account("Northwind"), "Deal", Sold("plan-enterprise")))
+    )
+    assert of_mappings(fields)
+    assert permission_set("Closed_Won_Integration").entries("customMetadataTypeAccesses") == [
+        {"enabled": "true", "name": MAPPING}
+    ]
+    shown = set(editable_fields("Closed_Won_Integration"))
+    written = {f"{owner}.{name}" for owner, values in written_by_the_server().items() for name in values}
+    assert shown == written | fields - of_mappings(fields)
+
+
+def test_with_cpq_a_second_permission_set_shows_the_rest_and_allows_no_writing() -> None:
+    org = Asked()
+    cpq = Cpq(org.sales)
+    quoted = cpq.quote(org.sales.account("Northwind"), "Deal", Sold("plan-enterprise"))
+    assert opportunities_of([cpq.contract(quoted)], org)
+    fields = taking_permission(org.read(quoted))
+    shown = editable_fields(FOR_CPQ)
+    assert set(shown) == fields - of_mappings(fields) - set(editable_fields("Closed_Won_Integration"))
+    assert not any(shown.values())
+    assert allowed(FOR_CPQ) == {"Contract": {"Read"}, "SBQQ__Quote__c": {"Read"}, "SBQQ__QuoteLine__c": {"Read"}}
 
 
 def test_the_external_id_makes_one_record_of_an_opportunity() -> None:
@@ -227,6 +326,24 @@ def test_picklists_have_the_values_that_the_code_has() -> None:
     assert values_of("Opportunity", "Stigg_Billing_Period__c") == choices(Terms, "billing_period")
     assert values_of("Opportunity", "Stigg_Payment_Collection__c") == choices(Terms, "payment_collection")
     assert values_of("Opportunity", "Stigg_Trial_End_Behavior__c") == choices(Terms, "trial_end_behavior")
+
+
+def test_the_preview_in_salesforce_understands_what_previews_answer() -> None:
+    code = {
+        name: (SOURCE / "classes" / f"{name}.cls").read_text() for name in ("ClosedWonPreview", "ClosedWonPreviewTest")
+    }
+    shown = set(re.findall(r"deal\.answer\.get\('(\w+)'\)", code["ClosedWonPreview"]))
+    assert shown == {"summary", "warnings"}
+    assert shown <= set(PreviewResult.model_fields)
+    said = re.search(r"label='Status'\s+description='(.*?)\.?'", code["ClosedWonPreview"])
+    words = re.sub(r" \(.*?\)", "", said[1]).replace(" or ", ", ").split(", ") if said else []
+    own = {"nothing mapped", "not sent", "failed"}
+    assert set(words) == {*get_args(PreviewResult.model_fields["status"].annotation), *own}
+    answers = re.findall(r"server\.answer =\s*((?:'[^']*'[\s+]*)+);", code["ClosedWonPreviewTest"])
+    assert len(answers) == 2
+    for answer in answers:
+        [result] = PreviewResults.model_validate_json("".join(re.findall(r"'([^']*)'", answer))).results
+        assert result.summary
 
 
 def rule(name: str) -> Xml:
@@ -348,14 +465,15 @@ def test_permission_sets_grant_what_exists() -> None:
         one = permission_set(name)
         for path in editable_fields(name):
             owner, _, field = path.partition(".")
-            assert field in declared()[owner], path
-            assert declared()[owner][field].text("required") != "true", f"{path}: a required field takes no permission"
+            assert exists(owner, field), path
+            assert not STANDARD.objects[owner].fields[field].required, f"{path}: a required field takes no permission"
+            assert path not in VISIBLE
         assert set(one.texts("classAccesses/apexClass")) <= classes
         assert set(one.texts("applicationVisibilities/application")) <= set(files("applications/*.xml"))
         assert set(one.texts("tabSettings/tab")) <= set(files("tabs/*.xml"))
         assert set(one.texts("customMetadataTypeAccesses/name")) <= set(declared())
         assert set(one.texts("externalCredentialPrincipalAccesses/externalCredentialPrincipal")) <= credentials
-        assert set(allowed(name)) <= {"Account", "Opportunity", "UserExternalCredential", PROVISIONING}
+        assert set(allowed(name)) <= {*STANDARD.objects, "UserExternalCredential"}
 
 
 def test_who_closes_deals_may_use_the_actions_and_read_what_they_read() -> None:
@@ -453,6 +571,15 @@ def test_the_report_shows_what_failed_is_held_or_waits_for_payment() -> None:
 
 
 REQUIRED_OF_A_MAPPING = {"Parent_Field__c", "Stigg_Type_Field__c", "Stigg_ID_Field__c", "Quantity_Field__c"}
+
+
+def test_the_mapping_for_cpq_is_the_one_that_is_tried_out() -> None:
+    [record] = files("customMetadata/*.xml", CPQ_SOURCE).values()
+    values = {entry["field"]: entry["value"] for entry in record.entries("values")}
+    assert set(values) == set(declared()[MAPPING])
+    filled = {name: value == "true" if name == "Active__c" else value for name, value in values.items() if value}
+    names = {"DeveloperName": "CPQ_Quote_Lines", "MasterLabel": record.text("label")}
+    assert {**names, **filled} == QUOTE_LINES
 
 
 def test_the_default_mapping_leads_to_existing_fields() -> None:

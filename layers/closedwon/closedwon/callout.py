@@ -1,14 +1,16 @@
 """Taking deals: what the callout does with a request, from its body to an answer for each deal.
 
 What is accepted is in the ledger before it is answered, and gets provisioned even if its execution cannot be started.
-Deals that come without lines are read from Salesforce first, all in one go.
+Deals that come without lines are read from Salesforce first, all in one go. One that brings its lines asks nobody, and
+is taken while Salesforce is down.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -19,7 +21,7 @@ from closedwon.catalogue import Catalogue
 from closedwon.customer import Acceptance, Arrival
 from closedwon.deal import MOST_DEALS, Deal, DealToRead, LineError, Result, Results, problems_of
 from closedwon.desired import same_product_problems
-from closedwon.errors import SalesforceLimitExceeded, Transient
+from closedwon.errors import Permanent, SalesforceLimitExceeded, Transient
 from closedwon.identifiers import normalised_id
 from closedwon.ledger import AT_ONCE
 from closedwon.mapping import compile_deal, foreign, revision_of, unrecordable
@@ -29,6 +31,9 @@ from closedwon.start import start
 from closedwon.step import ledger
 
 logger = Logger()
+
+CONTRACT = "800"
+"""What the ID of every contract starts with."""
 
 
 class RequestRefused(Exception):
@@ -89,8 +94,11 @@ def compile_all(deals: list[Any]) -> tuple[dict[int, Compiled], dict[int, Result
     Out: by their place in the request, those that can be recorded, and the answers to the others.
     Raises NotNow when deals have to be read from Salesforce and it does not answer.
     """
+    without_lines = {
+        index for index, content in enumerate(deals) if isinstance(content, dict) and not content.get("lines")
+    }
     deals, results = in_full(deals)
-    compiled: dict[int, Compiled] = {}
+    valid: dict[int, Deal] = {}
     now = datetime.now(UTC)
     for index, content in enumerate(deals):
         if index in results:
@@ -103,12 +111,17 @@ def compile_all(deals: list[Any]) -> tuple[dict[int, Compiled], dict[int, Result
         if problems := unrecordable(deal, mapping_rules(), now):
             results[index] = invalid(deal.opportunity.id, problems)
             continue
-        compiled[index] = Compiled(deal, Arrival(compile_deal(deal, mapping_rules()), revision_of(deal)))
-    return compiled, results
+        valid[index] = deal
+    valid |= naming_opportunities({index: deal for index, deal in valid.items() if index in without_lines})
+    return {
+        index: Compiled(deal, Arrival(compile_deal(deal, mapping_rules()), revision_of(deal)))
+        for index, deal in sorted(valid.items())
+    }, results
 
 
 def in_full(deals: list[Any]) -> tuple[list[Any], dict[int, Result]]:
-    """Read from Salesforce what comes without lines; a cancellation without lines is whole: it ends all there is.
+    """Read from Salesforce what comes without lines; a cancellation without lines is whole: it ends all there is. Which
+    opportunity the contract that it names was made from is looked up later, with all others (`naming_opportunities`).
 
     Out: the deals in their order, as if they had been sent whole; the answers to those that cannot be read.
     """
@@ -145,8 +158,54 @@ def read_from_salesforce(deals: dict[int, dict[str, Any]]) -> dict[int, dict[str
         return {}
     from closedwon import reading  # with all it takes to ask: most requests bring their lines
 
-    try:
+    with asking_salesforce():
         return dict(zip(deals, reading.read(list(deals.values()), reading.salesforce()), strict=True))
+
+
+def naming_opportunities(deals: Mapping[int, Deal]) -> dict[int, Deal]:
+    """Let deals that name a contract name the opportunity it was made from, where CPQ knows that.
+
+    The ledger knows a base deal by its opportunity. Its contract is made later, and in the ledger only where the deal
+    was sent once more since. What cannot be found out stays as it was said: the chain finds a contract it was told of,
+    and holds what names another.
+
+    In: deals that came without lines. Out: those that name another now.
+    Raises NotNow: the order must not depend on whether Salesforce was there, for the order is the deal's identity.
+    """
+    named = {index: deal.amends for index, deal in deals.items() if deal.amends and deal.amends.startswith(CONTRACT)}
+    if not named:
+        return {}
+    from closedwon import reading
+
+    try:
+        with asking_salesforce():
+            opportunities = reading.opportunities_of(named.values(), reading.salesforce())
+    except Permanent as error:
+        logger.info("contracts could not be read", extra={"error": str(error)})
+        return {}
+    return {
+        index: naming(deals[index], opportunities[contract])
+        for index, contract in named.items()
+        if contract in opportunities
+    }
+
+
+def naming(deal: Deal, opportunity_id: str) -> Deal:
+    """The same deal, with the contract's opportunity in place of the contract."""
+    terms = deal.terms
+    if deal.trigger == "cancellation" and not (terms.end or terms.cancel):
+        # Said outright: where it is the deal's own opportunity, nothing else would tell that a contract ends.
+        terms = terms.model_copy(update={"cancel": "end_of_term"})
+    elif deal.trigger != "cancellation" and opportunity_id == deal.opportunity.id:
+        return deal
+    return deal.model_copy(update={"amends": opportunity_id, "terms": terms})
+
+
+@contextmanager
+def asking_salesforce() -> Iterator[None]:
+    """Asking Salesforce; what passes by itself becomes NotNow."""
+    try:
+        yield
     except (Transient, SalesforceLimitExceeded) as error:
         logger.warning("Salesforce could not be read", extra={"error": str(error)})
         message = (

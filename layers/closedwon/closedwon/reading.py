@@ -3,7 +3,7 @@
 Where lines are is said once, in the organisation: the records of the custom metadata type Stigg Mapping, which the
 package's Apex reads too. An active mapping that names a field of CPQ (``SBQQ__``) says that CPQ is in use. All deals of
 a request are read together: one query for the mappings, one for the opportunities, one for the lines of each active
-mapping; with CPQ one more for opportunities without a quote.
+mapping; with CPQ one more for opportunities without a quote. What deals without lines name as contracts takes another.
 
 The first part is pure: what to ask, and how the rows become the deal as a callout would have sent it, so that it is
 judged like any other. The second part asks.
@@ -439,6 +439,22 @@ def read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
         return [error.problem] * len(deals)
 
 
+CONTRACTS_SOQL = (
+    "SELECT Id, SBQQ__Opportunity__c FROM Contract WHERE Id IN {contracts} AND SBQQ__Opportunity__c != NULL"
+)
+
+
+def opportunities_of(contracts: Iterable[str], source: Source) -> dict[str, str]:
+    """The opportunities that contracts were made from, which CPQ notes on them.
+
+    In: contracts' IDs in 18 characters; whom to ask.
+    Out: opportunities by contract; without contracts that are not there, or that no opportunity made.
+    Raises what the client raises: SalesforceRefused where CPQ is not installed, or closed-won's user may not see it.
+    """
+    rows = source.query(CONTRACTS_SOQL, contracts=sorted(set(contracts)))
+    return {row["Id"]: row["SBQQ__Opportunity__c"] for row in rows}
+
+
 def in_words(error: Permanent) -> str:
     """What Salesforce said, without the statement it said it about and its advice to programmers."""
     return _ADVICE.sub("", _WHERE.sub("", error.message))
@@ -473,7 +489,7 @@ class _Mapped(NamedTuple):
     """The mappings that are active.
 
     cpq: whether CPQ is in use. without_quote: where the lines of an opportunity without a quote are, as those of a
-    forecast renewal; None where there are no quotes, or such lines are read anyway.
+    forecast renewal; None where there are no quotes.
     """
 
     active: list[LineSource]
@@ -486,12 +502,14 @@ def _mapped(records: Sequence[Json]) -> _Mapped:
     if not active:
         said = "no Stigg Mapping is active, so it is not known where a deal's lines are"
         raise Unreadable("lines", f"could not be read from Salesforce: {said}")
-    without_quote = None
-    if any(each.quotes for each in active) and not any(each.opportunity_products for each in active):
-        # A record that is not active still says which fields these have; without one they are the package's.
-        named = [record for record in records if record.get("Line_Object__c") == _OPPORTUNITY_PRODUCT]
-        without_quote = LineSource.of(named[0]) if named else LineSource()
-    return _Mapped(active, any(each.uses_cpq for each in active), without_quote)
+    if not any(each.quotes for each in active):
+        return _Mapped(active, any(each.uses_cpq for each in active), None)
+    # CPQ keeps the opportunity's products in step with its quote: if they counted too, every line would count twice. A
+    # record that is not active still says which fields they have; without one they are the package's.
+    products = [record for record in records if record.get("Line_Object__c") == _OPPORTUNITY_PRODUCT]
+    products.sort(key=lambda record: record.get("Active__c") is not True)
+    without_quote = LineSource.of(products[0]) if products else LineSource()
+    return _Mapped([each for each in active if not each.opportunity_products], True, without_quote)
 
 
 def _opportunities(source: Source, ids: Sequence[str], cpq: bool, lookups: Sequence[str]) -> list[Json]:

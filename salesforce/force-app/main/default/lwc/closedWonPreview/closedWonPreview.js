@@ -29,9 +29,6 @@ export default class ClosedWonPreview extends LightningElement {
     }
 
     get summary() {
-        if (this.preview?.available && !this.preview.summary) {
-            return 'Nothing would change in Stigg.';
-        }
         return this.preview?.summary;
     }
 
