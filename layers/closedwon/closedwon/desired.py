@@ -778,8 +778,6 @@ def _slots_of(order: Order, catalogue: Catalogue) -> Iterable[Slot]:
     for plan in order.of_kind("Plan"):
         if (product := catalogue.product_of(plan.stigg_id)) is not None:
             yield Slot(product, order.resource_id, order.trigger == "trial")
-            if order.trial_end_behavior == "CONVERT_TO_PAID":
-                yield Slot(product, order.resource_id)
 
 
 def _disagreement(
