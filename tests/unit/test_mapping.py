@@ -499,3 +499,9 @@ def test_a_cancellation_says_when_access_ends(given: dict[str, Any], cancel: str
 def test_a_trial_ends_after_its_last_day_and_with_it_access_unless_it_says_otherwise() -> None:
     trial = order_of(on_trial(1, plan(), trialEnd="2026-12-14"))
     assert (trial.trial_end, trial.trial_end_behavior) == ("2026-12-15T00:00:00.000Z", "CANCEL_SUBSCRIPTION")
+
+
+def test_an_amendment_may_change_nothing_that_stigg_knows() -> None:
+    nothing = {"trigger": "amendment", "amends": opportunity_id(2), "quantities": "differences", "lines": []}
+    assert answer(a_deal(changes=nothing)) == []
+    assert order_of(a_deal(changes=nothing)).items == ()

@@ -249,7 +249,7 @@ class _Compiler:
     def items(self, start: str | None, end: str | None) -> tuple[Item, ...]:
         mapped = [item for placed in self.lines if (item := self.item(placed, start, end))]
         types = {placed.line.stigg_type for placed in self.lines}
-        if not self.lines and not self.ends:
+        if not self.lines and not (self.ends or self.differences):  # an amendment may change nothing that Stigg knows
             self.refuse(None, "lines", "the deal has no line with a Stigg Type: nothing to provision")
         elif "Plan" not in types and types != {"Credit grant"} and not (self.differences or self.ends):
             self.refuse(None, "lines", "the deal has no plan: one line needs the Stigg Type Plan")
