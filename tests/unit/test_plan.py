@@ -679,3 +679,12 @@ def test_credits_are_due_until_stigg_answered() -> None:
     [grant] = desired.grants
     for granted, due in (({}, 1), ({grant.key: GrantRecord(100)}, 1), ({grant.key: GrantRecord(100, "grant-1")}, 0)):
         assert len(plan(CUSTOMER, desired, [], {}, POLICY, LINKS, AT, (), granted).grants) == due
+
+
+def test_an_old_base_touched_after_its_renewal_is_nothing_to_write() -> None:
+    lines = [plan_line(), entitlement(SEATS, 10)]
+    base = an_order(*lines, terms__start="2025-01-01", terms__end="2025-12-31")
+    renewal = an_order(*lines, number=2, trigger="renewal", amends=ONE, terms__start="2026-01-01")
+    world = settled(base, renewal)
+    moved = an_order(plan_line(), entitlement(SEATS, 9), terms__start="2025-02-01", terms__end="2025-12-31")
+    assert world.plan(folded(Standing(moved, base), Standing(renewal, renewal))).empty

@@ -127,7 +127,6 @@ class Subscription:
             [asdict(entitlement) for entitlement in self.entitlements],
             self.billing_period,
             self.payment_collection,
-            self.start,
             self.opportunities[0],
             self.coupon,
             self.budget,
