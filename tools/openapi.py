@@ -49,69 +49,29 @@ def document() -> dict[str, Any]:
         ],
         "security": [{"callout key": []}],
         "paths": {
-            "/v1/provisionings": {
-                "post": {
-                    "operationId": "provision",
-                    "summary": "Provision deals",
-                    "description": "Takes 1 to 200 deals, one bulk save. One invalid deal does not refuse the others.",
-                    "requestBody": {"required": True, "content": _json(_ref("Callout"), example)},
-                    "responses": {
-                        "202": {
-                            "description": "What became of each deal, in their order.",
-                            "content": _json(_ref("Results")),
-                        },
-                        "400": {
-                            "description": "The request as a whole is refused.",
-                            "content": _json(_ref("Refusal")),
-                        },
-                        **_refusals(),
-                        "503": {
-                            "description": "Deals without lines could not be read from Salesforce now. Nothing was "
-                            "recorded; send it again after Retry-After.",
-                            "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
-                            "content": _json(_ref("Refusal")),
-                        },
-                    },
-                }
-            },
-            "/v1/approvals": {
-                "post": {
-                    "operationId": "approve",
-                    "summary": "Let through what is held",
-                    "description": "What is held waits until somebody approves it. Takes 1 to 200 approvals.",
-                    "requestBody": {"required": True, "content": _json(_ref("Approvals"))},
-                    "responses": {
-                        "202": {
-                            "description": "What became of each approval, in their order.",
-                            "content": _json(_ref("ApprovalResults")),
-                        },
-                        "400": {
-                            "description": "The request as a whole is refused.",
-                            "content": _json(_ref("Refusal")),
-                        },
-                        **_refusals(),
-                    },
-                }
-            },
-            "/v1/previews": {
-                "post": {
-                    "operationId": "preview",
-                    "summary": "Tell what provisioning would do",
-                    "description": "Takes what POST /v1/provisionings takes, and writes nothing.",
-                    "requestBody": {"required": True, "content": _json(_ref("Callout"), example)},
-                    "responses": {
-                        "200": {
-                            "description": "What would become of each deal, in their order.",
-                            "content": _json(_ref("PreviewResults")),
-                        },
-                        "400": {
-                            "description": "The request as a whole is refused.",
-                            "content": _json(_ref("Refusal")),
-                        },
-                        **_refusals(),
-                    },
-                }
-            },
+            "/v1/provisionings": _post(
+                "provision",
+                "Provision deals",
+                "Takes 1 to 200 deals, one bulk save. One invalid deal does not refuse the others.",
+                _json(_ref("Callout"), example),
+                ("202", "What became of each deal, in their order.", "Results"),
+                reads=True,
+            ),
+            "/v1/approvals": _post(
+                "approve",
+                "Let through what is held",
+                "What is held waits until somebody approves it. Takes 1 to 200 approvals.",
+                _json(_ref("Approvals")),
+                ("202", "What became of each approval, in their order.", "ApprovalResults"),
+            ),
+            "/v1/previews": _post(
+                "preview",
+                "Tell what provisioning would do",
+                "Takes what POST /v1/provisionings takes, and writes nothing.",
+                _json(_ref("Callout"), example),
+                ("200", "What would become of each deal, in their order.", "PreviewResults"),
+                reads=True,
+            ),
             "/v1/provisionings/{opportunityId}": {
                 "get": {
                     "operationId": "status",
@@ -144,6 +104,42 @@ def document() -> dict[str, Any]:
             "schemas": {name: _as_openapi_3_0(schema) for name, schema in sorted(schemas["$defs"].items())},
             "securitySchemes": {"callout key": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
         },
+    }
+
+
+def _post(
+    operation: str,
+    summary: str,
+    description: str,
+    content: dict[str, Any],
+    answer: tuple[str, str, str],
+    reads: bool = False,
+) -> dict[str, Any]:
+    """A route that takes a list. answer: its status, what it says, its schema. reads: whether deals without lines are
+    read from Salesforce first.
+    """
+    status, said, schema = answer
+    later = {
+        "503": {
+            "description": "Deals without lines could not be read from Salesforce now. Nothing was recorded; send it "
+            "again after Retry-After.",
+            "headers": {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+            "content": _json(_ref("Refusal")),
+        }
+    }
+    return {
+        "post": {
+            "operationId": operation,
+            "summary": summary,
+            "description": description,
+            "requestBody": {"required": True, "content": content},
+            "responses": {
+                status: {"description": said, "content": _json(_ref(schema))},
+                "400": {"description": "The request as a whole is refused.", "content": _json(_ref("Refusal"))},
+                **_refusals(),
+                **(later if reads else {}),
+            },
+        }
     }
 
 

@@ -6,15 +6,13 @@ POST /v1/provisionings answers each deal at once, and reads from Salesforce thos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
-from pydantic import BaseModel
 
 from closedwon.approvals import approvals_of, approve
-from closedwon.callout import NotNow, RequestRefused, accept, deals_of
+from closedwon.callout import NotNow, RequestRefused, accept, deals_of, refusal, response
 from closedwon.deal import ProvisioningStatus, Refusal
 from closedwon.identifiers import normalised_id
 from closedwon.links import stigg_customer_url, stigg_subscription_url
@@ -70,10 +68,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         case "POST", "/v1/provisionings":
             try:
                 results = accept(deals_of(event["body"]))
-            except RequestRefused as refusal:
-                return response(400, Refusal(message=str(refusal)))
-            except NotNow as failure:
-                return response(503, Refusal(message=str(failure)), {"Retry-After": str(failure.seconds)})
+            except (RequestRefused, NotNow) as error:
+                return refusal(error)
             for result in results.results:
                 logger.info(
                     "deal",
@@ -87,8 +83,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         case "POST", "/v1/approvals":
             try:
                 return response(202, approve(approvals_of(event["body"])))
-            except RequestRefused as refusal:
-                return response(400, Refusal(message=str(refusal)))
+            except RequestRefused as error:
+                return refusal(error)
         case "GET", "/v1/provisionings/{opportunityId}":
             try:
                 status = status_of(normalised_id(event["pathParameters"]["opportunityId"], "006"))
@@ -98,11 +94,3 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
                 return response(404, Refusal(message="this opportunity has never been accepted"))
             return response(200, status)
     return response(404, Refusal(message="there is nothing here"))
-
-
-def response(status: int, body: BaseModel, headers: Mapping[str, str] = {}) -> dict[str, Any]:
-    return {
-        "statusCode": status,
-        "headers": {"Content-Type": "application/json", **headers},
-        "body": body.model_dump_json(by_alias=True),
-    }

@@ -8,10 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
-from pydantic import BaseModel
 
-from closedwon.callout import NotNow, RequestRefused, deals_of
-from closedwon.deal import Refusal
+from closedwon.callout import NotNow, RequestRefused, deals_of, refusal, response
 from closedwon.preview import preview
 
 logger = Logger()
@@ -25,18 +23,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     try:
         seconds = ASKING * context.get_remaining_time_in_millis() / 1000
         results = preview(deals_of(event["body"]), seconds)
-    except RequestRefused as refusal:
-        return response(400, Refusal(message=str(refusal)))
-    except NotNow as later:
-        return response(503, Refusal(message=str(later)), {"Retry-After": str(later.seconds)})
+    except (RequestRefused, NotNow) as error:
+        return refusal(error)
     for result in results.results:
         logger.info("preview", extra={"opportunity": result.opportunity_id, "status": result.status})
     return response(200, results)
-
-
-def response(status: int, body: BaseModel, headers: dict[str, str] | None = None) -> dict[str, Any]:
-    return {
-        "statusCode": status,
-        "headers": {"Content-Type": "application/json", **(headers or {})},
-        "body": body.model_dump_json(by_alias=True),
-    }

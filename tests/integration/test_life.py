@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import requests
-
 from integration.scenes import (
     Json,
     access,
@@ -205,9 +203,7 @@ def approve(sandbox: Sandbox, deal: Json, approval: str | None) -> Json:
             }
         ]
     }
-    answer = requests.post(
-        f"{sandbox.aws.callout_url}/v1/approvals", json=body, headers={"x-api-key": sandbox.callout_key}, timeout=60
-    )
+    answer = sandbox.post(body, path="/v1/approvals")
     assert answer.status_code == 202, answer.text
     sandbox.settle()
     [result] = answer.json()["results"]

@@ -131,10 +131,16 @@ class World:
         return {Slot.of_key(key): record for key, record in self.customer.slots.items()}
 
     def provision(self) -> None:
-        """One execution, from the lease to Salesforce. Right after it, nothing is left to do."""
-        if self.dies:
-            self._step(remembers=False)
-        self._step(remembers=True)
+        """One execution, from the lease to Salesforce, and the next where it says at once. Right after it, nothing is
+        left to do.
+        """
+        executions = 0
+        while executions == 0 or (self.customer.look_again_at is not None and self.customer.look_again_at <= self.now):
+            if self.dies:
+                self._step(remembers=False)
+            self._step(remembers=True)
+            executions += 1
+            assert executions <= 2 + len(self.customer.opportunities)
         again = self.planned(self.folded())
         refused = any(state.outcome.reason.startswith(REFUSED) for state in self.customer.opportunities.values())
         assert refused or not (again.changes or again.grants), again

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from aws_lambda_powertools.logging import Logger
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from closedwon.catalogue import Catalogue
 from closedwon.customer import Acceptance, Arrival
-from closedwon.deal import MOST_DEALS, Deal, DealToRead, LineError, Result, Results, problems_of
+from closedwon.deal import MOST_DEALS, Deal, DealToRead, Refusal, Result, Results, errors_of, problems_of
 from closedwon.desired import same_product_problems
 from closedwon.errors import Permanent, SalesforceLimitExceeded, Transient
 from closedwon.identifiers import normalised_id
-from closedwon.ledger import AT_ONCE
+from closedwon.ledger import at_once
 from closedwon.mapping import compile_deal, foreign, revision_of, unrecordable
 from closedwon.order import Problem
 from closedwon.settings import mapping_rules
@@ -46,6 +45,22 @@ class NotNow(Exception):
     def __init__(self, message: str, seconds: int) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+def response(status: int, body: BaseModel, headers: Mapping[str, str] = {}) -> dict[str, Any]:
+    """API Gateway's proxy response."""
+    return {
+        "statusCode": status,
+        "headers": {"Content-Type": "application/json", **headers},
+        "body": body.model_dump_json(by_alias=True),
+    }
+
+
+def refusal(error: RequestRefused | NotNow) -> dict[str, Any]:
+    """The response to a whole request that is refused, or is to be sent again later."""
+    if isinstance(error, NotNow):
+        return response(503, Refusal(message=str(error)), {"Retry-After": str(error.seconds)})
+    return response(400, Refusal(message=str(error)))
 
 
 def deals_of(body: str | None) -> list[Any]:
@@ -242,11 +257,7 @@ def start_each(executions: Mapping[str, str]) -> None:
         except Exception:
             logger.exception("not started; the sweep will", extra={"execution": execution})
 
-    if len(executions) == 1:
-        start_one(next(iter(executions)))
-    elif executions:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(start_one, executions))
+    at_once(start_one, executions)
 
 
 def result_of(acceptance: Acceptance) -> Result:
@@ -260,10 +271,6 @@ def result_of(acceptance: Acceptance) -> Result:
 
 def invalid(opportunity_id: str | None, problems: Iterable[Problem]) -> Result:
     return Result(opportunity_id=opportunity_id, status="invalid", errors=errors_of(problems))
-
-
-def errors_of(problems: Iterable[Problem]) -> list[LineError]:
-    return [LineError(line=problem.line, field=problem.field, message=problem.message) for problem in problems]
 
 
 def opportunity_id_of(content: Any) -> str | None:

@@ -91,14 +91,13 @@ class _Share(NamedTuple):
 
 
 class Laid(NamedTuple):
-    """What is laid over each other up to a moment: the shares that count, the terms, who ended what there was.
+    """What is laid over each other up to a moment: the shares that count, the terms, what became of each order.
 
     turns: the renewals, cancellations and dates that lie behind: what may lower something without anybody's approval.
     """
 
     shares: tuple[_Share, ...] = ()
     terms: Order | None = None
-    fate: Fate = Fate("in force")
     fates: Mapping[str, Fate] = {}
     turns: frozenset[str] = frozenset()
 
@@ -223,7 +222,7 @@ class Chain:
             elif terms.end and terms.end <= at and terms.trigger != "trial":
                 done(Fate("past its term", terms.end), [order for order in in_force if order.trigger != "cancellation"])
         counted = tuple(share for share in shares if share.start <= at < (share.end or NEVER))
-        return Laid(counted, terms, fate, fates, frozenset(turns))
+        return Laid(counted, terms, fates, frozenset(turns))
 
     def state(self, at: str) -> State | None:
         """What the chain gives at a moment; None when that is nothing."""
@@ -292,15 +291,18 @@ class Chain:
         for at in self.moments:
             yield from self._below_zero(at)
 
+    def _without(self, order: Order) -> Chain:
+        return replace(self, placed=tuple(placed for placed in self.placed if placed.order is not order))
+
     def _another_currency(self, order: Order, effective: str) -> Iterable[Fault]:
-        others = replace(self, placed=tuple(p for p in self.placed if p.order is not order))
+        others = self._without(order)
         terms = others.laid(effective).terms
         if terms is not None and terms.currency != order.currency:
             said = f"this deal is in {order.currency.upper()}, the contract in {terms.currency.upper()}."
             yield Fault(((order.opportunity_id, said),))
 
     def _nothing_to_end(self, order: Order, effective: str) -> Iterable[Fault]:
-        others = replace(self, placed=tuple(p for p in self.placed if p.order is not order))
+        others = self._without(order)
         held = {(item.kind, item.stigg_id) for share in others.laid(effective).shares for item in (share.item,)}
         for item in order.items:
             if (item.kind, item.stigg_id) not in held:
@@ -343,7 +345,7 @@ class Chain:
         """A quote line knows how many there were. Amendments of one day may not know of each other, so any of them
         count or not.
         """
-        before = replace(self, placed=tuple(p for p in self.placed if p.order is not order))
+        before = self._without(order)
         shares = [share for share in before.laid(effective).shares if _place(share.order, self) < _place(order, self)]
         for item in order.items:
             if item.prior is None or item.unlimited:
@@ -555,7 +557,7 @@ class _Links:
 
     def effective(self, order: Order) -> str:
         """From when an order counts: never before what it names."""
-        return max(self._own(other) for other in self._way(order) if self._own(other) != NEVER or other is order)
+        return max(own for other in self._way(order) if (own := self._own(other)) != NEVER or other is order)
 
     def _own(self, order: Order) -> str:
         if order.trigger == "cancellation":

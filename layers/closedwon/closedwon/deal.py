@@ -6,6 +6,7 @@ from, so their descriptions are written for the people who call.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -347,6 +348,11 @@ class Refusal(_Model):
     """The body of an answer that refuses the whole request."""
 
     message: str
+
+
+def errors_of(problems: Iterable[Problem]) -> list[LineError]:
+    """Problems as the API tells them."""
+    return [LineError(line=problem.line, field=problem.field, message=problem.message) for problem in problems]
 
 
 def problems_of(deal: Any, error: ValidationError) -> tuple[Problem, ...]:

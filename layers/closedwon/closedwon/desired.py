@@ -12,14 +12,14 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from closedwon.catalogue import CURRENCIES, Catalogue
 from closedwon.chain import NEVER, Chain, Fate, Fault, chained
-from closedwon.order import Item, Kind, Order, Problem, iso_utc
+from closedwon.order import Item, Kind, Order, Problem, instant_of
 
 END_OF_BILLING_PERIOD = "END_OF_BILLING_PERIOD"
 """Instead of the date of a cancellation: when the billing period ends that is under way then."""
@@ -229,7 +229,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     before, so that a mistake in a new revision takes nothing away. Of deals that disagree, one that changed is held,
     the latest first: never one that stands as it was provisioned.
     """
-    at = iso_utc(datetime.fromtimestamp(now / 1000, UTC))
+    at = instant_of(now)
     refused: dict[str, tuple[Problem, ...]] = {}
     held: dict[str, str] = {}
     chosen: dict[str, _Orders] = {}

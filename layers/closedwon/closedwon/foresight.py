@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from closedwon.catalogue import Catalogue
 from closedwon.chain import NEVER, chained
 from closedwon.customer import Acceptance, Applied, Customer
-from closedwon.deal import Deal, LineError
+from closedwon.deal import Deal, errors_of
 from closedwon.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, Subscription, contribution, fold
 from closedwon.mapping import unmapped
-from closedwon.order import Order, Problem, iso_utc
+from closedwon.order import Order, Problem, instant_of, iso_utc
 from closedwon.outcome import applied
 from closedwon.plan import (
     LIVE,
@@ -166,7 +166,7 @@ def foresee(
     In: the opportunities that were asked about; the customer as the ledger has it, and with their deals accepted; its
     fold; what Stigg said; what the stack chooses; now in epoch milliseconds.
     """
-    at = iso_utc(datetime.fromtimestamp(now / 1000, UTC))
+    at = instant_of(now)
     records = {Slot.of_key(key): record for key, record in customer.slots.items()}
     if in_stigg.answered:
         actual = tuple(Actual.from_stigg(subscription, catalogue) for subscription in in_stigg.subscriptions)
@@ -277,7 +277,7 @@ def look_ahead(
         if moment is None:
             return
         desired = fold(standings, catalogue, policy, moment)
-        yield iso_utc(datetime.fromtimestamp(moment / 1000, UTC)), desired
+        yield instant_of(moment), desired
 
 
 def relatives_of(customer: Customer) -> dict[str, frozenset[str]]:
@@ -323,8 +323,9 @@ def tell(
 
 
 def invalid(opportunity_id: str | None, problems: Iterable[Problem], warnings: Sequence[str] = ()) -> PreviewResult:
-    errors = [LineError(line=problem.line, field=problem.field, message=problem.message) for problem in problems]
-    return PreviewResult(opportunity_id=opportunity_id, status="invalid", errors=errors, warnings=list(warnings))
+    return PreviewResult(
+        opportunity_id=opportunity_id, status="invalid", errors=errors_of(problems), warnings=list(warnings)
+    )
 
 
 class _Teller:

@@ -24,7 +24,7 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -64,10 +64,19 @@ PASSING = (
 """Why DynamoDB gives a transaction up that can be tried again; boto3 does not try these by itself."""
 
 AT_ONCE = 8
-"""Customers accepted at the same time: the time goes into waiting for DynamoDB."""
+"""Customers looked after at the same time: the time goes into waiting for other services."""
 
 Item = dict[str, Any]
+K = TypeVar("K")
 T = TypeVar("T")
+
+
+def at_once(work: Callable[[K], T], keys: Collection[K]) -> list[T]:
+    """Do something for each of several customers at the same time. Out: what came of it, in their order."""
+    if len(keys) < 2:  # threads are not for one
+        return [work(key) for key in keys]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(work, keys))
 
 
 class Conflict(Exception):
@@ -119,11 +128,7 @@ class Ledger:
                 accept = partial(self._accept, account_id, [arrivals[index] for index in chunk])
                 answers.update(zip(chunk, self._retried(accept), strict=True))
 
-        if len(groups) == 1:
-            accept_account(next(iter(groups)))
-        else:
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                list(pool.map(accept_account, groups))
+        at_once(accept_account, groups)
         return [answers[index] for index in range(len(arrivals))]
 
     def take(

@@ -19,6 +19,11 @@ def iso_utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def instant_of(milliseconds: int) -> str:
+    """An instant as orders keep it. In: epoch milliseconds."""
+    return iso_utc(datetime.fromtimestamp(milliseconds / 1000, UTC))
+
+
 def day_of(instant: str, time_zone: str) -> str:
     """The day of an instant where the stack's users live. In: an instant of an order; a zone such as Europe/Berlin."""
     from zoneinfo import ZoneInfo  # reads the zone's rules: only who tells a day pays for it

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from closedwon.chain import NEVER
 from closedwon.customer import LOOK_AGAIN, Applied, Customer, OpportunityState, Outcome, Status, SubscriptionLink
-from closedwon.desired import Desired, Grant, Slot, milliseconds
+from closedwon.desired import REOPENED, Desired, Grant, Slot, milliseconds
 from closedwon.order import day_of
 from closedwon.plan import End, GrantRecord, Plan, SlotRecord
 
@@ -70,6 +70,8 @@ def applied(
     # What stands in another slot is on its way out: nothing more is learnt from looking at it.
     again = [_look_again(record, now) for slot, record in records.items() if slot in desired.subscriptions]
     again.append(desired.next_change)
+    if changed & provisioned and any(reason != REOPENED for reason in desired.held.values()):
+        again.append(now)  # deals wait for others, and what those stand on has just changed
     return Applied(
         slots={slot.key: record for slot, record in records.items()},
         outcomes=outcomes,

@@ -9,14 +9,14 @@ import hashlib
 import json
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from closedwon.catalogue import Catalogue
 from closedwon.desired import END_OF_BILLING_PERIOD, Desired, Entitlement, Grant, Policy, Price, Slot, Subscription
 from closedwon.errors import CustomerTaken, safe_text
 from closedwon.links import salesforce_record_url
-from closedwon.order import Order, iso_utc
+from closedwon.order import Order, instant_of, iso_utc
 
 LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
 """States of a subscription that holds its slot, now or later. Every other state is an end."""
@@ -285,7 +285,7 @@ class _Planner:
         self.records = records
         self.policy = policy
         self.links = links
-        self.now = iso_utc(datetime.fromtimestamp(now / 1000, UTC))
+        self.now = instant_of(now)
         self.approved = approved
         self.changes: list[Change] = []
         self.kept: list[Keep] = []

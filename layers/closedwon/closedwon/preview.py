@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Lock
 from typing import Any, TypeVar
@@ -31,7 +30,7 @@ from closedwon.foresight import (
     not_included,
     tell,
 )
-from closedwon.ledger import AT_ONCE
+from closedwon.ledger import at_once
 from closedwon.order import Problem
 from closedwon.plan import Create, customer_difference
 from closedwon.previewed import PreviewedInvoice, PreviewedInvoices, PreviewResult, PreviewResults
@@ -64,12 +63,8 @@ def preview(deals: list[Any], seconds: float) -> PreviewResults:
     def one(account_id: str) -> dict[int, PreviewResult]:
         return preview_account(account_id, accounts[account_id], look)
 
-    if len(accounts) == 1:
-        results |= one(next(iter(accounts)))
-    elif accounts:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for some in pool.map(one, accounts):
-                results |= some
+    for some in at_once(one, accounts):
+        results |= some
     return PreviewResults(results=[results[index] for index in range(len(deals))])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import TypeVar
 
 from closedwon.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
 from closedwon.customer import Customer
@@ -14,6 +15,8 @@ from closedwon.secrets import Secret
 from closedwon.settings import policy, setting
 from closedwon.step import ledger
 from closedwon.stigg import Stigg
+
+T = TypeVar("T")
 
 
 @cache
@@ -49,13 +52,24 @@ def desired_by(
     In: its orders; the kept snapshot, if it is fresh; how to ask Stigg; now, in epoch milliseconds. The snapshot is
     good enough to provision by; before it refuses a deal, Stigg is asked again.
     """
+
+    def judge(catalogue: Catalogue) -> tuple[Desired, bool]:
+        desired = fold(standings, catalogue, policy(), at)
+        return desired, any(not s.newest.problems for s in standings if s.newest.opportunity_id in desired.refused)
+
+    return _judged(judge, kept, read, at)
+
+
+def _judged(
+    judge: Callable[[Catalogue], tuple[T, bool]], kept: Catalogue | None, read: Callable[[], Catalogue], at: int
+) -> tuple[T, Catalogue]:
+    """A judgement, and the catalogue it was made by. judge: also says whether it refuses something by the catalogue."""
     if kept is not None:
-        desired = fold(standings, kept, policy(), at)
-        by_catalogue = any(not s.newest.problems for s in standings if s.newest.opportunity_id in desired.refused)
-        if not by_catalogue or kept.age(at) < CERTAIN_SECONDS:
-            return desired, kept
+        judgement, refuses = judge(kept)
+        if not refuses or kept.age(at) < CERTAIN_SECONDS:
+            return judgement, kept
     catalogue = read()
-    return fold(standings, catalogue, policy(), at), catalogue
+    return judge(catalogue)[0], catalogue
 
 
 def newest_contributing(customer: Customer, desired: Desired) -> Order | None:
@@ -76,11 +90,10 @@ def catalogue_refusals(orders: Sequence[Order]) -> dict[str, tuple[Problem, ...]
     if not orders:
         return {}
 
-    def judged(catalogue: Catalogue) -> dict[str, tuple[Problem, ...]]:
+    def judge(catalogue: Catalogue) -> tuple[dict[str, tuple[Problem, ...]], bool]:
         found = {order.opportunity_id: catalogue_problems(order, catalogue) for order in orders}
-        return {id: problems for id, problems in found.items() if problems}
+        refused = {id: problems for id, problems in found.items() if problems}
+        return refused, bool(refused)
 
     kept = kept_catalogue(ledger(), now())
-    if kept is not None and (not (refused := judged(kept)) or kept.age(now()) < CERTAIN_SECONDS):
-        return refused
-    return judged(read_catalogue(ledger(), stigg(), now()))
+    return _judged(judge, kept, lambda: read_catalogue(ledger(), stigg(), now()), now())[0]

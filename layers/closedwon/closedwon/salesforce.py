@@ -5,13 +5,15 @@ ever gets a session that is already logged in: its own renewal of a session repe
 This module logs in, says what an answer means in the terms of `closedwon.errors`, and logs in again at most once a
 request. Nothing else is retried here; the state machine does that.
 
-===========================================  ========================  ======================== what happened
-a write                   a query, or logging in ===========================================  ========================
-======================== could not connect, 503 SERVER_UNAVAILABLE    SalesforceUnavailable     SalesforceUnavailable
-time-out, drop, other 5xx, unreadable        WriteUnanswered           SalesforceUnavailable 429, too many concurrent
-requests            SalesforceThrottled       SalesforceThrottled UNABLE_TO_LOCK_ROW
-SalesforceRowLocked       SalesforceRowLocked REQUEST_LIMIT_EXCEEDED                       SalesforceLimitExceeded
-SalesforceLimitExceeded 401 twice, credentials refused twice         SalesforceUnauthorized    SalesforceUnauthorized
+===========================================  ========================  ========================
+what happened                                a write                   a query, or logging in
+===========================================  ========================  ========================
+could not connect, 503 SERVER_UNAVAILABLE    SalesforceUnavailable     SalesforceUnavailable
+time-out, drop, other 5xx, unreadable        WriteUnanswered           SalesforceUnavailable
+429, too many concurrent requests            SalesforceThrottled       SalesforceThrottled
+UNABLE_TO_LOCK_ROW                           SalesforceRowLocked       SalesforceRowLocked
+REQUEST_LIMIT_EXCEEDED                       SalesforceLimitExceeded   SalesforceLimitExceeded
+401 twice, credentials refused twice         SalesforceUnauthorized    SalesforceUnauthorized
 any other error                              SalesforceRefused         SalesforceRefused
 ===========================================  ========================  ========================
 """

@@ -6,13 +6,15 @@ at, sent once more. The state machine retries, because it waits without being pa
 
 What an exchange that went wrong means depends on what was asked:
 
-=====================================  =========================  ==================== what happened
-a write                    a read or a preview =====================================  =========================
-==================== could not connect                      StiggUnavailable           StiggUnavailable time-out, drop,
-5xx, unreadable        WriteUnanswered            StiggUnavailable 429
-StiggThrottled             StiggThrottled 401 twice, 403                         StiggUnauthorized
-StiggUnauthorized any other status                       StiggRefused               StiggRefused (404 of a single read:
-None) =====================================  =========================  ====================
+=====================================  =========================  ====================
+what happened                          a write                    a read or a preview
+=====================================  =========================  ====================
+could not connect                      StiggUnavailable           StiggUnavailable
+time-out, drop, 5xx, unreadable        WriteUnanswered            StiggUnavailable
+429                                    StiggThrottled             StiggThrottled
+401 twice, 403                         StiggUnauthorized          StiggUnauthorized
+any other status                       StiggRefused               StiggRefused (404 of a single read: None)
+=====================================  =========================  ====================
 
 The shape of the API is that of Stigg's own SDK (``stigg`` on PyPI), which is the contract in the tests and too heavy
 to import here. Not documented by Stigg, hence read leniently: the shape of its errors, the header of its request ID.
