@@ -36,6 +36,7 @@ from closedwon.customer import (
     approve,
     claim,
     execution_name,
+    made_due,
     settle,
     take,
 )
@@ -542,6 +543,34 @@ def test_an_approval_is_used_up_by_the_change_it_let_through() -> None:
     customer, work = taken(customer)
     done = replace(outcome(customer), approved=frozenset({"0123456789abcdef"}))
     assert settle(customer, work, done, NOW)[0].approved == ()
+
+
+# Repair
+
+
+def at_rest() -> Customer:
+    """A customer whose deal is provisioned and shown."""
+    customer, work = taken(ACCEPTED)
+    customer, _ = settle(customer, work, outcome(customer), NOW)
+    customer, work = taken(customer, token=work.lease.token)
+    return settle(customer, work, written(work), NOW)[0]
+
+
+def test_a_customer_that_differs_in_stigg_is_provisioned_again() -> None:
+    customer, due = made_due(at_rest(), at_rest().rev, look=True, opportunities=(), account=False, now=NOW)
+    assert (due, customer.due_at, customer.version) == (True, NOW, at_rest().version)
+    assert taken(customer)[1].needs == "provision"
+
+
+def test_what_salesforce_does_not_show_is_written_again_without_looking_at_stigg() -> None:
+    customer, due = made_due(at_rest(), at_rest().rev, look=False, opportunities=(A,), account=True, now=NOW)
+    assert (due, customer.unwritten, customer.account_unwritten) == (True, [A], True)
+    assert taken(customer)[1].needs == "write_back"
+
+
+def test_what_was_written_since_it_was_looked_at_is_left_alone() -> None:
+    moved_on = replace(at_rest(), rev=7)
+    assert made_due(moved_on, 6, look=True, opportunities=(A,), account=True, now=NOW) == (moved_on, False)
 
 
 def test_a_cancellation_remembers_the_order_it_ends_until_the_deal_is_won_again() -> None:

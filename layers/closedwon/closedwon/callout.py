@@ -112,26 +112,33 @@ def compile_all(deals: list[Any]) -> tuple[dict[int, Compiled], dict[int, Result
     without_lines = {
         index for index, content in enumerate(deals) if isinstance(content, dict) and not content.get("lines")
     }
-    deals, results = in_full(deals)
-    valid: dict[int, Deal] = {}
-    now = datetime.now(UTC)
-    for index, content in enumerate(deals):
-        if index in results:
-            continue
-        try:
-            deal = Deal.model_validate(content)
-        except ValidationError as error:
-            results[index] = invalid(opportunity_id_of(content), problems_of(content, error))
-            continue
-        if problems := unrecordable(deal, mapping_rules(), now):
-            results[index] = invalid(deal.opportunity.id, problems)
-            continue
-        valid[index] = deal
+    whole, results = in_full(deals)
+    valid = {}
+    for index, content in enumerate(whole):
+        if index not in results:
+            found = valid_deal(content)
+            if isinstance(found, Result):
+                results[index] = found
+            else:
+                valid[index] = found
     valid |= naming_opportunities({index: deal for index, deal in valid.items() if index in without_lines})
-    return {
-        index: Compiled(deal, Arrival(compile_deal(deal, mapping_rules()), revision_of(deal)))
-        for index, deal in sorted(valid.items())
-    }, results
+    return {index: compiled(deal) for index, deal in sorted(valid.items())}, results
+
+
+def valid_deal(content: Any) -> Deal | Result:
+    """A whole deal that can be recorded, or the answer to one that cannot."""
+    try:
+        deal = Deal.model_validate(content)
+    except ValidationError as error:
+        return invalid(opportunity_id_of(content), problems_of(content, error))
+    if problems := unrecordable(deal, mapping_rules(), datetime.now(UTC)):
+        return invalid(deal.opportunity.id, problems)
+    return deal
+
+
+def compiled(deal: Deal) -> Compiled:
+    """A deal as it arrives at the ledger."""
+    return Compiled(deal, Arrival(compile_deal(deal, mapping_rules()), revision_of(deal)))
 
 
 def in_full(deals: list[Any]) -> tuple[list[Any], dict[int, Result]]:

@@ -448,6 +448,28 @@ def approve(
     return customer, "approved", name
 
 
+def made_due(
+    customer: Customer, rev: int, look: bool, opportunities: Iterable[str], account: bool, now: int
+) -> tuple[Customer, bool]:
+    """Make a customer due, so that an execution repairs what differs.
+
+    In: the customer; its rev when it was looked at; whether Stigg is to be brought in line; the opportunities whose
+    outcome Salesforce does not show any more; whether the account does not show its customer; now.
+    Out: the customer, and whether it is due now. Not where it was written since: what was seen may be mended already.
+    """
+    if customer.rev != rev:
+        return customer, False
+    states = {id: replace(customer.opportunities[id], written=None) for id in opportunities}
+    return replace(
+        customer,
+        opportunities={**customer.opportunities, **states},
+        account_written=None if account else customer.account_written,
+        look_again_at=now if look else customer.look_again_at,
+        due_at=_sooner(customer.due_at, now),
+        failures=0,
+    ), True
+
+
 def _bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
     """An account is bound to one customer in Stigg by its first valid order: the ID given, else the account's own."""
     if order.problems:

@@ -24,7 +24,7 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -165,6 +165,13 @@ class Ledger:
 
         return self._change(account_id, rule)
 
+    def make_due(self, account_id: str, rev: int, look: bool, opportunities: Collection[str], account: bool) -> bool:
+        """Have a customer looked at again, to repair what differs; see `customer.made_due`. Out: whether it is due."""
+        return self._change(
+            account_id,
+            lambda known: rules.made_due(known, rev, look, opportunities, account, self._clock()),
+        )
+
     def due(self, most: int = 100) -> list[Claim]:
         """Claim up to `most` customers that are due, the longest due first."""
         answer = self._client.query(
@@ -186,6 +193,10 @@ class Ledger:
         return claims
 
     # What others read
+
+    def customer(self, account_id: str) -> Customer:
+        """A customer with all its opportunities; one of version 0 where the ledger knows nothing."""
+        return self._read(account_id)
 
     def find(self, opportunity_id: str) -> tuple[Customer, OpportunityState] | None:
         """An opportunity with its customer; None when it was never accepted."""
@@ -296,21 +307,11 @@ class Ledger:
             items = self._query(pk)
         else:
             items = self._get_all((pk, f"OPPORTUNITY#{id}") for id in opportunities)
-        states = {
-            item["sk"]["S"].partition("#")[2]: OpportunityState.from_json(json.loads(item["body"]["S"]))
-            for item in items
-        }
-        body = json.loads(head["body"]["S"])
-        return Customer(
-            **{
-                **body,
-                "rev": int(head["rev"]["N"]),
-                "lease": Lease(*body["lease"]) if body["lease"] else None,
-                "slots": {key: SlotRecord.from_json(record) for key, record in body["slots"].items()},
-                "grants": {key: GrantRecord(**record) for key, record in body["grants"].items()},
-                "approved": tuple(body["approved"]),
-                "opportunities": states,
-            }
+        return customer_of(
+            account_id,
+            int(head["rev"]["N"]),
+            head["body"]["S"],
+            {item["sk"]["S"].partition("#")[2]: item["body"]["S"] for item in items},
         )
 
     def _get(self, pk: str, sk: str) -> Item | None:
@@ -396,6 +397,22 @@ class Ledger:
             if ":rev" in condition:
                 put["ExpressionAttributeValues"] = {":rev": {"N": str(rev)}}
         return {"Put": put}
+
+
+def customer_of(account_id: str, rev: int, head: str, opportunities: Mapping[str, str]) -> Customer:
+    """A customer from what the table holds: the body of its head, and those of its opportunities by their IDs."""
+    body = json.loads(head)
+    return Customer(
+        **{
+            **body,
+            "rev": rev,
+            "lease": Lease(*body["lease"]) if body["lease"] else None,
+            "slots": {key: SlotRecord.from_json(record) for key, record in body["slots"].items()},
+            "grants": {key: GrantRecord(**record) for key, record in body["grants"].items()},
+            "approved": tuple(body["approved"]),
+            "opportunities": {id: OpportunityState.from_json(json.loads(text)) for id, text in opportunities.items()},
+        }
+    )
 
 
 def _head(customer: Customer, rev: int) -> Item:
