@@ -219,6 +219,16 @@ case(
     on("2027-04-01", "enterprise at 48000, 10 seats, 5 extra-workspace at 1200"),
 )
 case(
+    "a price that two amendments say, the later taken back: the earlier one's holds again",
+    won(1, plan(), addon(quantity=5)),
+    amended(2, addon(quantity=1, price=1200), of=1, start="2027-02-01"),
+    amended(3, addon(quantity=1, price=1000), of=1, start="2027-03-01"),
+    amended(4, addon(quantity=-1, price=1000), of=1, start="2027-04-01"),
+    on("2027-02-01", "enterprise, 6 extra-workspace at 1200"),
+    on("2027-03-01", "enterprise, 7 extra-workspace at 1000"),
+    on("2027-04-01", "enterprise, 6 extra-workspace at 1200"),
+)
+case(
     "no limit at all is added, and taken away again",
     won(1, plan(), seats(10), addon()),
     amended(2, seats(None, unlimited=True), of=1, start="2027-03-01"),

@@ -456,13 +456,15 @@ def _price(shares: list[_Share], units: int) -> float | None:
     told = 0.0
     priced = 0
     latest: float | None = None
+    said: dict[tuple[int, float], float | None] = {(0, 0.0): None}  # the price, by what was told until then
     for share in shares:
         item = share.item
         value = item.value if share.difference else (None if item.price is None else item.price * item.quantity)
         if value is None and share.difference and money is not None and count:
             value = money / count * item.quantity
         elif share.difference and item.value is not None:
-            told, priced, latest = told + item.value, priced + item.quantity, item.price or latest
+            told, priced = told + item.value, priced + item.quantity
+            latest = said.setdefault((priced, round(told, 6)), item.price or latest)
         if value is None:
             money = None
         if money is not None and value is not None:
@@ -470,7 +472,7 @@ def _price(shares: list[_Share], units: int) -> float | None:
         count += item.quantity
     if money is not None and units > 0:
         return round(money / units, 6)
-    return latest if priced or round(told, 6) else None
+    return latest
 
 
 def trial_over(order: Order) -> str | None:
