@@ -56,8 +56,8 @@ pytestmark = pytest.mark.proof
 
 
 def tried(times: int) -> settings:
-    """How many lives a property is tried on: `make prove` tries twenty times as many."""
-    return settings(max_examples=20 * times if os.environ.get("HYPOTHESIS_PROFILE") == "prove" else times)
+    """How many lives a property is tried on: `make prove` tries ten times as many."""
+    return settings(max_examples=10 * times if os.environ.get("HYPOTHESIS_PROFILE") == "prove" else times)
 
 
 some = st.integers(1, 20)
