@@ -208,6 +208,12 @@ class SalesforceLimitExceeded(ServiceError, Permanent):
     service = "Salesforce"
 
 
+class SalesforceBudgetSpent(Permanent):
+    """closed-won's share of the organisation's daily API calls is used up. Not retried: a run of reconciliation ends
+    with a report that says so, and the next one goes on.
+    """
+
+
 class ApplicationUnavailable(ServiceError, Transient):
     """The user's own application could not be reached, did not answer in time, or answered 429 or 5xx. What it is asked
     carries the same key every time, so it is simply sent again, a few times, soon; then that deal alone waits, and the
@@ -241,6 +247,24 @@ class LedgerContended(Transient):
 
 class SecretUnavailable(Transient):
     """Secrets Manager did not answer, and no earlier value of the secret is at hand. Retried a few times, soon."""
+
+
+class StorageUnavailable(Transient):
+    """S3 did not answer, or asked to slow down, after its client's own tries. Retried a few times, soon."""
+
+
+class RunInputInvalid(Permanent):
+    """What a run of reconciliation was started with is not what it takes; the message says which field. Not retried."""
+
+
+class RunUnderWay(Permanent):
+    """Another run of reconciliation is under way. Not retried, and no fault: this one ends without having looked."""
+
+
+class LedgerExportFailed(Permanent):
+    """DynamoDB gave up exporting the ledger's table; the message holds its reason. Not retried: the next run exports
+    anew.
+    """
 
 
 class CustomerTaken(Permanent):

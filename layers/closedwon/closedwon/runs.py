@@ -1,0 +1,364 @@
+"""What one run of reconciliation leaves in S3: its exports by partition, its findings, repairs and report.
+
+Everything is keyed by the Salesforce account (18 characters), and a partition holds all that is known of its accounts:
+so each is compared alone, and nobody ever holds a whole export. All of it lies below ``runs/<run>/``:
+
+| key | what |
+|---|---|
+| ``partitions.json`` | ``[{"partition": 0}, ...]``: what the state machine's maps go over |
+| ``export/<source>/<partition>/<name>.jsonl.gz`` | one record a line, see `SOURCES` |
+| ``findings/<partition>.jsonl.gz`` | what was found, one a line |
+| ``repairs/<partition>.json``, ``summaries/<partition>.json`` | what is to be repaired; what was counted |
+| ``report/...`` | the report |
+
+A summary is written last: a partition without one failed. An object is written whole or not at all, and a step that is
+done again writes the same names again. A record may nonetheless be there twice, where what was exported changed between
+a step's two tries: who reads takes the last of an ID. S3 that does not answer is StorageUnavailable everywhere in here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, NamedTuple, Self, cast
+
+from closedwon import aws
+from closedwon.errors import RunUnderWay, StorageUnavailable
+from closedwon.settings import setting
+
+Json = dict[str, Any]
+Mode = Literal["changed", "all"]
+
+SOURCES = ("opportunities", "lines", "provisionings", "subscriptions", "customers", "owners")
+"""What is exported: opportunities, their lines and Stigg Provisionings from Salesforce; subscriptions from Stigg;
+customers from the ledger, and `owners`, the accounts of customers whose ID in Stigg is another than the account's.
+"""
+
+BUDGET = 24 * 1024 * 1024
+"""Bytes a writer holds before it writes them out."""
+
+AT_ONCE = 8
+"""Objects written at the same time: the time goes into waiting for S3."""
+
+LEVEL = 5
+"""Of compression: half the time of gzip's own default, and a few per cent more to store."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of reconciliation, as it travels through the state machine.
+
+    id: sorts by time. mode: ``changed`` looks only at what changed since `since`, ``all`` at everything. deep: also
+    read what Stigg's list does not show. approved: somebody let a large repair go on. since: an ISO instant, "" in mode
+    ``all``. started_at: an ISO instant. deals_since: the date of the first deals that are closed-won's business.
+    partitions: how many.
+    """
+
+    id: str
+    mode: Mode
+    deep: bool
+    approved: bool
+    since: str
+    started_at: str
+    deals_since: str
+    partitions: int
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """From the state machine's `$.run`."""
+        return cls(
+            id=data["run"],
+            mode=data["mode"],
+            deep=data["deep"],
+            approved=data["approved"],
+            since=data["since"],
+            started_at=data["startedAt"],
+            deals_since=data["dealsSince"],
+            partitions=int(data["partitions"]),
+        )
+
+    def to_json(self) -> Json:
+        """As the state machine's `$.run`."""
+        return {
+            "run": self.id,
+            "mode": self.mode,
+            "deep": self.deep,
+            "approved": self.approved,
+            "since": self.since,
+            "startedAt": self.started_at,
+            "dealsSince": self.deals_since,
+            "partitions": self.partitions,
+        }
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition of an account, the same in every run with as many partitions."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % partitions
+
+
+# Keys
+
+
+def key(run: Run, name: str) -> str:
+    """The S3 key of one of the run's objects (``report/report.html``)."""
+    return f"runs/{run.id}/{name}"
+
+
+def bucket() -> str:
+    """The bucket they lie in."""
+    return setting("RECONCILIATION_BUCKET")
+
+
+@cache
+def s3() -> Any:
+    """The client that writes and reads them."""
+    return aws.client("s3", retries={"mode": "standard", "total_max_attempts": 6}, max_pool_connections=2 * AT_ONCE)
+
+
+# Exports
+
+
+class PartitionWriter:
+    """Writes one batch of an export: records in any order, of any sources, into their partitions.
+
+    In: the run; the batch's name, unique among the run's batches of these sources and the same when the batch is
+    written again (such as a job and a page's place in it): its objects are then overwritten, not added to. budget:
+    bytes it may hold. To be used in a `with`: what is left is written at its end, and nothing more after an error.
+    """
+
+    def __init__(self, run: Run, batch: str, budget: int = BUDGET) -> None:
+        self._run = run
+        self._batch = re.sub(r"[^\w-]", "_", batch)[:80] + "-" + hashlib.sha256(batch.encode()).hexdigest()[:12]
+        self._budget = budget
+        self._held: dict[tuple[str, int], bytearray] = defaultdict(bytearray)
+        self._bytes = 0
+        self._flushes = 0
+        self.records = 0
+
+    def add(self, source: str, account: str, record: Mapping[str, Any]) -> None:
+        """One record of an account; `k` is added to it."""
+        line = json.dumps({"k": account, **record}, separators=(",", ":"), allow_nan=False).encode()
+        place = self._held[source, partition_of(account, self._run.partitions)]
+        place += line
+        place += b"\n"
+        self._bytes += len(line) + 1
+        self.records += 1
+        if self._bytes >= self._budget:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write out what is held."""
+        held, self._held, self._bytes = self._held, defaultdict(bytearray), 0
+        name = f"{self._batch}-{self._flushes:04d}"
+        self._flushes += 1
+
+        def put(place: tuple[str, int]) -> None:
+            source, partition = place
+            _put(
+                key(self._run, f"export/{source}/{partition:04d}/{name}.jsonl.gz"), _zipped(bytes(held.pop(place)))
+            )  # popped, so that it is held only as long as it must
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(put, list(held)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._held:
+            self.flush()
+
+
+def read(run: Run, source: str, partition: int) -> Iterator[Json]:
+    """The records of one partition of a source, in the order of their objects' names. Flat in memory."""
+    for name in _names(key(run, f"export/{source}/{partition:04d}/")):
+        yield from _lines(name)
+
+
+# Findings, repairs, summaries, and what else a run has
+
+
+def put_partitions(run: Run) -> None:
+    """What the state machine's maps go over."""
+    put_json(run, "partitions.json", [{"partition": number} for number in range(run.partitions)])
+
+
+def put_findings(run: Run, partition: int, findings: Iterable[Mapping[str, Any]]) -> int:
+    """A partition's findings. Out: how many."""
+    count = 0
+    spool = io.BytesIO()
+    with gzip.GzipFile(fileobj=spool, mode="wb", compresslevel=LEVEL, mtime=0) as zipped:
+        for finding in findings:
+            zipped.write(json.dumps(finding, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+            count += 1
+    _put(key(run, f"findings/{partition:04d}.jsonl.gz"), spool.getvalue())
+    return count
+
+
+def findings(run: Run, partition: int) -> Iterator[Json]:
+    """A partition's findings; none where it has not come so far."""
+    name = key(run, f"findings/{partition:04d}.jsonl.gz")
+    if _exists(name):
+        yield from _lines(name)
+
+
+def put_repairs(run: Run, partition: int, repairs: Iterable[Mapping[str, Any]]) -> None:
+    """What is to be repaired in a partition."""
+    put_json(run, f"repairs/{partition:04d}.json", list(repairs))
+
+
+def repairs(run: Run, partition: int) -> list[Json]:
+    """What is to be repaired in a partition; nothing where it has not come so far."""
+    return cast(list[Json], get_json(run, f"repairs/{partition:04d}.json") or [])
+
+
+def put_summary(run: Run, partition: int, summary: Mapping[str, Any]) -> None:
+    """What was counted in a partition; written last, since it says that the partition was compared."""
+    put_json(run, f"summaries/{partition:04d}.json", summary)
+
+
+def summaries(run: Run) -> Iterator[Json]:
+    """The summaries there are, by partition. A partition that is not among them failed, or was not come to."""
+    for name in _names(key(run, "summaries/")):
+        yield json.loads(_get(name))
+
+
+def put_json(run: Run, name: str, value: Any) -> None:
+    """Any other small object of the run."""
+    _put(key(run, name), json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def get_json(run: Run, name: str) -> Any:
+    """What `put_json` wrote; None where there is nothing."""
+    return json.loads(_get(key(run, name))) if _exists(key(run, name)) else None
+
+
+# The register: one item of the ledger's table
+
+
+class Registered(NamedTuple):
+    """What the register says. last_good: when the last good run began, an ISO instant, "" before the first.
+    deals_since: the date of the first deals that are closed-won's business.
+    """
+
+    last_good: str
+    deals_since: str
+
+
+def enter(run_id: str, execution: str, today: str, deals_since: str, under_way: Callable[[str], bool]) -> Registered:
+    """Enter a run into the register, unless another is under way. Entering it again changes nothing.
+
+    In: the run's ID; its execution's ARN; its day; since when deals count, "" for what the register says, or today
+    where it says nothing; whether an execution is still under way: one that was aborted or died holds up nobody.
+    Raises RunUnderWay.
+    """
+    key = {"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}}
+    table = setting("LEDGER_TABLE")
+    known = _dynamodb().get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
+    holder = known.get("execution", {}).get("S")
+    if holder is not None and holder != execution and under_way(holder):
+        raise RunUnderWay(f"another run is under way: {known['run']['S']}")
+    since = deals_since or known.get("deals_since", {}).get("S") or today
+    values = {":run": {"S": run_id}, ":execution": {"S": execution}, ":since": {"S": since}}
+    try:
+        _dynamodb().update_item(
+            TableName=table,
+            Key=key,
+            UpdateExpression="SET run = :run, execution = :execution, deals_since = :since",
+            ConditionExpression="execution = :holder" if holder else "attribute_not_exists(execution)",
+            ExpressionAttributeValues={**values, ":holder": {"S": holder}} if holder else values,
+        )
+    except _dynamodb().exceptions.ConditionalCheckFailedException:
+        raise RunUnderWay("another run has just begun") from None
+    return Registered(known.get("last_good", {}).get("S", ""), since)
+
+
+def finish(run: Run, good: bool) -> None:
+    """Strike a run from the register, and remember a good one: the next one in mode ``changed`` goes on from there.
+
+    In: the run; whether it looked at everything it was to look at. Nothing happens where it is not the one entered.
+    """
+    values = {":run": {"S": run.id}}
+    change = "REMOVE execution"
+    if good:
+        change += " SET last_good = :began"
+        values[":began"] = {"S": run.started_at}
+    try:
+        _dynamodb().update_item(
+            TableName=setting("LEDGER_TABLE"),
+            Key={"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}},
+            UpdateExpression=change,
+            ConditionExpression="run = :run AND attribute_exists(execution)",
+            ExpressionAttributeValues=values,
+        )
+    except _dynamodb().exceptions.ConditionalCheckFailedException:
+        return
+
+
+@cache
+def _dynamodb() -> Any:
+    return aws.client("dynamodb")
+
+
+# What they are made of
+
+
+@contextmanager
+def _storage() -> Iterator[None]:
+    """Around a request to S3: what passes by itself gets a name the state machine tries again by."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status >= 500 or status in (408, 429):
+            raise StorageUnavailable(f"S3 answered {status}") from None
+        raise
+    except BotoCoreError as error:
+        raise StorageUnavailable(f"no usable answer from S3 ({type(error).__name__})") from None
+
+
+def _zipped(data: bytes) -> bytes:
+    return gzip.compress(data, LEVEL, mtime=0)
+
+
+def _put(name: str, body: bytes) -> None:
+    with _storage():
+        s3().put_object(Bucket=bucket(), Key=name, Body=body)
+
+
+def _get(name: str) -> bytes:
+    with _storage():
+        return cast(bytes, s3().get_object(Bucket=bucket(), Key=name)["Body"].read())
+
+
+def _exists(name: str) -> bool:
+    return name in _names(name)
+
+
+def _names(prefix: str) -> Iterator[str]:
+    with _storage():
+        pages = s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=prefix)
+        for page in pages:
+            yield from (item["Key"] for item in page.get("Contents", ()))
+
+
+def _lines(name: str) -> Iterator[Json]:
+    for line in unzipped_lines(name):
+        yield json.loads(line)
+
+
+def unzipped_lines(name: str) -> Iterator[bytes]:
+    """The lines of a gzip object of the bucket, by its key. Flat in memory."""
+    with _storage(), gzip.open(s3().get_object(Bucket=bucket(), Key=name)["Body"]) as unzipped:
+        yield from unzipped
