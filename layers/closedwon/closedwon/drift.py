@@ -173,9 +173,7 @@ class Repair:
         return cls(**{**data, "accept": accept, "rewrite": tuple(data["rewrite"])})
 
 
-def compare(
-    sides: Sides, catalogue: Catalogue, policy: Policy, links: Backlinks, watch: Watch, now: int
-) -> Compared:
+def compare(sides: Sides, catalogue: Catalogue, policy: Policy, links: Backlinks, watch: Watch, now: int) -> Compared:
     """Name every difference between Salesforce, the ledger and Stigg for one customer.
 
     In: what the three say; Stigg's catalogue; the stack's policy; the way back to Salesforce; what counts; now in epoch

@@ -55,6 +55,9 @@ TRIES = 12
 OPPORTUNITIES_A_TRANSACTION = 20
 """A transaction takes 100 items and 4 MB; an opportunity needs at most three items, and with 200 lines about 170 KB."""
 
+KEYS_A_READ = 100
+"""The most items BatchGetItem reads."""
+
 PASSING = (
     "ConditionalCheckFailed",
     "TransactionConflict",
@@ -206,6 +209,16 @@ class Ledger:
         known = self._read(owner["account_id"]["S"], [opportunity_id])
         state = known.opportunities.get(opportunity_id)
         return (known, state) if state else None
+
+    def owners(self, opportunities: Iterable[str]) -> dict[str, str]:
+        """The accounts that opportunities belong to for ever, of those that were ever accepted."""
+        keys = sorted({f"OPPORTUNITY#{id}" for id in opportunities})
+        items = [
+            item
+            for start in range(0, len(keys), KEYS_A_READ)
+            for item in self._get_all((key, "OWNER") for key in keys[start : start + KEYS_A_READ])
+        ]
+        return {item["pk"]["S"].partition("#")[2]: item["account_id"]["S"] for item in items}
 
     def foresee(self, account_id: str, arrivals: Sequence[Arrival]) -> tuple[Customer, Customer, list[Acceptance]]:
         """What `accept` would make of orders of one account. Nothing is written.

@@ -1,0 +1,75 @@
+"""compare: looks for drift among the customers of one partition, and says of each finding what is to be done.
+
+What the exports show is a suspicion: they were taken at different moments. Each suspect is looked at as it is now, by
+the same rules, before anything is found. In a run over what changed there is nothing to suspect by: all are looked at.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from closedwon import runs
+from closedwon.drift import Finding, Repair
+from closedwon.reconciling import Export, Judge, live
+from closedwon.runs import Run
+
+logger = Logger()
+
+ACCOUNTS_AT_ONCE = 25
+"""Suspects looked at together: Salesforce is asked about all of them at once."""
+
+ENOUGH_MILLISECONDS = 90_000
+"""How long one lot can take. What is left when there is less is counted, and looked at by the next run."""
+
+
+def compare_partition(run: Run, partition: int, time_left: Any) -> dict[str, Any]:
+    """Compare a partition's customers and store findings, repairs and a summary, which is what comes out."""
+    export = Export.read(run, partition)
+    judge = Judge(run.deals_since)
+    suspects = export.accounts if run.mode == "changed" else list(export.suspects(judge))
+    findings: list[Finding] = []
+    repairs: list[Repair] = []
+    looked_at = 0
+    for start in range(0, len(suspects), ACCOUNTS_AT_ONCE):
+        if time_left() < ENOUGH_MILLISECONDS:
+            break
+        lot = suspects[start : start + ACCOUNTS_AT_ONCE]
+        for sides in live().sides(lot, run.deep):
+            found, repair = judge.verdict(sides)
+            findings += found
+            repairs += [repair] if repair else []
+        looked_at += len(lot)
+    summary = summary_of(partition, export, findings, repairs, len(suspects), looked_at)
+    runs.put_findings(run, partition, [finding.to_json() for finding in findings])
+    runs.put_repairs(run, partition, [repair.to_json() for repair in repairs])
+    runs.put_summary(run, partition, summary)  # the last: who has one is whole
+    return summary
+
+
+def summary_of(
+    partition: int, export: Export, findings: list[Finding], repairs: list[Repair], suspects: int, looked_at: int
+) -> dict[str, Any]:
+    """What the report and the weighing need to know of a partition."""
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for finding in findings:
+        kinds[finding.kind][finding.remedy] += 1
+    return {
+        "partition": partition,
+        "customers": len(export.accounts),
+        "deals": export.deals,
+        "subscriptions": export.subscriptions,
+        "suspects": suspects,
+        "unconfirmed": suspects - looked_at,
+        "findings": {kind: {"repair": c["repair"], "report": c["report"]} for kind, c in sorted(kinds.items())},
+        "customersToRepair": len(repairs),
+    }
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> str:
+    run = Run.of(event["run"])
+    summary = compare_partition(run, event["partition"], context.get_remaining_time_in_millis)
+    logger.info("compared", extra={"run": run.id, **summary})
+    return "ok"

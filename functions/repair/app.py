@@ -1,0 +1,51 @@
+"""repair: makes what differs due in the ledger, for the customers of one partition. An execution of the provisioning
+state machine then brings each in line, as after a callout: nothing is written to Stigg or Salesforce here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from closedwon import runs
+from closedwon.callout import NotNow, record
+from closedwon.drift import Repair
+from closedwon.reconciling import live
+from closedwon.runs import Run
+from closedwon.step import ledger
+
+logger = Logger()
+
+DEALS_AT_ONCE = 200
+
+
+def repair(run: Run, partition: int) -> dict[str, int]:
+    """Carry out the repairs of a partition. Doing so again does no harm: what was accepted is a duplicate, and what
+    moved on is left alone.
+
+    Out: how many deals were accepted, how many customers made due, how many left alone because they moved on.
+    """
+    repairs = [Repair.from_json(data) for data in runs.repairs(run, partition)]
+    due = [
+        ledger().make_due(one.account_id, one.rev, one.look, one.rewrite, one.account)
+        for one in repairs
+        if one.look or one.rewrite or one.account
+    ]
+    accepted = 0
+    missed = [pair for one in repairs for pair in one.accept]
+    for start in range(0, len(missed), DEALS_AT_ONCE):
+        try:
+            results = record(live().given(dict(missed[start : start + DEALS_AT_ONCE])))[0].results
+        except NotNow as error:  # the reason itself: the state machine tries again by its name
+            raise error.__context__ or error from None
+        accepted += sum(result.status == "accepted" for result in results)
+    return {"accepted": accepted, "madeDue": sum(due), "leftAlone": len(due) - sum(due)}
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> str:
+    run = Run.of(event["run"])
+    done = repair(run, event["partition"])
+    runs.put_json(run, f"repaired/{event['partition']:04d}.json", done)
+    logger.info("repaired", extra={"run": run.id, "partition": event["partition"], **done})
+    return "ok"
