@@ -7,6 +7,10 @@ operator's own AWS credentials, or is told through the environment (CLOSEDWON_UR
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NoReturn
 
 import boto3
@@ -69,6 +73,17 @@ def of_stack(stack: str) -> Api:
     return Api(outputs["CalloutUrl"], secret["SecretString"])
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The stack that is operated, and its API."""
+
+    stack: str
+    api: Callable[[], Api]
+
+
+DAY = click.DateTime(["%Y-%m-%d"])
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--stack", default="closed-won", show_default=True, help="The stack, in the AWS account you are logged in to."
@@ -80,7 +95,7 @@ def main(context: click.Context, stack: str, url: str | None, key: str | None) -
     """Operate closed-won."""
     if bool(url) != bool(key):
         raise click.UsageError("--url and the callout key go together")
-    context.obj = lambda: Api(url, key) if url and key else of_stack(stack)
+    context.obj = Chosen(stack, lambda: Api(url, key) if url and key else of_stack(stack))
 
 
 @main.command()
@@ -93,7 +108,7 @@ def approve(context: click.Context, opportunity: str, yes: bool, as_json: bool) 
 
     Shows what would happen and asks. Exit code 1 when nothing waits for approval.
     """
-    api: Api = context.obj()
+    api: Api = context.obj.api()
     deal = api.get(f"/v1/provisionings/{opportunity}")
     if deal is None:
         stop(f"{opportunity} has never been accepted")
@@ -112,6 +127,45 @@ def approve(context: click.Context, opportunity: str, yes: bool, as_json: bool) 
     if result["status"] != "approved":
         stop(result["message"])
     click.echo(json.dumps(result) if as_json else f"Approved; applied by the execution {result['execution']}.")
+
+
+@main.command()
+@click.option("--since", required=True, type=DAY, metavar="DAY", help="Deals closed on this day (2024-01-31) or later.")
+@click.option("--until", type=DAY, metavar="DAY", help="And not after this one; today by default.")
+@click.option("--run", "really", is_flag=True, help="Bring them in. Without it, nothing is written.")
+@click.option("--create", is_flag=True, help="With --run: also what has to be made or changed in Stigg.")
+@click.option("--progress", type=click.Path(path_type=Path), help="Where to note how far it is.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found for each customer, a JSON object a line.")
+@click.pass_context
+def backfill(
+    context: click.Context,
+    since: datetime,
+    until: datetime | None,
+    really: bool,
+    create: bool,
+    progress: Path | None,
+    as_json: bool,
+) -> None:
+    """Bring in deals that were won before closed-won was there.
+
+    Without --run it only tells: how many customers, what is wrong with the mapping, what would be adopted, made or
+    held, and how long it would take. With --run it brings in the customers whose deals stand in Stigg already, and
+    reports the others. It can be stopped (Ctrl-C) and started again.
+    """
+    from ops import backfill as work  # with all of the product that it takes
+
+    if create and not really:
+        raise click.UsageError("--create goes with --run")
+    work.environment_of(context.obj.stack)
+    days = since.date().isoformat(), (until or datetime.now(UTC)).date().isoformat()
+    path = progress or Path(f"backfill-{days[0]}-{days[1]}-{'run' if really else 'dry'}.jsonl")
+    done = work.run(*days, path, dry=not really, create=create)
+    if as_json:
+        for entry in done.done.values():
+            click.echo(json.dumps(entry))
+    else:
+        click.echo(work.summary(done, dry=not really))
+        click.echo(f"Every customer is in {path}.")
 
 
 def stop(message: str) -> NoReturn:

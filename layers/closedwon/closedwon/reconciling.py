@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
 
@@ -74,8 +74,9 @@ def _policies() -> dict[str, Remedy]:
 
 @dataclass
 class Export:
-    """One partition of what was exported, by account."""
+    """One partition of what was exported, by account. read_at: when the run began."""
 
+    read_at: datetime
     opportunities: dict[str, list[Json]] = field(default_factory=lambda: defaultdict(list))
     lines: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     provisionings: dict[str, dict[str, Json]] = field(default_factory=lambda: defaultdict(dict))
@@ -84,7 +85,6 @@ class Export:
     states: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     owners: dict[str, str] = field(default_factory=dict)
     accounts: list[str] = field(default_factory=list)
-    read_at: datetime = datetime.min.replace(tzinfo=UTC)
 
     @classmethod
     def read(cls, run: Run, partition: int) -> Export:
