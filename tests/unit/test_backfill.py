@@ -1,0 +1,117 @@
+"""What bringing in deals from before closed-won would do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from closedwon.backfill import Outlook, outlook
+from closedwon.customer import Arrival
+from closedwon.deal import Deal
+from closedwon.drift import DealSeen, Sides
+from closedwon.mapping import revision_of
+from sandbox.stigg import models
+from unit.domain import (
+    ACCOUNT,
+    CATALOGUE,
+    POLICY,
+    SEATS,
+    Json,
+    addon,
+    at_noon,
+    entitlement,
+    opportunity_id,
+    order_of,
+    plan,
+    renewed,
+    won,
+)
+from unit.world import LINKS, World
+
+DAY = "2026-11-20"
+SINCE, UNTIL = "2025-01-01", DAY
+SOLD = (plan(), entitlement(SEATS, 10), addon(quantity=2))
+
+
+def looked_at(*deals: Json, world: World | None = None, closed: str = "2026-03-01") -> Outlook:
+    """The outlook on won deals that the ledger does not know."""
+    world = world or World(now=at_noon(DAY))
+    held = [one.json(datetime.fromtimestamp(world.now / 1000, UTC)) for one in world.stigg.book.subscriptions.values()]
+    sides = Sides(
+        world.customer,
+        tuple(seen(deal, closed) for deal in deals),
+        subscriptions=tuple(json.loads(json.dumps(held))),
+        customer_in_stigg=True,
+    )
+    return outlook(sides, SINCE, UNTIL, CATALOGUE, POLICY, LINKS, world.now)
+
+
+def seen(deal: Json, closed: str) -> DealSeen:
+    order = order_of(deal)
+    arrival = Arrival(order, revision_of(Deal.model_validate(deal)))
+    id = order.opportunity_id
+    return DealSeen(id, ACCOUNT, 0, won=True, closed=True, closed_on=closed, trigger=order.trigger, arrival=arrival)
+
+
+def old(number: int, *lines: Json, **terms: str) -> Json:
+    return won(number, *(lines or SOLD), **{"start": "2026-03-01", "end": "2027-02-28", **terms})
+
+
+def self_served(world: World, seats: int) -> None:
+    """Somebody made the subscription in Stigg by hand, long ago."""
+    body = {
+        "customerId": ACCOUNT,
+        "planId": "plan-enterprise",
+        "addons": [{"id": "addon-extra-workspace", "quantity": 2}],
+        "entitlements": [{"type": "FEATURE", "id": SEATS, "usageLimit": seats}],
+    }
+    world.stigg.provision_subscription(models.read(models.SubscriptionProvision, json.dumps(body).encode()))
+
+
+def test_what_stands_in_stigg_already_is_adopted() -> None:
+    world = World(now=at_noon(DAY))
+    self_served(world, seats=10)
+    found = looked_at(old(1), world=world)
+    assert (found.verdict, found.deals, found.words) == ("adopt", ((opportunity_id(1), "closed_won"),), ())
+
+
+def test_what_is_missing_would_be_made() -> None:
+    found = looked_at(old(1))
+    assert (found.verdict, found.words) == ("create", ("would make a subscription of plan-enterprise",))
+
+
+def test_what_stands_there_and_is_something_else_waits_for_somebody() -> None:
+    world = World(now=at_noon(DAY))
+    self_served(world, seats=10)
+    found = looked_at(old(1, plan("plan-enterprise-plus")), world=world)
+    assert found.verdict == "held"
+    assert found.words[0].startswith(opportunity_id(1))
+
+
+def test_a_term_that_is_over_brings_nothing_back_but_its_renewal_is_brought_in() -> None:
+    assert looked_at(old(1, start="2025-03-01", end="2026-02-28")).verdict == "create"  # the policy keeps access
+    ended = replace(POLICY, end_of_term="end")
+    sides = Sides(World(now=at_noon(DAY)).customer, (seen(old(1, start="2025-03-01", end="2026-02-28"), "2025-03-01"),))
+    now = at_noon(DAY)
+    assert outlook(sides, SINCE, UNTIL, CATALOGUE, ended, LINKS, now) == Outlook(ACCOUNT, "over")
+    base = seen(old(1, start="2025-03-01", end="2026-02-28"), "2025-03-01")
+    renewal = seen(renewed(2, *SOLD, of=1, end="2027-02-28"), "2026-02-20")
+    both = outlook(replace(sides, deals=(renewal, base)), SINCE, UNTIL, CATALOGUE, ended, LINKS, now)
+    assert both.verdict == "create"
+    assert both.deals == ((opportunity_id(1), "closed_won"), (opportunity_id(2), "renewal"))
+
+
+def test_a_mapping_mistake_is_told_before_anything_is_brought_in() -> None:
+    found = looked_at(old(1), old(2, plan("plan-unknown")))
+    assert found.verdict == "refused"
+    assert found.words == (f"{opportunity_id(2)}: line 1, stiggId: Stigg has no plan plan-unknown",)
+
+
+def test_only_deals_of_that_time_that_are_not_known_yet_are_brought_in() -> None:
+    assert looked_at(old(1), closed="2024-12-31").verdict == "none"
+    world = World(now=at_noon(DAY))
+    world.send(old(1))
+    known = replace(seen(old(1), "2026-03-01"), known_to=ACCOUNT)
+    sides = Sides(world.customer, (known,), subscriptions=(), customer_in_stigg=True)
+    assert outlook(sides, SINCE, UNTIL, CATALOGUE, POLICY, LINKS, world.now).verdict == "known"
