@@ -223,9 +223,7 @@ class AwsSandbox:
         """What a schedule does with a state machine. Out: how the execution ended, once it has. Raises KeyError."""
         stepfunctions = self.client("stepfunctions")
         try:
-            arn = stepfunctions.start_execution(stateMachineArn=state_machine_arn, input=execution_input)[
-                "executionArn"
-            ]
+            started = stepfunctions.start_execution(stateMachineArn=state_machine_arn, input=execution_input)
         except stepfunctions.exceptions.StateMachineDoesNotExist:
             raise KeyError(state_machine_arn) from None
         arn = started["executionArn"]
