@@ -28,7 +28,7 @@ from . import entitlements, models, pages
 from .catalogue import CREATED, Catalogue, sandbox_catalogue
 from .errors import CODES, Refused, not_found
 from .limits import Idempotency, RateLimits, fingerprint
-from .listing import Filter, Row, choices, page
+from .listing import Filter, Row, choices, page, page_of
 from .service import Service
 from .state import Subscription
 
@@ -139,11 +139,9 @@ class Stigg:
         """
         with self._present() as service:
             now = service.now
-            return [
-                subscription.full(now)
-                for subscription in service.book.subscriptions.values()
-                if customer_id in (None, subscription.customer_id)
-            ]
+            known = service.book.subscriptions
+            wanted = known.in_order if customer_id is None else known.of(customer_id)
+            return [subscription.full(now) for subscription in wanted]
 
     def subscription(self, subscription_id: str) -> dict[str, Any]:
         """One subscription in full. Raises `Refused` for one that is not known."""
@@ -178,6 +176,18 @@ class Stigg:
         with self._present() as service:
             body = {"customer_id": customer_id, "plan_id": plan_id, **fields}
             return service.provision_subscription(models.read(models.SubscriptionProvision, body)).full(self._now())
+
+    def seed(self, customers: Iterable[Mapping[str, Any]], subscriptions: Iterable[Mapping[str, Any]]) -> None:
+        """Very many customers and subscriptions at once, trusted: nothing is checked, nobody is charged.
+
+        In: customers as POST /customers takes them; subscriptions as POST /subscriptions does, each with `id` and
+        `startDate`. What has started is active, or in its trial. For benchmarks.
+        """
+        with self._present() as service:
+            for customer in customers:
+                service.seed_customer(dict(customer))
+            for subscription in subscriptions:
+                service.seed_subscription(dict(subscription))
 
     def change_subscription(self, subscription_id: str, **fields: Any) -> dict[str, Any]:
         """An update made by someone else. fields: as PATCH /subscriptions/{id} takes them. Returns it in full."""
@@ -349,22 +359,18 @@ class Stigg:
         return f"{request.host_url}{self.environment}/checkout/{subscription.checkout}"
 
     def _list_subscriptions(self, request: Request) -> _Answer:
-        now = self._service.now
-        rows = [
-            Row(
-                subscription.cursor,
-                subscription.created_at,
-                {
-                    "customerId": subscription.customer_id,
-                    "planId": subscription.plan.id,
-                    "pricingType": subscription.plan.pricing,
-                    "resourceId": subscription.resource_id,
-                    "status": subscription.status,
-                },
-                lambda subscription=subscription: subscription.json(now),  # type: ignore[misc]
-            )
-            for subscription in self._service.book.subscriptions.values()
-        ]
+        now, known = self._service.now, self._service.book.subscriptions
+
+        def row(subscription: Subscription) -> Row:
+            values = {
+                "customerId": subscription.customer_id,
+                "planId": subscription.plan.id,
+                "pricingType": subscription.plan.pricing,
+                "resourceId": subscription.resource_id,
+                "status": subscription.status,
+            }
+            return Row(subscription.cursor, subscription.created_at, values, lambda: subscription.json(now))
+
         filters = {
             "customerId": _ANY,
             "planId": _ANY,
@@ -372,7 +378,9 @@ class Stigg:
             "resourceId": _ANY,
             "status": _STATUSES,
         }
-        return _Answer(200, page(rows, request.args, filters))
+        if (customer := request.args.get("customerId")) is not None:
+            return _Answer(200, page(map(row, known.of(customer)), request.args, filters))
+        return _Answer(200, page_of(known.in_order, row, known.place_of, request.args, filters))
 
     def _get_subscription(self, request: Request, id: str) -> _Answer:
         return _Answer(200, {"data": self._service.subscription(id).json(self._service.now)})
@@ -519,7 +527,7 @@ class Stigg:
             self.environment,
             self.catalogue,
             self._service.customer(id),
-            [s for s in book.subscriptions.values() if s.customer_id == id],
+            book.subscriptions.of(id),
             [g for g in book.grants.values() if g.customer_id == id],
             self._service.allowances(id),
             self.salesforce_url,

@@ -5,10 +5,11 @@ Lists are newest first. Stigg promises no order; nobody should count on this one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from werkzeug.datastructures import MultiDict
@@ -24,6 +25,8 @@ _RANGES: Mapping[str, Callable[[datetime, datetime], bool]] = {
     "lt": lambda left, right: left < right,
     "lte": lambda left, right: left <= right,
 }
+
+T = TypeVar("T")
 
 _INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
 
@@ -57,6 +60,24 @@ def page(
 
     rows: oldest first. Raises `Refused` (400) for unknown parameters, values and cursors.
     """
+    ordered = list(rows)
+    places = {row.cursor: place for place, row in enumerate(ordered)}
+    return page_of(ordered, lambda row: row, places.get, query, filters, by_date=by_date)
+
+
+def page_of(
+    things: Sequence[T],
+    row: Callable[[T], Row],
+    place_of: Callable[[str], int | None],
+    query: MultiDict[str, str],
+    filters: Mapping[str, Filter],
+    *,
+    by_date: bool = True,
+) -> dict[str, Any]:
+    """As `page`, of however many things, without looking at more of them than it takes to fill the page.
+
+    things: oldest first; row: of a thing; place_of: a cursor's place among the things, None for one that is not known.
+    """
     ranges = {f"createdAt[{name}]" for name in _RANGES} if by_date else set()
     unknown = set(query) - set(filters) - ranges - {"limit", "after", "before"}
     if unknown:
@@ -64,24 +85,33 @@ def page(
     if any(len(query.getlist(name)) > 1 for name in query):
         raise invalid("a query parameter is given more than once; separate several values by commas")
     _check(query, filters)
-    found = [row for row in rows if _matches(row, query, filters)]
-    found.reverse()
     limit = _limit(query.get("limit"))
     after, before = query.get("after"), query.get("before")
     if after is not None and before is not None:
         raise invalid("after and before exclude each other")
-    if before is not None:
-        stop = _place(found, before)
-        start = max(0, stop - limit)
+
+    def found(places: Iterable[int], most: int) -> list[Row]:
+        """The first matching rows of some places."""
+        matching = (r for r in map(row, map(things.__getitem__, places)) if _matches(r, query, filters))
+        return list(islice(matching, most))
+
+    cursor = after if before is None else before
+    at = len(things) if cursor is None else place_of(cursor)
+    if at is None:
+        raise invalid("unknown cursor")
+    if before is None:
+        shown = found(range(at - 1, -1, -1), limit + 1)
+        older, newer = len(shown) > limit, bool(found(range(at, len(things)), 1))
+        shown = shown[:limit]
     else:
-        start = 0 if after is None else _place(found, after) + 1
-        stop = min(len(found), start + limit)
-    shown = found[start:stop]
+        shown = found(range(at + 1, len(things)), limit + 1)
+        newer, older = len(shown) > limit, bool(found(range(at, -1, -1), 1))
+        shown = shown[:limit][::-1]
     return {
         "data": [row.json() for row in shown],
         "pagination": {
-            "next": shown[-1].cursor if shown and stop < len(found) else None,
-            "prev": shown[0].cursor if shown and start > 0 else None,
+            "next": shown[-1].cursor if shown and older else None,
+            "prev": shown[0].cursor if shown and newer else None,
         },
     }
 
@@ -92,13 +122,6 @@ def _limit(text: str | None) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= MAX_LIMIT:
         raise invalid(f"limit must be 1 to {MAX_LIMIT}")
     return int(text)
-
-
-def _place(rows: list[Row], cursor: str) -> int:
-    for place, row in enumerate(rows):
-        if row.cursor == cursor:
-            return place
-    raise invalid("unknown cursor")
 
 
 def _check(query: MultiDict[str, str], filters: Mapping[str, Filter]) -> None:

@@ -110,7 +110,7 @@ class Service:
 
         return entitlements.effective(
             self.catalogue,
-            filter(counts, self.book.subscriptions.values()),
+            filter(counts, self.book.subscriptions.of(customer_id)),
             filter(counts, self.book.grants.values()),
             self.now,
         )
@@ -258,6 +258,47 @@ class Service:
     @staticmethod
     def _with_currency(prices: list[dict[str, Any]], payer: Customer) -> list[dict[str, Any]]:
         return [{"currency": payer.billing_currency, **price} if "amount" in price else price for price in prices]
+
+    def seed_customer(self, sent: dict[str, Any]) -> None:
+        """A customer as it would be after POST, unchecked."""
+        id = sent.pop("id")
+        self.book.customers[id] = Customer(id, self.now, self.now, sent)
+
+    def seed_subscription(self, sent: dict[str, Any]) -> None:
+        """A subscription as it would be after POST, unchecked. Its dates are ISO instants."""
+
+        def moment(name: str, within: dict[str, Any]) -> datetime | None:
+            return datetime.fromisoformat(within[name]) if within.get(name) else None
+
+        customer = self.book.customers[sent["customerId"]]
+        trial = sent.get("trialOverrideConfiguration") or {}
+        start = moment("startDate", sent) or self.now
+        is_trial = bool(trial.get("isTrial"))
+        self.book.subscriptions[sent["id"]] = Subscription(
+            id=sent["id"],
+            customer_id=customer.id,
+            plan=self.catalogue.plans[sent["planId"]],
+            created_at=self.now,
+            start_date=start,
+            status="NOT_STARTED" if start > self.now else "IN_TRIAL" if is_trial else "ACTIVE",
+            resource_id=sent.get("resourceId"),
+            billing_period=sent.get("billingPeriod"),
+            unit_quantity=sent.get("unitQuantity"),
+            addons=sent.get("addons", []),
+            entitlements=sent.get("entitlements", []),
+            charges=sent.get("charges", []),
+            price_overrides=self._with_currency(sent.get("priceOverrides", []), customer),
+            budget=sent.get("budget"),
+            minimum_spend=sent.get("minimumSpend"),
+            metadata=sent.get("metadata", {}),
+            salesforce_id=sent.get("salesforceId"),
+            paying_customer_id=sent.get("payingCustomerId"),
+            payment_collection_method=sent.get("paymentCollectionMethod"),
+            is_trial=is_trial,
+            trial_end_date=moment("trialEndDate", trial),
+            trial_end_behavior=trial.get("trialEndBehavior") or "CANCEL_SUBSCRIPTION",
+            cancellation_date=moment("cancellationDate", sent),
+        )
 
     def update_subscription(self, subscription_id: str, wanted: models.SubscriptionUpdate) -> Subscription:
         """Change what is sent, every list and the metadata as a whole; now, or when the schedule says so.

@@ -6,6 +6,7 @@ have happened, before each request is answered.
 
 from __future__ import annotations
 
+import heapq
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,10 @@ LIVE: frozenset[str] = frozenset({"ACTIVE", "IN_TRIAL"})
 
 Slot = tuple[str, str | None, str]
 """Customer, resource and product: what holds one paid subscription and one trial at a time."""
+
+
+Event = tuple[datetime, int, str]
+"""When something happens to a subscription by itself, its place among events of that moment, and what."""
 
 
 def cursor() -> str:
@@ -83,7 +88,7 @@ class Deferred:
         ]
 
 
-@dataclass
+@dataclass(eq=False)
 class Subscription:
     id: str
     customer_id: str
@@ -117,6 +122,15 @@ class Subscription:
     checkout: str | None = None
     checkout_options: dict[str, Any] | None = None
     cursor: str = field(default_factory=cursor)
+    place: int = -1
+    """Among all subscriptions, the oldest being 0."""
+    changed: set[Subscription] | None = field(default=None, repr=False, compare=False)
+    """Where a change of it is noted."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if (changed := self.__dict__.get("changed")) is not None:
+            changed.add(self)
 
     @property
     def slot(self) -> Slot:
@@ -135,6 +149,19 @@ class Subscription:
         if self.billing_period is None or self.status not in ("ACTIVE", "IN_TRIAL"):
             return None
         return period_around(self.anchor or self.start_date, self.billing_period, now)
+
+    def events(self) -> Iterator[Event]:
+        """What will happen to it by itself, as it is now."""
+        if self.ended:
+            return
+        if self.status == "IN_TRIAL" and self.trial_end_date:
+            yield self.trial_end_date, 0, "trial"
+        if self.cancellation_date:
+            yield self.cancellation_date, 1, "cancellation"
+        if self.deferred:
+            yield self.deferred.at, 2, "update"
+        if self.status == "NOT_STARTED":
+            yield self.start_date, 3, "start"
 
     def end(self, status: Literal["EXPIRED", "CANCELED"], reason: str, at: datetime) -> None:
         self.status, self.cancel_reason, self.ended_at = status, reason, at
@@ -253,18 +280,63 @@ class CreditGrant:
         }
 
 
+class Subscriptions(dict[str, Subscription]):
+    """Subscriptions by ID, which are never removed: also in order, by customer, by cursor, and by what happens next.
+
+    So that none of these takes longer the more there are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_order: list[Subscription] = []
+        self._of_customer: dict[str, list[Subscription]] = {}
+        self._cursors: dict[str, int] = {}
+        self._changed: set[Subscription] = set()
+        self._coming: list[tuple[datetime, int, int]] = []
+
+    def __setitem__(self, id: str, subscription: Subscription) -> None:
+        super().__setitem__(id, subscription)
+        subscription.place = len(self.in_order)
+        subscription.changed = self._changed
+        self.in_order.append(subscription)
+        self._of_customer.setdefault(subscription.customer_id, []).append(subscription)
+        self._cursors[subscription.cursor] = subscription.place
+
+    def of(self, customer_id: str) -> list[Subscription]:
+        """A customer's, oldest first."""
+        return self._of_customer.get(customer_id, [])
+
+    def place_of(self, cursor: str) -> int | None:
+        """The place a cursor stands for; None for one that is not known."""
+        return self._cursors.get(cursor)
+
+    def next_event(self, now: datetime) -> tuple[Event, Subscription] | None:
+        """The first thing that was due until `now`; of those due at one moment the first by kind, then the oldest's."""
+        for subscription in self._changed:
+            for at, order, _ in subscription.events():
+                heapq.heappush(self._coming, (at, order, subscription.place))
+        self._changed.clear()
+        while self._coming and self._coming[0][0] <= now:
+            at, order, place = heapq.heappop(self._coming)
+            subscription = self.in_order[place]
+            for event in subscription.events():
+                if event[:2] == (at, order):  # else it was changed since
+                    return event, subscription
+        return None
+
+
 @dataclass
 class Book:
     """All records, oldest first."""
 
     customers: dict[str, Customer] = field(default_factory=dict)
-    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    subscriptions: Subscriptions = field(default_factory=Subscriptions)
     grants: dict[str, CreditGrant] = field(default_factory=dict)
 
     def in_slot(self, slot: Slot, *, trial: bool) -> Iterator[Subscription]:
         """The live subscriptions of a slot: its trial, or what is not a trial."""
         wanted = "IN_TRIAL" if trial else "ACTIVE"
-        return (s for s in self.subscriptions.values() if s.slot == slot and s.status == wanted)
+        return (s for s in self.subscriptions.of(slot[0]) if s.slot == slot and s.status == wanted)
 
     def start(self, subscription: Subscription, at: datetime) -> None:
         """The subscription takes its slot: what stood there (of its kind) is cancelled."""
@@ -282,7 +354,7 @@ class Book:
                 (other.status == "ACTIVE" and other.created_at >= trial.created_at)
                 or (other.status == "NOT_STARTED" and other.start_date <= at)
             )
-            for other in self.subscriptions.values()
+            for other in self.subscriptions.of(trial.customer_id)
         )
         if follower:
             trial.end("EXPIRED", "TRIAL_CONVERTED", at)
@@ -300,8 +372,8 @@ class Book:
 
     def advance(self, now: datetime) -> None:
         """Let everything happen that was due until `now`, in its order."""
-        while due := min(self._due(now), key=lambda event: event[:2], default=None):
-            at, _, kind, subscription = due
+        while due := self.subscriptions.next_event(now):
+            (at, _, kind), subscription = due
             match kind:
                 case "trial":
                     self.end_trial(subscription, at)
@@ -313,19 +385,6 @@ class Book:
                     apply(subscription, changes)
                 case "start":
                     self.start(subscription, at)
-
-    def _due(self, now: datetime) -> Iterator[tuple[datetime, int, str, Subscription]]:
-        for subscription in self.subscriptions.values():
-            if subscription.ended:
-                continue
-            if subscription.status == "IN_TRIAL" and subscription.trial_end_date and subscription.trial_end_date <= now:
-                yield subscription.trial_end_date, 0, "trial", subscription
-            if subscription.cancellation_date and subscription.cancellation_date <= now:
-                yield subscription.cancellation_date, 1, "cancellation", subscription
-            if subscription.deferred and subscription.deferred.at <= now:
-                yield subscription.deferred.at, 2, "update", subscription
-            if subscription.status == "NOT_STARTED" and subscription.start_date <= now:
-                yield subscription.start_date, 3, "start", subscription
 
 
 def apply(subscription: Subscription, changes: dict[str, Any]) -> None:
