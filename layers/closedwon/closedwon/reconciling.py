@@ -90,14 +90,15 @@ class Export:
     def read(cls, run: Run, partition: int) -> Export:
         """Read a partition whole: about two thousand deals, whatever the size of the organisation."""
         export = cls(read_at=datetime.fromisoformat(run.started_at))
-        mapped = reading.mapped(runs.mappings(run)) if run.mode == "all" else None
+        records = runs.get_json(run, "mappings.json") if run.mode == "all" else None
+        mapped = reading.mapped_by(records) if records else None
         seen: set[str] = set()
         for record in runs.read(run, "opportunities", partition):
             export.opportunities[record["k"]].append(record["row"])
             seen.add(record["k"])
         for record in runs.read(run, "lines", partition):
             if mapped is not None:
-                export.lines[record["opportunity"]].append(Row(mapped.bulk[record["mapping"]], record["row"]))
+                export.lines[record["opportunity"]].append(mapped.row(record["mapping"], record["row"]))
             seen.add(record["k"])
         for record in runs.read(run, "provisionings", partition):
             export.provisionings[record["k"]][record["row"]["Opportunity_ID__c"]] = record["row"]

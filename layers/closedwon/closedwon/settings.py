@@ -31,6 +31,11 @@ def own_application_url() -> str | None:
     return os.environ.get("OWN_APPLICATION_URL") or None
 
 
+def trial_stages() -> tuple[str, ...]:
+    """The stages of open opportunities that give a trial; none where no flow sends trials."""
+    return tuple(filter(None, (stage.strip() for stage in os.environ.get("TRIAL_STAGES", "").split(","))))
+
+
 @cache
 def mapping_rules() -> MappingRules:
     """What the stack chooses about mapping."""
