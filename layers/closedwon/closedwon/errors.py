@@ -208,6 +208,12 @@ class SalesforceLimitExceeded(ServiceError, Permanent):
     service = "Salesforce"
 
 
+class SalesforceBudgetSpent(Permanent):
+    """closed-won's share of the organisation's daily API calls is used up. Not retried: a run of reconciliation ends
+    with a report that says so, and the next one goes on.
+    """
+
+
 class ApplicationUnavailable(ServiceError, Transient):
     """The user's own application could not be reached, did not answer in time, or answered 429 or 5xx. What it is asked
     carries the same key every time, so it is simply sent again, a few times, soon; then that deal alone waits, and the
