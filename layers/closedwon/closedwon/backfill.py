@@ -104,9 +104,9 @@ def outlook(
 def _verdict(to_do: Plan) -> tuple[Verdict, tuple[str, ...]]:
     """What the plan comes to, by the most serious of its changes, and what those are."""
     made = [c for c in to_do.changes if isinstance(c, Create)]
-    changed = [c for c in to_do.changes if isinstance(c, End) or (isinstance(c, Update) and not c.adopts)]
-    changed += [c for c in made if c.replaces]
-    if changed:
+    if len(made) + sum(isinstance(c, Update) and c.adopts for c in to_do.changes) < len(to_do.changes) or any(
+        c.replaces for c in made
+    ):
         return "change", tuple(_told(change) for change in to_do.changes)
     if made or to_do.grants:
         granted = tuple(f"would grant {grant.amount} of {grant.currency_id}" for grant in to_do.grants)

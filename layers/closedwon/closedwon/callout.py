@@ -87,12 +87,22 @@ def accept(deals: list[Any]) -> Results:
 
     Raises NotNow when deals have to be read from Salesforce and it does not answer.
     """
-    compiled, results = compile_all(deals)
-    arrivals = judged_by_snapshot({index: found.arrival for index, found in compiled.items()})
+    results, accepted = record(deals)
+    start_all(accepted)
+    return results
+
+
+def record(deals: list[Any]) -> tuple[Results, list[tuple[str, Acceptance]]]:
+    """As `accept`, but nothing is started: the sweep does, minutes later and after the callouts.
+
+    Out: the answers; what was accepted, each with its account.
+    """
+    found, results = compile_all(deals)
+    arrivals = judged_by_snapshot({index: one.arrival for index, one in found.items()})
     acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values())), strict=True))
-    start_all((arrivals[index].order.account_id, acceptance) for index, acceptance in acceptances.items())
     results |= {index: result_of(acceptance) for index, acceptance in acceptances.items()}
-    return Results(results=[results[index] for index in range(len(deals))])
+    accepted = [(arrivals[index].order.account_id, acceptance) for index, acceptance in acceptances.items()]
+    return Results(results=[results[index] for index in range(len(deals))]), accepted
 
 
 class Compiled(NamedTuple):

@@ -23,7 +23,6 @@ from closedwon.reading import trigger_of
 from closedwon.settings import mapping_rules
 
 if TYPE_CHECKING:
-    from closedwon.deal import Trigger
     from closedwon.salesforce import SalesforceClient
     from closedwon.stigg import Stigg
 
@@ -84,7 +83,7 @@ class Live:
 
         return at_once(sides_of, accounts)
 
-    def given(self, opportunities: Mapping[str, Trigger]) -> list[Json]:
+    def given(self, opportunities: Mapping[str, str]) -> list[Json]:
         """Deals to be accepted, as a callout says them of opportunities whose lines are still to be read."""
         rows = [row for chunk in _chunks(opportunities) for row in self._seen("Id IN {ids}", ids=chunk)]
         return [given_of(row, opportunities[row["Id"]]) for row in rows]
@@ -153,7 +152,7 @@ class Live:
         return subscriptions, exists, overrides
 
 
-def given_of(row: Json, trigger: Trigger) -> Json:
+def given_of(row: Json, trigger: str) -> Json:
     """What a callout without lines would say of an opportunity. A cancellation is never read, so it says all itself."""
     now = iso_utc(datetime.now(UTC))
     deal: Json = {
@@ -172,7 +171,7 @@ def given_of(row: Json, trigger: Trigger) -> Json:
     return deal
 
 
-def deal_seen(row: Json, trigger: Trigger | None, found: Compiled | Result | None) -> DealSeen:
+def deal_seen(row: Json, trigger: str | None, found: Compiled | Result | None) -> DealSeen:
     """An opportunity as Salesforce has it. found: what became of it as a deal, None where nothing would be sent.
 
     A deal none of whose lines says anything about Stigg is not closed-won's.
