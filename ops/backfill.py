@@ -89,12 +89,13 @@ def run(since: str, until: str, path: Path, *, dry: bool, create: bool) -> Progr
     if progress.done:
         click.echo(f"{len(progress.done)} customers were done before ({path}); {len(accounts)} are left.", err=True)
     try:
-        with click.progressbar(
+        outlooks: Any = click.progressbar(
             looked_at(accounts, since, until),
             length=len(accounts),
             label="Looking" if dry else "Bringing in",
             file=click.get_text_stream("stderr"),
-        ) as outlooks:
+        )
+        with outlooks:
             for found in outlooks:
                 progress.add(found, 0 if dry else bring_in(found, create))
     except KeyboardInterrupt:
