@@ -389,12 +389,12 @@ class _Comparison:
     def folded(self, customer: Customer) -> Desired:
         return fold(customer.standings, self.catalogue, self.policy, self.now)
 
-    def planned(self, customer: Customer, desired: Desired) -> Plan:
+    def planned(self, customer: Customer, desired: Desired, records: Mapping[Slot, SlotRecord] | None = None) -> Plan:
         return plan(
             customer.customer_id or "",
             desired,
             self.actual.values(),
-            self.records,
+            self.records if records is None else records,
             self.policy,
             self.links,
             self.now,
@@ -572,21 +572,38 @@ class _Comparison:
 
     def subscriptions(self) -> None:
         """The plan's changes and holds, by name."""
-        slots: dict[Slot, list[Change]] = defaultdict(list)
-        for change in self.plan.changes:
-            slots[_slot(change)].append(change)
-        for changes in slots.values():
-            for change in changes:
-                match change:
-                    case Create():
-                        self.creation(change, next((c for c in changes if isinstance(c, End)), None))
-                    case Update():
-                        self.update(change)
-                    case End() if not any(isinstance(c, Create) for c in changes):
-                        self.ending(change)
+        self.named(self.plan, "look")
         for hold in self.plan.holds:
             self.hold(hold)
-        for keep in self.plan.kept:
+        self.named(self.beneath(), "hidden")
+
+    def beneath(self) -> Plan:
+        """What differs from what was written last where a change waits for somebody: the plan does not look there."""
+        held = {hold.slot for hold in self.plan.holds if hold.foreign is None}
+        records = {slot: self.records[slot] for slot in held if slot in self.records}
+        written = {slot: record.applied for slot, record in records.items() if record.applied is not None}
+        if not written:
+            return Plan()
+        return self.planned(self.customer, replace(self.desired, subscriptions=written, grants=()), records)
+
+    def named(self, of: Plan, effect: Effect) -> None:
+        """The changes of a plan, by name. effect: what settles them."""
+        slots: dict[Slot, list[Change]] = defaultdict(list)
+        for change in of.changes:
+            slots[_slot(change)].append(change)
+        for changes in slots.values():
+            end = next((change for change in changes if isinstance(change, End)), None)
+            made = any(isinstance(change, Create) for change in changes)
+            for change in changes:
+                lowers = self.lowers(change, of)
+                match change:
+                    case Create():
+                        self.creation(change, end, effect, lowers)
+                    case Update():
+                        self.update(change, effect, lowers)
+                    case End() if not made:
+                        self.ending(change, effect, lowers)
+        for keep in of.kept:
             self.values(keep.subscription, keep.subscription_id)
 
     def covered(self, slot: Slot) -> bool:
@@ -601,13 +618,13 @@ class _Comparison:
         what = f"the trial of {wanted.plan_id}" if wanted.slot.trial else wanted.plan_id
         return f"{what} for {wanted.slot.resource_id}" if wanted.slot.resource_id else what
 
-    def creation(self, change: Create, end: End | None) -> None:
+    def creation(self, change: Create, end: End | None, effect: Effect, lowers: bool) -> None:
         """A subscription that is to be made, in place of another or where there is none."""
         wanted, record = change.subscription, self.records.get(change.subscription.slot, SlotRecord())
         applied = record.applied
         more: dict[str, Any] = {
             "opportunity_id": wanted.opportunities[0],
-            "lowers": self.lowers(change, self.plan),
+            "lowers": lowers,
         }
         standing = self.actual.get(end.subscription_id if end else change.replaces or "")
         if standing is not None and self.ours(standing, wanted.slot, record):
@@ -618,7 +635,7 @@ class _Comparison:
                     self.find(
                         kind,
                         words,
-                        "look",
+                        effect,
                         subscription_id=standing.id,
                         should=should,
                         is_now=is_now,
@@ -634,7 +651,7 @@ class _Comparison:
             self.find(
                 "changed_by_hand",
                 words,
-                "look",
+                effect,
                 subscription_id=gone.id,
                 should=should,
                 is_now=f"ended ({gone.status.lower()})",
@@ -647,7 +664,7 @@ class _Comparison:
                 words = f"{words[:-1]}; {standing.plan_id}, which closed-won did not make, stands there."
             now = standing.plan_id if standing else "none"
             id = record.subscription_id
-            self.find("missing_subscription", words, "look", subscription_id=id, should=should, is_now=now, **more)
+            self.find("missing_subscription", words, effect, subscription_id=id, should=should, is_now=now, **more)
 
     def replaced(
         self, wanted: Subscription, standing: Actual, applied: Subscription | None
@@ -681,14 +698,14 @@ class _Comparison:
         id, customer_id = standing.id, self.customer.customer_id or ""
         return id == record.subscription_id or is_ours(customer_id, slot, id) or is_ours(customer_id, trial, id)
 
-    def update(self, change: Update) -> None:
+    def update(self, change: Update, effect: Effect, lowers: bool) -> None:
         """A subscription that is to be changed in place: a finding for each aspect."""
         wanted, standing = change.subscription, self.actual[change.subscription_id]
         applied = self.records.get(wanted.slot, SlotRecord()).applied
         more: dict[str, Any] = {
             "opportunity_id": wanted.opportunities[0],
             "subscription_id": standing.id,
-            "lowers": self.lowers(change, self.plan),
+            "lowers": lowers,
         }
         if change.adopts:
             words = (
@@ -699,7 +716,7 @@ class _Comparison:
             self.find(
                 "foreign_subscription",
                 words,
-                "look",
+                effect,
                 should=self.described(wanted),
                 is_now=f"{standing.plan_id} of somebody else",
                 by_hand=by_hand,
@@ -714,9 +731,9 @@ class _Comparison:
                     )
                     words = f"{said.format(self.of(wanted))}: {is_now} instead of {should}."
                     words = words[:1].upper() + words[1:]
-                    self.find(kind, words, "look", should=should, is_now=is_now, by_hand=by_hand, **more)
+                    self.find(kind, words, effect, should=should, is_now=is_now, by_hand=by_hand, **more)
         if "entitlements" in change.body:
-            self.values(wanted, standing.id, "look", lowers=more["lowers"])
+            self.values(wanted, standing.id, effect, lowers=lowers)
         else:
             self.values(wanted, standing.id)
 
@@ -794,7 +811,7 @@ class _Comparison:
             return "an end with the billing period"
         return f"an end on {self.calendar.last(at)}"
 
-    def ending(self, change: End) -> None:
+    def ending(self, change: End, effect: Effect, lowers: bool) -> None:
         """A subscription that is to end."""
         if self.covered(change.slot):
             return
@@ -808,13 +825,13 @@ class _Comparison:
         self.find(
             "wrong_date",
             words,
-            "look",
+            effect,
             opportunity_id=change.opportunities[0] if change.opportunities else None,
             subscription_id=change.subscription_id,
             should=self.ends(change.at) if change.at else "ended",
             is_now="runs on",
             by_hand=by_hand,
-            lowers=self.lowers(change, self.plan),
+            lowers=lowers,
         )
 
     def hold(self, hold: Hold) -> None:
@@ -1232,7 +1249,7 @@ def repair_of(
 def _why(finding: Finding, effect: Effect, chosen: Mapping[str, Remedy], by_hand: Remedy, reductions: Remedy) -> str:
     """Why a finding is not repaired, taken by itself; "" where it is."""
     if effect == "hidden":
-        return "closed-won does not write entitlements again whose terms are unchanged: set them back in Stigg"
+        return "as things are, no provisioning would set it back: set it back in Stigg, or change the deal"
     if effect == "none":
         return "closed-won does not settle this by itself"
     if finding.by_hand and by_hand == "report":
