@@ -31,6 +31,12 @@ def own_application_url() -> str | None:
     return os.environ.get("OWN_APPLICATION_URL") or None
 
 
+def trial_stages() -> tuple[str, ...]:
+    """The stages in which an open opportunity is a trial; none where the stack names none."""
+    named = os.environ.get("TRIAL_STAGES", "").split(",")
+    return tuple(stage.strip() for stage in named if stage.strip())
+
+
 @cache
 def mapping_rules() -> MappingRules:
     """What the stack chooses about mapping."""
