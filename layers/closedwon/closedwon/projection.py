@@ -18,6 +18,26 @@ _URL_LENGTH = 255
 """The most a URL field holds, and more cannot be set up; a longer one would have the whole record refused."""
 
 
+SHOWN_FIELDS = (
+    "Opportunity_ID__c",
+    "Opportunity__c",
+    "Account__c",
+    "Status__c",
+    "Reason__c",
+    "Subscriptions__c",
+    "Subscription_URL__c",
+    "Checkout_URL__c",
+    "Stigg_Customer_ID__c",
+    "Stigg_Customer_URL__c",
+    "Execution__c",
+    "Provisioned_At__c",
+    "Due_At__c",
+    "Approval_ID__c",
+    "Approved__c",
+)
+"""The fields of a Stigg Provisioning."""
+
+
 def account_fields(customer: Customer, app_url: str) -> dict[str, Any]:
     """The account's fields: its customer in Stigg, and the link that opens it."""
     assert customer.customer_id is not None

@@ -7,6 +7,9 @@ mapping; with CPQ one more for opportunities without a quote. What deals without
 
 The first part is pure: what to ask, and how the rows become the deal as a callout would have sent it, so that it is
 judged like any other. The second part asks.
+
+Reconciliation reads the same deals by the thousand, in bulk (`bulk_queries`, `deal_from_rows`), and works out what a
+callout would say of each (`trigger_of`). What to select and what rows mean is one for both.
 """
 
 from __future__ import annotations
@@ -16,13 +19,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from closedwon.errors import Permanent, SalesforceLimitExceeded, SalesforceRefused
 from closedwon.order import Problem, iso_utc
+from closedwon.projection import SHOWN_FIELDS
 from closedwon.settings import setting
 
 if TYPE_CHECKING:
+    from closedwon.deal import Trigger
     from closedwon.salesforce import SalesforceClient
 
 Json = dict[str, Any]
@@ -63,7 +68,8 @@ _LOOKUPS = {
 }
 """The opportunity's field that holds what the lines' parent field points at, where it needs no looking up."""
 
-_ORDERS = {"opportunitylineitem": "SortOrder NULLS LAST, Id", "sbqq__quoteline__c": "SBQQ__Number__c NULLS LAST, Id"}
+_ORDERS = {"opportunitylineitem": "SortOrder", "sbqq__quoteline__c": "SBQQ__Number__c"}
+"""The field that lines are sorted by, those without a value last; lines of one place by their ID."""
 
 _COLUMNS = {
     "object": ("Line_Object__c", "Line Object", True),
@@ -144,14 +150,23 @@ class LineSource:
         """The opportunity's field that holds what `parent` points at; None where the schema has to be asked."""
         return _LOOKUPS.get((self.object.lower(), self.parent.lower()))
 
-    def soql(self) -> str:
-        """The query for all lines of the parents in ``{parents}``."""
+    @property
+    def order(self) -> str | None:
+        """The field its lines are sorted by before their ID, those without a value last; None for the ID alone."""
+        return _ORDERS.get(self.object.lower())
+
+    def paths(self) -> list[str]:
+        """What is selected of a line."""
         paths = [getattr(self, name) for name in _COLUMNS if name != "object"]
         if self.quotes:
             paths += [_EFFECTIVE, _PRIOR, _TOTAL, _UPGRADED, _OPTIONAL, _PRICING, _STARTS, _ENDS]
-        order = _ORDERS.get(self.object.lower(), "Id")
+        return paths
+
+    def soql(self) -> str:
+        """The query for all lines of the parents in ``{parents}``."""
+        paths, order = _distinct(self.paths()), f"{self.order} NULLS LAST, Id" if self.order else "Id"
         # Nothing in it comes from a user: every name has been looked at (`of`), and the IDs are quoted by the client.
-        return f"SELECT {_distinct(paths)} FROM {self.object} WHERE {self.parent} IN {{parents}} ORDER BY {order}"  # nosec B608
+        return f"SELECT {paths} FROM {self.object} WHERE {self.parent} IN {{parents}} ORDER BY {order}"  # nosec B608
 
 
 def _distinct(paths: Iterable[str]) -> str:
@@ -217,16 +232,21 @@ def opportunities_soql(cpq: bool, currencies: bool, lookups: Iterable[str] = ())
     cpq: with CPQ's fields. currencies: whether the organisation has more than one; otherwise there is no such field.
     lookups: further fields that lead to lines.
     """
-    paths = [*_OPPORTUNITY, *_TERMS, *(["CurrencyIsoCode"] if currencies else ())]
-    paths += [*(_CPQ_OPPORTUNITY if cpq else ()), *lookups]
+    paths = _opportunity_paths(cpq, currencies, lookups)
     return f"SELECT {_distinct(paths)} FROM Opportunity WHERE Id IN {{ids}}"  # nosec B608 - see LineSource.soql
 
 
+def _opportunity_paths(cpq: bool, currencies: bool, lookups: Iterable[str]) -> list[str]:
+    paths = [*_OPPORTUNITY, *_TERMS, *(["CurrencyIsoCode"] if currencies else ())]
+    return [*paths, *(_CPQ_OPPORTUNITY if cpq else ()), *lookups]
+
+
 class Row(NamedTuple):
-    """A line as it was found, and how to read it."""
+    """A line as it was found, and how to read it. mapping: the place of its source among all (`Mapped.sources`)."""
 
     source: LineSource
     content: Json
+    mapping: int = 0
 
     def get(self, path: str) -> Any:
         return value_at(self.content, path) if path else None
@@ -400,6 +420,163 @@ def _price_block(row: Row, line: Json, differences: bool, alone: bool) -> None:
         line["price"] = round(line["price"] / row.get(_TOTAL), 6)
 
 
+def deal_from_rows(given: Json, opportunity: Json, rows: Iterable[Row], read_at: datetime) -> Json:
+    """One deal, whole, from rows that were read in bulk: what `read` makes of the same records.
+
+    In: as in `deal_of`, but for the rows: those of the opportunity's lines from all mappings, in any order. Lines that
+    hang on something the opportunity does not (any more) point at, such as another quote than its primary one, are left
+    out. A line's number is its place among those that were read: in bulk, only what says something about Stigg.
+    """
+    own = [row for row in rows if row.get(row.source.parent) == value_at(opportunity, row.source.lookup or "Id")]
+    return deal_of(given, opportunity, sorted(own, key=_place), read_at)
+
+
+def _place(row: Row) -> tuple[int, bool, float, str]:
+    at = row.get(row.source.order or "")
+    return row.mapping, at is None, at or 0, row.get("Id")
+
+
+# Which deals there are
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which opportunities reconciliation looks at.
+
+    since: an ISO instant: all that changed from then on, whatever they are, because one that is not won any more counts
+    as well; None for all that a callout may be due for. trial_stages: the stages of open opportunities that give a
+    trial.
+    """
+
+    since: str | None = None
+    trial_stages: Sequence[str] = ()
+
+    def condition(self, opportunity: str = "") -> str:
+        """The scope as a condition of a query. opportunity: the path that leads to the opportunity, "" from itself.
+
+        Opportunities without an account are out of it: a callout is refused for them, and says so in Salesforce.
+        """
+        at = f"{opportunity}." if opportunity else ""
+        if self.since:
+            since = iso_utc(datetime.fromisoformat(self.since))
+            return f"{at}AccountId != NULL AND {at}SystemModstamp >= {since}"
+        kinds = [f"{at}IsWon = TRUE", f"({at}IsClosed = TRUE AND {at}Stigg_Amends__c != NULL)"]
+        if self.trial_stages:
+            from closedwon.salesforce import formatted
+
+            stages = formatted("{stages}", {"stages": list(self.trial_stages)})
+            kinds.append(f"({at}IsClosed = FALSE AND {at}StageName IN {stages})")
+        return f"{at}AccountId != NULL AND ({' OR '.join(kinds)})"
+
+
+def trigger_of(row: Json, known: Trigger | None, trial_stages: Sequence[str] = ()) -> Trigger | None:
+    """What a callout would say of an opportunity as it is now, as the flow templates in ``salesforce/`` decide it.
+
+    In: its row, with IsWon, IsClosed, StageName, Type, Stigg_Amends__c and, with CPQ, the contracts it amends and
+    renews; the trigger of the ledger's newest order of it, None where it has none; the stages that give a trial.
+    Out: None where no flow would send it.
+    """
+    if row["IsWon"]:
+        if any(row.get(field) for field in ("SBQQ__AmendedContract__c", "SBQQ__RenewedContract__c")):
+            return "closed_won"  # which of the two it is, the quote says (`_links`)
+        if not row.get("Stigg_Amends__c"):
+            return "closed_won"
+        return "renewal" if "Renewal" in (row.get("Type") or "") else "amendment"
+    if row["IsClosed"] and row.get("Stigg_Amends__c"):
+        return "cancellation"
+    if known in ("closed_won", "amendment", "renewal"):
+        return "cancellation"  # won no more; a trial that is not won ends as its own terms say
+    if not row["IsClosed"] and row.get("StageName") in trial_stages:
+        return "trial"
+    return None
+
+
+# In bulk
+
+
+class BulkQuery(NamedTuple):
+    """One query of an export.
+
+    source: what its rows are. mapping: of lines, the place of their source in `Mapped.sources`. account, opportunity:
+    the paths that lead in a row to the 18-character IDs of the account and the opportunity it belongs to.
+    """
+
+    source: Literal["opportunities", "lines", "provisionings"]
+    soql: str
+    account: str
+    opportunity: str
+    mapping: int | None = None
+
+
+class Bulk(NamedTuple):
+    """The queries of an export. unreachable: the mappings whose lines no path leads up from to an opportunity, so that
+    they are in none of the queries: deals have to be read one by one (`read`) in an organisation that has such.
+    """
+
+    queries: tuple[BulkQuery, ...]
+    unreachable: tuple[int, ...]
+
+
+class _Way(NamedTuple):
+    """The way up from a line: to its opportunity's ID, to the opportunity; only: which of the lines have gone it."""
+
+    id: str
+    record: str
+    only: str = ""
+
+
+_QUOTE = "SBQQ__Quote__r."
+_WAYS = {
+    ("opportunitylineitem", "opportunityid"): _Way("OpportunityId", "Opportunity"),
+    ("quotelineitem", "quoteid"): _Way("Quote.OpportunityId", "Quote.Opportunity", "Quote.IsSyncing = TRUE"),
+    ("sbqq__quoteline__c", "sbqq__quote__c"): _Way(
+        f"{_QUOTE}SBQQ__Opportunity2__c", f"{_QUOTE}SBQQ__Opportunity2__r", f"{_QUOTE}SBQQ__Primary__c = TRUE"
+    ),
+}
+"""The ways up that need no looking up: the reverse of `_LOOKUPS`."""
+
+_SEEN = (
+    "IsWon",
+    "IsClosed",
+    "IsDeleted",
+    "StageName",
+    "CloseDate",
+    "Type",
+    "Account.Stigg_Customer_URL__c",
+    "Stigg_Cancel_Date__c",
+)
+"""What is looked at of an opportunity besides its deal."""
+
+
+def _opportunities_in_bulk(mappings: Mapped, currencies: bool, scope: Scope) -> BulkQuery:
+    lookups = [each.lookup for each in mappings.active if each.lookup]
+    paths = [*_opportunity_paths(mappings.cpq, currencies, lookups), *_SEEN]
+    soql = f"SELECT {_distinct(paths)} FROM Opportunity WHERE {scope.condition()}"  # nosec B608 - see LineSource.soql
+    return BulkQuery("opportunities", soql, account="AccountId", opportunity="Id")
+
+
+def _lines_in_bulk(number: int, each: LineSource, way: _Way, scope: Scope, unquoted: bool) -> BulkQuery:
+    account = f"{way.record}.AccountId"
+    paths = ["Id", each.order or "", way.id, account, *each.paths()]
+    conditions = [
+        f"({each.stigg_type} != NULL OR {each.stigg_id} != NULL)",
+        way.only,
+        f"{way.record}.SBQQ__PrimaryQuote__c = NULL" if unquoted else "",
+        scope.condition(way.record),
+    ]
+    where = " AND ".join(filter(None, conditions))
+    soql = f"SELECT {_distinct(paths)} FROM {each.object} WHERE {where}"  # nosec B608 - see LineSource.soql
+    return BulkQuery("lines", soql, account=account, opportunity=way.id, mapping=number)
+
+
+_PROVISIONINGS = BulkQuery(
+    "provisionings",
+    f"SELECT {', '.join(SHOWN_FIELDS)} FROM Stigg_Provisioning__c WHERE Account__c != NULL",  # nosec B608 - names above
+    account="Account__c",
+    opportunity="Opportunity_ID__c",
+)
+
+
 # Asking
 
 
@@ -461,17 +638,17 @@ def in_words(error: Permanent) -> str:
 
 
 def _read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
-    mapped = _mapped(source.query(MAPPINGS_SOQL))
-    lookups = [each.lookup or _asked_for_lookup(each, source) for each in mapped.active]
+    mappings = mapped(source.query(MAPPINGS_SOQL))
+    lookups = [each.lookup or _asked_for_lookup(each, source) for each in mappings.active]
     read_at = datetime.now(UTC)  # before the rows: what changes while they are read makes a later revision
     ids = sorted({deal["opportunity"]["id"] for deal in deals})
-    opportunities = {row["Id"]: row for row in _opportunities(source, ids, mapped.cpq, lookups)}
+    opportunities = {row["Id"]: row for row in _opportunities(source, ids, mappings.cpq, lookups)}
     rows: dict[str, list[Row]] = {id: [] for id in opportunities}
-    for each, lookup in zip(mapped.active, lookups, strict=True):
+    for each, lookup in zip(mappings.active, lookups, strict=True):
         _find_lines(each, {id: value_at(row, lookup) for id, row in opportunities.items()}, rows, source)
-    if mapped.without_quote:
+    if mappings.without_quote:
         unquoted = [id for id, row in opportunities.items() if not row.get("SBQQ__PrimaryQuote__c")]
-        _find_lines(mapped.without_quote, dict(zip(unquoted, unquoted, strict=True)), rows, source)
+        _find_lines(mappings.without_quote, dict(zip(unquoted, unquoted, strict=True)), rows, source)
 
     def whole(deal: Json) -> Json | Problem:
         id = deal["opportunity"]["id"]
@@ -485,7 +662,28 @@ def _read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
     return [whole(deal) for deal in deals]
 
 
-class _Mapped(NamedTuple):
+def bulk_queries(mappings: Mapped, scope: Scope, source: Source) -> Bulk:
+    """What to ask in bulk for the deals in a scope, whole, and for what Salesforce shows of them.
+
+    In: the mappings; the scope; whom to ask for schemas. Where the scope is what changed since a moment, the
+    opportunities are all that is asked for: their accounts are looked at one by one.
+    Raises Unreadable for a mapping that is no good, and what the client raises.
+    """
+    fields_of = source.describe("Opportunity")["fields"]
+    currencies = any(field["name"] == "CurrencyIsoCode" for field in fields_of)
+    opportunities = _opportunities_in_bulk(mappings, currencies, scope)
+    if scope.since:
+        return Bulk((opportunities,), ())
+    queries, unreachable = [opportunities], []
+    for number, each in enumerate(mappings.sources):
+        if way := _way_up(each, source):
+            queries.append(_lines_in_bulk(number, each, way, scope, unquoted=number == len(mappings.active)))
+        else:
+            unreachable.append(number)
+    return Bulk((*queries, _PROVISIONINGS), tuple(unreachable))
+
+
+class Mapped(NamedTuple):
     """The mappings that are active.
 
     cpq: whether CPQ is in use. without_quote: where the lines of an opportunity without a quote are, as those of a
@@ -496,20 +694,30 @@ class _Mapped(NamedTuple):
     cpq: bool
     without_quote: LineSource | None
 
+    @property
+    def sources(self) -> list[LineSource]:
+        """All that lines are read by, in their order."""
+        return [*self.active, *([self.without_quote] if self.without_quote else [])]
 
-def _mapped(records: Sequence[Json]) -> _Mapped:
+    def row(self, mapping: int, content: Json) -> Row:
+        """A line that was read in bulk, by the number of its mapping."""
+        return Row(self.sources[mapping], content, mapping)
+
+
+def mapped(records: Sequence[Json]) -> Mapped:
+    """What the records of Stigg Mapping say together. Raises Unreadable where they say nothing that can be used."""
     active = [LineSource.of(record) for record in records if record.get("Active__c") is True]
     if not active:
         said = "no Stigg Mapping is active, so it is not known where a deal's lines are"
         raise Unreadable("lines", f"could not be read from Salesforce: {said}")
     if not any(each.quotes for each in active):
-        return _Mapped(active, any(each.uses_cpq for each in active), None)
+        return Mapped(active, any(each.uses_cpq for each in active), None)
     # CPQ keeps the opportunity's products in step with its quote: if they counted too, every line would count twice. A
     # record that is not active still says which fields they have; without one they are the package's.
     products = [record for record in records if record.get("Line_Object__c") == _OPPORTUNITY_PRODUCT]
     products.sort(key=lambda record: record.get("Active__c") is not True)
     without_quote = LineSource.of(products[0]) if products else LineSource()
-    return _Mapped([each for each in active if not each.opportunity_products], True, without_quote)
+    return Mapped([each for each in active if not each.opportunity_products], True, without_quote)
 
 
 def _opportunities(source: Source, ids: Sequence[str], cpq: bool, lookups: Sequence[str]) -> list[Json]:
@@ -539,14 +747,7 @@ def _find_lines(
 
 def _asked_for_lookup(each: LineSource, source: Source) -> str:
     """The opportunity's field that holds what a mapping's parent field points at, by the organisation's schema."""
-    at = each.object
-    *way, last = each.parent.lower().split(".")
-    for name, step in [("relationshipName", step) for step in way] + [("name", last)]:
-        known = source.describe(at)["fields"]
-        targets = next((f["referenceTo"] for f in known if (f[name] or "").lower() == step and f["referenceTo"]), None)
-        if not targets:
-            raise _unusable(each.object, f"there is no lookup {each.parent} on {each.object}")
-        at = "Opportunity" if "Opportunity" in targets else targets[0]
+    at, _ = _target(each, source)
     if at == "Opportunity":
         return "Id"
     found = [f["name"] for f in source.describe("Opportunity")["fields"] if at in f["referenceTo"]]
@@ -554,6 +755,29 @@ def _asked_for_lookup(each: LineSource, source: Source) -> str:
         lookups = "several lookups" if found else "no lookup"
         raise _unusable(each.object, f"{each.parent} leads to {at}, and the opportunity has {lookups} to it")
     return str(found[0])
+
+
+def _way_up(each: LineSource, source: Source) -> _Way | None:
+    """The way from a mapping's lines up to their opportunities; None where their parent field leads elsewhere."""
+    if known := _WAYS.get((each.object.lower(), each.parent.lower())):
+        return known
+    at, relationship = _target(each, source)
+    *before, _ = each.parent.split(".")
+    return _Way(each.parent, ".".join([*before, relationship])) if at == "Opportunity" else None
+
+
+def _target(each: LineSource, source: Source) -> tuple[str, str]:
+    """What a mapping's parent field points at, and the name of that relationship, by the organisation's schema."""
+    at, relationship = each.object, ""
+    *way, last = each.parent.lower().split(".")
+    for name, step in [("relationshipName", step) for step in way] + [("name", last)]:
+        known = source.describe(at)["fields"]
+        found = next((f for f in known if (f[name] or "").lower() == step and f["referenceTo"]), None)
+        if not found:
+            raise _unusable(each.object, f"there is no lookup {each.parent} on {each.object}")
+        targets = found["referenceTo"]
+        at, relationship = "Opportunity" if "Opportunity" in targets else targets[0], found["relationshipName"]
+    return at, relationship
 
 
 def _unusable(mapping: str, reason: str) -> Unreadable:

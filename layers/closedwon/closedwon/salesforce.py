@@ -24,7 +24,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -61,6 +61,17 @@ SUB_REQUESTS_LIMIT = 25
 
 _CONSEQUENCES = frozenset({"ALL_OR_NONE_OPERATION_ROLLED_BACK", "PROCESSING_HALTED"})
 """Codes of records and sub-requests that failed only because another one did."""
+
+
+_API_USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
+"""In the header Sforce-Limit-Info; the first one, where an app has a limit of its own."""
+
+
+class ApiBudget(NamedTuple):
+    """The organisation's API calls within 24 hours: how many are used, by whomever, and the most there are."""
+
+    used: int
+    most: int
 
 
 class BoundedSession(requests.Session):
@@ -113,26 +124,25 @@ class SalesforceClient:
         self._api_version = api_version
         self._session = session or BoundedSession(timeouts)
         self._logged_in: Salesforce | None = None
+        self._budget: ApiBudget | None = None
+        self._session.hooks["response"].append(self._note_budget)
 
     @property
     def data_path(self) -> str:
         """What the path of every sub-request's `url` begins with: ``/services/data/v66.0``."""
         return f"/services/data/v{self._api_version}"
 
-    def query(self, soql: str, **values: Any) -> list[Json]:
+    def query(self, soql: str, with_deleted: bool = False, **values: Any) -> list[Json]:
         """The records a SOQL query finds, on all pages.
 
         soql: with ``{name}`` (or ``{name:like}``, ``{name:literal}``) where a value belongs; values: by name, quoted
         and escaped by simple-salesforce's `format_soql`; a list becomes ``('a','b')``. Without values the text is sent
-        as it is. The whole query travels in the address: keep it under 16,000 bytes, or ask in several queries.
+        as it is. with_deleted: look into the recycle bin too. The whole query travels in the address: keep it under
+        16,000 bytes, or ask in several queries.
         """
-        if values:
-            from simple_salesforce.format import format_soql
-
-            soql = format_soql(soql, **values)
-
+        soql = formatted(soql, values)
         records: list[Json] = []
-        page = self._call("query", False, lambda salesforce: salesforce.query(soql))
+        page = self._call("query", False, lambda salesforce: salesforce.query(soql, include_deleted=with_deleted))
         while True:
             if not isinstance(page, dict) or not isinstance(page.get("records"), list):
                 raise SalesforceUnavailable("an answer without records", operation="query")
@@ -141,6 +151,14 @@ class SalesforceClient:
             if page.get("done", True) or not following:
                 return records
             page = self._call("query", False, _following_page(following))
+
+    def count(self, soql: str, **values: Any) -> int:
+        """How many records a query for ``COUNT()`` finds. In: as in `query`."""
+        soql = formatted(soql, values)
+        page = self._call("query", False, lambda salesforce: salesforce.query(soql))
+        if not isinstance(page, dict) or not isinstance(page.get("totalSize"), int):
+            raise SalesforceUnavailable("an answer without a number", operation="query")
+        return cast(int, page["totalSize"])
 
     def describe(self, object_name: str) -> Json:
         """An object's schema: `fields`, each with `name`, `referenceTo`, `relationshipName` and more."""
@@ -172,6 +190,52 @@ class SalesforceClient:
         if not isinstance(results, list) or len(results) != len(sub_requests):
             raise _unanswered("an answer without a result for each sub-request", "composite", writes)
         return results
+
+    def rest(self, operation: str, path: str, method: str = "GET", body: Json | None = None) -> Any:
+        """The JSON answer of a resource below `data_path`; None where it has none.
+
+        operation: what is done, for an error's text. For what changes no record: when the answer is lost, nothing is,
+        and the error is SalesforceUnavailable.
+        """
+        data = None if body is None else json.dumps(body, allow_nan=False)
+        return self._call(operation, False, lambda salesforce: salesforce.restful(path, method=method, data=data))
+
+    def stream(
+        self, operation: str, path: str, params: Mapping[str, str | int], timeouts: tuple[float, float]
+    ) -> requests.Response:
+        """The answer of a resource below `data_path`, its body still to be read; to be closed by the caller.
+
+        operation: as in `rest`; timeouts: seconds to connect, and for each read.
+        """
+
+        def send(salesforce: Salesforce) -> requests.Response:
+            from simple_salesforce.util import exception_handler
+
+            headers = {"Authorization": f"Bearer {salesforce.session_id}"}
+            url = f"{salesforce.base_url}{path}"
+            response = self._session.get(url, params=dict(params), headers=headers, stream=True, timeout=timeouts)
+            if response.status_code != 200:
+                exception_handler(response, operation)
+            return response
+
+        return cast(requests.Response, self._call(operation, False, send))
+
+    def budget(self) -> ApiBudget:
+        """The organisation's API calls, as the last answer told them; asked for where none did."""
+        if self._budget is None:
+            limits = self.rest("read limits", "limits")
+            if self._budget is None:  # the answer's own header is newer than its body
+                try:
+                    daily = limits["DailyApiRequests"]
+                    self._budget = ApiBudget(daily["Max"] - daily["Remaining"], daily["Max"])
+                except (KeyError, TypeError):
+                    raise SalesforceUnavailable("an answer without limits", operation="read limits") from None
+        return self._budget
+
+    def _note_budget(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        """Keep what an answer tells of the API calls; a hook of the session, so that it sees every answer."""
+        if found := _API_USAGE.search(response.headers.get("Sforce-Limit-Info", "")):
+            self._budget = ApiBudget(int(found[1]), int(found[2]))
 
     def _call(self, operation: str, writes: bool, send: Callable[[Salesforce], Any]) -> Any:
         """What `send` returns, logging in first where needed and again, once, when the session is not accepted."""
@@ -266,6 +330,15 @@ class SalesforceClient:
         assertion = _assertion(client_id, fields["username"], fields["privateKey"], audience)
         form = {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
         return form, None, (assertion, fields["username"])
+
+
+def formatted(soql: str, values: Mapping[str, Any]) -> str:
+    """A SOQL text with its values in place, quoted and escaped; as it is without values."""
+    if not values:
+        return soql
+    from simple_salesforce.format import format_soql
+
+    return str(format_soql(soql, **values))
 
 
 def records_of(result: Mapping[str, Any]) -> list[Json]:
