@@ -11,6 +11,7 @@ so each is compared alone, and nobody ever holds a whole export. All of it lies 
 | ``export/<source>/<partition>/<name>.jsonl.gz`` | one record a line, see `SOURCES` |
 | ``findings/<partition>.jsonl.gz`` | what was found, one a line |
 | ``repairs/<partition>.json``, ``summaries/<partition>.json`` | what is to be repaired; what was counted |
+| ``repaired/<partition>.json`` | what was repaired |
 | ``report/...`` | the report |
 
 A summary is written last: a partition without one failed. An object is written whole or not at all, and a step that is
