@@ -34,8 +34,8 @@ class Sandbox:
 
     In: parameters of the template that differ from its defaults; wait_scale, what the state machine's waits are
     multiplied by; longest_invocation, seconds a function may run at most (its own time-out where None); rate_limits,
-    whether Stigg keeps its; own_application, whether the sample application makes workspaces first. Usable as a context
-    manager; ready within seconds.
+    whether Stigg keeps its; own_application, whether the sample application makes workspaces first; template, for tests
+    of a part of it. Usable as a context manager; ready within seconds.
     """
 
     def __init__(
@@ -47,12 +47,14 @@ class Sandbox:
         rate_limits: bool = True,
         concurrency: int = 4,
         own_application: bool = False,
+        template: Path = ROOT / "template.yaml",
     ) -> None:
         self._exits = ExitStack()
         self._parameters = dict(parameters)
         self._wait_scale = wait_scale
         self._longest_invocation = longest_invocation
         self._concurrency = concurrency
+        self._template = template
         self.stigg_api_key = f"server-{secrets.token_hex(16)}"
         self.salesforce_client = {"clientId": "closed-won", "clientSecret": secrets.token_hex(16)}
         self.stigg = Stigg(self.stigg_api_key, rate_limits)
@@ -93,7 +95,7 @@ class Sandbox:
             self.application_server = self._exits.enter_context(StandIn(self.application, tls.context))
             own["OwnApplicationUrl"] = f"{self.application_server.url}/workspaces"
         self.aws = AwsSandbox(
-            ROOT / "template.yaml",
+            self._template,
             {
                 "SalesforceUrl": self.salesforce_server.url,
                 "SalesforceOrganizationId": self.salesforce.organization_id,

@@ -261,6 +261,12 @@ class RunUnderWay(Permanent):
     """Another run of reconciliation is under way. Not retried, and no fault: this one ends without having looked."""
 
 
+class MappingsUnusable(Permanent):
+    """The Stigg Mapping records in Salesforce do not say where deals' lines are. Not retried: somebody must correct
+    them.
+    """
+
+
 class LedgerExportFailed(Permanent):
     """DynamoDB gave up exporting the ledger's table; the message holds its reason. Not retried: the next run exports
     anew.

@@ -24,7 +24,7 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 from functools import partial
@@ -70,6 +70,7 @@ AT_ONCE = 8
 """Customers looked after at the same time: the time goes into waiting for other services."""
 
 Item = dict[str, Any]
+Json = dict[str, Any]
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -200,6 +201,16 @@ class Ledger:
     def customer(self, account_id: str) -> Customer:
         """A customer with all its opportunities; one of version 0 where the ledger knows nothing."""
         return self._read(account_id)
+
+    def overdue(self, milliseconds: int) -> Iterator[str]:
+        """The accounts of customers that have been due for longer than that, the longest due first."""
+        pages = self._client.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="due",
+            KeyConditionExpression="due = :due AND due_at <= :then",
+            ExpressionAttributeValues={":due": {"S": "DUE"}, ":then": {"N": str(self._clock() - milliseconds)}},
+        )
+        return (item["pk"]["S"].partition("#")[2] for page in pages for item in page["Items"])
 
     def find(self, opportunity_id: str) -> tuple[Customer, OpportunityState] | None:
         """An opportunity with its customer; None when it was never accepted."""
@@ -426,6 +437,20 @@ def customer_of(account_id: str, rev: int, head: str, opportunities: Mapping[str
             "opportunities": {id: OpportunityState.from_json(json.loads(text)) for id, text in opportunities.items()},
         }
     )
+
+
+def exported(line: bytes) -> tuple[str, Json] | None:
+    """One line of DynamoDB's export of the table (DYNAMODB_JSON): an account and its head, or one of its opportunities,
+    with plain values. None for everything else the ledger holds.
+    """
+    if b'"ACCOUNT#' not in line:  # most lines are orders: they are not worth reading
+        return None
+    item = json.loads(line)["Item"]
+    kind, _, account_id = item["pk"]["S"].partition("#")
+    if kind != "ACCOUNT":
+        return None
+    plain = {name: int(value["N"]) if "N" in value else value["S"] for name, value in item.items()}
+    return account_id, plain
 
 
 def _head(customer: Customer, rev: int) -> Item:

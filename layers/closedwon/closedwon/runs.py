@@ -6,9 +6,12 @@ so each is compared alone, and nobody ever holds a whole export. All of it lies 
 | key | what |
 |---|---|
 | ``partitions.json`` | ``[{"partition": 0}, ...]``: what the state machine's maps go over |
+| ``mappings.json`` | the Stigg Mappings by which lines were exported |
+| ``ledger/...`` | DynamoDB's own export of the ledger, from which the customers are taken |
 | ``export/<source>/<partition>/<name>.jsonl.gz`` | one record a line, see `SOURCES` |
 | ``findings/<partition>.jsonl.gz`` | what was found, one a line |
 | ``repairs/<partition>.json``, ``summaries/<partition>.json`` | what is to be repaired; what was counted |
+| ``repaired/<partition>.json`` | what was repaired |
 | ``report/...`` | the report |
 
 A summary is written last: a partition without one failed. An object is written whole or not at all, and a step that is
@@ -192,6 +195,16 @@ def put_partitions(run: Run) -> None:
     put_json(run, "partitions.json", [{"partition": number} for number in range(run.partitions)])
 
 
+def put_mappings(run: Run, records: list[Json]) -> None:
+    """The active Stigg Mappings the lines were exported by, as Salesforce told them; see `closedwon.reading.mapped`."""
+    put_json(run, "mappings.json", records)
+
+
+def mappings(run: Run) -> list[Json]:
+    """What `put_mappings` wrote."""
+    return cast(list[Json], get_json(run, "mappings.json") or [])
+
+
 def put_findings(run: Run, partition: int, findings: Iterable[Mapping[str, Any]]) -> int:
     """A partition's findings. Out: how many."""
     count = 0
@@ -356,6 +369,12 @@ def _names(prefix: str) -> Iterator[str]:
 def _lines(name: str) -> Iterator[Json]:
     for line in unzipped_lines(name):
         yield json.loads(line)
+
+
+def lines_of(name: str) -> Iterator[bytes]:
+    """The lines of a plain object of the bucket, by its key. Flat in memory."""
+    with _storage():
+        yield from s3().get_object(Bucket=bucket(), Key=name)["Body"].iter_lines()
 
 
 def unzipped_lines(name: str) -> Iterator[bytes]:

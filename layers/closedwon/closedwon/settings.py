@@ -32,8 +32,9 @@ def own_application_url() -> str | None:
 
 
 def trial_stages() -> tuple[str, ...]:
-    """The stages of open opportunities that give a trial; none where no flow sends trials."""
-    return tuple(filter(None, (stage.strip() for stage in os.environ.get("TRIAL_STAGES", "").split(","))))
+    """The stages in which an open opportunity is a trial; none where the stack names none."""
+    named = os.environ.get("TRIAL_STAGES", "").split(",")
+    return tuple(stage.strip() for stage in named if stage.strip())
 
 
 @cache

@@ -26,7 +26,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -113,10 +113,17 @@ class Stigg:
         statuses: only these (ACTIVE, IN_TRIAL, NOT_STARTED, PAYMENT_PENDING, EXPIRED, CANCELED); none means any. The
         items have metadata and no entitlements (see `get_subscription`).
         """
-        wanted = {"customerId": customer_id}
-        if status := ",".join(statuses):
-            wanted["status"] = status
-        return self._list("list subscriptions", ("subscriptions",), wanted)
+        return self._list("list subscriptions", ("subscriptions",), {"customerId": customer_id, **_status(statuses)})
+
+    def subscription_pages(
+        self, after: str | None = None, statuses: Iterable[str] = ()
+    ) -> Iterator[tuple[list[Json], str | None]]:
+        """The subscriptions of the whole environment, page by page: one request for each page that is taken.
+
+        after: the cursor of the page before, None for the first; statuses: as in `list_subscriptions`.
+        Out: the page's items, and the cursor to go on from, None on the last page.
+        """
+        return self._pages("list subscriptions", ("subscriptions",), _status(statuses), after)
 
     def get_subscription(self, subscription_id: str) -> Json | None:
         """The subscription with the entitlements set on it (its overrides), or None when Stigg does not know the ID."""
@@ -193,21 +200,26 @@ class Stigg:
         return _object(answer, operation, writes=True)
 
     def _list(self, operation: str, path: tuple[str, ...], wanted: Mapping[str, str] | None = None) -> list[Json]:
-        items: list[Json] = []
-        query = {**(wanted or {}), "limit": str(PAGE_LIMIT)}
+        return [item for items, _ in self._pages(operation, path, wanted or {}) for item in items]
+
+    def _pages(
+        self, operation: str, path: tuple[str, ...], wanted: Mapping[str, str], after: str | None = None
+    ) -> Iterator[tuple[list[Json], str | None]]:
+        query = {**wanted, "limit": str(PAGE_LIMIT), **({"after": after} if after else {})}
         cursors: set[str] = set()
         while True:
             answer = self._exchange(operation, "GET", path, query=query)
             page = answer.get("data")
             if not isinstance(page, list):
                 raise _unanswered("an answer without data", operation, writes=False)
-            items += page
             pagination = answer.get("pagination")
             cursor = pagination.get("next") if isinstance(pagination, dict) else None
             if not isinstance(cursor, str) or not cursor:
-                return items
+                yield page, None
+                return
             if cursor in cursors:
                 raise StiggUnavailable("the list leads back to a page already read", operation=operation)
+            yield page, cursor
             cursors.add(cursor)
             query["after"] = cursor
 
@@ -286,6 +298,12 @@ class Stigg:
         finally:
             self._used_at = time.time()
         raise failure
+
+
+def _status(statuses: Iterable[str]) -> dict[str, str]:
+    """The filter by status; none for any."""
+    status = ",".join(statuses)
+    return {"status": status} if status else {}
 
 
 def _segment(text: str) -> str:

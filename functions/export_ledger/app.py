@@ -1,0 +1,138 @@
+"""export_ledger: brings the customers from the ledger to S3.
+
+For a reconciliation of everything DynamoDB exports the table as it is at one moment, which costs no read capacity; here
+the export is read and partitioned. In mode ``changed`` only the accounts that are long overdue are brought.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from itertools import islice
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from closedwon import aws, runs
+from closedwon.errors import LedgerExportFailed, safe_text
+from closedwon.exporting import Json, Shift, one_round
+from closedwon.ledger import exported
+from closedwon.runs import PartitionWriter, Run
+from closedwon.settings import setting
+from closedwon.step import ledger
+
+logger = Logger()
+
+OVERDUE_MILLISECONDS = 3_600_000
+"""What the sweep has not got done for an hour is looked at."""
+
+EXPORT_SECONDS = 20
+"""Seconds between two looks at an export, which takes minutes."""
+
+LINES_A_STEP = 50_000
+
+
+@cache
+def dynamodb() -> Any:
+    return aws.client("dynamodb")
+
+
+class LedgerExport:
+    """One run's export of the table. In: the run. Keeps the file it reads open from step to step."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._open: tuple[int, int, Iterator[bytes]] | None = None
+
+    def step(self, progress: Json) -> Json:
+        """Ask for the export; look whether it is finished; write the next lines of its files."""
+        if "export" not in progress:
+            return {**progress, "export": self._ask(), "calls": 1, "wait": EXPORT_SECONDS}
+        if "files" not in progress:
+            files = self._files(progress["export"])
+            calls = progress["calls"] + 1
+            if files is None:
+                return {**progress, "calls": calls, "wait": EXPORT_SECONDS}
+            return {**progress, "calls": calls, "files": files, "file": 0, "line": 0}
+        return self._write(progress)
+
+    def _ask(self) -> str:
+        """The export's ARN. The run's ID is its token: asking again asks for the same export."""
+        answer = dynamodb().export_table_to_point_in_time(
+            TableArn=setting("LEDGER_TABLE_ARN"),
+            ClientToken=self._run.id,
+            S3Bucket=runs.bucket(),
+            S3Prefix=runs.key(self._run, "ledger"),
+            ExportFormat="DYNAMODB_JSON",
+        )
+        return str(answer["ExportDescription"]["ExportArn"])
+
+    def _files(self, arn: str) -> str | None:
+        """The key of the list of the export's files; None while it is under way. Raises LedgerExportFailed."""
+        export = dynamodb().describe_export(ExportArn=arn)["ExportDescription"]
+        if export["ExportStatus"] == "IN_PROGRESS":
+            return None
+        if export["ExportStatus"] != "COMPLETED":
+            why = safe_text(export.get("FailureMessage")) or "no reason given"
+            raise LedgerExportFailed(f"DynamoDB could not export the ledger: {why}")
+        manifest = json.loads(b"".join(runs.lines_of(export["ExportManifest"])))
+        return str(manifest["manifestFilesS3Key"])
+
+    def _write(self, progress: Json) -> Json:
+        files = [json.loads(line)["dataFileS3Key"] for line in runs.lines_of(progress["files"])]
+        file, line = progress["file"], progress["line"]
+        if file == len(files):
+            return {**progress, "done": True}
+        taken = written = 0
+        with PartitionWriter(self._run, f"ledger-{file}-{line}") as writer:
+            for text in islice(self._from(files, file, line), LINES_A_STEP):
+                taken += 1
+                self._add(writer, text)
+            written = writer.records
+        self._open = (file, line + taken, self._open[2]) if self._open else None
+        over = taken < LINES_A_STEP
+        return {
+            **progress,
+            "file": file + 1 if over else file,
+            "line": 0 if over else line + taken,
+            "done": over and file + 1 == len(files),
+            "records": progress["records"] + written,
+        }
+
+    def _from(self, files: list[str], file: int, line: int) -> Iterator[bytes]:
+        """The lines of a file from one on: where the step before stopped, or found again from its beginning."""
+        if self._open is None or self._open[:2] != (file, line):
+            lines = runs.unzipped_lines(files[file])
+            next(islice(lines, line, line), None)
+            self._open = (file, line, lines)
+        return self._open[2]
+
+    @staticmethod
+    def _add(writer: PartitionWriter, text: bytes) -> None:
+        if (found := exported(text)) is None:
+            return
+        account, item = found
+        writer.add("customers", account, {"item": item})
+        if item["sk"] == "CUSTOMER":
+            customer_id = json.loads(item["body"]).get("customer_id")
+            if customer_id is not None and customer_id != account:
+                writer.add("owners", customer_id, {"account": account})
+
+
+def overdue(run: Run, progress: Json) -> Json:
+    """Write the accounts that are long overdue, all at once."""
+    with PartitionWriter(run, "overdue") as writer:
+        for account in ledger().overdue(OVERDUE_MILLISECONDS):
+            writer.add("customers", account, {})
+    return {**progress, "done": True, "records": writer.records}
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> Json:
+    run = Run.of(event["run"])
+    shift = Shift(context.get_remaining_time_in_millis)
+    export = LedgerExport(run)
+    step = export.step if run.mode == "all" else lambda so_far: overdue(run, so_far)
+    progress = one_round(event["progress"], step, shift)
+    logger.info("exported", extra={"run": run.id, **{name: progress[name] for name in ("done", "calls", "records")}})
+    return progress

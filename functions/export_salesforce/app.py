@@ -1,0 +1,116 @@
+"""export_salesforce: brings the opportunities, their lines and what is shown on them from Salesforce to S3.
+
+Bulk queries do it, so that the number of API calls follows the number of pages of 50,000 records. In mode ``changed``
+only the opportunities that changed are brought: their accounts are looked at live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+
+from closedwon import runs
+from closedwon.bulk import BulkQueries
+from closedwon.errors import MappingsUnusable, SalesforceBudgetSpent
+from closedwon.exporting import Json, Shift, one_round
+from closedwon.reading import MAPPINGS_SOQL, Scope, Unreadable, bulk_queries, mapped, salesforce, value_at
+from closedwon.runs import PartitionWriter, Run
+from closedwon.settings import setting, trial_stages
+
+logger = Logger()
+
+JOB_SECONDS = 10
+"""Seconds between two looks at queries that are under way."""
+
+
+@cache
+def queries() -> BulkQueries:
+    return BulkQueries(salesforce())
+
+
+def step(run: Run, progress: Json) -> Json:
+    """Start the queries; later write the next page of one that is finished, or wait while none is.
+
+    Raises what `closedwon.salesforce` does, SalesforceBudgetSpent and MappingsUnusable.
+    """
+    spend_no_more_than(int(setting("SALESFORCE_API_SHARE_PERCENT")))
+    if "jobs" not in progress:
+        jobs = start(run)
+        return {**progress, "jobs": jobs, "calls": progress["calls"] + 1 + len(jobs), "wait": 1}
+    jobs = progress["jobs"]
+    for place, job in enumerate(jobs):
+        progress = {**progress, "calls": progress["calls"] + 1}
+        if job["locator"] is None and queries().finished(job["job"]) is None:
+            continue
+        records, locator = write_page(run, job)
+        if locator is None:
+            queries().delete(job["job"])
+            left = [*jobs[:place], *jobs[place + 1 :]]
+        else:
+            left = [*jobs[:place], {**job, "locator": locator}, *jobs[place + 1 :]]
+        return {**progress, "jobs": left, "done": not left, "records": progress["records"] + records}
+    return {**progress, "wait": JOB_SECONDS}
+
+
+def spend_no_more_than(share: int) -> None:
+    """Raises SalesforceBudgetSpent when more than this share, in percent, of the day's API calls is used up."""
+    used, most = salesforce().budget()
+    if 100 * used > share * most:
+        raise SalesforceBudgetSpent(
+            f"{used} of the organisation's {most} API calls of the last 24 hours are used up, more than {share} %"
+        )
+
+
+def start(run: Run) -> list[Json]:
+    """Start all queries. Out: for each its job, and what its rows are."""
+    try:
+        records = salesforce().query(MAPPINGS_SOQL)
+        asked, unreachable = bulk_queries(mapped(records), Scope(run.since or None, trial_stages()), salesforce())
+    except Unreadable as error:
+        raise MappingsUnusable(f"{error.problem.field} {error.problem.message}") from None
+    runs.put_mappings(run, records)
+    if unreachable:  # their deals differ from the ledger's in the comparison, and are then read one by one
+        logger.warning("lines that no bulk query reaches", extra={"mappings": unreachable})
+    changed = run.mode == "changed"  # what was deleted changed too
+    return [
+        {
+            "job": queries().start(query.soql, with_deleted=changed),
+            "locator": None,
+            "source": query.source,
+            "account": query.account,
+            "opportunity": query.opportunity,
+            "mapping": query.mapping,
+        }
+        for query in asked
+    ]
+
+
+def write_page(run: Run, job: Json) -> tuple[int, str | None]:
+    """Write a job's next page. Out: how many records, and where the one after it begins, None after the last."""
+    page = next(pages := queries().pages(job["job"], job["locator"]))
+    with PartitionWriter(run, f"{job['job']}-{job['locator'] or 'first'}") as writer:
+        for account, record in records_of(page.rows, job):
+            writer.add(job["source"], account, record)
+    pages.close()  # type: ignore[attr-defined]  # a generator
+    return writer.records, page.locator
+
+
+def records_of(rows: Iterator[Json], job: Json) -> Iterator[tuple[str, Json]]:
+    """What is written of each row, with its account."""
+    for row in rows:
+        account = str(value_at(row, job["account"]))
+        if job["source"] == "lines":
+            yield account, {"opportunity": value_at(row, job["opportunity"]), "mapping": job["mapping"], "row": row}
+        else:
+            yield account, {"row": row}
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> Json:
+    run = Run.of(event["run"])
+    shift = Shift(context.get_remaining_time_in_millis)
+    progress = one_round(event["progress"], lambda so_far: step(run, so_far), shift)
+    logger.info("exported", extra={"run": run.id, **{name: progress[name] for name in ("done", "calls", "records")}})
+    return progress
