@@ -117,15 +117,19 @@ class Sandbox:
             self.application.signing_keys = [json.loads(self.aws.secret("OwnApplicationSecret"))["signingKey"]]
 
     def reset(self) -> None:
-        """Nothing sold, nothing provisioned, no faults: executions, the ledger and both stand-ins are emptied."""
+        """Nothing sold, nothing provisioned, nothing reconciled, no faults: executions, the ledger, the bucket and both
+        stand-ins are emptied.
+        """
         self.aws.forget_executions()  # records get the same IDs again, and executions are named after them
         self.stigg_server.reset()
         self.salesforce_server.reset()
         if self.application is not None:
             self.application_server.reset()
         table, dynamodb = self.aws.resources["LedgerTable"], self.aws.client("dynamodb")
-        for item in dynamodb.scan(TableName=table, ProjectionExpression="pk, sk")["Items"]:
-            dynamodb.delete_item(TableName=table, Key=item)
+        for page in dynamodb.get_paginator("scan").paginate(TableName=table, ProjectionExpression="pk, sk"):
+            for item in page["Items"]:
+                dynamodb.delete_item(TableName=table, Key=item)
+        self.aws.empty_bucket("ReconciliationBucket")
 
     # As Salesforce calls
 
@@ -163,7 +167,7 @@ class Sandbox:
     def settle(self, seconds: float = 60.0) -> None:
         """Wait until no execution runs. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
-        while self.aws.executions("ProvisionStateMachine", "RUNNING"):
+        while any(self.aws.executions(machine, "RUNNING") for machine in self.aws.state_machine_arns):
             if time.monotonic() > deadline:
                 raise TimeoutError("executions still run")
             time.sleep(0.02)

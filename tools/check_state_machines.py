@@ -48,6 +48,7 @@ ITEMS = {
     "Iterator",
     "ResultWriter",
 }
+WAITS = {"Seconds", "SecondsPath", "Timestamp", "TimestampPath"}
 MAP_ONLY = {
     "MaxConcurrency",
     "MaxConcurrencyPath",
@@ -58,7 +59,7 @@ MAP_ONLY = {
 FIELDS = {
     "Task": FLOW | RESULT | FAULTS | TIMES | {"Resource", "Credentials"},
     "Pass": FLOW | {"Result", "ResultPath", "Parameters"},
-    "Wait": FLOW | {"Seconds", "SecondsPath", "Timestamp", "TimestampPath"},
+    "Wait": FLOW | WAITS,
     "Choice": {"Choices", "Default"},
     "Parallel": FLOW | RESULT | FAULTS | {"Branches"},
     "Map": FLOW | RESULT | FAULTS | ITEMS | MAP_ONLY,
@@ -177,6 +178,7 @@ class Machine:
     """Tasks: state, placeholder of the function's ARN, TimeoutSeconds."""
     _lines: list[str] = field(default_factory=list)
     _chosen: dict[str, str] = field(default_factory=dict)
+    _named: set[str] = field(default_factory=set)
 
     def wrong(self, state: str, problem: str) -> None:
         """Note a problem of a state, or of the whole definition when `state` is ``-``: once, however often found."""
@@ -207,6 +209,7 @@ class Machine:
         for chosen in product(*self.states.values()):
             self._chosen = {f"${{{name}}}": state for name, state in zip(self.states, chosen, strict=True)}
             self.timeouts.clear()
+            self._named.clear()
             self._scope(definition, node, "-")
 
     def _scope(self, scope: Any, node: yaml.Node | None, where: str) -> None:
@@ -242,6 +245,9 @@ class Machine:
     def _state(self, name: str, state: dict[str, Any], node: yaml.Node | None) -> Iterator[tuple[str, str]]:
         """Check one state by itself; gives where it leads: the field that says so, and the target."""
         kind = state.get("Type")
+        if name in self._named:
+            self.wrong(name, "another state has this name: names are unique within the whole state machine")
+        self._named.add(name)
         if len(name) > NAME_LIMIT:
             self.wrong(name, f"its name is longer than {NAME_LIMIT} characters")
         if kind not in FIELDS:
@@ -271,8 +277,14 @@ class Machine:
 
         if kind == "Task":
             self._task(name, state, node)
-        for position, branch in enumerate(state.get("Branches") or [], start=1):
-            self._scope(branch, None, f"{name}, branch {position}")
+        elif kind == "Wait" and len(set(state) & WAITS) != 1:
+            self.wrong(name, f"needs one of {', '.join(sorted(WAITS))}")
+        elif kind == "Map" and not state.get("MaxConcurrency") and "MaxConcurrencyPath" not in state:
+            self.wrong(name, "no MaxConcurrency: everything at once would throttle whatever it asks")
+        branches = _children(node).get("Branches")
+        nodes = branches.value if isinstance(branches, yaml.SequenceNode) else []
+        for position, (branch, inside) in enumerate(zip(state.get("Branches") or [], nodes, strict=False), start=1):
+            self._scope(branch, inside, f"{name}, branch {position}")
         for processor in ("ItemProcessor", "Iterator"):
             if processor in state:
                 self._scope(state[processor], _children(node).get(processor), f"{name}, {processor}")

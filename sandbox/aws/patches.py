@@ -6,6 +6,7 @@ Each correction says what AWS does. All of them are undone when the sandbox stop
 from __future__ import annotations
 
 import copy
+import logging
 import re
 import threading
 import time
@@ -24,9 +25,11 @@ from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.core.config import default_user_config
 from moto.core.exceptions import AWSError
+from moto.dynamodb import models as dynamodb_models
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
+from moto.dynamodb.responses import DynamoHandler
 from moto.stepfunctions.exceptions import InvalidName
 from moto.stepfunctions.parser.api import InvalidDefinition as MotosInvalidDefinition
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
@@ -38,7 +41,11 @@ from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 from moto.stepfunctions.parser.asl.utils import boto_client
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
+from sandbox.aws.exports import Export, export_table_to_point_in_time
 from sandbox.aws.lambdas import Functions
+
+# It warns of a map's tolerated failures each time it reads one: where a child fails, moto fails the whole map.
+logging.getLogger("moto.stepfunctions.parser.asl.parse.preprocessor").setLevel(logging.ERROR)
 
 
 class InvalidDefinition(AWSError):
@@ -98,6 +105,8 @@ def _apply(stack: ExitStack) -> None:
     patch(WaitFunction, "_eval_body", _wait)
     patch(Preprocessor, "__init__", _with_own_scopes)
     patch(DynamoDBBackend, "transact_write_items", _with_small_backup(DynamoDBBackend.transact_write_items))
+    patch(dynamodb_models, "TableExport", Export)
+    patch(DynamoHandler, "export_table_to_point_in_time", export_table_to_point_in_time)
     # An execution that fails tells so in its history; moto would also print its inner life to stderr.
     patch(EvalComponent, "_log_failure_event_exception", lambda self, failure_event_exception: None)
     patch(

@@ -15,6 +15,8 @@ import moto.cloudformation.parsing as parsing  # first: it imports all of moto's
 from moto.awslambda.utils import get_backend as lambda_backend
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
+from moto.s3.cloud_formation import cfn_to_api_encryption
+from moto.s3.models import s3_backends
 from moto.scheduler.models import scheduler_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend  # noqa: F401  (its BackendDict comes with it)
@@ -26,6 +28,7 @@ LEFT_OUT = {
     "AWS::ApiGateway::Deployment": "sandbox.aws.gateway serves the API as it stands",
     "AWS::ApiGateway::Account": "there are no access logs to write",
     "AWS::Lambda::Permission": "nothing in the sandbox asks who may invoke a function",
+    "AWS::S3::BucketPolicy": "moto would keep its statements without their conditions, and so refuse everything",
 }
 """Types that are only recorded: references resolve, properties can be read, nothing is created in moto."""
 
@@ -156,14 +159,14 @@ class Schedule(_Resource):
     def create(cls, name: str, properties: dict[str, Any], account: str, region: str) -> Schedule:
         made = scheduler_backends[account][region].create_schedule(
             description=properties.get("Description", ""),
-            end_date=properties.get("EndDate", ""),
+            end_date=properties.get("EndDate"),
             flexible_time_window=properties["FlexibleTimeWindow"],
             group_name=properties.get("GroupName", "default"),
             kms_key_arn=properties.get("KmsKeyArn", ""),
             name=name,
             schedule_expression=properties["ScheduleExpression"],
             schedule_expression_timezone=properties.get("ScheduleExpressionTimezone", "UTC"),
-            start_date=properties.get("StartDate", ""),
+            start_date=properties.get("StartDate"),
             state=properties.get("State", "ENABLED"),
             target=properties["Target"],
             action_after_completion=None,
@@ -211,7 +214,43 @@ class EventInvokeConfig(_Resource):
         return cls(name, properties, {})
 
 
-CREATED_HERE: tuple[type[_Resource], ...] = (Secret, StateMachine, Schedule, Alarm, EventInvokeConfig)
+class Bucket(_Resource):
+    """Created in moto with all that the template says of it; moto's own class leaves most of it out."""
+
+    type_name = "AWS::S3::Bucket"
+    name_property = "BucketName"
+
+    @classmethod
+    def create(cls, name: str, properties: dict[str, Any], account: str, region: str) -> Bucket:
+        unknown = set(properties) - {"BucketName", "BucketEncryption", "PublicAccessBlockConfiguration"}
+        unknown -= {"OwnershipControls", "LifecycleConfiguration"}
+        if unknown:
+            raise UnsupportedResource(f"properties of a bucket: {', '.join(sorted(unknown))}")
+        backend = s3_backends[account]["aws"]
+        bucket = backend.create_bucket(name, region)
+        if (encryption := properties.get("BucketEncryption")) is not None:
+            backend.put_bucket_encryption(name, cfn_to_api_encryption(encryption))
+        if (block := properties.get("PublicAccessBlockConfiguration")) is not None:
+            backend.put_public_access_block(name, {key: str(value).lower() for key, value in block.items()})
+        if (ownership := properties.get("OwnershipControls")) is not None:
+            backend.put_bucket_ownership_controls(name, ownership["Rules"][0]["ObjectOwnership"])
+        if (lifecycle := properties.get("LifecycleConfiguration")) is not None:
+            backend.put_bucket_lifecycle_configuration(name, [_lifecycle_rule(rule) for rule in lifecycle["Rules"]])
+        attributes = {"Arn": bucket.arn, "DomainName": f"{name}.s3.amazonaws.com"}
+        return cls(name, properties, attributes)
+
+
+def _lifecycle_rule(rule: dict[str, Any]) -> dict[str, Any]:
+    """From CloudFormation's words to those of S3's API."""
+    said = {"ID": rule["Id"], "Status": rule["Status"], "Filter": {"Prefix": rule.get("Prefix", "")}}
+    if "ExpirationInDays" in rule:
+        said["Expiration"] = {"Days": str(rule["ExpirationInDays"])}
+    if (unfinished := rule.get("AbortIncompleteMultipartUpload")) is not None:
+        said["AbortIncompleteMultipartUpload"] = {key: str(value) for key, value in unfinished.items()}
+    return said
+
+
+CREATED_HERE: tuple[type[_Resource], ...] = (Secret, StateMachine, Schedule, Alarm, EventInvokeConfig, Bucket)
 
 
 def _recorded(recorded_type: str) -> type[_Resource]:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
@@ -18,6 +19,8 @@ from moto.awslambda.utils import get_backend as lambda_backend
 from moto.cloudformation.models import cloudformation_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.base_backend import BackendDict
+from moto.dynamodb.models import dynamodb_backends
+from moto.s3.models import s3_backends
 from moto.stepfunctions.responses import get_backend as stepfunctions_backend
 
 from sandbox.aws import resources as cfn  # first: it imports all of moto's models
@@ -157,6 +160,7 @@ class AwsSandbox:
                 source = replace(source, timeout=min(source.timeout, self._longest_invocation))
             self.functions.add(logical_id, deployed.function_name, deployed.function_arn, source, variables)
         of_type = _ByType(translation.cloudformation, made)
+        self._enable_recovery(translation)
         for config in of_type("AWS::Lambda::EventInvokeConfig").values():
             self.functions.find(config["FunctionName"]).asynchronous = AsyncConfig(
                 retries=int(config.get("MaximumRetryAttempts", 2)),
@@ -164,11 +168,21 @@ class AwsSandbox:
             )
         self.state_machine_arns = {name: self.resources[name] for name in of_type("AWS::StepFunctions::StateMachine")}
         schedules = of_type("AWS::Scheduler::Schedule")
-        self._scheduler = Scheduler(schedules, self.functions, self._send_message, self.account, self.region)
+        self._scheduler = Scheduler(
+            schedules, self.functions, self._start_scheduled, self._send_message, self.account, self.region
+        )
         self._exits.callback(self._scheduler.stop)
         self._serve_api(of_type)
         outputs = [output for output in stack.output_map.values() if output is not None]  # its condition holds
         self.outputs = {output.key: self._served(str(output.value)) for output in outputs}
+
+    def _enable_recovery(self, translation: Translation) -> None:
+        """Point-in-time recovery, which moto's CloudFormation passes over; without it a table cannot be exported."""
+        for name, resource in translation.cloudformation["Resources"].items():
+            wanted = resource.get("Properties", {}).get("PointInTimeRecoverySpecification")
+            if resource["Type"] == "AWS::DynamoDB::Table" and wanted is not None:
+                backend = dynamodb_backends[self.account][self.region]
+                backend.update_continuous_backups(self.resources[name], wanted)
 
     def _serve_api(self, of_type: _ByType) -> None:
         apis = of_type("AWS::ApiGateway::RestApi")
@@ -204,6 +218,28 @@ class AwsSandbox:
             for execution in machine.executions:
                 if execution.status == "RUNNING":
                     execution.stop(stop_date=None, error=None, cause=None)
+
+    def _start_scheduled(self, state_machine_arn: str, execution_input: str) -> Future[Outcome]:
+        """What a schedule does with a state machine. Out: how the execution ended, once it has. Raises KeyError."""
+        stepfunctions = self.client("stepfunctions")
+        try:
+            arn = stepfunctions.start_execution(stateMachineArn=state_machine_arn, input=execution_input)[
+                "executionArn"
+            ]
+        except stepfunctions.exceptions.StateMachineDoesNotExist:
+            raise KeyError(state_machine_arn) from None
+        arn = started["executionArn"]
+        future: Future[Outcome] = Future()
+
+        def wait() -> None:
+            ended = self.wait_for_execution(arn, seconds=3600)
+            if ended["status"] == "SUCCEEDED":
+                future.set_result(Outcome(ended["output"].encode()))
+            else:
+                future.set_result(Outcome.failed(ended.get("error") or ended["status"], ended.get("cause") or ""))
+
+        threading.Thread(target=wait, daemon=True, name=f"scheduled {arn.rsplit(':', 1)[1]}").start()
+        return future
 
     def _send_message(self, queue_arn: str, body: str) -> None:
         sqs = self.client("sqs")
@@ -252,6 +288,12 @@ class AwsSandbox:
         self._stop_executions()
         for machine in stepfunctions_backend(self.account, self.region).state_machines:
             machine.executions.clear()
+
+    def empty_bucket(self, logical_id: str) -> None:
+        """Delete every object of a bucket."""
+        bucket = s3_backends[self.account]["aws"].get_bucket(self.resources[logical_id])
+        for name in list(bucket.keys):
+            bucket.keys.pop(name)
 
     def history(self, execution_arn: str) -> list[dict[str, Any]]:
         """An execution's events, oldest first."""
