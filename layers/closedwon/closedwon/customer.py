@@ -218,6 +218,14 @@ class Customer:
         }
 
     @property
+    def standings(self) -> list[Standing]:
+        """Its orders as the fold takes them. Those that the user's own application has not prepared yet wait, and are
+        left out.
+        """
+        unprepared = self.unprepared
+        return [state.standing for id, state in self.opportunities.items() if id not in unprepared]
+
+    @property
     def unasked(self) -> list[str]:
         """Those of them that it does not know of: they have arrived since it was asked."""
         return [id for id, state in self.unprepared.items() if state.application is None]

@@ -189,13 +189,14 @@ class Keep:
 @dataclass(frozen=True)
 class Hold:
     """Nothing is done until somebody decides. reason: in a sales rep's words. approval: what somebody can approve,
-    None where something else has to change.
+    None where something else has to change. foreign: the subscription in the way that closed-won did not make.
     """
 
     slot: Slot
     opportunities: tuple[str, ...]
     reason: str
     approval: str | None = None
+    foreign: str | None = None
 
 
 Change = Create | Update | End
@@ -310,7 +311,7 @@ class _Planner:
         if self._waits(slot, wanted.opportunities, self._lowers(wanted, standing, record)):
             return
         if standing is not None:
-            same = standing.plan_id == wanted.plan_id and _units(standing, record, wanted) == wanted.unit_quantity
+            same = standing.plan_id == wanted.plan_id and units_of(standing, record, wanted) == wanted.unit_quantity
             hold = _unchangeable(wanted, standing, record) if same else None
             moved = not _same_instant(standing.start, wanted.start or self.now)
             anew = standing.status == "NOT_STARTED" and (moved or hold or not same)
@@ -421,17 +422,17 @@ class _Planner:
         runs = ours is not None and ours.status == "ACTIVE"
         self.changes.append(end if runs else replace(end, after=paid_slot))
 
-    def _waits(self, slot: Slot, opportunities: tuple[str, ...], reason: str | None, what: str = "") -> bool:
+    def _waits(self, slot: Slot, opportunities: tuple[str, ...], reason: str | None, foreign: str = "") -> bool:
         """Whether something waits for somebody's approval; notes what was approved."""
         if reason is None:
             return False
         record = self.records.get(slot, SlotRecord())
-        meant = [slot.key, record.subscription_id, what, reason]
+        meant = [slot.key, record.subscription_id, foreign, reason]
         approval = hashlib.sha256(json.dumps(meant).encode()).hexdigest()[:16]
         if approval in self.approved:
             self.used[slot] = approval
             return False
-        self.holds.append(Hold(slot, opportunities, reason, approval))
+        self.holds.append(Hold(slot, opportunities, reason, approval, foreign or None))
         return True
 
     def _tramples(self, wanted: Subscription, foreign: list[Actual]) -> bool:
@@ -511,7 +512,7 @@ def trial_end_before(start: str, converts: bool) -> str:
     return iso_utc(datetime.fromisoformat(start) + timedelta(days=1)) if converts else start
 
 
-def _units(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
+def units_of(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
     """The units a subscription was written with, which no answer of Stigg shows: its metadata knows, even where a step
     died between its write and the ledger's. Where nobody knows, those wanted.
     """

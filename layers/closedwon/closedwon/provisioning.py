@@ -31,11 +31,8 @@ def now() -> int:
 
 
 def standings_of(customer: Customer) -> list[Standing]:
-    """A customer's orders as the fold takes them. Those that the user's own application has not prepared yet wait, and
-    are left out.
-    """
-    unprepared = customer.unprepared
-    return [state.standing for id, state in customer.opportunities.items() if id not in unprepared]
+    """A customer's orders as the fold takes them."""
+    return customer.standings
 
 
 def desired_of(customer: Customer) -> tuple[Desired, Catalogue]:
