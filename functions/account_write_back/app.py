@@ -6,7 +6,6 @@ this execution remembers, in one composite call.
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from typing import Any
 
@@ -75,15 +74,8 @@ def write_back(work: Work, customer: Customer, failed: bool) -> tuple[Customer, 
 
 
 def reason_of(failure: dict[str, str], execution: str) -> str:
-    """A failure in a sales rep's words. Only closed-won's own errors have texts that are fit to be shown."""
-    name = failure.get("Error", "")
-    try:
-        said = json.loads(failure.get("Cause", "")).get("errorMessage", "")
-    except (ValueError, AttributeError):
-        said = ""
-    ours = isinstance(getattr(errors, name, None), type) and said
-    told = said if ours else f"An unexpected failure ({name})."
-    return f"{told}\nclosed-won tries again by itself. Execution {execution} tells more."
+    """A failure in a sales rep's words."""
+    return f"{errors.told(failure)}\nclosed-won tries again by itself. Execution {execution} tells more."
 
 
 def refusals_of(customer: Customer, written: list[str], execution: str) -> str:

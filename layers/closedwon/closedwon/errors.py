@@ -13,8 +13,9 @@ error text after `safe_text`; requests, headers and whole answers are never quot
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 MESSAGE_LIMIT = 500
 """How many characters of another service's error text are kept."""
@@ -288,6 +289,21 @@ class SecretInvalid(Permanent):
     """A secret is not what is needed: not readable, not JSON, a field absent. The message names the field, never the
     content. Not retried: somebody must correct the secret.
     """
+
+
+def told(failure: Mapping[str, str]) -> str:
+    """What stopped an execution, in a sentence that is safe to show. Only closed-won's own errors have such texts.
+
+    In: what a state machine's Catch gives: `Error`, the class's name, and `Cause`, Lambda's JSON.
+    """
+    name = failure.get("Error", "")
+    try:
+        said = json.loads(failure.get("Cause", "")).get("errorMessage", "")
+    except (ValueError, AttributeError):
+        said = ""
+    known = globals().get(name)
+    ours = isinstance(known, type) and issubclass(known, ClosedWonError) and said
+    return str(said) if ours else f"An unexpected failure ({name})."
 
 
 def never_sent(error: Exception) -> bool:

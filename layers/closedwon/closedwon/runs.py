@@ -49,6 +49,9 @@ customers from the ledger, and `owners`, the accounts of customers whose ID in S
 BUDGET = 24 * 1024 * 1024
 """Bytes a writer holds before it writes them out."""
 
+PART = 8 * 1024 * 1024
+"""Bytes of a part of a large object: S3 takes none below 5 MiB but the last, and 10,000 at most."""
+
 AT_ONCE = 8
 """Objects written at the same time: the time goes into waiting for S3."""
 
@@ -253,6 +256,50 @@ def put_json(run: Run, name: str, value: Any) -> None:
 def get_json(run: Run, name: str) -> Any:
     """What `put_json` wrote; None where there is nothing."""
     return json.loads(_get(key(run, name))) if _exists(key(run, name)) else None
+
+
+class ObjectWriter:
+    """Writes one large object as its text comes, in parts, so that it is flat in memory. To be used in a `with`: the
+    object is there at its end, whole, and not at all after an error. Parts of one that was not finished are cleared
+    away by the bucket's lifecycle.
+    """
+
+    def __init__(self, run: Run, name: str, content_type: str) -> None:
+        self._place = {"Bucket": bucket(), "Key": key(run, name)}
+        self._content_type = content_type
+        self._held = bytearray()
+        self._upload = ""
+        self._parts: list[Json] = []
+
+    def write(self, text: str) -> None:
+        self._held += text.encode()
+        if len(self._held) >= PART:
+            self._send()
+
+    def _send(self) -> None:
+        body, self._held = bytes(self._held), bytearray()
+        with _storage():
+            if not self._upload:
+                begun = s3().create_multipart_upload(**self._place, ContentType=self._content_type)
+                self._upload = begun["UploadId"]
+            part = {"PartNumber": len(self._parts) + 1}
+            sent = s3().upload_part(**self._place, **part, UploadId=self._upload, Body=body)
+        self._parts.append({**part, "ETag": sent["ETag"]})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            return
+        if not self._upload:  # too little for parts, of which there must be one
+            with _storage():
+                s3().put_object(**self._place, ContentType=self._content_type, Body=bytes(self._held))
+            return
+        if self._held:
+            self._send()
+        with _storage():
+            s3().complete_multipart_upload(**self._place, UploadId=self._upload, MultipartUpload={"Parts": self._parts})
 
 
 # The register: one item of the ledger's table
