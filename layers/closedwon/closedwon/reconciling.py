@@ -90,8 +90,7 @@ class Export:
     def read(cls, run: Run, partition: int) -> Export:
         """Read a partition whole: about two thousand deals, whatever the size of the organisation."""
         export = cls(read_at=datetime.fromisoformat(run.started_at))
-        records = runs.get_json(run, "mappings.json") if run.mode == "all" else None
-        mapped = reading.mapped(records) if records else None
+        mapped = reading.mapped(runs.mappings(run)) if run.mode == "all" else None
         seen: set[str] = set()
         for record in runs.read(run, "opportunities", partition):
             export.opportunities[record["k"]].append(record["row"])
