@@ -27,7 +27,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-FaultKind = Literal["answer", "delay_before", "delay_after", "drop_before", "drop_after"]
+FaultKind = Literal["answer", "delay_before", "delay_after", "drop_before", "drop_midway", "drop_after"]
 
 
 class Application(Protocol):
@@ -48,9 +48,10 @@ class Fault:
 
     method, path: regular expressions the request's method and path must match in full. about: a text the request's
     path or body must contain, such as a customer's ID. kind: ``answer`` (answers `status` without doing anything),
-    ``delay_before`` (waits `seconds`, then does it: a write that lands late), ``delay_after`` (does it, then waits: an
-    answer that is lost), ``drop_before`` and ``drop_after`` (closes the connection without an answer, before or after
-    doing it). status: the HTTP status for ``answer``; body: its body, when the service's usual one will not do.
+    ``delay_before`` (waits `seconds`, then does it: a write that lands late), ``delay_after`` (does it, then waits:
+    an answer that is lost), ``drop_before`` and ``drop_after`` (closes the connection without an answer, before or
+    after doing it), ``drop_midway`` (does it, and closes the connection after half of the answer's body). status: the
+    HTTP status for ``answer``; body: its body, when the service's usual one will not do.
     """
 
     kind: FaultKind
@@ -202,6 +203,8 @@ class StandIn:
             time.sleep(fault.seconds)
         if fault.kind == "drop_after":
             return self._drop(environ)
+        if fault.kind == "drop_midway":
+            return self._half(b"".join(answer), environ)
         return answer
 
     def _apply(self, exchange: Exchange, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -210,6 +213,10 @@ class StandIn:
             return start_response(status, headers, *exc)
 
         return self.application(environ, noting)
+
+    def _half(self, body: bytes, environ: WSGIEnvironment) -> Iterable[bytes]:
+        yield body[: len(body) // 2]
+        self._drop(environ)
 
     @staticmethod
     def _drop(environ: WSGIEnvironment) -> Iterable[bytes]:

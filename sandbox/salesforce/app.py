@@ -17,6 +17,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from werkzeug.wrappers import Request, Response
 
 from sandbox.salesforce import cpq, pages
+from sandbox.salesforce.bulk import JOBS_A_DAY, compressed
 from sandbox.salesforce.describe import detail
 from sandbox.salesforce.errors import Refusal, json_error, not_found
 from sandbox.salesforce.ids import make_id, to_18
@@ -73,7 +74,7 @@ class Salesforce:
         self.user_id = make_id("005", 1)
         self._lock = threading.RLock()
         self._store = Store(schema, now)
-        self._rest = Rest(self._store, self._limits)
+        self._rest = Rest(self._store, self._limits, self.user_id)
         self._clients = Clients(client_id, client_secret, username, public_key, self.organization_id, self.user_id, now)
         self._given_tokens: set[str] = set()
         self._tokens: set[str] = set()
@@ -114,6 +115,11 @@ class Salesforce:
         """Move a record to the recycle bin. Raises Refusal."""
         with self._lock:
             self._store.delete(self._store.object(object), record_id)
+
+    def merge(self, object: str, master_id: str, other_id: str) -> None:
+        """Merge a record into another, as a user merges accounts: all that looked up to it looks up to the master."""
+        with self._lock:
+            self._store.merge(self._store.object(object), master_id, other_id)
 
     def get(self, object: str, record_id: str) -> dict[str, Any]:
         """A record's fields. Raises Refusal (NOT_FOUND, ENTITY_IS_DELETED)."""
@@ -203,6 +209,18 @@ class Salesforce:
             self._first = self._store.savepoint()
         return ids
 
+    def seed(self, object: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Add very many records, for measurements; out: their IDs. Nothing is checked, and nothing is worked out.
+
+        In: rows that are valid as they are: fields in their canonical names, with all that Salesforce would have worked
+        out (``IsWon``, ``TotalPrice``), IDs in 18 characters, days and moments as text. What is not given is blank, or
+        the server's own: IDs, moments, owners. Afterwards this is the first state, as after `load`.
+        """
+        with self._lock:
+            ids = self._store.seed(self._store.object(object), rows)
+            self._first = self._store.savepoint()
+        return ids
+
     @staticmethod
     def _referred(value: Any, ids: Mapping[str, str]) -> Any:
         return ids[value[1:]] if isinstance(value, str) and value[:1] == "@" and value[1:] in ids else value
@@ -228,10 +246,15 @@ class Salesforce:
         with self._lock:
             self._store.locked[to_18(record_id)] = times
 
-    def use_up_api_calls(self) -> None:
-        """Refuse every further call with REQUEST_LIMIT_EXCEEDED, until `reset` or `renew_api_calls`."""
+    def use_up_api_calls(self, left: int = 0) -> None:
+        """Refuse all further calls but so many with REQUEST_LIMIT_EXCEEDED, until `reset` or `renew_api_calls`."""
         with self._lock:
-            self._calls = MAX_API_CALLS
+            self._calls = MAX_API_CALLS - left
+
+    def fail_query_job(self, message: str) -> None:
+        """Make the next query job that is started fail, with these words."""
+        with self._lock:
+            self._rest.jobs.fail_next(message)
 
     def renew_api_calls(self) -> None:
         """A new day: no API call is used up."""
@@ -245,6 +268,7 @@ class Salesforce:
         with self._lock:
             self._store.roll_back(self._first)
             self._store.locked.clear()
+            self._rest.jobs.clear()
             self._tokens.clear()
             self._calls = 0
 
@@ -298,6 +322,7 @@ class Salesforce:
         if request.path.rstrip("/") == "/services/data" and request.method == "GET":
             return self._json(Answer(200, versions()))
         with self._lock:
+            self._store.keep()
             try:
                 if len(address) > MAX_URI:
                     raise Refusal("URI_TOO_LONG", "The request URI is too long", status=414)
@@ -311,7 +336,21 @@ class Salesforce:
                 answer = self._rest.answer(Call(request.method, version, path, parameters, body, options))
             except Refusal as refusal:
                 answer = Answer(refusal.status, refusal.as_error())
-            return self._json(answer, {"Sforce-Limit-Info": f"api-usage={self._calls}/{MAX_API_CALLS}"})
+            used = {"Sforce-Limit-Info": f"api-usage={self._calls}/{MAX_API_CALLS}"}
+        return self._csv(answer, used, request) if answer.csv else self._json(answer, used)
+
+    @staticmethod
+    def _csv(answer: Answer, headers: Mapping[str, str], request: Request) -> Response:
+        """A page of a query job's result, written while it is sent: compressed, for who takes that."""
+        assert answer.csv is not None
+        pieces = answer.csv.pieces()
+        response = Response(content_type="text/csv; charset=UTF-8")
+        if request.accept_encodings.quality("gzip"):
+            pieces = compressed(pieces)
+            response.headers["Content-Encoding"] = "gzip"
+        response.response = pieces
+        response.headers.update({**answer.headers, **headers})
+        return response
 
     @staticmethod
     def _body(request: Request) -> Any:
@@ -330,7 +369,8 @@ class Salesforce:
 
     def _limits(self) -> dict[str, Any]:
         left = {"Max": MAX_API_CALLS, "Remaining": MAX_API_CALLS - self._calls}
-        return {"DailyApiRequests": left, "DailyBulkV2QueryJobs": {"Max": 10_000, "Remaining": 10_000}}
+        jobs = {"Max": JOBS_A_DAY, "Remaining": JOBS_A_DAY - self._rest.jobs.started}
+        return {"DailyApiRequests": left, "DailyBulkV2QueryJobs": jobs}
 
     @staticmethod
     def _json(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:

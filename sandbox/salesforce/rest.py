@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sandbox.salesforce import describe, query
+from sandbox.salesforce.bulk import Csv, QueryJobs
 from sandbox.salesforce.errors import Refusal, json_error, not_found
 from sandbox.salesforce.ids import to_18
 from sandbox.salesforce.schema import Field, SObject
@@ -58,12 +59,13 @@ class Call:
 
 @dataclass
 class Answer:
-    """status and JSON body of an answer. failed: some records of a collection were refused."""
+    """status and JSON body of an answer. failed: some records of a collection were refused. csv: the body, instead."""
 
     status: int
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     failed: bool = False
+    csv: Csv | None = None
 
 
 def parse_url(url: str) -> tuple[int, tuple[str, ...], dict[str, str]]:
@@ -95,11 +97,12 @@ def versions() -> list[dict[str, str]]:
 
 
 class Rest:
-    """Answers calls from a store. limits: what the limits resource shows."""
+    """Answers calls from a store. limits: what the limits resource shows; user_id: who calls."""
 
-    def __init__(self, store: Store, limits: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, store: Store, limits: Callable[[], dict[str, Any]], user_id: str) -> None:
         self._store = store
         self._limits = limits
+        self.jobs = QueryJobs(store, user_id)
         self._cursors: dict[str, list[dict[str, Any]]] = {}
         self._cursor_number = 0
 
@@ -140,12 +143,18 @@ class Rest:
                 return {"GET": self._read_many, "POST": self._read_many}
             case ("composite", "sobjects", _, _):
                 return {"PATCH": self._upsert_many}
+            case ("jobs", "query"):
+                return {"GET": self._query_jobs, "POST": self._start_job}
+            case ("jobs", "query", _):
+                return {"GET": self._look_at_job, "PATCH": self._change_job, "DELETE": self._delete_job}
+            case ("jobs", "query", _, "results"):
+                return {"GET": self._job_results}
         raise not_found()
 
     # What there is
 
     def _resources(self, call: Call) -> Answer:
-        names = ("composite", "limits", "query", "queryAll", "sobjects")
+        names = ("composite", "jobs", "limits", "query", "queryAll", "sobjects")
         return Answer(200, {name: f"{call.base}/{name}" for name in names})
 
     def _describe_global(self, call: Call) -> Answer:
@@ -188,6 +197,28 @@ class Rest:
         if not body["done"]:
             body["nextRecordsUrl"] = f"{call.base}/{call.path[0]}/{cursor}-{start + size}"
         return Answer(200, {**body, "records": records[start : start + size]})
+
+    # Queries in bulk
+
+    def _start_job(self, call: Call) -> Answer:
+        return Answer(200, self.jobs.start(call.object_body(), call.version))
+
+    def _query_jobs(self, call: Call) -> Answer:
+        return Answer(200, self.jobs.all(call.version))
+
+    def _look_at_job(self, call: Call) -> Answer:
+        return Answer(200, self.jobs.look(call.path[2], call.version))
+
+    def _change_job(self, call: Call) -> Answer:
+        return Answer(200, self.jobs.change(call.path[2], call.object_body(), call.version))
+
+    def _delete_job(self, call: Call) -> Answer:
+        self.jobs.delete(call.path[2], call.version)
+        return Answer(204)
+
+    def _job_results(self, call: Call) -> Answer:
+        page = self.jobs.results(call.path[2], dict(call.query), call.version)
+        return Answer(200, headers=page.headers, csv=page)
 
     # One record
 
@@ -362,19 +393,19 @@ class Rest:
         if len(items) > MAX_RECORDS:
             raise _too_many(MAX_RECORDS)
         all_or_none = all_or_none or call.all_or_none
-        before = self._store.savepoint()
+        before = self._store.mark()
         results: list[dict[str, Any]] = []
         for item in items:
             try:
                 results.append({**do(item), "success": True, "errors": []})
             except Refusal as refusal:
                 if refusal.unreadable:
-                    self._store.roll_back(before)
+                    self._store.undo(before)
                     raise
                 results.append({"success": False, "errors": [refusal.as_record_error()]})
         failed = not all(result["success"] for result in results)
         if failed and all_or_none:
-            self._store.roll_back(before)
+            self._store.undo(before)
             message = "Record rolled back because not all records were valid and the request was using AllOrNone header"
             halted = Refusal("ALL_OR_NONE_OPERATION_ROLLED_BACK", message, [])
             results = [
@@ -413,7 +444,7 @@ class Rest:
             raise json_error("compositeRequest has to be an array of objects")
         self._check_parts(parts)
         all_or_none = _flag(body, "allOrNone")
-        before = self._store.savepoint()
+        before = self._store.mark()
         answers: dict[str, Answer] = {}
         failed: set[str] = set()
         for part in parts:
@@ -428,7 +459,7 @@ class Rest:
                 if all_or_none:
                     break
         if failed and all_or_none:
-            self._store.roll_back(before)
+            self._store.undo(before)
             message = "The transaction was rolled back since another operation in the same transaction failed."
             halted = Answer(400, Refusal("PROCESSING_HALTED", message).as_error())
             answers = {part["referenceId"]: halted for part in parts} | {one: answers[one] for one in failed}

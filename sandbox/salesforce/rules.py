@@ -142,9 +142,8 @@ def _roll_up(store: Store, opportunity_id: str) -> None:
     opportunity = store.peek("Opportunity", opportunity_id)
     if not opportunity:
         return  # deleted together with its lines
-    lines = [
-        r for r in store.records(store.schema.objects["OpportunityLineItem"]) if r["OpportunityId"] == opportunity_id
-    ]
+    line = store.schema.objects["OpportunityLineItem"]
+    lines = store.having(line, line.fields["OpportunityId"], [opportunity_id])
     book = opportunity["Pricebook2Id"]
     if lines and not book:
         entry = store.peek("PricebookEntry", lines[0]["PricebookEntryId"])

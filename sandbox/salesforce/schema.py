@@ -241,6 +241,7 @@ STANDARD = Schema(
             _text("AccountNumber", 40),
             _pick("Type", "Prospect", "Customer - Direct", "Customer - Channel", "Partner", "Other"),
             _lookup("ParentId", "Account", "ChildAccounts", label="Parent Account ID"),
+            _lookup("MasterRecordId", "Account", label="Master Record ID", computed=True),
             _url("Website"),
             Field("Phone", "phone", length=40),
             _text("Industry", 255),

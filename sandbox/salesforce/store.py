@@ -1,7 +1,8 @@
 """The records: created, changed and deleted by Salesforce's rules.
 
-Not locked: the application holds its lock around each request. Records are replaced, never changed in place, so that a
-savepoint is a shallow copy.
+Not locked: the application holds its lock around each request. Records are replaced, never changed in place: a
+savepoint is a shallow copy, and a snapshot of a table stays what it is. What one request does is also noted, so that it
+can be undone without a copy of millions of records.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from sandbox.salesforce import rules
 from sandbox.salesforce.errors import Refusal, deleted, not_found
 from sandbox.salesforce.ids import make_id, to_18
-from sandbox.salesforce.schema import Field, Schema, SObject
-from sandbox.salesforce.values import accept
+from sandbox.salesforce.schema import TEXT_KINDS, Field, Schema, SObject
+from sandbox.salesforce.values import accept, parse_date, parse_datetime
 
 Record = dict[str, Any]
 
@@ -30,6 +32,13 @@ class Savepoint:
     numbers: dict[str, int]
 
 
+class Mark(NamedTuple):
+    """A place in the notes of what the present request does."""
+
+    done: int
+    numbers: dict[str, int]
+
+
 class Store:
     """All records of one organisation. user_id: who creates and changes them from now on."""
 
@@ -40,13 +49,19 @@ class Store:
         self._tables: dict[str, dict[str, Record]] = {}
         self._unique: dict[tuple[str, str], dict[str, str]] = {}
         self._numbers: dict[str, int] = {}
+        self._done: list[tuple[SObject, str, Record | None]] = []  # each change: whose, and what was there before
+        self._indexes: dict[
+            tuple[str, str], dict[Any, dict[str, int]]
+        ] = {}  # value -> IDs with their place in the table
         self.become(schema)
 
     def become(self, schema: Schema) -> None:
         """The organisation has these objects and fields from now on. Records keep what they hold, seen or not."""
         self.schema = schema
+        self._indexes.clear()
+        self._done.clear()
         for target in schema.objects.values():
-            blank = {f.name: bool(f.default) if f.kind == "boolean" else f.default for f in target.fields.values()}
+            blank = _blank(target)
             table = self._tables.get(target.name, {})
             self._tables[target.name] = {id: {**blank, **record} for id, record in table.items()}
             self._numbers.setdefault(target.name, 0)
@@ -71,6 +86,30 @@ class Store:
         """An object's records in the order of their creation."""
         table = self._tables[target.name].values()
         return table if with_deleted else [r for r in table if not r["IsDeleted"]]
+
+    def table(self, name: str) -> dict[str, Record]:
+        """All records of an object by their IDs, deleted ones too; not to be changed."""
+        return self._tables[name]
+
+    def having(
+        self, target: SObject, field: Field, values: Iterable[Any], *, with_deleted: bool = False
+    ) -> list[Record]:
+        """The records whose `field` has one of these values (text in any case), in the order of their creation.
+
+        The field is indexed when it is first asked for.
+        """
+        table = self._tables[target.name]
+        place = target.name, field.name
+        if place not in self._indexes:
+            index: dict[Any, dict[str, int]] = {}
+            for number, record in enumerate(table.values()):
+                index.setdefault(folded(field, record[field.name]), {})[record["Id"]] = number
+            self._indexes[place] = index
+        found: dict[str, int] = {}
+        for value in values:
+            found |= self._indexes[place].get(folded(field, value), {})
+        records = (table[id] for id in sorted(found, key=found.__getitem__))
+        return [record for record in records if with_deleted or not record["IsDeleted"]]
 
     def record(self, target: SObject, record_id: str) -> Record:
         """One record by its 15- or 18-character ID; NOT_FOUND, or ENTITY_IS_DELETED."""
@@ -166,12 +205,56 @@ class Store:
         """
         if not target.writable:
             raise Refusal("INSUFFICIENT_ACCESS_OR_READONLY", f"entity type cannot be deleted: {target.label}", [])
-        before = self.savepoint()
+        before = self.mark()
         try:
             self._delete(target, self.record(target, self._own_id(target, record_id)))
         except Refusal:
-            self.roll_back(before)
+            self.undo(before)
             raise
+
+    def merge(self, target: SObject, master_id: str, other_id: str) -> None:
+        """Merge a record into another of its object: what looked up to it looks up to the master, and it goes to the
+        recycle bin, where it names its master. Raises Refusal.
+        """
+        master, other = (self.record(target, self._own_id(target, id)) for id in (master_id, other_id))
+        if master is other:
+            raise Refusal("INVALID_ID_FIELD", "cannot merge a record into itself", ["Id"])
+        for child, field in self.schema.children(target):
+            for one in self.having(child, field, [other["Id"]]):
+                self.touch(child, one, **{field.name: master["Id"]})
+        self.touch(target, self.record(target, other["Id"]), IsDeleted=True, MasterRecordId=master["Id"])
+
+    def seed(self, target: SObject, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Add very many records; out: their IDs. Nothing is checked and nothing worked out: rows are valid as they are.
+
+        In: their fields, in canonical names; days and moments as the REST API writes them. What is not given is blank.
+        """
+        table, unique = self._tables[target.name], [f for f in target.fields.values() if f.unique]
+        parse: dict[str, Callable[[str], Any]] = {"date": _day, "datetime": _moment}
+        times = [(f.name, parse[f.kind]) for f in target.fields.values() if f.kind in parse]
+        numbered = next((f for f in target.fields.values() if f.autonumber), None)
+        at, number = self.now(), self._numbers[target.name]
+        blank = {"IsDeleted": False, **_blank(target)}
+        blank |= {name: at for name in ("CreatedDate", "LastModifiedDate", "SystemModstamp") if name in blank}
+        blank |= {name: self.user_id for name in ("CreatedById", "LastModifiedById", "OwnerId") if name in blank}
+        ids = []
+        for row in rows:
+            number += 1
+            record = {**blank, **row}
+            id = record["Id"] = record["Id"] or make_id(target.prefix, number)
+            for name, parsed in times:
+                if isinstance(value := record[name], str):
+                    record[name] = parsed(value)
+            if numbered:
+                record[numbered.name] = numbered.autonumber.format(number)
+            for field in unique:
+                if record[field.name] is not None:
+                    self._unique[target.name, field.name][record[field.name].lower()] = id
+            table[id] = record
+            ids.append(id)
+        self._numbers[target.name] = number
+        self._indexes = {place: index for place, index in self._indexes.items() if place[0] != target.name}
+        return ids
 
     def touch(self, target: SObject, record: Record, **changes: Any) -> None:
         """A change the server makes by itself, as a roll-up does: it counts as a modification."""
@@ -186,9 +269,26 @@ class Store:
             dict(self._numbers),
         )
 
+    def mark(self) -> Mark:
+        """Where the present request is: `undo` comes back to it."""
+        return Mark(len(self._done), dict(self._numbers))
+
+    def undo(self, to: Mark) -> None:
+        """Undo what this request has done since; autonumbers too, which the platform would leave with a gap."""
+        while len(self._done) > to.done:
+            target, record_id, old = self._done.pop()
+            self._place(target, record_id, old)
+        self._numbers = dict(to.numbers)
+
+    def keep(self) -> None:
+        """The present request is over: nothing of it can be undone any more."""
+        self._done.clear()
+
     def roll_back(self, to: Savepoint) -> None:
-        """Everything as it was at the savepoint; autonumbers too, which the platform would leave with a gap."""
+        """Everything as it was at the savepoint."""
         self.schema = to.schema
+        self._indexes.clear()
+        self._done.clear()
         self._tables = {name: dict(table) for name, table in to.tables.items()}
         self._unique = {key: dict(index) for key, index in to.unique.items()}
         self._numbers = dict(to.numbers)
@@ -261,20 +361,37 @@ class Store:
                 raise Refusal("UNABLE_TO_LOCK_ROW", message, [])
 
     def _put(self, target: SObject, record: Record, old: Record | None) -> None:
+        self._done.append((target, record["Id"], old))
+        self._place(target, record["Id"], record)
+
+    def _place(self, target: SObject, record_id: str, record: Record | None) -> None:
+        """This record, or none, is what there is by this ID from now on."""
+        table = self._tables[target.name]
+        old = table.get(record_id)
         for field in target.fields.values():
             if field.unique:
                 index = self._unique[target.name, field.name]
                 if old and old[field.name] is not None:
                     index.pop(old[field.name].lower(), None)
-                if record[field.name] is not None and not record["IsDeleted"]:
-                    index[record[field.name].lower()] = record["Id"]
-        self._tables[target.name][record["Id"]] = record
+                if record and record[field.name] is not None and not record["IsDeleted"]:
+                    index[record[field.name].lower()] = record_id
+            places = self._indexes.get((target.name, field.name))
+            if places is not None:
+                number = len(table)
+                if old:
+                    number = places[folded(field, old[field.name])].pop(record_id)
+                if record:
+                    places.setdefault(folded(field, record[field.name]), {})[record_id] = number
+        if record:
+            table[record_id] = record
+        else:
+            del table[record_id]
 
     def _delete(self, target: SObject, record: Record) -> None:
         self._check_lock([record["Id"]])
         self.touch(target, record, IsDeleted=True)
         for child, field in self.schema.children(target):
-            for one in [r for r in self.records(child) if r[field.name] == record["Id"]]:
+            for one in self.having(child, field, [record["Id"]]):
                 if field.on_delete == "cascade":
                     self._delete(child, one)
                 elif field.on_delete == "clear":
@@ -283,3 +400,16 @@ class Store:
                     message = f"Your attempt to delete {record['Id']} could not be completed: {one['Id']} needs it"
                     raise Refusal("DELETE_FAILED", message, [])
         rules.after_delete(self, target, record)
+
+
+def folded(field: Field, value: Any) -> Any:
+    """Text as it is compared, without its case; IDs and everything else as they are."""
+    return value.casefold() if value is not None and field.kind in TEXT_KINDS else value
+
+
+def _blank(target: SObject) -> Record:
+    return {f.name: bool(f.default) if f.kind == "boolean" else f.default for f in target.fields.values()}
+
+
+_day = lru_cache(100_000)(parse_date)
+_moment = lru_cache(100_000)(parse_datetime)

@@ -1,0 +1,217 @@
+"""A run of reconciliation in S3 and in the register: everything is there once, and one run goes on at a time."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from hypothesis import given
+from hypothesis import strategies as st
+from moto import mock_aws
+
+from closedwon import runs
+from closedwon.errors import RunUnderWay, StorageUnavailable
+from closedwon.runs import PartitionWriter, Run, partition_of
+
+RUN = Run("20261120T021500Z-all-0a1b2c3d", "all", False, False, "", "2026-11-20T02:15:00.000Z", "2026-11-01", 4)
+ONE, OTHER = "arn:aws:states:eu-central-1:123456789012:execution:reconcile:one", "arn:...:other"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[pytest.MonkeyPatch]:
+    """A bucket and a table, for all tests of this file."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws():
+        patch.setenv("RECONCILIATION_BUCKET", "reconciliation")
+        patch.setenv("LEDGER_TABLE", "ledger")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        runs.s3.cache_clear()
+        runs._dynamodb.cache_clear()
+        runs.s3().create_bucket(Bucket="reconciliation")
+        runs._dynamodb().create_table(
+            TableName="ledger",
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+        )
+        yield patch
+        runs.s3.cache_clear()
+        runs._dynamodb.cache_clear()
+
+
+@pytest.fixture
+def register(aws: pytest.MonkeyPatch) -> Iterator[None]:
+    yield
+    runs._dynamodb().delete_item(TableName="ledger", Key={"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}})
+
+
+def test_a_run_travels_as_the_state_machine_carries_it() -> None:
+    assert Run.of(RUN.to_json()) == RUN
+    assert set(RUN.to_json()) == {
+        *("run", "mode", "deep", "approved", "since", "startedAt", "dealsSince", "partitions")
+    }
+
+
+def test_an_account_is_always_in_the_same_partition() -> None:
+    assert [partition_of("0015g00000XyZaBAAV", n) for n in (1, 7, 64, 400)] == [0, 4, 22, 326]
+    spread = Counter(partition_of(f"0015g00000{n:05d}AAV", 10) for n in range(10_000))
+    assert all(900 < count < 1100 for count in spread.values())
+
+
+# What is written is read
+
+
+class Bucket(dict[str, bytes]):
+    """As much of S3 as exports need, since moto would take seconds for all the examples."""
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:
+        self[Key] = Body
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, io.BytesIO]:
+        return {"Body": io.BytesIO(self[Key])}
+
+    def get_paginator(self, _: str) -> Bucket:
+        return self
+
+    def paginate(self, *, Bucket: str, Prefix: str) -> list[dict[str, Any]]:
+        return [{"Contents": [{"Key": key}]} for key in sorted(self) if key.startswith(Prefix)]
+
+
+accounts = st.text("ABC", min_size=1, max_size=2)
+records = st.lists(st.tuples(st.sampled_from(["lines", "customers"]), accounts, st.text(max_size=20)), max_size=30)
+
+
+@given(batches=st.lists(records, max_size=4), budget=st.integers(1, 500), again=st.data())
+def test_what_is_written_is_read_once_in_its_partition_however_often_a_batch_is_written(
+    batches: list[list[tuple[str, str, str]]], budget: int, again: st.DataObject
+) -> None:
+    bucket = Bucket()
+    with mock.patch.multiple(runs, s3=lambda: bucket, bucket=lambda: "reconciliation"):
+        write_and_read(batches, budget, again)
+
+
+def write_and_read(batches: list[list[tuple[str, str, str]]], budget: int, again: st.DataObject) -> None:
+
+    def write(number: int, most: int | None = None) -> None:
+        """Write a batch, or only its beginning: then the function died."""
+        try:
+            with PartitionWriter(RUN, f"750xx/{number}", budget) as writer:
+                for source, account, text in batches[number][:most]:
+                    writer.add(source, account, {"text": text})
+                if most is not None:
+                    raise InterruptedError
+        except InterruptedError:
+            pass
+
+    for number, batch in enumerate(batches):
+        for cut in again.draw(st.lists(st.integers(0, len(batch)), max_size=2), label="died after"):
+            write(number, cut)
+        for _ in range(again.draw(st.integers(1, 2), label="times")):
+            write(number)
+
+    read = [
+        (source, partition, record)
+        for source in ("lines", "customers")
+        for partition in range(RUN.partitions)
+        for record in runs.read(RUN, source, partition)
+    ]
+    assert all(partition == partition_of(record["k"], RUN.partitions) for _, partition, record in read)
+    written = Counter(record for batch in batches for record in batch)
+    assert Counter((source, record["k"], record["text"]) for source, _, record in read) == written
+
+
+def test_a_batch_that_failed_writes_nothing_more(aws: pytest.MonkeyPatch) -> None:
+    run = replace(RUN, id="failed")
+
+    def write() -> None:
+        with PartitionWriter(run, "batch") as writer:
+            writer.add("lines", "A", {})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write()
+    assert [record for partition in range(4) for record in runs.read(run, "lines", partition)] == []
+
+
+def test_findings_repairs_and_summaries_are_kept_by_partition(aws: pytest.MonkeyPatch) -> None:
+    findings = [{"kind": "wrong_addon", "words": "fünf"}, {"kind": "missed_deal"}]
+    assert runs.put_findings(RUN, 2, findings) == 2
+    runs.put_repairs(RUN, 2, [{"account_id": "A"}])
+    for partition in (2, 0):
+        runs.put_summary(RUN, partition, {"partition": partition})
+    assert list(runs.findings(RUN, 2)) == findings
+    assert runs.repairs(RUN, 2) == [{"account_id": "A"}]
+    assert list(runs.summaries(RUN)) == [{"partition": 0}, {"partition": 2}]
+    assert (list(runs.findings(RUN, 3)), runs.repairs(RUN, 3)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised"),
+    [
+        (ClientError({"ResponseMetadata": {"HTTPStatusCode": 503}}, "PutObject"), StorageUnavailable),
+        (EndpointConnectionError(endpoint_url="s3"), StorageUnavailable),
+        (ClientError({"ResponseMetadata": {"HTTPStatusCode": 403}}, "PutObject"), ClientError),
+    ],
+)
+def test_s3_that_does_not_answer_is_an_error_that_passes(
+    aws: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch, fault: Exception, raised: type[Exception]
+) -> None:
+    def put_object(**_: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(runs.s3(), "put_object", put_object)
+    with pytest.raises(raised):
+        runs.put_summary(RUN, 0, {})
+
+
+# The register
+
+
+def enter(run: str = "one", execution: str = ONE, deals_since: str = "", lives: bool = True) -> runs.Registered:
+    return runs.enter(run, execution, "2026-11-20", deals_since, under_way=lambda _: lives)
+
+
+def test_one_run_goes_on_at_a_time(register: None) -> None:
+    enter("one", ONE)
+    assert enter("one", ONE) == enter("one", ONE)  # a step that is tried again
+    with pytest.raises(RunUnderWay, match="another run is under way: one"):
+        enter("other", OTHER)
+    runs.finish(replace(RUN, id="one"), good=True)
+    enter("other", OTHER)
+
+
+def test_a_run_that_died_holds_up_nobody(register: None) -> None:
+    enter("one", ONE)
+    enter("other", OTHER, lives=False)
+    runs.finish(replace(RUN, id="one"), good=True)  # late, and its turn is over
+    with pytest.raises(RunUnderWay, match="under way: other"):
+        enter("third", ONE + "3")
+
+
+def test_of_two_that_begin_at_once_one_does(register: None) -> None:
+    def meanwhile(_: str) -> bool:
+        enter("third", ONE + "3", lives=False)
+        return False
+
+    enter("one", ONE)
+    with pytest.raises(RunUnderWay, match="just begun"):
+        runs.enter("other", OTHER, "2026-11-20", "", meanwhile)
+
+
+def test_the_last_good_run_is_remembered(register: None) -> None:
+    assert enter().last_good == ""
+    runs.finish(replace(RUN, id="one"), good=False)
+    assert enter().last_good == ""
+    runs.finish(replace(RUN, id="one"), good=True)
+    assert enter().last_good == RUN.started_at
+
+
+def test_deals_count_from_the_first_run_on_unless_the_stack_says_otherwise(register: None) -> None:
+    assert enter().deals_since == "2026-11-20"
+    assert runs.enter("one", ONE, "2026-12-24", "", lambda _: True).deals_since == "2026-11-20"
+    assert enter(deals_since="2026-01-01").deals_since == "2026-01-01"
