@@ -141,7 +141,7 @@ class BulkQueries:
 
         failure = ""
         try:
-            table = csv.reader(_lines(answer))
+            table = csv.reader(_lines(answer), strict=True)  # else an open quotation mark ends a row
             header = next(table, None)
             row_of = self._shape(job, header) if header else None
             count = 0
