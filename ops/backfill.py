@@ -76,7 +76,7 @@ def bring_in(found: Outlook, create: bool) -> int:
     """Accept a customer's deals, if they are to be. Out: how many were."""
     if found.verdict != "adopt" and not (create and found.verdict in CHANGES):
         return 0
-    results = record(live().given(dict(found.deals)))[0].results
+    results = record(live().given(dict(found.deals))).results
     return sum(result.status == "accepted" for result in results)
 
 

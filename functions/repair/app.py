@@ -36,7 +36,7 @@ def repair(run: Run, partition: int) -> dict[str, int]:
     missed = [pair for one in repairs for pair in one.accept]
     for start in range(0, len(missed), DEALS_AT_ONCE):
         try:
-            results = record(live().given(dict(missed[start : start + DEALS_AT_ONCE])))[0].results
+            results = record(live().given(dict(missed[start : start + DEALS_AT_ONCE]))).results
         except NotNow as error:  # the reason itself: the state machine tries again by its name
             raise error.__context__ or error from None
         accepted += sum(result.status == "accepted" for result in results)

@@ -1,5 +1,5 @@
-"""sweep: every few minutes, starts what is due: starts that were lost, executions that died, payments and dates to
-look at again.
+"""sweep: every minute, starts what is due: starts that were lost, executions that died, payments and dates to look at
+again, repairs. It takes no more turns than come until the next sweep, so that callouts never wait long behind it.
 """
 
 from __future__ import annotations
@@ -8,10 +8,14 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
+from closedwon.governor import governor
 from closedwon.start import start
 from closedwon.step import ledger
 
 logger = Logger()
+
+PERIOD = 60_000
+"""Milliseconds from one sweep to the next, by its schedule."""
 
 
 def start_due() -> int:
@@ -21,10 +25,10 @@ def start_due() -> int:
     Raises the first error once all were tried.
     """
     errors: list[Exception] = []
-    claims = ledger().due()
+    claims = ledger().due(lambda count: governor().turns(count, PERIOD))
     for claim in claims:
         try:
-            start()(claim.execution, claim.account_id)
+            start()(claim)
         except Exception as error:
             logger.exception("not started", extra={"execution": claim.execution})
             errors.append(error)

@@ -13,6 +13,8 @@ PARAMETERS = {
     "LogLevel": "DEBUG",  # no level logs what is private, and this one says most
     "ThrottlingRate": "1000",  # tests call faster than Salesforce
     "ThrottlingBurst": "1000",
+    "StiggWritesPerMinute": "1000000",  # tests provision more than a minute's worth, and the stand-in has no limit
+    "StiggListsPerMinute": "1000000",
 }
 
 

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from closedwon.callout import list_in, start_each
 from closedwon.deal import Approval, ApprovalResult, ApprovalResults, problems_of
+from closedwon.governor import governor
+from closedwon.ledger import Claim
 from closedwon.settings import mapping_rules
 from closedwon.step import ledger
 
@@ -28,7 +30,7 @@ def approvals_of(body: str | None) -> list[Any]:
 def approve(approvals: list[Any]) -> ApprovalResults:
     """Answer every approval, and start what was approved; one that is wrong does not touch the others."""
     results: list[ApprovalResult] = []
-    executions: dict[str, str] = {}
+    claims: list[Claim] = []
     for content in approvals:
         try:
             approval = Approval.model_validate(content)
@@ -38,16 +40,16 @@ def approve(approvals: list[Any]) -> ApprovalResults:
         if approval.organization_id != mapping_rules().organization_id:
             results.append(unknown(approval.opportunity_id, "this stack serves another organisation"))
             continue
-        status, claim = ledger().approve(approval.opportunity_id, approval.approval)
+        status, claim = ledger().approve(approval.opportunity_id, approval.approval, governor().turns(1)[0])
         logger.info("approval", extra={"opportunity": approval.opportunity_id, "status": status})
         if status == "unknown":
             results.append(unknown(approval.opportunity_id, NOTHING_WAITS))
             continue
         if claim is not None:
-            executions[claim.execution] = claim.account_id
+            claims.append(claim)
         execution = claim.execution if claim else None
         results.append(ApprovalResult(opportunity_id=approval.opportunity_id, status="approved", execution=execution))
-    start_each(executions)
+    start_each(claims)
     return ApprovalResults(results=results)
 
 

@@ -8,7 +8,7 @@ is taken while Salesforce is down.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -21,8 +21,9 @@ from closedwon.customer import Acceptance, Arrival
 from closedwon.deal import MOST_DEALS, Deal, DealToRead, Refusal, Result, Results, errors_of, problems_of
 from closedwon.desired import same_product_problems
 from closedwon.errors import Permanent, SalesforceLimitExceeded, Transient
+from closedwon.governor import governor
 from closedwon.identifiers import normalised_id
-from closedwon.ledger import at_once
+from closedwon.ledger import Claim, at_once
 from closedwon.mapping import compile_deal, foreign, revision_of, unrecordable
 from closedwon.order import Problem
 from closedwon.settings import mapping_rules
@@ -87,22 +88,24 @@ def accept(deals: list[Any]) -> Results:
 
     Raises NotNow when deals have to be read from Salesforce and it does not answer.
     """
-    results, accepted = record(deals)
-    start_all(accepted)
-    return results
+    return _accept(deals, starts=True)
 
 
-def record(deals: list[Any]) -> tuple[Results, list[tuple[str, Acceptance]]]:
-    """As `accept`, but nothing is started: the sweep does, minutes later and after the callouts.
+def record(deals: list[Any]) -> Results:
+    """As `accept`, but nothing is started and no turn taken: the sweep does both, after the callouts."""
+    return _accept(deals, starts=False)
 
-    Out: the answers; what was accepted, each with its account.
-    """
+
+def _accept(deals: list[Any], starts: bool) -> Results:
     found, results = compile_all(deals)
     arrivals = judged_by_snapshot({index: one.arrival for index, one in found.items()})
-    acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values())), strict=True))
+    accounts = sorted({arrival.order.account_id for arrival in arrivals.values()}) if starts else []
+    turns = dict(zip(accounts, governor().turns(len(accounts)) if accounts else (), strict=True))
+    acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values()), turns), strict=True))
+    if starts:
+        start_all(turns, ((arrivals[index].order.account_id, one) for index, one in acceptances.items()))
     results |= {index: result_of(acceptance) for index, acceptance in acceptances.items()}
-    accepted = [(arrivals[index].order.account_id, acceptance) for index, acceptance in acceptances.items()]
-    return Results(results=[results[index] for index in range(len(deals))]), accepted
+    return Results(results=[results[index] for index in range(len(deals))])
 
 
 class Compiled(NamedTuple):
@@ -260,21 +263,22 @@ def judged_by_snapshot(arrivals: dict[int, Arrival]) -> dict[int, Arrival]:
     }
 
 
-def start_all(accepted: Iterable[tuple[str, Acceptance]]) -> None:
-    """Start each execution once. One that cannot be started now is due in the ledger: the sweep starts it soon."""
-    start_each({a.execution: account_id for account_id, a in accepted if a.start and a.execution})
+def start_all(turns: Mapping[str, int], accepted: Iterable[tuple[str, Acceptance]]) -> None:
+    """Start each execution once, for its account's turn."""
+    wanted = {a.execution: account_id for account_id, a in accepted if a.start and a.execution}
+    start_each([Claim(account_id, execution, turns[account_id]) for execution, account_id in wanted.items()])
 
 
-def start_each(executions: Mapping[str, str]) -> None:
-    """Start executions, given with their accounts; see `start_all`."""
+def start_each(claims: Collection[Claim]) -> None:
+    """Start executions. One that cannot be started now is due in the ledger: the sweep starts it soon."""
 
-    def start_one(execution: str) -> None:
+    def start_one(claim: Claim) -> None:
         try:
-            start()(execution, executions[execution])
+            start()(claim)
         except Exception:
-            logger.exception("not started; the sweep will", extra={"execution": execution})
+            logger.exception("not started; the sweep will", extra={"execution": claim.execution})
 
-    at_once(start_one, executions)
+    at_once(start_one, claims)
 
 
 def result_of(acceptance: Acceptance) -> Result:

@@ -375,10 +375,13 @@ def execution_name(opportunity_id: str, revision: Revision, attempt: int) -> str
     return f"{opportunity_id}-{stamp:%Y%m%dT%H%M%S}{revision.modified % 1000:03d}Z-{attempt}"
 
 
-def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[Customer, list[Acceptance]]:
+def accept(
+    customer: Customer, arrivals: Iterable[Arrival], now: int, turn: int = 0
+) -> tuple[Customer, list[Acceptance]]:
     """Accept orders of one customer.
 
-    In: the customer with the state of the arrivals' opportunities; orders with their revisions, in any order; now.
+    In: the customer with the state of the arrivals' opportunities; orders with their revisions, in any order; now; when
+    the turn of the execution that is asked for comes, 0 for at once.
     Out: the customer, with its version raised once if anything was accepted, and an answer to each arrival in turn. An
     older revision is superseded; an order equal to the newest is a duplicate, whatever its revision; a duplicate of
     one that failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its
@@ -423,17 +426,18 @@ def accept(customer: Customer, arrivals: Iterable[Arrival], now: int) -> tuple[C
             version=version,
             attempt=attempt,
             failures=0,
-            due_at=_sooner(customer.due_at, now + START_GRACE),
+            due_at=_sooner(customer.due_at, max(now, turn) + START_GRACE),
         )
     return customer, answers
 
 
 def approve(
-    customer: Customer, opportunity_id: str, approval: str, now: int
+    customer: Customer, opportunity_id: str, approval: str, now: int, turn: int = 0
 ) -> tuple[Customer, Literal["approved", "unknown"], str | None]:
     """Let through what waits for somebody's approval.
 
-    In: the customer; one of its opportunities, and what its outcome says can be approved; now.
+    In: the customer; one of its opportunities, and what its outcome says can be approved; now; when
+    the turn of the execution comes, 0 for at once.
     Out: the customer; whether that waits (or was approved before); the execution to start, None where there is none.
     """
     state = customer.opportunities.get(opportunity_id)
@@ -450,7 +454,7 @@ def approve(
         attempt=attempt,
         failures=0,
         approved=(*customer.approved, approval),
-        due_at=_sooner(customer.due_at, now + START_GRACE),
+        due_at=_sooner(customer.due_at, max(now, turn) + START_GRACE),
         opportunities=states,
     )
     return customer, "approved", name
@@ -657,9 +661,10 @@ def _written(
     return replace(customer, lease=None, due_at=customer.look_again_at), "done"
 
 
-def claim(customer: Customer, now: int) -> tuple[Customer, str | None]:
+def claim(customer: Customer, now: int, turn: int = 0) -> tuple[Customer, str | None]:
     """Claim a customer that is due, for the sweep.
 
+    In: the customer; now; when the turn of its execution comes, 0 for at once.
     Out: the customer and the name of the execution to start; None when it is not due any more. A claim that is not
     followed by a start is due again after START_GRACE, under a new name.
     """
@@ -672,4 +677,5 @@ def claim(customer: Customer, now: int) -> tuple[Customer, str | None]:
         id: replace(state, execution=name) if state.version > customer.applied else state
         for id, state in customer.opportunities.items()
     }
-    return replace(customer, attempt=attempt, due_at=now + START_GRACE, opportunities=opportunities), name
+    due_at = max(now, turn) + START_GRACE
+    return replace(customer, attempt=attempt, due_at=due_at, opportunities=opportunities), name

@@ -119,6 +119,12 @@ class StiggThrottled(ServiceError, Transient):
     service = "Stigg"
 
 
+class GovernorBusy(Transient):
+    """closed-won's own share of Stigg's limits is used up for longer than a function waits. Nothing was sent. Retried
+    patiently, with growing, jittered waits, like a 429 that was never caused.
+    """
+
+
 class StiggUnavailable(ServiceError, Transient):
     """Stigg could not be reached, or a read was not answered: nothing was applied. Retried a few times, soon."""
 

@@ -58,6 +58,9 @@ OPPORTUNITIES_A_TRANSACTION = 20
 KEYS_A_READ = 100
 """The most items BatchGetItem reads."""
 
+DUE_AT_ONCE = 300
+"""The most customers that one sweep starts: more than Stigg takes in its period."""
+
 PASSING = (
     "ConditionalCheckFailed",
     "TransactionConflict",
@@ -88,10 +91,11 @@ class Conflict(Exception):
 
 
 class Claim(NamedTuple):
-    """A customer to start, and the name its execution gets."""
+    """A customer to start, the name its execution gets, and when its turn comes, in epoch milliseconds."""
 
     account_id: str
     execution: str
+    turn: int
 
 
 class Ledger:
@@ -115,8 +119,9 @@ class Ledger:
 
     # The verbs
 
-    def accept(self, arrivals: Sequence[Arrival]) -> list[Acceptance]:
-        """Record orders. Out: an answer to each arrival, in turn. What is answered here survives everything after it.
+    def accept(self, arrivals: Sequence[Arrival], turns: Mapping[str, int] = {}) -> list[Acceptance]:
+        """Record orders. In: orders; when the turn of each account's execution comes, for those that are started.
+        Out: an answer to each arrival, in their order. What is answered here survives everything after it.
 
         All orders of one account are accepted in as few transactions as possible, and one execution is named for them.
         """
@@ -129,7 +134,7 @@ class Ledger:
             indices = groups[account_id]
             for start in range(0, len(indices), OPPORTUNITIES_A_TRANSACTION):
                 chunk = indices[start : start + OPPORTUNITIES_A_TRANSACTION]
-                accept = partial(self._accept, account_id, [arrivals[index] for index in chunk])
+                accept = partial(self._accept, account_id, [arrivals[i] for i in chunk], turns.get(account_id, 0))
                 answers.update(zip(chunk, self._retried(accept), strict=True))
 
         at_once(accept_account, groups)
@@ -156,7 +161,9 @@ class Ledger:
 
         return self._change(work.customer.account_id, rule)
 
-    def approve(self, opportunity_id: str, approval: str) -> tuple[Literal["approved", "unknown"], Claim | None]:
+    def approve(
+        self, opportunity_id: str, approval: str, turn: int
+    ) -> tuple[Literal["approved", "unknown"], Claim | None]:
         """Let through what waits for somebody's approval; see `customer.approve`. Out: also the execution to start."""
         found = self.find(opportunity_id)
         if found is None:
@@ -164,8 +171,8 @@ class Ledger:
         account_id = found[0].account_id
 
         def rule(known: Customer) -> tuple[Customer, tuple[Literal["approved", "unknown"], Claim | None]]:
-            changed, status, name = rules.approve(known, opportunity_id, approval, self._clock())
-            return changed, (status, Claim(account_id, name) if name else None)
+            changed, status, name = rules.approve(known, opportunity_id, approval, self._clock(), turn)
+            return changed, (status, Claim(account_id, name, turn) if name else None)
 
         return self._change(account_id, rule)
 
@@ -176,8 +183,12 @@ class Ledger:
             lambda known: rules.made_due(known, rev, look, opportunities, account, self._clock()),
         )
 
-    def due(self, most: int = 100) -> list[Claim]:
-        """Claim up to `most` customers that are due, the longest due first."""
+    def due(self, turns: Callable[[int], Sequence[int]], most: int = DUE_AT_ONCE) -> list[Claim]:
+        """Claim up to `most` customers that are due, the longest due first.
+
+        turns: when so many executions may begin; fewer than were asked for where there is no room, and then fewer are
+        claimed.
+        """
         answer = self._client.query(
             TableName=self._table,
             IndexName="due",
@@ -185,16 +196,18 @@ class Ledger:
             ExpressionAttributeValues={":due": {"S": "DUE"}, ":now": {"N": str(self._clock())}},
             Limit=most,
         )
-        claims = []
-        for item in answer["Items"]:
-            account_id = item["pk"]["S"].partition("#")[2]
+        accounts = [item["pk"]["S"].partition("#")[2] for item in answer["Items"]]
+        given = dict(zip(accounts, turns(len(accounts)) if accounts else (), strict=False))
+
+        def claim(account_id: str) -> Claim | None:
+            turn = given[account_id]
             try:
-                name = self._change(account_id, lambda known: rules.claim(known, self._clock()))
+                name = self._change(account_id, lambda known: rules.claim(known, self._clock(), turn))
             except LedgerContended:  # it stays due; what was claimed before it is to be started
-                continue
-            if name is not None:
-                claims.append(Claim(account_id, name))
-        return claims
+                return None
+            return Claim(account_id, name, turn) if name is not None else None
+
+        return [claimed for claimed in at_once(claim, given) if claimed is not None]
 
     # What others read
 
@@ -256,13 +269,13 @@ class Ledger:
 
     # Reading and writing one customer
 
-    def _accept(self, account_id: str, arrivals: list[Arrival]) -> list[Acceptance]:
+    def _accept(self, account_id: str, arrivals: list[Arrival], turn: int) -> list[Acceptance]:
         known = self._read(account_id, [arrival.order.opportunity_id for arrival in arrivals])
-        changed, answers = self._accepted(known, arrivals)
+        changed, answers = self._accepted(known, arrivals, turn)
         self._write(known, changed)
         return answers
 
-    def _accepted(self, known: Customer, arrivals: list[Arrival]) -> tuple[Customer, list[Acceptance]]:
+    def _accepted(self, known: Customer, arrivals: list[Arrival], turn: int = 0) -> tuple[Customer, list[Acceptance]]:
         """The customer with the arrivals, and an answer to each: nothing is written yet."""
         owners = self._owners(known, arrivals)
         ours: list[Arrival] = []
@@ -276,7 +289,7 @@ class Ledger:
                 problem = Problem(None, "customerId", f"{stigg_id} is bound to another account, {owner}")
                 arrival = arrival._replace(order=arrival.order.refused((problem,)))
             ours.append(arrival)
-        changed, accepted = rules.accept(known, ours, self._clock())
+        changed, accepted = rules.accept(known, ours, self._clock(), turn)
         answers = iter(accepted)
         return changed, [moved.get(index) or next(answers) for index in range(len(arrivals))]
 

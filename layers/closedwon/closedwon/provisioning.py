@@ -10,6 +10,7 @@ from typing import TypeVar
 from closedwon.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
 from closedwon.customer import Customer
 from closedwon.desired import Desired, Standing, catalogue_problems, fold
+from closedwon.governor import governor
 from closedwon.order import Order, Problem
 from closedwon.secrets import Secret
 from closedwon.settings import policy, setting
@@ -22,7 +23,7 @@ T = TypeVar("T")
 @cache
 def stigg() -> Stigg:
     """The stack's client of Stigg."""
-    return Stigg(setting("STIGG_API_URL"), Secret(setting("STIGG_SECRET_ARN")))
+    return Stigg(setting("STIGG_API_URL"), Secret(setting("STIGG_SECRET_ARN")), governor=governor())
 
 
 def now() -> int:

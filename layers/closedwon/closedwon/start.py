@@ -7,6 +7,8 @@ from functools import cache
 from typing import Any
 
 from closedwon import aws
+from closedwon.ledger import Claim
+from closedwon.order import instant_of
 from closedwon.settings import setting
 
 
@@ -19,8 +21,9 @@ class Start:
         self._arn = state_machine_arn
         self._client = client
 
-    def __call__(self, execution: str, account_id: str) -> None:
-        """Start one, by name. A name that was used is the same start asked for twice, and is no error.
+    def __call__(self, claim: Claim) -> None:
+        """Start one, by name; it waits for its turn. A name that was used is the same start asked for twice, and is no
+        error.
 
         Source: StartExecution is idempotent for a running execution, and names stay taken for 90 days after the end.
         """
@@ -29,8 +32,10 @@ class Start:
         try:
             self._client.start_execution(
                 stateMachineArn=self._arn,
-                name=execution,
-                input=json.dumps({"accountId": account_id, "token": 0}),  # nosec B105 - a lease's token
+                name=claim.execution,
+                input=json.dumps(
+                    {"accountId": claim.account_id, "token": 0, "notBefore": instant_of(claim.turn)}  # nosec B105 - a lease's
+                ),
             )
         except self._client.exceptions.ExecutionAlreadyExists:
             return

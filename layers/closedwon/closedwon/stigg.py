@@ -27,7 +27,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import requests
@@ -44,6 +44,9 @@ from closedwon.errors import (
     safe_text,
 )
 from closedwon.secrets import SecretLike
+
+if TYPE_CHECKING:
+    from closedwon.governor import Governor, Kind
 
 Json = dict[str, Any]
 
@@ -75,7 +78,8 @@ class Stigg:
     """A client of one Stigg environment.
 
     base_url: the setting STIGG_API_URL, without the path; secret: holds ``{"apiKey": ...}``; session: what to send
-    through (one of its own when None); timeouts: seconds to connect, and for each read.
+    through (one of its own when None); timeouts: seconds to connect, and for each read; governor: where each write
+    waits for its turn, None for a client that does not write.
     """
 
     def __init__(
@@ -84,7 +88,9 @@ class Stigg:
         secret: SecretLike,
         session: requests.Session | None = None,
         timeouts: tuple[float, float] = TIMEOUTS,
+        governor: Governor | None = None,
     ) -> None:
+        self._governor = governor
         self._base_url = base_url.rstrip("/") + "/api/v1/"
         self._secret = secret
         self._session = session or requests.Session()
@@ -99,10 +105,12 @@ class Stigg:
 
     def provision_customer(self, body: Json, idempotency_key: str) -> Json:
         """Make a customer."""
+        self._turn("provision customer", f"customer {body['id']}")
         return self._write("provision customer", "POST", ("customers",), body, idempotency_key)
 
     def update_customer(self, customer_id: str, body: Json) -> Json:
         """Change a customer. `metadata` in the body replaces the customer's whole metadata."""
+        self._turn("update", f"customer {customer_id}")
         return self._write("update customer", "PATCH", ("customers", customer_id), body)
 
     # Subscriptions
@@ -134,14 +142,17 @@ class Stigg:
 
         Out: `id`, `status` (``SUCCESS`` or ``PAYMENT_REQUIRED`` with `checkoutUrl`: both normal), `subscription`.
         """
+        self._turn("provision subscription", _resource_of(body))
         return self._write("provision subscription", "POST", ("subscriptions",), body, idempotency_key)
 
     def update_subscription(self, subscription_id: str, body: Json) -> Json:
         """Change a subscription. A list in the body replaces the whole list; the plan cannot be changed."""
+        self._turn("update", f"subscription {subscription_id}")
         return self._write("update subscription", "PATCH", ("subscriptions", subscription_id), body)
 
     def cancel_subscription(self, subscription_id: str, body: Json, idempotency_key: str) -> Json:
         """End a subscription, when `cancellationTime` in the body says."""
+        self._turn("cancel", f"subscription {subscription_id}")
         path = ("subscriptions", subscription_id, "cancel")
         return self._write("cancel subscription", "POST", path, body, idempotency_key)
 
@@ -152,6 +163,7 @@ class Stigg:
 
     def grant_credits(self, body: Json, idempotency_key: str) -> Json:
         """Grant credits. A grant has no ID of ours and cannot be edited: intend it in the ledger first."""
+        self._turn("grant", _resource_of(body))
         return self._write("grant credits", "POST", ("credits", "grants"), body, idempotency_key)
 
     def list_grants(self, customer_id: str, resource_id: str | None = None) -> list[Json]:
@@ -178,6 +190,11 @@ class Stigg:
         return self._list("list custom currencies", ("credits", "custom-currencies"))
 
     # What they are made of
+
+    def _turn(self, kind: Kind, entity: str) -> None:
+        """Wait for the turn of a write. Raises GovernorBusy. Reads are far from Stigg's limits for them: none waits."""
+        if self._governor is not None:
+            self._governor.write(kind, entity)
 
     def _find(self, operation: str, path: tuple[str, ...]) -> Json | None:
         try:
@@ -304,6 +321,12 @@ def _status(statuses: Iterable[str]) -> dict[str, str]:
     """The filter by status; none for any."""
     status = ",".join(statuses)
     return {"status": status} if status else {}
+
+
+def _resource_of(body: Json) -> str:
+    """What a new subscription or grant belongs to, as Stigg's limits count it."""
+    resource_id = body.get("resourceId")
+    return f"customer {body['customerId']}" + (f" resource {resource_id}" if resource_id else "")
 
 
 def _segment(text: str) -> str:
