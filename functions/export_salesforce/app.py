@@ -36,27 +36,30 @@ def step(run: Run, progress: Json) -> Json:
 
     Raises what `closedwon.salesforce` does, SalesforceBudgetSpent and MappingsUnusable.
     """
-    spend_no_more_than(int(setting("SALESFORCE_API_SHARE_PERCENT")))
     if "jobs" not in progress:
         jobs = start(run)
         return {**progress, "jobs": jobs, "calls": progress["calls"] + 1 + len(jobs), "wait": 1}
     jobs = progress["jobs"]
     for place, job in enumerate(jobs):
         progress = {**progress, "calls": progress["calls"] + 1}
-        if job["locator"] is None and queries().finished(job["job"]) is None:
+        if queries().finished(job["job"]) is None:
             continue
+        leave_the_rest()
         records, locator = write_page(run, job)
         if locator is None:
             queries().delete(job["job"])
-            left = [*jobs[:place], *jobs[place + 1 :]]
-        else:
-            left = [*jobs[:place], {**job, "locator": locator}, *jobs[place + 1 :]]
-        return {**progress, "jobs": left, "done": not left, "records": progress["records"] + records}
+        rest = [{**job, "locator": locator}] if locator is not None else []
+        left = [*jobs[:place], *rest, *jobs[place + 1 :]]
+        progress = {**progress, "jobs": left, "calls": progress["calls"] + 1 + (not rest)}
+        return {**progress, "done": not left, "records": progress["records"] + records}
     return {**progress, "wait": JOB_SECONDS}
 
 
-def spend_no_more_than(share: int) -> None:
-    """Raises SalesforceBudgetSpent when more than this share, in percent, of the day's API calls is used up."""
+def leave_the_rest() -> None:
+    """Raises SalesforceBudgetSpent when more than the stack's share of the day's API calls is used up. To be called
+    after a request: what is known of the calls is as old as the last answer.
+    """
+    share = int(setting("SALESFORCE_API_SHARE_PERCENT"))
     used, most = salesforce().budget()
     if 100 * used > share * most:
         raise SalesforceBudgetSpent(
@@ -66,8 +69,9 @@ def spend_no_more_than(share: int) -> None:
 
 def start(run: Run) -> list[Json]:
     """Start all queries. Out: for each its job, and what its rows are."""
+    records = salesforce().query(MAPPINGS_SOQL)
+    leave_the_rest()
     try:
-        records = salesforce().query(MAPPINGS_SOQL)
         asked, unreachable = bulk_queries(mapped(records), Scope(run.since or None, trial_stages()), salesforce())
     except Unreadable as error:
         raise MappingsUnusable(f"{error.problem.field} {error.problem.message}") from None

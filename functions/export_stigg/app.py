@@ -65,7 +65,7 @@ def wait_for_turn() -> None:
 def lambda_handler(event: dict[str, Any], context: Any) -> Json:
     run = Run.of(event["run"])
     if run.mode == "changed":
-        return {"calls": 0, "records": 0, "done": True, "wait": 0}
+        return {"calls": 0, "records": 0, "done": True}
     shift = Shift(context.get_remaining_time_in_millis)
     progress = one_round(event["progress"], lambda so_far: step(run, so_far), shift)
     logger.info("exported", extra={"run": run.id, **{name: progress[name] for name in ("done", "calls", "records")}})

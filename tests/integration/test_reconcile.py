@@ -1,277 +1,252 @@
-"""Reconciliation, the real state machine and functions: drift of each kind is planted, found, named, and repaired or
-reported as the policy says; a second run finds nothing.
+"""A run of reconciliation as the state machine has it: what is exported, what a run makes of faults, and how it ends.
+
+The steps that judge (compare, weigh, repair, report) are stood in for: see the folder ``reconcile_steps``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
-from integration.scenes import (
-    Json,
-    addons,
-    call,
-    head,
-    no_execution_starts,
-    opportunity_of,
-    provision,
-    put_head,
-    revised,
-    sell,
-    shown,
-    subscriptions,
-    sweep,
-    time_passes,
-)
-from sandbox.sales import Sold
-from sandbox.sandbox import Sandbox
+from closedwon.runs import SOURCES, partition_of
+from integration.conftest import PARAMETERS
+from integration.scenes import SUBSCRIPTIONS, Json, opportunity_of, provision, sell
+from sandbox.sandbox import ROOT, Sandbox
 
-ALL = {"mode": "all", "deep": False, "approved": False}
-PLAN, SEATS, WORKSPACES = (
-    Sold("plan-enterprise", 1, 48000),
-    Sold("feature-seats", 250),
-    Sold("addon-extra-workspace", 2),
-)
+STEPS = ("compare", "weigh", "repair", "report")
+DEALS = 4100
+"""Won long ago, in 410 accounts: enough for three partitions."""
+QUERY_JOBS = r"/services/data/[^/]*/jobs/query/[^/]*"
 
 
-def reconcile(sandbox: Sandbox, **given: Any) -> Json:
-    """Run the reconciliation by hand. Out: what DescribeExecution says of it, and its output."""
-    arn = sandbox.aws.state_machine_arns["ReconcileStateMachine"]
-    started = sandbox.aws.client("stepfunctions").start_execution(
-        stateMachineArn=arn, input=json.dumps({**ALL, **given})
-    )
-    return sandbox.aws.wait_for_execution(started["executionArn"], 120)
+def template_with_steps_stood_in_for(folder: Path) -> Path:
+    """A copy of template.yaml whose judging functions are those of the tests."""
+    text = (ROOT / "template.yaml").read_text()
+    for step in STEPS:
+        code = f"CodeUri: functions/{step}\n"
+        assert code in text
+        text = text.replace(code, f"CodeUri: {ROOT}/tests/integration/reconcile_steps/{step}\n")
+    for key in ("CodeUri: functions/", "ContentUri: layers/", "DefinitionUri: statemachines/"):
+        text = text.replace(key, key.replace(": ", f": {ROOT}/"))
+    path = folder / "template.yaml"
+    path.write_text(text)
+    return path
 
 
-def objects(sandbox: Sandbox, part: str) -> list[bytes]:
-    """The objects of the newest run whose keys contain this."""
-    s3, bucket = sandbox.aws.client("s3"), sandbox.aws.resources["ReconciliationBucket"]
-    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket, Prefix="runs/").get("Contents", ())]
-    newest = max((key.split("/")[1] for key in keys), default="")
-    wanted = [key for key in keys if key.startswith(f"runs/{newest}/") and part in key]
-    return [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in wanted]
-
-
-def findings(sandbox: Sandbox, **given: Any) -> list[Json]:
-    """What a run finds, from its report for machines."""
-    done = reconcile(sandbox, **given)
-    assert done["status"] == "SUCCEEDED", done
-    [report] = objects(sandbox, "report/findings.jsonl")
-    return [json.loads(line) for line in report.decode().splitlines()]
-
-
-def told(found: list[Json]) -> dict[str, str]:
-    """Kind and remedy of each finding."""
-    return {finding["kind"]: finding["remedy"] for finding in found}
-
-
-def deals_run_through(sandbox: Sandbox) -> None:
-    """What was made due is provisioned."""
-    for account in {item["Id"] for item in sandbox.salesforce.find("Account")}:
-        try:
-            time_passes(sandbox, account)
-        except (AssertionError, KeyError):
-            continue
-    sweep(sandbox)
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    template = template_with_steps_stood_in_for(tmp_path_factory.mktemp("template"))
+    with Sandbox(PARAMETERS, wait_scale=0.04, longest_invocation=5, rate_limits=False, template=template) as sandbox:
+        accounts = sandbox.salesforce.seed("Account", ({"Name": f"Account {n}"} for n in range(DEALS // 10)))
+        deal = {"Name": "Old", "StageName": "Closed Won", "CloseDate": "2025-01-01", "IsWon": True, "IsClosed": True}
+        sandbox.salesforce.seed("Opportunity", ({**deal, "AccountId": accounts[n // 10]} for n in range(DEALS)))
+        yield sandbox
 
 
 @pytest.fixture
-def sold(sandbox: Sandbox) -> Json:
-    """A deal that went through."""
-    account = sandbox.sales.account("Northwind Traders")
-    deal = sell(sandbox, account, PLAN, SEATS, WORKSPACES, fields={"CloseDate": "2027-01-15"})
+def sandbox(running: Sandbox) -> Iterator[Sandbox]:
+    running.reset()
+    order(running)
+    yield running
+    running.stigg_server.heal()
+    running.salesforce_server.heal()
+    running.salesforce.renew_api_calls()
+    running.settle()
+
+
+def order(sandbox: Sandbox, fail: Sequence[int] = (), repair: str = "go") -> None:
+    """What the steps that are stood in for are to do: the partitions whose comparison fails; what the weighing says."""
+    body = json.dumps({"fail": list(fail), "repair": repair})
+    bucket = sandbox.aws.resources["ReconciliationBucket"]
+    sandbox.aws.client("s3").put_object(Bucket=bucket, Key="orders.json", Body=body)
+
+
+def start(sandbox: Sandbox, **given: Any) -> str:
+    answer = sandbox.aws.client("stepfunctions").start_execution(
+        stateMachineArn=sandbox.aws.state_machine_arns["ReconcileStateMachine"], input=json.dumps(given)
+    )
+    return str(answer["executionArn"])
+
+
+def reconcile(sandbox: Sandbox, **given: Any) -> Json:
+    """Run it to its end. Out: what DescribeExecution tells, `output` as data, and `states`, those it went through."""
+    arn = start(sandbox, **given)
+    ended = sandbox.aws.wait_for_execution(arn, 60)
+    output = json.loads(ended["output"]) if "output" in ended else {}
+    return {**ended, "output": output, "states": sandbox.aws.states_entered(arn)}
+
+
+def files(sandbox: Sandbox, run: Json, folder: str) -> dict[str, Any]:
+    """The JSON objects of a run below a folder, by name."""
+    s3, bucket = sandbox.aws.client("s3"), sandbox.aws.resources["ReconciliationBucket"]
+    prefix = f"runs/{run['output']['run']['run']}/{folder}/"
+    found = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
+    return {
+        item["Key"].removeprefix(prefix): json.loads(s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read())
+        for item in found
+    }
+
+
+def exported(sandbox: Sandbox, run: Json) -> dict[str, list[Json]]:
+    """All records that the comparison read, by source; each is in its account's partition."""
+    summaries = list(files(sandbox, run, "summaries").values())
+    for summary in summaries:
+        for record in chain.from_iterable(summary[source] for source in SOURCES):
+            assert partition_of(record["k"], len(summaries)) == summary["partition"]
+    return {source: [record for s in summaries for record in s[source]] for source in SOURCES}
+
+
+# What is exported
+
+
+def test_everything_there_is_about_a_customer_comes_together(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Acme")
+    deal = sell(sandbox, account)
     provision(sandbox, deal)
-    assert shown(sandbox, deal) == ("Provisioned", None)
-    return deal
+    old = sandbox.sales.account("Old customer", Stigg_Customer_ID__c="customer-acme")
+    sandbox.stigg.add_customer("customer-acme")
+    provision(sandbox, sell(sandbox, old))
+    sandbox.stigg.add_customer("nobody")
+    sandbox.stigg.add_subscription("nobody", "plan-enterprise")
+
+    run = reconcile(sandbox, mode="all")
+    assert run["states"][-1] == "Reconciled"
+    assert run["output"]["run"]["partitions"] == 3
+    records = exported(sandbox, run)
+    about = {source: [r for r in records[source] if r["k"] == account] for source in SOURCES}
+    [opportunity] = about["opportunities"]
+    id = opportunity_of(deal)
+    assert (opportunity["row"]["Id"], opportunity["row"]["Account"]["Name"]) == (id, "Acme")
+    assert len(about["lines"]) == 3
+    assert {(line["opportunity"], line["mapping"]) for line in about["lines"]} == {(id, 0)}
+    assert [p["row"]["Status__c"] for p in about["provisionings"]] == ["Provisioned"]
+    assert [s["row"]["planId"] for s in about["subscriptions"]] == ["plan-enterprise"]
+    assert {c["item"]["sk"] for c in about["customers"]} == {"CUSTOMER", f"OPPORTUNITY#{id}"}
+    assert all(isinstance(c["item"].get("rev", 0), int) for c in about["customers"])
+
+    assert [(o["k"], o["account"]) for o in records["owners"]] == [("customer-acme", old)]
+    assert [s["k"] for s in records["subscriptions"] if "salesforceAccountId" not in s["row"]["metadata"]] == ["nobody"]
+    assert len(records["opportunities"]) == DEALS + 2
 
 
-def account_of(deal: Json) -> str:
-    return str(deal["account"]["id"])
-
-
-def the_subscription(sandbox: Sandbox, deal: Json) -> Json:
-    [subscription] = subscriptions(sandbox, account_of(deal))
-    return subscription
-
-
-def by_hand(sandbox: Sandbox, deal: Json, **changes: Any) -> None:
-    """Somebody changes the deal's subscription in Stigg."""
-    sandbox.stigg.change_subscription(the_subscription(sandbox, deal)["id"], **changes)
-
-
-def test_systems_that_agree_have_no_drift(sandbox: Sandbox, sold: Json) -> None:
-    assert findings(sandbox) == []
-    assert findings(sandbox, deep=True) == []
-    [page] = objects(sandbox, "report/report.html")
-    assert b"<html" in page
-
-
-def test_a_callout_that_was_lost_is_found_and_its_deal_provisioned(sandbox: Sandbox, sold: Json) -> None:
-    account = sandbox.sales.account("Harbor Freight")
-    lost = sell(sandbox, account, PLAN, SEATS, fields={"CloseDate": "2027-01-20"})
-    [finding] = findings(sandbox)
-    assert (finding["kind"], finding["remedy"], finding["opportunity_id"]) == (
-        "missed_deal",
-        "repair",
-        opportunity_of(lost),
-    )
-    deals_run_through(sandbox)
-    assert shown(sandbox, lost) == ("Provisioned", None)
-    assert findings(sandbox) == []
-
-
-def test_what_somebody_changed_by_hand_is_reported_and_left_as_it_is(sandbox: Sandbox, sold: Json) -> None:
-    by_hand(sandbox, sold, addons=[{"id": "addon-extra-workspace", "quantity": 7}])
-    [finding] = findings(sandbox)
-    assert (finding["kind"], finding["by_hand"], finding["remedy"]) == ("wrong_addon", True, "report")
-    assert "7" in finding["is_now"]
-    assert "2" in finding["should"]
-    deals_run_through(sandbox)
-    assert addons(the_subscription(sandbox, sold)) == {"addon-extra-workspace": 7}
-
-
-def ended_by_hand(sandbox: Sandbox, deal: Json) -> None:
-    requests.post(
-        f"{sandbox.stigg_server.url}/api/v1/subscriptions/{the_subscription(sandbox, deal)['id']}/cancel",
-        json={"cancellationTime": "IMMEDIATE"},
-        headers={"X-API-KEY": sandbox.stigg_api_key},
-        timeout=10,
-    ).raise_for_status()
-
-
-def record_of(sandbox: Sandbox, deal: Json) -> str:
-    record = sandbox.provisioning(opportunity_of(deal))
-    assert record is not None
-    return str(record["Id"])
-
-
-def remapped(sandbox: Sandbox, deal: Json) -> None:
-    """The product that was sold means another add-on now."""
-    [product] = sandbox.salesforce.find("Product2", Stigg_ID__c="addon-extra-workspace")
-    sandbox.salesforce.update("Product2", product["Id"], Stigg_ID__c="addon-premium-support")
-
-
-def sold_more(sandbox: Sandbox, deal: Json) -> None:
-    """A line of the won deal is changed, and the callout that should follow is lost."""
-    lines = sandbox.salesforce.find("OpportunityLineItem", OpportunityId=opportunity_of(deal))
-    [seats] = [line for line in lines if line["Quantity"] == 250]
-    sandbox.salesforce.update("OpportunityLineItem", seats["Id"], Quantity=300)
-    sandbox.salesforce.update("Opportunity", opportunity_of(deal), NextStep="Hand over")
-
-
-def long_held(sandbox: Sandbox, deal: Json) -> None:
-    """Half a year ago the deal was held for somebody's approval, and nobody has looked at it."""
-    provision(sandbox, revised(deal, 20, feature_seats=10))
-    key = {"pk": {"S": f"ACCOUNT#{account_of(deal)}"}, "sk": {"S": f"OPPORTUNITY#{opportunity_of(deal)}"}}
+def test_what_changed_since_the_last_good_run_is_exported_and_who_is_overdue(sandbox: Sandbox) -> None:
+    account = sandbox.sales.account("Acme")
+    provision(sandbox, sell(sandbox, account))
+    first = reconcile(sandbox, mode="changed")  # seeded and sold within the overlap: all of it
+    assert len(exported(sandbox, first)["opportunities"]) == DEALS + 1
     table, dynamodb = sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb")
-    item = dynamodb.get_item(TableName=table, Key=key)["Item"]
-    state = json.loads(item["body"]["S"])
-    assert state["outcome"]["status"] == "Held"
-    dynamodb.put_item(
-        TableName=table, Item={**item, "body": {"S": json.dumps({**state, "at": state["at"] - 180 * 86_400_000})}}
+    register = {"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}}
+    last = {":then": {"S": "2099-01-01T00:15:00.000Z"}}
+    dynamodb.update_item(
+        TableName=table, Key=register, UpdateExpression="SET last_good = :then", ExpressionAttributeValues=last
     )
+    dynamodb.update_item(
+        TableName=table,
+        Key={"pk": {"S": f"ACCOUNT#{account}"}, "sk": {"S": "CUSTOMER"}},
+        UpdateExpression="SET due = :due, due_at = :long_ago",
+        ExpressionAttributeValues={":due": {"S": "DUE"}, ":long_ago": {"N": "1000"}},
+    )
+    then = reconcile(sandbox, mode="changed")
+    assert then["output"]["run"]["since"] == "2099-01-01T00:00:00.000Z"
+    assert exported(sandbox, then) == {**{source: [] for source in SOURCES}, "customers": [{"k": account}]}
 
 
-def forgotten(sandbox: Sandbox, deal: Json) -> None:
-    """The deal was accepted, and what should start it is gone from the ledger."""
-    with no_execution_starts():
-        call(sandbox, revised(deal, 20, feature_seats=260))
-    item, body = head(sandbox, account_of(deal))
-    del item["due"], item["due_at"]
-    put_head(sandbox, item, {**body, "due_at": None})
+def test_an_export_of_many_rounds_through_faults_has_each_record_once(sandbox: Sandbox) -> None:
+    ids = [f"customer-{n}" for n in range(12_000)]
+    sandbox.stigg.seed(
+        ({"id": id} for id in ids),
+        (
+            {"id": f"s-{id}", "customerId": id, "planId": "plan-enterprise", "startDate": "2026-01-01T00:00:00Z"}
+            for id in ids
+        ),
+    )
+    for kind, times in (("delay_before", 20), ("answer", 1), ("delay_before", 60), ("answer", 1), ("delay_before", 99)):
+        sandbox.stigg_server.fail(kind, "GET", SUBSCRIPTIONS, times=times, status=503, seconds=0.04)
+    sandbox.salesforce_server.fail("answer", "GET", QUERY_JOBS, status=503)
+    sandbox.salesforce_server.fail("drop_midway", "GET", f"{QUERY_JOBS}/results")
+    run = reconcile(sandbox, mode="all")
+    assert run["states"][-1] == "Reconciled"
+    assert run["states"].count("ExportStigg") > 1
+    records = exported(sandbox, run)
+    assert sorted(record["row"]["id"] for record in records["subscriptions"]) == sorted(f"s-{id}" for id in ids)
+    assert len({record["row"]["Id"] for record in records["opportunities"]}) == DEALS
+    assert len(records["opportunities"]) == DEALS
 
 
-PLANTED: dict[str, tuple[Callable[[Sandbox, Json], None], str, str]] = {
-    "an add-on changed by hand": (
-        lambda s, d: by_hand(s, d, addons=[{"id": "addon-extra-workspace", "quantity": 7}]),
-        "wrong_addon",
-        "report",
-    ),
-    "a price changed by hand": (
-        lambda s, d: by_hand(s, d, priceOverrides=[{"baseCharge": True, "amount": 1.0, "currency": "usd"}]),
-        "wrong_price",
-        "report",
-    ),
-    "an end set by hand": (lambda s, d: by_hand(s, d, cancellationDate="2030-01-01T00:00:00Z"), "wrong_date", "report"),
-    "ended by hand": (ended_by_hand, "changed_by_hand", "report"),
-    "a record that was deleted": (
-        lambda s, d: s.salesforce.delete("Stigg_Provisioning__c", record_of(s, d)),
-        "missing_write_back",
-        "repair",
-    ),
-    "a record that somebody changed": (
-        lambda s, d: s.salesforce.update("Stigg_Provisioning__c", record_of(s, d), Status__c="Failed"),
-        "stale_write_back",
-        "repair",
-    ),
-    "an account that shows no customer": (
-        lambda s, d: s.salesforce.update("Account", account_of(d), Stigg_Customer_ID__c=None),
-        "missing_write_back",
-        "repair",
-    ),
-    "a deal that changed": (sold_more, "missed_revision", "report"),
-    "a product that is mapped to something else": (remapped, "mapping_changed", "report"),
-    "a deal that was moved": (
-        lambda s, d: s.salesforce.update("Opportunity", opportunity_of(d), AccountId=s.sales.account("Elsewhere")),
-        "moved_deal",
-        "report",
-    ),
-    "a deal that was deleted": (
-        lambda s, d: s.salesforce.delete("Opportunity", opportunity_of(d)),
-        "deleted_deal",
-        "report",
-    ),
-    "an account that was merged away": (
-        lambda s, d: s.salesforce.merge(s.sales.account("The other one"), account_of(d)),
-        "merged_account",
-        "report",
-    ),
-    "a deal that is held for long": (long_held, "held_too_long", "report"),
-    "a deal nobody works on": (forgotten, "failed_not_rerun", "repair"),
-}
+# How a run ends
 
 
-@pytest.mark.parametrize("what", PLANTED)
-def test_drift_is_found_by_its_name_and_settled_as_the_policy_says(sandbox: Sandbox, sold: Json, what: str) -> None:
-    plant, kind, remedy = PLANTED[what]
-    plant(sandbox, sold)
-    found = findings(sandbox)
-    assert (kind, remedy) in {(finding["kind"], finding["remedy"]) for finding in found}, found
-    deals_run_through(sandbox)
-    again = findings(sandbox)
-    assert told(again) == {kind: remedy for kind, remedy in told(found).items() if remedy == "report"}
+def test_a_partition_that_fails_costs_the_others_nothing(sandbox: Sandbox) -> None:
+    order(sandbox, fail=(1,))
+    run = reconcile(sandbox, mode="all")
+    assert run["states"][-1] == "Reconciled"
+    assert set(files(sandbox, run, "summaries")) == {"0000.json", "0002.json"}
+    assert set(files(sandbox, run, "repaired")) == {"0000.json", "0001.json", "0002.json"}
 
 
-def test_an_entitlement_changed_by_hand_is_found_by_the_deep_run(sandbox: Sandbox, sold: Json) -> None:
-    by_hand(sandbox, sold, entitlements=[{"type": "FEATURE", "id": "feature-seats", "usageLimit": 9999}])
-    assert findings(sandbox) == []
-    [finding] = findings(sandbox, deep=True)
-    assert (finding["kind"], finding["by_hand"], finding["remedy"]) == ("wrong_entitlement", True, "report")
+@pytest.mark.parametrize("weighed", ["ask", "nothing"])
+def test_nothing_is_repaired_unless_the_weighing_says_go(sandbox: Sandbox, weighed: str) -> None:
+    order(sandbox, repair=weighed)
+    run = reconcile(sandbox, mode="all")
+    assert (run["states"][-1], "Repair" in run["states"]) == ("Reconciled", False)
+    [told] = files(sandbox, run, "report").values()
+    assert (told["weighed"], told["failure"]) == ({"repair": weighed}, None)
 
 
-def test_the_hourly_run_looks_at_what_changed(sandbox: Sandbox, sold: Json) -> None:
-    assert findings(sandbox) == []
-    account = sandbox.sales.account("Harbor Freight")
-    lost = sell(sandbox, account, PLAN, SEATS, fields={"CloseDate": "2027-01-20"})
-    [finding] = findings(sandbox, mode="changed")
-    assert (finding["kind"], finding["opportunity_id"]) == ("missed_deal", opportunity_of(lost))
-    assert not objects(sandbox, "export/subscriptions")
+def test_salesforces_calls_for_the_day_are_left_to_others(sandbox: Sandbox) -> None:
+    sandbox.salesforce.use_up_api_calls(left=1000)
+    run = reconcile(sandbox, mode="all")
+    assert (run["status"], run["states"][-1]) == ("SUCCEEDED", "StoppedForToday")
+    assert "Compare" not in run["states"]
+    [told] = files(sandbox, run, "report").values()
+    assert told["failure"]["Error"] == "SalesforceBudgetSpent"
+    sandbox.salesforce.renew_api_calls()
+    assert reconcile(sandbox, mode="all")["states"][-1] == "Reconciled"
 
 
-def test_a_run_that_would_change_too_many_customers_asks_first(sandbox: Sandbox) -> None:
-    lost = [
-        sell(sandbox, sandbox.sales.account(f"Customer {number}"), PLAN, SEATS, fields={"CloseDate": "2027-01-20"})
-        for number in range(7)
-    ]
-    found = findings(sandbox)
-    assert {(f["kind"], f["remedy"]) for f in found} == {("missed_deal", "repair")}
-    assert [shown(sandbox, deal) for deal in lost] == [None] * 7
-    deals_run_through(sandbox)
-    assert [shown(sandbox, deal) for deal in lost] == [None] * 7
-    findings(sandbox, approved=True)
-    deals_run_through(sandbox)
-    assert {shown(sandbox, deal) for deal in lost} == {("Provisioned", None)}
+def test_a_run_that_fails_reports_and_fails_with_what_stopped_it(sandbox: Sandbox) -> None:
+    sandbox.salesforce.fail_query_job("as the test wants it")
+    run = reconcile(sandbox, mode="all")
+    assert (run["status"], run["error"]) == ("FAILED", "SalesforceRefused")
+    assert "as the test wants it" in run["cause"]
+    assert run["states"][-3:] == ["Report", "HowItEnded", "ReconciliationFailed"]
+
+
+def test_one_run_goes_on_at_a_time_and_one_that_was_stopped_holds_up_nobody(sandbox: Sandbox) -> None:
+    sandbox.stigg_server.fail("delay_before", "GET", SUBSCRIPTIONS, seconds=2)
+    first = start(sandbox, mode="all")
+    while "Export" not in sandbox.aws.states_entered(first):
+        pass
+    second = reconcile(sandbox, mode="changed")
+    assert (second["status"], second["states"]) == ("SUCCEEDED", ["Begin", "AnotherRunIsUnderWay"])
+    sandbox.aws.client("stepfunctions").stop_execution(executionArn=first)
+    assert sandbox.aws.wait_for_execution(first)["status"] == "ABORTED"
+    assert reconcile(sandbox, mode="changed")["states"][-1] == "Reconciled"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, 'mode must be \\"changed\\" or \\"all\\"'),
+        ({"mode": "everything"}, 'mode must be \\"changed\\" or \\"all\\"'),
+        ({"mode": "all", "deep": "yes"}, "deep must be true or false"),
+        ({"mode": "all", "aproved": True}, "the input has no field aproved"),
+    ],
+)
+def test_an_input_that_is_not_understood_is_refused_with_the_field(sandbox: Sandbox, given: Json, said: str) -> None:
+    run = reconcile(sandbox, **given)
+    assert (run["error"], run["states"]) == ("RunInputInvalid", ["Begin", "ReconciliationFailed"])
+    assert said in run["cause"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "mode", "deep"), [("Changed", "changed", False), ("All", "all", False), ("Deep", "all", True)]
+)
+def test_the_schedules_start_runs(sandbox: Sandbox, schedule: str, mode: str, deep: bool) -> None:
+    ended = sandbox.aws.run_schedule(f"ReconcileStateMachine{schedule}").value()
+    assert (ended["run"]["mode"], ended["run"]["deep"], ended["run"]["approved"]) == (mode, deep, False)

@@ -1,9 +1,9 @@
 """What the exports of a reconciliation share: they work in rounds, each as long as one invocation, until all is done.
 
-Between rounds the state machine carries the export's progress, a small JSON object. It always has `done`, `wait`
-(seconds until the next round), `calls` (requests to the service) and `records` (written); the rest is the export's own
-and says where to go on. A step writes its records under names that follow from where it begins, so that a step that is
-done again overwrites what it wrote.
+Between rounds the state machine carries the export's progress, a small JSON object. It always has `done`, `calls`
+(requests to the service) and `records` (written), and `wait` (seconds until the next round) until it is done; the rest
+is the export's own and says where to go on. A step writes its records under names that follow from where it begins, so
+that a step that is done again overwrites what it wrote.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def one_round(progress: Json, step: Callable[[Json], Json], shift: Shift) -> Jso
             logger.warning("the rest later", extra={"fault": _named(fault)})
             return {**progress, "wait": AFTER_A_FAULT}
         first = False
-    return progress if progress["done"] else {**progress, "wait": max(1, progress["wait"])}
+    if progress["done"]:
+        return {name: progress[name] for name in ("calls", "records", "done")}
+    return {**progress, "wait": max(1, progress["wait"])}
 
 
 def _named(fault: ClosedWonError) -> str:
