@@ -469,7 +469,7 @@ class Scope:
         return f"{at}AccountId != NULL AND ({' OR '.join(kinds)})"
 
 
-def trigger_of(row: Json, known: Trigger | None, trial_stages: Sequence[str] = ()) -> Trigger | None:
+def trigger_of(row: Json, known: str | None, trial_stages: Sequence[str] = ()) -> Trigger | None:
     """What a callout would say of an opportunity as it is now, as the flow templates in ``salesforce/`` decide it.
 
     In: its row, with IsWon, IsClosed, StageName, Type, Stigg_Amends__c and, with CPQ, the contracts it amends and
