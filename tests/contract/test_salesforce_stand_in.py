@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import socket
 import string
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jwt
 import pytest
@@ -24,6 +26,8 @@ from sandbox.salesforce import soql
 from sandbox.salesforce.app import Salesforce
 from sandbox.salesforce.errors import Refusal
 from sandbox.salesforce.ids import to_18
+from sandbox.salesforce.schema import STANDARD
+from sandbox.salesforce.store import Store
 from sandbox.stand_in import StandIn
 from sandbox.tls import make_tls
 
@@ -398,6 +402,225 @@ class TestQueries:
     def test_any_other_text_is_refused_and_nothing_worse(self, text: str) -> None:
         with pytest.raises(Refusal):
             soql.parse("SELECT Id FROM Account WHERE " + text + " SELECT")
+
+
+class TestQueryJobs:
+    """Bulk API 2.0 queries."""
+
+    JOB: ClassVar[dict[str, str]] = {
+        "operation": "query",
+        "query": "SELECT Id FROM Account",
+        "contentType": "CSV",
+        "columnDelimiter": "COMMA",
+        "lineEnding": "LF",
+    }
+
+    @pytest.fixture
+    def jobs(self, url: str, session: requests.Session, organization: Salesforce) -> Callable[..., requests.Response]:
+        bearer = {"Authorization": f"Bearer {organization.issue_token()}"}
+
+        def ask(method: str, path: str = "", version: int = 66, **more: Any) -> requests.Response:
+            address = f"{url}/services/data/v{version}.0/jobs/query{path}"
+            return session.request(method, address, headers=bearer, timeout=10, **more)
+
+        return ask
+
+    def test_the_usual_client_gets_a_result_in_pages(self, client: Client, organization: Salesforce) -> None:
+        for number in range(5):
+            organization.create("Account", Name=f"Account {number}", Industry="Bulk")
+        soql_text = "SELECT Name, Id FROM Account WHERE Industry = 'Bulk'"
+        pages = [
+            list(csv.DictReader(io.StringIO(page)))
+            for page in client.bulk2.Account.query(soql_text, max_records=2, wait=0.01)
+        ]
+        assert [[row["Name"] for row in page] for page in pages] == [
+            ["Account 0", "Account 1"],
+            ["Account 2", "Account 3"],
+            ["Account 4"],
+        ]
+        organization.delete("Account", pages[0][0]["Id"])
+        [page] = client.bulk2.Account.query_all(f"{soql_text} AND IsDeleted = true", wait=0.01)
+        assert page.splitlines()[0] == '"Name","Id"'
+        assert page.count("Account 0") == 1
+
+    def test_values_are_written_as_the_bulk_api_writes_them(
+        self, jobs: Callable[..., requests.Response], organization: Salesforce
+    ) -> None:
+        organization.update("Opportunity", DEAL, Description='"so"\nand so', StageName="Closed Won")
+        fields = (
+            "Id, Name, Account.Name, Account.NumberOfEmployees, Amount, IsWon, CloseDate, SystemModstamp, Description"
+        )
+        job = jobs("POST", json={**self.JOB, "query": f"SELECT {fields} FROM Opportunity"}).json()
+        for _ in range(2):
+            jobs("GET", f"/{job['id']}")
+        answer = jobs("GET", f"/{job['id']}/results")
+        assert answer.text == (
+            '"Id","Name","Account.Name","Account.NumberOfEmployees","Amount","IsWon","CloseDate","SystemModstamp",'
+            '"Description"\n'
+            f'"{DEAL}","Northwind - Enterprise 2026","Northwind Traders","","49800.0","true","2026-11-30",'
+            '"2026-11-20T09:15:31.000Z","""so""\nand so"\n'
+        )
+        assert (answer.headers["Sforce-Locator"], answer.headers["Sforce-NumberOfRecords"]) == ("null", "1")
+        assert answer.headers["Content-Encoding"] == "gzip"
+        assert answer.headers["Sforce-Limit-Info"] == "api-usage=4/100000"
+
+    def test_a_job_takes_its_time_and_its_result_stays_what_it_was(
+        self, jobs: Callable[..., requests.Response], organization: Salesforce
+    ) -> None:
+        job = jobs("POST", json={**self.JOB, "query": "SELECT Name, Account.Name FROM Opportunity"}).json()
+        assert job["id"].startswith("750")
+        assert (job["state"], job["object"], job["apiVersion"]) == ("UploadComplete", "Opportunity", 66.0)
+        assert jobs("GET", f"/{job['id']}/results").json()[0]["errorCode"] == "INVALIDJOBSTATE"
+        assert jobs("GET", f"/{job['id']}").json()["state"] == "InProgress"
+        assert jobs("DELETE", f"/{job['id']}").status_code == 400
+        organization.update("Account", ACCOUNT, Name="Renamed")
+        organization.delete("Opportunity", DEAL)
+        finished = jobs("GET", f"/{job['id']}").json()
+        assert (finished["state"], finished["numberRecordsProcessed"]) == ("JobComplete", 1)
+        first, second = (jobs("GET", f"/{job['id']}/results?maxRecords=1").text for _ in range(2))
+        assert first == second == '"Name","Account.Name"\n"Northwind - Enterprise 2026","Northwind Traders"\n'
+        assert [one["id"] for one in jobs("GET").json()["records"]] == [job["id"]]
+        assert jobs("DELETE", f"/{job['id']}").status_code == 204
+        assert jobs("GET", f"/{job['id']}").status_code == 404
+
+    def test_a_job_can_be_aborted_and_can_fail(
+        self, jobs: Callable[..., requests.Response], client: Client, organization: Salesforce
+    ) -> None:
+        job = jobs("POST", json=self.JOB).json()
+        assert jobs("PATCH", f"/{job['id']}", json={"state": "Aborted"}).json()["state"] == "Aborted"
+        assert jobs("PATCH", f"/{job['id']}", json={"state": "Aborted"}).status_code == 400
+        assert jobs("PATCH", f"/{job['id']}", json={"state": "JobComplete"}).status_code == 400
+        organization.fail_query_job("InternalServerError : retried more than 15 times")
+        with pytest.raises(exceptions.SalesforceOperationError, match="retried more than 15 times"):
+            list(client.bulk2.Account.query("SELECT Id FROM Account", wait=0.01))
+
+    @pytest.mark.parametrize(
+        ("change", "code"),
+        [
+            ({"query": "SELECT Id, (SELECT Id FROM Opportunities) FROM Account"}, "API_ERROR"),
+            ({"query": "SELECT COUNT() FROM Account"}, "API_ERROR"),
+            ({"query": "SELECT Id FROM Account OFFSET 5"}, "API_ERROR"),
+            ({"query": "SELECT Id, BillingAddress FROM Account"}, "API_ERROR"),
+            ({"query": "SELECT Name, COUNT(Id) FROM Account GROUP BY Name"}, "MALFORMED_QUERY"),
+            ({"query": "SELECT Nome FROM Account"}, "INVALID_FIELD"),
+            ({"query": "SELECT Id FROM Account WHERE Name > null"}, "INVALID_QUERY_FILTER_OPERATOR"),
+            ({"query": "SELECT Id FROM Nothing"}, "INVALID_TYPE"),
+            ({"query": ""}, "INVALIDJOB"),
+            ({"operation": "insert"}, "INVALIDJOB"),
+            ({"contentType": "JSON"}, "INVALIDJOB"),
+            ({"columnDelimiter": ","}, "INVALIDJOB"),
+            ({"object": "Account"}, "JSON_PARSER_ERROR"),
+        ],
+    )
+    def test_what_bulk_does_not_take_is_refused_at_once(
+        self, jobs: Callable[..., requests.Response], change: dict[str, str], code: str
+    ) -> None:
+        answer = jobs("POST", json={**self.JOB, **change})
+        assert (answer.status_code, answer.json()[0]["errorCode"]) == (400, code)
+
+    @pytest.mark.parametrize("query", ["locator=MjAwMA", "locator=%C3%BC", "locator=", "maxRecords=0", "page=2"])
+    def test_pages_that_are_not_there_are_refused(self, jobs: Callable[..., requests.Response], query: str) -> None:
+        job = jobs("POST", json=self.JOB).json()
+        for _ in range(2):
+            jobs("GET", f"/{job['id']}")
+        assert jobs("GET", f"/{job['id']}/results?{query}").status_code == 400
+
+    def test_a_job_belongs_to_the_version_it_was_made_with(self, jobs: Callable[..., requests.Response]) -> None:
+        job = jobs("POST", json=self.JOB).json()
+        assert jobs("GET", f"/{job['id']}", version=65).status_code == 400
+        assert jobs("GET", f"/{job['id']}", version=46).status_code == 404
+        assert jobs("GET", f"/{job['id'][:15]}").status_code == 200
+
+    def test_jobs_count_as_calls_and_as_jobs(self, jobs: Callable[..., requests.Response], client: Client) -> None:
+        jobs("POST", json=self.JOB)
+        limits = client.limits()
+        assert limits["DailyBulkV2QueryJobs"] == {"Max": 10_000, "Remaining": 9_999}
+        assert limits["DailyApiRequests"] == {"Max": 100_000, "Remaining": 99_998}
+
+
+class TestLife:
+    """What becomes of records that others point at."""
+
+    def test_a_merged_account_names_its_master_which_has_all_that_was_its(
+        self, client: Client, organization: Salesforce, clock: Clock
+    ) -> None:
+        master = organization.create("Account", Name="Master")
+        clock.move(60)
+        organization.merge("Account", master, ACCOUNT)
+        assert client.query(f"SELECT Id FROM Account WHERE Id = '{ACCOUNT}'")["records"] == []
+        [gone] = client.query_all(
+            f"SELECT IsDeleted, MasterRecordId, MasterRecord.Name FROM Account WHERE Id = '{ACCOUNT}'",
+            include_deleted=True,
+        )["records"]
+        assert (gone["IsDeleted"], gone["MasterRecordId"], gone["MasterRecord"]["Name"]) == (True, master, "Master")
+        deal = organization.get("Opportunity", DEAL)
+        assert (deal["AccountId"], deal["SystemModstamp"]) == (master, "2026-11-20T09:16:31.000+0000")
+        with pytest.raises(Refusal, match="ENTITY_IS_DELETED"):
+            organization.merge("Account", master, ACCOUNT)
+
+    def test_an_opportunity_moves_to_another_account(self, client: Client, organization: Salesforce) -> None:
+        other = organization.create("Account", Name="Other")
+        client.Opportunity.update(DEAL, {"AccountId": other})
+        soql_text = "SELECT Id FROM Opportunity WHERE AccountId = '{}'"
+        assert client.query(soql_text.format(ACCOUNT))["totalSize"] == 0
+        assert client.query(soql_text.format(other))["totalSize"] == 1
+
+    def test_what_is_deleted_is_seen_with_its_parents_by_who_looks_into_the_recycle_bin(
+        self, client: Client, organization: Salesforce
+    ) -> None:
+        organization.delete("Account", ACCOUNT)
+        soql_text = f"SELECT Id, IsDeleted, Account.Name FROM Opportunity WHERE Account.Name != null AND Id = '{DEAL}'"
+        assert client.query(soql_text)["records"] == []
+        [deal] = client.query(soql_text, include_deleted=True)["records"]
+        assert (deal["IsDeleted"], deal["Account"]["Name"]) == (True, "Northwind Traders")
+
+    def test_very_many_records_can_be_there_without_being_made_one_by_one(self) -> None:
+        seeded = Salesforce("client", "hush", now=Clock())
+        [account] = seeded.seed("Account", [{"Name": "Seeded"}])
+        row = {"AccountId": account, "Name": "Deal", "CloseDate": "2026-01-15", "StageName": "Closed Won"}
+        ids = seeded.seed("Opportunity", ({**row, "IsWon": n % 2 == 0} for n in range(3)))
+        assert len(set(ids)) == 3
+        found = seeded.query(f"SELECT Id, CloseDate, SystemModstamp FROM Opportunity WHERE AccountId = '{account}'")
+        assert [one["Id"] for one in found] == ids
+        assert (found[0]["CloseDate"], found[0]["SystemModstamp"]) == ("2026-01-15", "2026-11-20T09:15:31.000+0000")
+        assert [one["Id"] for one in seeded.query("SELECT Id FROM Opportunity WHERE IsWon = TRUE")] == ids[::2]
+        later = seeded.create(
+            "Opportunity", Name="Later", AccountId=account, CloseDate="2026-01-15", StageName="Closed Won"
+        )
+        assert later not in ids
+        seeded.reset()
+        assert [one["Id"] for one in seeded.find("Opportunity")] == ids
+
+    @given(st.lists(st.tuples(st.sampled_from("create move delete undo".split()), st.integers(0, 9)), max_size=30))
+    def test_what_is_found_by_a_lookup_is_what_has_it_whatever_happened_before(self, steps: list[Any]) -> None:
+        store = Store(STANDARD, Clock())
+        account, contact = STANDARD.objects["Account"], STANDARD.objects["Contact"]
+        lookup = contact.fields["AccountId"]
+        accounts = [store.insert(account, {"Name": name}) for name in "abc"]
+        live: list[str] = []
+
+        def step(kind: str, number: int) -> None:
+            if kind == "create":
+                live.append(store.insert(contact, {"LastName": "x", "AccountId": accounts[number % 3]}))
+            elif live and kind == "move":
+                store.update(contact, live[number % len(live)], {"AccountId": accounts[number % 3]})
+            elif live and kind == "delete":
+                store.delete(contact, live.pop(number % len(live)))
+
+        for kind, number in steps:
+            if kind == "undo":
+                before, kept = store.savepoint(), list(live)
+                mark = store.mark()
+                for one in ("create", "move", "delete", "create"):
+                    step(one, number)
+                store.undo(mark)
+                live[:] = kept
+                assert store.savepoint() == before
+            else:
+                step(kind, number)
+            for id in accounts:
+                having = [record["Id"] for record in store.having(contact, lookup, [id])]
+                assert having == [record["Id"] for record in store.records(contact) if record["AccountId"] == id]
 
 
 class TestRecords:

@@ -21,7 +21,8 @@ class InProcess(BaseAdapter):
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         body = request.body.encode() if isinstance(request.body, str) else request.body
-        made = EnvironBuilder(request.path_url, method=request.method, headers=dict(request.headers), data=body)
+        headers_sent = list(request.headers.items())
+        made = EnvironBuilder(request.path_url, method=request.method or "GET", headers=headers_sent, data=body)
         answer, status, headers = run_wsgi_app(self.application, made.get_environ(), buffered=True)
         raw = HTTPResponse(
             io.BytesIO(b"".join(answer)),

@@ -17,6 +17,7 @@ import pytest
 from closedwon.deal import Deal
 from closedwon.identifiers import normalised_id
 from closedwon.mapping import compile_deal
+from closedwon.reading import trigger_of
 from unit.domain import ACCOUNT, ORGANIZATION, RULES, Json, opportunity_id
 from unit.flow_interpreter import (
     NODES,
@@ -1082,3 +1083,42 @@ def test_a_callout_after_a_write_of_the_same_transaction_fails_and_shows(tmp_pat
     shown = sales.shown()
     assert shown[failing["Id"]][1].endswith("our own application failed: the placeholder was not replaced")
     assert shown[ready["Id"]][1].startswith("Not sent to Stigg, the flow failed: You have uncommitted work pending")
+
+
+# What reconciliation takes a callout for
+
+
+STAGES = {
+    "Closed Won": (True, True),
+    "Closed Lost": (False, True),
+    "Proof of Concept": (False, False),
+    "Negotiation": (False, False),
+}
+
+
+@pytest.mark.parametrize("before", ["Closed Won", "Negotiation", "Prospecting"])
+@pytest.mark.parametrize("kind", ["New Customer", "Renewal", "Add-on and Renewal", None])
+@pytest.mark.parametrize("amends", [None, CONTRACT])
+@pytest.mark.parametrize("stage", STAGES)
+def test_reconciliation_knows_what_the_flows_would_send(
+    stage: str, amends: str | None, kind: str | None, before: str
+) -> None:
+    """Of a deal that came into its stage from another. As their descriptions say, the default flow leaves alone what
+    amends; and what is reopened into a stage of a trial is told both ways: its end counts.
+    """
+    won, closed = STAGES[stage]
+    sales = Sales()
+    fields = {"StageName": stage, "IsWon": won, "IsClosed": closed, "Stigg_Amends__c": amends, "Type": kind}
+    record = sales.opportunity(1, *ENTERPRISE, **fields, Stigg_Trial_End_Date__c=date(2026, 12, 31))
+    was_won = before == "Closed Won"
+    prior = {**record, "StageName": before, "IsWon": was_won, "IsClosed": was_won}
+    flows = [AMENDMENT, CANCELLATION, REOPENED, TRIAL, *([] if amends else [DEFAULT])]
+    for flow in flows:
+        if stage != before:
+            sales.org.save(flow_of(flow), [Save("Opportunity", record, prior)])
+    if won and was_won:
+        return  # nothing happened: what it is has been sent
+    sent = {request["dealTrigger"] for requests in sales.sent for request in requests}
+    trigger = trigger_of(record, "closed_won" if was_won else None, ("Proof of Concept",))
+    expected = {trigger} - {None}
+    assert sent in (expected, expected | {"trial"} if trigger == "cancellation" and not closed else expected)

@@ -1,26 +1,45 @@
 """A deal without lines is read from Salesforce: which rows become which deal, with CPQ and without.
 
-The rows are the strict stand-in's, and the deals they become are judged by the callout's own model and mapping.
+The rows are the strict stand-in's, and the deals they become are judged by the callout's own model and mapping. Every
+deal that is read here is read in bulk as well, by the product's own client, and has to be the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import pytest
 from simple_salesforce.format import format_soql
 
+from closedwon.bulk import BulkQueries
 from closedwon.deal import Deal
 from closedwon.errors import SalesforceLimitExceeded, SalesforceRefused, SalesforceThrottled
 from closedwon.mapping import MappingRules, compile_deal
 from closedwon.order import Order, Problem
-from closedwon.reading import LineSource, Unreadable, read
+from closedwon.reading import (
+    MAPPINGS_SOQL,
+    Bulk,
+    LineSource,
+    Row,
+    Scope,
+    Unreadable,
+    bulk_queries,
+    deal_from_rows,
+    mapped,
+    read,
+    trigger_of,
+    value_at,
+)
+from closedwon.salesforce import SalesforceClient
 from sandbox.sales import Cpq, Sales, Sold
 from sandbox.salesforce.app import Salesforce
 from sandbox.salesforce.errors import Refusal
 from sandbox.salesforce.schema import STANDARD, Schema, _lookup, _object, _text
 from sandbox.sandbox import packaged_configuration
+from unit.in_process import session_to
 
 Json = dict[str, Any]
 
@@ -50,10 +69,47 @@ class Org:
         return {**deal, "opportunity": {"id": opportunity}, **said}
 
     def read(self, opportunity: str, trigger: str = "closed_won", **said: Any) -> Json:
-        """The deal as it was read."""
+        """The deal as it was read, which it also is when it is read in bulk."""
         [answer] = read([self.deal(opportunity, trigger, **said)], self)
         assert isinstance(answer, dict), answer
+        asked = self.bulk(Scope())
+        if not asked.unreachable:
+            in_bulk = self.read_in_bulk(self.deal(opportunity, trigger, **said), asked)
+            assert unnumbered(in_bulk) == unnumbered(answer)
         return answer
+
+    @cached_property
+    def client(self) -> SalesforceClient:
+        return SalesforceClient("https://organisation.test", Keys(), "66.0", session_to(self.salesforce))
+
+    def bulk(self, scope: Scope) -> Bulk:
+        """What is asked in bulk."""
+        return bulk_queries(mapped(self.client.query(MAPPINGS_SOQL)), scope, self.client)
+
+    def rows(self, soql: str) -> list[Json]:
+        """All rows of a query in bulk, each page with no more than two of them."""
+        queries = BulkQueries(self.client)
+        job = queries.start(soql)
+        while queries.finished(job) is None:
+            pass
+        return [row for page in queries.pages(job, most=2) for row in page.rows]
+
+    def read_in_bulk(self, deal: Json, asked: Bulk) -> Json:
+        """A deal made of the rows that were read in bulk, in a bad order."""
+        mappings = mapped(self.client.query(MAPPINGS_SOQL))
+        id, rows, opportunities = deal["opportunity"]["id"], list[Row](), list[Json]()
+        for query in asked.queries:
+            for content in self.rows(query.soql):
+                account = value_at(content, query.account)
+                assert self.salesforce.get("Account", account), "every row leads to its account"
+                if value_at(content, query.opportunity) != id:
+                    continue
+                if query.source == "opportunities":
+                    opportunities.append(content)
+                elif query.mapping is not None:
+                    rows.insert(0, mappings.row(query.mapping, content))
+        [opportunity] = opportunities
+        return deal_from_rows(deal, opportunity, rows, datetime.now(UTC))
 
     def problem(self, opportunity: str, trigger: str = "closed_won", **said: Any) -> Problem:
         """Why it cannot be read."""
@@ -66,6 +122,25 @@ class Org:
         order = compile_deal(Deal.model_validate(deal), MappingRules(self.salesforce.organization_id))
         assert order.problems == ()
         return order
+
+
+class Keys:
+    """The stack's Salesforce secret."""
+
+    def json(self, *required: str) -> dict[str, Any]:
+        return {"clientId": "client", "clientSecret": "hush"}
+
+    def again(self) -> str:
+        return ""
+
+
+def unnumbered(deal: Json) -> Json:
+    """A deal without when it was read, and without the numbers of its lines: in bulk, those that say nothing about
+    Stigg are not asked for, and not counted.
+    """
+    lines = [{name: value for name, value in line.items() if name != "line"} for line in deal["lines"]]
+    opportunity = {name: value for name, value in deal["opportunity"].items() if name != "readAt"}
+    return {**deal, "opportunity": opportunity, "lines": lines}
 
 
 @pytest.fixture
@@ -520,3 +595,103 @@ def test_what_passes_is_no_answer_of_a_deal(error: Exception) -> None:
 
     with pytest.raises(type(error)):
         read([{"opportunity": {"id": "0065g00000ABCdEAAX"}}], Failing())  # type: ignore[arg-type]
+
+
+# In bulk: which deals there are
+
+
+def in_scope(org: Org, scope: Scope) -> set[str]:
+    return {row["Id"] for row in org.rows(org.bulk(scope).queries[0].soql)}
+
+
+def test_all_deals_are_asked_for_that_a_callout_may_be_due_for(org: Org, account: str) -> None:
+    def opportunity(stage: str, **fields: Any) -> str:
+        return org.sales.close(account, stage, Sold("plan-enterprise"), StageName=stage, **fields)
+
+    won, amended = opportunity("Closed Won"), opportunity("Closed Won", Stigg_Amends__c="8005g0000012345AAA")
+    cancelled = opportunity("Closed Lost", Stigg_Amends__c="8005g0000012345AAA")
+    tried = opportunity("Value Proposition")
+    opportunity("Closed Lost")
+    opportunity("Negotiation/Review", Stigg_Amends__c="8005g0000012345AAA")
+    opportunity("Closed Won", AccountId=None)
+    org.salesforce.delete("Opportunity", opportunity("Closed Won"))
+    assert in_scope(org, Scope()) == {won, amended, cancelled}
+    trials = Scope(trial_stages=("Value Proposition", "Jane's stage"))
+    assert in_scope(org, trials) == {won, amended, cancelled, tried}
+    [lines] = [query for query in org.bulk(trials).queries if query.source == "lines"]
+    found = {value_at(row, lines.opportunity) for row in org.rows(lines.soql)}
+    assert found == {won, amended, cancelled, tried}, "each with its lines"
+
+
+def test_since_a_moment_all_that_changed_counts_whatever_it_is_now(account: str, org: Org) -> None:
+    def opportunity(stamp: str, **fields: Any) -> str:
+        given = {"AccountId": account, "CloseDate": "2026-01-15", "StageName": "Closed Lost", "Name": "A deal"}
+        return org.salesforce.seed("Opportunity", [{**given, "SystemModstamp": stamp, **fields}])[0]
+
+    opportunity("2026-11-20T09:15:31Z", IsWon=True)
+    lost = opportunity("2026-11-20T09:15:32Z")
+    asked = org.bulk(Scope(since="2026-11-20T10:15:32+01:00"))
+    assert [query.source for query in asked.queries] == ["opportunities"]
+    assert [row["Id"] for row in org.rows(asked.queries[0].soql)] == [lost]
+
+
+def test_what_salesforce_shows_is_read_with_the_deals(org: Org, account: str) -> None:
+    opportunity = org.sales.close(account, "A deal", Sold("plan-enterprise"), Stigg_Cancel_Date__c="2026-12-31")
+    fields = {"Opportunity_ID__c": opportunity, "Opportunity__c": opportunity, "Account__c": account}
+    org.salesforce.create("Stigg_Provisioning__c", Status__c="Held", Reason__c='a "reason"\nof two lines', **fields)
+    deals, _, shown = org.bulk(Scope()).queries
+    [row] = org.rows(deals.soql)
+    assert (row["StageName"], row["IsWon"], row["IsDeleted"], row["CloseDate"]) == (
+        "Closed Won",
+        True,
+        False,
+        "2026-01-15",
+    )
+    assert (row["Stigg_Cancel_Date__c"], row["Account"]["Stigg_Customer_ID__c"]) == ("2026-12-31", "northwind")
+    [record] = org.rows(shown.soql)
+    assert (record["Status__c"], record["Reason__c"]) == ("Held", 'a "reason"\nof two lines')
+    assert (value_at(record, shown.account), value_at(record, shown.opportunity)) == (account, opportunity)
+
+
+def test_objects_of_ones_own_are_in_bulk_where_their_parent_is_the_opportunity() -> None:
+    entry = _object(
+        "Entry__c",
+        "Entry",
+        "Entries",
+        "a2E",
+        _text("Name", 80),
+        _lookup("Deal__c", "Opportunity", "Entries__r"),
+        _lookup("Above__c", "Entry__c", "Parts__r"),
+        _lookup("Product__c", "Product2", "Entries__r"),
+        _text("Seats__c"),
+    )
+    org = Org(STANDARD.extended([entry], {}))
+    fields = {"Stigg_Type_Field__c": "Product__r.Stigg_Type__c", "Stigg_ID_Field__c": "Product__r.Stigg_ID__c"}
+    fields |= {"Line_Object__c": "Entry__c", "Parent_Field__c": "above__R.deal__c", "Quantity_Field__c": "Seats__c"}
+    org.salesforce.deploy("Stigg_Mapping__mdt", DeveloperName="Own", MasterLabel="Own", **fields)
+    opportunity = org.sales.close(org.sales.account("Northwind"), "Entries", Sold("plan-enterprise"))
+    top = org.salesforce.create("Entry__c", Deal__c=opportunity)
+    org.salesforce.create("Entry__c", Above__c=top, Product__c=org.sales.product("feature-seats"), Seats__c="7")
+    assert org.bulk(Scope()).unreachable == ()
+    assert amounts(org.read(opportunity), "quantity") == [("plan-enterprise", 1), ("feature-seats", "7")]
+
+
+def test_a_line_of_a_quote_that_is_not_the_primary_one_is_none_of_the_deals(org: Org, cpq: Cpq, base: str) -> None:
+    before = org.read(base)
+    other = org.salesforce.create("SBQQ__Quote__c", SBQQ__Opportunity2__c=base, SBQQ__Primary__c=True)
+    product = org.sales.product("addon-audit-log")
+    org.salesforce.create("SBQQ__QuoteLine__c", SBQQ__Quote__c=other, SBQQ__Product__c=product, SBQQ__Quantity__c=1)
+    assert unnumbered(org.read(base)) == unnumbered(before)
+
+
+@pytest.mark.parametrize("field", ["SBQQ__AmendedContract__c", "SBQQ__RenewedContract__c"])
+def test_what_cpq_amends_and_renews_the_quote_says_whatever_else_is_filled(field: str) -> None:
+    won = {"IsWon": True, "IsClosed": True, "Stigg_Amends__c": "800", "Type": "Renewal", field: "800"}
+    assert trigger_of(won, None) == "closed_won"
+
+
+@pytest.mark.parametrize("known", ["trial", "cancellation", None])
+@pytest.mark.parametrize("stage", ["Closed Lost", "Negotiation"])
+def test_what_was_never_won_is_not_cancelled_by_being_lost(known: str | None, stage: str) -> None:
+    row = {"IsWon": False, "IsClosed": stage == "Closed Lost", "StageName": stage}
+    assert trigger_of(row, known, ("Proof of Concept",)) is None
