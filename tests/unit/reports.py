@@ -123,7 +123,7 @@ def report(
 HOSTILE = (
     "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">",
     "</style></main><a href='javascript:alert(1)'>here</a>{{ 7 * 7 }}{% raw %}",
-    "=HYPERLINK(\"http://evil.example\",\"here\") & 'quotes' \u202e desrever \x00",
+    '=HYPERLINK("http://evil.example","here") & \'quotes\' \u202e desrever \x00',
 )
 
 LONG = "feature-" + "averylongnamewithoutanyplacetobreakit" * 12
