@@ -254,7 +254,7 @@ def tell(
             customers[data["account_id"]] = min(customers.get(data["account_id"], outcome), outcome, key=OUTCOMES.index)
             if outcome == "not_repaired":
                 tally.stuck.add(partition)
-            line = {**finding.to_json(), "outcome": outcome}
+            line = {**vars(finding), "outcome": outcome}
             write_line(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
             rows.writerow([defused(cell) for cell in _row(finding, outcome, places)])
         tally.customers.update(customers.values())
@@ -275,12 +275,12 @@ def _outcome(finding: Finding, carried_out: bool) -> Outcome:
 
 def cleaned(finding: Finding) -> Finding:
     """A finding fit to be shown: each text one line of seen characters, without e-mail addresses."""
-    texts = {
-        name: safe_text(_INVISIBLE.sub(" ", value), LONGEST)
-        for name, value in vars(finding).items()
-        if isinstance(value, str)
-    }
+    texts = {name: _cleaned(value) for name, value in vars(finding).items() if isinstance(value, str)}
     return replace(finding, **texts)  # type: ignore[arg-type]  # each stays the text it was
+
+
+def _cleaned(text: str) -> str:
+    return safe_text(_INVISIBLE.sub(" ", text), LONGEST)
 
 
 # For machines
@@ -479,17 +479,19 @@ def duration(seconds: float) -> str:
 def headline(report: Report) -> str:
     """The report in one sentence."""
     if report.state == "failed":
-        return f"The run failed: {_sentence(safe_text(told(report.ending.failure or {})))}"
+        return f"The run failed: {_reason(report)}"
     if report.state == "stopped":
-        return "The run stopped early: the calls it may make to Salesforce today are used up."
+        return "Stopped early: Salesforce's API calls for today are used up."
     if report.state == "asks":
         many = counted(int((report.ending.weighed or {}).get("toRepair", 0)), "customer")
-        return f"{many} would change, which is unusually many: nothing was repaired, somebody must approve it first."
+        return f"{many} would change: nothing is repaired before somebody approves."
     return differences(report)
 
 
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "…", "!", "?")) else f"{text}."
+def _reason(report: Report) -> str:
+    """What stopped the run, in a sentence; "" where nothing did."""
+    text = _cleaned(told(report.ending.failure)) if report.ending.failure else ""
+    return text if not text or text.endswith((".", "…", "!", "?")) else f"{text}."
 
 
 def differences(report: Report) -> str:
@@ -612,11 +614,12 @@ def page(report: Report, places: Places) -> str:
         lstrip_blocks=True,
     )
     environment.globals.update(counted=counted, words_of=words_of, links=places.links, time=places.time)
+    environment.filters["together"] = lambda text: re.sub(r"(?<=\d) ", "\u00a0", text)  # a number and its word
     environment.globals.update(day=lambda instant: places.time(instant)[:10])
     run, ending, tally = report.run, report.ending, report.tally
     shown = groups(tally)
     shown_count = sum(len(group.findings) for found in shown.values() for group in found)
-    anchors: dict[Outcome, str] = {"needs_person": "needs", "not_repaired": "open", "repaired": "repaired"}
+    anchors = {outcome: id for outcome, id, _ in _SECTIONS}
     return environment.get_template("report.html.j2").render(
         report=report,
         run=run,
@@ -625,7 +628,7 @@ def page(report: Report, places: Places) -> str:
         places=places,
         state=report.state,
         headline=headline(report),
-        reason=_sentence(safe_text(told(ending.failure))) if ending.failure else "",
+        reason=_reason(report),
         asked=_asked(report),
         differences=differences(report),
         missing=missing(report),
@@ -635,6 +638,15 @@ def page(report: Report, places: Places) -> str:
         totals=_totals(report),
         kinds=_kinds(tally),
         first={kind: next(anchors[one] for one in OUTCOMES if tally.found[kind][one]) for kind in _kinds(tally)},
+        sections=_SECTIONS,
+        intros={
+            "needs_person": "closed-won leaves these alone; each says why.",
+            "not_repaired": "closed-won repairs these once somebody approves."
+            if report.state == "asks"
+            else "closed-won would repair these, and this run did not come to it. A later run does.",
+            "repaired": "Each was set going as a closed deal is. The deal in Salesforce shows how it ended; what still "
+            "differs is found again by the next run.",
+        },
         shown=shown,
         shown_count=f"{shown_count:,}",
         hidden=tally.count() - shown_count,
@@ -645,6 +657,13 @@ def page(report: Report, places: Places) -> str:
         file_urls={name: _file_url(report, places, name) for name in FILES},
     )
 
+
+_SECTIONS: tuple[tuple[Outcome, str, str], ...] = (
+    ("needs_person", "needs", "Needs somebody"),
+    ("not_repaired", "open", "Not repaired yet"),
+    ("repaired", "repaired", "Repaired"),
+)
+"""The page's lists of findings: outcome, anchor, title."""
 
 _SERVICES = {"salesforce": "Salesforce", "stigg": "Stigg", "ledger": "DynamoDB"}
 
@@ -661,17 +680,17 @@ def _totals(report: Report) -> list[tuple[str, int]]:
     """The numbers to be shown large. Those of what did not happen are left out."""
     compared, tally, repairs = report.compared, report.tally, report.repairs
     numbers = [
-        ("customers compared", compared.customers, True),
-        ("deals", compared.deals, True),
-        ("subscriptions", compared.subscriptions, report.run.mode == "all"),
-        ("suspects looked at live", compared.suspects - compared.unconfirmed, report.run.mode == "all"),
-        ("customers differ", tally.customers.total(), True),
-        ("differences", tally.count(), True),
-        ("repaired", tally.count("repaired"), bool(tally.count())),
-        ("not repaired yet", tally.count("not_repaired"), False),
-        ("need somebody", tally.count("needs_person"), bool(tally.count())),
-        ("missed deals accepted", repairs.accepted, False),
-        ("customers provisioned again", repairs.made_due, False),
+        ("Customers compared", compared.customers, True),
+        ("Deals", compared.deals, True),
+        ("Subscriptions", compared.subscriptions, report.run.mode == "all"),
+        ("Suspects looked at", compared.suspects - compared.unconfirmed, report.run.mode == "all"),
+        ("Customers that differ", tally.customers.total(), True),
+        ("Differences", tally.count(), True),
+        ("Repaired", tally.count("repaired"), bool(tally.count())),
+        ("Not repaired yet", tally.count("not_repaired"), False),
+        ("Needs somebody", tally.count("needs_person"), bool(tally.count())),
+        ("Missed deals accepted", repairs.accepted, False),
+        ("Customers provisioned again", repairs.made_due, False),
     ]
     return [(name, number) for name, number, always in numbers if number or always]
 
@@ -691,7 +710,7 @@ SUBJECT = 100
 
 def subject(report: Report, places: Places) -> str:
     """The notification's subject: ASCII, one line."""
-    said = f"closed-won ({places.stack}): {headline(report)}".encode("ascii", "replace").decode().replace("\n", " ")
+    said = f"Reconciliation ({places.stack}): {headline(report)}".encode("ascii", "replace").decode().replace("\n", " ")
     return said if len(said) <= SUBJECT else f"{said[: SUBJECT - 3]}..."
 
 
@@ -699,7 +718,7 @@ def message(report: Report, places: Places) -> str:
     """The notification's text: what happened, how much of it, where to read on."""
     ending, tally = report.ending, report.tally
     lines = [headline(report)]
-    if report.state in ("failed", "stopped", "asks"):
+    if report.state in ("failed", "stopped", "asks") and ending.exported is not None:
         lines.append(differences(report))
     lines += missing(report)
     if report.state == "asks":
