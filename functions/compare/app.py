@@ -7,6 +7,7 @@ the same rules, before anything is found. In a run over what changed there is no
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
@@ -21,20 +22,24 @@ logger = Logger()
 ACCOUNTS_AT_ONCE = 25
 """Suspects looked at together: Salesforce is asked about all of them at once."""
 
-ENOUGH_MILLISECONDS = 90_000
-"""How long one lot can take. What is left when there is less is counted, and looked at by the next run."""
+LAST = 0.1
+"""The share of the time in which no lot is begun any more. What is left then is counted, and the next run's."""
 
 
-def compare_partition(run: Run, partition: int, time_left: Any) -> dict[str, Any]:
-    """Compare a partition's customers and store findings, repairs and a summary, which is what comes out."""
+def compare_partition(run: Run, partition: int, time_left: Callable[[], int]) -> dict[str, Any]:
+    """Compare a partition's customers and store findings, repairs and a summary, which is what comes out.
+
+    time_left: milliseconds until the invocation is cut off.
+    """
     export = Export.read(run, partition)
     judge = Judge(run.deals_since)
     suspects = export.accounts if run.mode == "changed" else list(export.suspects(judge))
     findings: list[Finding] = []
     repairs: list[Repair] = []
     looked_at = 0
+    enough = LAST * time_left()
     for start in range(0, len(suspects), ACCOUNTS_AT_ONCE):
-        if time_left() < ENOUGH_MILLISECONDS:
+        if time_left() < enough:
             break
         lot = suspects[start : start + ACCOUNTS_AT_ONCE]
         for sides in live().sides(lot, run.deep):
@@ -60,7 +65,7 @@ def summary_of(
         "partition": partition,
         "customers": len(export.accounts),
         "deals": export.deals,
-        "subscriptions": export.subscriptions,
+        "subscriptions": sum(map(len, export.subscriptions.values())),
         "suspects": suspects,
         "unconfirmed": suspects - looked_at,
         "findings": {kind: {"repair": c["repair"], "report": c["report"]} for kind, c in sorted(kinds.items())},

@@ -226,7 +226,7 @@ PLANTED: dict[str, tuple[Callable[[Sandbox, Json], None], str, str]] = {
         "report",
     ),
     "an account that was merged away": (
-        lambda s, d: s.salesforce.merge(s.sales.account("The other one"), account_of(d)),
+        lambda s, d: s.salesforce.merge("Account", s.sales.account("The other one"), account_of(d)),
         "merged_account",
         "report",
     ),
