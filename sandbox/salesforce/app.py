@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -120,6 +120,11 @@ class Salesforce:
         """Merge a record into another, as a user merges accounts: all that looked up to it looks up to the master."""
         with self._lock:
             self._store.merge(self._store.object(object), master_id, other_id)
+
+    def backdate(self, object: str, record_id: str, seconds: float) -> None:
+        """Let a record have been saved so many seconds before it was."""
+        with self._lock:
+            self._store.backdate(self._store.object(object), record_id, timedelta(seconds=seconds))
 
     def get(self, object: str, record_id: str) -> dict[str, Any]:
         """A record's fields. Raises Refusal (NOT_FOUND, ENTITY_IS_DELETED)."""

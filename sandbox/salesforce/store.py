@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -255,6 +255,12 @@ class Store:
         self._numbers[target.name] = number
         self._indexes = {place: index for place, index in self._indexes.items() if place[0] != target.name}
         return ids
+
+    def backdate(self, target: SObject, record_id: str, by: timedelta) -> None:
+        """Let a record have been saved earlier."""
+        old = self.record(target, self._own_id(target, record_id))
+        stamps = {name: old[name] - by for name in ("CreatedDate", "LastModifiedDate", "SystemModstamp")}
+        self._put(target, {**old, **stamps}, old)
 
     def touch(self, target: SObject, record: Record, **changes: Any) -> None:
         """A change the server makes by itself, as a roll-up does: it counts as a modification."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,7 +21,6 @@ from integration.scenes import (
     opportunity_of,
     provision,
     put_head,
-    revised,
     sell,
     shown,
     subscriptions,
@@ -83,7 +83,9 @@ def deals_run_through(sandbox: Sandbox) -> None:
 def sold(sandbox: Sandbox) -> Json:
     """A deal that went through."""
     account = sandbox.sales.account("Northwind Traders")
-    deal = sell(sandbox, account, PLAN, SEATS, WORKSPACES, fields={"CloseDate": "2027-01-15"})
+    opportunity = sandbox.sales.close(account, "A deal", PLAN, SEATS, WORKSPACES, CloseDate="2027-01-15")
+    sandbox.salesforce.backdate("Opportunity", opportunity, 3 * 3600)
+    deal = sandbox.deal(opportunity)
     provision(sandbox, deal)
     assert shown(sandbox, deal) == ("Provisioned", None)
     return deal
@@ -96,6 +98,22 @@ def account_of(deal: Json) -> str:
 def the_subscription(sandbox: Sandbox, deal: Json) -> Json:
     [subscription] = subscriptions(sandbox, account_of(deal))
     return subscription
+
+
+def won_an_hour_ago(sandbox: Sandbox, name: str) -> Json:
+    """A deal whose callout was lost."""
+    deal = sell(sandbox, sandbox.sales.account(name), PLAN, SEATS, fields={"CloseDate": "2027-01-20"})
+    sandbox.salesforce.backdate("Opportunity", opportunity_of(deal), 3600)
+    return deal
+
+
+def sent_again(sandbox: Sandbox, deal: Json, seats: int) -> None:
+    """The deal is corrected, and its callout arrives."""
+    corrected = sandbox.deal(opportunity_of(deal))
+    for line in corrected["lines"]:
+        line["quantity"] = seats if line["stiggId"] == "feature-seats" else line["quantity"]
+    corrected["opportunity"]["readAt"] = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    call(sandbox, corrected)
 
 
 def by_hand(sandbox: Sandbox, deal: Json, **changes: Any) -> None:
@@ -111,8 +129,7 @@ def test_systems_that_agree_have_no_drift(sandbox: Sandbox, sold: Json) -> None:
 
 
 def test_a_callout_that_was_lost_is_found_and_its_deal_provisioned(sandbox: Sandbox, sold: Json) -> None:
-    account = sandbox.sales.account("Harbor Freight")
-    lost = sell(sandbox, account, PLAN, SEATS, fields={"CloseDate": "2027-01-20"})
+    lost = won_an_hour_ago(sandbox, "Harbor Freight")
     [finding] = findings(sandbox)
     assert (finding["kind"], finding["remedy"], finding["opportunity_id"]) == (
         "missed_deal",
@@ -160,12 +177,14 @@ def sold_more(sandbox: Sandbox, deal: Json) -> None:
     lines = sandbox.salesforce.find("OpportunityLineItem", OpportunityId=opportunity_of(deal))
     [seats] = [line for line in lines if line["Quantity"] == 250]
     sandbox.salesforce.update("OpportunityLineItem", seats["Id"], Quantity=300)
-    sandbox.salesforce.update("Opportunity", opportunity_of(deal), NextStep="Hand over")
+    sandbox.salesforce.update("Opportunity", opportunity_of(deal), Description="Hand over")
+    sandbox.salesforce.backdate("Opportunity", opportunity_of(deal), 3600)
 
 
 def long_held(sandbox: Sandbox, deal: Json) -> None:
     """Half a year ago the deal was held for somebody's approval, and nobody has looked at it."""
-    provision(sandbox, revised(deal, 20, feature_seats=10))
+    sent_again(sandbox, deal, seats=10)
+    sandbox.settle()
     key = {"pk": {"S": f"ACCOUNT#{account_of(deal)}"}, "sk": {"S": f"OPPORTUNITY#{opportunity_of(deal)}"}}
     table, dynamodb = sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb")
     item = dynamodb.get_item(TableName=table, Key=key)["Item"]
@@ -179,7 +198,7 @@ def long_held(sandbox: Sandbox, deal: Json) -> None:
 def forgotten(sandbox: Sandbox, deal: Json) -> None:
     """The deal was accepted, and what should start it is gone from the ledger."""
     with no_execution_starts():
-        call(sandbox, revised(deal, 20, feature_seats=260))
+        sent_again(sandbox, deal, seats=260)
     item, body = head(sandbox, account_of(deal))
     del item["due"], item["due_at"]
     put_head(sandbox, item, {**body, "due_at": None})
@@ -209,7 +228,9 @@ PLANTED: dict[str, tuple[Callable[[Sandbox, Json], None], str, str]] = {
         "repair",
     ),
     "an account that shows no customer": (
-        lambda s, d: s.salesforce.update("Account", account_of(d), Stigg_Customer_ID__c=None),
+        lambda s, d: s.salesforce.update(
+            "Account", account_of(d), Stigg_Customer_ID__c=None, Stigg_Customer_URL__c=None
+        ),
         "missing_write_back",
         "repair",
     ),
@@ -255,18 +276,14 @@ def test_an_entitlement_changed_by_hand_is_found_by_the_deep_run(sandbox: Sandbo
 
 def test_the_hourly_run_looks_at_what_changed(sandbox: Sandbox, sold: Json) -> None:
     assert findings(sandbox) == []
-    account = sandbox.sales.account("Harbor Freight")
-    lost = sell(sandbox, account, PLAN, SEATS, fields={"CloseDate": "2027-01-20"})
+    lost = won_an_hour_ago(sandbox, "Harbor Freight")
     [finding] = findings(sandbox, mode="changed")
     assert (finding["kind"], finding["opportunity_id"]) == ("missed_deal", opportunity_of(lost))
     assert not objects(sandbox, "export/subscriptions")
 
 
 def test_a_run_that_would_change_too_many_customers_asks_first(sandbox: Sandbox) -> None:
-    lost = [
-        sell(sandbox, sandbox.sales.account(f"Customer {number}"), PLAN, SEATS, fields={"CloseDate": "2027-01-20"})
-        for number in range(7)
-    ]
+    lost = [won_an_hour_ago(sandbox, f"Customer {number}") for number in range(7)]
     found = findings(sandbox)
     assert {(f["kind"], f["remedy"]) for f in found} == {("missed_deal", "repair")}
     assert [shown(sandbox, deal) for deal in lost] == [None] * 7

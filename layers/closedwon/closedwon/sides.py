@@ -148,7 +148,7 @@ class Live:
             return subscriptions, exists, None
         ours = [one["id"] for one in live if TERMS_KEY in (one.get("metadata") or {})]
         read = {id: self.stigg.get_subscription(id) for id in ours}
-        overrides = {id: tuple(one.get("subscriptionEntitlements") or ()) for id, one in read.items() if one}
+        overrides = {id: tuple(one.get("entitlements") or ()) for id, one in read.items() if one}
         return subscriptions, exists, overrides
 
 
