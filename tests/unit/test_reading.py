@@ -256,8 +256,11 @@ def test_names_in_a_mapping_match_in_any_case_and_lines_of_all_active_ones_add_u
     again |= {"Line_Object__c": "opportunitylineitem", "Stigg_ID_Field__c": "PricebookEntry.Product2.Stigg_ID__c"}
     again |= {"Parent_Field__c": "OpportunityID", "Start_Date_Field__c": "ServiceDate"}
     org.salesforce.deploy("Stigg_Mapping__mdt", DeveloperName="Again", MasterLabel="Again", **again)
-    opportunity = org.sales.close(account, "Twice", Sold("feature-seats", 5))
-    assert amounts(org.read(opportunity), "line", "quantity") == [("feature-seats", 1, 5), ("feature-seats", 2, 5)]
+    opportunity = org.sales.close(account, "Twice", Sold("feature-seats", 5), Sold("addon-audit-log", 2))
+    once = [("feature-seats", 5), ("addon-audit-log", 2)]
+    deal = org.read(opportunity)
+    assert amounts(deal, "quantity") == once + once
+    assert [line["line"] for line in deal["lines"]] == [1, 2, 3, 4]
 
 
 def test_objects_of_ones_own_are_found_through_the_opportunitys_one_lookup_to_their_parent() -> None:
@@ -694,4 +697,4 @@ def test_what_cpq_amends_and_renews_the_quote_says_whatever_else_is_filled(field
 @pytest.mark.parametrize("stage", ["Closed Lost", "Negotiation"])
 def test_what_was_never_won_is_not_cancelled_by_being_lost(known: str | None, stage: str) -> None:
     row = {"IsWon": False, "IsClosed": stage == "Closed Lost", "StageName": stage}
-    assert trigger_of(row, known, ("Proof of Concept",)) is None
+    assert trigger_of(row, known, ("Proof of Concept", "Closed Lost")) is None
