@@ -575,7 +575,8 @@ def command(report: Report) -> str:
     )
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True)
+class Group:
     """The findings of one kind and outcome. count: all of them; findings: those that are shown."""
 
     kind: str

@@ -1,0 +1,186 @@
+"""The last step of a run, against S3, DynamoDB and SNS as moto has them: what it leaves where, also when done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from closedwon import runs
+from closedwon.drift import Finding
+from closedwon.report import METRICS, NAMESPACE
+from closedwon.runs import ObjectWriter
+from functions.report import app
+from unit.reports import ARN, EXPORTED, GO, RUN, finding, repaired, summary
+
+BUCKET = "reports"
+OTHER = ARN.replace("5c0ffee0", "00000000")
+
+
+@pytest.fixture(autouse=True)
+def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket, a ledger with the run in its register, and a topic whose messages go to a queue."""
+    for cached in (runs.s3, runs._dynamodb, app.sns):
+        cached.cache_clear()
+    with mock_aws():
+        boto3.client("s3").create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+        )
+        boto3.client("dynamodb").create_table(
+            TableName="ledger",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
+        sns, sqs = boto3.client("sns"), boto3.client("sqs")
+        arn = sns.create_topic(Name="told")["TopicArn"]
+        queue = sqs.create_queue(QueueName="told")["QueueUrl"]
+        queue_arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
+        environment = {
+            "RECONCILIATION_BUCKET": BUCKET,
+            "LEDGER_TABLE": "ledger",
+            "NOTIFICATION_TOPIC": arn,
+            "STACK_NAME": "prod",
+            "SALESFORCE_URL": "https://acme.my.salesforce.com",
+            "STIGG_APP_URL": "https://app.stigg.io/production",
+            "TIME_ZONE": "Europe/Berlin",
+            "POWERTOOLS_SERVICE_NAME": "closed-won",
+        }
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        runs.enter(RUN.id, ARN, "2026-11-22", "", lambda _: False)
+        yield arn
+    for cached in (runs.s3, runs._dynamodb, app.sns):
+        cached.cache_clear()
+
+
+def compared(*partitions: list[Finding], carried_out: bool = True) -> None:
+    """What the steps before leave in S3."""
+    for partition in range(RUN.partitions):
+        found = partitions[partition] if partition < len(partitions) else []
+        runs.put_findings(RUN, partition, [one.to_json() for one in found])
+        runs.put_summary(RUN, partition, summary(partition, 10))
+        if carried_out:
+            runs.put_json(RUN, f"repaired/{partition:04d}.json", {"accepted": 0, "madeDue": 1, "leftAlone": 0})
+
+
+def end(**changes: Any) -> dict[str, Any]:
+    event = {"run": RUN.to_json(), "execution": ARN, "exported": EXPORTED, "weighed": GO, "failure": None}
+    return app.lambda_handler({**event, **changes}, None)
+
+
+def stored(name: str) -> str:
+    body: bytes = boto3.client("s3").get_object(Bucket=BUCKET, Key=runs.key(RUN, name))["Body"].read()
+    return body.decode()
+
+
+def notifications() -> list[dict[str, Any]]:
+    sqs = boto3.client("sqs")
+    queue = sqs.get_queue_url(QueueName="told")["QueueUrl"]
+    found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+    return [json.loads(one["Body"]) for one in found]
+
+
+def register() -> dict[str, str]:
+    item = boto3.client("dynamodb").get_item(
+        TableName="ledger", Key={"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}}
+    )["Item"]
+    return {name: value["S"] for name, value in item.items()}
+
+
+def test_it_writes_what_was_found_for_people_and_machines_and_says_so() -> None:
+    compared([repaired(1), finding(2)], [], [finding(3)])
+    assert end() == {
+        "report": f"runs/{RUN.id}/report/report.html",
+        "customers": 40,
+        "findings": 3,
+        "repaired": 1,
+        "needsPerson": 2,
+    }
+    assert "3 of 40" in stored("report/report.html").replace("\u00a0", " ")
+    assert len(stored("report/findings.jsonl").splitlines()) == 3
+    assert len(stored("report/findings.csv").splitlines()) == 4
+    assert json.loads(stored("report/summary.json"))["customersMadeDue"] == 4
+    page = boto3.client("s3").head_object(Bucket=BUCKET, Key=runs.key(RUN, "report/report.html"))
+    assert page["ContentType"] == "text/html; charset=utf-8"
+    [told] = notifications()
+    assert told["Subject"] == "Reconciliation (prod): 3 of 40 customers differ: 1 repaired, 2 need somebody."
+    assert told["MessageAttributes"]["state"]["Value"] == "attention"
+
+
+def test_a_good_run_is_what_the_next_goes_on_from() -> None:
+    compared()
+    end()
+    assert register()["last_good"] == RUN.started_at
+    assert "execution" not in register()
+
+
+def test_a_failed_run_is_over_and_reported_and_not_gone_on_from() -> None:
+    cause = json.dumps({"errorMessage": "S3 answered 503", "stackTrace": ["secret"]})
+    end(exported=None, weighed=None, failure={"Error": "StorageUnavailable", "Cause": cause})
+    assert "last_good" not in register()
+    assert "execution" not in register()
+    assert "S3 answered 503" in stored("report/report.html").replace("\u00a0", " ")
+    assert stored("report/findings.jsonl") == ""
+    [told] = notifications()
+    assert "secret" not in json.dumps(told)
+
+
+def test_reporting_again_writes_the_same_files_and_never_touches_another_run() -> None:
+    compared([finding(1)])
+    end()
+    before = stored("report/findings.csv")
+    runs.enter("another", OTHER, "2026-11-23", "", lambda _: False)
+    end()
+    assert stored("report/findings.csv") == before
+    assert register()["execution"] == OTHER
+
+
+def test_without_a_topic_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFICATION_TOPIC", "")
+    compared([finding(1)])
+    end()
+    assert notifications() == []
+
+
+def test_cloudwatch_reads_the_metrics_off_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    compared([repaired(1), finding(2, "missed_deal")])
+    end()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    told = {}
+    for line in lines:
+        [directive] = line["_aws"]["CloudWatchMetrics"]
+        [dimensions] = directive["Dimensions"]
+        assert directive["Namespace"] == NAMESPACE
+        for metric in directive["Metrics"]:
+            named = tuple(sorted((name, line[name]) for name in dimensions))
+            told[metric["Name"], metric["Unit"], named] = line[metric["Name"]]
+    stack = (("Stack", "prod"), ("service", "closed-won"))
+    assert [key for key in told if key[2] == stack] == [(*metric, stack) for metric in METRICS]
+    assert told["DriftFound", "Count", stack] == [2.0]
+    assert told["DriftFound", "Count", (("Kind", "missed_deal"), *stack)] == [1.0]
+
+
+def test_a_large_object_comes_in_parts_and_is_there_whole_or_not_at_all() -> None:
+    line = "x" * 1023 + "\n"
+    with ObjectWriter(RUN, "large", "text/plain") as writer:
+        for _ in range(20 * 1024):
+            writer.write(line)
+    assert stored("large") == line * 20 * 1024
+    head = boto3.client("s3").head_object(Bucket=BUCKET, Key=runs.key(RUN, "large"))
+    assert head["ETag"].endswith('-3"')  # parts
+
+    def broken() -> None:
+        with ObjectWriter(RUN, "broken", "text/plain") as writer:
+            writer.write(line * 10 * 1024)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
+    with pytest.raises(boto3.client("s3").exceptions.NoSuchKey):
+        stored("broken")
