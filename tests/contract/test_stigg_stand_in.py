@@ -664,6 +664,47 @@ def test_lists_go_page_by_page_in_both_directions(client: Client, app: Stigg) ->
             client.v1.customers.list(limit=limit)
 
 
+def test_a_list_goes_on_from_its_cursor_whatever_ends_or_is_added_meanwhile(client: Client, app: Stigg) -> None:
+    for number in range(45):
+        app.add_customer(f"c{number}")
+        app.add_subscription(f"c{number}", "plan-enterprise", id=f"s{number}")
+    first = client.v1.subscriptions.list(limit=20, status="ACTIVE")
+    assert [s.id for s in first.data] == [f"s{number}" for number in range(44, 24, -1)]
+    for number in (25, 24, 3):  # that the cursor is at, one that is to come, one that comes later
+        client.v1.subscriptions.cancel(f"s{number}", cancellation_time="IMMEDIATE")
+    app.add_customer("new")
+    app.add_subscription("new", "plan-enterprise", id="new")
+    second = first.get_next_page()
+    third = second.get_next_page()
+    there = [f"s{number}" for number in range(23, -1, -1) if number != 3]
+    assert [s.id for s in (*second.data, *third.data)] == there
+    assert third.pagination is not None
+    assert third.pagination.next is None
+    back = client.v1.subscriptions.list(limit=20, status="ACTIVE", before=third.pagination.prev)
+    assert [s.id for s in back.data] == [s.id for s in second.data]
+
+
+def test_what_is_seeded_is_as_if_it_had_been_made(client: Client, app: Stigg, clock: Clock) -> None:
+    body: dict[str, Any] = {
+        "startDate": "2026-01-01T00:00:00.000Z",
+        "cancellationDate": "2099-01-01T00:00:00.000Z",
+        "addons": [{"id": "addon-extra-workspace", "quantity": 5}],
+        "entitlements": [{"type": "FEATURE", "id": "feature-seats", "usageLimit": 50}],
+        "priceOverrides": [{"baseCharge": True, "amount": 48000}],
+        "metadata": {"a": "b"},
+        "paymentCollectionMethod": "NONE",
+    }
+    app.seed(
+        [{"id": "acme", "name": "Acme"}], [{"id": "seeded", "customerId": "acme", "planId": "plan-enterprise", **body}]
+    )
+    app.add_customer("other", name="Acme")
+    app.add_subscription("other", "plan-enterprise", id="made", **body)
+    (seeded,), (made,) = app.subscriptions("acme"), app.subscriptions("other")
+    assert {**seeded, "id": "", "customerId": ""} == {**made, "id": "", "customerId": ""}
+    assert {**app.customers["acme"], "id": ""} == {**app.customers["other"], "id": ""}
+    assert client.v1.subscriptions.retrieve("seeded").data.status == "ACTIVE"
+
+
 def test_lists_filter_by_date_of_creation(client: Client, app: Stigg, clock: Clock) -> None:
     app.add_customer("early")
     clock.wait(hours=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import sys
@@ -48,6 +49,12 @@ Resources:
       BillingMode: PAY_PER_REQUEST
       AttributeDefinitions: [{ AttributeName: pk, AttributeType: S }]
       KeySchema: [{ AttributeName: pk, KeyType: HASH }]
+      PointInTimeRecoverySpecification: { PointInTimeRecoveryEnabled: true }
+  Store:
+    Type: AWS::S3::Bucket
+    Properties:
+      PublicAccessBlockConfiguration: { BlockPublicAcls: true, BlockPublicPolicy: true }
+      LifecycleConfiguration: { Rules: [{ Id: old, Status: Enabled, Prefix: a/, ExpirationInDays: 7 }] }
   Key:
     Type: AWS::SecretsManager::Secret
     Properties: { GenerateSecretString: { PasswordLength: 48, ExcludePunctuation: true } }
@@ -93,6 +100,10 @@ Resources:
       DefinitionUri: machine.asl.yaml
       DefinitionSubstitutions: { WorkerArn: !GetAtt Worker.Arn }
       Role: arn:aws:iam::123456789012:role/machine
+      Events:
+        Nightly:
+          Type: ScheduleV2
+          Properties: { ScheduleExpression: "cron(15 2 * * ? *)", Input: '{"name": "nightly", "rounds": 2}' }
 Outputs:
   Url: { Value: !Sub "https://${Api}.execute-api.${AWS::Region}.amazonaws.com/live" }
 """
@@ -512,10 +523,67 @@ def test_a_schedule_runs_on_demand_and_dead_letters_what_keeps_failing(aws: AwsS
     assert record["responsePayload"]["errorType"] == "Broken"
 
 
+def test_a_schedule_starts_an_execution_of_its_state_machine(aws: AwsSandbox) -> None:
+    ended = aws.run_schedule("MachineNightly")
+    assert (ended.error_type, ended.value()["result"]["number"]) == (None, 2)
+    newest = aws.executions("Machine")[0]["executionArn"]
+    described = aws.client("stepfunctions").describe_execution(executionArn=newest)
+    assert json.loads(described["input"]) == {"name": "nightly", "rounds": 2}
+
+
 def test_rates_are_read_and_other_expressions_refused() -> None:
     assert (rate_seconds("rate(5 minutes)"), rate_seconds("rate(1 hour)")) == (300.0, 3600.0)
     with pytest.raises(ValueError, match="cron"):
         rate_seconds("cron(0 1 * * ? *)")
+
+
+# ---- the bucket, and the table's export to it
+
+
+def test_a_bucket_is_as_the_template_says(aws: AwsSandbox) -> None:
+    s3, bucket = aws.client("s3"), aws.resources["Store"]
+    assert s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"] == [
+        {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "a/"}, "Expiration": {"Days": 7}}
+    ]
+    blocked = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+    assert (blocked["BlockPublicAcls"], blocked["IgnorePublicAcls"]) == (True, False)
+    s3.put_object(Bucket=bucket, Key="a/b", Body=b"")
+    aws.empty_bucket("Store")
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+
+
+def test_a_table_is_exported_as_it_was_when_that_was_asked_for(aws: AwsSandbox) -> None:
+    dynamodb, s3, bucket = aws.client("dynamodb"), aws.client("s3"), aws.resources["Store"]
+    table = aws.resources["Counters"]
+
+    def put(number: int, text: str) -> None:
+        item = {"pk": {"S": f"exported {number}"}, "n": {"N": str(number)}, "text": {"S": text}}
+        dynamodb.put_item(TableName=table, Item=item)
+
+    for number in range(20):
+        put(number, "then")
+    arn = dynamodb.describe_table(TableName=table)["Table"]["TableArn"]
+    asked = {"TableArn": arn, "S3Bucket": bucket, "S3Prefix": "some/where", "ClientToken": "once"}
+    export = dynamodb.export_table_to_point_in_time(**asked)["ExportDescription"]
+    for number in range(20):
+        put(number, "later")
+    again = dynamodb.export_table_to_point_in_time(**asked)["ExportDescription"]
+    assert (export["ExportStatus"], again["ExportArn"]) == ("IN_PROGRESS", export["ExportArn"])
+    while export["ExportStatus"] == "IN_PROGRESS":
+        export = dynamodb.describe_export(ExportArn=export["ExportArn"])["ExportDescription"]
+
+    def read(key: str) -> bytes:
+        return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    manifest = json.loads(read(export["ExportManifest"]))
+    files = [json.loads(line) for line in read(manifest["manifestFilesS3Key"]).splitlines()]
+    assert len(files) > 1
+    assert all(file["dataFileS3Key"].startswith("some/where/AWSDynamoDB/") for file in files)
+    lines = [line for file in files for line in gzip.decompress(read(file["dataFileS3Key"])).splitlines()]
+    assert len(lines) == manifest["itemCount"] == sum(file["itemCount"] for file in files)
+    items = [json.loads(line)["Item"] for line in lines]
+    found = {item["n"]["N"]: item["text"] for item in items if item["pk"]["S"].startswith("exported")}
+    assert found == {str(number): {"S": "then"} for number in range(20)}
 
 
 # ---- the gateway

@@ -242,6 +242,19 @@ def test_a_list_is_read_to_its_last_page(api: Api, stigg: Stigg) -> None:
     assert api.queries == [asked, {**asked, "after": "1"}, {**asked, "after": "2"}]
 
 
+def test_the_whole_environment_is_listed_page_by_page_from_any_cursor_on(api: Api, stigg: Stigg) -> None:
+    def page(request: Request) -> Response:
+        number = int(request.args.get("after", "0"))
+        following = str(number + 1) if number < 3 else None
+        return reply({"data": [{"id": f"subscription-{number}"}], "pagination": {"next": following, "prev": None}})
+
+    api.answer = page
+    pages = stigg.subscription_pages("1", ["ACTIVE"])
+    assert next(pages) == ([{"id": "subscription-1"}], "2")
+    assert api.queries == [{"status": "ACTIVE", "limit": "100", "after": "1"}]  # one request for each page taken
+    assert list(pages) == [([{"id": "subscription-2"}], "3"), ([{"id": "subscription-3"}], None)]
+
+
 def test_a_list_without_an_end_is_noticed(api: Api, stigg: Stigg) -> None:
     api.answer = lambda _: reply({"data": [], "pagination": {"next": "1"}})
     with pytest.raises(StiggUnavailable):
