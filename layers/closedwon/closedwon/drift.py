@@ -10,17 +10,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from closedwon.catalogue import Catalogue
 from closedwon.customer import Arrival, Customer, OpportunityState, accept
 from closedwon.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, Subscription, fold
 from closedwon.errors import safe_text
+from closedwon.finding import (
+    DEFAULT_POLICIES,
+    KINDS,
+    PLACES,
+    Compared,
+    Effect,
+    Finding,
+    KindWords,
+    Remedy,
+    Repair,
+    repair_of,
+)
 from closedwon.identifiers import normalised_id
-from closedwon.order import Item, Order, instant_of
+from closedwon.order import instant_of
 from closedwon.plan import (
     LIVE,
     MAKES_WAY,
@@ -42,142 +54,26 @@ from closedwon.plan import (
     units_of,
 )
 from closedwon.projection import account_fields, provisioning_record
+from closedwon.retold import as_told, sells, sold, told_apart
 from closedwon.wording import Calendar, differences, listed, money, quantity
 
+__all__ = [
+    "DEFAULT_POLICIES",
+    "KINDS",
+    "AccountSeen",
+    "Compared",
+    "DealSeen",
+    "Finding",
+    "KindWords",
+    "Remedy",
+    "Repair",
+    "Sides",
+    "Watch",
+    "compare",
+    "repair_of",
+]
+
 Json = Mapping[str, Any]
-
-Remedy = Literal["repair", "report"]
-
-Effect = Literal["look", "accept", "rewrite", "account", "hidden", "none"]
-"""What settles a difference: an execution that looks at Stigg again; accepting a deal; writing an opportunity's record
-or the account again; nothing that closed-won does by itself. hidden: no execution sees it, but one may overwrite it.
-"""
-
-
-class KindWords(NamedTuple):
-    """A kind of drift for people: its title, what it means, what to do about it."""
-
-    title: str
-    meaning: str
-    remedy: str
-
-
-KINDS: Mapping[str, KindWords] = {
-    "missed_deal": KindWords(
-        "Deal that never arrived",
-        "Salesforce has a deal that the flow should have sent, and the ledger has never heard of it.",
-        "Accept it: it is read from Salesforce and provisioned as if it had just been closed.",
-    ),
-    "missed_revision": KindWords(
-        "Change to a deal that never arrived",
-        "A deal was changed in Salesforce after closed-won last heard of it, in something that matters to Stigg.",
-        "Check the change, then send the deal again from Salesforce.",
-    ),
-    "mapping_changed": KindWords(
-        "Deal that reads differently now",
-        "The deal was not touched, but its products or the mapping were: sent today, it would give something else.",
-        "Decide whether the customer should get what the deal says today; if so, send it again from Salesforce.",
-    ),
-    "missing_customer": KindWords(
-        "Customer missing in Stigg",
-        "closed-won made or found this customer in Stigg, and it is not there any more.",
-        "Make it again, with its subscriptions.",
-    ),
-    "missing_subscription": KindWords(
-        "Subscription missing in Stigg",
-        "The deals give this customer a subscription that Stigg does not hold.",
-        "Make it.",
-    ),
-    "wrong_plan": KindWords(
-        "Other plan or units",
-        "The customer has another plan, or another number of units of it, than the deals say.",
-        "Replace the subscription by the one the deals say.",
-    ),
-    "wrong_addon": KindWords(
-        "Other add-ons",
-        "The subscription's add-ons are not those of the deals.",
-        "Set the add-ons to what the deals say.",
-    ),
-    "wrong_entitlement": KindWords(
-        "Other entitlements",
-        "The subscription's entitlements are not those of the deals.",
-        "Set the entitlements to what the deals say.",
-    ),
-    "wrong_price": KindWords(
-        "Other prices",
-        "The prices or discounts in Stigg are not those of the deals.",
-        "Set the prices to what the deals say.",
-    ),
-    "wrong_date": KindWords(
-        "Other dates",
-        "The subscription starts or ends on another day than the deals say, or should have ended.",
-        "Set the date to what the deals say, or end the subscription.",
-    ),
-    "changed_by_hand": KindWords(
-        "Changed in Stigg by hand",
-        "Somebody ended the subscription in Stigg, or changed what closed-won keeps on it.",
-        "Ask who changed it. Then change the deal, or let closed-won set it back.",
-    ),
-    "missing_write_back": KindWords(
-        "Status missing in Salesforce",
-        "Salesforce does not show what became of the deal, or the account does not show its customer.",
-        "Write it again.",
-    ),
-    "stale_write_back": KindWords(
-        "Status outdated in Salesforce",
-        "Salesforce shows something else than what became of the deal.",
-        "Write it again.",
-    ),
-    "orphan_subscription": KindWords(
-        "Subscription without a deal",
-        "Stigg holds a subscription that closed-won once made, and no deal gives it.",
-        "Find out whose it is; end it in Stigg, or close a deal for it.",
-    ),
-    "foreign_subscription": KindWords(
-        "Subscription of somebody else in the way",
-        "Where a deal's subscription should be there is one that closed-won did not make.",
-        "Approve replacing it on the deal, or end it in Stigg. One that matches the deal can be adopted.",
-    ),
-    "held_too_long": KindWords(
-        "Deal that waits for somebody",
-        "The deal has been held or refused for days, and nobody has done anything about it.",
-        "The deal's status in Salesforce says what to do.",
-    ),
-    "failed_not_rerun": KindWords(
-        "Work that stands still",
-        "A deal was accepted and is not provisioned, and nothing is going to try again by itself.",
-        "Start it again.",
-    ),
-    "moved_deal": KindWords(
-        "Deal moved to another account",
-        "A deal that was provisioned belongs to another account now. Access is never moved by itself.",
-        "Move it back, or cancel it here and close it anew on the other account.",
-    ),
-    "merged_account": KindWords(
-        "Account merged or deleted",
-        "The account of this customer was merged into another one, or deleted.",
-        "Decide which customer in Stigg stays, and move or end the other's subscriptions.",
-    ),
-    "deleted_deal": KindWords(
-        "Deal deleted",
-        "A deal that gives access is deleted in Salesforce. Access does not end by itself.",
-        "Restore it from the recycle bin, or end its access by a cancellation.",
-    ),
-    "unreadable_deal": KindWords(
-        "Deal that cannot be read",
-        "A deal in Salesforce cannot be turned into an order.",
-        "Mend the deal or its products as the words say.",
-    ),
-}
-"""Every kind of drift, in the order in which a report tells them."""
-
-_REPAIRED = (
-    "missed_deal missing_customer missing_subscription wrong_plan wrong_addon wrong_entitlement wrong_price wrong_date "
-    "missing_write_back stale_write_back failed_not_rerun"
-).split()
-
-DEFAULT_POLICIES: Mapping[str, Remedy] = {kind: "repair" if kind in _REPAIRED else "report" for kind in KINDS}
-"""What happens to each kind where the stack does not choose."""
 
 SOON = 600_000
 """What is due within this time, in milliseconds, is as good as begun; a deal saved so recently may still arrive."""
@@ -252,75 +148,6 @@ class Watch:
     app_url: str = ""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One difference. words: one sentence for people, without personal data. should, is_now: both values in words.
-    by_hand: Stigg no longer holds what closed-won wrote last. lowers: whether the repair would end or lower something.
-    why: why it is not repaired, "" if it is. since: the instant it has stood, "" where that is not known.
-    """
-
-    kind: str
-    account_id: str
-    customer_id: str | None = None
-    opportunity_id: str | None = None
-    subscription_id: str | None = None
-    words: str = ""
-    should: str = ""
-    is_now: str = ""
-    by_hand: bool = False
-    lowers: bool = False
-    remedy: Remedy = "report"
-    why: str = ""
-    since: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Json) -> Finding:
-        known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in data.items() if name in known})
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What was found for one customer. rev: the ledger's, at which it was compared. effects: what settles each finding,
-    in their order. triggers: of deals that can be accepted, what a callout would say of them. suspect: whether to look
-    at it live. under_way: somebody works on it, so nothing was compared.
-    """
-
-    account_id: str
-    rev: int = 0
-    findings: tuple[Finding, ...] = ()
-    effects: tuple[Effect, ...] = ()
-    triggers: Mapping[str, str] = field(default_factory=dict)
-    suspect: bool = False
-    under_way: bool = False
-
-
-@dataclass(frozen=True)
-class Repair:
-    """What is to be done for one customer, as long as the ledger still has it at rev. accept: opportunities to be read
-    and accepted, each with its trigger. look: make it due, so that Stigg is looked at again. rewrite: opportunities
-    whose record in Salesforce is to be written again. account: write the account's fields again.
-    """
-
-    account_id: str
-    rev: int
-    accept: tuple[tuple[str, str], ...] = ()
-    look: bool = False
-    rewrite: tuple[str, ...] = ()
-    account: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Json) -> Repair:
-        accept = tuple((id, trigger) for id, trigger in data["accept"])
-        return cls(**{**data, "accept": accept, "rewrite": tuple(data["rewrite"])})
-
-
 def compare(sides: Sides, catalogue: Catalogue, policy: Policy, links: Backlinks, watch: Watch, now: int) -> Compared:
     """Name every difference between Salesforce, the ledger and Stigg for one customer.
 
@@ -333,7 +160,7 @@ def compare(sides: Sides, catalogue: Catalogue, policy: Policy, links: Backlinks
         return Compared(customer.account_id, customer.rev, under_way=True)
     comparison = _Comparison(sides, catalogue, policy, links, watch, now)
     comparison.all()
-    found = sorted(comparison.found, key=lambda entry: (_PLACES[entry[0].kind], entry[0].opportunity_id or ""))
+    found = sorted(comparison.found, key=lambda entry: (PLACES[entry[0].kind], entry[0].opportunity_id or ""))
     return Compared(
         customer.account_id,
         customer.rev,
@@ -342,9 +169,6 @@ def compare(sides: Sides, catalogue: Catalogue, policy: Policy, links: Backlinks
         comparison.triggers,
         suspect=bool(found) or comparison.absent,
     )
-
-
-_PLACES = {kind: place for place, kind in enumerate(KINDS)}
 
 
 def _under_way(customer: Customer, watch: Watch, now: int) -> bool:
@@ -452,7 +276,7 @@ class _Comparison:
             elif deal.problem:
                 self.unreadable(deal, known=state is not None)
             elif state is None:
-                if deal.arrival is not None and self.counts(deal) and _sells(deal.arrival.order):
+                if deal.arrival is not None and self.counts(deal) and sells(deal.arrival.order):
                     missed.append((deal, deal.arrival))
             elif deal.arrival is not None:
                 self.revision(deal, deal.arrival, state)
@@ -466,7 +290,7 @@ class _Comparison:
                 f"This {_TRIGGERS.get(arrival.order.trigger, 'deal')} {did} ({day}) and never reached closed-won.",
                 "accept",
                 opportunity_id=deal.opportunity_id,
-                should=_sold(arrival.order),
+                should=sold(arrival.order),
                 is_now="unknown to the ledger",
                 lowers=lowers,
                 since=instant_of(deal.modified),
@@ -502,7 +326,7 @@ class _Comparison:
 
     def revision(self, deal: DealSeen, arrival: Arrival, state: OpportunityState) -> None:
         """A deal that says something else now than when closed-won last heard of it."""
-        order = _as_told(arrival.order, state.order, [s.order for s in self.customer.opportunities.values()])
+        order = as_told(arrival.order, state.order, [s.order for s in self.customer.opportunities.values()])
         told = accept(self.customer, [Arrival(order, state.revision._replace(read=2**53))], self.now)[0]
         if told.opportunities[deal.opportunity_id].order.digest == state.order.digest:
             return
@@ -516,7 +340,7 @@ class _Comparison:
         else:
             words = "Nobody touched this deal, but it would be sent differently today: its products or mapping changed."
         self.triggers[deal.opportunity_id] = arrival.order.trigger
-        should, is_now = _told_apart(order, state.order)
+        should, is_now = told_apart(order, state.order)
         self.find(
             "missed_revision" if newer else "mapping_changed",
             words,
@@ -1019,94 +843,6 @@ def _slot(change: Change) -> Slot:
 _TRIGGERS = {"trial": "trial", "cancellation": "cancellation", "renewal": "renewal", "amendment": "amendment"}
 
 
-def _sells(order: Order) -> bool:
-    """Whether a deal concerns closed-won at all: one without any line for Stigg does not, a cancellation needs none."""
-    return order.trigger == "cancellation" or bool(order.items) or any(p.line is not None for p in order.problems)
-
-
-def _sold(order: Order) -> str:
-    """What a deal says, in words."""
-    if order.problems:
-        return "refused: " + safe_text("; ".join(str(problem) for problem in order.problems))
-    if order.trigger == "cancellation":
-        return "a cancellation"
-    return ", ".join(_item(item) for item in order.items)
-
-
-def _item(item: Item) -> str:
-    return f"{'unlimited' if item.unlimited else f'{item.quantity:,}'} {item.stigg_id}"
-
-
-def _told_apart(now: Order, before: Order) -> tuple[str, str]:
-    """What two orders of one deal differ in: items, or the names of terms."""
-    if now.trigger != before.trigger:
-        return now.trigger.replace("_", " "), before.trigger.replace("_", " ")
-    if now.problems != before.problems:
-        return _sold(now), _sold(before)
-    ones, others = ([replace(item, lines=()) for item in order.items] for order in (now, before))
-    if ones != others:
-        mine = ", ".join(_item(item) for item in ones if item not in others)
-        theirs = ", ".join(_item(item) for item in others if item not in ones)
-        return mine or "none", theirs or "none"
-    names = [
-        one.name.replace("_", " ")
-        for one in fields(Order)
-        if one.name not in ("items", "as_of") and getattr(now, one.name) != getattr(before, one.name)
-    ]
-    return f"another {listed(names)}" if names else "", ""
-
-
-_SAID_ONCE = ("opportunity_name", "account_name", "account_email", "stored_customer_id", "customer_id", "as_of")
-"""What gives nobody anything: names, and what closed-won itself wrote back."""
-
-_READ_OR_NOT = (
-    "resource_id",
-    "billing_period",
-    "start",
-    "end",
-    "payment_collection",
-    "amends",
-    "cancel",
-    "trial_end",
-    "trial_end_behavior",
-    "coupon",
-    "minimum_spend",
-    "paying_customer_id",
-)
-"""What a callout can say and Salesforce's fields need not: where they are empty, what was told stands."""
-
-
-def _as_told(read: Order, told: Order, others: Iterable[Order]) -> Order:
-    """A deal as it reads now, with what reading cannot know as the ledger was told it.
-
-    A contract that the deal was turned into since matters only where another deal names it.
-    """
-    carried = {name: getattr(told, name) for name in _SAID_ONCE}
-    carried |= {name: getattr(read, name) or getattr(told, name) for name in _READ_OR_NOT}
-    if read.budget is None:
-        carried |= {"budget": told.budget, "budget_soft": told.budget_soft}
-    elif read.budget == told.budget:
-        carried["budget_soft"] = told.budget_soft
-    if not any(order.amends == read.contract_id for order in others):
-        carried["contract_id"] = told.contract_id
-    carried["metadata"] = read.metadata or told.metadata
-    known = {(item.kind, item.stigg_id, item.start, item.end): item for item in told.items}
-    items = (_item_as_told(item, known.get((item.kind, item.stigg_id, item.start, item.end))) for item in read.items)
-    return replace(read, **carried, items=tuple(items))
-
-
-def _item_as_told(read: Item, told: Item | None) -> Item:
-    if told is None:
-        return read
-    return replace(
-        read,
-        plan_id=read.plan_id or told.plan_id,
-        soft_limit=read.soft_limit or told.soft_limit,
-        reset_period=read.reset_period or told.reset_period,
-        cadence=told.cadence,
-    )
-
-
 def _differing(mine: Mapping[Any, Any], theirs: Mapping[Any, Any], words: Any) -> tuple[str, str]:
     """What differs between two mappings, in words: both sides."""
     keys = sorted((key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key)), key=str)
@@ -1205,79 +941,3 @@ def _id18(id: Any) -> str:
 
 def _trimmed(text: Any) -> str:
     return str(text).replace("\r\n", "\n").strip()
-
-
-def repair_of(
-    compared: Compared,
-    policies: Mapping[str, Remedy],
-    by_hand: Remedy = "report",
-    reductions: Remedy = "report",
-) -> tuple[tuple[Finding, ...], Repair | None]:
-    """Decide what is repaired. A customer is brought in line whole or not at all: an execution carries out all of its
-    plan, so that nothing of it may be there that is only to be reported.
-
-    In: what was found; a remedy by kind (`DEFAULT_POLICIES` for those left out); what happens to what was changed by
-    hand, and to what ends or lowers something.
-    Out: the findings with remedy and why; the repair, None where there is nothing to do.
-    """
-    chosen = {**DEFAULT_POLICIES, "changed_by_hand": by_hand, **policies}
-    whys = [
-        _why(finding, effect, chosen, by_hand, reductions)
-        for finding, effect in zip(compared.findings, compared.effects, strict=True)
-    ]
-    accepts = any(effect == "accept" and not why for effect, why in zip(compared.effects, whys, strict=True))
-    touched = ("look", "hidden") if accepts else ("look",)
-    in_the_way = [
-        finding
-        for finding, effect, why in zip(compared.findings, compared.effects, whys, strict=True)
-        if effect in touched and why
-    ]
-    if in_the_way:
-        said = " ".join(dict.fromkeys(finding.words for finding in in_the_way[:3]))
-        also = f"repairing it would also undo or change what is only reported: {said}"
-        whys = [
-            also if effect in ("look", "accept") and not why else why
-            for effect, why in zip(compared.effects, whys, strict=True)
-        ]
-    judged = tuple(
-        replace(finding, remedy="report" if why else "repair", why=why)
-        for finding, why in zip(compared.findings, whys, strict=True)
-    )
-    return judged, _repair(compared, judged)
-
-
-def _why(finding: Finding, effect: Effect, chosen: Mapping[str, Remedy], by_hand: Remedy, reductions: Remedy) -> str:
-    """Why a finding is not repaired, taken by itself; "" where it is."""
-    if effect == "hidden":
-        return "as things are, no provisioning would set it back: set it back in Stigg, or change the deal"
-    if effect == "none":
-        return "closed-won does not settle this by itself"
-    if finding.by_hand and by_hand == "report":
-        return "it was changed in Stigg by hand, and the stack's policy leaves such changes to people"
-    if chosen[finding.kind] == "report":
-        return "the stack's policy is to report this kind of difference"
-    if finding.lowers and reductions == "report":
-        return "the repair would end or lower something, and the stack's policy leaves that to people"
-    return ""
-
-
-def _repair(compared: Compared, judged: tuple[Finding, ...]) -> Repair | None:
-    """The repair of what is to be repaired."""
-    by_effect: dict[Effect, list[Finding]] = defaultdict(list)
-    for finding, effect in zip(judged, compared.effects, strict=True):
-        if finding.remedy == "repair":
-            by_effect[effect].append(finding)
-    if not by_effect:
-        return None
-
-    def ids(effect: Effect) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(f.opportunity_id for f in by_effect[effect] if f.opportunity_id))
-
-    return Repair(
-        compared.account_id,
-        compared.rev,
-        accept=tuple((id, compared.triggers[id]) for id in ids("accept")),
-        look=bool(by_effect["look"]),
-        rewrite=ids("rewrite"),
-        account=bool(by_effect["account"]),
-    )
