@@ -33,7 +33,7 @@ def compare_partition(run: Run, partition: int, time_left: Callable[[], int]) ->
     """
     export = Export.read(run, partition)
     judge = Judge(run.deals_since)
-    suspects = export.accounts if run.mode == "changed" else list(export.suspects(judge))
+    suspects = export.accounts if run.mode == "changed" else list(export.suspects(judge, run.deep))
     findings: list[Finding] = []
     repairs: list[Repair] = []
     looked_at = 0

@@ -100,10 +100,10 @@ def the_subscription(sandbox: Sandbox, deal: Json) -> Json:
     return subscription
 
 
-def won_an_hour_ago(sandbox: Sandbox, name: str) -> Json:
+def won_lately(sandbox: Sandbox, name: str) -> Json:
     """A deal whose callout was lost."""
     deal = sell(sandbox, sandbox.sales.account(name), PLAN, SEATS, fields={"CloseDate": "2027-01-20"})
-    sandbox.salesforce.backdate("Opportunity", opportunity_of(deal), 3600)
+    sandbox.salesforce.backdate("Opportunity", opportunity_of(deal), 660)
     return deal
 
 
@@ -112,6 +112,8 @@ def sent_again(sandbox: Sandbox, deal: Json, seats: int) -> None:
     corrected = sandbox.deal(opportunity_of(deal))
     for line in corrected["lines"]:
         line["quantity"] = seats if line["stiggId"] == "feature-seats" else line["quantity"]
+    if seats < 100:
+        corrected["lines"] = [line for line in corrected["lines"] if line["stiggId"] != "addon-extra-workspace"]
     corrected["opportunity"]["readAt"] = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
     call(sandbox, corrected)
 
@@ -129,7 +131,7 @@ def test_systems_that_agree_have_no_drift(sandbox: Sandbox, sold: Json) -> None:
 
 
 def test_a_callout_that_was_lost_is_found_and_its_deal_provisioned(sandbox: Sandbox, sold: Json) -> None:
-    lost = won_an_hour_ago(sandbox, "Harbor Freight")
+    lost = won_lately(sandbox, "Harbor Freight")
     [finding] = findings(sandbox)
     assert (finding["kind"], finding["remedy"], finding["opportunity_id"]) == (
         "missed_deal",
@@ -276,14 +278,14 @@ def test_an_entitlement_changed_by_hand_is_found_by_the_deep_run(sandbox: Sandbo
 
 def test_the_hourly_run_looks_at_what_changed(sandbox: Sandbox, sold: Json) -> None:
     assert findings(sandbox) == []
-    lost = won_an_hour_ago(sandbox, "Harbor Freight")
+    lost = won_lately(sandbox, "Harbor Freight")
     [finding] = findings(sandbox, mode="changed")
     assert (finding["kind"], finding["opportunity_id"]) == ("missed_deal", opportunity_of(lost))
     assert not objects(sandbox, "export/subscriptions")
 
 
 def test_a_run_that_would_change_too_many_customers_asks_first(sandbox: Sandbox) -> None:
-    lost = [won_an_hour_ago(sandbox, f"Customer {number}") for number in range(7)]
+    lost = [won_lately(sandbox, f"Customer {number}") for number in range(7)]
     found = findings(sandbox)
     assert {(f["kind"], f["remedy"]) for f in found} == {("missed_deal", "repair")}
     assert [shown(sandbox, deal) for deal in lost] == [None] * 7

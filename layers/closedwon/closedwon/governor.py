@@ -107,6 +107,11 @@ class Governor:
         """When the last of so many requests may go, in epoch milliseconds. Raises LedgerContended."""
         return self._reserve(kind, self._rates[kind], count)[-1]
 
+    def wait(self, kind: Kind, count: int) -> None:
+        """Wait until so many requests may go, however long: for work that has time. Raises LedgerContended."""
+        if count and (ahead := self.reserve(kind, count) - self._clock()) > 0:
+            self._pause(ahead / 1000)
+
     def write(self, kind: Kind, entity: str) -> None:
         """Wait for the turn of one write. entity: what it changes, such as ``customer acme``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from closedwon.customer import Customer
 from closedwon.deal import Result
 from closedwon.drift import KINDS, Compared, DealSeen, Finding, Remedy, Repair, Sides, Watch
 from closedwon.errors import SettingMissing
+from closedwon.governor import governor
 from closedwon.ledger import customer_of
 from closedwon.plan import TERMS_KEY
 from closedwon.provisioning import now, stigg
@@ -31,7 +32,7 @@ Json = dict[str, Any]
 @cache
 def live() -> Live:
     """Reads the stack's customers as they are now."""
-    return Live(reading.salesforce(), stigg(), ledger(), trial_stages())
+    return Live(reading.salesforce(), stigg(), ledger(), trial_stages(), governor().wait)
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,15 @@ class Export:
     def deals(self) -> int:
         return sum(map(len, self.opportunities.values()))
 
-    def suspects(self, judge: Judge) -> Iterator[str]:
-        """The accounts that may differ, by what was exported."""
+    def suspects(self, judge: Judge, deep: bool) -> Iterator[str]:
+        """The accounts that may differ, by what was exported. deep: and by a read of each subscription of ours, which
+        shows what Stigg's lists leave out.
+        """
         for account_id in self.accounts:
-            if judge.compare(self.sides(account_id)).suspect:
+            sides = self.sides(account_id)
+            if deep:
+                sides = replace(sides, overrides=live().overrides(sides.subscriptions or ()))
+            if judge.compare(sides).suspect:
                 yield account_id
         for key, subscriptions in self.subscriptions.items():
             if key in self.heads:

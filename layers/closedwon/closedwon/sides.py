@@ -6,7 +6,7 @@ deals count, and how their rows become the deal a callout would have sent, is `r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +23,7 @@ from closedwon.reading import trigger_of
 from closedwon.settings import mapping_rules
 
 if TYPE_CHECKING:
+    from closedwon.governor import Kind
     from closedwon.salesforce import SalesforceClient
     from closedwon.stigg import Stigg
 
@@ -34,7 +35,7 @@ IDS_A_QUERY = 200
 
 _SEEN = (
     "SELECT Id, Name, AccountId, Account.Name, IsWon, IsClosed, IsDeleted, StageName, Type, CloseDate, SystemModstamp, "
-    "Stigg_Amends__c FROM Opportunity WHERE "
+    "Stigg_Amends__c, Stigg_Cancel_Date__c FROM Opportunity WHERE "
 )
 _ACCOUNTS = (
     "SELECT Id, IsDeleted, MasterRecordId, Stigg_Customer_ID__c, Stigg_Customer_URL__c FROM Account WHERE Id IN {ids}"
@@ -43,12 +44,15 @@ _ACCOUNTS = (
 
 @dataclass(frozen=True)
 class Live:
-    """Reads customers as they are now. trial_stages: the stages of open opportunities that give a trial."""
+    """Reads customers as they are now. trial_stages: the stages of open opportunities that give a trial. pace: waits
+    until so many requests of a kind may go to Stigg.
+    """
 
     salesforce: SalesforceClient
     stigg: Stigg
     ledger: Ledger
-    trial_stages: tuple[str, ...] = ()
+    trial_stages: tuple[str, ...]
+    pace: Callable[[Kind, int], None]
 
     def sides(self, accounts: Sequence[str], deep: bool) -> list[Sides]:
         """The sides of each of these accounts, in turn.
@@ -56,6 +60,7 @@ class Live:
         deep: also what every subscription's entitlements are set to, by a read of each. Raises what the clients raise.
         """
         customers = dict(zip(accounts, at_once(self.ledger.customer, accounts), strict=True))
+        self.pace("list subscriptions", len(accounts))
         rows = self._opportunities(customers)
         owners = self.ledger.owners(row["Id"] for row in rows)
         deals = {id: replace(deal, known_to=owners.get(id)) for id, deal in self._deals(rows, customers).items()}
@@ -144,16 +149,20 @@ class Live:
         subscriptions = self.stigg.list_subscriptions(customer.customer_id)
         live = [one for one in subscriptions if one["status"] in LIVE]
         exists = True if live else self.stigg.get_customer(customer.customer_id) is not None
-        if not deep:
-            return subscriptions, exists, None
-        ours = [one["id"] for one in live if TERMS_KEY in (one.get("metadata") or {})]
+        return subscriptions, exists, self.overrides(live) if deep else None
+
+    def overrides(self, subscriptions: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Json, ...]]:
+        """What is set on each of these subscriptions that closed-won made or adopted, by a read of each."""
+        ours = [one["id"] for one in subscriptions if TERMS_KEY in (one.get("metadata") or {})]
+        self.pace("read", len(ours))
         read = {id: self.stigg.get_subscription(id) for id in ours}
-        overrides = {id: tuple(one.get("entitlements") or ()) for id, one in read.items() if one}
-        return subscriptions, exists, overrides
+        return {id: tuple(one.get("entitlements") or ()) for id, one in read.items() if one}
 
 
 def given_of(row: Json, trigger: str) -> Json:
-    """What a callout without lines would say of an opportunity. A cancellation is never read, so it says all itself."""
+    """What a callout without lines would say of an opportunity. A cancellation is never read, so it says all itself, as
+    the flows do: a deal that is lost or was cancelled names what it amends, one that is merely not won any more itself.
+    """
     now = iso_utc(datetime.now(UTC))
     deal: Json = {
         "organizationId": mapping_rules().organization_id,
@@ -166,8 +175,11 @@ def given_of(row: Json, trigger: str) -> Json:
         },
         "account": {"id": row["AccountId"], "name": (row.get("Account") or {}).get("Name") or ""},
     }
-    if trigger == "cancellation" and row.get("Stigg_Amends__c"):
-        deal["amends"] = row["Stigg_Amends__c"]
+    if trigger == "cancellation":
+        lost = row["IsClosed"] and row.get("Stigg_Amends__c")
+        deal["amends"] = row["Stigg_Amends__c"] if lost else row["Id"]
+        if row.get("Stigg_Cancel_Date__c"):
+            deal["terms"] = {"end": row["Stigg_Cancel_Date__c"]}
     return deal
 
 
