@@ -127,7 +127,7 @@ class Export:
         for account_id in self.accounts:
             sides = self.sides(account_id)
             if deep:
-                sides = replace(sides, overrides=live().overrides(sides.subscriptions or ()))
+                sides = replace(sides, allowed=live().allowed(sides.subscriptions or ()))
             if judge.compare(sides).suspect:
                 yield account_id
         for key, subscriptions in self.subscriptions.items():
@@ -151,7 +151,7 @@ class Export:
             provisionings=self.provisionings.get(account_id, {}),
             subscriptions=tuple(self.subscriptions.get(account_id, ())),
             customer_in_stigg=None,
-            overrides=None,
+            allowed=None,
             live=False,
         )
 

@@ -6,6 +6,7 @@ deals count, and how their rows become the deal a callout would have sent, is `r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from closedwon.callout import Compiled, NotNow, compile_all
 from closedwon.customer import Customer
 from closedwon.deal import Result
-from closedwon.drift import AccountSeen, DealSeen, Sides
+from closedwon.drift import AccountSeen, Allowed, DealSeen, Sides
 from closedwon.ledger import Ledger, at_once
 from closedwon.order import iso_utc
 from closedwon.plan import LIVE, TERMS_KEY
@@ -69,7 +70,7 @@ class Live:
 
         def sides_of(account_id: str) -> Sides:
             customer = customers[account_id]
-            subscriptions, exists, overrides = self._in_stigg(customer, deep)
+            subscriptions, exists, allowed = self._in_stigg(customer, deep)
             theirs = [
                 deals[row["Id"]]
                 for row in rows
@@ -82,7 +83,7 @@ class Live:
                 provisionings={id: provisionings[id] for id in customer.opportunities if id in provisionings},
                 subscriptions=tuple(subscriptions),
                 customer_in_stigg=exists,
-                overrides=overrides,
+                allowed=allowed,
                 live=True,
             )
 
@@ -142,21 +143,41 @@ class Live:
 
     def _in_stigg(
         self, customer: Customer, deep: bool
-    ) -> tuple[list[Json], bool | None, dict[str, tuple[Json, ...]] | None]:
+    ) -> tuple[list[Json], bool | None, dict[str, Allowed] | None]:
         """The customer's subscriptions in Stigg, of every state; whether it exists there; what is set on each."""
         if customer.customer_id is None:
             return [], None, None
         subscriptions = self.stigg.list_subscriptions(customer.customer_id)
         live = [one for one in subscriptions if one["status"] in LIVE]
         exists = True if live else self.stigg.get_customer(customer.customer_id) is not None
-        return subscriptions, exists, self.overrides(live) if deep else None
+        return subscriptions, exists, self.allowed(subscriptions) if deep else None
 
-    def overrides(self, subscriptions: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Json, ...]]:
-        """What is set on each of these subscriptions that closed-won made or adopted, by a read of each."""
-        ours = [one["id"] for one in subscriptions if TERMS_KEY in (one.get("metadata") or {})]
-        self.pace("read", len(ours))
-        read = {id: self.stigg.get_subscription(id) for id in ours}
-        return {id: tuple(one.get("entitlements") or ()) for id, one in read.items() if one}
+    def allowed(self, subscriptions: Iterable[Mapping[str, Any]]) -> dict[str, Allowed]:
+        """What the customer may use in effect, for each active subscription of these that is closed-won's. Values are
+        not in what Stigg tells of a subscription: they are read by customer and resource.
+        """
+        active = [one for one in subscriptions if one["status"] == "ACTIVE"]
+        of_resource = Counter((one["customerId"], one.get("resourceId")) for one in active)
+        ours = [one for one in active if TERMS_KEY in (one.get("metadata") or {})]
+        wanted = {(one["customerId"], one.get("resourceId")) for one in ours}
+        self.pace("read", len(wanted))
+        read = {place: amounts_of(self.stigg.entitlements(*place)) for place in wanted}
+        return {
+            one["id"]: Allowed(
+                read[one["customerId"], one.get("resourceId")],
+                alone=of_resource[one["customerId"], one.get("resourceId")] == 1 and not one.get("addons"),
+            )
+            for one in ours
+        }
+
+
+def amounts_of(entitlements: Iterable[Json]) -> dict[str, float]:
+    """How much may be used of each feature: units, infinity for no limit, 1 for one that is on."""
+    features = {one["feature"]["id"]: one for one in entitlements if one.get("feature") and one.get("isGranted")}
+    return {
+        id: float("inf") if one.get("hasUnlimitedUsage") else 1.0 if one.get("usageLimit") is None else one["usageLimit"]
+        for id, one in features.items()
+    }
 
 
 def given_of(row: Json, trigger: str) -> Json:

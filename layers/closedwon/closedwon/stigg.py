@@ -103,6 +103,13 @@ class Stigg:
         """The customer, or None when Stigg does not know the ID."""
         return self._find("read customer", ("customers", customer_id))
 
+    def entitlements(self, customer_id: str, resource_id: str | None = None) -> list[Json]:
+        """What a customer may use in effect, by all its subscriptions of the resource (without one: of none)."""
+        query = {"resourceId": resource_id} if resource_id else None
+        answer = self._exchange("read entitlements", "GET", ("customers", customer_id, "entitlements"), query=query)
+        found = _object(answer, "read entitlements", writes=False).get("entitlements")
+        return found if isinstance(found, list) else []
+
     def provision_customer(self, body: Json, idempotency_key: str) -> Json:
         """Make a customer."""
         self._turn("provision customer", f"customer {body['id']}")
