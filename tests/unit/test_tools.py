@@ -150,6 +150,59 @@ def test_a_broken_state_machine_is_refused_with_file_state_and_problem(
     assert problem in "\n".join(check(old, new))
 
 
+NESTED = """
+Comment: Does two things at once, and one thing often.
+StartAt: Both
+States:
+  Both:
+    Comment: At once.
+    Type: Parallel
+    Branches:
+      - StartAt: Work
+        States:
+          Work:
+            Comment: The work.
+            Type: Task
+            Resource: ${WorkFunctionArn}
+            TimeoutSeconds: 70
+            # no catch: the other half fails with it
+            Retry: [{ ErrorEquals: [Throttled] }]
+            End: true
+      - StartAt: Pause
+        States:
+          Pause: { Comment: A while., Type: Wait, SecondsPath: $.wait, End: true }
+    Next: Each
+  Each:
+    Comment: Each of many.
+    Type: Map
+    MaxConcurrency: 8
+    ItemProcessor:
+      StartAt: Item
+      States:
+        Item: { Comment: One of them., Type: Pass, End: true }
+    End: true
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("", "", ""),
+        ("            # no catch: the other half fails with it\n", "", "work.asl.yaml: Work: no Catch"),
+        ("SecondsPath: $.wait,", "", "work.asl.yaml: Pause: needs one of Seconds, SecondsPath, Timestamp"),
+        ("SecondsPath: $.wait,", "SecondsPath: $.wait, Seconds: 5,", "work.asl.yaml: Pause: needs one of"),
+        ("    MaxConcurrency: 8\n", "", "work.asl.yaml: Each: no MaxConcurrency"),
+        ("Item", "Work", "work.asl.yaml: Work: another state has this name"),
+    ],
+)
+def test_branches_and_maps_are_looked_into(
+    check: Check, monkeypatch: pytest.MonkeyPatch, old: str, new: str, problem: str
+) -> None:
+    changed = NESTED.replace(old, new).replace("WorkProcessor", "ItemProcessor") if old else NESTED
+    monkeypatch.setattr(f"{__name__}.DEFINITION", changed)
+    assert [line.startswith(problem) for line in check()] == ([True] if problem else [])
+
+
 def test_a_task_may_leave_out_its_catch_only_with_a_reason(check: Check) -> None:
     catch = "    Catch:\n      - ErrorEquals: [States.ALL]\n        Next: Failed\n"
     reason = "    # no catch: the caller tells\n    Next: Done\n"
