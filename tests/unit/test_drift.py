@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from closedwon.drift import (
     DEFAULT_POLICIES,
     KINDS,
     AccountSeen,
+    Allowed,
     Compared,
     DealSeen,
     Finding,
@@ -32,6 +34,8 @@ from closedwon.drift import (
 from closedwon.mapping import compile_deal, revision_of
 from closedwon.plan import LIVE, TERMS_KEY
 from closedwon.projection import account_fields, provisioning_record
+from closedwon.sides import Live
+from sandbox.stigg.entitlements import json as in_effect
 from sandbox.stigg.state import Subscription as Held
 from unit.domain import (
     ACCOUNT,
@@ -99,9 +103,21 @@ def sides(world: World, deals: Iterable[Json], *, live: bool = True, deep: bool 
         },
         subscriptions=tuple(listed),
         customer_in_stigg=ACCOUNT in world.stigg.book.customers if live else None,
-        overrides={one.id: tuple(one.entitlements) for one in held if one.status in LIVE} if deep else None,
+        allowed=allowed(world, listed) if deep else None,
         live=live,
     )
+
+
+def allowed(world: World, listed: Iterable[Json]) -> dict[str, Allowed]:
+    """What the customer may use, as a deep run reads it."""
+
+    def entitlements(customer_id: str, resource_id: str | None = None) -> list[Json]:
+        effective = world.stigg.allowances(customer_id, resource_id)
+        return in_effect(world.stigg.catalogue, effective, world._clock)
+
+    stigg: Any = SimpleNamespace(entitlements=entitlements)
+    nobody: Any = None
+    return Live(nobody, stigg, nobody, (), lambda *_: None).allowed(listed)
 
 
 def compared(world: World, of: Sides, watch: Watch = WATCH) -> Compared:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from closedwon.catalogue import Catalogue
@@ -47,7 +47,6 @@ from closedwon.plan import (
     SlotRecord,
     Update,
     amount_of,
-    entitlement_body,
     is_ours,
     metadata_of,
     plan,
@@ -115,13 +114,22 @@ class AccountSeen:
     customer_url: str | None = None
 
 
+class Allowed(NamedTuple):
+    """How much a customer may use of each feature, in effect. alone: whether that comes from one subscription and no
+    add-on; else it may be more than the subscription's own entitlements give.
+    """
+
+    amounts: Mapping[str, float]
+    alone: bool
+
+
 @dataclass(frozen=True)
 class Sides:
     """What the three systems say of one customer. None: not looked at, so nothing is found from it.
 
     customer: the ledger's, or Customer(account_id) where it knows nothing. deals: the account's opportunities, with
     those that the ledger knows of it. provisionings: Stigg Provisioning records by opportunity. subscriptions: Stigg's
-    list elements. overrides: entitlement values by subscription, where they were read one by one (a deep run). live:
+    list elements. allowed: what may be used, by subscription, where that was read one by one (a deep run). live:
     whether it was read just now, with subscriptions that ended and every deal the ledger knows; else it comes from
     exports, where neither need be.
     """
@@ -132,7 +140,7 @@ class Sides:
     provisionings: Mapping[str, Json] | None = None
     subscriptions: tuple[Json, ...] | None = None
     customer_in_stigg: bool | None = None
-    overrides: Mapping[str, tuple[Json, ...]] | None = None
+    allowed: Mapping[str, Allowed] | None = None
     live: bool = True
 
 
@@ -683,11 +691,13 @@ class _Comparison:
 
     def values(self, wanted: Subscription, id: str, effect: Effect = "hidden", lowers: bool = False) -> None:
         """Entitlement values, where they were read: no list shows them, so no plan does."""
-        read = (self.sides.overrides or {}).get(id)
+        read = (self.sides.allowed or {}).get(id)
         if read is None:
             return
-        mine = {(e.type, e.id): _body(entitlement_body(e)) for e in wanted.entitlements}
-        theirs = {(str(body.get("type", "FEATURE")), str(body["id"])): _body(body) for body in read}
+        mine = {e.id: amount_of(e) for e in wanted.entitlements if e.type == "FEATURE"}
+        theirs = {feature: read.amounts.get(feature, 0.0) for feature in mine}
+        if not read.alone:  # what is more than enough may come from elsewhere
+            theirs = {feature: min(amount, mine[feature]) for feature, amount in theirs.items()}
         if mine == theirs:
             return
         should, is_now = _differing(mine, theirs, _valued)
@@ -701,7 +711,7 @@ class _Comparison:
             should=should,
             is_now=is_now,
             by_hand=True,
-            lowers=lowers or _fewer(mine, theirs),
+            lowers=lowers or any(amount > mine[feature] for feature, amount in theirs.items()),
         )
 
     def orphans(self) -> None:
@@ -858,30 +868,10 @@ def _priced(addon_id: str | None, price: Any) -> str:
     return f"{name} {money(price.amount, price.currency)}" if price else f"{name} as listed"
 
 
-def _body(entitlement: Json) -> dict[str, Any]:
-    """What an entitlement's body says: what is empty or false says nothing."""
-    names = ("usageLimit", "hasUnlimitedUsage", "hasSoftLimit", "resetPeriod", "amount", "cadence")
-    return {name: entitlement[name] for name in names if entitlement.get(name) not in (None, False)}
-
-
-def _valued(key: tuple[str, str], body: Mapping[str, Any] | None) -> str:
-    if body is None:
-        return f"no {key[1]}"
-    amount = "unlimited" if body.get("hasUnlimitedUsage") else body.get("usageLimit", body.get("amount", "on"))
-    more = [str(body[name]).lower() for name in ("resetPeriod", "cadence") if name in body]
-    more += ["soft limit"] if body.get("hasSoftLimit") else []
-    return f"{key[1]} {amount}{f' ({listed(more)})' if more else ''}"
-
-
-def _fewer(mine: Mapping[Any, Mapping[str, Any]], theirs: Mapping[Any, Mapping[str, Any]]) -> bool:
-    """Whether one gives less than the other."""
-
-    def amount(body: Mapping[str, Any] | None) -> float:
-        if body is None:
-            return 0
-        return float("inf") if body.get("hasUnlimitedUsage") else float(body.get("usageLimit", body.get("amount", 1)))
-
-    return any(amount(mine.get(key)) < amount(body) for key, body in theirs.items())
+def _valued(feature: str, amount: float | None) -> str:
+    if not amount:
+        return f"no {feature}"
+    return f"{feature} {'unlimited' if amount == float('inf') else f'{amount:,.0f}'}"
 
 
 def _less(wanted: Subscription, standing: Actual, applied: Subscription | None) -> bool:

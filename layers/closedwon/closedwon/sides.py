@@ -141,9 +141,7 @@ class Live:
             row["Opportunity_ID__c"]: row for chunk in _chunks(known) for row in self.salesforce.query(soql, ids=chunk)
         }
 
-    def _in_stigg(
-        self, customer: Customer, deep: bool
-    ) -> tuple[list[Json], bool | None, dict[str, Allowed] | None]:
+    def _in_stigg(self, customer: Customer, deep: bool) -> tuple[list[Json], bool | None, dict[str, Allowed] | None]:
         """The customer's subscriptions in Stigg, of every state; whether it exists there; what is set on each."""
         if customer.customer_id is None:
             return [], None, None
@@ -173,11 +171,14 @@ class Live:
 
 def amounts_of(entitlements: Iterable[Json]) -> dict[str, float]:
     """How much may be used of each feature: units, infinity for no limit, 1 for one that is on."""
-    features = {one["feature"]["id"]: one for one in entitlements if one.get("feature") and one.get("isGranted")}
-    return {
-        id: float("inf") if one.get("hasUnlimitedUsage") else 1.0 if one.get("usageLimit") is None else one["usageLimit"]
-        for id, one in features.items()
-    }
+
+    def amount(one: Json) -> float:
+        if one.get("hasUnlimitedUsage"):
+            return float("inf")
+        limit = one.get("usageLimit")
+        return 1.0 if limit is None else float(limit)
+
+    return {one["feature"]["id"]: amount(one) for one in entitlements if one.get("feature") and one.get("isGranted")}
 
 
 def given_of(row: Json, trigger: str) -> Json:
