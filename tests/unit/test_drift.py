@@ -277,12 +277,12 @@ def test_what_was_changed_in_stigg_by_hand_has_a_name_and_is_left_to_people(
 
 def test_an_entitlement_value_shows_only_where_it_is_read_and_is_left_to_people() -> None:
     world = served()
-    held(world).entitlements = [{"type": "FEATURE", "id": SEATS, "usageLimit": 500, "hasSoftLimit": True}]
+    held(world).entitlements = [{"type": "FEATURE", "id": SEATS, "usageLimit": 100}]
     assert not found(world, sides(world, [SOLD], deep=False))
     result = compared(world, sides(world, [SOLD]))
     [finding] = result.findings
-    assert (finding.kind, finding.by_hand, finding.lowers) == ("wrong_entitlement", True, True)
-    assert (finding.should, finding.is_now) == ("feature-seats 250", "feature-seats 500 (soft limit)")
+    assert (finding.kind, finding.by_hand, finding.lowers) == ("wrong_entitlement", True, False)
+    assert (finding.should, finding.is_now) == ("feature-seats 250", "feature-seats 100")
     [judged], repair = repair_of(result, ALL, "repair", "repair")
     assert (judged.remedy, repair) == ("report", None)
     assert "set it back in Stigg" in judged.why
@@ -661,7 +661,7 @@ def test_a_customer_is_brought_in_line_whole_or_not_at_all() -> None:
 
 def test_a_deal_is_not_accepted_over_an_entitlement_that_was_set_by_hand() -> None:
     world = served()
-    held(world).entitlements = [{"type": "FEATURE", "id": SEATS, "usageLimit": 500}]
+    held(world).entitlements = [{"type": "FEATURE", "id": SEATS, "usageLimit": 100}]
     more = amended(2, entitlement(SEATS, 5), of=1, saved="2026-12-01")
     judged, repair = repair_of(compared(world, sides(world, [SOLD, more])), ALL, "repair", "repair")
     assert ({f.remedy for f in judged}, repair) == ({"report"}, None)

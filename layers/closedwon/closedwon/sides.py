@@ -6,7 +6,6 @@ deals count, and how their rows become the deal a callout would have sent, is `r
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -154,16 +153,15 @@ class Live:
         """What the customer may use in effect, for each active subscription of these that is closed-won's. Values are
         not in what Stigg tells of a subscription: they are read by customer and resource.
         """
-        active = [one for one in subscriptions if one["status"] == "ACTIVE"]
-        of_resource = Counter((one["customerId"], one.get("resourceId")) for one in active)
-        ours = [one for one in active if TERMS_KEY in (one.get("metadata") or {})]
+        live = [one for one in subscriptions if one["status"] in LIVE]
+        ours = [one for one in live if one["status"] == "ACTIVE" and TERMS_KEY in (one.get("metadata") or {})]
         wanted = {(one["customerId"], one.get("resourceId")) for one in ours}
         self.pace("read", len(wanted))
         read = {place: amounts_of(self.stigg.entitlements(*place)) for place in wanted}
         return {
             one["id"]: Allowed(
                 read[one["customerId"], one.get("resourceId")],
-                alone=of_resource[one["customerId"], one.get("resourceId")] == 1 and not one.get("addons"),
+                alone=len(live) == 1 and not one.get("addons"),
             )
             for one in ours
         }
