@@ -704,6 +704,27 @@ case(
     ),
 )
 
+# What waits, and time that settles it
+
+case(
+    "what was held against a subscription is done once that has ended by itself",
+    won(1, plan(), start="2026-11-01", end="2027-01-31"),
+    won(1, plan(), start="2026-11-01", end="2027-11-30", paymentCollection="CHARGE", saved="2026-12-01"),
+    on("2026-12-02", "until 2027-02-01: enterprise", says={1: "Held: Payment collection cannot change"}),
+    on("2027-02-02", "until 2027-12-01: enterprise", says={1: "Provisioned"}),
+    policy=Policy(end_of_term="end"),
+    as_sent=True,
+)
+case(
+    "a deal that is held is looked at again when its own term is over",
+    won(1, plan(), start="2026-11-01", end=None),
+    won(2, plan(), start="2026-11-01", end="2027-01-31", billingPeriod="MONTHLY", saved="2026-12-01"),
+    on("2026-12-02", "enterprise", says={1: "Provisioned", 2: "Held: has another billing period"}),
+    on("2027-02-02", "enterprise", says={1: "Provisioned", 2: "Held: The term of this deal is over"}),
+    policy=Policy(end_of_term="end"),
+    as_sent=True,
+)
+
 
 def _orders(case: Case) -> Iterator[tuple[Json, ...]]:
     """The orders in which the deals may arrive: all of them, or a good number."""

@@ -333,6 +333,24 @@ def test_a_cancellation_that_was_taken_back_in_stigg_is_a_wrong_date() -> None:
     assert finding.lowers
 
 
+def test_what_a_changed_policy_or_catalogue_asks_for_was_not_done_by_hand() -> None:
+    world = served()
+    world.policy = Policy("end")
+    result = compared(world, sides(world, [SOLD]))
+    [finding] = result.findings
+    assert (finding.kind, finding.should, finding.is_now) == ("wrong_date", "an end on 2027-11-30", "no end")
+    assert (finding.by_hand, finding.lowers) == (False, True)
+    [judged], repair = repair_of(result, {})
+    assert repair is None
+    assert "end or lower" in judged.why
+    world = served()
+    [finding] = compare(
+        sides(world, [SOLD]), replace(CATALOGUE, plans={}), world.policy, LINKS, WATCH, world.now
+    ).findings
+    assert finding.kind == "wrong_plan"
+    assert "left Stigg's catalogue" in finding.words
+
+
 # Subscriptions of nobody, and of others
 
 

@@ -276,7 +276,10 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     for fault in picture.faults:
         held.setdefault(*fault.yields[0])
     grants, grant_days = _grants(picture)
-    days = [moment for moment in (*picture.moments, *grant_days) if moment > at]
+    # What is held may fit once a day of its own has come: when its trial is over, or its term has begun.
+    waiting_too = {**chosen, **{opportunity: newest_of[opportunity] for opportunity in held}}
+    moments = _Picture(waiting_too.values(), catalogue, policy, at, known).moments if held else picture.moments
+    days = [moment for moment in (*picture.moments, *moments, *grant_days) if moment > at]
     return Desired(
         subscriptions=picture.subscriptions(),
         refused=refused,

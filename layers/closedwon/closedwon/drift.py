@@ -335,7 +335,8 @@ class _Comparison:
     def revision(self, deal: DealSeen, arrival: Arrival, state: OpportunityState) -> None:
         """A deal that says something else now than when closed-won last heard of it."""
         order = as_told(arrival.order, state.order, [s.order for s in self.customer.opportunities.values()])
-        told = accept(self.customer, [Arrival(order, state.revision._replace(read=2**53))], self.now)[0]
+        newest = state.revision._replace(read=state.revision.read + 1)  # it would be read now
+        told = accept(self.customer, [Arrival(order, newest)], self.now)[0]
         if told.opportunities[deal.opportunity_id].order.digest == state.order.digest:
             return
         if order.trigger == "cancellation" and not self.gives(deal.opportunity_id):
@@ -356,7 +357,7 @@ class _Comparison:
             opportunity_id=deal.opportunity_id,
             should=should,
             is_now=is_now,
-            lowers=self.would_lower([arrival]),
+            lowers=self.would_lower([arrival._replace(revision=newest)]),
             since=instant_of(deal.modified) if newer else "",
         )
 
@@ -478,7 +479,9 @@ class _Comparison:
         gone = self.actual.get(record.subscription_id or "")
         stood = applied is not None and record.status in LIVE
         should = self.described(wanted)
-        if standing is None and stood and gone is not None and gone.status not in LIVE:
+        own_end = None if applied is None else applied.trial_end if wanted.slot.trial else applied.cancellation
+        lasts = own_end in (None, END_OF_BILLING_PERIOD) or _earlier(instant_of(self.now), own_end)
+        if standing is None and stood and gone is not None and gone.status not in LIVE and lasts:
             words = f"Somebody ended {self.of(wanted)} in Stigg; no deal ends it."
             self.find(
                 "changed_by_hand",

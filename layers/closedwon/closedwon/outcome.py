@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from closedwon.chain import NEVER
 from closedwon.customer import LOOK_AGAIN, Applied, Customer, OpportunityState, Outcome, Status, SubscriptionLink
-from closedwon.desired import REOPENED, Desired, Grant, Slot, milliseconds
+from closedwon.desired import END_OF_BILLING_PERIOD, REOPENED, Desired, Grant, Slot, milliseconds
 from closedwon.order import day_of
 from closedwon.plan import End, GrantRecord, Plan, SlotRecord
 
@@ -70,6 +70,7 @@ def applied(
     # What stands in another slot is on its way out: nothing more is learnt from looking at it.
     again = [_look_again(record, now) for slot, record in records.items() if slot in desired.subscriptions]
     again.append(desired.next_change)
+    again += [_own_end(records[hold.slot], now) for hold in plan.holds if hold.slot in records]
     if changed & provisioned and any(reason != REOPENED for reason in desired.held.values()):
         again.append(now)  # deals wait for others, and what those stand on has just changed
     return Applied(
@@ -160,6 +161,18 @@ def _look_again(record: SlotRecord, now: int) -> int | None:
             return starts
         return now + LOOK_AGAIN if now < starts + STARTED_AT_LAST else None
     return None
+
+
+def _own_end(record: SlotRecord, now: int) -> int | None:
+    """When what stands beneath a hold will have ended by the dates it was written with: no deal may speak of that day
+    any more, and what was held against it can be done then.
+    """
+    applied = record.applied
+    end = applied and (applied.trial_end if applied.slot.trial else applied.cancellation)
+    if not end or end == END_OF_BILLING_PERIOD:
+        return None
+    ended = milliseconds(end) + STIGG_FIRST
+    return ended if ended > now else None
 
 
 def _link(record: SlotRecord) -> SubscriptionLink:
