@@ -47,12 +47,12 @@ def reconcile(sandbox: Sandbox, **given: Any) -> Json:
     return sandbox.aws.wait_for_execution(started["executionArn"], 120)
 
 
-def objects(sandbox: Sandbox, part: str) -> list[bytes]:
+def objects(sandbox: Sandbox, part: str, place: str = "runs") -> list[bytes]:
     """The objects of the newest run whose keys contain this."""
     s3, bucket = sandbox.aws.client("s3"), sandbox.aws.resources["ReconciliationBucket"]
-    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket, Prefix="runs/").get("Contents", ())]
+    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{place}/").get("Contents", ())]
     newest = max((key.split("/")[1] for key in keys), default="")
-    wanted = [key for key in keys if key.startswith(f"runs/{newest}/") and part in key]
+    wanted = [key for key in keys if key.startswith(f"{place}/{newest}/") and part in key]
     return [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in wanted]
 
 
@@ -281,7 +281,7 @@ def test_the_hourly_run_looks_at_what_changed(sandbox: Sandbox, sold: Json) -> N
     lost = won_lately(sandbox, "Harbor Freight")
     [finding] = findings(sandbox, mode="changed")
     assert (finding["kind"], finding["opportunity_id"]) == ("missed_deal", opportunity_of(lost))
-    assert not objects(sandbox, "export/subscriptions")
+    assert not objects(sandbox, "export/subscriptions", "exports")
 
 
 def test_a_run_that_would_change_too_many_customers_asks_first(sandbox: Sandbox) -> None:

@@ -1,7 +1,8 @@
 """What one run of reconciliation leaves in S3: its exports by partition, its findings, repairs and report.
 
 Everything is keyed by the Salesforce account (18 characters), and a partition holds all that is known of its accounts:
-so each is compared alone, and nobody ever holds a whole export. All of it lies below ``runs/<run>/``:
+so each is compared alone, and nobody ever holds a whole export. It lies below ``runs/<run>/``, and what was
+exported below ``exports/<run>/``, which is deleted after a few days:
 
 | key | what |
 |---|---|
@@ -115,8 +116,11 @@ def partition_of(key: str, partitions: int) -> int:
 
 
 def key(run: Run, name: str) -> str:
-    """The S3 key of one of the run's objects (``report/report.html``)."""
-    return f"runs/{run.id}/{name}"
+    """The S3 key of one of the run's objects (``report/report.html``). What was exported holds personal data, and lies
+    where it is deleted after a few days.
+    """
+    place = "exports" if name.startswith(("export/", "ledger")) else "runs"
+    return f"{place}/{run.id}/{name}"
 
 
 def bucket() -> str:
