@@ -30,7 +30,7 @@ from .errors import CODES, Refused, not_found
 from .limits import Idempotency, RateLimits, fingerprint
 from .listing import Filter, Row, choices, page, page_of
 from .service import Service
-from .state import Subscription
+from .state import Subscription, Subscriptions
 
 API = "/api/v1"
 
@@ -176,6 +176,17 @@ class Stigg:
         with self._present() as service:
             body = {"customer_id": customer_id, "plan_id": plan_id, **fields}
             return service.provision_subscription(models.read(models.SubscriptionProvision, body)).full(self._now())
+
+    def lose(self, customer_id: str, *, customer: bool = False) -> None:
+        """A customer's subscriptions are gone without a trace, as after a restored backup; the customer too."""
+        with self._present() as service:
+            left = Subscriptions()
+            for subscription in service.book.subscriptions.in_order:
+                if subscription.customer_id != customer_id:
+                    left[subscription.id] = subscription
+            service.book.subscriptions = left
+            if customer:
+                del service.book.customers[customer_id]
 
     def seed(self, customers: Iterable[Mapping[str, Any]], subscriptions: Iterable[Mapping[str, Any]]) -> None:
         """Very many customers and subscriptions at once, trusted: nothing is checked, nobody is charged.

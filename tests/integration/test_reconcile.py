@@ -85,7 +85,7 @@ def files(sandbox: Sandbox, run: Json, folder: str) -> dict[str, Any]:
     """The JSON objects of a run below a folder, by name."""
     s3, bucket = sandbox.aws.client("s3"), sandbox.aws.resources["ReconciliationBucket"]
     place = "exports" if folder.startswith("export") else "runs"
-    prefix = f"{place}/{run["output"]["run"]["run"]}/{folder}/"
+    prefix = f"{place}/{run['output']['run']['run']}/{folder}/"
     found = s3.list_objects_v2(Bucket=bucket, Prefix=prefix).get("Contents", [])
     return {
         item["Key"].removeprefix(prefix): json.loads(s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read())

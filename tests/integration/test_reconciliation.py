@@ -21,6 +21,7 @@ from integration.scenes import (
     opportunity_of,
     provision,
     put_head,
+    seen,
     sell,
     shown,
     subscriptions,
@@ -47,21 +48,25 @@ def reconcile(sandbox: Sandbox, **given: Any) -> Json:
     return sandbox.aws.wait_for_execution(started["executionArn"], 120)
 
 
-def objects(sandbox: Sandbox, part: str, place: str = "runs") -> list[bytes]:
-    """The objects of the newest run whose keys contain this."""
+def objects(sandbox: Sandbox, run: str, part: str, place: str = "runs") -> list[bytes]:
+    """The objects of a run whose keys contain this."""
     s3, bucket = sandbox.aws.client("s3"), sandbox.aws.resources["ReconciliationBucket"]
-    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{place}/").get("Contents", ())]
-    newest = max((key.split("/")[1] for key in keys), default="")
-    wanted = [key for key in keys if key.startswith(f"{place}/{newest}/") and part in key]
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"{place}/{run}/").get("Contents", ())
+    wanted = [item["Key"] for item in listed if part in item["Key"]]
     return [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in wanted]
 
 
-def findings(sandbox: Sandbox, **given: Any) -> list[Json]:
-    """What a run finds, from its report for machines."""
+def reconciled(sandbox: Sandbox, **given: Any) -> tuple[str, list[Json]]:
+    """A run that succeeds. Out: its ID, and what it found, by its report for machines."""
     done = reconcile(sandbox, **given)
     assert done["status"] == "SUCCEEDED", done
-    [report] = objects(sandbox, "report/findings.jsonl")
-    return [json.loads(line) for line in report.decode().splitlines()]
+    run = json.loads(done["output"])["run"]["run"]
+    [report] = objects(sandbox, run, "report/findings.jsonl")
+    return run, [json.loads(line) for line in report.decode().splitlines()]
+
+
+def findings(sandbox: Sandbox, **given: Any) -> list[Json]:
+    return reconciled(sandbox, **given)[1]
 
 
 def told(found: list[Json]) -> dict[str, str]:
@@ -124,9 +129,10 @@ def by_hand(sandbox: Sandbox, deal: Json, **changes: Any) -> None:
 
 
 def test_systems_that_agree_have_no_drift(sandbox: Sandbox, sold: Json) -> None:
-    assert findings(sandbox) == []
     assert findings(sandbox, deep=True) == []
-    [page] = objects(sandbox, "report/report.html")
+    run, found = reconciled(sandbox)
+    assert found == []
+    [page] = objects(sandbox, run, "report/report.html")
     assert b"<html" in page
 
 
@@ -206,6 +212,14 @@ def forgotten(sandbox: Sandbox, deal: Json) -> None:
     put_head(sandbox, item, {**body, "due_at": None})
 
 
+def in_the_way(sandbox: Sandbox, deal: Json) -> None:
+    """Somebody made a subscription in Stigg, and then a deal of the same product is won."""
+    sandbox.stigg.add_subscription(account_of(deal), "plan-analytics")
+    second = sandbox.sales.close(account_of(deal), "Analytics", Sold("plan-analytics", 1, 900), CloseDate="2027-01-15")
+    sandbox.salesforce.backdate("Opportunity", second, 3600)
+    provision(sandbox, sandbox.deal(second))
+
+
 PLANTED: dict[str, tuple[Callable[[Sandbox, Json], None], str, str]] = {
     "an add-on changed by hand": (
         lambda s, d: by_hand(s, d, addons=[{"id": "addon-extra-workspace", "quantity": 7}]),
@@ -219,6 +233,14 @@ PLANTED: dict[str, tuple[Callable[[Sandbox, Json], None], str, str]] = {
     ),
     "an end set by hand": (lambda s, d: by_hand(s, d, cancellationDate="2030-01-01T00:00:00Z"), "wrong_date", "report"),
     "ended by hand": (ended_by_hand, "changed_by_hand", "report"),
+    "a subscription that is gone": (lambda s, d: s.stigg.lose(account_of(d)), "missing_subscription", "repair"),
+    "a customer that is gone": (lambda s, d: s.stigg.lose(account_of(d), customer=True), "missing_customer", "repair"),
+    "somebody else's subscription in the way": (in_the_way, "foreign_subscription", "report"),
+    "a subscription of ours that no deal gives": (
+        lambda s, d: s.stigg.add_subscription(account_of(d), "plan-analytics", metadata={"closedWonTerms": "1-0"}),
+        "orphan_subscription",
+        "report",
+    ),
     "a record that was deleted": (
         lambda s, d: s.salesforce.delete("Stigg_Provisioning__c", record_of(s, d)),
         "missing_write_back",
@@ -270,7 +292,7 @@ def test_drift_is_found_by_its_name_and_settled_as_the_policy_says(sandbox: Sand
 
 
 def test_an_entitlement_changed_by_hand_is_found_by_the_deep_run(sandbox: Sandbox, sold: Json) -> None:
-    by_hand(sandbox, sold, entitlements=[{"type": "FEATURE", "id": "feature-seats", "usageLimit": 9999}])
+    by_hand(sandbox, sold, entitlements=[{"type": "FEATURE", "id": "feature-seats", "usageLimit": 100}])
     assert findings(sandbox) == []
     [finding] = findings(sandbox, deep=True)
     assert (finding["kind"], finding["by_hand"], finding["remedy"]) == ("wrong_entitlement", True, "report")
@@ -279,9 +301,9 @@ def test_an_entitlement_changed_by_hand_is_found_by_the_deep_run(sandbox: Sandbo
 def test_the_hourly_run_looks_at_what_changed(sandbox: Sandbox, sold: Json) -> None:
     assert findings(sandbox) == []
     lost = won_lately(sandbox, "Harbor Freight")
-    [finding] = findings(sandbox, mode="changed")
+    run, [finding] = reconciled(sandbox, mode="changed")
     assert (finding["kind"], finding["opportunity_id"]) == ("missed_deal", opportunity_of(lost))
-    assert not objects(sandbox, "export/subscriptions", "exports")
+    assert not objects(sandbox, run, "export/subscriptions", "exports")
 
 
 def test_a_run_that_would_change_too_many_customers_asks_first(sandbox: Sandbox) -> None:
@@ -294,3 +316,12 @@ def test_a_run_that_would_change_too_many_customers_asks_first(sandbox: Sandbox)
     findings(sandbox, approved=True)
     deals_run_through(sandbox)
     assert {shown(sandbox, deal) for deal in lost} == {("Provisioned", None)}
+
+
+def test_a_run_that_was_stopped_holds_up_nobody_and_the_next_finds_the_same(sandbox: Sandbox, sold: Json) -> None:
+    by_hand(sandbox, sold, addons=[{"id": "addon-extra-workspace", "quantity": 7}])
+    stepfunctions, arn = sandbox.aws.client("stepfunctions"), sandbox.aws.state_machine_arns["ReconcileStateMachine"]
+    started = stepfunctions.start_execution(stateMachineArn=arn, input=json.dumps(ALL))
+    seen(sandbox, lambda: "Export" in sandbox.aws.states_entered(started["executionArn"]))
+    stepfunctions.stop_execution(executionArn=started["executionArn"])
+    assert told(findings(sandbox)) == {"wrong_addon": "report"}
