@@ -194,6 +194,11 @@ def items_of(dynamodb: Any, pk: str) -> dict[str, dict[str, Any]]:
     return {item["sk"]["S"]: item for page in pages for item in page["Items"]}
 
 
+def at_once(count: int) -> list[int]:
+    """Turns where there is no queue."""
+    return [NOW] * count
+
+
 def one(answers: list[Acceptance]) -> Acceptance:
     (answer,) = answers
     return answer
@@ -424,15 +429,15 @@ def test_what_is_due_is_claimed_once_the_longest_due_first_and_gone_when_it_is_d
     ledger.accept([arrival()])
     clock.now += 1
     ledger.accept([arrival(account=OTHER_ACCOUNT, opportunity=B)])
-    assert ledger.due() == []
+    assert ledger.due(at_once) == []
     clock.now += START_GRACE
-    assert [claim.account_id for claim in ledger.due(most=1)] == [ACCOUNT]
-    assert [claim.account_id for claim in ledger.due()] == [OTHER_ACCOUNT]
-    assert ledger.due() == []
+    assert [claim.account_id for claim in ledger.due(at_once, most=1)] == [ACCOUNT]
+    assert [claim.account_id for claim in ledger.due(at_once)] == [OTHER_ACCOUNT]
+    assert ledger.due(at_once) == []
     clock.now += START_GRACE
-    claims = ledger.due()
+    claims = ledger.due(at_once)
     assert {claim.account_id for claim in claims} == {ACCOUNT, OTHER_ACCOUNT}, "their starts were lost"
-    for account_id, execution in claims:
+    for account_id, execution, _ in claims:
         work = ledger.take(account_id, execution, 0, LEASE)
         assert isinstance(work, Work)
         held = dict.fromkeys(work.customer.opportunities, Outcome("Held", "The plan is gone."))
@@ -440,7 +445,22 @@ def test_what_is_due_is_claimed_once_the_longest_due_first_and_gone_when_it_is_d
         marks = {id: state.mark(None) for id, state in customer.opportunities.items()}
         assert ledger.settle(work, Written(marks, account=False))[1] == "done"
     clock.now += 365 * 86_400_000
-    assert ledger.due() == []
+    assert ledger.due(at_once) == []
+
+
+def test_only_as_many_are_claimed_as_get_a_turn_and_none_is_started_again_before_its_turn(
+    ledger: Ledger, clock: Clock
+) -> None:
+    turn = NOW + 3_600_000
+    ledger.accept([arrival(), arrival(account=OTHER_ACCOUNT, opportunity=B)], {OTHER_ACCOUNT: turn})
+    clock.now += START_GRACE
+    assert ledger.due(lambda count: []) == [], "no room: it stays due"
+    [claim] = ledger.due(lambda count: [turn])
+    assert (claim.account_id, claim.turn) == (ACCOUNT, turn)
+    clock.now = turn
+    assert ledger.due(at_once) == [], "both wait for their turn in the state machine"
+    clock.now = turn + START_GRACE
+    assert {claim.account_id for claim in ledger.due(at_once)} == {ACCOUNT, OTHER_ACCOUNT}
 
 
 def test_two_sweeps_at_once_claim_a_customer_once(
@@ -449,8 +469,8 @@ def test_two_sweeps_at_once_claim_a_customer_once(
     ledger.accept([arrival()])
     clock.now += START_GRACE
     theirs: list[Claim] = []
-    client.before("transact_write_items", lambda: theirs.extend(elsewhere.due()))
-    assert ledger.due() == []
+    client.before("transact_write_items", lambda: theirs.extend(elsewhere.due(at_once)))
+    assert ledger.due(at_once) == []
     assert len(theirs) == 1
 
 
@@ -463,8 +483,8 @@ def test_a_customer_nobody_can_claim_just_now_keeps_no_other_one_waiting(
     clock.now += START_GRACE
     numbers = iter(range(2, 100))
     client.before("transact_write_items", lambda: elsewhere.accept([arrival(n := next(numbers), at=n)]), times=TRIES)
-    assert [claim.account_id for claim in ledger.due()] == [OTHER_ACCOUNT]
-    assert [claim.account_id for claim in ledger.due()] == [ACCOUNT]
+    assert [claim.account_id for claim in ledger.due(at_once)] == [OTHER_ACCOUNT]
+    assert [claim.account_id for claim in ledger.due(at_once)] == [ACCOUNT]
 
 
 # For good
@@ -503,7 +523,7 @@ def test_200_deals_of_one_account_are_one_customers_work_from_the_callout_to_the
     assert len({answer.execution for answer in answers}) == client.calls.count("transact_write_items")
     assert {answer.status for answer in ledger.accept(arrivals)} == {"duplicate"}
     clock.now += START_GRACE
-    ((_, execution),) = ledger.due()
+    ((_, execution, _),) = ledger.due(at_once)
     work = ledger.take(ACCOUNT, execution, 0, LEASE)
     assert isinstance(work, Work)
     states = work.customer.opportunities
@@ -556,7 +576,7 @@ def test_deals_of_many_accounts_are_answered_in_turn_and_started_by_as_many_swee
     assert [answer.opportunity_id for answer in answers] == [a.order.opportunity_id for a in arrivals]
     assert {answer.status for answer in answers} == {"accepted"}
     clock.now += START_GRACE
-    claims = [*ledger.due(most=50), *ledger.due(most=50)]
+    claims = [*ledger.due(at_once, most=50), *ledger.due(at_once, most=50)]
     assert {claim.account_id for claim in claims} == {a.order.account_id for a in arrivals}
 
 

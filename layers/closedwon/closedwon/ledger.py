@@ -197,17 +197,18 @@ class Ledger:
             Limit=most,
         )
         accounts = [item["pk"]["S"].partition("#")[2] for item in answer["Items"]]
-        given = dict(zip(accounts, turns(len(accounts)) if accounts else (), strict=False))
-
-        def claim(account_id: str) -> Claim | None:
-            turn = given[account_id]
+        claims = []
+        for account_id, turn in zip(accounts, turns(len(accounts)) if accounts else (), strict=False):
             try:
-                name = self._change(account_id, lambda known: rules.claim(known, self._clock(), turn))
+                name = self._claimed(account_id, turn)
             except LedgerContended:  # it stays due; what was claimed before it is to be started
-                return None
-            return Claim(account_id, name, turn) if name is not None else None
+                continue
+            if name is not None:
+                claims.append(Claim(account_id, name, turn))
+        return claims
 
-        return [claimed for claimed in at_once(claim, given) if claimed is not None]
+    def _claimed(self, account_id: str, turn: int) -> str | None:
+        return self._change(account_id, lambda known: rules.claim(known, self._clock(), turn))
 
     # What others read
 

@@ -112,7 +112,7 @@ class Stigg:
 
     def provision_customer(self, body: Json, idempotency_key: str) -> Json:
         """Make a customer."""
-        self._turn("provision customer", f"customer {body['id']}")
+        self._turn("provision customer", f"customer {body.get('id')}")
         return self._write("provision customer", "POST", ("customers",), body, idempotency_key)
 
     def update_customer(self, customer_id: str, body: Json) -> Json:
@@ -333,7 +333,7 @@ def _status(statuses: Iterable[str]) -> dict[str, str]:
 def _resource_of(body: Json) -> str:
     """What a new subscription or grant belongs to, as Stigg's limits count it."""
     resource_id = body.get("resourceId")
-    return f"customer {body['customerId']}" + (f" resource {resource_id}" if resource_id else "")
+    return f"customer {body.get('customerId')}" + (f" resource {resource_id}" if resource_id else "")
 
 
 def _segment(text: str) -> str:
