@@ -93,7 +93,7 @@ def test_a_deals_workspace_is_made_first_and_its_ids_are_used_in_stigg_and_shown
     account = sandbox.sales.account("Northwind Traders")
     deal = sell(sandbox, account, terms={"start": "2026-01-01"})
     [result] = provision(sandbox, deal)
-    assert states(sandbox, result)[:2] == ["ResourceProvision", "CustomerProvision"]
+    assert states(sandbox, result)[:3] == ["ItsTurn", "ResourceProvision", "CustomerProvision"]
 
     [(key, body)] = asked(sandbox)
     assert key == f"{sandbox.salesforce.organization_id}-{opportunity_of(deal)}"
@@ -308,7 +308,8 @@ def test_a_deal_that_arrives_while_it_is_asked_is_asked_about_before_it_is_provi
     [result] = call(sandbox, first)
     seen(sandbox, lambda: len(application.workspaces) == 1)
     provision(sandbox, second)
-    assert states(sandbox, result)[:5] == [
+    assert states(sandbox, result)[:6] == [
+        "ItsTurn",
         "ResourceProvision",
         "CustomerProvision",
         "WorkToDo",

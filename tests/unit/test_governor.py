@@ -1,0 +1,180 @@
+"""The governor: turns and writes go as fast as Stigg's limits allow, and never faster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import boto3
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moto import mock_aws
+
+from closedwon.errors import GovernorBusy
+from closedwon.governor import ENTITY, INLINE, Governor, Rate
+
+NOW = 1_795_338_931_000
+MINUTE = 60_000
+LIMIT = 250
+RATE = Rate.within(LIMIT, 0.8)
+RATES: Any = {"turns": RATE, "update": RATE, "list subscriptions": Rate.within(1500, 0.8)}
+
+
+class Clock:
+    """A clock that is moved by whoever waits for it."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> int:
+        return self.now
+
+    def pause(self, seconds: float) -> None:
+        self.now += round(seconds * 1000)
+
+
+class Counting:
+    """A client that counts updates."""
+
+    def __init__(self, client: Any) -> None:
+        self.exceptions = client.exceptions
+        self.updates = 0
+        self._client = client
+
+    def update_item(self, **request: Any) -> Any:
+        self.updates += 1
+        return self._client.update_item(**request)
+
+
+@pytest.fixture(scope="module")
+def dynamodb() -> Iterator[Any]:
+    with mock_aws():
+        client = boto3.client("dynamodb", region_name="eu-central-1")
+        client.create_table(
+            TableName="ledger",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
+        yield client
+
+
+@pytest.fixture
+def client(dynamodb: Any) -> Counting:
+    return emptied(dynamodb)
+
+
+def emptied(dynamodb: Any) -> Counting:
+    for item in dynamodb.scan(TableName="ledger")["Items"]:
+        dynamodb.delete_item(TableName="ledger", Key={name: item[name] for name in ("pk", "sk")})
+    return Counting(dynamodb)
+
+
+def governor(client: Any, clock: Clock) -> Governor:
+    return Governor("ledger", client, RATES, ENTITY, clock, clock.pause)
+
+
+def most_in_a_minute(times: list[int]) -> int:
+    """The most that go in any sliding minute."""
+    times = sorted(times)
+    return max((sum(start <= other < start + MINUTE for other in times) for start in times), default=0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 90_000), st.integers(1, 120)), max_size=12))
+@settings(max_examples=40)
+def test_whatever_arrives_no_minute_has_more_than_the_limit_and_a_queue_drains_at_the_share(
+    dynamodb: Any, arrivals: list[tuple[int, int]]
+) -> None:
+    clock, client = Clock(), emptied(dynamodb)
+    one, other = governor(client, clock), governor(client, clock)
+    times: list[int] = []
+    for number, (later, count) in enumerate(arrivals):
+        clock.now += later
+        given = (one, other)[number % 2].turns(count)
+        assert len(given) == count
+        assert all(time >= clock.now for time in given)
+        assert list(given) == sorted(given)
+        times += given
+    assert most_in_a_minute(times) <= LIMIT
+    waiting = sorted(time for time in times if time > clock.now)
+    gaps = {after - before for before, after in pairwise(waiting)}
+    assert gaps <= {300}, "a queue goes at 200 a minute: the share, and no less"
+
+
+def test_a_few_go_at_once_and_a_burst_in_its_turn(client: Counting) -> None:
+    clock = Clock()
+    few = governor(client, clock).turns(RATE.burst)
+    assert few == (NOW,) * RATE.burst
+    later = governor(client, clock).turns(3)
+    assert later == (NOW + 300, NOW + 600, NOW + 900)
+
+
+def test_turns_within_a_horizon_are_those_that_fit_and_nothing_more_is_reserved(client: Counting) -> None:
+    clock = Clock()
+    within = governor(client, clock)
+    assert len(within.turns(1000, MINUTE)) == RATE.burst + 200
+    assert within.turns(1000, MINUTE) == ()
+    assert governor(client, clock).turns(1000, MINUTE) == (), "another process learns it from the table"
+    assert governor(client, clock).turns(1) == (NOW + MINUTE + 300,), "a callout goes right after it"
+    clock.now += 30_000
+    assert len(within.turns(1000, MINUTE)) == 99
+
+
+def test_reserving_takes_one_update_wherever_the_queue_is(client: Counting) -> None:
+    clock = Clock()
+    busy = governor(client, clock)
+    busy.turns(100)
+    client.updates = 0
+    for _ in range(5):
+        busy.turns(10)
+    assert client.updates == 5
+    clock.now += 3_600_000
+    busy.turns(1)
+    assert client.updates == 6
+
+
+def test_nobody_gets_a_turn_twice_however_many_ask_at_once(client: Counting) -> None:
+    clock = Clock()
+
+    def ask(_: int) -> tuple[int, ...]:
+        return governor(client, clock).turns(7)
+
+    with ThreadPoolExecutor(8) as pool:
+        given = [time for times in pool.map(ask, range(40)) for time in times]
+    assert sorted(given)[RATE.burst :] == [NOW + 300 * place for place in range(1, 280 - RATE.burst + 1)]
+
+
+def test_a_write_waits_for_a_short_while_itself_and_else_is_refused_before_it_is_sent(client: Counting) -> None:
+    clock = Clock()
+    writing = governor(client, clock)
+    for number in range(RATE.burst + 10):
+        writing.write("update", f"subscription {number}")
+    assert clock.now == NOW + 10 * 300
+    writing.reserve("update", 100)
+    before = clock.now
+    with pytest.raises(GovernorBusy):
+        writing.write("update", "subscription of another")
+    assert clock.now == before
+
+
+def test_one_entity_is_written_no_more_than_thirty_times_a_minute(client: Counting) -> None:
+    clock, times = Clock(), []
+    writing = governor(client, clock)
+    for _ in range(60):
+        try:
+            writing.write("update", "subscription one")
+            times.append(clock.now)
+        except GovernorBusy:
+            clock.now += INLINE
+    assert most_in_a_minute(times) <= 30
+    assert len(times) > 20
+
+
+def test_a_budget_that_nobody_used_for_a_day_is_forgotten(client: Counting, dynamodb: Any) -> None:
+    governor(client, Clock()).turns(1)
+    [item] = dynamodb.scan(TableName="ledger")["Items"]
+    assert item["pk"]["S"] == "GOVERNOR#turns"
+    assert int(item["expires"]["N"]) == NOW // 1000 + 86_400
