@@ -1,4 +1,4 @@
-"""``python -m benchmarks [cold-start] [one-deal] [callout] [--rounds N]``: measures; prints each result with its goal.
+"""``python -m benchmarks [cold-start] [one-deal] [callout] [burst] [--rounds N]``: measures; prints results with goals.
 
 Exit code 0 when every goal is met, 1 when one is missed, 2 when something could not be measured.
 """
@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from benchmarks import callout, cold_start, folders, one_deal
+from benchmarks import burst, callout, cold_start, folders, one_deal
 from benchmarks.world import World
 
-MEASUREMENTS = ("cold-start", "one-deal", "callout")
+MEASUREMENTS = ("cold-start", "one-deal", "callout", "burst")
 
 PLAIN, COMPILED = 0.25, 0.60
 MOST_CALLS, MOST_WRITES, MOST_TRANSITIONS = 5, 3, 8
@@ -130,6 +130,43 @@ def callouts(rounds: int) -> list[Line]:
     ]
 
 
+def bursts() -> list[Line]:
+    """Out: how a burst of deals drains through the governor, simulated and real."""
+    _progress("burst: simulated")
+    drained = burst.drain()
+    _progress(f"burst: {burst.REAL_DEALS} deals in the sandbox")
+    run = burst.real()
+    _progress("")
+    print(
+        f"\n{burst.DEALS:,} deals at once, then {burst.REPAIRS:,} repairs, on a simulated clock: "
+        f"{drained.minutes:.1f} minutes at {burst.SHARE:.0%} of Stigg's limit."
+    )
+    print(
+        f"{burst.REAL_DEALS} deals in one callout, in the sandbox, limits scaled by {burst.REAL_SCALE}: "
+        f"{run.seconds:.0f} s; the last turn came after {run.queued:.0f} s."
+    )
+    return [
+        Line("burst, share of its pace", f"{drained.share:.1%}", ">= 95%", drained.share >= 0.95),
+        Line("burst, answered 429", f"{drained.throttled:.2%}", "< 1%", drained.throttled < 0.01),
+        Line("burst, extra transitions a deal", f"{drained.transitions:.2f}", "<= 2", drained.transitions <= 2),
+        Line("burst, deals lost or failed", str(drained.lost), "0", drained.lost == 0),
+        Line("a callout's wait behind repairs", f"{drained.behind:.0f} s", "<= 60 s", drained.behind <= 60),
+        Line(
+            "burst in the sandbox, provisioned",
+            str(run.provisioned),
+            str(burst.REAL_DEALS),
+            run.provisioned == burst.REAL_DEALS,
+        ),
+        Line("  of it answered 429", str(run.throttled), "0", run.throttled == 0),
+        Line(
+            "  state transitions, at most",
+            str(run.transitions),
+            f"<= {MOST_TRANSITIONS}",
+            run.transitions <= MOST_TRANSITIONS,
+        ),
+    ]
+
+
 def _progress(text: str) -> None:
     """What is being done now, on one line that the next one replaces; where lines stay, only the larger steps."""
     if sys.stderr.isatty():
@@ -168,6 +205,8 @@ def main(arguments: Sequence[str]) -> int:
             lines += one_deals()
         if "callout" in wanted:
             lines += callouts(asked.rounds)
+        if "burst" in wanted:
+            lines += bursts()
     except (folders.BuildError, cold_start.NotMeasured, one_deal.NotProvisioned, callout.NotAccepted) as error:
         print(f"\nnot measured: {error}", file=sys.stderr)
         return 2

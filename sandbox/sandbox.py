@@ -34,8 +34,8 @@ class Sandbox:
 
     In: parameters of the template that differ from its defaults; wait_scale, what the state machine's waits are
     multiplied by; longest_invocation, seconds a function may run at most (its own time-out where None); rate_limits,
-    whether Stigg keeps its; own_application, whether the sample application makes workspaces first; template, for tests
-    of a part of it. Usable as a context manager; ready within seconds.
+    whether Stigg keeps its, multiplied by rate_scale; own_application, whether the sample application makes workspaces
+    first; template, for tests of a part of it. Usable as a context manager; ready within seconds.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Sandbox:
         wait_scale: float = 1.0,
         longest_invocation: float | None = None,
         rate_limits: bool = True,
+        rate_scale: float = 1.0,
         concurrency: int = 4,
         own_application: bool = False,
         template: Path = ROOT / "template.yaml",
@@ -57,7 +58,7 @@ class Sandbox:
         self._template = template
         self.stigg_api_key = f"server-{secrets.token_hex(16)}"
         self.salesforce_client = {"clientId": "closed-won", "clientSecret": secrets.token_hex(16)}
-        self.stigg = Stigg(self.stigg_api_key, rate_limits)
+        self.stigg = Stigg(self.stigg_api_key, rate_limits, rate_scale)
         self.salesforce = Salesforce(self.salesforce_client["clientId"], self.salesforce_client["clientSecret"])
         self.salesforce.load(packaged_configuration())
         self.sales = Sales(self.salesforce)

@@ -62,7 +62,8 @@ def _utc_now() -> datetime:
 class Stigg:
     """Stigg's REST API (``/api/v1``) and its app's pages (``/<environment>/...``) as a WSGI application.
 
-    api_key: the only key that is let in. rate_limits: whether Stigg's limits are kept. now: the time of day, with a
+    api_key: the only key that is let in. rate_limits: whether Stigg's limits are kept, multiplied
+    by rate_scale. now: the time of day, with a
     zone, by which subscriptions start and end and idempotency keys are forgotten. clock: seconds for the rate limits.
     defer_updates: the environment puts updates off to the end of the billing period unless they say IMMEDIATE.
     catalogue: what is for sale, the sandbox's by default. environment: first part of the pages' paths. salesforce_url:
@@ -73,6 +74,7 @@ class Stigg:
         self,
         api_key: str,
         rate_limits: bool = True,
+        rate_scale: float = 1.0,
         *,
         now: Callable[[], datetime] = _utc_now,
         clock: Callable[[], float] = time.monotonic,
@@ -87,6 +89,7 @@ class Stigg:
         self.defer_updates = defer_updates
         self._api_key = api_key.encode()
         self._rate_limits = rate_limits
+        self._rate_scale = rate_scale
         self._now = now
         self._clock = clock
         self._lock = threading.RLock()
@@ -107,7 +110,7 @@ class Stigg:
         """Forget everything that was written; the catalogue and the settings stay."""
         with self._lock:
             self._service = Service(self.catalogue, self.defer_updates)
-            self._limits = RateLimits(self._clock, self._rate_limits)
+            self._limits = RateLimits(self._clock, self._rate_limits, self._rate_scale)
             self._idempotency = Idempotency()
 
     def error(self, status: int) -> Response:

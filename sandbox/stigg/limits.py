@@ -29,11 +29,14 @@ LIMITS = {
 
 
 class RateLimits:
-    """Counts requests in a sliding minute. clock: seconds, from anywhere, never going back."""
+    """Counts requests in a sliding minute. clock: seconds, from anywhere, never going back. scale: what the limits of
+    the environment are multiplied by, so that a queue need not take minutes to be seen.
+    """
 
-    def __init__(self, clock: Callable[[], float], enabled: bool = True) -> None:
+    def __init__(self, clock: Callable[[], float], enabled: bool = True, scale: float = 1.0) -> None:
         self._clock = clock
         self._enabled = enabled
+        self._scale = scale
         self._seen: dict[str, deque[float]] = {}
 
     def count(self, operation: str, entity: str | None = None) -> None:
@@ -43,7 +46,7 @@ class RateLimits:
         """
         if not self._enabled:
             return
-        buckets = [(operation, LIMITS[operation])]
+        buckets = [(operation, round(LIMITS[operation] * self._scale))]
         if entity is not None:
             buckets.append((entity, ENTITY_LIMIT))
         now = self._clock()
