@@ -65,7 +65,7 @@ class Life:
         return "; ".join(words) or "nothing"
 
     def sweeps(self) -> None:
-        """The sweep runs, as it does every five minutes."""
+        """The sweep runs, as it does every minute."""
         self.sandbox.aws.run_schedule("SweepFunctionSchedule")
         self.sandbox.settle()
 

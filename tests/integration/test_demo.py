@@ -31,6 +31,7 @@ CHAPTERS = (
     "A deal names a plan that Stigg does not have",
     "A deal names an ID that cannot be one",
     "A deal's life, from trial to cancellation",
+    "A callout is lost, and somebody meddles",
 )
 
 BROKEN = """
