@@ -109,7 +109,7 @@ def summary(progress: Progress, dry: bool) -> str:
     """What was found and done, for people."""
     entries = list(progress.done.values())
     counts = Counter(entry["verdict"] for entry in entries)
-    lines = [f"{len(entries)} customers with deals won in that time."]
+    lines = [f"{_counted(len(entries), 'customer')} with deals won in that time."]
     lines += [
         f"{counts[verdict]:>8}  {verdict:8} {meaning}" for verdict, meaning in VERDICTS.items() if counts[verdict]
     ]
@@ -120,7 +120,8 @@ def summary(progress: Progress, dry: bool) -> str:
         lines.append("changed as well.")
         lines += [_duration(entries, verdicts) for verdicts in (("adopt",), ("adopt", *CHANGES))]
     else:
-        lines.append(f"{accepted} deals were accepted. The sweep brings them to Stigg, callouts first.")
+        were = "was" if accepted == 1 else "were"
+        lines.append(f"{_counted(accepted, 'deal')} {were} accepted. The sweep brings them to Stigg, callouts first.")
     return "\n".join(lines)
 
 
@@ -139,7 +140,12 @@ def _duration(entries: Iterable[dict[str, Any]], verdicts: tuple[str, ...]) -> s
     customers = sum(entry["verdict"] in verdicts for entry in entries)
     a_minute = int(setting("STIGG_WRITES_PER_MINUTE")) * int(setting("STIGG_SHARE_PERCENT")) / 100
     minutes = math.ceil(customers / a_minute)
-    return f"{' or '.join(verdicts)}: {customers} customers, about {minutes} minutes at {a_minute:.0f} a minute."
+    told = f"{_counted(customers, 'customer')}, about {_counted(minutes, 'minute')} at {a_minute:.0f} a minute"
+    return f"{' or '.join(verdicts)}: {told}."
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def environment_of(stack: str) -> None:
@@ -155,4 +161,4 @@ def environment_of(stack: str) -> None:
         configuration = boto3.client("lambda").get_function_configuration(FunctionName=name)
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise click.ClickException(f"AWS said: {error}") from None
-    os.environ.update(configuration["Environment"]["Variables"])
+    os.environ.update({name: str(value) for name, value in configuration["Environment"]["Variables"].items()})

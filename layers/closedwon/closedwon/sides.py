@@ -69,7 +69,9 @@ class Live:
 
         def sides_of(account_id: str) -> Sides:
             customer = customers[account_id]
-            subscriptions, exists, allowed = self._in_stigg(customer, deep)
+            account = seen.get(account_id, AccountSeen("deleted"))
+            customer_id = customer.customer_id or account.customer_id or account_id
+            subscriptions, exists, allowed = self._in_stigg(customer_id, deep)
             theirs = [
                 deals[row["Id"]]
                 for row in rows
@@ -78,7 +80,7 @@ class Live:
             return Sides(
                 customer=customer,
                 deals=tuple(theirs),
-                account=seen.get(account_id, AccountSeen("deleted")),
+                account=account,
                 provisionings={id: provisionings[id] for id in customer.opportunities if id in provisionings},
                 subscriptions=tuple(subscriptions),
                 customer_in_stigg=exists,
@@ -140,13 +142,11 @@ class Live:
             row["Opportunity_ID__c"]: row for chunk in _chunks(known) for row in self.salesforce.query(soql, ids=chunk)
         }
 
-    def _in_stigg(self, customer: Customer, deep: bool) -> tuple[list[Json], bool | None, dict[str, Allowed] | None]:
+    def _in_stigg(self, customer_id: str, deep: bool) -> tuple[list[Json], bool | None, dict[str, Allowed] | None]:
         """The customer's subscriptions in Stigg, of every state; whether it exists there; what is set on each."""
-        if customer.customer_id is None:
-            return [], None, None
-        subscriptions = self.stigg.list_subscriptions(customer.customer_id)
+        subscriptions = self.stigg.list_subscriptions(customer_id)
         live = [one for one in subscriptions if one["status"] in LIVE]
-        exists = True if live else self.stigg.get_customer(customer.customer_id) is not None
+        exists = True if live else self.stigg.get_customer(customer_id) is not None
         return subscriptions, exists, self.allowed(subscriptions) if deep else None
 
     def allowed(self, subscriptions: Iterable[Mapping[str, Any]]) -> dict[str, Allowed]:
