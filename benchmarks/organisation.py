@@ -21,9 +21,9 @@ from itertools import count
 from typing import Any
 
 from closedwon.customer import Outcome, SubscriptionLink
+from closedwon.desired import Slot
 from closedwon.ledger import customer_of
 from closedwon.plan import TERMS_KEY, subscription_id
-from closedwon.desired import Slot
 from sandbox.aws import exports
 from sandbox.sales import Sold
 from sandbox.salesforce.ids import make_id
@@ -126,9 +126,7 @@ class Original:
 
         self._row = text(_seeded(sandbox.salesforce.get("Account", account)) | {"Id": account})
         self._opportunities = text([_seeded(row) | {"Id": row["Id"]} for row in opportunities])
-        self._lines = {
-            id: [_seeded(row) for row in find("OpportunityLineItem", OpportunityId=id)] for id in self._ids
-        }
+        self._lines = {id: [_seeded(row) for row in find("OpportunityLineItem", OpportunityId=id)] for id in self._ids}
         shown = [row for id in self._ids for row in find("Stigg_Provisioning__c", Opportunity_ID__c=id)]
         self._provisionings = text([_seeded(row) for row in shown])
         self._items = text("\n".join(json.dumps({"Item": item}, separators=(",", ":")) for item in own))
@@ -235,9 +233,7 @@ def originals(sandbox: Sandbox) -> list[Original]:
     return [Original(sandbox, accounts[name], name, items) for name in names]
 
 
-def _sell(
-    sandbox: Sandbox, account: str, name: str, place: int, ids: Sequence[str], before: str | None
-) -> str:
+def _sell(sandbox: Sandbox, account: str, name: str, place: int, ids: Sequence[str], before: str | None) -> str:
     """Win a deal, some days ago. What it sells differs a little from customer to customer."""
     more = int(name[1:]) + place
     sold = [Sold(id, QUANTITIES.get(id, 1) + (more if id != "plan-enterprise" else 0), PRICES.get(id, 0)) for id in ids]

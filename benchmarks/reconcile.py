@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import organisation
-from benchmarks.organisation import LINES, NotConsistent, Organisation
+from benchmarks.organisation import Organisation
 from closedwon.bulk import PAGE_RECORDS
-from sandbox.aws import exports
 from sandbox.sandbox import Sandbox, reach_loopback_directly
 from sandbox.stand_in import Exchange
 from sandbox.stigg.listing import MAX_LIMIT
@@ -230,4 +229,3 @@ def _check(found: Counter[tuple[str, str]], there: Organisation, summary: Json) 
 
 def _some(of: Counter[tuple[str, str]]) -> str:
     return str([" ".join(one) for one in list(of)[:5]])
-
