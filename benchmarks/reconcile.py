@@ -138,7 +138,7 @@ def reconcile(deals: int) -> Reconciled:
         cpu = time.process_time() - cpu
         if ended["status"] != "SUCCEEDED":
             raise NotReconciled(f"{deals:,} deals: {ended['status']}: {ended.get('error')} {ended.get('cause')}")
-        seconds, exported = _phases(sandbox.aws.history(started["executionArn"]))
+        seconds, exported = phases(sandbox.aws.history(started["executionArn"]))
         keys = _keys(sandbox)
         found = _found(sandbox, keys)
         _check(found, there, json.loads(_object(sandbox, keys, "report/summary.json")))
@@ -170,7 +170,7 @@ def _calls(exchanges: Sequence[Exchange], page: str, least: int) -> Calls:
     return Calls(least, pages, len(exchanges) - pages)
 
 
-def _phases(history: Iterable[Mapping[str, Any]]) -> tuple[dict[str, float], float]:
+def phases(history: Iterable[Mapping[str, Any]]) -> tuple[dict[str, float], float]:
     """Seconds by phase, from when each was entered until the next was; and the moment when all was exported."""
     entered: list[tuple[str, datetime]] = []
     last = None
