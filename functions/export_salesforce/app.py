@@ -41,15 +41,18 @@ def step(run: Run, progress: Json) -> Json:
         return {**progress, "jobs": jobs, "calls": progress["calls"] + 1 + len(jobs), "wait": 1}
     jobs = progress["jobs"]
     for place, job in enumerate(jobs):
-        progress = {**progress, "calls": progress["calls"] + 1}
-        if queries().finished(job["job"]) is None:
-            continue
-        leave_the_rest()
+        if job["locator"] is None:  # else it is finished: a page of it was read
+            progress = {**progress, "calls": progress["calls"] + 1}
+            if queries().finished(job["job"]) is None:
+                continue
+            leave_the_rest()
         records, locator = write_page(run, job)
         if locator is None:
             queries().delete(job["job"])
         rest = [{**job, "locator": locator}] if locator is not None else []
         left = [*jobs[:place], *rest, *jobs[place + 1 :]]
+        if rest:
+            leave_the_rest()
         progress = {**progress, "jobs": left, "calls": progress["calls"] + 1 + (not rest)}
         return {**progress, "done": not left, "records": progress["records"] + records}
     return {**progress, "wait": JOB_SECONDS}

@@ -23,6 +23,11 @@ from moto.dynamodb.responses import DynamoHandler
 FILES = 4
 """Data files an export is spread over; AWS makes as many as it sees fit."""
 
+PREPARED: dict[str, list[tuple[int, bytes]]] = {}
+"""Further data files of a table's exports, by the table's name: the number of their items, and gzip of lines as AWS
+writes them. For measurements: moto takes a time for each operation that grows with its table.
+"""
+
 
 class Export(TableExport):
     """The table as it was at the moment it was asked for. Under way until it was looked at once."""
@@ -39,6 +44,7 @@ class Export(TableExport):
 
     def _backup_to_s3_file(self, s3_backend: Any) -> None:
         began = _instant()
+        self.item_count = 0
 
         def put(name: str, content: bytes) -> str:
             key = f"{self._folder}/{name}"
@@ -47,19 +53,19 @@ class Export(TableExport):
 
         put("_started", b"")
         manifest = []
-        for number in range(FILES):
-            items = self._items[number::FILES]
-            content = gzip.compress(b"".join(_lines(items)), 5)
+        own = [self._items[number::FILES] for number in range(FILES)]
+        files_of = [(len(items), gzip.compress(b"".join(_lines(items)), 5)) for items in own]
+        for count, content in [*files_of, *PREPARED.get(self.table.name, ())]:
+            self.item_count += count
             manifest.append(
                 {
-                    "itemCount": len(items),
+                    "itemCount": count,
                     "md5Checksum": base64.b64encode(hashlib.md5(content).digest()).decode(),
                     "etag": f"{uuid.uuid4().hex}-1",
                     "dataFileS3Key": put(f"data/{uuid.uuid4().hex[:26]}.json.gz", content),
                 }
             )
         files = put("manifest-files.json", b"".join(json.dumps(file).encode() + b"\n" for file in manifest))
-        self.item_count = len(self._items)
         summary = {
             "version": "2020-06-30",
             "exportArn": self.arn,

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
+from typing import Any
+
 from benchmarks.cold_start import ColdStart, Comparison
 from benchmarks.one_deal import Calls, Transitions
+from benchmarks.organisation import Text
+from benchmarks.reconcile import phases
 from sandbox.stand_in import Exchange
 
 
@@ -38,3 +44,20 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios_so_that_a_slow_round_is_slow
     ours = [ColdStart(ready, 0, 0) for ready in (1.0, 10.0, 3.0)]
     usual = [ColdStart(ready, 0, 0) for ready in (4.0, 40.0, 6.0)]
     assert Comparison("sweep", ours, usual, usual).ratio(usual, "ready") == 0.25
+
+
+def test_a_phase_lasts_until_the_next_one_is_entered_and_the_last_until_the_end() -> None:
+    def event(second: int, name: str = "") -> dict[str, Any]:
+        entered = {"stateEnteredEventDetails": {"name": name}} if name else {}
+        return {"timestamp": datetime(2026, 1, 1, 2, 15, second, tzinfo=UTC), **entered}
+
+    names = ["Begin", "Export", "ExportStigg", "Compare", "Weigh", "ToRepair", "Report", "HowItEnded"]
+    history = [event(3 * place, name) for place, name in enumerate(names)]
+    seconds, exported = phases([*history, event(30)])
+    assert seconds == {"Begin": 3, "Export": 6, "Compare": 3, "Weigh": 6, "Report": 12}
+    assert exported == datetime(2026, 1, 1, 2, 15, 9, tzinfo=UTC).timestamp()
+
+
+def test_a_text_is_copied_with_other_words_where_the_old_ones_stood() -> None:
+    text = Text({"id": "acme-product", "of": ["acme", "acmes"]}, ["acme", "acme-product", "gone"])
+    assert json.loads(text.with_({"acme": "b", "acme-product": "a"})) == {"id": "a", "of": ["b", "bs"]}

@@ -119,12 +119,14 @@ class OpportunityState:
     def from_json(cls, data: Mapping[str, Any]) -> OpportunityState:
         outcome = data["outcome"]
         links = tuple(SubscriptionLink(*link) for link in outcome["subscriptions"])
+        order = Order.from_json(data["order"])
+        stands = data["provisioned"] == data["order"]  # mostly; what is hashed of it is then hashed once
         return cls(
             **{
                 **data,
-                "order": Order.from_json(data["order"]),
+                "order": order,
                 "revision": Revision(*data["revision"]),
-                "provisioned": data["provisioned"] and Order.from_json(data["provisioned"]),
+                "provisioned": order if stands else data["provisioned"] and Order.from_json(data["provisioned"]),
                 "won": data.get("won") and Order.from_json(data["won"]),
                 "application": data.get("application") and Application.from_json(data["application"]),
                 "outcome": Outcome(**{**outcome, "subscriptions": links}),

@@ -124,14 +124,14 @@ class Subscription:
         kept in the subscription's metadata, it tells whether what was written still is what is wanted.
         """
         unseen = [
-            [asdict(entitlement) for entitlement in self.entitlements],
+            [vars(entitlement) for entitlement in self.entitlements],
             self.billing_period,
             self.payment_collection,
             self.opportunities[0],
             self.coupon,
             self.budget,
             self.budget_soft,
-            self.minimum_spend and asdict(self.minimum_spend),
+            self.minimum_spend and vars(self.minimum_spend),
             self.paying_customer_id,
         ]
         digest = hashlib.sha256(json.dumps(unseen, separators=(",", ":")).encode()).hexdigest()

@@ -180,7 +180,10 @@ def value_at(row: Json, path: str) -> Any:
     for step in path.split("."):
         if not isinstance(found, dict):
             return None
-        found = next((value for name, value in found.items() if name.lower() == step.lower()), None)
+        if step in found:  # as a rule: looking at all of them takes its time where there are a million rows
+            found = found[step]
+        else:
+            found = next((value for name, value in found.items() if name.lower() == step.lower()), None)
     return found
 
 
