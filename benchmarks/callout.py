@@ -9,7 +9,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -60,7 +60,8 @@ def _one(app: ModuleType, deal: Mapping[str, Any], *, one_account: bool) -> floa
     deals = [_numbered(deal, number, one_account) for number in range(DEALS)]
     event = proxy_event({"deals": deals})
     ledger = Ledger("ledger", MemoryTable())
-    with mock.patch.multiple(callout, ledger=lambda: ledger, start=lambda: lambda execution, account_id: None):
+    turns = SimpleNamespace(turns=lambda count: (0,) * count)
+    with mock.patch.multiple(callout, ledger=lambda: ledger, governor=lambda: turns, start=lambda: lambda claim: None):
         before = time.process_time()
         answer = app.lambda_handler(event, None)
         spent = time.process_time() - before

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import requests
 
+from benchmarks.burst import Table as Budgets
 from benchmarks.table import MemoryTable
 from closedwon.customer import Applied, Arrival, Outcome, SubscriptionLink, Work
 from closedwon.deal import Deal
@@ -242,11 +243,19 @@ def proxy_event(body: Any) -> dict[str, Any]:
 
 
 def _resolved(value: Any, known: Mapping[str, str]) -> str:
-    """A variable of the template: a text, a Ref, or a GetAtt, of which only ARNs are needed."""
-    if isinstance(value, dict):
-        (reference,) = value.values()
-        return known[reference if isinstance(reference, str) else reference[0]]
-    return str(value)
+    """A variable of the template: a text, a Ref, a GetAtt, of which only ARNs are needed, a list, or what holds where a
+    condition does not: every condition is about something that is not set up here. What nothing measured asks for is
+    named by its logical ID.
+    """
+    if not isinstance(value, dict):
+        return str(value)
+    ((function, given),) = value.items()
+    if function == "Fn::If":
+        return _resolved(given[2], known)
+    if function == "Fn::Join":
+        return _resolved(given[1], known)
+    name = given if isinstance(given, str) else given[0]
+    return str(known.get(name, name))
 
 
 class QuietServer(ThreadingHTTPServer):
@@ -265,6 +274,7 @@ class AwsApi:
     def __init__(self, table: MemoryTable, secrets: Mapping[str, str]) -> None:
         self._table = table
         self._secrets = secrets
+        self._budgets = Budgets()
         self.started: list[str] = []
         self._server = QuietServer(("127.0.0.1", 0), self._handler_class())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -288,6 +298,11 @@ class AwsApi:
                 return 200, self._table.query(**wanted)
             case "PutItem":
                 return 200, self._table.put_item(**wanted)
+            case "UpdateItem":  # the governor's, the only ones
+                try:
+                    return 200, self._budgets.update_item(**wanted)
+                except self._budgets.exceptions.ConditionalCheckFailedException as error:
+                    return 400, {"__type": "ConditionalCheckFailedException", **error.response}
             case "TransactWriteItems":
                 return 200, self._table.transact_write_items(**wanted)
             case "StartExecution":
