@@ -59,7 +59,7 @@ class Table:
         name, values = Key["pk"]["S"], {k: int(v["N"]) for k, v in ExpressionAttributeValues.items()}
         known = self.tat.get(name)
         if ":fresh" in values:
-            holds, new = known is None or known < values[":now"], values[":fresh"]
+            holds, new = known is None or known <= values[":now"], values[":fresh"]
         else:
             holds = known is not None and values[":now"] <= known <= values.get(":last", known)
             new = (known or 0) + values[":cost"]

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -32,10 +33,12 @@ from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
 from moto.stepfunctions.exceptions import InvalidName
 from moto.stepfunctions.parser.api import InvalidDefinition as MotosInvalidDefinition
+from moto.stepfunctions.parser.asl.component.common.error_name.failure_event import FailureEventException
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.common.retry.retrier_decl import RetrierDecl
 from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function.timestamp import Timestamp
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
 from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 from moto.stepfunctions.parser.asl.utils import boto_client
@@ -103,6 +106,7 @@ def _apply(stack: ExitStack) -> None:
     patch(retrier_decl, "time", SimpleNamespace(sleep=lambda seconds: time.sleep(seconds * _current.wait_scale)))
     patch(RetrierDecl, "_eval_body", _scaled_retry(RetrierDecl._eval_body))
     patch(WaitFunction, "_eval_body", _wait)
+    patch(Timestamp, "_get_wait_seconds", _seconds_until)
     patch(Preprocessor, "__init__", _with_own_scopes)
     patch(DynamoDBBackend, "transact_write_items", _with_small_backup(DynamoDBBackend.transact_write_items))
     patch(dynamodb_models, "TableExport", Export)
@@ -183,6 +187,16 @@ def _wait(self: WaitFunction, env: Any) -> None:
     deadline = time.monotonic() + self._get_wait_seconds(env=env) * _scale(env)
     while env.is_running() and (left := deadline - time.monotonic()) > 0:
         env.program_state_event.wait(left)
+
+
+def _seconds_until(self: Timestamp, env: Any) -> float:
+    """AWS compares with the time in UTC, to the second before; moto with the local time."""
+    self.string.eval(env=env)
+    given = env.stack.pop()
+    moment = self._from_timestamp_string(given)
+    if moment is None:
+        raise FailureEventException(self._create_failure_event(env, given))
+    return moment.replace(tzinfo=UTC).timestamp() - time.time()
 
 
 def _with_small_backup(transact: Callable[..., None]) -> Callable[..., None]:

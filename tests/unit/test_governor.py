@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import boto3
@@ -13,9 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from closedwon import callout
+from closedwon.customer import Arrival
 from closedwon.errors import GovernorBusy
 from closedwon.governor import ENTITY, INLINE, Governor, Rate
+from closedwon.order import Revision
+from unit.domain import ACCOUNT, a_deal, order_of, plan
 
+OTHER = "0015g00000XyZaCAAV"
 NOW = 1_795_338_931_000
 MINUTE = 60_000
 LIMIT = 250
@@ -37,16 +43,20 @@ class Clock:
 
 
 class Counting:
-    """A client that counts updates."""
+    """A client that counts updates. One at a time, as DynamoDB does those of one item; moto's checks and writes are not
+    one.
+    """
 
     def __init__(self, client: Any) -> None:
         self.exceptions = client.exceptions
         self.updates = 0
         self._client = client
+        self._lock = Lock()
 
     def update_item(self, **request: Any) -> Any:
-        self.updates += 1
-        return self._client.update_item(**request)
+        with self._lock:
+            self.updates += 1
+            return self._client.update_item(**request)
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +188,14 @@ def test_a_budget_that_nobody_used_for_a_day_is_forgotten(client: Counting, dyna
     [item] = dynamodb.scan(TableName="ledger")["Items"]
     assert item["pk"]["S"] == "GOVERNOR#turns"
     assert int(item["expires"]["N"]) == NOW // 1000 + 86_400
+
+
+def test_an_execution_takes_a_turn_for_each_subscription_it_makes(
+    client: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = governor(client, Clock())
+    turns.turns(RATE.burst)
+    monkeypatch.setattr(callout, "governor", lambda: turns)
+    both = a_deal(plan(), plan("plan-analytics"), changes={"account.id": OTHER})
+    arrivals = [Arrival(order_of(deal), Revision(1, 1)) for deal in (a_deal(plan()), both)]
+    assert callout.turns_of(arrivals) == {ACCOUNT: NOW + 300, OTHER: NOW + 900}

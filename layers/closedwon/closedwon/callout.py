@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from aws_lambda_powertools.logging import Logger
@@ -99,13 +100,27 @@ def record(deals: list[Any]) -> Results:
 def _accept(deals: list[Any], starts: bool) -> Results:
     found, results = compile_all(deals)
     arrivals = judged_by_snapshot({index: one.arrival for index, one in found.items()})
-    accounts = sorted({arrival.order.account_id for arrival in arrivals.values()}) if starts else []
-    turns = dict(zip(accounts, governor().turns(len(accounts)) if accounts else (), strict=True))
+    turns = turns_of(arrivals.values()) if starts else {}
     acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values()), turns), strict=True))
     if starts:
         start_all(turns, ((arrivals[index].order.account_id, one) for index, one in acceptances.items()))
     results |= {index: result_of(acceptance) for index, acceptance in acceptances.items()}
     return Results(results=[results[index] for index in range(len(deals))])
+
+
+def turns_of(arrivals: Iterable[Arrival]) -> dict[str, int]:
+    """Reserve the turns of executions: when that of each account may begin.
+
+    A turn stands for one subscription's writes: an execution that makes several takes as many, and begins with its
+    last. With one for each account, deals of several plans would ask more of Stigg than the turns let through.
+    """
+    plans: dict[str, set[str]] = {}
+    for order, _ in arrivals:
+        plans.setdefault(order.account_id, set()).update(item.stigg_id for item in order.of_kind("Plan"))
+    needed = {account_id: max(1, len(names)) for account_id, names in sorted(plans.items())}
+    times = governor().turns(sum(needed.values())) if needed else ()
+    ends = accumulate(needed.values())
+    return {account_id: times[end - 1] for account_id, end in zip(needed, ends, strict=True)}
 
 
 class Compiled(NamedTuple):

@@ -159,7 +159,7 @@ class Governor:
                 condition += " AND tat <= :last"
                 values[":last"] = {"N": str(last)}
         else:
-            change, condition = ":fresh", "attribute_not_exists(tat) OR tat < :now"
+            change, condition = ":fresh", "attribute_not_exists(tat) OR tat <= :now"
             values[":fresh"] = {"N": str(now + cost)}
         try:
             answer = self._client.update_item(
