@@ -42,7 +42,7 @@ from unit.domain import (
     restated,
     won,
 )
-from unit.world import World
+from unit.world import LEASE, World
 
 BEFORE = ["2026-10-01", "2026-11-15"]
 DAYS = ["2026-12-01", "2027-01-15", "2027-03-01", "2027-06-01", "2027-11-30"]
@@ -240,6 +240,32 @@ def test_a_sweep_that_slept_through_it_all_ends_where_one_that_never_slept_does(
     assume(nothing_is_in_the_way(awake))
     assert asleep.access() == awake.access()
     nothing_is_negative(asleep.folded())
+
+
+@given(histories())
+@tried(20)
+def test_what_steps_that_died_left_behind_is_brought_in_line_with_all_that_came_since(deals: list[Json]) -> None:
+    world = World(OPEN, now=min(map(_saved, deals)))
+    for deal in deals:
+        world.now = max(world.now, _saved(deal))
+        world.stigg.catch_up(world._clock)
+        world.send(deal)
+        world.step(remembers=False)
+        world.now += LEASE
+    world.provision()
+    world.until(at_noon(END))
+    stands_as_wanted(world)
+
+
+def test_what_a_step_that_died_had_made_ends_where_the_deal_was_cancelled_meanwhile() -> None:
+    world = World(now=at_noon("2026-12-01"))
+    world.send(won(1, plan(), start="2026-12-01"))
+    world.step(remembers=False)
+    assert world.access() == ["enterprise"]
+    world.now += LEASE
+    world.send(cancelled(2, of=1, cancel="now", saved="2026-12-01T12:01:00Z"))
+    world.provision()
+    assert world.access() == []
 
 
 @given(histories())

@@ -137,15 +137,16 @@ class World:
         executions = 0
         while executions == 0 or (self.customer.look_again_at is not None and self.customer.look_again_at <= self.now):
             if self.dies:
-                self._step(remembers=False)
-            self._step(remembers=True)
+                self.step(remembers=False)
+            self.step(remembers=True)
             executions += 1
             assert executions <= 2 + len(self.customer.opportunities)
         again = self.planned(self.folded())
         refused = any(state.outcome.reason.startswith(REFUSED) for state in self.customer.opportunities.values())
         assert refused or not (again.changes or again.grants), again
 
-    def _step(self, remembers: bool) -> None:
+    def step(self, remembers: bool) -> None:
+        """One try of an execution's steps. remembers: whether it lives to record what it wrote."""
         self.customer, work = take(self.customer, "execution", 0, self.now, LEASE)
         if not isinstance(work, Work):
             return

@@ -453,6 +453,7 @@ def _price(shares: list[_Share], units: int) -> float | None:
     """
     money: float | None = 0.0
     count = 0
+    each: float | None = None  # what one of them cost last: still known when all of them were taken away
     told = 0.0
     priced = 0
     latest: float | None = None
@@ -460,8 +461,8 @@ def _price(shares: list[_Share], units: int) -> float | None:
     for share in shares:
         item = share.item
         value = item.value if share.difference else (None if item.price is None else item.price * item.quantity)
-        if value is None and share.difference and money is not None and count:
-            value = money / count * item.quantity
+        if value is None and share.difference and money is not None and each is not None:
+            value = each * item.quantity
         elif share.difference and item.value is not None:
             told, priced = told + item.value, priced + item.quantity
             latest = said.setdefault((priced, round(told, 6)), item.price or latest)
@@ -470,6 +471,8 @@ def _price(shares: list[_Share], units: int) -> float | None:
         if money is not None and value is not None:
             money += value
         count += item.quantity
+        if money is not None and count:
+            each = money / count
     if money is not None and units > 0:
         return round(money / units, 6)
     return latest

@@ -253,6 +253,11 @@ def plan(
     )
 
 
+def _opportunities_of(standing: Actual) -> tuple[str, ...]:
+    """The opportunities that a subscription of ours says it is made of; see `Backlinks.of_subscription`."""
+    return tuple(filter(None, standing.metadata.get("salesforceOpportunityIds", "").split(",")))
+
+
 def _order_of_change(change: Change) -> int:
     """What was not started makes way first; what is left ends last, so that there is no gap."""
     if isinstance(change, End):
@@ -370,8 +375,9 @@ class _Planner:
         record = self.records[slot]
         ours = [s for s in self.live if s.id == record.subscription_id or is_ours(self.customer_id, slot, s.id)]
         standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
-        if record.applied is None or standing is None:
+        if standing is None:
             return
+        applied = record.applied  # None: made by a step that died, and since then no deal gives it any more
         # A trial of ours that became a paid subscription belongs to the paid slot, where a deal gives that something.
         if standing.slot.trial != slot.trial and (not slot.trial or self._given(slot._replace(trial=False), standing)):
             return
@@ -379,19 +385,20 @@ class _Planner:
         if own_end is not None and datetime.fromisoformat(own_end) <= datetime.fromisoformat(self.now):
             return  # Stigg is about to end it by itself
         ended = self.desired.ended.get(slot)
-        opportunities = tuple(dict.fromkeys((*record.applied.opportunities, *(ended.opportunities if ended else ()))))
-        converts = record.applied.trial_end_behavior == "CONVERT_TO_PAID"
-        end = End(slot, standing.id, record.applied.plan_id, opportunities, converts=converts)
+        gave = applied.opportunities if applied else _opportunities_of(standing)
+        opportunities = tuple(dict.fromkeys((*gave, *(ended.opportunities if ended else ()))))
+        converts = applied is None or applied.trial_end_behavior == "CONVERT_TO_PAID"
+        end = End(slot, standing.id, standing.plan_id, opportunities, converts=converts)
         if ended is not None and ended.expected:
             self.changes.append(end)
             # One that was to take another's place later leaves that one behind.
             others = (s for s in ours if s is not standing and s.slot.trial == standing.slot.trial)
             self.changes += [replace(end, subscription_id=s.id) for s in others]
-        elif slot.trial and not self.desired.trials.intersection(record.applied.opportunities):
+        elif slot.trial and not self.desired.trials.intersection(gave):
             self._end_of_a_trial_that_was_won(end, standing)
         elif standing.cancellation is None:
             reason = (
-                f"no deal says {record.applied.plan_id} any more, or it left Stigg's catalogue; "
+                f"no deal says {standing.plan_id} any more, or it left Stigg's catalogue; "
                 "a subscription does not end without a cancellation."
             )
             if not self._waits(slot, opportunities, reason):
