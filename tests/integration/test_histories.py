@@ -304,7 +304,7 @@ def _shown(s: Json) -> Json:
         "prices": {p.get("addonId"): (p["amount"], p["currency"]) for p in s["priceOverrides"]},
         "billing period": s["billingPeriod"],
         "cancellation": s["cancellationDate"],
-        "trial end": s["trialEndDate"],
+        "trial end": s["trialEndDate"] if s["status"] != "ACTIVE" else None,  # one that converted remembers its own
         "salesforce ID": s["salesforceId"],
         "metadata": s["metadata"],
     }
