@@ -449,33 +449,29 @@ def _total(key: Key, shares: list[_Share]) -> Item:
 def _price(shares: list[_Share], units: int) -> float | None:
     """The price of one unit that charges what the shares charge together; None where no deal overrides it.
 
-    Where the base has none, what a later deal says of the price holds for all, until it is taken back.
+    Units without a price of their own cost what the others cost; where no price is known, they are unknown, and what a
+    later deal says of the price holds for all, until it is taken back.
     """
-    money: float | None = 0.0
-    count = 0
-    each: float | None = None  # what one of them cost last: still known when all of them were taken away
-    told = 0.0
-    priced = 0
+    money, known, unknown = 0.0, 0, 0
+    each: float | None = None  # what one of the known ones costs: still so when all of them were taken away
+    costs: dict[tuple[int, float], float | None] = {}
+    told, priced = 0.0, 0
     latest: float | None = None
     said: dict[tuple[int, float], float | None] = {(0, 0.0): None}  # the price, by what was told until then
     for share in shares:
         item = share.item
         value = item.value if share.difference else (None if item.price is None else item.price * item.quantity)
-        if value is None and share.difference and money is not None and each is not None:
-            value = each * item.quantity
-        elif share.difference and item.value is not None:
-            told, priced = told + item.value, priced + item.quantity
+        if value is not None and share.difference:
+            told, priced = told + value, priced + item.quantity
             latest = said.setdefault((priced, round(told, 6)), item.price or latest)
+        if value is None and share.difference and not unknown and each is not None:
+            value = each * item.quantity
         if value is None:
-            money = None
-        if money is not None and value is not None:
-            money += value
-        count += item.quantity
-        if money is not None and count:
-            each = money / count
-    if money is not None and units > 0:
-        return round(money / units, 6)
-    return latest
+            unknown += item.quantity
+            continue
+        money, known = money + value, known + item.quantity
+        each = costs.setdefault((known, round(money, 6)), money / known if known else each)
+    return latest if unknown or units <= 0 else round(money / units, 6)
 
 
 def trial_over(order: Order) -> str | None:
