@@ -453,8 +453,8 @@ def _price(shares: list[_Share], units: int) -> float | None:
     later deal says of the price holds for all, until it is taken back.
     """
     money, known, unknown = 0.0, 0, 0
-    each: float | None = None  # what one of the known ones costs: still so when all of them were taken away
-    costs: dict[tuple[int, float], float | None] = {}
+    each: float | None = None  # what one of the known ones costs: still so when all of them are taken away
+    costs: dict[tuple[int, float], float | None] = {(0, 0.0): None}  # the same, by what was known until then
     told, priced = 0.0, 0
     latest: float | None = None
     said: dict[tuple[int, float], float | None] = {(0, 0.0): None}  # the price, by what was told until then
@@ -464,13 +464,16 @@ def _price(shares: list[_Share], units: int) -> float | None:
         if value is not None and share.difference:
             told, priced = told + value, priced + item.quantity
             latest = said.setdefault((priced, round(told, 6)), item.price or latest)
-        if value is None and share.difference and not unknown and each is not None:
-            value = each * item.quantity
+        at_the_same = value is None and share.difference and not unknown and each is not None
+        if at_the_same:
+            value = (each or 0.0) * item.quantity
         if value is None:
             unknown += item.quantity
             continue
         money, known = money + value, known + item.quantity
-        each = costs.setdefault((known, round(money, 6)), money / known if known else each)
+        if not at_the_same:
+            each = costs.get((known, round(money, 6)), money / known if known else each)
+        costs[known, round(money, 6)] = each
     return latest if unknown or units <= 0 else round(money / units, 6)
 
 
