@@ -102,6 +102,7 @@ class Story:
             ("A deal names a plan that Stigg does not have", self.wrong_id),
             ("A deal names an ID that cannot be one", self.wrong_prefix),
             ("A deal's life, from trial to cancellation", self.life),
+            ("A lost callout and an edit by hand are found", self.reconciliation),
         )
 
     # The chapters
@@ -466,6 +467,11 @@ class Story:
 
     def life(self) -> None:
         from sandbox.life import tell
+
+        tell(self.sandbox, self.look, self.out)
+
+    def reconciliation(self) -> None:
+        from sandbox.reconciliation import tell
 
         tell(self.sandbox, self.look, self.out)
 

@@ -101,7 +101,7 @@ def _accept(deals: list[Any], starts: bool) -> Results:
     arrivals = judged_by_snapshot({index: one.arrival for index, one in found.items()})
     accounts = sorted({arrival.order.account_id for arrival in arrivals.values()}) if starts else []
     turns = dict(zip(accounts, governor().turns(len(accounts)) if accounts else (), strict=True))
-    acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values()), turns), strict=True))
+    acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values()), turns, starts), strict=True))
     if starts:
         start_all(turns, ((arrivals[index].order.account_id, one) for index, one in acceptances.items()))
     results |= {index: result_of(acceptance) for index, acceptance in acceptances.items()}
