@@ -120,10 +120,7 @@ def found(sandbox: Sandbox, look: Onlooker, out: Narration, edited: str, lost: s
             show(look, out, finding)
     others = len(run.findings) - len(run.of(edited)) - len(run.of(lost))
     if others:
-        out.say(
-            f"It names {others} more, rightly: deals that were refused in the chapters before, and that nobody has "
-            "corrected since."
-        )
+        out.say(f"The chapters before left more that differs, such as refused deals; it names that too: {others}.")
     return run
 
 
