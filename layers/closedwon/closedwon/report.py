@@ -652,7 +652,9 @@ def page(report: Report, places: Places) -> str:
         shown=shown,
         shown_count=f"{shown_count:,}",
         hidden=tally.count() - shown_count,
-        calls=listed([f"{counted(n, 'call')} to {_SERVICES.get(name, name)}" for name, n in ending.calls.items()] or [""]),
+        calls=listed(
+            [f"{counted(n, 'call')} to {_SERVICES.get(name, name)}" for name, n in ending.calls.items()] or [""]
+        ),
         location=f"s3://{places.bucket}/{key(run, '')}",
         execution_url=execution_url(ending.execution),
         state_machine_url=state_machine_url(ending.state_machine),
