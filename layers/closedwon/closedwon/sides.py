@@ -60,7 +60,7 @@ class Live:
         deep: also what every subscription's entitlements are set to, by a read of each. Raises what the clients raise.
         """
         customers = dict(zip(accounts, at_once(self.ledger.customer, accounts), strict=True))
-        self.pace("list subscriptions", len(accounts))
+        self.pace("list subscriptions", sum(customer.customer_id is not None for customer in customers.values()))
         rows = self._opportunities(customers)
         owners = self.ledger.owners(row["Id"] for row in rows)
         deals = {id: replace(deal, known_to=owners.get(id)) for id, deal in self._deals(rows, customers).items()}
@@ -87,6 +87,16 @@ class Live:
             )
 
         return at_once(sides_of, accounts)
+
+    def before(self, sides: Sides, customer_id: str) -> Sides:
+        """The sides with what Stigg holds for a customer, and how much of it may be used, whoever made it: before the
+        ledger knows that the account is that customer.
+        """
+        self.pace("list subscriptions", 1)
+        there = replace(sides.customer, customer_id=customer_id)
+        subscriptions, exists, _ = self._in_stigg(there, deep=False)
+        allowed = self.allowed(subscriptions, ours=False)
+        return replace(sides, subscriptions=tuple(subscriptions), customer_in_stigg=exists, allowed=allowed)
 
     def given(self, opportunities: Mapping[str, str]) -> list[Json]:
         """Deals to be accepted, as a callout says them of opportunities whose lines are still to be read."""
@@ -149,13 +159,15 @@ class Live:
         exists = True if live else self.stigg.get_customer(customer.customer_id) is not None
         return subscriptions, exists, self.allowed(subscriptions) if deep else None
 
-    def allowed(self, subscriptions: Iterable[Mapping[str, Any]]) -> dict[str, Allowed]:
-        """What the customer may use in effect, for each active subscription of these that is closed-won's. Values are
-        not in what Stigg tells of a subscription: they are read by customer and resource.
+    def allowed(self, subscriptions: Iterable[Mapping[str, Any]], ours: bool = True) -> dict[str, Allowed]:
+        """What the customer may use in effect, for each active subscription of these that is closed-won's; for others
+        too, unless only `ours` are asked for. Values are not in what Stigg tells of a subscription: they are read by
+        customer and resource.
         """
         live = [one for one in subscriptions if one["status"] in LIVE]
-        ours = [one for one in live if one["status"] == "ACTIVE" and TERMS_KEY in (one.get("metadata") or {})]
-        wanted = {(one["customerId"], one.get("resourceId")) for one in ours}
+        active = [one for one in live if one["status"] == "ACTIVE"]
+        active = [one for one in active if not ours or TERMS_KEY in (one.get("metadata") or {})]
+        wanted = {(one["customerId"], one.get("resourceId")) for one in active}
         self.pace("read", len(wanted))
         read = {place: amounts_of(self.stigg.entitlements(*place)) for place in wanted}
         return {
@@ -163,7 +175,7 @@ class Live:
                 read[one["customerId"], one.get("resourceId")],
                 alone=len(live) == 1 and not one.get("addons"),
             )
-            for one in ours
+            for one in active
         }
 
 
