@@ -22,7 +22,7 @@ import requests
 
 from benchmarks.burst import Table as Budgets
 from benchmarks.table import MemoryTable
-from closedwon.customer import Applied, Arrival, Outcome, SubscriptionLink, Work
+from closedwon.customer import Applied, Arrival, Ensured, Outcome, SubscriptionLink, Work
 from closedwon.deal import Deal
 from closedwon.ledger import Ledger
 from closedwon.mapping import MappingRules, compile_deal, revision_of
@@ -179,12 +179,13 @@ class World:
             return {}
         token = 0
         if step == "subscription_provision":
-            self._make_customer(scene)
+            token = self._make_customer(scene)
         if step == "account_write_back":
             token = self._apply(scene)
         return {"accountId": scene.account_id, "token": token, "execution": scene.execution}
 
-    def _make_customer(self, scene: Scene) -> None:
+    def _make_customer(self, scene: Scene) -> int:
+        """Make the customer in Stigg and record it, as customer_provision does; out: the token it hands on."""
         answer = requests.post(
             f"{self.stigg_server.url}/api/v1/customers",
             json={"id": scene.account_id, "name": "Northwind Traders"},
@@ -192,6 +193,11 @@ class World:
             timeout=10,
         )
         answer.raise_for_status()
+        ledger = Ledger(NAMES["LedgerTable"], self.table)
+        work = ledger.take(scene.account_id, scene.execution, 0, 60_000)
+        assert isinstance(work, Work)
+        ledger.settle(work, Ensured())
+        return work.lease.token
 
     def _apply(self, scene: Scene) -> int:
         """Record in the ledger that Stigg stands, as subscription_provision does; out: the token it hands on."""
