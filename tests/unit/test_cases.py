@@ -561,6 +561,14 @@ case(
     as_sent=True,
 )
 case(
+    "a trial that would have turned into a paid subscription is heard of when it is over",
+    on_trial(1, plan(), seats(20), trialEnd="2026-12-04", trialEndBehavior="CONVERT_TO_PAID", saved="2026-12-10"),
+    on("2026-12-10", says={1: "Held: trial was over before anything was provisioned"}),
+    won(1, plan(), seats(50), start="2026-12-10", saved="2026-12-11"),
+    on("2026-12-12", "enterprise, 50 seats", says={1: "Provisioned"}),
+    as_sent=True,
+)
+case(
     "a trial that would turn into a paid subscription is won for later",
     on_trial(1, plan(), seats(20), trialEnd="2026-12-04", trialEndBehavior="CONVERT_TO_PAID"),
     won(1, plan(), seats(50), start="2027-01-01", end="2027-12-31", saved="2026-12-01"),

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from closedwon.catalogue import CURRENCIES, Catalogue
-from closedwon.chain import NEVER, Chain, Fate, Fault, chained
+from closedwon.chain import NEVER, Chain, Fate, Fault, chained, trial_over
 from closedwon.order import Item, Kind, Order, Problem, instant_of
 
 END_OF_BILLING_PERIOD = "END_OF_BILLING_PERIOD"
@@ -232,6 +232,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     at = instant_of(now)
     refused: dict[str, tuple[Problem, ...]] = {}
     held: dict[str, str] = {}
+    firm: set[str] = set()  # held whatever becomes of other deals
     chosen: dict[str, _Orders] = {}
     before: dict[str, _Orders] = {}
     changed: set[str] = set()
@@ -247,9 +248,13 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
             refused[opportunity] = problems
         elif not stands and _reopened(standing) and policy.reopened_deal == "flag":
             held[opportunity] = REOPENED
-            chosen[opportunity] = before[opportunity]
+        elif _trial_missed(standing, at):
+            held[opportunity] = TRIAL_MISSED
         elif not stands:
             changed.add(opportunity)
+        if opportunity in held:
+            firm.add(opportunity)
+            chosen[opportunity] = before[opportunity]
     newest_of = dict(chosen)
     known: dict[tuple[tuple[int, str, int], ...], _Contract] = {}
     while True:
@@ -261,7 +266,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
         held[opportunity] = reason
         chosen[opportunity] = before[opportunity]
         changed.remove(opportunity)
-    waiting = [opportunity for opportunity in chosen if opportunity in held and held[opportunity] != REOPENED]
+    waiting = [opportunity for opportunity in chosen if opportunity in held and opportunity not in firm]
     while waiting:  # what was held for a deal that was held itself since need not wait for it
         opportunity = waiting.pop(0)
         then = _Picture({**chosen, opportunity: newest_of[opportunity]}.values(), catalogue, policy, at, known)
@@ -269,7 +274,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
         if len(more) <= len(picture.faults):
             chosen[opportunity], picture = newest_of[opportunity], then
             del held[opportunity]
-            waiting = [other for other in chosen if other in held and held[other] != REOPENED]
+            waiting = [other for other in chosen if other in held and other not in firm]
         else:
             ours = (y for fault in more for y in fault.yields if y[0] == opportunity)
             held[opportunity] = next(ours, (opportunity, held[opportunity]))[1]
@@ -297,6 +302,10 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
 REOPENED = (
     "this deal was provisioned and is not won any more. Its access stays as it is: win it again, or cancel it with a "
     "cancellation that says when (the parameter ReopenedDealPolicy can let a reopened deal end its access by itself)."
+)
+TRIAL_MISSED = (
+    "its trial was over before anything was provisioned, so there is nothing that could become a paid subscription: send "
+    "a later end of the trial, or win the deal."
 )
 
 _Orders = tuple[Order, ...]
@@ -326,6 +335,17 @@ def _reopened(standing: Standing) -> bool:
         and won.trigger != "trial"
         and (newest.amends is not None or (newest.cancel is None and newest.end is None and not newest.items))
     )
+
+
+def _trial_missed(standing: Standing, at: str) -> bool:
+    """Whether a trial that would have become a paid subscription was over before it ever stood.
+
+    Folded like others it would be paid for without ever having been tried, and without a deal that was won.
+    """
+    newest, provisioned, _ = standing
+    stood = provisioned is not None and provisioned.trigger != "cancellation"
+    over = trial_over(newest) if newest.trigger == "trial" else None
+    return not stood and over is not None and over <= at and newest.trial_end_behavior == "CONVERT_TO_PAID"
 
 
 def _same(one: Order | None, other: Order | None) -> bool:

@@ -101,7 +101,8 @@ def _settled(
         said = f"Access starts on {day}." if starts else f"{what} on {day}."
         return Outcome("Scheduled", said, links, due_at=milliseconds(fate.at))
     if fate.kind == "replaced":
-        return Outcome("Superseded", f"Since {day} opportunity {fate.by} takes its place.", links)
+        since = f"Since {day} opportunity" if day else "Opportunity"  # no day: it names none, and none before it does
+        return Outcome("Superseded", f"{since} {fate.by} takes its place.", links)
     if fate.kind == "cancelled":
         if order.trigger == "cancellation" and fate.by == order.opportunity_id:
             return Outcome("Provisioned", f"Access ended on {day}.", links)
