@@ -304,8 +304,8 @@ REOPENED = (
     "cancellation that says when (the parameter ReopenedDealPolicy can let a reopened deal end its access by itself)."
 )
 TRIAL_MISSED = (
-    "its trial was over before anything was provisioned, so there is nothing that could become a paid subscription: send "
-    "a later end of the trial, or win the deal."
+    "its trial was over before anything was provisioned, so there is nothing that could become a paid subscription: "
+    "send a later end of the trial, or win the deal."
 )
 
 _Orders = tuple[Order, ...]

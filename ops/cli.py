@@ -1,0 +1,56 @@
+"""The operators' command: ``./closedwon``.
+
+It finds the stack with the operator's own AWS credentials, and works with that stack's settings: what an operator may
+do is what AWS lets them. Exit codes: 0 done, 1 not done or something is wrong, 2 misused, 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import botocore.exceptions
+import click
+
+from closedwon.errors import ClosedWonError
+from ops.api import Api
+from ops.approve import approve
+from ops.backfill import backfill
+from ops.stack import Chosen, Stack, in_words
+
+
+class Commands(click.Group):
+    """Says in an operator's words what other systems refuse; a bug still shows its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+            raise click.ClickException(in_words(error)) from None
+        except ClosedWonError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--stack",
+    default="closed-won",
+    show_default=True,
+    envvar="CLOSEDWON_STACK",
+    help="The stack, in the AWS account you are logged in to.",
+)
+@click.option("--profile", envvar="AWS_PROFILE", help="A profile of your AWS configuration.")
+@click.option("--region", help="The AWS region, where the profile or AWS_REGION does not say it.")
+@click.option("--url", envvar="CLOSEDWON_URL", help="Address of the API, instead of asking AWS.")
+@click.option("--key", envvar="CLOSEDWON_KEY", help="The callout key, with --url; better in the environment.")
+@click.pass_context
+def main(
+    context: click.Context, stack: str, profile: str | None, region: str | None, url: str | None, key: str | None
+) -> None:
+    """Operate closed-won: see what happened to a deal, mend it, look after the stack."""
+    if bool(url) != bool(key):
+        raise click.UsageError("--url and the callout key go together")
+    context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
+
+
+for command in (approve, backfill):
+    main.add_command(command)
