@@ -1,4 +1,4 @@
-"""The operators' command: ``python -m ops``."""
+"""The operators' command: ``./closedwon``."""
 
 import sys
 from pathlib import Path

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import signal
 import sys
@@ -20,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -36,6 +35,7 @@ from closedwon.reconciling import live
 from closedwon.report import counted, duration
 from closedwon.settings import backlinks, policy, setting
 from closedwon.step import ledger
+from ops.stack import Chosen
 
 T = TypeVar("T")
 Entry = dict[str, Any]
@@ -80,7 +80,7 @@ class Task:
 
     def command(self, *options: str) -> str:
         until = ("--until", self.until) if self.until else ()
-        words = ("python", "-m", "ops", "--stack", self.stack, "backfill", "--since", self.since, *until, *options)
+        words = ("./closedwon", "--stack", self.stack, "backfill", "--since", self.since, *until, *options)
         return shlex.join(words)
 
 
@@ -309,27 +309,45 @@ def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
-def environment_of(stack: str) -> None:
-    """Take the settings of a deployed stack, as its functions have them. Raises ClickException in their words."""
-    import boto3
-    import botocore.exceptions
+DAY = click.DateTime(["%Y-%m-%d"])
 
-    def stop(reason: str) -> NoReturn:
-        raise click.ClickException(reason) from None
 
-    try:
-        cloudformation = boto3.client("cloudformation")
-        cloudformation.describe_stacks(StackName=stack)
-    except botocore.exceptions.ClientError as error:
-        if error.response["Error"].get("Code") == "ValidationError":
-            stop(f"there is no stack called {stack} in this account and region")
-        stop(f"AWS said: {error}")
-    except botocore.exceptions.BotoCoreError as error:
-        stop(f"AWS said: {error}")
-    try:
-        resource = cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId="RepairFunction")
-        name = resource["StackResourceDetail"]["PhysicalResourceId"]
-        configuration = boto3.client("lambda").get_function_configuration(FunctionName=name)
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        stop(f"{stack} is no stack of closed-won, or you may not look at it. AWS said: {error}")
-    os.environ.update({name: str(value) for name, value in configuration["Environment"]["Variables"].items()})
+@click.command()
+@click.option("--since", required=True, type=DAY, metavar="DAY", help="Deals closed on this day (2024-01-31) or later.")
+@click.option("--until", type=DAY, metavar="DAY", help="And not after this one; today by default.")
+@click.option("--run", "really", is_flag=True, help="Bring them in. Without it, nothing is written.")
+@click.option("--create", is_flag=True, help="With --run: also what has to be made or changed in Stigg.")
+@click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Where to put what is found.")
+@click.option("--json", "as_json", is_flag=True, help="Print what is found, a JSON object for each customer.")
+@click.pass_obj
+def backfill(
+    chosen: Chosen,
+    since: datetime,
+    until: datetime | None,
+    really: bool,
+    create: bool,
+    file: Path | None,
+    as_json: bool,
+) -> None:
+    """Bring in deals that were won before closed-won was there.
+
+    Without --run it only tells: how many customers, what is wrong with the mapping, what would be adopted, made or
+    held, and how long it would take. With --run it brings in the customers whose deals stand in Stigg already, and
+    reports the others. It can be stopped (Ctrl-C) and started again. Exit code 1 when it could not be done, 130 when
+    it was stopped.
+    """
+    if create and not really:
+        raise click.UsageError("--create goes with --run")
+    if until is not None and until < since:
+        raise click.UsageError("--until is before --since")
+    days = since.date().isoformat(), until.date().isoformat() if until else None
+    task = Task(chosen.stack.name, *days, mode="dry" if not really else "create" if create else "run")
+    chosen.stack.act_as()
+    path = file or task.file
+    done = run(task, path)
+    if as_json:
+        for entry in done.done.values():
+            click.echo(json.dumps(entry))
+    else:
+        click.echo(summary(task, done))
+    click.echo(f"Every customer is in {path}.", err=as_json)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -16,12 +17,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from sandbox.aws.stack import STACK_NAME
 from sandbox.narration import Narration
 
 if TYPE_CHECKING:
     from sandbox.sandbox import Sandbox
 
 ENDPOINTS = "endpoints.json"
+OPERATOR = "operator.env"
 CA_FILE = "salesforce-ca.pem"
 CALLOUT = "events/callout.json"
 
@@ -31,6 +34,11 @@ at() {{ sed -n "s/^  \\"$1\\": \\"\\(.*\\)\\",*$/\\1/p" {endpoints}; }}
 curl -sS "$(at callout_url)/v1/provisionings" -H "x-api-key: $(at callout_api_key)" \\
   -H "content-type: application/json" -d @{callout}
 curl -sS "$(at callout_url)/v1/provisionings/{opportunity}" -H "x-api-key: $(at callout_api_key)"
+"""
+
+OPERATE = """\
+source {operator}
+./closedwon --help
 """
 
 BOTO3 = """\
@@ -106,10 +114,27 @@ def serve(out: Narration, folder: Path) -> NoReturn:
             "salesforce_ca_file": str(ca_file),
             "salesforce_organization_id": sandbox.salesforce.organization_id,
         }
+        kept.write(OPERATOR, operator_environment(sandbox, ca_file))
         endpoints = {**sandbox.endpoints(), **more, "aws_region": sandbox.aws.region}
         show(out, sandbox, kept.write(ENDPOINTS, as_json(endpoints)), callouts, first[1])
         while True:
             time.sleep(3600)
+
+
+def operator_environment(sandbox: Sandbox, ca_file: Path) -> bytes:
+    """What an operator's shell says, so that their command finds the sandbox as it finds an AWS account."""
+    said = {
+        "AWS_ENDPOINT_URL": sandbox.aws.endpoint_url,
+        "AWS_REGION": sandbox.aws.region,
+        "AWS_DEFAULT_REGION": sandbox.aws.region,
+        "AWS_ACCESS_KEY_ID": "sandbox",
+        "AWS_SECRET_ACCESS_KEY": "sandbox",
+        "REQUESTS_CA_BUNDLE": str(ca_file),
+        "CLOSEDWON_STACK": STACK_NAME,
+        "CLOSEDWON_URL": sandbox.aws.callout_url,  # the stack's output says where it would be in AWS
+        "CLOSEDWON_KEY": sandbox.callout_key,
+    }
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in said.items()).encode()
 
 
 def show(out: Narration, sandbox: Sandbox, endpoints: Path, callouts: Mapping[str, Path], opportunity_id: str) -> None:
@@ -130,6 +155,8 @@ def show(out: Narration, sandbox: Sandbox, endpoints: Path, callouts: Mapping[st
     out.verbatim(CURL.format(endpoints=shown, callout=CALLOUT, opportunity=opportunity_id))
     out.heading("See the executions in AWS")
     out.verbatim(BOTO3.format(endpoints=shown, region=sandbox.aws.region))
+    out.heading("Operate it, in a shell of its own")
+    out.verbatim(OPERATE.format(operator=os.path.relpath(endpoints.with_name(OPERATOR))))
     out.heading("Look at both sides in a browser (Salesforce's certificate was made for this run: accept it)")
     out.link(f"{stigg}/{sandbox.stigg.environment}/customers")
     out.link(f"{salesforce}/")

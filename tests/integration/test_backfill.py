@@ -152,7 +152,7 @@ def test_it_is_told_to_people_with_what_to_do_next(sandbox: Sandbox, old: Old, o
     assert "  2  adopt    what was sold stands in Stigg already" in said
     assert "Stigg has no plan plan-unknown" in said
     assert "Nothing was written." in said
-    assert "(2 customers, about 1 minute):\n  python -m ops --stack sandbox backfill --since 2023-01-01 --run\n" in said
+    assert "(2 customers, about 1 minute):\n  ./closedwon --stack sandbox backfill --since 2023-01-01 --run\n" in said
     assert "(4 customers, about 1 minute):\n" in said
     assert "2 customers need somebody first" in said
     assert (operator.folder / "backfill-sandbox-2023-01-01-dry.jsonl").exists()

@@ -1,0 +1,49 @@
+"""The deployed API, asked as Salesforce asks it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import requests
+
+SECONDS = 30
+"""How long an answer may take: as long as API Gateway waits itself."""
+
+
+class Api:
+    """The deployed API. In: its address; the callout key."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url.rstrip("/")
+        self._key = key
+
+    def get(self, path: str) -> Any:
+        return self._ask("GET", path)
+
+    def post(self, path: str, body: Any) -> Any:
+        return self._ask("POST", path, body)
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer's JSON; None where there is nothing. Raises ClickException in an operator's words."""
+        headers = {"x-api-key": self._key}
+        try:
+            answer = requests.request(method, f"{self._url}{path}", json=body, headers=headers, timeout=SECONDS)
+        except requests.RequestException as error:
+            raise click.ClickException(f"{self._url} could not be reached ({type(error).__name__})") from None
+        if answer.status_code in (401, 403):
+            raise click.ClickException("the callout key is not accepted")
+        if answer.status_code == 404:
+            return None
+        content = _json(answer)
+        if answer.status_code >= 400 or content is None:
+            said = content.get("message", "") if isinstance(content, dict) else ""
+            raise click.ClickException(f"{self._url} answered {answer.status_code}: {said or 'no reason given'}")
+        return content
+
+
+def _json(answer: requests.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        return None

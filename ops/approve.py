@@ -1,0 +1,41 @@
+"""``closedwon approve``: let through what waits for somebody."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from ops.show import json_option, stop
+from ops.stack import Chosen
+
+
+@click.command()
+@click.argument("opportunity")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_obj
+def approve(chosen: Chosen, opportunity: str, yes: bool, as_json: bool) -> None:
+    """Let through what is held on an OPPORTUNITY: a reduction nobody expected, or a subscription in the way.
+
+    Shows what would happen and asks. Exit code 1 when nothing waits for approval.
+    """
+    api = chosen.api
+    deal = api.get(f"/v1/provisionings/{opportunity}")
+    if deal is None:
+        stop(f"{opportunity} has never been accepted")
+    if not deal.get("approval"):
+        stop(f"nothing of {opportunity} waits for approval: it is {deal['status']}. {deal['reason']}".rstrip())
+    if not as_json:
+        click.echo(f"{opportunity} is {deal['status']}:\n  {deal['reason']}")
+    if not yes:
+        click.confirm("Let it through?", abort=True, err=as_json)
+    body = {
+        "organizationId": deal["organizationId"],
+        "opportunityId": deal["opportunityId"],
+        "approval": deal["approval"],
+    }
+    [result] = api.post("/v1/approvals", {"approvals": [body]})["results"]
+    if result["status"] != "approved":
+        stop(result["message"])
+    click.echo(json.dumps(result) if as_json else f"Approved; applied by the execution {result['execution']}.")

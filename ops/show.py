@@ -1,0 +1,99 @@
+"""How the operators' command shows things: tables and facts for people, JSON for scripts.
+
+What is for people goes through rich: colours and the terminal's width where there is one, plain text of 120 columns
+where there is none. Where JSON was asked for, nothing else is printed to the standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+WIDTH = 120
+"""Columns where the output is no terminal."""
+
+MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "problem": ("✗", "red"), "skipped": ("-", "dim")}
+"""How a check ended, with its mark."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def console(err: bool = False) -> Console:
+    """Where to write, made anew each time: tests and pipes change what the standard output is."""
+    stream = sys.stderr if err else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else WIDTH, highlight=False, markup=False)
+
+
+def say(text: str = "", err: bool = False) -> None:
+    """A paragraph, broken at the terminal's width. What somebody may copy goes through `verbatim`."""
+    console(err).print(text)
+
+
+def verbatim(text: str) -> None:
+    """A command or an address, never broken."""
+    click.echo(text)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    """A table. Cells are texts; None and "" are empty. The last column takes the room that is left."""
+    shown = Table(*columns, title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in shown.columns[:-1]:
+        column.overflow = "fold"
+    for row in rows:
+        shown.add_row(*(cell if isinstance(cell, Text) else "" if cell is None else str(cell) for cell in row))
+    console().print(shown)
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """Names with what is known of them, below each other; empty ones are left out."""
+    shown = Table.grid(padding=(0, 2))
+    shown.add_column(style="bold", no_wrap=True)
+    shown.add_column(overflow="fold")
+    for name, value in pairs:
+        if value not in (None, ""):
+            shown.add_row(name, value if isinstance(value, Text) else str(value))
+    console().print(shown)
+
+
+def check(result: str, what: str, remedy: str = "") -> None:
+    """One check's end (a key of MARKS), what was looked at or found, and what to do about it."""
+    mark, style = MARKS[result]
+    console().print(Text.assemble((f"{mark} ", style), what))
+    if remedy:
+        console().print(Text(f"  {remedy}"))
+
+
+def as_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
+    """What scripts read: one JSON document."""
+    click.echo(json.dumps(content, indent=2, default=str))
+
+
+def progress() -> Progress:
+    """A bar on the standard error; nothing where that is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console(err=True),
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def json_option(command: F) -> F:
+    """``--json``, as the parameter as_json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(command)
+
+
+def stop(message: str) -> Any:
+    """End the command with exit code 1 and a reason."""
+    raise click.ClickException(message)
