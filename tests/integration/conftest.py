@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from integration.terminal import Operator
 from sandbox.sandbox import Sandbox
 
 PARAMETERS = {
@@ -34,3 +36,9 @@ def sandbox(running_sandbox: Sandbox) -> Iterator[Sandbox]:
     running_sandbox.stigg_server.heal()
     running_sandbox.salesforce_server.heal()
     running_sandbox.settle()  # nothing of this test may reach into the next one
+
+
+@pytest.fixture
+def operator(sandbox: Sandbox, tmp_path: Path) -> Operator:
+    """Somebody at a terminal."""
+    return Operator(sandbox, tmp_path)

@@ -3,60 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from integration.scenes import Json, due, everything, limits, provision, shown, subscriptions, sweep, time_passes
-from sandbox.aws.stack import STACK_NAME
+from integration.terminal import Operator as Terminal
 from sandbox.sales import Sold
-from sandbox.sandbox import ROOT, Sandbox
+from sandbox.sandbox import Sandbox
 
 PLAN, SEATS = Sold("plan-enterprise"), Sold("feature-seats", 40)
 SINCE = ("--since", "2023-01-01")
 
 
-class Operator:
-    """Somebody with a terminal in a folder of their own."""
-
-    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),  # the command finds the product's package by itself
-            "AWS_ENDPOINT_URL": sandbox.aws.endpoint_url,
-            "AWS_DEFAULT_REGION": sandbox.aws.region,
-            "REQUESTS_CA_BUNDLE": str(sandbox.ca_file),
-        }
-
-    def begins(self, *arguments: str, stack: str = STACK_NAME) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "ops", "--stack", stack, "backfill", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def runs(self, *arguments: str, stack: str = STACK_NAME) -> tuple[int, str, str]:
-        """Run the command. Out: exit code, output, errors."""
-        with self.begins(*arguments, stack=stack) as process:
-            said, errors = process.communicate(timeout=120)
-        assert "Traceback" not in errors, errors
-        return process.returncode, said, errors
+class Operator(Terminal):
+    """Who backfills."""
 
     def backfills(self, *arguments: str) -> str:
         """It ends well. Out: what it said."""
-        code, said, errors = self.runs(*SINCE, *arguments)
-        assert code == 0, errors
-        return said
+        return self.does("backfill", *SINCE, *arguments)
 
     def found(self, *arguments: str) -> dict[str, Json]:
         """What it prints for scripts, by account."""
@@ -201,7 +168,7 @@ def test_interrupted_and_started_again_it_ends_the_same(sandbox: Sandbox, operat
     old = [sandbox.sales.account(f"Customer {number}") for number in range(40)]
     for account in old:
         sandbox.sales.close(account, "A deal", PLAN, SEATS, CloseDate="2023-02-15")
-    with operator.begins(*SINCE, "--run", "--create") as process:
+    with operator.begins("backfill", *SINCE, "--run", "--create") as process:
         sandbox.salesforce_server.wait_for(lambda: len(ledger_of(sandbox)) > 6)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
@@ -213,7 +180,7 @@ def test_interrupted_and_started_again_it_ends_the_same(sandbox: Sandbox, operat
     assert 0 < done < len(old)
     assert f"Stopped after {done} customer" in errors
 
-    code, said, errors = operator.runs(*SINCE, "--run", "--create")
+    code, said, errors = operator.runs("backfill", *SINCE, "--run", "--create")
     assert code == 0
     assert f"{done} customer" in errors
     assert "40 deals of 40 customers were accepted." in said
@@ -226,16 +193,16 @@ def test_interrupted_and_started_again_it_ends_the_same(sandbox: Sandbox, operat
 
 
 def test_what_cannot_be_done_is_said_in_a_sentence(sandbox: Sandbox, operator: Operator) -> None:
-    code, _, errors = operator.runs(*SINCE, stack="elsewhere")
+    code, _, errors = operator.runs("backfill", *SINCE, stack="elsewhere")
     assert (code, "there is no stack called elsewhere" in errors) == (1, True)
     for arguments, words in (
         (("--create",), "--create goes with --run"),
         (("--until", "2022-12-31"), "--until is before --since"),
         (("--until", "soon"), "does not match the format"),
     ):
-        code, _, errors = operator.runs(*SINCE, *arguments)
+        code, _, errors = operator.runs("backfill", *SINCE, *arguments)
         assert (code, words in errors) == (2, True), errors
     sandbox.salesforce_server.fail("answer", "POST", ".*/jobs/query", times=1, status=400)
-    code, _, errors = operator.runs(*SINCE)
+    code, _, errors = operator.runs("backfill", *SINCE)
     assert (code, "Salesforce" in errors) == (1, True)
     assert "nothing to bring in" in operator.backfills()
