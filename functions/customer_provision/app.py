@@ -1,7 +1,7 @@
 """customer_provision: takes the customer's work and makes sure the customer exists in Stigg, as its account says.
 
 The first step of a provisioning. Where only Salesforce is behind, or nothing is due, it says so and Stigg is not
-asked.
+asked. While the stack is paused it takes nothing; while it only watches (shadow), it tells what it would do.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.customer import Ensured, Naming, Work
+from closedwon.desired import Slot
 from closedwon.plan import customer_body, customer_difference
-from closedwon.provisioning import desired_of, newest_contributing, stigg
-from closedwon.settings import backlinks
+from closedwon.provisioning import desired_of, newest_contributing, planned, stigg
+from closedwon.settings import backlinks, policy
 from closedwon.step import Step, held, ledger, take
 from closedwon.stigg import idempotency_key
 
@@ -48,8 +49,32 @@ def ensure_customer(work: Work, execution: str) -> str:
     return "changed"
 
 
+def would(account_id: str) -> list[str]:
+    """What provisioning would do for a customer now, in sentences; nothing is written. Raises what
+    `closedwon.stigg` does.
+    """
+    from zoneinfo import ZoneInfo  # what only watching takes keeps no start waiting
+
+    from closedwon.wording import Calendar, told
+
+    customer = ledger().customer(account_id)
+    desired, catalogue = desired_of(customer)
+    newest = newest_contributing(customer, desired)
+    words = []
+    if newest is not None and customer.customer_id is not None and stigg().get_customer(customer.customer_id) is None:
+        words = [f"Creates the customer {customer.customer_id} in Stigg."]
+    applied = {Slot.of_key(key): record.applied for key, record in customer.slots.items() if record.applied}
+    calendar = Calendar(ZoneInfo(policy().time_zone))
+    return [*words, *told(planned(customer, desired, catalogue), applied, calendar)]
+
+
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     step = Step.of(event)
+    mode = ledger().control().mode
+    if mode == "pause":
+        return step.handing_on(None, work="paused")
+    if mode == "shadow":
+        return step.handing_on(None, work="shadow", would=would(step.account_id))
     work = take(step, context)
     if not isinstance(work, Work):
         logger.info("nothing to take", extra={"execution": step.execution, "found": type(work).__name__})

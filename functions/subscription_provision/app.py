@@ -20,7 +20,6 @@ from closedwon.outcome import applied
 from closedwon.plan import (
     GRANT_KEY,
     LIVE,
-    Actual,
     Change,
     Create,
     End,
@@ -29,11 +28,10 @@ from closedwon.plan import (
     SlotRecord,
     end_call,
     grant_body,
-    plan,
     provision_body,
 )
-from closedwon.provisioning import desired_of, now, stigg
-from closedwon.settings import backlinks, policy
+from closedwon.provisioning import desired_of, now, planned, stigg
+from closedwon.settings import backlinks
 from closedwon.step import Step, held, ledger, take
 from closedwon.stigg import idempotency_key
 
@@ -51,23 +49,7 @@ def bring_about(work: Work, execution: str) -> Applied | None:
     if (desired.subscriptions or desired.grants) and not customer.ensured:
         return None
     records = {Slot.of_key(key): record for key, record in customer.slots.items()}
-    actual: list[Actual] = []
-    if customer.customer_id is not None and (desired.subscriptions or records):
-        # Those that ended too: the ID of one is not used again.
-        subscriptions = stigg().list_subscriptions(customer.customer_id)
-        actual = [Actual.from_stigg(subscription, catalogue) for subscription in subscriptions]
-    links = backlinks(customer.account_id)
-    to_do = plan(
-        customer.customer_id or "",
-        desired,
-        actual,
-        records,
-        policy(),
-        links,
-        now(),
-        customer.approved,
-        customer.grants,
-    )
+    to_do = planned(customer, desired, catalogue)
     intend(work, to_do, records)
     for keep in to_do.kept:
         slot = keep.subscription.slot

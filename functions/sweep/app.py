@@ -1,5 +1,6 @@
 """sweep: every minute, starts what is due: starts that were lost, executions that died, payments and dates to look at
-again, repairs. It takes no more turns than come until the next sweep, so that callouts never wait long behind it.
+again, repairs; nothing while an operator has paused the stack. It takes no more turns than come until the next sweep,
+so that callouts never wait long behind it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ def start_due() -> int:
 
     Raises the first error once all were tried.
     """
+    if (mode := ledger().control().mode) != "run":
+        logger.info("an operator stopped provisioning", extra={"mode": mode})
+        return 0
     errors: list[Exception] = []
     claims = ledger().due(lambda count: governor().turns(count, PERIOD))
     for claim in claims:

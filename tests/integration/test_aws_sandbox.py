@@ -403,6 +403,8 @@ def scripted(folder: Path, parameters: dict[str, str]) -> AwsSandbox:
         ("work=provision", "SUCCEEDED", None, [*ROUND, "Provisioned"]),
         ("work=write_back", "SUCCEEDED", None, [s for s in ROUND if s[0] != "S"] + ["Provisioned"]),
         ("work=none", "SUCCEEDED", None, ["CustomerProvision", "WorkToDo", "NothingToDo"]),
+        ("work=paused", "SUCCEEDED", None, ["CustomerProvision", "WorkToDo", "Paused"]),
+        ("work=shadow", "SUCCEEDED", None, ["CustomerProvision", "WorkToDo", "Watched"]),
         ("work=provision,again=1", "SUCCEEDED", None, [*ROUND, *ROUND, "Provisioned"]),
         ("work=provision,result=refused", "FAILED", "DealRefused", [*ROUND, "Refused"]),
         (

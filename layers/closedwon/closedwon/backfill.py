@@ -17,7 +17,7 @@ from closedwon.customer import Arrival, Customer, accept
 from closedwon.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, fold
 from closedwon.drift import DealSeen, Sides
 from closedwon.plan import Actual, Backlinks, Change, Create, Plan, Update, amount_of, plan
-from closedwon.wording import Calendar, granted
+from closedwon.wording import Calendar, granted, would
 
 Verdict = Literal["adopt", "create", "change", "held", "refused", "over", "known", "none"]
 
@@ -203,16 +203,11 @@ class _Prospect:
 
     def told(self, change: Change) -> Iterator[str]:
         """What a change is, in words; nothing for one that adopts what stands there and leaves it as it is."""
-        if isinstance(change, Create):
-            instead = f" in place of {change.replaces}" if change.replaces else ""
-            yield f"would make a subscription to {change.subscription.plan_id}{instead}"
-        elif not isinstance(change, Update):
-            yield f"would end the subscription {change.subscription_id} ({change.plan_id})"
-        elif not change.adopts:
-            yield f"would change {', '.join(change.changes)} of the subscription {change.subscription_id}"
-        else:
+        if isinstance(change, Update) and change.adopts:
             for words in self.adopted(change):
-                yield f"would adopt the subscription {change.subscription_id} and {words}"
+                yield f"{would(change)} and {words}"
+        else:
+            yield would(change)
 
     def adopted(self, change: Update) -> Iterator[str]:
         """What adopting would change besides mark and links."""

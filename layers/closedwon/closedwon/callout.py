@@ -85,11 +85,12 @@ def list_in(body: str | None, name: str, one: str) -> list[Any]:
 
 
 def accept(deals: list[Any]) -> Results:
-    """Answer every deal; one that is invalid does not touch the others.
+    """Answer every deal; one that is invalid does not touch the others. While the stack is paused, nothing is started:
+    the sweep does it once the stack runs again.
 
     Raises NotNow when deals have to be read from Salesforce and it does not answer.
     """
-    return _accept(deals, starts=True)
+    return _accept(deals, starts=ledger().control().mode != "pause")
 
 
 def record(deals: list[Any]) -> Results:

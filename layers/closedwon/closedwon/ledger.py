@@ -16,6 +16,7 @@ again.
 | ``OPPORTUNITY#<opportunity>`` | ``ORDER#<revision>#<digest>`` | every accepted order, never changed |
 | ``STIGG#<customer>`` | ``OWNER`` | the account a customer in Stigg is bound to |
 | ``CATALOGUE`` | ``CATALOGUE`` | the snapshot of Stigg's catalogue |
+| ``CONTROL`` | ``CONTROL`` | whether the stack is paused or only watches |
 """
 
 from __future__ import annotations
@@ -96,6 +97,16 @@ class Claim(NamedTuple):
     account_id: str
     execution: str
     turn: int
+
+
+class Control(NamedTuple):
+    """What an operator lets the stack do: everything; accept deals only (`pause`); accept, plan and write nothing
+    (`shadow`). since: epoch milliseconds; why: in the operator's words.
+    """
+
+    mode: Literal["run", "pause", "shadow"] = "run"
+    since: int = 0
+    why: str = ""
 
 
 class Ledger:
@@ -271,6 +282,17 @@ class Ledger:
             TableName=self._table,
             Item={"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "body": {"S": text}},
         )
+
+    def control(self) -> Control:
+        """What an operator lets the stack do; everything where nobody ever said."""
+        item = self._get("CONTROL", "CONTROL")
+        return Control(**json.loads(item["body"]["S"])) if item else Control()
+
+    def set_control(self, mode: Literal["run", "pause", "shadow"], why: str) -> None:
+        """Let the stack do that from now on. What is being written for a customer is finished first."""
+        body = json.dumps(Control(mode, self._clock(), why)._asdict())
+        item = {"pk": {"S": "CONTROL"}, "sk": {"S": "CONTROL"}, "body": {"S": body}}
+        self._client.put_item(TableName=self._table, Item=item)
 
     # Reading and writing one customer
 

@@ -9,11 +9,12 @@ from typing import TypeVar
 
 from closedwon.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
 from closedwon.customer import Customer
-from closedwon.desired import Desired, Standing, catalogue_problems, fold
+from closedwon.desired import Desired, Slot, Standing, catalogue_problems, fold
 from closedwon.governor import governor
 from closedwon.order import Order, Problem
+from closedwon.plan import Actual, Plan, plan
 from closedwon.secrets import Secret
-from closedwon.settings import policy, setting
+from closedwon.settings import backlinks, policy, setting
 from closedwon.step import ledger
 from closedwon.stigg import Stigg
 
@@ -40,6 +41,30 @@ def desired_of(customer: Customer) -> tuple[Desired, Catalogue]:
     """What a customer should have, by its orders in the ledger and Stigg's catalogue; and that catalogue."""
     kept = kept_catalogue(ledger(), now())
     return desired_by(standings_of(customer), kept, lambda: read_catalogue(ledger(), stigg(), now()), now())
+
+
+def planned(customer: Customer, desired: Desired, catalogue: Catalogue) -> Plan:
+    """What is to be done in Stigg, as it is there now, so that the customer has what it should. Writes nothing.
+
+    Raises what `closedwon.stigg` does.
+    """
+    records = {Slot.of_key(key): record for key, record in customer.slots.items()}
+    actual: list[Actual] = []
+    if customer.customer_id is not None and (desired.subscriptions or records):
+        # Those that ended too: the ID of one is not used again.
+        subscriptions = stigg().list_subscriptions(customer.customer_id)
+        actual = [Actual.from_stigg(subscription, catalogue) for subscription in subscriptions]
+    return plan(
+        customer.customer_id or "",
+        desired,
+        actual,
+        records,
+        policy(),
+        backlinks(customer.account_id),
+        now(),
+        customer.approved,
+        customer.grants,
+    )
 
 
 def desired_by(

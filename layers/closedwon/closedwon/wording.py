@@ -6,13 +6,13 @@ that is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from closedwon.desired import END_OF_BILLING_PERIOD, Entitlement, Grant, Price, Subscription
-from closedwon.plan import amount_of
+from closedwon.desired import END_OF_BILLING_PERIOD, Entitlement, Grant, Price, Slot, Subscription
+from closedwon.plan import Change, Create, Plan, Update, amount_of
 
 PERIODS = {"MONTHLY": "monthly", "ANNUALLY": "annually"}
 UNITS_OF_TIME = {"YEAR": "a year", "MONTH": "a month", "WEEK": "a week", "DAY": "a day", "HOUR": "an hour"}
@@ -206,3 +206,33 @@ def listed(words: Iterable[str]) -> str:
 def later(sentence: str, day: str) -> str:
     """A sentence about what happens on another day."""
     return f"On {day}: {sentence[:1].lower()}{sentence[1:]}"
+
+
+def would(change: Change) -> str:
+    """What a change would do, by IDs alone: it may be logged."""
+    if isinstance(change, Create):
+        instead = f" in place of {change.replaces}" if change.replaces else ""
+        return f"would make a subscription to {change.subscription.plan_id}{instead}"
+    if not isinstance(change, Update):
+        return f"would end the subscription {change.subscription_id} ({change.plan_id})"
+    if change.adopts:
+        return f"would adopt the subscription {change.subscription_id}"
+    return f"would change {', '.join(change.changes)} of the subscription {change.subscription_id}"
+
+
+def told(to_do: Plan, applied: Mapping[Slot, Subscription], calendar: Calendar) -> list[str]:
+    """What a plan does, in sentences by IDs alone; nothing for one that does nothing. applied: what closed-won last
+    brought about in each slot.
+    """
+    said: list[str] = []
+    for change in to_do.changes:
+        if isinstance(change, Create):
+            said += created(change.subscription, change.start, calendar)
+            if change.replaces:
+                said.append(f"It takes the place of {change.replaces}.")
+            continue
+        was = applied.get(change.subscription.slot) if isinstance(change, Update) else None
+        words = changed(was, change.subscription, calendar) if was and isinstance(change, Update) else []
+        said += words or [f"It {would(change)}."]
+    said += [granted(grant, calendar) for grant in to_do.grants]
+    return said + [f"Waits with {', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
