@@ -15,7 +15,7 @@ class Api:
     """The deployed API. In: its address; the callout key."""
 
     def __init__(self, url: str, key: str) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._key = key
 
     def get(self, path: str) -> Any:
@@ -28,9 +28,9 @@ class Api:
         """The answer's JSON; None where there is nothing. Raises ClickException in an operator's words."""
         headers = {"x-api-key": self._key}
         try:
-            answer = requests.request(method, f"{self._url}{path}", json=body, headers=headers, timeout=SECONDS)
+            answer = requests.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=SECONDS)
         except requests.RequestException as error:
-            raise click.ClickException(f"{self._url} could not be reached ({type(error).__name__})") from None
+            raise click.ClickException(f"{self.url} could not be reached ({type(error).__name__})") from None
         if answer.status_code in (401, 403):
             raise click.ClickException("the callout key is not accepted")
         if answer.status_code == 404:
@@ -38,7 +38,7 @@ class Api:
         content = _json(answer)
         if answer.status_code >= 400 or content is None:
             said = content.get("message", "") if isinstance(content, dict) else ""
-            raise click.ClickException(f"{self._url} answered {answer.status_code}: {said or 'no reason given'}")
+            raise click.ClickException(f"{self.url} answered {answer.status_code}: {said or 'no reason given'}")
         return content
 
 

@@ -15,7 +15,10 @@ from closedwon.errors import ClosedWonError
 from ops.api import Api
 from ops.approve import approve
 from ops.backfill import backfill
+from ops.disconnect import disconnect
+from ops.erase import erase
 from ops.mode import mode, pause, resume, shadow
+from ops.smoke import smoke
 from ops.stack import Chosen, Stack, in_words
 
 
@@ -53,5 +56,5 @@ def main(
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
 
 
-for command in (approve, backfill, mode, pause, resume, shadow):
+for command in (approve, backfill, disconnect, erase, mode, pause, resume, shadow, smoke):
     main.add_command(command)

@@ -30,10 +30,11 @@ class Operator:
         }
 
     def begins(self, *arguments: str, stack: str = STACK_NAME, **environment: str) -> subprocess.Popen[str]:
+        known = {name: value for name, value in {**self.environment, **environment}.items() if value}
         return subprocess.Popen(
             [sys.executable, "-m", "ops", "--stack", stack, *arguments],
             cwd=self.folder,
-            env={**self.environment, **environment},
+            env=known,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -43,7 +44,9 @@ class Operator:
     def runs(
         self, *arguments: str, answer: str = "", stack: str = STACK_NAME, **environment: str
     ) -> tuple[int, str, str]:
-        """Run the command, with what is typed. Out: exit code, output, errors."""
+        """Run the command, with what is typed. Out: exit code, output, errors. environment: what is set besides, and
+        with "" what is not set at all.
+        """
         with self.begins(*arguments, stack=stack, **environment) as process:
             said, errors = process.communicate(answer, timeout=120)
         assert "Traceback" not in errors, errors

@@ -484,6 +484,21 @@ def made_due(
     ), True
 
 
+def erased(customer: Customer) -> Customer:
+    """The customer without what could name a person. Nothing becomes due by it: what was sold stays the same."""
+
+    def nameless(order: Order | None) -> Order | None:
+        return order and order.nameless()
+
+    states = {
+        id: replace(
+            state, order=state.order.nameless(), provisioned=nameless(state.provisioned), won=nameless(state.won)
+        )
+        for id, state in customer.opportunities.items()
+    }
+    return replace(customer, opportunities=states)
+
+
 def _bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
     """An account is bound to one customer in Stigg by its first valid order: the ID given, else the account's own."""
     if order.problems:

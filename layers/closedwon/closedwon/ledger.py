@@ -47,7 +47,7 @@ from closedwon.customer import (
     Work,
 )
 from closedwon.errors import LedgerContended
-from closedwon.order import Problem
+from closedwon.order import Order, Problem
 from closedwon.plan import GrantRecord, SlotRecord
 
 TRIES = 12
@@ -225,6 +225,22 @@ class Ledger:
     def _claimed(self, account_id: str, turn: int) -> str | None:
         return self._change(account_id, lambda known: rules.claim(known, self._clock(), turn))
 
+    def erase(self, account_id: str) -> list[str]:
+        """Forget what could name a person: in a customer's opportunities, and in every order they ever had.
+
+        Out: the opportunities. Can be repeated; it goes on where it was stopped.
+        """
+
+        def rule(known: Customer) -> tuple[Customer, list[str]]:
+            return rules.erased(known), sorted(known.opportunities)
+
+        opportunities = self._change(account_id, rule)
+        for id in opportunities:
+            for item in self._query(f"OPPORTUNITY#{id}", "ORDER#"):
+                body = json.dumps(Order.from_json(json.loads(item["body"]["S"])).nameless().to_json())
+                self._client.put_item(TableName=self._table, Item={**item, "body": {"S": body}})
+        return opportunities
+
     # What others read
 
     def customer(self, account_id: str) -> Customer:
@@ -397,14 +413,14 @@ class Ledger:
             wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
         return items
 
-    def _query(self, pk: str) -> list[Item]:
+    def _query(self, pk: str, beginning: str = "OPPORTUNITY#") -> list[Item]:
         items: list[Item] = []
         more: dict[str, Any] = {}
         while True:
             answer = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-                ExpressionAttributeValues={":pk": {"S": pk}, ":sk": {"S": "OPPORTUNITY#"}},
+                ExpressionAttributeValues={":pk": {"S": pk}, ":sk": {"S": beginning}},
                 ConsistentRead=True,
                 **more,
             )

@@ -144,6 +144,10 @@ class Order:
         """The order with more problems, if there are any."""
         return replace(self, problems=(*self.problems, *problems)) if problems else self
 
+    def nameless(self) -> Order:
+        """The order without what could name a person: what is left is IDs, products, numbers and dates."""
+        return replace(self, opportunity_name="", account_name="", account_email=None)
+
     def of_kind(self, kind: Kind) -> tuple[Item, ...]:
         return tuple(item for item in self.items if item.kind == kind)
 

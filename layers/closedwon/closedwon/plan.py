@@ -629,7 +629,7 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
             f"{safe_text(owner)}"
         )
     body: dict[str, Any] = {}
-    if existing.get("name") != order.account_name:
+    if order.account_name and existing.get("name") != order.account_name:  # none: it was erased
         body["name"] = order.account_name
     if order.account_email and existing.get("email") != order.account_email:
         body["email"] = order.account_email

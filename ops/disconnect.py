@@ -1,0 +1,188 @@
+"""``closedwon disconnect``: stops the integration, and says what stays."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from closedwon import reading
+from closedwon.customer import Customer
+from closedwon.errors import ClosedWonError
+from closedwon.order import instant_of
+from closedwon.projection import RECORDS_A_COLLECTION
+from closedwon.salesforce import error_of, records_of
+from closedwon.step import ledger
+from ops import show
+from ops.stack import Chosen, Stack
+
+DEALS_A_REQUEST = 200
+"""The most deals of one callout."""
+
+UNLINKED = {
+    "Account": ("Stigg_Customer_ID__c", "Stigg_Customer_URL__c"),
+    "Stigg_Provisioning__c": (
+        "Subscription_URL__c",
+        "Checkout_URL__c",
+        "Stigg_Customer_ID__c",
+        "Stigg_Customer_URL__c",
+    ),
+}
+"""What leads from Salesforce to Stigg."""
+
+KEY_LENGTH = 48
+"""As the template generates it."""
+
+RETAINED = ("LedgerTable", "ReconciliationBucket", "CalloutKeySecret", "StiggSecret", "SalesforceSecret")
+"""What stays when the stack is deleted."""
+
+
+@click.command()
+@click.option("--links", is_flag=True, help="Also empty the fields in Salesforce that lead to Stigg.")
+@click.option("--end-access", is_flag=True, help="Also cancel, now, everything closed-won provisioned.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def disconnect(chosen: Chosen, links: bool, end_access: bool, yes: bool) -> None:
+    """Stop the integration: nothing is accepted or written any more.
+
+    Customers keep their access unless --end-access says otherwise. Can be repeated. Afterwards the stack can be deleted
+    and the package removed; the last lines say how, and what stays.
+    """
+    stack = chosen.stack
+    stack.act_as()
+    tell_what_happens(links, end_access)
+    if not yes:
+        said = click.prompt(f"Type the stack's name, {stack.name}, to go on", default="", show_default=False)
+        if said != stack.name:
+            raise click.ClickException("that is not the stack's name; nothing was done")
+    if end_access:
+        end_all(chosen)
+    ledger().set_control("pause", "disconnected")
+    show.check("ok", "Provisioning is paused.")
+    revoke(stack)
+    show.check("ok", "The callout key is revoked. API Gateway may accept it from its cache for five minutes more.")
+    if links:
+        for name in UNLINKED:
+            show.check("ok", f"{unlink(name)} records of {name} lead to Stigg no more.")
+    tell_what_is_next(stack)
+
+
+def tell_what_happens(links: bool, end_access: bool) -> None:
+    show.say("This stops: callouts from Salesforce, provisioning, scheduled changes (ends of trials and terms that are")
+    show.say("not in Stigg yet), reconciliation's repairs.")
+    ends = "customers' access to everything closed-won provisioned ends now" if end_access else "customers keep access"
+    show.say(f"In Stigg, {ends}. What stands there ends only where it has an end already.")
+    show.say(f"In Salesforce, links and IDs {'are emptied' if links else 'stay'}; the records stay.")
+
+
+def end_all(chosen: Chosen) -> None:
+    """Cancel every contract, as a callout does, and wait until that is in Stigg. Raises ClickException where it is not:
+    nothing is disconnected then.
+    """
+    if ledger().control().mode != "run":
+        raise click.ClickException("the stack does not run, so no access would end: closedwon resume, then again")
+    deals = list(cancellations(ledger().customer(id) for id in accounts()))
+    executions: list[str] = []
+    for start in range(0, len(deals), DEALS_A_REQUEST):
+        results = chosen.api.post("/v1/provisionings", {"deals": deals[start : start + DEALS_A_REQUEST]})["results"]
+        refused = [f"{one['opportunityId']}: {one['errors'][0]['message']}" for one in results if one["errors"]]
+        if refused:
+            raise click.ClickException(f"not cancelled: {'; '.join(refused)}")
+        executions += [one["execution"] for one in results if one["execution"]]
+    waited_for(chosen.stack, list(dict.fromkeys(executions)))
+    left = [deal["opportunity"]["id"] for deal in deals if not ended(deal)]
+    if left:
+        raise click.ClickException(
+            f"{len(left)} of {len(deals)} deals have not ended: {', '.join(left[:5])}. Look at them with closedwon "
+            "status, then start again"
+        )
+    show.check("ok", f"Access to what {len(deals)} deals gave has ended.")
+
+
+def accounts() -> list[str]:
+    """The accounts closed-won wrote to."""
+    found = reading.salesforce().query("SELECT Id FROM Account WHERE Stigg_Customer_ID__c != NULL ORDER BY Id")
+    return [record["Id"] for record in found]
+
+
+def cancellations(customers: Iterable[Customer]) -> Iterator[dict[str, Any]]:
+    """For each deal that gives a customer something, the deal that ends it now."""
+    organization_id = reading.salesforce().query("SELECT Id FROM Organization")[0]["Id"]
+    for customer in customers:
+        for id, state in sorted(customer.opportunities.items()):
+            order = state.provisioned
+            if order is None or order.trigger not in ("closed_won", "trial", "renewal"):
+                continue
+            at = instant_of(max(time.time_ns() // 1_000_000, state.revision.modified + 1))
+            named = {"id": id, "name": order.opportunity_name or id}
+            yield {
+                "organizationId": organization_id,
+                "trigger": "cancellation",
+                "opportunity": {**named, "systemModstamp": at, "readAt": at, "currencyIsoCode": order.currency.upper()},
+                "account": {"id": customer.account_id, "name": order.account_name or customer.account_id},
+                "terms": {"cancel": "now"},
+                "lines": [],
+            }
+
+
+def ended(deal: dict[str, Any]) -> bool:
+    """Whether a cancellation is in Stigg."""
+    found = ledger().find(deal["opportunity"]["id"])
+    return found is not None and found[1].stands and found[1].order.trigger == "cancellation"
+
+
+def waited_for(stack: Stack, executions: list[str]) -> None:
+    """Wait until executions have ended, however they did."""
+    client = stack.client("stepfunctions")
+    with show.progress() as progress:
+        for name in progress.track(executions, description="Ending access"):
+            while client.describe_execution(executionArn=stack.execution_arn(name))["status"] == "RUNNING":
+                time.sleep(0.5)
+
+
+def revoke(stack: Stack) -> None:
+    """Nobody knows the callout key any more, nor the one before it, which counts as well."""
+    arn = stack.outputs["CalloutKeySecretArn"]
+    for _ in range(2):
+        stack.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=secrets.token_hex(KEY_LENGTH // 2))
+
+
+def unlink(name: str) -> int:
+    """Empty the fields of one kind of record that lead to Stigg. Out: how many records had any."""
+    client, fields = reading.salesforce(), UNLINKED[name]
+    filled = " OR ".join(f"{field} != NULL" for field in fields)
+    ids = [record["Id"] for record in client.query(f"SELECT Id FROM {name} WHERE {filled}")]  # nosec B608 - constants
+    for start in range(0, len(ids), RECORDS_A_COLLECTION):
+        records = [
+            {"attributes": {"type": name}, "Id": id, **dict.fromkeys(fields)}
+            for id in ids[start : start + RECORDS_A_COLLECTION]
+        ]
+        url = f"{client.data_path}/composite/sobjects"
+        request = {
+            "method": "PATCH",
+            "url": url,
+            "referenceId": "unlink",
+            "body": {"allOrNone": False, "records": records},
+        }
+        [result] = client.composite([request])
+        faults: list[ClosedWonError] = [
+            fault for answer in records_of(result) or [result] if (fault := error_of(answer)) is not None
+        ]
+        if faults:
+            raise faults[0]
+    return len(ids)
+
+
+def tell_what_is_next(stack: Stack) -> None:
+    show.say()
+    show.say("Next, in Salesforce: deactivate the flows and remove the package (docs/salesforce.md, Remove).")
+    show.say("Then delete the stack:")
+    show.verbatim(f"  aws cloudformation delete-stack --stack-name {stack.name} --region {stack.region}")
+    show.say("These stay, so that nothing is lost by accident; delete them by hand when nobody needs them any more:")
+    for logical in RETAINED:
+        show.verbatim(f"  {logical}: {stack.physical(logical)}")
+    show.say(f"Disconnected at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.")

@@ -1,0 +1,79 @@
+"""``closedwon erase``: forgets what the ledger knows of the people of one account."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from closedwon import reading
+from closedwon.errors import SalesforceRefused
+from closedwon.identifiers import normalised_id
+from closedwon.step import ledger
+from ops import show
+from ops.stack import Chosen
+
+STAYS = (
+    "in the ledger: record IDs, products, quantities, prices, dates. They say what the customer may use and was billed "
+    "for; none names a person.",
+    "in Stigg: the customer {customer_id} with the name and e-mail address it has there. Invoices are made of them: "
+    "change or archive it in Stigg once the law lets you.",
+    "in the ledger's point-in-time backups: the names, for the 35 days DynamoDB keeps them.",
+    "in the exports of reconciliations: the names, until they are deleted by themselves after three days.",
+    "in your own application, where one is configured: whatever it keeps of what it was told.",
+)
+"""What erasing leaves, and why."""
+
+
+@click.command()
+@click.argument("account")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@show.json_option
+@click.pass_obj
+def erase(chosen: Chosen, account: str, yes: bool, as_json: bool) -> None:
+    """Forget the names and e-mail addresses of one ACCOUNT (a Salesforce account's ID).
+
+    Erase the account in Salesforce first: as long as it has a name there, the next change of a deal brings it back.
+    Provisioning goes on as before. Says what stays, and where.
+    """
+    try:
+        account_id = normalised_id(account, "001")
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="ACCOUNT") from None
+    chosen.stack.act_as()
+    customer = ledger().customer(account_id)
+    if not customer.version:
+        raise click.ClickException(f"the ledger knows nothing of {account_id}: there is nothing to erase")
+    there = in_salesforce(account_id)
+    if there and not as_json:
+        show.check(
+            "warning",
+            f"Salesforce still has the account {account_id}.",
+            "Erase it there first, or the next change of one of its deals brings its name back.",
+        )
+    if not yes:
+        count = len(customer.opportunities)
+        click.confirm(
+            f"Erase names and e-mail addresses of {account_id}, with {count} deals? They cannot be brought back",
+            abort=True,
+            err=as_json,
+        )
+    opportunities = ledger().erase(account_id)
+    stays = [words.format(customer_id=customer.customer_id or "(none)") for words in STAYS]
+    if as_json:
+        done: dict[str, Any] = {"accountId": account_id, "opportunities": opportunities, "stays": stays}
+        show.as_json({**done, "stillInSalesforce": there})
+        return
+    show.check("ok", f"The ledger has no names of {account_id} any more ({len(opportunities)} deals).")
+    show.say("What stays:")
+    for words in stays:
+        show.say(f"- {words}")
+
+
+def in_salesforce(account_id: str) -> bool:
+    """Whether Salesforce still has the account. Raises what `closedwon.salesforce` does."""
+    try:
+        found = reading.salesforce().query("SELECT Id FROM Account WHERE Id = {id}", id=account_id)
+    except SalesforceRefused:
+        return False
+    return bool(list(found))
