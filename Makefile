@@ -33,7 +33,7 @@ FIND_PYTHON = for python in $(CANDIDATES); do \
 	    "or name it: make setup PYTHON=path/to/python3" >&2; exit 1; \
 	fi
 
-.PHONY: help setup demo sandbox test check check-salesforce format prove bench build lock clean
+.PHONY: help setup demo sandbox test check check-salesforce format prove bench build deploy rehearse-deploy lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -78,6 +78,16 @@ bench: setup ## measurements; results are printed
 
 build: setup $(VENV_SAM)/.installed ## what sam deploy uploads, with Python 3.13 bytecode (needs python3.13)
 	@$(NO_ACCOUNT) $(PY) -m tools.compile_build --sam $(VENV_SAM)/bin/sam
+
+# With the user's own AWS credentials. Functions, layer and state machines change in one stack update, or not at all.
+deploy: ## ENV=sandbox|staging|production: build, then change that stack (GUIDED=1 asks for its parameters)
+	@[ -n "$(ENV)" ] || { echo "Which environment? make deploy ENV=staging (samconfig.toml names them)" >&2; exit 2; }
+	@$(MAKE) build
+	@$(VENV_SAM)/bin/sam deploy --config-env $(ENV) $(if $(GUIDED),--guided) $(ARGS)
+	@echo "Now see whether it is well: ./closedwon --stack <its name> smoke"
+
+rehearse-deploy: build ## package, upload and make a change set, in an emulator on this machine (ENV=staging)
+	@$(RUN) -m tools.rehearse_deploy --sam $(VENV_SAM)/bin/sam --environment $(or $(ENV),staging)
 
 $(VENV_SAM)/.installed: requirements-build.txt
 	@if ! $(VENV_SAM)/bin/python -c '' 2>/dev/null; then $(FIND_PYTHON); "$$python" -m venv --clear $(VENV_SAM); fi
