@@ -18,6 +18,7 @@ from ops.backfill import backfill
 from ops.disconnect import disconnect
 from ops.erase import erase
 from ops.mode import mode, pause, resume, shadow
+from ops.restore import restore
 from ops.smoke import smoke
 from ops.stack import Chosen, Stack, in_words
 
@@ -56,5 +57,5 @@ def main(
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
 
 
-for command in (approve, backfill, disconnect, erase, mode, pause, resume, shadow, smoke):
+for command in (approve, backfill, disconnect, erase, mode, pause, restore, resume, shadow, smoke):
     main.add_command(command)

@@ -91,7 +91,7 @@ def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord]) -> None:
 
 
 def grant_all(work: Work, grants: tuple[Grant, ...]) -> tuple[dict[str, GrantRecord], dict[str, str]]:
-    """Grant credits, each once: one that was intended before is looked for first.
+    """Grant credits, each once: they are looked for first.
 
     Out: what is known of them now, by key; why Stigg refused one, by key.
     """
@@ -99,13 +99,10 @@ def grant_all(work: Work, grants: tuple[Grant, ...]) -> tuple[dict[str, GrantRec
     records: dict[str, GrantRecord] = dict(work.customer.grants)
     refused: dict[str, str] = {}
     for grant in grants:
-        found: str | None = None
         amount = records.get(grant.key, GrantRecord(grant.amount)).amount
-        if grant.key in records:  # an earlier try may have sent it
-            standing_grants = stigg().list_grants(customer_id, grant.resource_id)
-            found = next(
-                (g["id"] for g in standing_grants if (g.get("metadata") or {}).get(GRANT_KEY) == grant.key), None
-            )
+        # An earlier try may have sent it, or a ledger that was lost and restored since.
+        standing_grants = stigg().list_grants(customer_id, grant.resource_id)
+        found = next((g["id"] for g in standing_grants if (g.get("metadata") or {}).get(GRANT_KEY) == grant.key), None)
         if found is None:
             body = grant_body(customer_id, replace(grant, amount=amount))
             try:

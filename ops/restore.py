@@ -1,0 +1,83 @@
+"""``closedwon restore``: takes the ledger back to a backup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import click
+
+from closedwon.step import ledger
+from ops import show
+from ops.stack import Chosen
+
+ITEMS_A_REQUEST = 25
+"""The most items BatchWriteItem writes."""
+
+OF_THE_MOMENT = ("GOVERNOR#", "CONTROL", "CATALOGUE")
+"""What is no part of what was accepted: budgets of the last minutes, whether the stack is paused, Stigg's catalogue."""
+
+
+@click.command()
+@click.argument("table")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def restore(chosen: Chosen, table: str, yes: bool) -> None:
+    """Make the ledger what a TABLE holds that was restored from a backup of it.
+
+    Provisioning has to be paused. What was accepted since the backup is not in the ledger then: run a reconciliation
+    of everything afterwards, which finds it in Salesforce.
+    """
+    stack = chosen.stack
+    stack.act_as()
+    live = stack.outputs["LedgerTableName"]
+    if table == live:
+        raise click.ClickException(f"{table} is the ledger itself: name the table that was restored from its backup")
+    client = stack.client("dynamodb")
+    found = {item_key(item) for item in items(client, table)}
+    if not any(pk.startswith("ACCOUNT#") for pk, _ in found):
+        raise click.ClickException(f"{table} is no ledger: it has no customer")
+    newer = [key for item in items(client, live) if (key := item_key(item)) not in found]
+    customers = sum(sk == "CUSTOMER" for _, sk in found)
+    if ledger().control().mode != "pause":
+        raise click.ClickException("the stack is not paused; nothing may write meanwhile: closedwon pause")
+    if not yes:
+        question = f"Put {customers} customers from {table} into {live}, and delete {len(newer)} newer items there?"
+        click.confirm(question, abort=True)
+    with show.progress() as progress:
+        task = progress.add_task("Restoring", total=len(found) + len(newer))
+        requests = ({"PutRequest": {"Item": item}} for item in items(client, table))
+        for some in chunks(requests):
+            write(client, live, some)
+            progress.advance(task, len(some))
+        for some in chunks({"DeleteRequest": {"Key": {"pk": {"S": pk}, "sk": {"S": sk}}}} for pk, sk in newer):
+            write(client, live, some)
+            progress.advance(task, len(some))
+    show.check("ok", f"The ledger is what {table} holds: {customers} customers.")
+    show.say(
+        "Next: let it run, and have everything compared; what was accepted since the backup is found in Salesforce."
+    )
+    show.verbatim("  ./closedwon resume")
+    show.verbatim("  ./closedwon reconcile --mode all --wait")
+
+
+def items(client: Any, table: str) -> Iterator[dict[str, Any]]:
+    """What was accepted, as a table has it."""
+    for page in client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
+        yield from (item for item in page["Items"] if not item["pk"]["S"].startswith(OF_THE_MOMENT))
+
+
+def item_key(item: dict[str, Any]) -> tuple[str, str]:
+    return item["pk"]["S"], item["sk"]["S"]
+
+
+def chunks(requests: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    while some := list(islice(requests, ITEMS_A_REQUEST)):
+        yield some
+
+
+def write(client: Any, table: str, requests: list[dict[str, Any]]) -> None:
+    """Write some, however often DynamoDB takes only a part of them."""
+    while requests:
+        requests = client.batch_write_item(RequestItems={table: requests})["UnprocessedItems"].get(table, [])
