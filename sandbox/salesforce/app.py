@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -236,6 +237,11 @@ class Salesforce:
             token = self._clients.new_token()
             self._given_tokens.add(token)
             return token
+
+    def change_client_secret(self, client_secret: str) -> None:
+        """From now on only this secret of the connected app is let in; sessions there are go on."""
+        with self._lock:
+            self._clients = replace(self._clients, client_secret=client_secret)
 
     def expire_tokens(self) -> None:
         """End every session there is."""
