@@ -16,6 +16,7 @@ from ops.api import Api
 from ops.approve import approve
 from ops.backfill import backfill
 from ops.stack import Chosen, Stack, in_words
+from ops.status import status
 
 
 class Commands(click.Group):
@@ -52,5 +53,5 @@ def main(
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
 
 
-for command in (approve, backfill):
+for command in (approve, backfill, status):
     main.add_command(command)

@@ -11,6 +11,7 @@ from typing import Any
 
 from closedwon.errors import safe_text
 from closedwon.links import execution_url
+from closedwon.order import iso_utc
 
 FAILURES = ("FAILED", "TIMED_OUT", "ABORTED")
 """The statuses of what did not end well."""
@@ -69,8 +70,8 @@ class Execution:
             "arn": self.arn,
             "url": execution_url(self.arn),
             "status": self.status,
-            "startedAt": self.started and self.started.isoformat(timespec="milliseconds"),
-            "stoppedAt": self.stopped and self.stopped.isoformat(timespec="milliseconds"),
+            "startedAt": self.started and iso_utc(self.started),
+            "stoppedAt": self.stopped and iso_utc(self.stopped),
             "seconds": self.seconds,
             "error": self.error,
             "cause": self.cause,
@@ -90,7 +91,7 @@ class Step:
     def to_json(self) -> Json:
         return {
             "state": self.state,
-            "enteredAt": self.entered.isoformat(timespec="milliseconds"),
+            "enteredAt": iso_utc(self.entered),
             "seconds": (self.left - self.entered).total_seconds() if self.left else None,
             "tries": self.tries,
             "errors": [{"error": error, "cause": cause} for error, cause in self.errors],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -43,11 +43,16 @@ def verbatim(text: str) -> None:
     click.echo(text)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """A table. Cells are texts; None and "" are empty. The last column takes the room that is left."""
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", whole: Collection[str] = ()
+) -> None:
+    """A table. Cells are texts; None and "" are empty. The last column takes the room that is left. whole: columns that
+    are never broken.
+    """
     shown = Table(*columns, title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in shown.columns[:-1]:
         column.overflow = "fold"
+        column.no_wrap = column.header in whole
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else "" if cell is None else str(cell) for cell in row))
     console().print(shown)
