@@ -15,6 +15,8 @@ from closedwon.errors import ClosedWonError
 from ops.api import Api
 from ops.approve import approve
 from ops.backfill import backfill
+from ops.history import history
+from ops.replay import replay
 from ops.stack import Chosen, Stack, in_words
 from ops.status import status
 
@@ -53,5 +55,5 @@ def main(
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
 
 
-for command in (approve, backfill, status):
+for command in (approve, backfill, history, replay, status):
     main.add_command(command)
