@@ -16,6 +16,8 @@ from ops.api import Api
 from ops.approve import approve
 from ops.backfill import backfill
 from ops.history import history
+from ops.preview import preview
+from ops.reconcile import reconcile
 from ops.replay import replay
 from ops.stack import Chosen, Stack, in_words
 from ops.status import status
@@ -55,5 +57,5 @@ def main(
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
 
 
-for command in (approve, backfill, history, replay, status):
+for command in (approve, backfill, history, preview, reconcile, replay, status):
     main.add_command(command)
