@@ -80,7 +80,7 @@ class Execution:
 
 @dataclass
 class Step:
-    """A state that an execution entered. tries: how often its function was called; errors: what each failed try said."""
+    """A state that an execution entered. tries: how often its function was called; errors: of the tries that failed."""
 
     state: str
     entered: datetime

@@ -168,8 +168,8 @@ class Teller:
         if failed:
             deal = opportunity_of(failed[0].name) or failed[0].name
             say("What happened to one of them, and to try again what failed:")
-            show.verbatim(f"  ./closedwon status {deal}")
-            show.verbatim("  ./closedwon replay --failed-since 2h --dry-run")
+            show.verbatim(f"  {show.command('status', deal)}")
+            show.verbatim(f"  {show.command('replay', '--failed-since', '2h', '--dry-run')}")
 
     def row(self, one: Execution) -> tuple[object, ...]:
         seconds = "" if one.seconds is None else f"{one.seconds:.1f}"
@@ -180,7 +180,13 @@ class Teller:
             many = f"{counted(len(deals[:limit]), 'deal')} {'waits' if len(deals) == 1 else 'wait'}"
             say(f"{many} for people, the longest first, as Salesforce shows {'it' if len(deals) == 1 else 'them'}:")
             rows = [
-                (self.when(one["since"]), one["opportunityId"], one["status"], "yes" if one["approval"] else "", one["reason"])
+                (
+                    self.when(one["since"]),
+                    one["opportunityId"],
+                    one["status"],
+                    "yes" if one["approval"] else "",
+                    one["reason"],
+                )
                 for one in deals[:limit]
             ]
             columns = ("since", "deal", "status", "can be approved", "reason")
@@ -188,7 +194,7 @@ class Teller:
         else:
             say("No deal waits for people.")
         if due:
-            say(f"{counted(len(due[:limit]), 'customer')} due in the ledger by now; the sweep starts them, each minute:")
+            say(f"{counted(len(due[:limit]), 'customer')} due in the ledger by now, for the sweep to start:")
             rows_ = [
                 (self.when(one["dueAt"]), one["accountId"], one["failures"] or "", one["working"] or "")
                 for one in due[:limit]
@@ -200,16 +206,16 @@ class Teller:
             say(f"There are more: only {limit} of each are shown. --limit shows more of them.")
         if deals:
             say("What happened to one of them, and to let through what can be approved:")
-            show.verbatim(f"  ./closedwon status {deals[0]['opportunityId']}")
-            show.verbatim("  ./closedwon approve OPPORTUNITY")
+            show.verbatim(f"  {show.command('status', deals[0]['opportunityId'])}")
+            show.verbatim(f"  {show.command('approve', 'OPPORTUNITY')}")
 
 
 def _short(cause: str) -> str:
     return cause if len(cause) <= SHORT else f"{cause[: SHORT - 1]}…"
 
 
-@click.command()
-@click.option("--since", type=Since(), default="24h", show_default=True, help="How far back: 30m, 2h, 3d; or an instant.")
+@click.command(short_help="Tell what was provisioned lately, failures first.")
+@click.option("--since", type=Since(), default="24h", show_default=True, help="How far back: 30m, 3d; or an instant.")
 @click.option(
     "--status",
     "statuses",
@@ -218,7 +224,7 @@ def _short(cause: str) -> str:
     help="Only these; may be given more than once.",
 )
 @click.option("--cause", default="", help="Only failures whose error or cause says so, such as StiggUnavailable.")
-@click.option("--account", metavar="ID", help="Only those of one customer: an account, an opportunity, a Stigg customer.")
+@click.option("--account", metavar="ID", help="Only those of one customer, by any ID that status takes.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The most of each status.")
 @click.option("--held", is_flag=True, help="Instead: the deals that wait for people, and what is due.")
 @json_option

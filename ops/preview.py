@@ -52,8 +52,8 @@ def deal_of(opportunity_id: str, trigger: str | None) -> Json:
     wanted = trigger or trigger_of(row, known[1].order.trigger if known else None, trial_stages())
     if wanted is None:
         stop(
-            f"{opportunity_id} is not won ({row['StageName']}), so nothing would be sent. To see what it would give if it "
-            "were: --trigger closed_won"
+            f"{opportunity_id} is not won ({row['StageName']}), so nothing would be sent. To see what it would give if "
+            "it were: --trigger closed_won"
         )
     return given_of(row, str(wanted))
 
@@ -84,7 +84,7 @@ def tell(result: Json) -> None:
         say()
         say("Later, by itself:")
         for moment in moments:
-            _bullet(f"{(moment['at'] or 'with the billing period')[:10 if moment['at'] else None]}  {moment['what']}")
+            _bullet(f"{(moment['at'] or 'with the billing period')[: 10 if moment['at'] else None]}  {moment['what']}")
     if warnings := result.get("warnings"):
         say()
         for warning in warnings:
@@ -132,7 +132,7 @@ def _bullet(text: str) -> None:
     say(textwrap.indent(textwrap.fill(text, show.WIDTH - 4), "    ").replace("    ", "  - ", 1))
 
 
-@click.command()
+@click.command(short_help="Tell what provisioning would do with a deal.")
 @click.argument("opportunity", required=False)
 @click.option(
     "--trigger",

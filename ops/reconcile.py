@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -58,8 +57,8 @@ class Reconciliation:
         """Start a run. Raises ClickException while one is under way."""
         if running := self.under_way():
             stop(
-                f"a run is under way since {running.started:%Y-%m-%d %H:%M:%S %Z}, and there is one at a time. Follow it "
-                f"with --follow, or look at {execution_url(running.arn)}"
+                f"a run is under way since {running.started:%Y-%m-%d %H:%M:%S %Z}, and there is one at a time. Follow "
+                f"it with --follow, or look at {execution_url(running.arn)}"
             )
         given = json.dumps({"mode": mode, "deep": deep, "approved": approved})
         started = self._client.start_execution(stateMachineArn=self.executions.state_machine, input=given)
@@ -105,9 +104,8 @@ class Reconciliation:
     def last(self) -> str | None:
         """The newest run that has a report."""
         bucket = self.stack.outputs["ReconciliationBucketName"]
-        pages = self.stack.client("s3").get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix="runs/", Delimiter="/"
-        )
+        listing = self.stack.client("s3").get_paginator("list_objects_v2")
+        pages = listing.paginate(Bucket=bucket, Prefix="runs/", Delimiter="/")
         names = [one["Prefix"].split("/")[1] for page in pages for one in page.get("CommonPrefixes", ())]
         newest = sorted(names, reverse=True)  # their names begin with the time
         return next((name for name in newest if self._read(f"runs/{name}/{FILES['summary']}") is not None), None)
@@ -142,19 +140,20 @@ def tell(result: Json, command: str) -> None:
         say("Another run had just begun, and there is one at a time: nothing was done.")
         return
     if summary is None:
-        show.check("problem", f"The run ended without a report ({result['status']}). {result['error']}: {result['cause']}")
+        why = f"{result['error']}: {result['cause']}"
+        show.check("problem", f"The run ended without a report ({result['status']}). {why}")
         return
     good = summary["state"] in ("matches", "repaired")
     show.check("ok" if good else "problem" if summary["state"] == "failed" else "warning", summary["headline"])
     if summary["error"]:
         say(f"  {summary['error']}: {result['cause']}".rstrip(": "))
     say()
+    looked_at = ", ".join(counted(summary[f"{one}s"], one) for one in ("customer", "deal", "subscription"))
     show.facts(
         (
             ("Run", summary["run"]),
             ("Took", duration(summary["seconds"])),
-            ("Looked at", f"{counted(summary['customers'], 'customer')}, {counted(summary['deals'], 'deal')}, "
-                          f"{counted(summary['subscriptions'], 'subscription')}"),
+            ("Looked at", looked_at),
             ("Repaired", f"{summary['repaired']:,}" if summary["repaired"] else ""),
             ("Not repaired", f"{summary['notRepaired']:,}" if summary["notRepaired"] else ""),
             ("For people", f"{summary['needsPerson']:,}" if summary["needsPerson"] else ""),
@@ -162,8 +161,9 @@ def tell(result: Json, command: str) -> None:
     )
     if summary["kinds"]:
         say()
+        outcomes = ("repaired", "not_repaired", "needs_person")
         rows = [
-            (KINDS[kind].title if kind in KINDS else kind, *(counts[one] or "" for one in ("repaired", "not_repaired", "needs_person")))
+            (KINDS[kind].title if kind in KINDS else kind, *(counts[one] or "" for one in outcomes))
             for kind, counts in summary["kinds"].items()
         ]
         show.table(("difference", "repaired", "not repaired", "for people"), rows)
@@ -174,10 +174,10 @@ def tell(result: Json, command: str) -> None:
         show.verbatim(f"  {command} --approved")
     say("The report, and how to have it as a file:")
     show.verbatim(f"  {result['report']['url']}")
-    show.verbatim("  ./closedwon reconcile --report report.html")
+    show.verbatim(f"  {show.command('reconcile', '--report', 'report.html')}")
 
 
-@click.command()
+@click.command(short_help="Find what differs, and repair it.")
 @click.option(
     "--mode",
     type=click.Choice(["changed", "all"]),
@@ -185,7 +185,7 @@ def tell(result: Json, command: str) -> None:
     show_default=True,
     help="What changed since the last good run, or everything.",
 )
-@click.option("--deep", is_flag=True, help="With --mode all: read each subscription by itself, for entitlement values too.")
+@click.option("--deep", is_flag=True, help="With --mode all: compare entitlement values too.")
 @click.option("--approved", is_flag=True, help="Repair however much differs: somebody looked at the last report.")
 @click.option("--wait", is_flag=True, help="Wait for its end, and tell how it went.")
 @click.option("--follow", is_flag=True, help="Start nothing: wait for the run that is under way.")
@@ -236,7 +236,7 @@ def reconcile(
             show.as_json({**running.to_json(), "summary": None, "report": None})
         else:
             say("To follow it:")
-            show.verbatim("  ./closedwon reconcile --follow")
+            show.verbatim(f"  {show.command('reconcile', '--follow')}")
         return
     try:
         with Status("Beginning ...", console=show.console(err=True)) as status:
@@ -249,6 +249,6 @@ def reconcile(
         show.as_json(result)
     else:
         options = ["--mode", mode, *(["--deep"] if deep else []), "--wait"]
-        tell(result, shlex.join(["./closedwon", "reconcile", *options]))
+        tell(result, show.command("reconcile", *options))
     if result["summary"] is None or result["summary"]["state"] in ("failed", "stopped", "asks"):
         raise SystemExit(1)

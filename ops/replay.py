@@ -266,9 +266,9 @@ def ids_of(file: Path) -> list[str]:
     return [words[0].strip('"') for words in lines if words]
 
 
-@click.command()
+@click.command(short_help="Try again what failed, now.")
 @click.argument("ids", nargs=-1, metavar="[OPPORTUNITY|ACCOUNT]...")
-@click.option("--failed-since", type=Since(), metavar="TIME", help="Also whatever failed since then: 2h, or an instant.")
+@click.option("--failed-since", type=Since(), metavar="TIME", help="Also whatever failed since then, such as 2h.")
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -321,7 +321,8 @@ def replay(
         if dry_run:
             say("Nothing was done: this was a dry run.")
         elif made:
-            say(f"{counted(len(made), 'customer')} {'is' if len(made) == 1 else 'are'} due; the sweep starts them within a minute.")
+            are = f"{counted(len(made), 'customer')} {'is' if len(made) == 1 else 'are'}"
+            say(f"{are} due; the sweep starts {'it' if len(made) == 1 else 'them'} within a minute.")
         elif plans and not does:
             say("Nothing was done.")
     ended = _wait([*made, *(p for p in plans if p.action == "already")], executions) if wait and not dry_run else []

@@ -7,11 +7,13 @@ where there is none. Where JSON was asked for, nothing else is printed to the st
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -41,6 +43,18 @@ def say(text: str = "", err: bool = False) -> None:
 def verbatim(text: str) -> None:
     """A command or an address, never broken."""
     click.echo(text)
+
+
+def command(*words: str) -> str:
+    """A command of this tool that can be copied: for the same stack, where the operator chose one by options."""
+    context = click.get_current_context(silent=True)
+    options: list[str] = []
+    while context is not None and context.parent is not None:
+        context = context.parent
+    for name in ("stack", "profile", "region") if context is not None else ():
+        if context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            options += [f"--{name}", str(context.params[name])]
+    return shlex.join(["./closedwon", *options, *words])
 
 
 def table(

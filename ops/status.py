@@ -235,6 +235,7 @@ def _stigg(look: Look) -> Json:
 
 def _subscription(one: Json, sides: Sides) -> Json:
     allowed = (sides.allowed or {}).get(one["id"])
+    marks = one.get("metadata") or {}
     return {
         "id": one["id"],
         "url": stigg_subscription_url(setting("STIGG_APP_URL"), one["id"]),
@@ -248,7 +249,7 @@ def _subscription(one: Json, sides: Sides) -> Json:
         "entitlements": {id: None if amount == float("inf") else amount for id, amount in allowed.amounts.items()}
         if allowed
         else None,
-        "opportunities": [id for id in (one.get("metadata") or {}).get("salesforceOpportunityIds", "").split(",") if id],
+        "opportunities": [id for id in marks.get("salesforceOpportunityIds", "").split(",") if id],
     }
 
 
@@ -369,7 +370,8 @@ class Teller:
             )
             for deal in self.told["deals"]
         ]
-        show.table(("opportunity", "trigger", "status", "since", "in Salesforce", "reason"), rows, title="Deals", whole=("since",))
+        columns = ("opportunity", "trigger", "status", "since", "in Salesforce", "reason")
+        show.table(columns, rows, title="Deals", whole=("since",))
         self.more(len(rows), self.told["dealsInAll"], "deal")
 
     def orders(self) -> None:
@@ -387,7 +389,8 @@ class Teller:
             )
             for order in shown
         ]
-        columns = ("accepted", *(() if one_deal else ("opportunity",)), "trigger", "saved in Salesforce", "what it said")
+        deal = () if one_deal else ("opportunity",)
+        columns = ("accepted", *deal, "trigger", "saved in Salesforce", "what it said")
         show.table(columns, rows, title="Orders, newest first")
         self.more(len(shown), len(told), "order")
 
@@ -482,12 +485,12 @@ class Teller:
         for deal in told["deals"]:
             id = deal["opportunityId"]
             if deal["approval"]:
-                hints.setdefault(f"./closedwon approve {id}", "To let through what is held:")
+                hints.setdefault(show.command("approve", id), "To let through what is held:")
             elif deal["status"] == "Failed":
-                hints.setdefault(f"./closedwon replay {id}", "Once the reason is mended, to try again at once:")
+                hints.setdefault(show.command("replay", id), "Once the reason is mended, to try again at once:")
         repairs = [one for found in told["findings"].values() for one in found if one["remedy"] == "repair"]
         if repairs and not hints:
-            hints[f"./closedwon replay {told['account']['id']}"] = "To have it repaired now:"
+            hints[show.command("replay", told["account"]["id"])] = "To have it repaired now:"
         if hints:
             say()
         for command, words in list(hints.items())[:3]:
@@ -534,13 +537,15 @@ def _parts(one: Json) -> Iterator[str]:
 
 
 def _remedy(finding: Json) -> str:
-    values = f"Should be {finding['should']}; is {finding['is_now']}. " if finding["should"] and finding["is_now"] else ""
+    values = ""
+    if finding["should"] and finding["is_now"]:
+        values = f"Should be {finding['should']}; is {finding['is_now']}. "
     if finding["remedy"] == "repair":
         return f"{values}Reconciliation repairs it."
     return f"{values}Left to people: {finding['why']}."
 
 
-@click.command()
+@click.command(short_help="Tell the whole story of a deal or a customer.")
 @click.argument("id")
 @click.option("--all", "everything", is_flag=True, help="Tell of all deals, orders and subscriptions, ended ones too.")
 @json_option

@@ -1,4 +1,4 @@
-"""Whom an operator means: an opportunity, an account, a customer in Stigg or an execution, as it was typed or pasted."""
+"""Whom an operator means: an opportunity, an account, a customer in Stigg or an execution, as it was typed."""
 
 from __future__ import annotations
 
