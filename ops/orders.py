@@ -70,7 +70,10 @@ def _terms(order: Order, before: Order) -> Iterator[Change]:
         if was == now or one.name in _NO_CHANGE:
             continue
         name = one.name.replace("_", " ")
-        if one.name in _PRIVATE:
+        if one.name == "trigger":
+            told = f"from {str(was).replace('_', ' ')} to {str(now).replace('_', ' ')}"
+            yield Change(f"trigger {told}", lowers=now == "cancellation")
+        elif one.name in _PRIVATE:
             yield Change(f"another {name}")
         else:
             yield Change(f"{name} from {_told(was)} to {_told(now)}")
@@ -98,4 +101,4 @@ def _price(item: Item, order: Order) -> str:
 def _told(value: object) -> str:
     if value is None or value == ():
         return "none"
-    return str(value).replace("_", " ").lower() if isinstance(value, bool) else safe_text(str(value), 100)
+    return str(value).lower() if isinstance(value, bool) else safe_text(str(value), 100)

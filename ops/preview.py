@@ -116,8 +116,11 @@ def _invoices(invoices: Json) -> None:
         ]
         columns = ("invoice line", "quantity", "each", "in all")
         show.table(columns, rows, title=f"What {invoices['planId']} costs {title}, by Stigg")
-    for missing in invoices.get("notIncluded") or ():
-        say(f"Not in the invoices of {invoices['planId']}: {missing}.")
+    if missing := invoices.get("notIncluded"):
+        say()
+        say(f"Left out of Stigg's invoices of {invoices['planId']}:")
+        for what in missing:
+            _bullet(what)
 
 
 def _number(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import requests
 
 from integration.scenes import (
     SUBSCRIPTIONS,
@@ -81,12 +82,9 @@ def test_what_somebody_changed_in_stigg_is_said_with_both_values(
     sandbox: Sandbox, operator: Operator, account: str, deal: Json
 ) -> None:
     [subscription] = subscriptions(sandbox, account)
-    stigg = sandbox.stigg_server.url
-    import requests
-
-    url = f"{stigg}/api/v1/subscriptions/{subscription['id']}/cancel"
+    url = f"{sandbox.stigg_server.url}/api/v1/subscriptions/{subscription['id']}/cancel"
     headers = {"X-API-KEY": sandbox.stigg_api_key}
-    requests.post(url, json={"subscriptionCancellationTime": "IMMEDIATE"}, headers=headers, timeout=10)
+    requests.post(url, json={"cancellationTime": "IMMEDIATE"}, headers=headers, timeout=10).raise_for_status()
     said = operator.does("status", account)
     assert "Somebody ended plan-enterprise in Stigg; no deal ends it." in said
     assert "Left to people" in said
@@ -96,9 +94,10 @@ def test_what_somebody_changed_in_stigg_is_said_with_both_values(
 def test_a_failure_is_told_with_its_error_and_what_happens_next(
     sandbox: Sandbox, operator: Operator, account: str
 ) -> None:
-    sandbox.stigg_server.fail("answer", "POST", SUBSCRIPTIONS, status=503, times=99)
+    sandbox.stigg_server.fail("answer", "GET", SUBSCRIPTIONS, status=503, times=99)
     deal = sell(sandbox, account, PLAN)
     provision(sandbox, deal)
+    sandbox.stigg_server.heal()
     said = operator.does("status", opportunity_of(deal))
     assert "is Failed." in said
     assert "StiggUnavailable" in said
@@ -149,7 +148,7 @@ def test_unknown_and_mistyped_ids_are_said_plainly(sandbox: Sandbox, operator: O
 
 
 def test_what_waits_for_its_time_says_when_and_why(sandbox: Sandbox, operator: Operator, account: str) -> None:
-    deal = sell(sandbox, account, Sold("plan-team"))
+    deal = sell(sandbox, account, Sold("plan-team"), terms={"billingPeriod": "MONTHLY"})
     provision(sandbox, deal)
     said = operator.does("status", opportunity_of(deal))
     assert "is Payment required." in said
