@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from closedwon import reading
+from closedwon.errors import ClosedWonError
 from closedwon.ledger import at_once
 from closedwon.links import salesforce_record_url
 from closedwon.order import instant_of
@@ -175,7 +176,7 @@ class Teller:
         seconds = "" if one.seconds is None else f"{one.seconds:.1f}"
         return self.when(one.started), opportunity_of(one.name) or one.name, one.status, seconds
 
-    def held(self, deals: Sequence[Json], due: Sequence[Json], limit: int) -> None:
+    def held(self, deals: Sequence[Json] | None, due: Sequence[Json], limit: int) -> None:
         if deals:
             many = f"{counted(len(deals[:limit]), 'deal')} {'waits' if len(deals) == 1 else 'wait'}"
             say(f"{many} for people, the longest first, as Salesforce shows {'it' if len(deals) == 1 else 'them'}:")
@@ -191,7 +192,7 @@ class Teller:
             ]
             columns = ("since", "deal", "status", "can be approved", "reason")
             show.table(columns, rows, whole=("since", "deal", "status"))
-        else:
+        elif deals is not None:
             say("No deal waits for people.")
         if due:
             say(f"{counted(len(due[:limit]), 'customer')} due in the ledger by now, for the sweep to start:")
@@ -202,7 +203,7 @@ class Teller:
             show.table(("due since", "account", "failures", "execution that had it last"), rows_)
         else:
             say("Nothing is due in the ledger.")
-        if len(deals) > limit or len(due) > limit:
+        if len(deals or ()) > limit or len(due) > limit:
             say(f"There are more: only {limit} of each are shown. --limit shows more of them.")
         if deals:
             say("What happened to one of them, and to let through what can be approved:")
@@ -247,12 +248,7 @@ def history(
     chosen.stack.act_as(*ACTS_AS)
     teller = Teller(ZoneInfo(setting("TIME_ZONE")))
     if held:
-        deals, due = waiting(limit), overdue(limit)
-        if as_json:
-            cut = len(deals) > limit or len(due) > limit
-            show.as_json({"waiting": deals[:limit], "due": due[:limit], "more": cut})
-        else:
-            teller.held(deals, due, limit)
+        _held(teller, limit, as_json)
         return
     machine = Executions(chosen.stack.client("stepfunctions"), chosen.stack.outputs["ProvisionStateMachineArn"])
     opportunities = resolved(account).customer.opportunities if account else None
@@ -269,3 +265,19 @@ def history(
         show.as_json({"since": since.isoformat(), "executions": listed, "more": more})
     else:
         teller.executions(every, now, more, since, limit)
+
+
+def _held(teller: Teller, limit: int, as_json: bool) -> None:
+    """What waits. Where Salesforce cannot be asked, what is due is told all the same."""
+    due, why = overdue(limit), ""
+    try:
+        deals = waiting(limit)
+    except ClosedWonError as error:
+        deals, why = [], str(error)
+    if as_json:
+        cut = len(deals) > limit or len(due) > limit
+        show.as_json({"waiting": None if why else deals[:limit], "due": due[:limit], "more": cut, "notReached": why})
+    else:
+        teller.held(None if why else deals, due, limit)
+    if why:
+        show.stop(f"Salesforce could not be asked, so the deals that wait for people are not told: {why}")

@@ -337,10 +337,11 @@ class Teller:
                 ("Trigger", deal["trigger"].replace("_", " ")),
                 ("Since", self.when(deal["since"])),
                 ("Takes effect", self.when(deal["dueAt"])),
-                ("Written back", "yes" if deal["writtenBack"] else "not yet"),
+                ("In Salesforce", self.shown(deal)),
             ]
         pairs += [
             ("Account", told["account"]["url"]),
+            ("Account shows", self.account_shows()),
             ("Customer", told["customer"]["url"] or "not in Stigg yet"),
             ("Ledger", f"version {ledger_['version']}, {applied}"),
             ("Due", self.due()),
@@ -348,6 +349,25 @@ class Teller:
         ]
         show.facts(pairs)
         say()
+
+    def shown(self, deal: Json) -> Text:
+        """What Salesforce shows of a deal; by the ledger where it could not be asked."""
+        if not self.told["salesforce"]["reached"]:
+            return Text("written" if deal["writtenBack"] else "not written yet")
+        record = self.told["salesforce"]["provisionings"].get(deal["opportunityId"])
+        if record is None:
+            return Text("nothing", style="yellow")
+        same = (record["status"], record["reason"] or "") == (deal["status"], deal["reason"])
+        return Text("the same" if same else f"{record['status']}, which differs", style="" if same else "yellow")
+
+    def account_shows(self) -> str:
+        """What the account's record shows of its customer."""
+        account = self.told["salesforce"]["account"]
+        if account is None:
+            return ""
+        if account["state"] != "there":
+            return f"it was {account['state']}{' into ' + account['mergedInto'] if account['mergedInto'] else ''}"
+        return f"customer {account['customerId']}" if account["customerId"] else "no customer in Stigg"
 
     def due(self) -> str:
         ledger_ = self.told["ledger"]
@@ -365,7 +385,7 @@ class Teller:
                 deal["trigger"].replace("_", " "),
                 _loud(deal["status"]),
                 self.when(deal["since"]),
-                "yes" if deal["writtenBack"] else "not yet",
+                self.shown(deal),
                 _first_line(deal["reason"]),
             )
             for deal in self.told["deals"]

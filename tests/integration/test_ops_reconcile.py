@@ -48,11 +48,12 @@ def test_what_it_found_is_counted_by_kind(sandbox: Sandbox, operator: Operator, 
 
 
 def test_there_is_one_run_at_a_time(sandbox: Sandbox, operator: Operator) -> None:
+    sandbox.salesforce_server.fail("delay_before", path=".*/jobs/query.*", seconds=2, times=4)
     assert "Started:" in operator.does("reconcile", "--mode", "all")
     code, _, error = operator.runs("reconcile")
     assert code == 1
     assert "a run is under way since" in error
-    assert "Everything matches" in operator.does("reconcile", "--follow")
+    assert "Took" in operator.does("reconcile", "--follow")
     assert "no run is under way" in operator.runs("reconcile", "--follow")[2]
     assert operator.runs("reconcile", "--deep")[0] == 2
 

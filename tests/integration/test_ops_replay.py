@@ -96,6 +96,11 @@ def test_what_waits_for_people_is_told_from_salesforce_and_what_is_due_from_the_
     assert opportunity_of(refused) in said
     assert opportunity_of(fine) not in said
     assert "Nothing is due in the ledger." in said
+    sandbox.salesforce_server.fail("answer", status=503, times=99)
+    code, said, error = operator.runs("history", "--held")
+    assert code == 1
+    assert "Nothing is due in the ledger." in said
+    assert "Salesforce could not be asked" in error
 
 
 def test_a_dry_run_tells_and_does_nothing(sandbox: Sandbox, operator: Operator, failed: Json, fine: Json) -> None:

@@ -148,7 +148,7 @@ def test_unknown_and_mistyped_ids_are_said_plainly(sandbox: Sandbox, operator: O
 
 
 def test_what_waits_for_its_time_says_when_and_why(sandbox: Sandbox, operator: Operator, account: str) -> None:
-    deal = sell(sandbox, account, Sold("plan-team"), terms={"billingPeriod": "MONTHLY"})
+    deal = sell(sandbox, account, Sold("plan-team"), terms={"billingPeriod": "MONTHLY", "paymentCollection": "CHARGE"})
     provision(sandbox, deal)
     said = operator.does("status", opportunity_of(deal))
     assert "is Payment required." in said
