@@ -17,10 +17,15 @@ from ops.approve import approve
 from ops.backfill import backfill
 from ops.disconnect import disconnect
 from ops.erase import erase
+from ops.history import history
 from ops.mode import mode, pause, resume, shadow
+from ops.preview import preview
+from ops.reconcile import reconcile
+from ops.replay import replay
 from ops.restore import restore
 from ops.smoke import smoke
 from ops.stack import Chosen, Stack, in_words
+from ops.status import status
 
 
 class Commands(click.Group):
@@ -57,5 +62,22 @@ def main(
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
 
 
-for command in (approve, backfill, disconnect, erase, mode, pause, restore, resume, shadow, smoke):
+COMMANDS = (
+    approve,
+    backfill,
+    disconnect,
+    erase,
+    history,
+    mode,
+    pause,
+    preview,
+    reconcile,
+    replay,
+    restore,
+    resume,
+    shadow,
+    smoke,
+    status,
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -7,11 +7,13 @@ where there is none. Where JSON was asked for, nothing else is printed to the st
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -43,11 +45,28 @@ def verbatim(text: str) -> None:
     click.echo(text)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """A table. Cells are texts; None and "" are empty. The last column takes the room that is left."""
+def command(*words: str) -> str:
+    """A command of this tool that can be copied: for the same stack, where the operator chose one by options."""
+    context = click.get_current_context(silent=True)
+    options: list[str] = []
+    while context is not None and context.parent is not None:
+        context = context.parent
+    for name in ("stack", "profile", "region") if context is not None else ():
+        if context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            options += [f"--{name}", str(context.params[name])]
+    return shlex.join(["./closedwon", *options, *words])
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", whole: Collection[str] = ()
+) -> None:
+    """A table. Cells are texts; None and "" are empty. The last column takes the room that is left. whole: columns that
+    are never broken.
+    """
     shown = Table(*columns, title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in shown.columns[:-1]:
         column.overflow = "fold"
+        column.no_wrap = column.header in whole
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else "" if cell is None else str(cell) for cell in row))
     console().print(shown)

@@ -47,7 +47,7 @@ from closedwon.customer import (
     Work,
 )
 from closedwon.errors import LedgerContended
-from closedwon.order import Order, Problem
+from closedwon.order import Order, Problem, Revision
 from closedwon.plan import GrantRecord, SlotRecord
 
 TRIES = 12
@@ -107,6 +107,14 @@ class Control(NamedTuple):
     mode: Literal["run", "pause", "shadow"] = "run"
     since: int = 0
     why: str = ""
+
+
+class Accepted(NamedTuple):
+    """An order as it was accepted. at: when, in epoch milliseconds."""
+
+    at: int
+    revision: Revision
+    order: Order
 
 
 class Ledger:
@@ -276,6 +284,16 @@ class Ledger:
         ]
         return {item["pk"]["S"].partition("#")[2]: item["account_id"]["S"] for item in items}
 
+    def bound_to(self, customer_id: str) -> str | None:
+        """The account that a customer in Stigg is bound to; None where it is bound to none."""
+        owner = self._get(f"STIGG#{customer_id}", "OWNER")
+        return owner["account_id"]["S"] if owner else None
+
+    def orders(self, opportunity_id: str) -> list[Accepted]:
+        """Every order that was accepted for an opportunity, in the order in which that happened."""
+        items = self._query(f"OPPORTUNITY#{opportunity_id}", "ORDER#")
+        return sorted((_accepted(item) for item in items), key=lambda one: (one.at, one.revision))
+
     def foresee(self, account_id: str, arrivals: Sequence[Arrival]) -> tuple[Customer, Customer, list[Acceptance]]:
         """What `accept` would make of orders of one account. Nothing is written.
 
@@ -386,7 +404,7 @@ class Ledger:
         if head is None:
             return Customer(account_id)
         if opportunities is None:
-            items = self._query(pk)
+            items = self._query(pk, "OPPORTUNITY#")
         else:
             items = self._get_all((pk, f"OPPORTUNITY#{id}") for id in opportunities)
         return customer_of(
@@ -413,14 +431,15 @@ class Ledger:
             wanted = answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
         return items
 
-    def _query(self, pk: str, beginning: str = "OPPORTUNITY#") -> list[Item]:
+    def _query(self, pk: str, sk: str) -> list[Item]:
+        """The items of a partition whose sort key begins so."""
         items: list[Item] = []
         more: dict[str, Any] = {}
         while True:
             answer = self._client.query(
                 TableName=self._table,
                 KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-                ExpressionAttributeValues={":pk": {"S": pk}, ":sk": {"S": beginning}},
+                ExpressionAttributeValues={":pk": {"S": pk}, ":sk": {"S": sk}},
                 ConsistentRead=True,
                 **more,
             )
@@ -547,6 +566,12 @@ def _history(account_id: str, id: str, state: OpportunityState, now: int) -> Ite
         "accepted_at": {"N": str(now)},
         "body": {"S": json.dumps(state.order.to_json(), separators=(",", ":"))},
     }
+
+
+def _accepted(item: Item) -> Accepted:
+    modified, read = item["sk"]["S"].split("#")[1].split(".")
+    order = Order.from_json(json.loads(item["body"]["S"]))
+    return Accepted(int(item["accepted_at"]["N"]), Revision(int(modified), int(read)), order)
 
 
 def _moved(opportunity_id: str, owner: str) -> Acceptance:

@@ -37,13 +37,16 @@ def live() -> Live:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges customers by one catalogue and the stack's policies. deals_since: the day from which won deals count."""
+    """Judges customers by one catalogue and the stack's policies. deals_since: the day from which won deals count.
+    known: the catalogue; where there is none, it is read.
+    """
 
     deals_since: str
+    known: Catalogue | None = None
 
     @cached_property
     def _catalogue(self) -> Catalogue:
-        return kept_catalogue(ledger(), now()) or read_catalogue(ledger(), stigg(), now())
+        return self.known or kept_catalogue(ledger(), now()) or read_catalogue(ledger(), stigg(), now())
 
     @cached_property
     def _watch(self) -> Watch:

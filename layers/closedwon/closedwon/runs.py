@@ -346,6 +346,24 @@ def enter(run_id: str, execution: str, today: str, deals_since: str, under_way: 
     return Registered(known.get("last_good", {}).get("S", ""), since)
 
 
+class Register(NamedTuple):
+    """What the register holds. run: the ID of the last run that was entered; execution: its ARN while it is entered.
+    Each is "" where there is none, and so are the others, as in `Registered`.
+    """
+
+    run: str = ""
+    execution: str = ""
+    last_good: str = ""
+    deals_since: str = ""
+
+
+def register() -> Register:
+    """Read the register."""
+    key = {"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}}
+    known = _dynamodb().get_item(TableName=setting("LEDGER_TABLE"), Key=key, ConsistentRead=True).get("Item", {})
+    return Register(*(known.get(name, {}).get("S", "") for name in Register._fields))
+
+
 def finish(run: Run, good: bool) -> None:
     """Strike a run from the register, and remember a good one: the next one in mode ``changed`` goes on from there.
 

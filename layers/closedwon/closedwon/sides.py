@@ -61,17 +61,18 @@ class Live:
         """
         customers = dict(zip(accounts, at_once(self.ledger.customer, accounts), strict=True))
         self.pace("list subscriptions", len(accounts))
+        seen = self.in_salesforce(customers)
+        return at_once(lambda account_id: self.in_stigg(seen[account_id], deep), accounts)
+
+    def in_salesforce(self, customers: Mapping[str, Customer]) -> dict[str, Sides]:
+        """The sides of customers, by account: what the ledger and Salesforce say, and nothing yet of Stigg's."""
         rows = self._opportunities(customers)
         owners = self.ledger.owners(row["Id"] for row in rows)
         deals = {id: replace(deal, known_to=owners.get(id)) for id, deal in self._deals(rows, customers).items()}
-        seen = self._accounts(accounts)
+        seen = self._accounts(list(customers))
         provisionings = self._provisionings(customers)
 
-        def sides_of(account_id: str) -> Sides:
-            customer = customers[account_id]
-            account = seen.get(account_id, AccountSeen("deleted"))
-            customer_id = customer.customer_id or account.customer_id or account_id
-            subscriptions, exists, allowed = self._in_stigg(customer_id, deep)
+        def sides_of(account_id: str, customer: Customer) -> Sides:
             theirs = [
                 deals[row["Id"]]
                 for row in rows
@@ -80,15 +81,18 @@ class Live:
             return Sides(
                 customer=customer,
                 deals=tuple(theirs),
-                account=account,
+                account=seen.get(account_id, AccountSeen("deleted")),
                 provisionings={id: provisionings[id] for id in customer.opportunities if id in provisionings},
-                subscriptions=tuple(subscriptions),
-                customer_in_stigg=exists,
-                allowed=allowed,
-                live=True,
             )
 
-        return at_once(sides_of, accounts)
+        return {account_id: sides_of(account_id, customer) for account_id, customer in customers.items()}
+
+    def in_stigg(self, sides: Sides, deep: bool) -> Sides:
+        """The sides of a customer, with what Stigg says of it."""
+        shown = sides.account.customer_id if sides.account else None
+        customer_id = sides.customer.customer_id or shown or sides.customer.account_id
+        subscriptions, exists, allowed = self._in_stigg(customer_id, deep)
+        return replace(sides, subscriptions=tuple(subscriptions), customer_in_stigg=exists, allowed=allowed)
 
     def given(self, opportunities: Mapping[str, str]) -> list[Json]:
         """Deals to be accepted, as a callout says them of opportunities whose lines are still to be read."""

@@ -1,0 +1,283 @@
+"""``closedwon history``: what was provisioned lately, failures first; or what waits."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+
+from closedwon import reading
+from closedwon.errors import ClosedWonError
+from closedwon.ledger import at_once
+from closedwon.links import salesforce_record_url
+from closedwon.order import instant_of
+from closedwon.report import counted
+from closedwon.settings import setting
+from closedwon.step import ledger
+from ops import show
+from ops.executions import STATUSES, Execution, Executions, opportunity_of
+from ops.look import ACTS_AS
+from ops.show import json_option, say
+from ops.stack import Chosen
+from ops.who import resolved
+
+Json = dict[str, Any]
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+WAITS = ("Held", "Failed", "Payment required")
+"""The statuses of deals that wait for people."""
+
+SHORT = 160
+"""The most characters of a cause in the table."""
+
+
+class Since(click.ParamType):
+    """How far back: 30m, 2h, 3d; or an instant, in UTC where it names no zone."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        if found := re.fullmatch(r"(\d{1,6})([smhdw])", value):
+            return datetime.now(UTC) - timedelta(**{UNITS[found[2]]: int(found[1])})
+        try:
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time: say 30m, 2h, 3d, or 2026-01-15 or 2026-01-15T09:00Z", param, ctx)
+        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def found(
+    executions: Executions,
+    statuses: Sequence[str],
+    since: datetime,
+    limit: int,
+    cause: str = "",
+    opportunities: Iterable[str] | None = None,
+) -> tuple[list[Execution], bool]:
+    """Executions of each of these statuses in turn, newest first in each. limit: of each status.
+
+    cause: only those whose error or cause says so. opportunities: only those that are named after one of these.
+    Out: the executions, and whether there are more.
+    """
+    wanted = None if opportunities is None else set(opportunities)
+    every: list[Execution] = []
+    more = False
+    for status in statuses:
+        some = (one for one in executions.since(status, since) if wanted is None or opportunity_of(one.name) in wanted)
+        kept = list(islice(_saying(executions, some, cause), limit + 1))
+        every += kept[:limit]
+        more = more or len(kept) > limit
+    return every, more
+
+
+def _saying(executions: Executions, some: Iterable[Execution], cause: str) -> Iterator[Execution]:
+    """Those that failed with their errors, which are not listed; only those that say so."""
+    for one in some:
+        if one.failed:
+            one = replace(executions.describe(one.arn), status=one.status)
+        if cause.lower() in f"{one.error} {one.cause}".lower():
+            yield one
+
+
+def waiting(most: int) -> list[Json]:
+    """The deals that wait for people, the longest first, as Salesforce shows them."""
+    rows = reading.salesforce().query(
+        "SELECT Opportunity_ID__c, Account__c, Status__c, Reason__c, Provisioned_At__c, Approval_ID__c "
+        f"FROM Stigg_Provisioning__c WHERE Status__c IN {{waits}} ORDER BY Provisioned_At__c LIMIT {int(most) + 1}",  # nosec B608 - a number
+        waits=list(WAITS),
+    )
+    return [
+        {
+            "opportunityId": row["Opportunity_ID__c"],
+            "accountId": row["Account__c"],
+            "status": row["Status__c"],
+            "since": row["Provisioned_At__c"],
+            "reason": row["Reason__c"] or "",
+            "approval": row["Approval_ID__c"],
+            "url": salesforce_record_url(setting("SALESFORCE_URL"), row["Opportunity_ID__c"]),
+        }
+        for row in rows
+    ]
+
+
+def overdue(most: int) -> list[Json]:
+    """The customers that the ledger has due by now: the sweep starts them."""
+    accounts = list(islice(ledger().overdue(0), most + 1))
+    customers = at_once(ledger().customer, accounts)
+    return [
+        {
+            "accountId": one.account_id,
+            "dueAt": instant_of(one.due_at) if one.due_at is not None else None,
+            "failures": one.failures,
+            "working": one.lease.owner if one.lease else None,
+        }
+        for one in customers
+    ]
+
+
+def deals_now(every: Iterable[Execution]) -> dict[str, str]:
+    """What became of the deals of those that failed, by the ledger: most were tried again since."""
+    ids = sorted({id for one in every if one.failed and (id := opportunity_of(one.name))})
+    known = zip(ids, at_once(ledger().find, ids), strict=True)
+    return {id: found[1].outcome.status for id, found in known if found}
+
+
+class Teller:
+    """Tells it to people."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self.zone = zone
+
+    def when(self, instant: datetime | str | None) -> str:
+        if not instant:
+            return ""
+        if isinstance(instant, str):
+            instant = datetime.fromisoformat(instant)
+        return f"{instant.astimezone(self.zone):%m-%d %H:%M:%S}"
+
+    def executions(
+        self, every: Sequence[Execution], now: Mapping[str, str], more: bool, since: datetime, limit: int
+    ) -> None:
+        failed = [one for one in every if one.failed]
+        others = [one for one in every if not one.failed]
+        if not every:
+            say(f"Nothing was found since {since.astimezone(self.zone):%Y-%m-%d %H:%M}.")
+        if failed:
+            errors = Counter(one.error or one.status for one in failed)
+            say(f"{counted(len(failed), 'failure')}: {', '.join(f'{n} {error}' for error, n in errors.most_common())}.")
+            rows = [
+                (*self.row(one), now.get(opportunity_of(one.name) or "", ""), one.error, _short(one.cause))
+                for one in failed
+            ]
+            columns = ("when", "deal", "status", "seconds", "the deal now", "error", "cause")
+            show.table(columns, rows, whole=("when", "deal", "status"))
+        if others:
+            say(f"{counted(len(others), 'other')}:")
+            show.table(("when", "deal", "status", "seconds"), map(self.row, others))
+        if more:
+            say(f"There are more: only the newest {limit} of each status are shown. --limit shows more of them.")
+        if failed:
+            deal = opportunity_of(failed[0].name) or failed[0].name
+            say("What happened to one of them, and to try again what failed:")
+            show.verbatim(f"  {show.command('status', deal)}")
+            show.verbatim(f"  {show.command('replay', '--failed-since', '2h', '--dry-run')}")
+
+    def row(self, one: Execution) -> tuple[object, ...]:
+        seconds = "" if one.seconds is None else f"{one.seconds:.1f}"
+        return self.when(one.started), opportunity_of(one.name) or one.name, one.status, seconds
+
+    def held(self, deals: Sequence[Json] | None, due: Sequence[Json], limit: int) -> None:
+        if deals:
+            many = f"{counted(len(deals[:limit]), 'deal')} {'waits' if len(deals) == 1 else 'wait'}"
+            say(f"{many} for people, the longest first, as Salesforce shows {'it' if len(deals) == 1 else 'them'}:")
+            rows = [
+                (
+                    self.when(one["since"]),
+                    one["opportunityId"],
+                    one["status"],
+                    "yes" if one["approval"] else "",
+                    one["reason"],
+                )
+                for one in deals[:limit]
+            ]
+            columns = ("since", "deal", "status", "can be approved", "reason")
+            show.table(columns, rows, whole=("since", "deal", "status"))
+        elif deals is not None:
+            say("No deal waits for people.")
+        if due:
+            say(f"{counted(len(due[:limit]), 'customer')} due in the ledger by now, for the sweep to start:")
+            rows_ = [
+                (self.when(one["dueAt"]), one["accountId"], one["failures"] or "", one["working"] or "")
+                for one in due[:limit]
+            ]
+            show.table(("due since", "account", "failures", "execution that had it last"), rows_)
+        else:
+            say("Nothing is due in the ledger.")
+        if len(deals or ()) > limit or len(due) > limit:
+            say(f"There are more: only {limit} of each are shown. --limit shows more of them.")
+        if deals:
+            say("What happened to one of them, and to let through what can be approved:")
+            show.verbatim(f"  {show.command('status', deals[0]['opportunityId'])}")
+            show.verbatim(f"  {show.command('approve', 'OPPORTUNITY')}")
+
+
+def _short(cause: str) -> str:
+    return cause if len(cause) <= SHORT else f"{cause[: SHORT - 1]}…"
+
+
+@click.command(short_help="Tell what was provisioned lately, failures first.")
+@click.option("--since", type=Since(), default="24h", show_default=True, help="How far back: 30m, 3d; or an instant.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice([*STATUSES], case_sensitive=False),
+    multiple=True,
+    help="Only these; may be given more than once.",
+)
+@click.option("--cause", default="", help="Only failures whose error or cause says so, such as StiggUnavailable.")
+@click.option("--account", metavar="ID", help="Only those of one customer, by any ID that status takes.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The most of each status.")
+@click.option("--held", is_flag=True, help="Instead: the deals that wait for people, and what is due.")
+@json_option
+@click.pass_obj
+def history(
+    chosen: Chosen,
+    since: datetime,
+    statuses: Sequence[str],
+    cause: str,
+    account: str | None,
+    limit: int,
+    held: bool,
+    as_json: bool,
+) -> None:
+    """Tell what was provisioned lately: failures first, then the others, newest first.
+
+    Each line is one execution of the provisioning state machine. Failures are tried again by themselves, unless a deal
+    was refused: --held tells what waits for people.
+    """
+    chosen.stack.act_as(*ACTS_AS)
+    teller = Teller(ZoneInfo(setting("TIME_ZONE")))
+    if held:
+        _held(teller, limit, as_json)
+        return
+    machine = Executions(chosen.stack.client("stepfunctions"), chosen.stack.outputs["ProvisionStateMachineArn"])
+    opportunities = resolved(account).customer.opportunities if account else None
+    wanted = [one for one in STATUSES if one in (statuses or STATUSES)]
+    if cause:
+        wanted = [one for one in wanted if one not in ("RUNNING", "SUCCEEDED")]  # nothing went wrong with those
+    every, more = found(machine, wanted, since, limit, cause, opportunities)
+    now = deals_now(every)
+    if as_json:
+        listed = [
+            {**one.to_json(), "opportunityId": (id := opportunity_of(one.name)), "dealNow": now.get(id or "")}
+            for one in every
+        ]
+        show.as_json({"since": since.isoformat(), "executions": listed, "more": more})
+    else:
+        teller.executions(every, now, more, since, limit)
+
+
+def _held(teller: Teller, limit: int, as_json: bool) -> None:
+    """What waits. Where Salesforce cannot be asked, what is due is told all the same."""
+    due, why = overdue(limit), ""
+    try:
+        deals = waiting(limit)
+    except ClosedWonError as error:
+        deals, why = [], str(error)
+    if as_json:
+        cut = len(deals) > limit or len(due) > limit
+        show.as_json({"waiting": None if why else deals[:limit], "due": due[:limit], "more": cut, "notReached": why})
+    else:
+        teller.held(None if why else deals, due, limit)
+    if why:
+        show.stop(f"Salesforce could not be asked, so the deals that wait for people are not told: {why}")

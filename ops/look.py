@@ -1,0 +1,115 @@
+"""A look at one customer as it is now, in all three systems: what differs, by the rules of reconciliation. Writes
+nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import botocore.exceptions
+
+from closedwon import reading, runs
+from closedwon.catalogue import Catalogue, fetch_catalogue, kept_catalogue
+from closedwon.customer import Customer
+from closedwon.drift import Finding, Repair, Sides
+from closedwon.errors import ClosedWonError
+from closedwon.preview import stigg
+from closedwon.provisioning import now
+from closedwon.reconciling import Judge
+from closedwon.settings import trial_stages
+from closedwon.sides import Live
+from closedwon.step import ledger
+from ops.stack import in_words
+
+T = TypeVar("T")
+
+ACTS_AS = ("ReconcileBeginFunction", "ReportFunction", "CompareFunction")
+"""The functions whose settings a look needs."""
+
+IN_SALESFORCE = ("missing_write_back", "stale_write_back")
+"""What Salesforce shows wrong."""
+
+OF_DEALS = (
+    "missed_deal",
+    "missed_revision",
+    "mapping_changed",
+    "held_too_long",
+    "failed_not_rerun",
+    "moved_deal",
+    "merged_account",
+    "deleted_deal",
+    "unreadable_deal",
+)
+"""What is wrong between Salesforce and the ledger. All other kinds are Stigg's."""
+
+
+@dataclass
+class Look:
+    """What was seen. not_reached: who could not be asked, with why. compared: whether all was there to compare by, and
+    nobody works on the customer. repair: what the stack's policy would repair.
+    """
+
+    sides: Sides
+    not_reached: dict[str, str] = field(default_factory=dict)
+    under_way: bool = False
+    compared: bool = False
+    findings: tuple[Finding, ...] = ()
+    repair: Repair | None = None
+
+    def found(self, where: str) -> list[Finding]:
+        """What differs in Salesforce's records, between the deals and the ledger ("deals"), or in Stigg."""
+        kinds = {"Salesforce": IN_SALESFORCE, "deals": OF_DEALS}.get(where)
+        if kinds is None:
+            return [one for one in self.findings if one.kind not in IN_SALESFORCE + OF_DEALS]
+        return [one for one in self.findings if one.kind in kinds]
+
+
+def look_at(customer: Customer) -> Look:
+    """Look at a customer of the ledger. Salesforce and Stigg are asked each by itself: where one does not answer, the
+    other is still seen.
+    """
+    look = Look(Sides(customer))
+    account_id = customer.account_id
+
+    def asked(whom: str, question: Callable[[], T]) -> T | None:
+        try:
+            return question()
+        except ClosedWonError as error:
+            look.not_reached[whom] = f"{type(error).__name__}: {error}"
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+            look.not_reached[whom] = in_words(error)
+        return None
+
+    if found := asked("Salesforce", lambda: _live().in_salesforce({account_id: customer})):
+        look.sides = found[account_id]
+    if seen := asked("Stigg", lambda: _live().in_stigg(look.sides, deep=True)):
+        look.sides = seen
+    catalogue = kept_catalogue(ledger(), now())
+    if catalogue is None and "Stigg" not in look.not_reached:
+        catalogue = asked("Stigg", lambda: fetch_catalogue(stigg(), now()))
+    if catalogue is None and (snapshot := ledger().snapshot()):
+        catalogue = Catalogue.from_json(snapshot)
+    if catalogue is not None:
+        judge = Judge(deals_since(), catalogue)
+        look.under_way = judge.compare(look.sides).under_way
+        look.compared = not look.under_way
+        look.findings, look.repair = judge.verdict(look.sides)
+    return look
+
+
+def deals_since() -> str:
+    """The day of the first deals that had to arrive: as the stack says, since the first reconciliation, or today."""
+    since = os.environ.get("DEALS_SINCE") or runs.register().deals_since
+    return since or datetime.now(UTC).date().isoformat()
+
+
+def _live() -> Live:
+    return Live(reading.salesforce(), stigg(), ledger(), trial_stages(), _no_pace)
+
+
+def _no_pace(*_: Any) -> None:
+    """Somebody waits for one customer: that is too little to ask the governor for."""

@@ -1,0 +1,346 @@
+"""``closedwon replay``: have customers looked at again, now.
+
+It only makes customers due in the ledger; the sweep then starts them as it starts everything that is due. So it is safe
+to repeat, and to interrupt: nothing else is ever written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+from rich.status import Status
+
+from closedwon.customer import Customer
+from closedwon.ledger import at_once
+from closedwon.order import instant_of
+from closedwon.report import counted
+from closedwon.step import ledger
+from ops import show
+from ops.executions import FAILURES, Executions, opportunity_of
+from ops.history import Since
+from ops.look import ACTS_AS, Look, look_at
+from ops.show import json_option, say
+from ops.stack import Chosen
+from ops.who import resolved
+
+Json = dict[str, Any]
+
+Action = Literal["again", "repair", "already", "nothing", "unknown", "not asked"]
+
+MEANS: dict[Action, str] = {
+    "again": "try again what failed",
+    "repair": "bring in line what differs",
+    "already": "already under way, or due",
+    "nothing": "nothing to do",
+    "unknown": "not known to the ledger",
+    "not asked": "could not be looked at",
+}
+
+DOES: tuple[Action, ...] = ("again", "repair")
+
+TOLD = 25
+"""The most customers that are told of one by one."""
+
+EVERY = 2
+"""Seconds between two looks at the ledger while waiting."""
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What is to be done for one customer. asked: as it was asked for; deals: the opportunities that it is about;
+    rev, token: of the customer when it was looked at; look, rewrite, account: see `customer.made_due`.
+    """
+
+    asked: str
+    action: Action
+    words: str
+    account_id: str = ""
+    deals: tuple[str, ...] = ()
+    rev: int = 0
+    token: int = 0
+    leased: bool = False
+    look: bool = False
+    rewrite: tuple[str, ...] = ()
+    account: bool = False
+    made_due: bool = False
+
+    def to_json(self) -> Json:
+        return {
+            "asked": self.asked,
+            "accountId": self.account_id or None,
+            "deals": list(self.deals),
+            "action": self.action,
+            "words": self.words,
+            "madeDue": self.made_due,
+        }
+
+
+@dataclass
+class Asked:
+    """What was asked for of one customer: how, and of which opportunities ("" for all)."""
+
+    customer: Customer
+    texts: list[str] = field(default_factory=list)
+    opportunities: set[str] = field(default_factory=set)
+
+
+def customers(texts: Iterable[str]) -> tuple[list[Asked], list[Replay]]:
+    """Whom IDs mean, each customer once; and those that nobody knows."""
+    by_account: dict[str, Asked] = {}
+    unknown = []
+    for text in dict.fromkeys(texts):
+        try:
+            who = resolved(text)
+        except click.ClickException as error:
+            unknown.append(Replay(text, "unknown", error.message))
+            continue
+        asked = by_account.setdefault(who.customer.account_id, Asked(who.customer))
+        asked.texts.append(text)
+        asked.opportunities.add(who.opportunity_id or "")
+    return list(by_account.values()), unknown
+
+
+def planned(asked: Asked) -> Replay:
+    """What is to be done for a customer. What the ledger does not know to be undone is looked for in Stigg and
+    Salesforce; of what differs there, only what the stack's policy repairs is.
+    """
+    customer, now = asked.customer, time.time_ns() // 1_000_000
+    behind = tuple(id for id, state in customer.opportunities.items() if state.version > customer.applied)
+    plan = Replay(
+        asked=" ".join(asked.texts[:3]),
+        action="nothing",
+        words="",
+        account_id=customer.account_id,
+        deals=behind,
+        rev=customer.rev,
+        token=customer.token,
+        leased=customer.lease is not None and now < customer.lease.until,
+    )
+    if plan.leased:
+        return replace(plan, action="already", words="an execution is at work on it now")
+    if customer.due_at is not None and customer.due_at <= now:
+        return replace(plan, action="already", words="it is due, and the sweep starts it within a minute")
+    if customer.failures or (behind and customer.due_at is None):
+        said = f"failed {counted(customer.failures, 'time')}" if customer.failures else "nothing is due to try it"
+        if customer.due_at is not None:
+            said += f"; by itself it is tried again at {instant_of(customer.due_at)[:19]}Z"
+        return replace(plan, action="again", words=said)
+    if behind:
+        return replace(plan, action="already", words="its execution begins, or waits for its turn")
+    return _compared(plan, look_at(customer), asked)
+
+
+def _compared(plan: Replay, look: Look, asked: Asked) -> Replay:
+    if look.not_reached:
+        words = "; ".join(f"{whom}: {why}" for whom, why in look.not_reached.items())
+        return replace(plan, action="not asked", words=words)
+    if look.under_way:
+        return replace(plan, action="already", words="work on it begins within minutes")
+    repair = look.repair
+    left = [f"{one.words} Left to people: {one.why}." for one in look.findings if one.why]
+    if repair is None or not (repair.look or repair.rewrite or repair.account):
+        return replace(plan, words=" ".join([*_standing(asked), *left]))
+    repaired = [one for one in look.findings if not one.why]
+    return replace(
+        plan,
+        action="repair",
+        words=" ".join([*(one.words for one in repaired), *left]),
+        deals=tuple(dict.fromkeys(one.opportunity_id for one in repaired if one.opportunity_id)),
+        look=repair.look,
+        rewrite=repair.rewrite,
+        account=repair.account,
+    )
+
+
+def _standing(asked: Asked) -> Iterable[str]:
+    """Why there is nothing to do for the deals that were asked for."""
+    opportunities = asked.customer.opportunities
+    ids = opportunities if "" in asked.opportunities else asked.opportunities
+    states = [opportunities[id] for id in ids if id in opportunities]
+    told = False
+    for state in states:
+        id, outcome = state.order.opportunity_id, state.outcome
+        reason = " ".join(outcome.reason.split())
+        if outcome.status == "Failed":
+            told = True
+            yield f"{id} is refused: {reason.rstrip('.')}. Mend the deal in Salesforce, which sends it again."
+        elif outcome.status == "Held":
+            told = True
+            approve = f" `closedwon approve {id}` lets it through." if outcome.approval else ""
+            yield f"{id} is held: {reason.rstrip('.')}.{approve}"
+    if not told:
+        yield "Stigg and Salesforce are as they should be."
+
+
+def make_due(plan: Replay) -> Replay:
+    """Do it. A customer that was written since it was looked at is left alone."""
+    if plan.action not in DOES:
+        return plan
+    made = ledger().make_due(plan.account_id, plan.rev, plan.look, plan.rewrite, plan.account)
+    if made:
+        return replace(plan, made_due=True)
+    return replace(plan, action="already", words="somebody worked on it just now: look at it again")
+
+
+def waited(plans: Sequence[Replay], status: Status) -> dict[str, Customer]:
+    """Wait until each customer was worked on. Out: how each is then, by account."""
+    left = {plan.account_id: plan for plan in plans}
+    done: dict[str, Customer] = {}
+    while left:
+        for customer in at_once(ledger().customer, list(left)):
+            plan = left[customer.account_id]
+            if customer.lease is None and (plan.leased or customer.token > plan.token):
+                done[customer.account_id] = customer
+                del left[customer.account_id]
+        status.update(f"{len(done)} of {len(plans)} done; the sweep starts what is due, once a minute ...")
+        if left:
+            time.sleep(EVERY)
+    return done
+
+
+def results(plans: Sequence[Replay], done: dict[str, Customer], executions: Executions) -> list[Json]:
+    """How it ended for each customer."""
+
+    def result(plan: Replay) -> Json:
+        customer = done[plan.account_id]
+        states = [customer.opportunities[id] for id in plan.deals if id in customer.opportunities]
+        bad = [state for state in states if state.outcome.status == "Failed"]
+        failed = bool(customer.failures or bad)
+        newest = max(customer.opportunities.values(), key=lambda state: state.version)
+        execution = executions.describe(executions.arn((bad or [newest])[0].execution)) if failed else None
+        reasons = [state.outcome.reason for state in bad]
+        return {
+            "accountId": plan.account_id,
+            "failed": failed,
+            "execution": execution.to_json() if execution else None,
+            "deals": {state.order.opportunity_id: state.outcome.status for state in states},
+            "words": " ".join(reasons) or (execution.cause if execution else ""),
+        }
+
+    return at_once(result, plans)
+
+
+# Telling
+
+
+def tell(plans: Sequence[Replay]) -> None:
+    """What is to be done, customer by customer or, where they are many, in numbers."""
+    counts = Counter(plan.action for plan in plans)
+    interesting = [plan for plan in plans if plan.action != "nothing"] if len(plans) > TOLD else plans
+    rows = [(plan.account_id or plan.asked, MEANS[plan.action], plan.words) for plan in interesting[:TOLD]]
+    if rows:
+        show.table(("customer", "what", "why"), rows, whole=("customer",))
+    if len(plans) > 1:
+        show.facts((MEANS[action], f"{counts[action]:,}") for action in MEANS if counts[action])
+    if len(plans) > len(rows):
+        say(f"Only {len(rows)} of {counted(len(plans), 'customer')} are told; --json tells them all.")
+
+
+def tell_results(ended: Sequence[Json]) -> None:
+    rows = [
+        (
+            one["accountId"],
+            "failed" if one["failed"] else "done",
+            ", ".join(f"{id} {status}" for id, status in one["deals"].items()),
+            one["words"],
+        )
+        for one in sorted(ended, key=lambda one: not one["failed"])
+    ]
+    show.table(("customer", "ended", "deals", "why"), rows[:TOLD], whole=("customer",))
+    failed = sum(one["failed"] for one in ended)
+    say(f"{len(ended) - failed:,} done, {failed:,} failed.")
+
+
+def ids_of(file: Path) -> list[str]:
+    """The IDs in a file: the first word of each line; what follows a # is a remark."""
+    lines = (line.partition("#")[0].replace(",", " ").split() for line in file.read_text().splitlines())
+    return [words[0].strip('"') for words in lines if words]
+
+
+@click.command(short_help="Try again what failed, now.")
+@click.argument("ids", nargs=-1, metavar="[OPPORTUNITY|ACCOUNT]...")
+@click.option("--failed-since", type=Since(), metavar="TIME", help="Also whatever failed since then, such as 2h.")
+@click.option(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Also the IDs in this file, one a line.",
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--wait", is_flag=True, help="Wait until it is done; exit code 1 if any of it failed.")
+@json_option
+@click.pass_obj
+def replay(
+    chosen: Chosen,
+    ids: Sequence[str],
+    failed_since: datetime | None,
+    file: Path | None,
+    dry_run: bool,
+    yes: bool,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Try again what failed, and bring in line what differs, now.
+
+    It makes customers due in the ledger, nothing else: the sweep starts them within a minute, the usual steps do the
+    work, and what is done already is not done twice. It is safe to repeat. What was changed by hand, or would be
+    lowered, is left to people where the stack's policy leaves it to them.
+
+    Exit code 1 when an ID is not known or a customer could not be looked at; with --wait, also when any of it failed.
+    """
+    if not (ids or failed_since or file):
+        raise click.UsageError("name opportunities or accounts, or say --failed-since or --file")
+    chosen.stack.act_as(*ACTS_AS)
+    executions = Executions(chosen.stack.client("stepfunctions"), chosen.stack.outputs["ProvisionStateMachineArn"])
+    wanted = [*ids, *(ids_of(file) if file else ())]
+    if failed_since:
+        failed = [one for status in FAILURES for one in executions.since(status, failed_since)]
+        wanted += [id for one in failed if (id := opportunity_of(one.name))]
+    asked, plans = customers(wanted)
+    with show.progress() as progress:
+        for plan in progress.track(map(planned, asked), total=len(asked), description="Looking"):
+            plans.append(plan)
+    if not as_json:
+        tell(plans) if plans else say("Nothing failed since then.")
+    does = [plan for plan in plans if plan.action in DOES]
+    if does and not dry_run:
+        if not yes:
+            click.confirm(f"Have {counted(len(does), 'customer')} looked at again?", abort=True, err=as_json)
+        plans = at_once(make_due, plans)
+    made = [plan for plan in plans if plan.made_due]
+    if not as_json:
+        if dry_run:
+            say("Nothing was done: this was a dry run.")
+        elif made:
+            are = f"{counted(len(made), 'customer')} {'is' if len(made) == 1 else 'are'}"
+            say(f"{are} due; the sweep starts {'it' if len(made) == 1 else 'them'} within a minute.")
+        elif plans and not does:
+            say("Nothing was done.")
+    ended = _wait([*made, *(p for p in plans if p.action == "already")], executions) if wait and not dry_run else []
+    if as_json:
+        show.as_json({"customers": [plan.to_json() for plan in plans], "ended": ended})
+    elif ended:
+        tell_results(ended)
+    if any(plan.action in ("unknown", "not asked") for plan in plans) or any(one["failed"] for one in ended):
+        raise SystemExit(1)
+
+
+def _wait(plans: Sequence[Replay], executions: Executions) -> list[Json]:
+    if not plans:
+        return []
+    try:
+        with Status("Waiting ...", console=show.console(err=True)) as status:
+            done = waited(plans, status)
+    except KeyboardInterrupt:
+        say("Not waited for any longer; what is due is done all the same.", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    return results(plans, done, executions)

@@ -1,0 +1,79 @@
+"""Whom an operator means: an opportunity, an account, a customer in Stigg or an execution, as it was typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import click
+
+from closedwon.customer import Customer
+from closedwon.identifiers import normalised_id
+from closedwon.step import ledger
+from ops.executions import NAME
+from ops.show import stop
+
+Kind = Literal["opportunity", "account", "customer", "execution"]
+
+
+@dataclass(frozen=True)
+class Who:
+    """What was meant. text: as it was asked for, in its long form; opportunity_id, execution: where that names one;
+    customer: the whole customer in the ledger.
+    """
+
+    kind: Kind
+    text: str
+    customer: Customer
+    opportunity_id: str | None = None
+    execution: str | None = None
+
+
+def resolved(text: str) -> Who:
+    """Find whom the ledger knows by this. Raises ClickException where it knows nobody, UsageError for what is no ID."""
+    text = text.strip()
+    if text.startswith("arn:") and ":execution:" not in text:
+        raise click.UsageError(f"{text} is no execution's ARN")
+    name = text.rpartition(":")[2] if text.startswith("arn:") else text
+    if found := NAME.fullmatch(name):
+        customer = _of_opportunity(found[1])
+        return Who("execution", name, customer, found[1], name)
+    if text.startswith("arn:"):
+        stop(f"{name} is no provisioning: their names begin with an opportunity's ID")
+    for kind, prefix in (("opportunity", "006"), ("account", "001")):
+        if not (text.startswith(prefix) and len(text) in (15, 18) and text.isalnum()):
+            continue
+        try:
+            id = normalised_id(text, prefix)
+        except ValueError as error:
+            raise click.UsageError(f"{text} {error}") from None
+        if kind == "opportunity":
+            return Who("opportunity", id, _of_opportunity(id), id)
+        return Who("account", id, _of_account(id))
+    account_id = ledger().bound_to(text)
+    if account_id is None:
+        stop(
+            f"the ledger knows no {text}: give an opportunity's ID (006...), an account's (001...), a customer's ID in "
+            "Stigg, or an execution's name or ARN"
+        )
+    return Who("customer", text, ledger().customer(str(account_id)))
+
+
+def _of_opportunity(id: str) -> Customer:
+    account_id = ledger().owners([id]).get(id)
+    if account_id is None:
+        stop(
+            f"{id} never reached closed-won: no callout of it was accepted. `closedwon preview {id}` shows what it "
+            "would do; `closedwon reconcile` brings in what was missed"
+        )
+    return ledger().customer(str(account_id))
+
+
+def _of_account(id: str) -> Customer:
+    customer = ledger().customer(id)
+    if not customer.opportunities:
+        stop(
+            f"the ledger knows no deal of the account {id}: no callout of one was accepted. `closedwon reconcile` "
+            "brings in what was missed"
+        )
+    return customer
