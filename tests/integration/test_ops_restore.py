@@ -37,7 +37,8 @@ def test_a_restored_ledger_goes_on_and_what_was_accepted_since_is_found_by_a_rec
     table = backup(sandbox, f"restored-{datetime.now(UTC):%H%M%S%f}")
     product = sandbox.sales.product(CREDITS.stigg_id)
     sandbox.salesforce.update("Product2", product, Stigg_Type__c="Credit grant")
-    new = sell(sandbox, after, Sold("plan-enterprise"), CREDITS)
+    today = datetime.now(UTC).date().isoformat()
+    new = sell(sandbox, after, Sold("plan-enterprise"), CREDITS, fields={"CloseDate": today})
     provision(sandbox, new)
     stood = {account: access(sandbox, account) for account in (before, after)}
     lose_the_ledger(sandbox)
