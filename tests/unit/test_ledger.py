@@ -603,3 +603,23 @@ def test_the_largest_deals_stay_far_below_what_an_item_and_a_transaction_hold(le
 def size(item: dict[str, Any]) -> int:
     """Bytes of an item, a little more than DynamoDB counts."""
     return len(json.dumps(item))
+
+
+def test_every_order_of_an_opportunity_is_told_in_the_order_in_which_it_was_accepted(
+    ledger: Ledger, clock: Clock
+) -> None:
+    for quantity, at in ((3, 10), (1, 20), (2, 15)):  # the last one is superseded
+        clock.now += 1000
+        ledger.accept([arrival(quantity, at)])
+    told = ledger.orders(A)
+    assert [(one.at, one.revision.modified, one.order.items[0].quantity) for one in told] == [
+        (NOW + 1000, 10, 3),
+        (NOW + 2000, 20, 1),
+    ]
+    assert ledger.orders("0065g00000NOBODYAA") == []
+
+
+def test_the_account_of_a_customer_in_stigg_is_found(ledger: Ledger) -> None:
+    ledger.accept([arrival(customer_id="customer-acme")])
+    assert ledger.bound_to("customer-acme") == ACCOUNT
+    assert ledger.bound_to("somebody-else") is None

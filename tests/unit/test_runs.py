@@ -215,3 +215,11 @@ def test_deals_count_from_the_first_run_on_unless_the_stack_says_otherwise(regis
     assert enter().deals_since == "2026-11-20"
     assert runs.enter("one", ONE, "2026-12-24", "", lambda _: True).deals_since == "2026-11-20"
     assert enter(deals_since="2026-01-01").deals_since == "2026-01-01"
+
+
+def test_the_register_can_be_read(register: None) -> None:
+    assert runs.register() == runs.Register()
+    enter("one", ONE)
+    assert runs.register() == runs.Register("one", ONE, "", "2026-11-20")
+    runs.finish(replace(RUN, id="one"), good=True)
+    assert runs.register() == runs.Register("one", "", RUN.started_at, "2026-11-20")
