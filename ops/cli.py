@@ -15,6 +15,7 @@ from closedwon.errors import ClosedWonError
 from ops.api import Api
 from ops.approve import approve
 from ops.backfill import backfill
+from ops.connect import connect
 from ops.stack import Chosen, Stack, in_words
 
 
@@ -52,5 +53,5 @@ def main(
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
 
 
-for command in (approve, backfill):
+for command in (approve, backfill, connect):
     main.add_command(command)

@@ -67,9 +67,11 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
 def check(result: str, what: str, remedy: str = "") -> None:
     """One check's end (a key of MARKS), what was looked at or found, and what to do about it."""
     mark, style = MARKS[result]
-    console().print(Text.assemble((f"{mark} ", style), what))
+    line = Table.grid(padding=(0, 1))
+    line.add_row(Text(mark, style), Text(what))
     if remedy:
-        console().print(Text(f"  {remedy}"))
+        line.add_row("", Text(remedy))
+    console().print(line)
 
 
 def as_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
