@@ -16,6 +16,7 @@ from ops.api import Api
 from ops.approve import approve
 from ops.backfill import backfill
 from ops.connect import connect
+from ops.doctor import doctor
 from ops.stack import Chosen, Stack, in_words
 
 
@@ -53,5 +54,5 @@ def main(
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
 
 
-for command in (approve, backfill, connect):
+for command in (approve, backfill, connect, doctor):
     main.add_command(command)

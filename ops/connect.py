@@ -55,7 +55,7 @@ STORED = "the stack's functions use it within five minutes"
 
 LOGIN_REMEDIES = {
     "invalid_client_id": "Copy the consumer key again. A new External Client App takes up to ten minutes to be known.",
-    "invalid_client": "Copy the consumer secret again, then give both once more: closedwon connect --salesforce",
+    "invalid_client": "Copy the consumer secret again, then give both once more: ./closedwon connect --salesforce",
     "invalid_grant": f"The app has no Run As user, or does not allow this one: {DOCS}, step 3.",
 }
 """What to do about OAuth's refusals, by their code."""
@@ -302,7 +302,7 @@ def salesforce_client(
     try:
         client.budget()
     except SalesforceUnauthorized as error:
-        usual = f"{DOCS}, step 3. To give others: closedwon connect --salesforce"
+        usual = f"{DOCS}, step 3. To give others: ./closedwon connect --salesforce"
         checks.bad(
             f"Salesforce does not accept the credentials ({kind}): {error.message}.{unchanged}",
             LOGIN_REMEDIES.get(error.code, usual),
@@ -415,7 +415,7 @@ def stigg_client(
         client.get_customer(NO_OPPORTUNITY)
     except StiggUnauthorized as error:
         if error.status != 403:  # a scoped key is a key: what it lacks is told below
-            checks.bad(f"Stigg does not accept the key.{unchanged}", f"{server} Then: closedwon connect --stigg")
+            checks.bad(f"Stigg does not accept the key.{unchanged}", f"{server} Then: ./closedwon connect --stigg")
             return None
     except ClosedWonError as error:
         checks.bad(f"{error}.{unchanged}")
@@ -523,7 +523,7 @@ def look_at_topics(checks: Checks, stack: Stack) -> None:
 
 
 def asking(option: str, file: str) -> str:
-    return f"Give them in a terminal (closedwon connect {option}), or with {file}."
+    return f"Give them in a terminal (./closedwon connect {option}), or with {file}."
 
 
 def ask_salesforce(jwt: bool) -> Fields:
@@ -588,7 +588,7 @@ def what_is_left(stack: Stack, url: str) -> None:
     say("          External Credentials > closed-won > Callout_Key > ApiKey: copy the key with")
     verbatim(f"          {shown_with(stack)} | pbcopy      # macOS; Linux: xclip -sel clip; Windows: clip")
     say("  Step 5  Give the permission set closed-won Flow user to all who win deals, closed-won Admin to yourself.")
-    say("  Step 7  Map the products, then: closedwon doctor")
+    say("  Step 7  Map the products, then: ./closedwon doctor")
     say("  Step 8  Save the flow templates under names of your own and activate them.")
     say("  Last    App Launcher > closed-won > closed-won Configuration > Check connection.")
 
@@ -678,7 +678,7 @@ def conclude(checks: Checks, chosen: Chosen) -> None:
     wrong = sum(one.result == "problem" for one in checks.made)
     unsure = sum(one.result == "warning" for one in checks.made)
     if wrong:
-        say(f"\n{counted(wrong, 'problem')} (✗): do what is said below each, then run closedwon connect again.")
+        say(f"\n{counted(wrong, 'problem')} (✗): do what is said below each, then run ./closedwon connect again.")
     else:
         say("\nEverything is connected" + (f", with {counted(unsure, 'warning')} (!)." if unsure else "."))
     if len(checks.made) > 1:
