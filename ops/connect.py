@@ -491,9 +491,11 @@ def look_at_sweep(checks: Checks, stack: Stack) -> None:
             checks.warn(f"The sweep was not seen to run in the last {SWEPT_MINUTES} minutes", remedy)
         elif failed:
             remedy = f"See the log group /aws/lambda/{stack.name}-sweep in CloudWatch."
-            checks.warn(f"The sweep failed {failed} of {runs} times in the last {SWEPT_MINUTES} minutes", remedy)
+            checks.warn(
+                f"The sweep failed {failed} of {counted(runs, 'time')} in the last {SWEPT_MINUTES} minutes", remedy
+            )
         else:
-            checks.ok(f"The sweep ran {runs} times in the last {SWEPT_MINUTES} minutes")
+            checks.ok(f"The sweep ran {counted(runs, 'time')} in the last {SWEPT_MINUTES} minutes")
 
 
 def invocations(stack: Stack, metric: str) -> int:
@@ -626,7 +628,7 @@ def connect(
     """
     if only_check and (salesforce_anew or stigg_anew or salesforce_file or stigg_key_file):
         raise click.UsageError("--check stores nothing: leave out the options that give credentials")
-    if salesforce_file and stigg_key_file and salesforce_file is stigg_key_file:
+    if salesforce_file and stigg_key_file and salesforce_file.name == stigg_key_file.name == "<stdin>":
         raise click.UsageError("only one of the two files can be stdin")
     stack = chosen.stack
     if show_key:

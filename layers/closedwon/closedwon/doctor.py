@@ -240,7 +240,7 @@ class _Judge:
                 if problem.field not in MAPPING_FIELDS or _sells_nothing(sale):
                     continue  # the latter is told apart (`_not_mapped`)
                 entity = sale.lines.get(problem.line or 0, (None, None))
-                some = self.by_entity.get(entity) or [None]
+                some: list[Product | None] = [*self.by_entity.get(entity, ())] or [None]
                 # A problem of the product itself is each product's; what only the deal shows, one for the entity.
                 for product in some if (*entity, said(problem)) in told else some[:1]:
                     shown = product or (Product("", "", *entity) if any(entity) else None)
@@ -250,6 +250,8 @@ class _Judge:
     def fix(self, type: str | None, stigg_id: str | None, problem: Problem) -> str:
         """What to do about a problem."""
         kind: Kind | None = next((kind for kind in KINDS if kind == type), None)
+        if problem.field == "stiggId" and not stigg_id:
+            return "Copy the ID from Stigg to the product; or empty its Stigg Type, if Stigg should not know it."
         if problem.field == "stiggId" and kind and stigg_id and stigg_id not in self.stigg.known[kind]:
             return self._unknown(kind, stigg_id)
         if problem.field == "stiggId" and kind == "Add-on":
@@ -427,7 +429,8 @@ def _not_mapped(sales: Iterable[Sale], unmapped: Iterable[Unmapped]) -> Iterator
 
 def _sells_nothing(sale: Sale) -> bool:
     order = sale.order
-    return order is not None and not sale.lines and any(problem.field == "lines" for problem in order.problems)
+    mapped = any(any(entity) for entity in sale.lines.values())
+    return order is not None and not mapped and any(problem.field == "lines" for problem in order.problems)
 
 
 def _merged(found: Iterable[Finding]) -> list[Finding]:
