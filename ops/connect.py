@@ -34,7 +34,7 @@ from closedwon.reading import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, map
 from closedwon.salesforce import SalesforceClient
 from closedwon.stigg import Stigg
 from ops.show import as_json as print_json
-from ops.show import check, json_option, say, verbatim
+from ops.show import check, facts, json_option, say, verbatim
 from ops.stack import Chosen, Stack, in_words
 
 Fields = dict[str, Any]
@@ -235,8 +235,9 @@ def look_at_domain(checks: Checks, url: str, version: str) -> bool:
     """Whether the address is an organisation's. Asks for the versions of its API, which anybody may."""
     host = urlsplit(url).hostname or ""
     remedy = "Parameter SalesforceUrl: Setup > My Domain, https://<name>.my.salesforce.com. Deploy with it again."
-    if host in ("login.salesforce.com", "test.salesforce.com") or host.endswith("lightning.force.com"):
-        checks.bad(f"{url} is {'a login page' if host[0] in 'lt' else 'Lightning'}, and not the My Domain", remedy)
+    lightning = host.endswith("lightning.force.com")
+    if lightning or host in ("login.salesforce.com", "test.salesforce.com"):
+        checks.bad(f"{url} is {'Lightning' if lightning else 'a login page'}, and not the My Domain", remedy)
         return False
     try:
         answer = requests.get(f"{url}/services/data", timeout=SECONDS, allow_redirects=False)
@@ -584,15 +585,24 @@ def offering(
 
 def what_is_left(stack: Stack, url: str) -> None:
     """What to do by hand in Salesforce."""
-    say(f"\nNow in Salesforce ({DOCS}; skip what is done):")
-    say("  Step 4  Setup > Named Credentials > closed-won: the URL is")
-    verbatim(f"          {url}")
-    say("          External Credentials > closed-won > Callout_Key > ApiKey: copy the key with")
-    verbatim(f"          {shown_with(stack)} | pbcopy      # macOS; Linux: xclip -sel clip; Windows: clip")
-    say("  Step 5  Give the permission set closed-won Flow user to all who win deals, closed-won Admin to yourself.")
-    say("  Step 7  Map the products, then: ./closedwon doctor")
-    say("  Step 8  Save the flow templates under names of your own and activate them.")
-    say("  Last    App Launcher > closed-won > closed-won Configuration > Check connection.")
+    say(f"\nNow in Salesforce ({DOCS}; skip what is done):\n")
+    facts(
+        (
+            (
+                "Step 4",
+                "Setup > Named Credentials > closed-won: the URL below. Tab External Credentials > closed-won > "
+                "Callout_Key > Edit: the parameter ApiKey, with the key.",
+            ),
+            ("Step 5", "The permission set closed-won Flow user for all who win deals, closed-won Admin for you."),
+            ("Step 7", "Map the products; then ./closedwon doctor looks whether they are right."),
+            ("Step 8", "Save the flow templates under names of your own, and activate them."),
+            ("Last", "App Launcher > closed-won > closed-won Configuration > Check connection."),
+        )
+    )
+    say("\nThe URL:")
+    verbatim(f"  {url}")
+    say("The key, to the clipboard and nowhere else (Linux: xclip -sel clip; Windows: clip):")
+    verbatim(f"  {shown_with(stack)} | pbcopy")
 
 
 def shown_with(stack: Stack) -> str:

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
+from rich.text import Text
 
-from closedwon import reading
 from closedwon.callout import NotNow, compile_all
 from closedwon.deal import line_number
 from closedwon.doctor import SEVERITIES, Finding, InStigg, Product, Sale, Unmapped, judge
@@ -25,6 +25,7 @@ from closedwon.order import Problem
 from closedwon.provisioning import now, stigg
 from closedwon.reading import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped, trigger_of, value_at
 from closedwon.salesforce import SalesforceClient
+from closedwon.secrets import Secret
 from closedwon.settings import mapping_rules, setting
 from closedwon.sides import given_of
 from ops.show import as_json as print_json
@@ -207,7 +208,9 @@ def other_senders(client: SalesforceClient) -> Iterator[Finding]:
 
 def examine(days: int, quiet: bool) -> tuple[list[Finding], int, int]:
     """Out: what was found; how many products and how many deals were looked at."""
-    client = reading.salesforce()
+    # Not `reading.salesforce`, which is in API Gateway's hurry: what is asked here is searched for, not found by ID.
+    secret = Secret(setting("SALESFORCE_SECRET_ARN"))
+    client = SalesforceClient(setting("SALESFORCE_URL"), secret, setting("SALESFORCE_API_VERSION"))
     try:
         mappings = mapped(client.query(MAPPINGS_SOQL))
     except Unreadable as error:
@@ -253,7 +256,7 @@ def show(found: Sequence[Finding], products: int, deals: int, days: int) -> None
         say(f"{looked} were looked at: nothing by which a deal would be refused.")
 
 
-def _row(one: Finding) -> tuple[str, str, str]:
+def _row(one: Finding) -> tuple[str, str, Text]:
     product = one.product
     named = [product.name, f"{product.type or ''} {product.stigg_id or ''}".strip()] if product else []
     stigg_id = (product.stigg_id if product else None) or ""
@@ -261,7 +264,8 @@ def _row(one: Finding) -> tuple[str, str, str]:
     told = [f"{begins}{one.words[1:]}.", one.fix, link_to(one)]
     if one.opportunities and product and product.id:  # else the link leads to the first of them
         told.append(f"On {', '.join(one.opportunities[:3])}{' ...' if len(one.opportunities) > 3 else ''}")
-    return "\n".join(filter(None, named)), str(len(one.opportunities) or ""), "\n".join([*filter(None, told), ""])
+    shown = Text("\n".join([*filter(None, told), ""]), overflow="fold")  # a link is broken, but never cut short
+    return "\n".join(filter(None, named)), str(len(one.opportunities) or ""), shown
 
 
 def counted(number: int, what: str) -> str:
