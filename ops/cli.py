@@ -15,7 +15,9 @@ from closedwon.errors import ClosedWonError
 from ops.api import Api
 from ops.approve import approve
 from ops.backfill import backfill
+from ops.connect import connect
 from ops.disconnect import disconnect
+from ops.doctor import doctor
 from ops.erase import erase
 from ops.history import history
 from ops.mode import mode, pause, resume, shadow
@@ -65,7 +67,9 @@ def main(
 COMMANDS = (
     approve,
     backfill,
+    connect,
     disconnect,
+    doctor,
     erase,
     history,
     mode,

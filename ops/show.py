@@ -86,9 +86,10 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
 def check(result: str, what: str, remedy: str = "") -> None:
     """One check's end (a key of MARKS), what was looked at or found, and what to do about it."""
     mark, style = MARKS[result]
-    console().print(Text.assemble((f"{mark} ", style), what))
-    if remedy:
-        console().print(Text(f"  {remedy}"))
+    out = console()
+    for begins, text in ((Text.assemble((mark, style), " "), what), (Text("  "), remedy)):
+        for number, line in enumerate(Text(text).wrap(out, out.width - 2) if text else ()):
+            out.print(Text.assemble(begins if number == 0 else "  ", line), soft_wrap=True)
 
 
 def as_json(content: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -25,7 +25,7 @@ from sandbox.salesforce.ids import make_id, to_18
 from sandbox.salesforce.oauth import Clients, TokenRefused
 from sandbox.salesforce.query import run
 from sandbox.salesforce.rest import Answer, Call, Rest, parse_url, versions
-from sandbox.salesforce.schema import STANDARD, Schema
+from sandbox.salesforce.schema import FLOWS, STANDARD, Schema
 from sandbox.salesforce.store import Savepoint, Store
 from sandbox.salesforce.values import accept, to_json
 
@@ -194,6 +194,20 @@ class Salesforce:
         """Take fields away from the permission set: no query knows them any more. Until `reset`."""
         with self._lock:
             self._store.become(self._store.schema.without(object, fields))
+
+    def forbid(self, object: str, *fields: str) -> None:
+        """Fields may be read and not edited any more; without fields the whole object. Until `reset`."""
+        with self._lock:
+            self._store.become(self._store.schema.read_only(object, fields))
+
+    def show_flows(self, *flows: Mapping[str, Any]) -> None:
+        """The user may look at the organisation's flows (View Setup and Configuration); these are there. Until
+        `reset`.
+        """
+        with self._lock:
+            self._store.become(self._store.schema.extended([FLOWS], {}))
+            for flow in flows:
+                self._store.insert(FLOWS, flow, trusted=True)
 
     def load(self, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         """Create seed records; out: their IDs by reference.

@@ -124,6 +124,14 @@ class Schema:
         shown = replace(one, fields={n: f for n, f in one.fields.items() if n.lower() not in gone})
         return Schema([shown if each is one else each for each in self.objects.values()])
 
+    def read_only(self, name: str, fields: Iterable[str]) -> Schema:
+        """The same with some fields of one object that may only be read; the whole object, where none are named."""
+        fixed = {field.lower() for field in fields}
+        one = self.objects[name]
+        seen = {n: replace(f, computed=f.computed or n.lower() in fixed) for n, f in one.fields.items()}
+        shown = replace(one, fields=seen, writable=one.writable and bool(fixed))
+        return Schema([shown if each is one else each for each in self.objects.values()])
+
     def child(self, parent: SObject, relationship: str) -> tuple[SObject, Field] | None:
         """What a child relationship's name (``OpportunityLineItems``) stands for."""
         wanted = relationship.lower()
@@ -213,6 +221,19 @@ PROVISIONING_STATUSES = (
 )  # fmt: skip
 STIGG_TYPES = ("Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant")
 RESET_PERIODS = ("YEAR", "MONTH", "WEEK", "DAY", "HOUR")
+
+FLOWS = _object(
+    "FlowDefinitionView", "Flow Definition", "Flow Definitions", "300",
+    _text("ApiName"),
+    _text("Label"),
+    _text("NamespacePrefix"),
+    _text("InstalledPackageName"),
+    _text("ActiveVersionId", 18),
+    Field("IsActive", "boolean", default=False),
+    writable=False,
+    title="Label",
+)  # fmt: skip
+"""An organisation's flows: only who has *View Setup and Configuration* can ask for them."""
 
 STANDARD = Schema(
     [

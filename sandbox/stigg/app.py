@@ -110,6 +110,7 @@ class Stigg:
         """Forget everything that was written; the catalogue and the settings stay."""
         with self._lock:
             self._service = Service(self.catalogue, self.defer_updates)
+            self._out_of_scope: frozenset[str] = frozenset()
             self._limits = RateLimits(self._clock, self._rate_limits, self._rate_scale)
             self._idempotency = Idempotency()
 
@@ -214,6 +215,11 @@ class Stigg:
         with self._lock:
             self._api_key = api_key.encode()
 
+    def narrow_api_key(self, *resources: str) -> None:
+        """The key is a scoped one, without these (``plans``, ``credits/grants``), until `reset`."""
+        with self._lock:
+            self._out_of_scope = frozenset(resources)
+
     def attach_payment_method(self, customer_id: str) -> None:
         """The customer has a card on file from now on; subscriptions that wait for payment go on waiting."""
         with self._present() as service:
@@ -282,6 +288,9 @@ class Stigg:
                 status = no_route.code if no_route.code in (404, 405) else 404
                 raise Refused(status, CODES[status], f"{request.method} {request.path}: no such endpoint") from None
             body = request.get_data(cache=True)
+            path = request.path.removeprefix(f"{API}/")
+            if any(path == scope or path.startswith(f"{scope}/") for scope in self._out_of_scope):
+                raise Refused(403, CODES[403], "the API key lacks the scope for this")
             with self._lock:
                 return self._answer_once(request, self._endpoints[route], values, body)
         except Refused as refused:

@@ -37,14 +37,15 @@ SHOWN_FIELDS = (
 )
 """The fields of a Stigg Provisioning."""
 
+ACCOUNT_FIELDS = ("Stigg_Customer_ID__c", "Stigg_Customer_URL__c")
+"""The fields of an account that are written."""
+
 
 def account_fields(customer: Customer, app_url: str) -> dict[str, Any]:
     """The account's fields: its customer in Stigg, and the link that opens it."""
     assert customer.customer_id is not None
-    return {
-        "Stigg_Customer_ID__c": customer.customer_id,
-        "Stigg_Customer_URL__c": _url(stigg_customer_url(app_url, customer.customer_id)),
-    }
+    url = _url(stigg_customer_url(app_url, customer.customer_id))
+    return dict(zip(ACCOUNT_FIELDS, (customer.customer_id, url), strict=True))
 
 
 def _url(address: str | None) -> str | None:

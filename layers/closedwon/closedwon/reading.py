@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from closedwon.errors import Permanent, SalesforceLimitExceeded, SalesforceRefused
 from closedwon.order import Problem, iso_utc
-from closedwon.projection import SHOWN_FIELDS
+from closedwon.projection import ACCOUNT_FIELDS, SHOWN_FIELDS
 from closedwon.settings import setting
 
 if TYPE_CHECKING:
@@ -578,6 +578,22 @@ _PROVISIONINGS = BulkQuery(
     account="Account__c",
     opportunity="Opportunity_ID__c",
 )
+
+
+def paths_read(mappings: Mapped) -> dict[str, tuple[str, ...]]:
+    """What is read of each object, one by one and in bulk: paths of fields, dots across lookups."""
+    lookups = [each.lookup for each in mappings.active if each.lookup]
+    paths: dict[str, list[str]] = {"Opportunity": [*_opportunity_paths(mappings.cpq, False, lookups), *_SEEN]}
+    paths["Account"] = [*ACCOUNT_FIELDS, "MasterRecordId"]
+    paths["Stigg_Provisioning__c"] = list(SHOWN_FIELDS)
+    paths["Stigg_Mapping__mdt"] = ["MasterLabel", "Active__c", *(column for column, _, _ in _COLUMNS.values())]
+    for each in mappings.sources:
+        way = _WAYS.get((each.object.lower(), each.parent.lower()))
+        up = (way.id, f"{way.record}.AccountId", way.only.partition(" ")[0]) if way else ()
+        paths.setdefault(each.object, []).extend(filter(None, ("Id", each.order, *up, *each.paths())))
+    if mappings.cpq:
+        paths["Contract"] = ["Id", "SBQQ__Opportunity__c"]
+    return {name: tuple({path.lower(): path for path in some if path}.values()) for name, some in paths.items()}
 
 
 # Asking

@@ -27,7 +27,7 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import requests
@@ -195,6 +195,10 @@ class Stigg:
     def list_custom_currencies(self) -> list[Json]:
         """All custom currencies (what credits are counted in), on all pages."""
         return self._list("list custom currencies", ("credits", "custom-currencies"))
+
+    def list_charges(self, of: Literal["plans", "addons"], id: str) -> list[Json]:
+        """The recurring prices of a plan or an add-on, on all pages."""
+        return self._list("list charges", (of, id, "charges"))
 
     # What they are made of
 
