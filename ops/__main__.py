@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -134,8 +134,8 @@ def approve(context: click.Context, opportunity: str, yes: bool, as_json: bool) 
 @click.option("--until", type=DAY, metavar="DAY", help="And not after this one; today by default.")
 @click.option("--run", "really", is_flag=True, help="Bring them in. Without it, nothing is written.")
 @click.option("--create", is_flag=True, help="With --run: also what has to be made or changed in Stigg.")
-@click.option("--progress", type=click.Path(path_type=Path), help="Where to note how far it is.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was found for each customer, a JSON object a line.")
+@click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Where to put what is found.")
+@click.option("--json", "as_json", is_flag=True, help="Print what is found, a JSON object for each customer.")
 @click.pass_context
 def backfill(
     context: click.Context,
@@ -143,29 +143,33 @@ def backfill(
     until: datetime | None,
     really: bool,
     create: bool,
-    progress: Path | None,
+    file: Path | None,
     as_json: bool,
 ) -> None:
     """Bring in deals that were won before closed-won was there.
 
     Without --run it only tells: how many customers, what is wrong with the mapping, what would be adopted, made or
     held, and how long it would take. With --run it brings in the customers whose deals stand in Stigg already, and
-    reports the others. It can be stopped (Ctrl-C) and started again.
+    reports the others. It can be stopped (Ctrl-C) and started again. Exit code 1 when it could not be done, 130 when
+    it was stopped.
     """
-    from ops import backfill as work  # with all of the product that it takes
-
     if create and not really:
         raise click.UsageError("--create goes with --run")
-    work.environment_of(context.obj.stack)
-    days = since.date().isoformat(), (until or datetime.now(UTC)).date().isoformat()
-    path = progress or Path(f"backfill-{days[0]}-{days[1]}-{'run' if really else 'dry'}.jsonl")
-    done = work.run(*days, path, dry=not really, create=create)
+    if until is not None and until < since:
+        raise click.UsageError("--until is before --since")
+    from ops import backfill as work  # with all of the product that it takes
+
+    days = since.date().isoformat(), until.date().isoformat() if until else None
+    task = work.Task(context.obj.stack, *days, mode="dry" if not really else "create" if create else "run")
+    work.environment_of(task.stack)
+    path = file or task.file
+    done = work.run(task, path)
     if as_json:
         for entry in done.done.values():
             click.echo(json.dumps(entry))
     else:
-        click.echo(work.summary(done, dry=not really))
-        click.echo(f"Every customer is in {path}.")
+        click.echo(work.summary(task, done))
+    click.echo(f"Every customer is in {path}.", err=as_json)
 
 
 def stop(message: str) -> NoReturn:

@@ -9,44 +9,131 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from datetime import date
+import shlex
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NoReturn, TypeVar
 
 import click
 
 from closedwon import reading
-from closedwon.backfill import CHANGES, VERDICTS, Outlook, outlook
+from closedwon.backfill import CHANGES, VERDICTS, Outlook, new_deals, outlook
 from closedwon.bulk import BulkQueries
-from closedwon.callout import record
-from closedwon.catalogue import read_catalogue
+from closedwon.catalogue import Catalogue, fetch_catalogue
+from closedwon.drift import Sides
+from closedwon.errors import ClosedWonError, Transient
+from closedwon.ledger import at_once
 from closedwon.provisioning import now, stigg
 from closedwon.reconciling import live
+from closedwon.report import counted, duration
 from closedwon.settings import backlinks, policy, setting
 from closedwon.step import ledger
+
+T = TypeVar("T")
+Entry = dict[str, Any]
 
 ACCOUNTS_AT_ONCE = 25
 """Customers looked at together: Salesforce is asked about all of them at once."""
 
+WAITS = (1, 5, 20, 60)
+"""Seconds before a request is tried again that failed and may go well later."""
+
+EXAMPLES = 5
+"""Customers named for each verdict; all are in the file."""
+
+WIDTH = 110
+"""Columns that are written to. Commands are never broken."""
+
+INTERRUPTED = 130
+"""The exit code of who is ended by Ctrl-C, as shells have it."""
+
+GOES_ON = "The same command goes on from there."
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked. since, until: days, inclusive; until None for today. mode: only look; bring in what stands in
+    Stigg already; or also what has to be made or changed.
+    """
+
+    stack: str
+    since: str
+    until: str | None
+    mode: Literal["dry", "run", "create"]
+
+    @property
+    def last(self) -> str:
+        return self.until or datetime.now(UTC).date().isoformat()
+
+    @property
+    def file(self) -> Path:
+        """Where the result goes if nobody says otherwise."""
+        return Path("-".join(filter(None, ("backfill", self.stack, self.since, self.until, self.mode))) + ".jsonl")
+
+    def command(self, *options: str) -> str:
+        until = ("--until", self.until) if self.until else ()
+        words = ("python", "-m", "ops", "--stack", self.stack, "backfill", "--since", self.since, *until, *options)
+        return shlex.join(words)
+
 
 class Progress:
-    """What was done with each customer, in a file: who starts again goes on after it."""
+    """What became of each customer, a JSON object a line. While it is under way the file is called ``.part``, and its
+    first line says what was asked: who asks the same again goes on after what is done.
+    """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, task: Task) -> None:
         self.path = path
-        self.done: dict[str, dict[str, Any]] = {}
-        if path.exists():
-            for line in path.read_text().splitlines():
-                entry = json.loads(line)
-                self.done[entry["account_id"]] = entry
+        self.done: dict[str, Entry] = {}
+        self._part = path.with_name(f"{path.name}.part")
+        asked = json.dumps({"stack": task.stack, "since": task.since, "until": task.until, "mode": task.mode})
+        lines = self._part.read_text().split("\n")[:-1] if self._part.exists() else []  # one may be torn: the last
+        if lines and lines[0] != asked:
+            raise click.ClickException(f"{self._part} belongs to another backfill, {lines[0]}; delete it to start anew")
+        for line in lines[1:]:
+            entry = json.loads(line)
+            self.done[entry["account_id"]] = entry
+        self._part.write_text("".join(f"{line}\n" for line in (asked, *lines[1:])))
 
-    def add(self, outlook: Outlook, accepted: int) -> None:
-        entry = {**outlook.to_json(), "accepted": accepted}
-        self.done[outlook.account_id] = entry
-        with self.path.open("a") as file:
+    def add(self, entry: Entry) -> None:
+        self.done[entry["account_id"]] = entry
+        with self._part.open("a") as file:
             file.write(json.dumps(entry) + "\n")
+
+    def finish(self) -> None:
+        """All is done: who asks again starts anew."""
+        self.path.write_text("".join(json.dumps(entry) + "\n" for entry in self.done.values()))
+        self._part.unlink()
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Do what may fail for a while. Raises the last error."""
+    for wait in WAITS:
+        try:
+            return work()
+        except Transient:
+            time.sleep(wait)
+    return work()
+
+
+@contextmanager
+def in_one_piece() -> Iterator[None]:
+    """What is begun in here is done, and noted as done, before Ctrl-C takes effect."""
+    asked: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def accounts_with_deals(since: str, until: str) -> list[str]:
@@ -63,89 +150,163 @@ def accounts_with_deals(since: str, until: str) -> list[str]:
     return sorted(oldest, key=lambda id: (oldest[id], id))
 
 
-def looked_at(accounts: list[str], since: str, until: str) -> Iterator[Outlook]:
+def looked_at(accounts: Sequence[str], since: str, until: str, catalogue: Catalogue) -> Iterator[Outlook]:
     """What bringing in each customer's deals would do."""
-    catalogue = read_catalogue(ledger(), stigg(), now())
+    look = partial(outlook_on, since=since, until=until, catalogue=catalogue)
+
+    def look_at(some: Sequence[str]) -> list[Outlook]:
+        return at_once(look, live().sides(some, deep=False))
+
     for start in range(0, len(accounts), ACCOUNTS_AT_ONCE):
-        for sides in live().sides(accounts[start : start + ACCOUNTS_AT_ONCE], deep=False):
-            links = backlinks(sides.customer.account_id)
-            yield outlook(sides, since, until, catalogue, policy(), links, now())
+        yield from patiently(partial(look_at, accounts[start : start + ACCOUNTS_AT_ONCE]))
 
 
-def bring_in(found: Outlook, create: bool) -> int:
-    """Accept a customer's deals, if they are to be. Out: how many were."""
-    if found.verdict != "adopt" and not (create and found.verdict in CHANGES):
-        return 0
-    results = record(live().given(dict(found.deals))).results
-    return sum(result.status == "accepted" for result in results)
+def outlook_on(sides: Sides, since: str, until: str, catalogue: Catalogue) -> Outlook:
+    """What bringing in one customer's deals would do."""
+    if new_deals(sides, since, until)[0]:
+        sides = replace(sides, allowed=live().allowed(sides.subscriptions or (), ours=False))
+    return outlook(sides, since, until, catalogue, policy(), backlinks(sides.customer.account_id), now())
 
 
-def run(since: str, until: str, path: Path, *, dry: bool, create: bool) -> Progress:
+def bring_in(found: Outlook, mode: str) -> Entry:
+    """Accept a customer's deals, if they are to be. Out: what became of it."""
+    wanted = mode != "dry" and (found.verdict == "adopt" or (mode == "create" and found.verdict in CHANGES))
+    answers = patiently(lambda: ledger().accept(found.arrivals, starts=False)) if wanted else []
+    refused = [f"{answer.opportunity_id}: {problem}" for answer in answers for problem in answer.problems]
+    if refused:  # by the ledger: another account has that customer
+        found = replace(found, verdict="refused", words=tuple(refused))
+    return {**found.to_json(), "accepted": sum(answer.status == "accepted" for answer in answers)}
+
+
+def run(task: Task, path: Path) -> Progress:
     """Look at every customer and, unless it is a dry run, bring in its deals. Shows how far it is; can be interrupted
-    and started again.
+    and started again. Raises ClickException for what other systems refuse.
     """
-    progress = Progress(path)
-    accounts = [id for id in accounts_with_deals(since, until) if id not in progress.done]
-    if progress.done:
-        click.echo(f"{len(progress.done)} customers were done before ({path}); {len(accounts)} are left.", err=True)
+    progress = Progress(path, task)
     try:
-        outlooks: Any = click.progressbar(
-            looked_at(accounts, since, until),
-            length=len(accounts),
-            label="Looking" if dry else "Bringing in",
-            file=click.get_text_stream("stderr"),
-        )
-        with outlooks:
-            for found in outlooks:
-                progress.add(found, 0 if dry else bring_in(found, create))
+        _run(task, progress)
     except KeyboardInterrupt:
-        raise click.ClickException(
-            f"paused after {len(progress.done)} customers; the same command goes on from there"
-        ) from None
+        click.echo(f"\nStopped after {counted(len(progress.done), 'customer')}. {GOES_ON}", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    except ClosedWonError as error:
+        raise click.ClickException(f"{error}\n{GOES_ON}") from None
+    progress.finish()
     return progress
 
 
-def summary(progress: Progress, dry: bool) -> str:
+def _run(task: Task, progress: Progress) -> None:
+    until = task.last
+    click.echo("Asking Salesforce which customers have won deals ...", err=True)
+    accounts = patiently(lambda: accounts_with_deals(task.since, until))
+    left = [id for id in accounts if id not in progress.done]
+    if progress.done:
+        done = counted(len(progress.done), "customer")
+        click.echo(f"{done} {_were(len(progress.done))} done before; {len(left):,} {_are(len(left))} left.", err=True)
+    if not left:
+        return
+    catalogue = patiently(lambda: fetch_catalogue(stigg(), now()))
+    outlooks: Any = click.progressbar(
+        looked_at(left, task.since, until, catalogue),
+        length=len(left),
+        label="Looking" if task.mode == "dry" else "Bringing in",
+        file=sys.stderr,
+        show_pos=True,
+    )
+    with outlooks:
+        for found in outlooks:
+            with in_one_piece():
+                progress.add(bring_in(found, task.mode))
+
+
+def summary(task: Task, progress: Progress) -> str:
     """What was found and done, for people."""
     entries = list(progress.done.values())
-    counts = Counter(entry["verdict"] for entry in entries)
-    lines = [f"{_counted(len(entries), 'customer')} with deals won in that time."]
-    lines += [
-        f"{counts[verdict]:>8}  {verdict:8} {meaning}" for verdict, meaning in VERDICTS.items() if counts[verdict]
-    ]
-    lines += ["", *_examples(entries)]
-    accepted = sum(entry["accepted"] for entry in entries)
-    if dry:
-        lines.append("Nothing was written. --run brings in what would be adopted; with --create what would be made or")
-        lines.append("changed as well.")
-        lines += [_duration(entries, verdicts) for verdicts in (("adopt",), ("adopt", *CHANGES))]
+    days = f"from {task.since} to {task.last}"
+    if not entries:
+        return f"No customer has deals that were won {days}: there is nothing to bring in."
+    told = f"{counted(len(entries), 'customer')} {'has' if len(entries) == 1 else 'have'} deals that were won {days}:"
+    return "\n".join([told, "", *_counts(entries), *_examples(entries), "", *_ending(task, entries)])
+
+
+def _counts(entries: Sequence[Entry]) -> Iterator[str]:
+    counts = {verdict: _count(entries, verdict) for verdict in VERDICTS}
+    width = max(len(f"{count:,}") for count in counts.values())
+    for verdict, meaning in VERDICTS.items():
+        if counts[verdict]:
+            yield f"  {counts[verdict]:>{width},}  {verdict:<7}  {meaning}"
+
+
+def _examples(entries: Sequence[Entry]) -> Iterator[str]:
+    """Some customers of each verdict that has more to say, with what it says; without those that were brought in."""
+    for verdict in VERDICTS:
+        some = [e for e in entries if e["verdict"] == verdict and e["words"] and not e["accepted"]]
+        if some:
+            yield ""
+            yield f"{verdict}:"
+        for entry in some[:EXAMPLES]:
+            yield from _told(f"  {entry['account_id']}  ", entry["words"])
+        if len(some) > EXAMPLES:
+            yield f"  and {counted(len(some) - EXAMPLES, 'more customer')}"
+
+
+def _told(first: str, said: Iterable[str]) -> Iterator[str]:
+    """Sentences below each other, beside what they are about."""
+    for words in said:
+        yield from textwrap.wrap(
+            " ".join(words.split()), WIDTH, initial_indent=first, subsequent_indent=" " * len(first)
+        )
+        first = " " * len(first)
+
+
+def _ending(task: Task, entries: Sequence[Entry]) -> Iterator[str]:
+    """What was done, and what to do next."""
+    adopted = _count(entries, "adopt")
+    changed = _count(entries, *CHANGES)
+    settled = _count(entries, "held", "refused")
+    if task.mode == "dry":
+        yield "Nothing was written."
     else:
-        were = "was" if accepted == 1 else "were"
-        lines.append(f"{_counted(accepted, 'deal')} {were} accepted. The sweep brings them to Stigg, callouts first.")
-    return "\n".join(lines)
+        accepted = [entry for entry in entries if entry["accepted"]]
+        deals = sum(entry["accepted"] for entry in accepted)
+        if accepted:
+            yield (
+                f"{counted(deals, 'deal')} of {counted(len(accepted), 'customer')} {_were(deals)} accepted. The sweep "
+                f"brings {'it' if deals == 1 else 'them'} to Stigg, after callouts: {_takes(len(accepted))}."
+            )
+        else:
+            yield "There was nothing to bring in: no deal was accepted."
+    if task.mode == "dry" and adopted:
+        yield f"To adopt what stands in Stigg ({counted(adopted, 'customer')}, {_takes(adopted)}):"
+        yield f"  {task.command('--run')}"
+    if task.mode != "create" and changed:
+        many = adopted + changed if task.mode == "dry" else changed
+        more = adopted or task.mode == "run"
+        also = "To make and change what is told above as well" if more else "To make and change what is told above"
+        yield f"{also} ({counted(many, 'customer')}, {_takes(many)}):"
+        yield f"  {task.command('--run', '--create')}"
+    if settled:
+        yield (
+            f"{counted(settled, 'customer')} {'needs' if settled == 1 else 'need'} somebody first: settle what is told "
+            "above in Salesforce or Stigg, then start again."
+        )
 
 
-def _examples(entries: Iterable[dict[str, Any]], most: int = 10) -> Iterator[str]:
-    told = [(entry, words) for entry in entries for words in entry["words"]]
-    for entry, words in told[:most]:
-        yield f"{entry['account_id']}  {entry['verdict']}: {words}"
-    if len(told) > most:
-        yield f"... and {len(told) - most} more, in the file."
-    if told:
-        yield ""
+def _count(entries: Iterable[Entry], *verdicts: str) -> int:
+    return sum(entry["verdict"] in verdicts for entry in entries)
 
 
-def _duration(entries: Iterable[dict[str, Any]], verdicts: tuple[str, ...]) -> str:
+def _takes(customers: int) -> str:
     """How long Stigg's limits let it take: one customer a turn."""
-    customers = sum(entry["verdict"] in verdicts for entry in entries)
     a_minute = int(setting("STIGG_WRITES_PER_MINUTE")) * int(setting("STIGG_SHARE_PERCENT")) / 100
-    minutes = math.ceil(customers / a_minute)
-    told = f"{_counted(customers, 'customer')}, about {_counted(minutes, 'minute')} at {a_minute:.0f} a minute"
-    return f"{' or '.join(verdicts)}: {told}."
+    return f"about {duration(60 * max(1, math.ceil(customers / a_minute)))}"
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def environment_of(stack: str) -> None:
@@ -153,12 +314,22 @@ def environment_of(stack: str) -> None:
     import boto3
     import botocore.exceptions
 
+    def stop(reason: str) -> NoReturn:
+        raise click.ClickException(reason) from None
+
     try:
-        resource = boto3.client("cloudformation").describe_stack_resource(
-            StackName=stack, LogicalResourceId="RepairFunction"
-        )
+        cloudformation = boto3.client("cloudformation")
+        cloudformation.describe_stacks(StackName=stack)
+    except botocore.exceptions.ClientError as error:
+        if error.response["Error"].get("Code") == "ValidationError":
+            stop(f"there is no stack called {stack} in this account and region")
+        stop(f"AWS said: {error}")
+    except botocore.exceptions.BotoCoreError as error:
+        stop(f"AWS said: {error}")
+    try:
+        resource = cloudformation.describe_stack_resource(StackName=stack, LogicalResourceId="RepairFunction")
         name = resource["StackResourceDetail"]["PhysicalResourceId"]
         configuration = boto3.client("lambda").get_function_configuration(FunctionName=name)
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        raise click.ClickException(f"AWS said: {error}") from None
+        stop(f"{stack} is no stack of closed-won, or you may not look at it. AWS said: {error}")
     os.environ.update({name: str(value) for name, value in configuration["Environment"]["Variables"].items()})

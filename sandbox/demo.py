@@ -102,7 +102,7 @@ class Story:
             ("A deal names a plan that Stigg does not have", self.wrong_id),
             ("A deal names an ID that cannot be one", self.wrong_prefix),
             ("A deal's life, from trial to cancellation", self.life),
-            ("A callout is lost, and somebody meddles", self.night),
+            ("A lost callout and an edit by hand are found", self.reconciliation),
         )
 
     # The chapters
@@ -470,7 +470,7 @@ class Story:
 
         tell(self.sandbox, self.look, self.out)
 
-    def night(self) -> None:
+    def reconciliation(self) -> None:
         from sandbox.reconciliation import tell
 
         tell(self.sandbox, self.look, self.out)

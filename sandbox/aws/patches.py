@@ -14,7 +14,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from types import SimpleNamespace
 from typing import Any
@@ -78,6 +78,17 @@ _current = threading.local()
 
 
 @contextmanager
+def waiting_less(account: str, scale: float) -> Iterator[None]:
+    """Multiply the waits of a sandbox that runs by this for a while."""
+    usual = _running[account]
+    _running[account] = replace(usual, wait_scale=scale)
+    try:
+        yield
+    finally:
+        _running[account] = usual
+
+
+@contextmanager
 def corrected(account: str, running: Running) -> Iterator[None]:
     """Apply all corrections while a sandbox runs. Those of one process share them and are told apart by account."""
     with _lock:
@@ -109,6 +120,7 @@ def _apply(stack: ExitStack) -> None:
     patch(Timestamp, "_get_wait_seconds", _seconds_until)
     patch(Preprocessor, "__init__", _with_own_scopes)
     patch(DynamoDBBackend, "transact_write_items", _with_small_backup(DynamoDBBackend.transact_write_items))
+    stack.enter_context(mock.patch.object(Table, "__deepcopy__", _backup, create=True))
     patch(dynamodb_models, "TableExport", Export)
     patch(DynamoHandler, "export_table_to_point_in_time", export_table_to_point_in_time)
     # An execution that fails tells so in its history; moto would also print its inner life to stderr.
@@ -205,24 +217,31 @@ def _with_small_backup(transact: Callable[..., None]) -> Callable[..., None]:
     """
 
     def small(self: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-        copies: dict[str, Table] = {}
-        writes = [next(iter(item.values())) for item in transact_items]
-
-        def backup(table: Table, memo: Any) -> Table:
-            if table.name not in copies:
-                keys = [w.get("Key") or w.get("Item") for w in writes if w.get("TableName") == table.name]
-                written = {DynamoType(key[table.hash_key_attr]) for key in keys if key and table.hash_key_attr in key}
-                copies[table.name] = shared = copy.copy(table)
-                items: Any = table.items
-                shared.items = defaultdict(
-                    dict, {key: copy.deepcopy(value) if key in written else value for key, value in items.items()}
-                )
-            return copies[table.name]
-
-        with mock.patch.object(Table, "__deepcopy__", backup, create=True):
+        _current.backups, _current.writes = {}, [next(iter(item.values())) for item in transact_items]
+        try:
             transact(self, transact_items)
+        finally:
+            del _current.backups, _current.writes
 
     return small
+
+
+def _backup(table: Table, memo: Any) -> Table:
+    """A table's copy for the transaction that this thread is in: several sandboxes may each have one at a time."""
+    backups: dict[str, Table] | None = getattr(_current, "backups", None)
+    if backups is None:  # moto's own backups of tables
+        whole = copy.copy(table)
+        whole.__dict__ = copy.deepcopy(table.__dict__, memo)
+        return whole
+    if table.name not in backups:
+        keys = [w.get("Key") or w.get("Item") for w in _current.writes if w.get("TableName") == table.name]
+        written = {DynamoType(key[table.hash_key_attr]) for key in keys if key and table.hash_key_attr in key}
+        backups[table.name] = shared = copy.copy(table)
+        items: Any = table.items
+        shared.items = defaultdict(
+            dict, {key: copy.deepcopy(value) if key in written else value for key, value in items.items()}
+        )
+    return backups[table.name]
 
 
 def _checked_name(start: Callable[..., Any]) -> Callable[..., Any]:

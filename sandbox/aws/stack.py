@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -26,7 +26,7 @@ from moto.stepfunctions.responses import get_backend as stepfunctions_backend
 from sandbox.aws import resources as cfn  # first: it imports all of moto's models
 from sandbox.aws.gateway import Gateway
 from sandbox.aws.lambdas import AsyncConfig, Functions
-from sandbox.aws.patches import Running, corrected
+from sandbox.aws.patches import Running, corrected, waiting_less
 from sandbox.aws.runtime import Outcome
 from sandbox.aws.scheduler import Scheduler
 from sandbox.aws.server import LoopbackServer, moto_application
@@ -273,6 +273,10 @@ class AwsSandbox:
     def start_schedules(self, every: float | None = None) -> None:
         """Run the schedules by the clock until `stop`; `every` overrides their rate, in seconds."""
         self._scheduler.start(every)
+
+    def waiting_less(self, scale: float) -> AbstractContextManager[None]:
+        """While it lasts, the state machines' Retry and Wait delays are multiplied by this."""
+        return waiting_less(self.account, scale)
 
     def executions(self, state_machine: str, status: str | None = None) -> list[dict[str, Any]]:
         """The executions of a state machine (logical ID or ARN), newest first, as ListExecutions tells them."""

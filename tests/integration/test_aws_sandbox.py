@@ -466,30 +466,41 @@ def went(provision: AwsSandbox, script: str) -> tuple[str, str | None, list[str]
 
 
 @pytest.mark.usefixtures("hasty_threads")
-def test_conditional_writes_and_transactions_lose_nothing_among_many_threads(aws: AwsSandbox, name: str) -> None:
-    dynamodb, table = aws.client("dynamodb"), aws.resources["Counters"]
-    key = {"pk": {"S": name}}
-    dynamodb.put_item(TableName=table, Item={**key, "n": {"N": "0"}})
+def test_conditional_writes_and_transactions_lose_nothing_among_many_threads_and_sandboxes(
+    aws: AwsSandbox, name: str
+) -> None:
+    with AwsSandbox(aws.template, {}, wait_scale=0.001) as other, ThreadPoolExecutor(8) as pool:
+        counters = [Counter(sandbox, name) for sandbox in (aws, other)]
+        list(pool.map(lambda turn: counters[turn % 2].raise_by_one(), range(160)))
+        assert [counter.value() for counter in counters] == [80, 80]
 
-    def raise_by_one(_: int) -> None:
+
+class Counter:
+    """A number in a sandbox's ledger that many raise at once."""
+
+    def __init__(self, sandbox: AwsSandbox, name: str) -> None:
+        self.dynamodb, self.table = sandbox.client("dynamodb"), sandbox.resources["Counters"]
+        self.key = {"pk": {"S": name}}
+        self.dynamodb.put_item(TableName=self.table, Item={**self.key, "n": {"N": "0"}})
+
+    def value(self) -> int:
+        return int(self.dynamodb.get_item(TableName=self.table, Key=self.key)["Item"]["n"]["N"])
+
+    def raise_by_one(self) -> None:
         while True:
-            seen = dynamodb.get_item(TableName=table, Key=key)["Item"]["n"]["N"]
+            seen = self.value()
             update = {
-                "TableName": table,
-                "Key": key,
+                "TableName": self.table,
+                "Key": self.key,
                 "UpdateExpression": "SET n = :new",
                 "ConditionExpression": "n = :seen",
-                "ExpressionAttributeValues": {":new": {"N": str(int(seen) + 1)}, ":seen": {"N": seen}},
+                "ExpressionAttributeValues": {":new": {"N": str(seen + 1)}, ":seen": {"N": str(seen)}},
             }
             try:
-                dynamodb.transact_write_items(TransactItems=[{"Update": update}])
+                self.dynamodb.transact_write_items(TransactItems=[{"Update": update}])
                 return
-            except dynamodb.exceptions.TransactionCanceledException:
+            except self.dynamodb.exceptions.TransactionCanceledException:
                 continue
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(raise_by_one, range(60)))
-    assert dynamodb.get_item(TableName=table, Key=key)["Item"]["n"]["N"] == "60"
 
 
 def test_a_secret_is_generated_rotated_and_missing_as_in_aws(aws: AwsSandbox) -> None:

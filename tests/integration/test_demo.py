@@ -31,7 +31,7 @@ CHAPTERS = (
     "A deal names a plan that Stigg does not have",
     "A deal names an ID that cannot be one",
     "A deal's life, from trial to cancellation",
-    "A callout is lost, and somebody meddles",
+    "A lost callout and an edit by hand are found",
 )
 
 BROKEN = """
@@ -61,11 +61,11 @@ def environment() -> dict[str, str]:
     }
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
         env=environment(),
-        cwd=ROOT,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=180,
@@ -74,8 +74,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def told() -> subprocess.CompletedProcess[str]:
-    return run("-m", "sandbox.demo")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the demo is run, and leaves its report."""
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def told(folder: Path) -> subprocess.CompletedProcess[str]:
+    return run(folder, "-m", "sandbox.demo")
 
 
 def test_the_demo_tells_every_chapter_and_ends_well_when_every_check_held(
@@ -105,6 +111,15 @@ def test_the_demo_shows_states_as_they_passed_and_links_that_it_opened(
     }
 
 
+def test_the_demo_leaves_the_reconciliations_report_where_it_says(
+    told: subprocess.CompletedProcess[str], folder: Path
+) -> None:
+    [path] = re.findall(r"^     Page +(\S+)$", told.stdout, re.MULTILINE)
+    [says] = re.findall(r"^     It says +(.+)$", told.stdout, re.MULTILINE)
+    assert says in (folder / path).read_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert stat.S_IMODE((folder / path).stat().st_mode) == 0o600
+
+
 def test_the_demos_output_is_plain_narrow_and_without_secrets(told: subprocess.CompletedProcess[str]) -> None:
     assert told.stderr == ""
     assert "\x1b" not in told.stdout
@@ -112,8 +127,8 @@ def test_the_demos_output_is_plain_narrow_and_without_secrets(told: subprocess.C
     assert not SECRETS.search(told.stdout)
 
 
-def test_the_demo_fails_and_names_what_did_not_hold_when_stigg_refuses_the_subscription() -> None:
-    broken = run("-c", BROKEN)
+def test_the_demo_fails_and_names_what_did_not_hold_when_stigg_refuses_the_subscription(tmp_path: Path) -> None:
+    broken = run(tmp_path, "-c", BROKEN)
     assert broken.returncode == 1, broken.stdout + broken.stderr
     assert re.search(
         r"✗ it succeeds after .*\n +expected  \('SUCCEEDED', 'Provisioned'\)\n +found     \('FAILED'",

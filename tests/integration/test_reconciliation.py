@@ -324,4 +324,5 @@ def test_a_run_that_was_stopped_holds_up_nobody_and_the_next_finds_the_same(sand
     started = stepfunctions.start_execution(stateMachineArn=arn, input=json.dumps(ALL))
     seen(sandbox, lambda: "Export" in sandbox.aws.states_entered(started["executionArn"]))
     stepfunctions.stop_execution(executionArn=started["executionArn"])
+    sandbox.aws.wait_for_execution(started["executionArn"], 60)  # moto goes on a little where AWS stops at once
     assert told(findings(sandbox)) == {"wrong_addon": "report"}

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from closedwon.backfill import Outlook, outlook
 from closedwon.customer import Arrival
 from closedwon.deal import Deal
-from closedwon.drift import DealSeen, Sides
+from closedwon.drift import Allowed, DealSeen, Sides
 from closedwon.mapping import revision_of
 from sandbox.stigg import models
 from unit.domain import (
@@ -20,6 +20,7 @@ from unit.domain import (
     Json,
     addon,
     at_noon,
+    cancelled,
     entitlement,
     opportunity_id,
     order_of,
@@ -34,8 +35,8 @@ SINCE, UNTIL = "2025-01-01", DAY
 SOLD = (plan(), entitlement(SEATS, 10), addon(quantity=2))
 
 
-def looked_at(*deals: Json, world: World | None = None, closed: str = "2026-03-01") -> Outlook:
-    """The outlook on won deals that the ledger does not know."""
+def looked_at(*deals: Json, world: World | None = None, closed: str = "2026-03-01", used: int | None = None) -> Outlook:
+    """The outlook on won deals that the ledger does not know. used: how many seats may be used, where that was read."""
     world = world or World(now=at_noon(DAY))
     held = [one.json(datetime.fromtimestamp(world.now / 1000, UTC)) for one in world.stigg.book.subscriptions.values()]
     sides = Sides(
@@ -43,6 +44,7 @@ def looked_at(*deals: Json, world: World | None = None, closed: str = "2026-03-0
         tuple(seen(deal, closed) for deal in deals),
         subscriptions=tuple(json.loads(json.dumps(held))),
         customer_in_stigg=True,
+        allowed={one["id"]: Allowed({SEATS: float(used)}, alone=False) for one in held} if used is not None else None,
     )
     return outlook(sides, SINCE, UNTIL, CATALOGUE, POLICY, LINKS, world.now)
 
@@ -78,7 +80,7 @@ def test_what_stands_in_stigg_already_is_adopted() -> None:
 
 def test_what_is_missing_would_be_made() -> None:
     found = looked_at(old(1))
-    assert (found.verdict, found.words) == ("create", ("would make a subscription of plan-enterprise",))
+    assert (found.verdict, found.words) == ("create", ("would make a subscription to plan-enterprise",))
 
 
 def test_what_stands_there_and_is_something_else_waits_for_somebody() -> None:
@@ -89,8 +91,42 @@ def test_what_stands_there_and_is_something_else_waits_for_somebody() -> None:
     assert found.words[0].startswith(opportunity_id(1))
 
 
+def test_a_term_that_ended_long_ago_is_brought_in_only_where_access_went_on() -> None:
+    past = old(1, start="2025-03-01", end="2026-02-28")
+    assert POLICY.end_of_term == "keep"
+    gone = looked_at(past)
+    assert (gone.verdict, gone.deals) == ("over", ())
+    assert gone.words == (f"{opportunity_id(1)}: its term ended on 2026-02-28 and nothing renews it; left out",)
+    world = World(now=at_noon(DAY))
+    self_served(world, seats=10)
+    assert looked_at(past, world=world).verdict == "adopt"
+
+
+def test_beside_a_deal_in_force_one_whose_term_ended_is_left_out() -> None:
+    found = looked_at(old(1, start="2025-03-01", end="2026-02-28"), old(2))
+    assert (found.verdict, found.deals) == ("create", ((opportunity_id(2), "closed_won"),))
+    assert "left out" in found.words[-1]
+
+
+def test_a_contract_that_was_cancelled_is_not_brought_back() -> None:
+    lost = seen(cancelled(2, of=1, end="2026-05-31"), "2026-05-01")
+    world = World(now=at_noon(DAY))
+    sides = Sides(world.customer, (seen(old(1), "2026-03-01"), replace(lost, won=False)), subscriptions=())
+    found = outlook(sides, SINCE, UNTIL, CATALOGUE, POLICY, LINKS, world.now)
+    assert (found.verdict, found.deals) == ("over", ())
+
+
+def test_what_adopting_would_change_is_told() -> None:
+    world = World(now=at_noon(DAY))
+    self_served(world, seats=500)
+    found = looked_at(old(1), world=world, used=500)
+    assert found.verdict == "change"
+    [words] = found.words
+    assert "set feature-seats to 10 (it is 500 now" in words
+    assert looked_at(old(1), world=world, used=10).verdict == "adopt"
+
+
 def test_a_term_that_is_over_brings_nothing_back_but_its_renewal_is_brought_in() -> None:
-    assert looked_at(old(1, start="2025-03-01", end="2026-02-28")).verdict == "create"  # the policy keeps access
     ended = replace(POLICY, end_of_term="end")
     sides = Sides(World(now=at_noon(DAY)).customer, (seen(old(1, start="2025-03-01", end="2026-02-28"), "2025-03-01"),))
     now = at_noon(DAY)

@@ -448,6 +448,11 @@ def test_what_is_due_is_claimed_once_the_longest_due_first_and_gone_when_it_is_d
     assert ledger.due(at_once) == []
 
 
+def test_what_nobody_starts_is_due_at_once(ledger: Ledger) -> None:
+    ledger.accept([arrival()], starts=False)
+    assert [claim.account_id for claim in ledger.due(at_once)] == [ACCOUNT]
+
+
 def test_only_as_many_are_claimed_as_get_a_turn_and_none_is_started_again_before_its_turn(
     ledger: Ledger, clock: Clock
 ) -> None:

@@ -6,39 +6,47 @@ gets its mark and its links, and stays as it is. Whatever would be made, changed
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from closedwon.catalogue import Catalogue
-from closedwon.customer import Arrival, OpportunityState, accept
-from closedwon.desired import Policy, Slot, fold
+from closedwon.chain import Fate
+from closedwon.customer import Arrival, Customer, accept
+from closedwon.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, fold
 from closedwon.drift import DealSeen, Sides
-from closedwon.plan import Actual, Backlinks, Create, End, Plan, Update, plan
+from closedwon.plan import Actual, Backlinks, Change, Create, Plan, Update, amount_of, plan
+from closedwon.wording import Calendar, granted
 
-Verdict = Literal["adopt", "over", "create", "change", "held", "refused", "known", "none"]
+Verdict = Literal["adopt", "create", "change", "held", "refused", "over", "known", "none"]
 
 VERDICTS: dict[Verdict, str] = {
-    "adopt": "what was sold stands in Stigg already and is adopted as it is",
-    "over": "nothing to bring in: the terms of all deals are over",
-    "create": "subscriptions would be made",
-    "change": "subscriptions would be changed or ended",
-    "held": "the deals wait for somebody: they contradict each other, or something else stands in their place",
-    "refused": "a deal cannot be provisioned as it stands",
-    "known": "all deals are known already",
-    "none": "no deal says anything about Stigg",
+    "adopt": "what was sold stands in Stigg already; it gets its mark and links, and stays as it is",
+    "create": "something that was sold is missing in Stigg, and would be made",
+    "change": "what stands in Stigg would be changed or ended",
+    "held": "the deals would wait for somebody: they contradict each other, or something else stands there",
+    "refused": "a deal cannot be provisioned as it is: its mapping is wrong",
+    "over": "nothing to bring in: the terms are over, or the contracts cancelled",
+    "known": "nothing to bring in: closed-won knows all these deals",
+    "none": "nothing to bring in: no product is mapped to Stigg",
 }
 """What each verdict means, in the order in which they are told."""
 
 CHANGES: tuple[Verdict, ...] = ("create", "change")
 """The verdicts by which something changes for the customer."""
 
+_GONE = ("over", "cancelled", "trial over")
+"""The fates of a deal that gives nothing any more."""
+
 
 @dataclass(frozen=True)
 class Outlook:
     """What bringing in the old deals of one customer would do.
 
-    deals: those that are brought in, each with its trigger, the oldest first; without those whose terms are over.
-    words: what would change or is wrong, a line each. writes: requests to Stigg that change something.
+    customer_id: the customer in Stigg. deals: those that are brought in, each with its trigger, the oldest first;
+    without those whose terms are over. words: what would change or is wrong, a line each. writes: requests to Stigg
+    that change something. arrivals: the deals as the ledger takes them.
     """
 
     account_id: str
@@ -46,9 +54,34 @@ class Outlook:
     deals: tuple[tuple[str, str], ...] = ()
     words: tuple[str, ...] = ()
     writes: int = 0
+    customer_id: str | None = None
+    arrivals: tuple[Arrival, ...] = field(default=(), repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """For people and machines: without the deals' content."""
+        return {
+            "account_id": self.account_id,
+            "customer_id": self.customer_id,
+            "verdict": self.verdict,
+            "deals": [id for id, _ in self.deals],
+            "words": list(self.words),
+            "writes": self.writes,
+        }
+
+
+def new_deals(sides: Sides, since: str, until: str) -> tuple[list[DealSeen], bool]:
+    """A customer's deals that were won, or cancelled what was won, from one day to another, and that closed-won does
+    not know: the oldest first. Also whether there are others that it knows.
+    """
+    old = [
+        deal
+        for deal in sides.deals or ()
+        if (deal.won or deal.trigger == "cancellation") and not deal.deleted and since <= deal.closed_on <= until
+    ]
+    new = sorted(
+        (deal for deal in old if deal.known_to is None), key=lambda deal: (deal.closed_on, deal.opportunity_id)
+    )
+    return new, len(new) < len(old)
 
 
 def outlook(
@@ -56,75 +89,162 @@ def outlook(
 ) -> Outlook:
     """What bringing in a customer's deals that were won from one day to another (``2024-01-31``, inclusive) would do.
 
-    In: the customer's sides, read now; the days; Stigg's catalogue; the stack's policy; the way back to Salesforce; now
-    in epoch milliseconds.
+    In: the customer's sides, read now, with how much may be used of what stands in Stigg, whoever made it (`allowed`);
+    the days; Stigg's catalogue; the stack's policy; the way back to Salesforce; now in epoch milliseconds.
     """
-    customer = sides.customer
-    old = [deal for deal in sides.deals or () if deal.won and not deal.deleted and since <= deal.closed_on <= until]
-    new = sorted((d for d in old if d.known_to is None), key=lambda deal: (deal.closed_on, deal.opportunity_id))
-    unreadable = tuple(f"{deal.opportunity_id}: {deal.problem}" for deal in new if deal.problem)
-    arrivals = [(deal, deal.arrival) for deal in new if deal.arrival is not None]
-    deals = tuple((deal.opportunity_id, deal.trigger or "closed_won") for deal, _ in arrivals)
-    if unreadable:
-        return Outlook(customer.account_id, "refused", deals, unreadable)
-    if not arrivals:
-        return Outlook(customer.account_id, "known" if old and len(new) < len(old) else "none")
-    changed, _ = accept(customer, [arrival for _, arrival in arrivals], now)
-    desired = fold([state.standing for state in changed.opportunities.values()], catalogue, policy, now)
-    ours = {deal.opportunity_id for deal, _ in arrivals}
-    refused = _refusals(arrivals, changed.opportunities) + tuple(
-        f"{id}: {problem}" for id in sorted(ours & desired.refused.keys()) for problem in desired.refused[id]
-    )
-    if refused:
-        return Outlook(customer.account_id, "refused", deals, tuple(dict.fromkeys(refused)))
-    over = {id for id in ours if (fate := desired.fates.get(id)) is not None and fate.kind == "over"}
-    deals = tuple(pair for pair in deals if pair[0] not in over)
-    if not deals:
-        return Outlook(customer.account_id, "over")
-    to_do = plan(
-        changed.customer_id or "",
-        desired,
-        [Actual.from_stigg(one, catalogue) for one in sides.subscriptions or ()],
-        {Slot.of_key(key): record for key, record in changed.slots.items()},
-        policy,
-        links,
-        now,
-        changed.approved,
-        changed.grants,
-    )
-    held = tuple(f"{id}: {desired.held[id]}" for id in sorted(ours & desired.held.keys()))
-    held += tuple(f"{', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds)
-    verdict, words = _verdict(to_do)
-    if held:
-        verdict, words = "held", held
-    writes = len(to_do.changes) + len(to_do.grants) + (0 if sides.customer_in_stigg else verdict == "create")
-    return Outlook(customer.account_id, verdict, deals, words, writes)
+    account_id = sides.customer.account_id
+    new, others = new_deals(sides, since, until)
+    wrong = tuple(f"{deal.opportunity_id}: {deal.problem}" for deal in new if deal.problem)
+    if wrong:
+        return Outlook(account_id, "refused", words=wrong)
+    arrivals = {deal.opportunity_id: deal.arrival for deal in new if deal.arrival is not None}
+    if not any(deal.won for deal in new if deal.opportunity_id in arrivals):
+        return Outlook(account_id, "known" if others else "none", customer_id=sides.customer.customer_id)
+    return _Prospect(sides, catalogue, policy, links, now).of(arrivals)
 
 
-def _verdict(to_do: Plan) -> tuple[Verdict, tuple[str, ...]]:
-    """What the plan comes to, by the most serious of its changes, and what those are."""
-    made = [c for c in to_do.changes if isinstance(c, Create)]
-    if len(made) + sum(isinstance(c, Update) and c.adopts for c in to_do.changes) < len(to_do.changes) or any(
-        c.replaces for c in made
-    ):
-        return "change", tuple(_told(change) for change in to_do.changes)
-    if made or to_do.grants:
-        granted = tuple(f"would grant {grant.amount} of {grant.currency_id}" for grant in to_do.grants)
-        return "create", (*(_told(change) for change in made), *granted)
-    return "adopt", ()
+@dataclass(frozen=True)
+class _Prospect:
+    """Looks ahead for one customer."""
+
+    sides: Sides
+    catalogue: Catalogue
+    policy: Policy
+    links: Backlinks
+    now: int
+
+    @property
+    def calendar(self) -> Calendar:
+        return Calendar(ZoneInfo(self.policy.time_zone))
+
+    def of(self, arrivals: Mapping[str, Arrival]) -> Outlook:
+        """What bringing in these deals would do. A term that ended without a renewal goes on where the stack's policy
+        keeps it; but from before closed-won was there it is brought in only where it still stands in Stigg as sold.
+        Else a customer who left years ago would get access again.
+        """
+        changed, desired = self.folded(arrivals)
+        if wrong := self.refusals(arrivals, changed, desired):
+            return Outlook(changed.account_id, "refused", words=wrong, customer_id=changed.customer_id)
+        gone = _without(desired.fates, arrivals, _GONE)
+        found = self.brought(arrivals, gone)
+        past = _without(desired.fates, arrivals, (*_GONE, "past its term")) - gone
+        if found.verdict in ("adopt", "over") or not past:
+            return found
+        ended = ((id, desired.fates[id]) for id in arrivals if id in past)
+        left_out = tuple(
+            f"{id}: its term ended on {self.calendar.last(fate.at)} and nothing renews it; left out"
+            for id, fate in ended
+            if fate.kind == "past its term"
+        )
+        found = self.brought(arrivals, gone | past)
+        return replace(found, words=found.words + left_out)
+
+    def folded(self, arrivals: Mapping[str, Arrival]) -> tuple[Customer, Desired]:
+        """The customer with these deals, and what it should have then."""
+        changed, _ = accept(self.sides.customer, list(arrivals.values()), self.now)
+        return changed, fold(changed.standings, self.catalogue, self.policy, self.now)
+
+    def refusals(self, arrivals: Mapping[str, Arrival], changed: Customer, desired: Desired) -> tuple[str, ...]:
+        """What is wrong with the deals: what they show themselves, and what the catalogue shows."""
+        states = changed.opportunities
+        found = [f"{id}: {problem}" for id in arrivals if id in states for problem in states[id].order.problems]
+        found += [f"{id}: {problem}" for id in arrivals for problem in desired.refused.get(id, ())]
+        return tuple(dict.fromkeys(found))
+
+    def brought(self, arrivals: Mapping[str, Arrival], without: Collection[str]) -> Outlook:
+        """What bringing in the others would do."""
+        wanted = {id: arrival for id, arrival in arrivals.items() if id not in without}
+        customer = self.sides.customer
+        if not wanted:
+            return Outlook(customer.account_id, "over", customer_id=customer.customer_id)
+        changed, desired = self.folded(wanted)
+        to_do = plan(
+            changed.customer_id or "",
+            desired,
+            [Actual.from_stigg(one, self.catalogue) for one in self.sides.subscriptions or ()],
+            {Slot.of_key(key): record for key, record in changed.slots.items()},
+            self.policy,
+            self.links,
+            self.now,
+            changed.approved,
+            changed.grants,
+        )
+        verdict, words = self.verdict(to_do)
+        held = [f"{id}: {desired.held[id]}" for id in wanted if id in desired.held]
+        held += [f"{', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
+        if held:
+            verdict, words = "held", list(dict.fromkeys(held))
+        makes_customer = verdict == "create" and self.sides.customer_in_stigg is False
+        if makes_customer:
+            words = [f"would make the customer {changed.customer_id}", *words]
+        return Outlook(
+            customer.account_id,
+            verdict,
+            tuple((id, arrival.order.trigger) for id, arrival in wanted.items()),
+            tuple(words),
+            len(to_do.changes) + len(to_do.grants) + makes_customer,
+            changed.customer_id,
+            tuple(wanted.values()),
+        )
+
+    def verdict(self, to_do: Plan) -> tuple[Verdict, list[str]]:
+        """What the plan comes to, by the most serious of its changes, and what those are."""
+        words: list[str] = []
+        found: set[Verdict] = {"adopt"}
+        for change in to_do.changes:
+            told = list(self.told(change))
+            makes = isinstance(change, Create) and not change.replaces
+            found |= {"create" if makes else "change"} if told else set()
+            words += told
+        for grant in to_do.grants:
+            found.add("create")
+            words.append(f"would give credits: {granted(grant, self.calendar)}")
+        return "change" if "change" in found else "create" if "create" in found else "adopt", words
+
+    def told(self, change: Change) -> Iterator[str]:
+        """What a change is, in words; nothing for one that adopts what stands there and leaves it as it is."""
+        if isinstance(change, Create):
+            instead = f" in place of {change.replaces}" if change.replaces else ""
+            yield f"would make a subscription to {change.subscription.plan_id}{instead}"
+        elif not isinstance(change, Update):
+            yield f"would end the subscription {change.subscription_id} ({change.plan_id})"
+        elif not change.adopts:
+            yield f"would change {', '.join(change.changes)} of the subscription {change.subscription_id}"
+        else:
+            for words in self.adopted(change):
+                yield f"would adopt the subscription {change.subscription_id} and {words}"
+
+    def adopted(self, change: Update) -> Iterator[str]:
+        """What adopting would change besides mark and links."""
+        standing = next(one for one in self.sides.subscriptions or () if one["id"] == change.subscription_id)
+        if read := (self.sides.allowed or {}).get(change.subscription_id):
+            for entitlement in change.subscription.entitlements:
+                sold, used = amount_of(entitlement), read.amounts.get(entitlement.id, 0.0)
+                if entitlement.type == "FEATURE" and sold != used:
+                    rest = "" if read.alone or used < sold else ", perhaps with what add-ons give"
+                    yield f"set {entitlement.id} to {_amount(sold)} (it is {_amount(used)} now{rest})"
+        if "cancellationDate" in change.body:
+            ends = change.body["cancellationDate"]
+            if ends and ends != END_OF_BILLING_PERIOD:
+                yield f"let it end after {self.calendar.last(ends)}"
+            elif standing.get("cancellationDate"):
+                yield f"take away its end, {self.calendar.last(standing['cancellationDate'])}"
+        coupon = change.subscription.coupon
+        if coupon and coupon not in {one["id"] for one in standing.get("coupons") or ()}:
+            yield f"apply the coupon {coupon}"
+        for name, words in (("budget", "budget"), ("minimumSpend", "minimum spend")):
+            wanted, there = change.body.get(name), standing.get(name) or {}
+            if wanted and any(there.get(key) != value for key, value in wanted.items()):
+                yield f"set its {words}"
 
 
-def _told(change: Create | Update | End) -> str:
-    if isinstance(change, Create):
-        instead = f" in place of {change.replaces}" if change.replaces else ""
-        return f"would make a subscription of {change.subscription.plan_id}{instead}"
-    if isinstance(change, Update):
-        what = "adopt" if change.adopts else f"change {', '.join(change.changes)} of"
-        return f"would {what} {change.subscription_id}"
-    return f"would end {change.subscription_id} ({change.plan_id})"
+def _without(fates: Mapping[str, Fate], ids: Collection[str], kinds: Sequence[str]) -> set[str]:
+    """The deals whose contracts came to such an end, with those that they had replaced."""
+    gone = {id for id in ids if id in fates and fates[id].kind in kinds}
+    while more := {id for id in ids if id in fates and fates[id].kind == "replaced" and fates[id].by in gone} - gone:
+        gone |= more
+    return gone
 
 
-def _refusals(arrivals: list[tuple[DealSeen, Arrival]], states: dict[str, OpportunityState]) -> tuple[str, ...]:
-    """What the deals themselves show to be wrong, with what their being accepted adds (another customer's ID)."""
-    ids = [deal.opportunity_id for deal, _ in arrivals]
-    return tuple(f"{id}: {problem}" for id in ids if id in states for problem in states[id].order.problems)
+def _amount(amount: float) -> str:
+    return "unlimited" if amount == float("inf") else f"{amount:,.0f}"

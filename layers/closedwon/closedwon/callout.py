@@ -101,7 +101,7 @@ def _accept(deals: list[Any], starts: bool) -> Results:
     found, results = compile_all(deals)
     arrivals = judged_by_snapshot({index: one.arrival for index, one in found.items()})
     turns = turns_of(arrivals.values()) if starts else {}
-    acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values()), turns), strict=True))
+    acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values()), turns, starts), strict=True))
     if starts:
         start_all(turns, ((arrivals[index].order.account_id, one) for index, one in acceptances.items()))
     results |= {index: result_of(acceptance) for index, acceptance in acceptances.items()}

@@ -378,12 +378,12 @@ def execution_name(opportunity_id: str, revision: Revision, attempt: int) -> str
 
 
 def accept(
-    customer: Customer, arrivals: Iterable[Arrival], now: int, turn: int = 0
+    customer: Customer, arrivals: Iterable[Arrival], now: int, turn: int = 0, grace: int = START_GRACE
 ) -> tuple[Customer, list[Acceptance]]:
     """Accept orders of one customer.
 
     In: the customer with the state of the arrivals' opportunities; orders with their revisions, in any order; now; when
-    the turn of the execution that is asked for comes, 0 for at once.
+    the turn of the execution that is asked for comes, 0 for at once; for how long the sweep leaves it alone.
     Out: the customer, with its version raised once if anything was accepted, and an answer to each arrival in turn. An
     older revision is superseded; an order equal to the newest is a duplicate, whatever its revision; a duplicate of
     one that failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its
@@ -428,7 +428,7 @@ def accept(
             version=version,
             attempt=attempt,
             failures=0,
-            due_at=_sooner(customer.due_at, max(now, turn) + START_GRACE),
+            due_at=_sooner(customer.due_at, max(now, turn) + grace),
         )
     return customer, answers
 

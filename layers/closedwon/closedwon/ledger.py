@@ -119,8 +119,11 @@ class Ledger:
 
     # The verbs
 
-    def accept(self, arrivals: Sequence[Arrival], turns: Mapping[str, int] = {}) -> list[Acceptance]:
-        """Record orders. In: orders; when the turn of each account's execution comes, for those that are started.
+    def accept(
+        self, arrivals: Sequence[Arrival], turns: Mapping[str, int] = {}, starts: bool = True
+    ) -> list[Acceptance]:
+        """Record orders. In: orders; when the turn of each account's execution comes, for those that are started;
+        whether the caller starts what was accepted: if not, it is due at once.
         Out: an answer to each arrival, in their order. What is answered here survives everything after it.
 
         All orders of one account are accepted in as few transactions as possible, and one execution is named for them.
@@ -134,7 +137,8 @@ class Ledger:
             indices = groups[account_id]
             for start in range(0, len(indices), OPPORTUNITIES_A_TRANSACTION):
                 chunk = indices[start : start + OPPORTUNITIES_A_TRANSACTION]
-                accept = partial(self._accept, account_id, [arrivals[i] for i in chunk], turns.get(account_id, 0))
+                some = [arrivals[i] for i in chunk]
+                accept = partial(self._accept, account_id, some, turns.get(account_id, 0), rules.START_GRACE * starts)
                 answers.update(zip(chunk, self._retried(accept), strict=True))
 
         at_once(accept_account, groups)
@@ -270,13 +274,15 @@ class Ledger:
 
     # Reading and writing one customer
 
-    def _accept(self, account_id: str, arrivals: list[Arrival], turn: int) -> list[Acceptance]:
+    def _accept(self, account_id: str, arrivals: list[Arrival], turn: int, grace: int) -> list[Acceptance]:
         known = self._read(account_id, [arrival.order.opportunity_id for arrival in arrivals])
-        changed, answers = self._accepted(known, arrivals, turn)
+        changed, answers = self._accepted(known, arrivals, turn, grace)
         self._write(known, changed)
         return answers
 
-    def _accepted(self, known: Customer, arrivals: list[Arrival], turn: int = 0) -> tuple[Customer, list[Acceptance]]:
+    def _accepted(
+        self, known: Customer, arrivals: list[Arrival], turn: int = 0, grace: int = rules.START_GRACE
+    ) -> tuple[Customer, list[Acceptance]]:
         """The customer with the arrivals, and an answer to each: nothing is written yet."""
         owners = self._owners(known, arrivals)
         ours: list[Arrival] = []
@@ -290,7 +296,7 @@ class Ledger:
                 problem = Problem(None, "customerId", f"{stigg_id} is bound to another account, {owner}")
                 arrival = arrival._replace(order=arrival.order.refused((problem,)))
             ours.append(arrival)
-        changed, accepted = rules.accept(known, ours, self._clock(), turn)
+        changed, accepted = rules.accept(known, ours, self._clock(), turn, grace)
         answers = iter(accepted)
         return changed, [moved.get(index) or next(answers) for index in range(len(arrivals))]
 

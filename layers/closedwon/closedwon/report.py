@@ -32,6 +32,7 @@ from closedwon.links import (
     stigg_subscription_url,
 )
 from closedwon.runs import Run, key
+from closedwon.wording import listed
 
 Json = dict[str, Any]
 
@@ -651,7 +652,9 @@ def page(report: Report, places: Places) -> str:
         shown=shown,
         shown_count=f"{shown_count:,}",
         hidden=tally.count() - shown_count,
-        calls=" and ".join(f"{counted(n, 'call')} to {_SERVICES.get(name, name)}" for name, n in ending.calls.items()),
+        calls=listed(
+            [f"{counted(n, 'call')} to {_SERVICES.get(name, name)}" for name, n in ending.calls.items()] or [""]
+        ),
         location=f"s3://{places.bucket}/{key(run, '')}",
         execution_url=execution_url(ending.execution),
         state_machine_url=state_machine_url(ending.state_machine),

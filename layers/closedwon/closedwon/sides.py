@@ -149,13 +149,15 @@ class Live:
         exists = True if live else self.stigg.get_customer(customer_id) is not None
         return subscriptions, exists, self.allowed(subscriptions) if deep else None
 
-    def allowed(self, subscriptions: Iterable[Mapping[str, Any]]) -> dict[str, Allowed]:
-        """What the customer may use in effect, for each active subscription of these that is closed-won's. Values are
-        not in what Stigg tells of a subscription: they are read by customer and resource.
+    def allowed(self, subscriptions: Iterable[Mapping[str, Any]], ours: bool = True) -> dict[str, Allowed]:
+        """What the customer may use in effect, for each active subscription of these that is closed-won's; for others
+        too, unless only `ours` are asked for. Values are not in what Stigg tells of a subscription: they are read by
+        customer and resource.
         """
         live = [one for one in subscriptions if one["status"] in LIVE]
-        ours = [one for one in live if one["status"] == "ACTIVE" and TERMS_KEY in (one.get("metadata") or {})]
-        wanted = {(one["customerId"], one.get("resourceId")) for one in ours}
+        active = [one for one in live if one["status"] == "ACTIVE"]
+        active = [one for one in active if not ours or TERMS_KEY in (one.get("metadata") or {})]
+        wanted = {(one["customerId"], one.get("resourceId")) for one in active}
         self.pace("read", len(wanted))
         read = {place: amounts_of(self.stigg.entitlements(*place)) for place in wanted}
         return {
@@ -163,7 +165,7 @@ class Live:
                 read[one["customerId"], one.get("resourceId")],
                 alone=len(live) == 1 and not one.get("addons"),
             )
-            for one in ours
+            for one in active
         }
 
 
