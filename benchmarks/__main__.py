@@ -153,7 +153,7 @@ def bursts() -> list[Line]:
     _progress("")
     print(
         f"\n{burst.DEALS:,} deals at once, then {burst.REPAIRS:,} repairs, on a simulated clock: "
-        f"{drained.minutes:.1f} minutes at {burst.SHARE:.0%} of Stigg's limit."
+        f"{drained.minutes:.1f} minutes at {burst.SHARE} % of Stigg's limit."
     )
     print(
         f"{burst.REAL_DEALS} deals in one callout, in the sandbox, limits scaled by {burst.REAL_SCALE}: "

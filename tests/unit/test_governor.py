@@ -26,8 +26,8 @@ OTHER = "0015g00000XyZaCAAV"
 NOW = 1_795_338_931_000
 MINUTE = 60_000
 LIMIT = 250
-RATE = Rate.within(LIMIT, 0.8)
-RATES: Any = {"turns": RATE, "update": RATE, "list subscriptions": Rate.within(1500, 0.8)}
+RATE = Rate.within(LIMIT, 80)
+RATES: Any = {"turns": RATE, "update": RATE, "list subscriptions": Rate.within(1500, 80)}
 
 
 class Clock:
@@ -121,6 +121,11 @@ def test_whatever_arrives_no_minute_has_more_than_the_limit_and_a_queue_drains_a
     assert gaps <= {300}, "a queue goes at 200 a minute: the share, and no less"
 
 
+def test_a_share_is_computed_exactly() -> None:
+    assert RATE == Rate(interval=300_000, burst=25)
+    assert Rate.within(3, 95) == Rate(interval=21_052_632, burst=1), "never faster than the share, and one may always go"
+
+
 @given(
     st.integers(1, 3000),
     st.integers(1, 95),
@@ -130,7 +135,7 @@ def test_no_limit_and_no_share_that_the_template_takes_is_exceeded(
     limit: int, percent: int, arrivals: list[tuple[int, int]]
 ) -> None:
     clock = Clock()
-    turns = Governor("", Table(), {"turns": Rate.within(limit, percent / 100)}, ENTITY, clock, clock.pause)
+    turns = Governor("", Table(), {"turns": Rate.within(limit, percent)}, ENTITY, clock, clock.pause)
     times: list[int] = []
     for later, count in arrivals:
         clock.now += later

@@ -18,7 +18,6 @@ longer than that behind it.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -52,13 +51,13 @@ class Rate(NamedTuple):
     burst: int
 
     @classmethod
-    def within(cls, limit: float, share: float) -> Rate:
-        """A share of a limit a minute.
+    def within(cls, limit: int, percent: int) -> Rate:
+        """A share of a limit a minute. In: the limit, from 1; the share in percent, 1 to 99.
 
         Half of what the share leaves over may go at once: any sliding minute then has at most the burst and a minute's
         worth at the rate, which is within the limit, with the other half for clocks and networks.
         """
-        return cls(math.ceil(MINUTE / (limit * share)), max(1, int(limit * (1 - share) / 2)))
+        return cls(-(-100 * MINUTE // (limit * percent)), max(1, limit * (100 - percent) // 200))
 
     @property
     def tolerance(self) -> int:
@@ -187,7 +186,7 @@ class _Moved(NamedTuple):
     tat: int
 
 
-ENTITY = Rate.within(30, 0.5)
+ENTITY = Rate.within(30, 50)
 """Of Stigg's 30 writes a minute to one customer, subscription, or customer and resource. A deal needs few; half of the
 limit may go at once or nearly so (a third), the rest at its pace.
 """
@@ -196,8 +195,8 @@ limit may go at once or nearly so (a third), the rest at its pace.
 @cache
 def governor() -> Governor:
     """The stack's governor."""
-    share = int(setting("STIGG_SHARE_PERCENT")) / 100
-    writes = Rate.within(int(setting("STIGG_WRITES_PER_MINUTE")), share)
+    percent = int(setting("STIGG_SHARE_PERCENT"))
+    writes = Rate.within(int(setting("STIGG_WRITES_PER_MINUTE")), percent)
     rates: dict[Kind, Rate] = {
         "turns": writes,
         "provision customer": writes,
@@ -205,7 +204,7 @@ def governor() -> Governor:
         "update": writes,
         "cancel": writes,
         "grant": writes,
-        "list subscriptions": Rate.within(int(setting("STIGG_LISTS_PER_MINUTE")), share),
-        "read": Rate.within(int(setting("STIGG_READS_PER_MINUTE")), share),
+        "list subscriptions": Rate.within(int(setting("STIGG_LISTS_PER_MINUTE")), percent),
+        "read": Rate.within(int(setting("STIGG_READS_PER_MINUTE")), percent),
     }
     return Governor(setting("LEDGER_TABLE"), aws.client("dynamodb"), rates, ENTITY)
