@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from benchmarks import burst
 from benchmarks.burst import Table
 from closedwon import callout
-from closedwon.customer import Arrival
+from closedwon.customer import Acceptance, Arrival
 from closedwon.errors import GovernorBusy, LedgerContended
-from closedwon.governor import ENTITY, INLINE, TRIES, Governor, Rate
+from closedwon.governor import CALL, ENTITY, INLINE, TRIES, Booking, Governor, Rate
 from closedwon.order import Revision
-from unit.domain import ACCOUNT, a_deal, order_of, plan
+from unit.domain import ACCOUNT, a_deal, opportunity_id, order_of, plan
 
 OTHER = "0015g00000XyZaCAAV"
 NOW = 1_795_338_931_000
@@ -162,7 +163,12 @@ def test_within_a_horizon_all_that_fits_is_given_and_who_comes_next_finds_nothin
 
 
 requests_of_a_budget = st.lists(
-    st.tuples(st.integers(0, 30_000), st.integers(0, 1), st.integers(1, 250), st.none() | st.integers(0, 60_000)),
+    st.tuples(
+        st.integers(0, 30_000),
+        st.integers(0, 1),
+        st.integers(1, 250),
+        st.none() | st.integers(0, 60_000) | st.just("given back"),
+    ),
     max_size=12,
 )
 
@@ -170,15 +176,21 @@ requests_of_a_budget = st.lists(
 @given(requests_of_a_budget)
 @settings(max_examples=25)
 def test_the_table_of_the_benchmark_answers_as_dynamodb_does(
-    dynamodb: Any, requests: list[tuple[int, int, int, int | None]]
+    dynamodb: Any, requests: list[tuple[int, int, int, int | str | None]]
 ) -> None:
     def answers(client: Any) -> list[tuple[int, ...]]:
         clock = Clock()
         both = governor(client, clock), governor(client, clock)
-        given = []
+        given: list[tuple[int, ...]] = []
+        booked: list[Booking] = []
         for later, which, count, horizon in requests:
             clock.now += later
-            given.append(both[which].turns(count, horizon))
+            if isinstance(horizon, str):
+                booked.append(both[which].book({str(n): 1 for n in range(count)}))
+                both[which].give_back(booked[len(booked) // 2], {"0"})  # that one, or an earlier one
+                given.append(tuple(booked[-1].starts.values()))
+            else:
+                given.append(both[which].turns(count, horizon))
         return given
 
     assert answers(Table()) == answers(emptied(dynamodb))
@@ -244,6 +256,47 @@ def test_a_write_waits_for_a_short_while_itself_and_else_is_refused_before_it_is
     assert tat(dynamodb, "update") == queue, "however often it is tried: who is refused takes nobody's place"
 
 
+def test_turns_that_are_given_back_are_there_for_the_next_unless_somebody_waits_behind_them(client: Counting) -> None:
+    clock = Clock()
+    ours, theirs = governor(client, clock), governor(client, clock)
+    ours.turns(RATE.burst)
+    booking = ours.book({"a": 1, "b": 3, "c": 2})
+    assert booking.starts == {"a": NOW + 300, "b": NOW + 1200, "c": NOW + 1800}, "each begins with its last"
+    ours.give_back(booking, {"b"})
+    assert theirs.turns(1) == (NOW + 1500,), "what lies before a turn that is used is lost"
+    ours.give_back(booking, set())
+    assert theirs.turns(1) == (NOW + 1800,), "others have reserved since"
+
+
+def test_the_sweep_finds_room_again_once_turns_were_given_back(client: Counting) -> None:
+    clock = Clock()
+    callouts, sweep = governor(client, clock), governor(client, clock)
+    booking = callouts.book({str(n): 1 for n in range(1000)})
+    assert sweep.turns(10, MINUTE) == ()
+    callouts.give_back(booking, set())
+    assert len(sweep.turns(10, MINUTE)) == 10
+
+
+def test_a_write_does_not_begin_where_its_answer_could_come_after_the_functions_end(
+    client: Counting, dynamodb: Any
+) -> None:
+    clock = Clock()
+    writing = governor(client, clock)
+    with writing.ending_in(60_000):
+        while clock.now <= NOW + 60_000 - CALL:
+            writing.write("update", "subscription one")
+            clock.now += 3_000
+        queue = tat(dynamodb, "subscription one")
+        with pytest.raises(GovernorBusy):
+            writing.write("update", "subscription one")
+        with pytest.raises(GovernorBusy):
+            writing.write("update", "subscription two")
+    assert clock.now < NOW + 60_000 - CALL + 4_000, "nor does it wait until it would be too late"
+    assert tat(dynamodb, "subscription one") == queue, "nothing is reserved for it"
+    with writing.ending_in(5_000):
+        writing.write("update", "subscription two")
+
+
 def test_an_entity_that_is_busy_costs_the_others_nothing(client: Counting, dynamodb: Any) -> None:
     clock = Clock()
     writing = governor(client, clock)
@@ -304,4 +357,28 @@ def test_an_execution_takes_a_turn_for_each_subscription_it_makes(
     monkeypatch.setattr(callout, "governor", lambda: turns)
     both = a_deal(plan(), plan("plan-analytics"), changes={"account.id": OTHER})
     arrivals = [Arrival(order_of(deal), Revision(1, 1)) for deal in (a_deal(plan()), both)]
-    assert callout.turns_of(arrivals) == {ACCOUNT: NOW + 300, OTHER: NOW + 900}
+    assert callout.turns_of(arrivals).starts == {ACCOUNT: NOW + 300, OTHER: NOW + 900}
+
+
+@pytest.mark.parametrize(
+    ("status", "start", "next_turn"), [("accepted", True, 900), ("duplicate", True, 300), ("superseded", False, 300)]
+)
+def test_a_callout_that_is_sent_twice_takes_its_turns_once(
+    client: Counting, monkeypatch: pytest.MonkeyPatch, status: Any, start: bool, next_turn: int
+) -> None:
+    turns = governor(client, Clock())
+    turns.turns(RATE.burst)
+    monkeypatch.setattr(callout, "governor", lambda: turns)
+    booking = callout.turns_of([Arrival(order_of(a_deal(plan(), plan("plan-analytics"))), Revision(1, 1))])
+    callout.give_back(booking, [(ACCOUNT, Acceptance(opportunity_id(1), status, "execution", start=start))])
+    assert turns.turns(1) == (NOW + next_turn,)
+
+
+@pytest.mark.parametrize("most_plans", [1, burst.MOST_PLANS])
+def test_a_burst_goes_at_the_share_of_the_limits_whatever_is_due_besides(most_plans: int) -> None:
+    drained = burst.drain(most_plans=most_plans)
+    assert drained.share > 0.95
+    assert drained.throttled < 0.01
+    assert drained.transitions <= 2
+    assert drained.lost == 0
+    assert drained.behind <= 60
