@@ -159,8 +159,8 @@ def bursts() -> list[Line]:
             f"at {burst.SHARE} % of Stigg's limit."
         )
     print(
-        f"{burst.REAL_DEALS} deals ({burst.REAL_OF_TWO_PLANS} of two plans) in one callout, in the sandbox, limits scaled "
-        f"by {burst.REAL_SCALE}: {run.seconds:.0f} s; the last turn came after {run.queued:.0f} s."
+        f"{burst.REAL_DEALS} deals ({burst.REAL_OF_TWO_PLANS} of two plans) in one callout, in the sandbox, limits "
+        f"scaled by {burst.REAL_SCALE}: {run.seconds:.0f} s; the last turn came after {run.queued:.0f} s."
     )
     subscriptions = burst.REAL_DEALS + burst.REAL_OF_TWO_PLANS
     return [

@@ -1,7 +1,7 @@
 """A burst of deals, drained through the governor: on a simulated clock, with the product's own governor; and a short
 one in the sandbox, with Stigg's limits and the stack's parameter scaled alike.
 
-Callouts of 1 to 200 deals arrive together, while repairs are due; each deal is an execution that waits for its turns and
+Callouts of 1 to 200 deals arrive together, while repairs are due; each deal is an execution that waits for its turns,
 then makes one customer and its subscriptions, one or up to four, as a new deal does. Stigg is the stand-in's own rate
 limits, on the same clock. What is made up are the latencies and how many plans a deal has, by a seed.
 """
@@ -33,9 +33,9 @@ RETRIES = 8
 
 
 class Drained(NamedTuple):
-    """What became of the burst. share: of the pace, in subscriptions, that closed-won may go at; throttled: share of the writes that were
-    answered 429; transitions: extra ones a deal; behind: the longest that a callout waited for turns of repairs, in
-    seconds.
+    """What became of the burst. share: of the pace that closed-won may go at, in subscriptions; throttled: share of the
+    writes that were answered 429; transitions: extra ones a deal; behind: the longest that a callout waited for turns
+    of repairs, in seconds.
     """
 
     deals: int
@@ -110,7 +110,8 @@ class Simulation:
 
     def execution(self, name: str, plans: int = 1) -> None:
         """One execution after its turn: a customer, then its subscriptions."""
-        self.step(name, ("provision customer", *["provision subscription"] * plans))
+        subscriptions: list[Kind] = ["provision subscription"]
+        self.step(name, ("provision customer", *subscriptions * plans))
 
     def step(self, name: str, kinds: tuple[Kind, ...], attempt: int = 0) -> None:
         if not kinds:

@@ -123,8 +123,8 @@ def test_whatever_arrives_no_minute_has_more_than_the_limit_and_a_queue_drains_a
 
 
 def test_a_share_is_computed_exactly() -> None:
-    assert RATE == Rate(interval=300_000, burst=25)
-    assert Rate.within(3, 95) == Rate(interval=21_052_632, burst=1), "never faster than the share, and one may always go"
+    assert Rate(interval=300_000, burst=25) == RATE
+    assert Rate(interval=21_052_632, burst=1) == Rate.within(3, 95), "never faster than the share; one may always go"
 
 
 @given(

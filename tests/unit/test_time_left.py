@@ -1,4 +1,4 @@
-"""A step that has more to write than its function has time for: it goes on where it left off, and nothing is done twice.
+"""A step with more to write than its function has time for goes on where it left off, and nothing is done twice.
 
 The step is the product's own, its ledger moto's, Stigg the stand-in with its limits on, all on one clock that is moved:
 each request takes a while, and whoever waits moves it on.

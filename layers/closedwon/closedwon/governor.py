@@ -158,8 +158,8 @@ class Governor:
     def write(self, kind: Kind, entity: str) -> None:
         """Wait for the turn of one write. entity: what it changes, such as ``customer acme``.
 
-        The entity's turn is reserved first: when the budget of all is full then, what is lost is a place in a queue that
-        nobody else stands in. The other way round each try for a busy entity would cost everybody a place.
+        The entity's turn is reserved first: when the budget of all is full then, what is lost is a place in a queue
+        that nobody else stands in. The other way round each try for a busy entity would cost everybody a place.
 
         Raises GovernorBusy, before it is sent, when that is too long for a function to wait, or for this one to be
         there for the answer (see `ending_in`); LedgerContended.

@@ -223,8 +223,8 @@ class Ledger:
         """Claim up to `most` customers that are due, the longest due first.
 
         turns: reserves so many turns, and says when each comes; fewer than were asked for where there is no room, and
-        then fewer are claimed. A customer takes as many as it needs (see `customer.turns_due`) and begins with its last;
-        the last one claimed takes what is left.
+        then fewer are claimed. A customer takes as many as it needs (see `customer.turns_due`) and begins with its
+        last; the last one claimed takes what is left.
         """
         answer = self._client.query(
             TableName=self._table,
