@@ -147,30 +147,32 @@ def callouts(rounds: int) -> list[Line]:
 def bursts() -> list[Line]:
     """Out: how a burst of deals drains through the governor, simulated and real."""
     _progress("burst: simulated")
-    drained = burst.drain()
+    drained = {most: burst.drain(most_plans=most) for most in (1, burst.MOST_PLANS)}
     _progress(f"burst: {burst.REAL_DEALS} deals in the sandbox")
     run = burst.real()
     _progress("")
+    print(f"\n{burst.DEALS:,} deals at once, with {burst.REPAIRS:,} repairs due, on a simulated clock:")
+    for most, one in drained.items():
+        plans = "one plan each" if most == 1 else f"1 to {most} plans"
+        print(
+            f"  {plans}, {one.subscriptions:,} subscriptions: {one.minutes:.1f} minutes "
+            f"at {burst.SHARE} % of Stigg's limit."
+        )
     print(
-        f"\n{burst.DEALS:,} deals at once, then {burst.REPAIRS:,} repairs, on a simulated clock: "
-        f"{drained.minutes:.1f} minutes at {burst.SHARE:.0%} of Stigg's limit."
+        f"{burst.REAL_DEALS} deals ({burst.REAL_OF_TWO_PLANS} of two plans) in one callout, in the sandbox, limits "
+        f"scaled by {burst.REAL_SCALE}: {run.seconds:.0f} s; the last turn came after {run.queued:.0f} s."
     )
-    print(
-        f"{burst.REAL_DEALS} deals in one callout, in the sandbox, limits scaled by {burst.REAL_SCALE}: "
-        f"{run.seconds:.0f} s; the last turn came after {run.queued:.0f} s."
-    )
+    subscriptions = burst.REAL_DEALS + burst.REAL_OF_TWO_PLANS
     return [
-        Line("burst, share of its pace", f"{drained.share:.1%}", ">= 95%", drained.share >= 0.95),
-        Line("burst, answered 429", f"{drained.throttled:.2%}", "< 1%", drained.throttled < 0.01),
-        Line("burst, extra transitions a deal", f"{drained.transitions:.2f}", "<= 2", drained.transitions <= 2),
-        Line("burst, deals lost or failed", str(drained.lost), "0", drained.lost == 0),
-        Line("a callout's wait behind repairs", f"{drained.behind:.0f} s", "<= 60 s", drained.behind <= 60),
+        *_drained("burst", drained[1]),
+        *_drained(f"burst of 1 to {burst.MOST_PLANS} plans", drained[burst.MOST_PLANS]),
         Line(
             "burst in the sandbox, provisioned",
             str(run.provisioned),
             str(burst.REAL_DEALS),
             run.provisioned == burst.REAL_DEALS,
         ),
+        Line("  their subscriptions", str(run.subscriptions), str(subscriptions), run.subscriptions == subscriptions),
         Line("  of it answered 429", str(run.throttled), "0", run.throttled == 0),
         Line(
             "  state transitions, at most",
@@ -178,6 +180,16 @@ def bursts() -> list[Line]:
             f"<= {MOST_TRANSITIONS}",
             run.transitions <= MOST_TRANSITIONS,
         ),
+    ]
+
+
+def _drained(name: str, drained: burst.Drained) -> list[Line]:
+    return [
+        Line(f"{name}, share of its pace", f"{drained.share:.1%}", ">= 95%", drained.share >= 0.95),
+        Line("  answered 429", f"{drained.throttled:.2%}", "< 1%", drained.throttled < 0.01),
+        Line("  extra transitions a deal", f"{drained.transitions:.2f}", "<= 2", drained.transitions <= 2),
+        Line("  deals lost or failed", str(drained.lost), "0", drained.lost == 0),
+        Line("  a callout's wait behind repairs", f"{drained.behind:.0f} s", "<= 60 s", drained.behind <= 60),
     ]
 
 

@@ -12,6 +12,7 @@ from aws_lambda_powertools.logging import Logger
 
 from closedwon.customer import Ensured, Naming, Work
 from closedwon.desired import Slot
+from closedwon.governor import governor
 from closedwon.plan import customer_body, customer_difference
 from closedwon.provisioning import desired_of, newest_contributing, planned, stigg
 from closedwon.settings import backlinks, policy
@@ -82,7 +83,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if work.needs == "provision":
         if work.customer.unasked:  # arrived since the user's own application was asked
             return step.handing_on(work, work="ask")
-        with held(work):
+        with held(work), governor().ending_in(context.get_remaining_time_in_millis()):
             done = ensure_customer(work, step.execution)
             if done != NOTHING and not work.customer.ensured:  # else the next step makes no subscription
                 ledger().settle(work, Ensured())

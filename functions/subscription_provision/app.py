@@ -15,6 +15,7 @@ from aws_lambda_powertools.logging import Logger
 from closedwon.customer import Applied, Intended, Interrupted, LeaseLost, Work
 from closedwon.desired import Grant, Slot, Subscription
 from closedwon.errors import StiggRefused, WriteUnanswered
+from closedwon.governor import governor
 from closedwon.order import iso_utc
 from closedwon.outcome import applied
 from closedwon.plan import (
@@ -91,18 +92,22 @@ def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord]) -> None:
 
 
 def grant_all(work: Work, grants: tuple[Grant, ...]) -> tuple[dict[str, GrantRecord], dict[str, str]]:
-    """Grant credits, each once: they are looked for first.
+    """Grant credits, each once: they are looked for first, all of a resource in one go.
 
     Out: what is known of them now, by key; why Stigg refused one, by key.
     """
     customer_id = work.customer.customer_id or ""
     records: dict[str, GrantRecord] = dict(work.customer.grants)
     refused: dict[str, str] = {}
+    # By an earlier try, which may not have lived to record it, or before the ledger was lost and restored.
+    sent: dict[str, str] = {}
+    for resource_id in dict.fromkeys(grant.resource_id for grant in grants):
+        for standing_grant in stigg().list_grants(customer_id, resource_id):
+            if key := (standing_grant.get("metadata") or {}).get(GRANT_KEY):
+                sent.setdefault(key, standing_grant["id"])
     for grant in grants:
         amount = records.get(grant.key, GrantRecord(grant.amount)).amount
-        # An earlier try may have sent it, or a ledger that was lost and restored since.
-        standing_grants = stigg().list_grants(customer_id, grant.resource_id)
-        found = next((g["id"] for g in standing_grants if (g.get("metadata") or {}).get(GRANT_KEY) == grant.key), None)
+        found = sent.get(grant.key)
         if found is None:
             body = grant_body(customer_id, replace(grant, amount=amount))
             try:
@@ -167,7 +172,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if not isinstance(work, Work):
         return step.handing_on(None)
     try:
-        with held(work):
+        with held(work), governor().ending_in(context.get_remaining_time_in_millis()):
             report = bring_about(work, step.execution)
             if report is not None:  # else the version is not applied, and the execution goes round again
                 ledger().settle(work, report)

@@ -44,6 +44,7 @@ ACCOUNT = "0015g00000XyZaBAAV"
 OTHER_ACCOUNT = "0015g00000XyZaCAAV"
 A = "0065g00000ABCdEAAX"
 B = "0065g00000ABCdFAAX"
+C = "0065g00000ABCdGAAX"
 NOW = 1_795_338_931_000
 LEASE = 120_000
 MOST = 400 * 1024
@@ -466,6 +467,26 @@ def test_only_as_many_are_claimed_as_get_a_turn_and_none_is_started_again_before
     assert ledger.due(at_once) == [], "both wait for their turn in the state machine"
     clock.now = turn + START_GRACE
     assert {claim.account_id for claim in ledger.due(at_once)} == {ACCOUNT, OTHER_ACCOUNT}
+
+
+def test_a_customer_that_is_due_takes_a_turn_for_each_plan_and_begins_with_the_last(
+    ledger: Ledger, clock: Clock
+) -> None:
+    plans = tuple(Item("Plan", f"plan-{n}", 1, (n,)) for n in range(3))
+    third = OTHER_ACCOUNT.replace("C", "D", 1)
+    for account, opportunity, items in ((ACCOUNT, A, plans), (OTHER_ACCOUNT, B, plans[:1]), (third, C, plans)):
+        ledger.accept([arrival(account=account, opportunity=opportunity, items=items)], starts=False)
+        clock.now += 1
+    there = iter(range(100))
+    asked: list[int] = []
+
+    def turns(count: int) -> list[int]:
+        asked.append(count)
+        return [NOW + next(there) for _ in range(min(count, 6 - sum(asked[:-1])))]
+
+    claims = ledger.due(turns)
+    assert asked == [3, 2, 2], "for those that are left, and what one needs besides"
+    assert [claim.turn - NOW for claim in claims] == [2, 3, 5], "the last one takes what is left of 6"
 
 
 def test_two_sweeps_at_once_claim_a_customer_once(

@@ -11,22 +11,21 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 from aws_lambda_powertools.logging import Logger
 from pydantic import BaseModel, ValidationError
 
 from closedwon.catalogue import Catalogue
-from closedwon.customer import Acceptance, Arrival
+from closedwon.customer import Acceptance, Arrival, turns_for
 from closedwon.deal import MOST_DEALS, Deal, DealToRead, Refusal, Result, Results, errors_of, problems_of
 from closedwon.desired import same_product_problems
 from closedwon.errors import Permanent, SalesforceLimitExceeded, Transient
-from closedwon.governor import governor
+from closedwon.governor import Booking, governor
 from closedwon.identifiers import normalised_id
 from closedwon.ledger import Claim, at_once
 from closedwon.mapping import compile_deal, foreign, revision_of, unrecordable
-from closedwon.order import Problem
+from closedwon.order import Order, Problem
 from closedwon.settings import mapping_rules
 from closedwon.start import start
 from closedwon.step import ledger
@@ -101,27 +100,35 @@ def record(deals: list[Any]) -> Results:
 def _accept(deals: list[Any], starts: bool) -> Results:
     found, results = compile_all(deals)
     arrivals = judged_by_snapshot({index: one.arrival for index, one in found.items()})
-    turns = turns_of(arrivals.values()) if starts else {}
+    booking = turns_of(arrivals.values()) if starts else None
+    turns = booking.starts if booking else {}
     acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values()), turns, starts), strict=True))
-    if starts:
-        start_all(turns, ((arrivals[index].order.account_id, one) for index, one in acceptances.items()))
+    if booking is not None:
+        answers = [(arrivals[index].order.account_id, one) for index, one in acceptances.items()]
+        give_back(booking, answers)
+        start_all(turns, answers)
     results |= {index: result_of(acceptance) for index, acceptance in acceptances.items()}
     return Results(results=[results[index] for index in range(len(deals))])
 
 
-def turns_of(arrivals: Iterable[Arrival]) -> dict[str, int]:
-    """Reserve the turns of executions: when that of each account may begin.
-
-    A turn stands for one subscription's writes: an execution that makes several takes as many, and begins with its
-    last. With one for each account, deals of several plans would ask more of Stigg than the turns let through.
-    """
-    plans: dict[str, set[str]] = {}
+def turns_of(arrivals: Iterable[Arrival]) -> Booking:
+    """Reserve the turns of executions: when that of each account may begin. See `customer.turns_for`."""
+    orders: dict[str, list[Order]] = {}
     for order, _ in arrivals:
-        plans.setdefault(order.account_id, set()).update(item.stigg_id for item in order.of_kind("Plan"))
-    needed = {account_id: max(1, len(names)) for account_id, names in sorted(plans.items())}
-    times = governor().turns(sum(needed.values())) if needed else ()
-    ends = accumulate(needed.values())
-    return {account_id: times[end - 1] for account_id, end in zip(needed, ends, strict=True)}
+        orders.setdefault(order.account_id, []).append(order)
+    return governor().book({account_id: turns_for(some) for account_id, some in sorted(orders.items())})
+
+
+def give_back(booking: Booking, answers: Iterable[tuple[str, Acceptance]]) -> None:
+    """Give back the turns of accounts for which nothing new came: a callout that is sent twice, because its answer was
+    lost, must not keep others waiting twice. What it starts again runs already; where it does not, its writes reserve
+    their own turns.
+    """
+    used = {account_id for account_id, one in answers if one.start and one.status != "duplicate"}
+    try:
+        governor().give_back(booking, used)
+    except Exception:  # what was accepted is to be started and answered
+        logger.exception("turns not given back")
 
 
 class Compiled(NamedTuple):

@@ -377,6 +377,15 @@ def execution_name(opportunity_id: str, revision: Revision, attempt: int) -> str
     return f"{opportunity_id}-{stamp:%Y%m%dT%H%M%S}{revision.modified % 1000:03d}Z-{attempt}"
 
 
+def turns_for(orders: Iterable[Order]) -> int:
+    """How many of the governor's turns an execution takes that brings about these orders of one customer.
+
+    A turn stands for one subscription's writes. With one for each customer, deals of several plans would ask more of
+    Stigg than the turns let through.
+    """
+    return max(1, len({item.stigg_id for order in orders for item in order.of_kind("Plan")}))
+
+
 def accept(
     customer: Customer, arrivals: Iterable[Arrival], now: int, turn: int = 0, grace: int = START_GRACE
 ) -> tuple[Customer, list[Acceptance]]:
@@ -676,6 +685,14 @@ def _written(
     if customer.applied < customer.version or customer.unwritten or customer.account_unwritten:
         return customer, "again"
     return replace(customer, lease=None, due_at=customer.look_again_at), "done"
+
+
+def turns_due(customer: Customer) -> int:
+    """How many turns a customer that is due takes: as many as its orders need that Stigg does not stand for yet. One
+    where only something is looked at again (a date, a payment, a repair): what differs then is not known before, and
+    mostly one subscription.
+    """
+    return turns_for(state.order for state in customer.opportunities.values() if state.version > customer.applied)
 
 
 def claim(customer: Customer, now: int, turn: int = 0) -> tuple[Customer, str | None]:

@@ -18,10 +18,11 @@ longer than that behind it.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import accumulate, takewhile
 from typing import Any, Literal, NamedTuple
 
 from closedwon import aws
@@ -42,6 +43,9 @@ EXPIRES = 86_400
 INLINE = 5_000
 """Milliseconds that a function waits for a turn itself. For a longer time the state machine waits."""
 
+CALL = 20_000
+"""Milliseconds that a function keeps free for the answer to a write: as long as it waits for one."""
+
 TRIES = 10
 
 
@@ -52,13 +56,13 @@ class Rate(NamedTuple):
     burst: int
 
     @classmethod
-    def within(cls, limit: float, share: float) -> Rate:
-        """A share of a limit a minute.
+    def within(cls, limit: int, percent: int) -> Rate:
+        """A share of a limit a minute. In: the limit, from 1; the share in percent, 1 to 99.
 
         Half of what the share leaves over may go at once: any sliding minute then has at most the burst and a minute's
         worth at the rate, which is within the limit, with the other half for clocks and networks.
         """
-        return cls(math.ceil(MINUTE / (limit * share)), max(1, int(limit * (1 - share) / 2)))
+        return cls(-(-100 * MINUTE // (limit * percent)), max(1, limit * (100 - percent) // 200))
 
     @property
     def tolerance(self) -> int:
@@ -71,6 +75,16 @@ class Rate(NamedTuple):
     def fitting(self, tat: int, latest: int) -> int:
         """How many may go until then, from that theoretical arrival time on."""
         return max(0, (latest + self.tolerance - tat) // self.interval + 1)
+
+
+class Booking(NamedTuple):
+    """Turns that were reserved for several. starts: when each may begin, in epoch milliseconds, in the order they were
+    asked for; needs: how many turns each took; tat: the budget's theoretical arrival time after them.
+    """
+
+    starts: dict[str, int]
+    needs: Mapping[str, int]
+    tat: int
 
 
 class Governor:
@@ -96,12 +110,41 @@ class Governor:
         self._clock = clock
         self._pause = pause
         self._tat: dict[str, int] = {}  # as it was last seen: which of the two updates to try first
+        self._latest: int | None = None  # when a write may begin at the latest, epoch milliseconds
 
     def turns(self, count: int, horizon: int | None = None) -> tuple[int, ...]:
         """When so many executions may begin, in epoch milliseconds: of those that may within the horizon (milliseconds
         from now), where there is one. Raises LedgerContended.
         """
         return self._reserve("turns", self._rates["turns"], count, horizon)
+
+    def book(self, needs: Mapping[str, int]) -> Booking:
+        """Reserve turns for several executions that need one or more each, which begin with their last.
+
+        In: how many each needs, at least 1, by any name. Raises LedgerContended.
+        """
+        times = self.turns(sum(needs.values())) if needs else ()
+        starts = {name: times[end - 1] for name, end in zip(needs, accumulate(needs.values()), strict=True)}
+        return Booking(starts, needs, self._tat.get("turns", 0))
+
+    def give_back(self, booking: Booking, used: Collection[str]) -> None:
+        """Give back turns that are not used, from the last one on. In: who does use theirs.
+
+        Those before the last that is used are lost, and all of them where somebody reserved since: who waits behind
+        knows when to go, and does not ask again.
+        """
+        unused = sum(booking.needs[name] for name in takewhile(lambda name: name not in used, reversed(booking.starts)))
+        if not unused:
+            return
+        left = booking.tat - unused * self._rates["turns"].interval
+        with suppress(self._client.exceptions.ConditionalCheckFailedException):
+            self._client.update_item(
+                TableName=self._table,
+                Key=_key("turns"),
+                UpdateExpression="SET tat = :left",
+                ConditionExpression="tat = :tat",
+                ExpressionAttributeValues={":left": {"N": str(left)}, ":tat": {"N": str(booking.tat)}},
+            )
 
     def reserve(self, kind: Kind, count: int = 1) -> int:
         """When the last of so many requests may go, in epoch milliseconds. Raises LedgerContended."""
@@ -115,27 +158,47 @@ class Governor:
     def write(self, kind: Kind, entity: str) -> None:
         """Wait for the turn of one write. entity: what it changes, such as ``customer acme``.
 
-        Raises GovernorBusy, before it is sent, when that is too long for a function to wait; LedgerContended.
+        The entity's turn is reserved first: when the budget of all is full then, what is lost is a place in a queue
+        that nobody else stands in. The other way round each try for a busy entity would cost everybody a place.
+
+        Raises GovernorBusy, before it is sent, when that is too long for a function to wait, or for this one to be
+        there for the answer (see `ending_in`); LedgerContended.
         """
         for bucket, rate in ((entity, self._entity), (str(kind), self._rates[kind])):
-            times = self._reserve(bucket, rate, 1, INLINE)
+            longest = INLINE if self._latest is None else min(INLINE, self._latest - self._clock())
+            if longest < 0:
+                raise GovernorBusy(f"the function's time is nearly over; what is left to write comes next: {kind}")
+            times = self._reserve(bucket, rate, 1, longest)
             if not times:
                 raise GovernorBusy(f"closed-won's share of Stigg's limit is used up for now: {kind}")
             if (wait := times[0] - self._clock()) > 0:
                 self._pause(wait / 1000)
 
+    @contextmanager
+    def ending_in(self, milliseconds: int) -> Iterator[None]:
+        """Around what a function writes that has so much time left: no write begins, nor waits for its turn, that could
+        be cut off before its answer. A third of the time is kept free for that, and no more than an answer may take.
+        """
+        self._latest = self._clock() + milliseconds - min(CALL, milliseconds // 3)
+        try:
+            yield
+        finally:
+            self._latest = None
+
     def _reserve(self, bucket: str, rate: Rate, count: int, horizon: int | None = None) -> tuple[int, ...]:
         """Reserve, as a rule by one conditional update: a budget with a queue moves on from wherever it is, one without
         starts anew from now. Where it is the other of the two, or less fits, the refusal tells.
         """
-        for _ in range(TRIES):
+        wanted = count
+        for attempt in range(TRIES):
             now = 1000 * self._clock()
             latest = None if horizon is None else now + 1000 * horizon
             known = max(self._tat.get(bucket, 0), now)
             if latest is not None:
-                count = min(count, rate.fitting(known, latest))
+                count = min(wanted, rate.fitting(known, latest))
+            if count == 0 and attempt == 0:
+                count = wanted  # what was seen earlier may have been given back since: ask
             if count == 0:
-                # nothing was ever given back: what was seen is at most too early
                 return ()
             moved = self._move(bucket, now, count * rate.interval, self._last_start(rate, count, latest), known > now)
             self._tat[bucket] = moved.tat
@@ -164,7 +227,7 @@ class Governor:
         try:
             answer = self._client.update_item(
                 TableName=self._table,
-                Key={"pk": {"S": f"GOVERNOR#{bucket}"}, "sk": {"S": "GOVERNOR"}},
+                Key=_key(bucket),
                 UpdateExpression=f"SET tat = {change}, expires = :expires",
                 ConditionExpression=condition,
                 ExpressionAttributeValues=values,
@@ -177,6 +240,10 @@ class Governor:
         return _Moved(True, int(answer["Attributes"]["tat"]["N"]))
 
 
+def _key(bucket: str) -> dict[str, dict[str, str]]:
+    return {"pk": {"S": f"GOVERNOR#{bucket}"}, "sk": {"S": "GOVERNOR"}}
+
+
 class _Moved(NamedTuple):
     """Whether a budget was moved on, and its theoretical arrival time now."""
 
@@ -184,7 +251,7 @@ class _Moved(NamedTuple):
     tat: int
 
 
-ENTITY = Rate.within(30, 0.5)
+ENTITY = Rate.within(30, 50)
 """Of Stigg's 30 writes a minute to one customer, subscription, or customer and resource. A deal needs few; half of the
 limit may go at once or nearly so (a third), the rest at its pace.
 """
@@ -193,8 +260,8 @@ limit may go at once or nearly so (a third), the rest at its pace.
 @cache
 def governor() -> Governor:
     """The stack's governor."""
-    share = int(setting("STIGG_SHARE_PERCENT")) / 100
-    writes = Rate.within(int(setting("STIGG_WRITES_PER_MINUTE")), share)
+    percent = int(setting("STIGG_SHARE_PERCENT"))
+    writes = Rate.within(int(setting("STIGG_WRITES_PER_MINUTE")), percent)
     rates: dict[Kind, Rate] = {
         "turns": writes,
         "provision customer": writes,
@@ -202,7 +269,7 @@ def governor() -> Governor:
         "update": writes,
         "cancel": writes,
         "grant": writes,
-        "list subscriptions": Rate.within(int(setting("STIGG_LISTS_PER_MINUTE")), share),
-        "read": Rate.within(int(setting("STIGG_READS_PER_MINUTE")), share),
+        "list subscriptions": Rate.within(int(setting("STIGG_LISTS_PER_MINUTE")), percent),
+        "read": Rate.within(int(setting("STIGG_READS_PER_MINUTE")), percent),
     }
     return Governor(setting("LEDGER_TABLE"), aws.client("dynamodb"), rates, ENTITY)

@@ -117,6 +117,38 @@ class Accepted(NamedTuple):
     order: Order
 
 
+class _Room:
+    """Turns for customers that are due, reserved as it turns out how many they need.
+
+    In: reserves so many turns, or as many as there is room for.
+    """
+
+    def __init__(self, turns: Callable[[int], Sequence[int]]) -> None:
+        self._turns = turns
+        self._left: list[int] = []
+        self._full = False
+
+    def there_is(self, wanted: int) -> bool:
+        """Whether there is a turn left. wanted: how many to reserve, where none is."""
+        return bool(self._left or self._reserve(wanted))
+
+    def for_one(self, needed: int) -> tuple[int, int]:
+        """How many turns somebody takes who needs so many, and the last of them. Nothing is taken yet."""
+        if needed > len(self._left):
+            self._reserve(needed - len(self._left))
+        taken = min(needed, len(self._left))
+        return taken, self._left[taken - 1]
+
+    def take(self, count: int) -> None:
+        del self._left[:count]
+
+    def _reserve(self, wanted: int) -> bool:
+        given = () if self._full else self._turns(wanted)
+        self._left += given
+        self._full = self._full or len(given) < wanted
+        return bool(given)
+
+
 class Ledger:
     """The ledger in one DynamoDB table.
 
@@ -209,8 +241,9 @@ class Ledger:
     def due(self, turns: Callable[[int], Sequence[int]], most: int = DUE_AT_ONCE) -> list[Claim]:
         """Claim up to `most` customers that are due, the longest due first.
 
-        turns: when so many executions may begin; fewer than were asked for where there is no room, and then fewer are
-        claimed.
+        turns: reserves so many turns, and says when each comes; fewer than were asked for where there is no room, and
+        then fewer are claimed. A customer takes as many as it needs (see `customer.turns_due`) and begins with its
+        last; the last one claimed takes what is left.
         """
         answer = self._client.query(
             TableName=self._table,
@@ -221,17 +254,28 @@ class Ledger:
         )
         accounts = [item["pk"]["S"].partition("#")[2] for item in answer["Items"]]
         claims = []
-        for account_id, turn in zip(accounts, turns(len(accounts)) if accounts else (), strict=False):
+        room = _Room(turns)
+        for place, account_id in enumerate(accounts):
+            if not room.there_is(len(accounts) - place):
+                break
             try:
-                name = self._claimed(account_id, turn)
+                claim, taken = self._claimed(account_id, room)
             except LedgerContended:  # it stays due; what was claimed before it is to be started
                 continue
-            if name is not None:
-                claims.append(Claim(account_id, name, turn))
+            if claim is not None:
+                claims.append(claim)
+                room.take(taken)
         return claims
 
-    def _claimed(self, account_id: str, turn: int) -> str | None:
-        return self._change(account_id, lambda known: rules.claim(known, self._clock(), turn))
+    def _claimed(self, account_id: str, room: _Room) -> tuple[Claim | None, int]:
+        """Out: the claim, None for a customer that is not due any more; how many turns it takes."""
+
+        def rule(known: Customer) -> tuple[Customer, tuple[Claim | None, int]]:
+            taken, turn = room.for_one(rules.turns_due(known))
+            changed, name = rules.claim(known, self._clock(), turn)
+            return changed, (Claim(account_id, name, turn) if name else None, taken)
+
+        return self._change(account_id, rule)
 
     def erase(self, account_id: str) -> list[str]:
         """Forget what could name a person: in a customer's opportunities, and in every order they ever had.
