@@ -560,8 +560,11 @@ class _Links:
         return last.amends or last.opportunity_id
 
     def effective(self, order: Order) -> str:
-        """From when an order counts: never before what it names."""
-        return max(own for other in self._way(order) if (own := self._own(other)) != NEVER or other is order)
+        """From when an order counts: never before what it names. A deal that is known only as cancelled says nothing of
+        when it began: had it come before its cancellation, that would not count either.
+        """
+        way = [other for other in self._way(order) if other is order or other.trigger != "cancellation"]
+        return max(own for other in way if (own := self._own(other)) != NEVER or other is order)
 
     def _own(self, order: Order) -> str:
         if order.trigger == "cancellation":
