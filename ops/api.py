@@ -24,17 +24,13 @@ class Api:
     def post(self, path: str, body: Any) -> Any:
         return self._ask("POST", path, body)
 
-    @property
-    def url(self) -> str:
-        return self._url
-
     def looks(self, path: str, with_key: bool = True) -> tuple[int, str]:
         """What GET is answered, whatever it is: the HTTP status and the message. Raises ClickException without one."""
         headers = {"x-api-key": self._key} if with_key else {}
         try:
-            answer = requests.get(f"{self._url}{path}", headers=headers, timeout=SECONDS)
+            answer = requests.get(f"{self.url}{path}", headers=headers, timeout=SECONDS)
         except requests.RequestException as error:
-            raise click.ClickException(f"{self._url} could not be reached ({type(error).__name__})") from None
+            raise click.ClickException(f"{self.url} could not be reached ({type(error).__name__})") from None
         content = _json(answer)
         return answer.status_code, str(content.get("message") or "") if isinstance(content, dict) else ""
 

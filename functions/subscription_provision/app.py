@@ -20,13 +20,13 @@ from closedwon.order import iso_utc
 from closedwon.outcome import applied
 from closedwon.plan import (
     GRANT_KEY,
-    LIVE,
     Change,
     Create,
     End,
     GrantRecord,
     Plan,
     SlotRecord,
+    after_end,
     end_call,
     grant_body,
     provision_body,
@@ -155,9 +155,7 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str) -> SlotRec
     else:
         key = idempotency_key(execution, change.subscription_id, body)
         answer = stigg().cancel_subscription(change.subscription_id, body, key)
-    if answer["status"] in LIVE:  # later: it stands until then
-        return replace(record, status=answer["status"])
-    return replace(record, status=answer["status"], checkout_url=None, applied=None)
+    return after_end(record, body, answer["status"])
 
 
 def standing(record: SlotRecord, wanted: Subscription, subscription_id: str, status: str) -> SlotRecord:

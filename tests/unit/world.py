@@ -40,6 +40,7 @@ from closedwon.plan import (
     GrantRecord,
     Plan,
     SlotRecord,
+    after_end,
     end_call,
     grant_body,
     plan,
@@ -224,7 +225,7 @@ class World:
                 held = self.stigg.update_subscription(
                     change.subscription_id, models.read(models.SubscriptionUpdate, sent)
                 )
-            return replace(record, status=held.status, applied=None if held.ended else record.applied)
+            return after_end(record, body, held.status)
         record = records.get(change.subscription.slot, SlotRecord())
         if isinstance(change, Create):
             record = replace(record, generation=change.generation)

@@ -718,6 +718,20 @@ def end_call(end: End, paid: SlotRecord | None, now: str) -> tuple[Literal["canc
     return "update", {"trialEndDate": until, "scheduleStrategy": "IMMEDIATE"}
 
 
+def after_end(record: SlotRecord, body: Mapping[str, Any], status: str) -> SlotRecord:
+    """What to remember of a slot whose subscription was told to end.
+
+    In: what was remembered; the body of the call; the status Stigg answered with: later, it stands until then. The end
+    that a trial was given is remembered: whoever finds another one there knows that somebody changed it by hand.
+    """
+    if status not in LIVE:
+        return replace(record, status=status, checkout_url=None, applied=None)
+    applied = record.applied
+    if applied is not None and "trialEndDate" in body:
+        applied = replace(applied, trial_end=body["trialEndDate"])
+    return replace(record, status=status, applied=applied)
+
+
 def grant_body(customer_id: str, grant: Grant) -> dict[str, Any]:
     """The body of Stigg's POST for a credit grant. Its key in the metadata tells it from every other, whatever
     happens.
