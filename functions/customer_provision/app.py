@@ -10,6 +10,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
+from closedwon import metrics
 from closedwon.customer import Ensured, Naming, Work
 from closedwon.plan import customer_body, customer_difference
 from closedwon.provisioning import desired_of, newest_contributing, stigg
@@ -48,6 +49,7 @@ def ensure_customer(work: Work, execution: str) -> str:
     return "changed"
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     step = Step.of(event)
     work = take(step, context)

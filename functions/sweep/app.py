@@ -8,6 +8,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
+from closedwon import metrics
 from closedwon.governor import governor
 from closedwon.start import start
 from closedwon.step import ledger
@@ -37,6 +38,7 @@ def start_due() -> int:
     return len(claims)
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     started = start_due()
     logger.info("swept", extra={"started": started})

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from closedwon import aws
+from closedwon import aws, metrics
 from closedwon.errors import GovernorBusy, LedgerContended
 from closedwon.settings import setting
 
@@ -105,6 +105,7 @@ class Governor:
 
     def reserve(self, kind: Kind, count: int = 1) -> int:
         """When the last of so many requests may go, in epoch milliseconds. Raises LedgerContended."""
+        metrics.note("StiggReserved", count, Kind=kind)
         return self._reserve(kind, self._rates[kind], count)[-1]
 
     def wait(self, kind: Kind, count: int) -> None:
@@ -120,9 +121,12 @@ class Governor:
         for bucket, rate in ((entity, self._entity), (str(kind), self._rates[kind])):
             times = self._reserve(bucket, rate, 1, INLINE)
             if not times:
+                metrics.note("GovernorWaits")
                 raise GovernorBusy(f"closed-won's share of Stigg's limit is used up for now: {kind}")
             if (wait := times[0] - self._clock()) > 0:
+                metrics.note("GovernorWaits")
                 self._pause(wait / 1000)
+        metrics.note("StiggReserved", Kind=kind)
 
     def _reserve(self, bucket: str, rate: Rate, count: int, horizon: int | None = None) -> tuple[int, ...]:
         """Reserve, as a rule by one conditional update: a budget with a queue moves on from wherever it is, one without
