@@ -54,7 +54,7 @@ METRICS: dict[str, Metric] = {
     "Denied": Metric("Count", ("Reason",)),  # requests the authorizer turned away; API Gateway keeps its answer
     "SecretAgeDays": Metric("None", ("Secret",)),  # days since somebody changed the secret
     # reconciliation
-    "RunsGood": Metric("Count", ("Mode",)),  # 1 for a run that looked at everything it was to look at, else 0
+    "RunsGood": Metric("Count", ("Mode",)),  # 1 for a run that the next one may go on from, else 0
     "RunsAsking": Metric("Count"),  # 1 for a run that asks before it repairs, else 0
     "DriftFound": Metric("Count", may_by="Kind"),
     "DriftRepaired": Metric("Count"),

@@ -370,7 +370,7 @@ def measured(report: Report) -> list[Measured]:
     """What a run is measured by: all kinds of drift together, and each kind there is."""
     tally = report.tally
     return [
-        Measured("RunsGood", int(report.whole), {"Mode": report.run.mode}),
+        Measured("RunsGood", int(report.good), {"Mode": report.run.mode}),
         Measured("RunsAsking", int(report.state == "asks")),
         Measured("DriftFound", tally.count()),
         Measured("DriftRepaired", tally.count("repaired")),
