@@ -11,7 +11,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import errors, metrics, notice
+from closedwon import errors, metrics
 from closedwon.customer import Customer, Failed, LeaseLost, Work, Written
 from closedwon.projection import composite_request
 from closedwon.salesforce import SalesforceClient, error_of, records_of
@@ -96,6 +96,8 @@ HOUR = 3_600_000
 
 def count_failure(cause: str, said: str, step: Step, event: dict[str, Any], customer: Customer) -> None:
     """Count a failure of the execution, and tell of it who has to mend it; never fails itself."""
+    from closedwon import notice  # only here: as a rule nothing fails
+
     metrics.note("Failures", Cause=cause)
     states = customer.opportunities.values()
     waiting = sum(state.outcome.status == "Failed" and not state.order.problems for state in states)
