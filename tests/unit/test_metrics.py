@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from closedwon import metrics
+from closedwon.customer import Customer, OpportunityState, Outcome, Status
+from closedwon.ledger import measure
 from closedwon.metrics import METRICS, NAMESPACE, emitted, note, take
+from closedwon.order import Revision
+from unit.domain import an_order, plan
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +95,46 @@ def test_a_metric_has_its_dimensions_and_no_others() -> None:
 def test_every_metric_says_what_it_counts() -> None:
     assert all(metric.unit in ("Count", "Seconds", "Percent", "None") for metric in METRICS.values())
     assert all(len(metric.by) <= 1 for metric in METRICS.values())  # with the stack: what alarms can name
+
+
+# Which outcomes count
+
+CLOSED = 1_795_000_000_000
+SECOND, DAY = 1000, 86_400_000
+ORDER = an_order(plan())
+
+
+def state(status: Status, at: int, provisioned: bool = False, **more: Any) -> Customer:
+    """A customer with one deal, which closed at CLOSED and got this outcome `at` milliseconds later."""
+    outcome = Outcome(status, **more)
+    order = ORDER if provisioned else None
+    deal = OpportunityState(ORDER, Revision(CLOSED, 0), 1, "one", provisioned=order, outcome=outcome, at=CLOSED + at)
+    return Customer("001", opportunities={ORDER.opportunity_id: deal})
+
+
+def measured(before: Customer, after: Customer) -> dict[str, Any]:
+    measure(before, after)
+    return {noted.name: noted.by[0][1] if noted.by else noted.value for noted in take()}
+
+
+def test_a_deal_counts_when_its_status_changes() -> None:
+    begun = state("Provisioning", 1 * SECOND)
+    done = state("Provisioned", 4 * SECOND, provisioned=True)
+    assert measured(Customer("001"), begun) == {}
+    assert measured(begun, done) == {"Deals": "Provisioned", "SecondsToProvisioned": 4.0}
+    assert measured(done, done) == {}
+    assert measured(Customer("001"), state("Failed", 0)) == {"Deals": "Failed"}  # refused as it arrived
+    assert measured(state("Failed", 0, reason="one"), state("Failed", 1, reason="another try")) == {}
+    assert measured(begun, state("Held", 5)) == {"Deals": "Held", "Held": "Change"}
+    assert measured(begun, state("Held", 5, approval="removal")) == {"Deals": "Held", "Held": "Approval"}
+
+
+def test_the_time_is_that_of_the_first_provisioning_and_of_closed_won_alone() -> None:
+    done = state("Provisioned", 90 * SECOND, provisioned=True)
+    assert measured(state("Failed", 30 * SECOND), done)["SecondsToProvisioned"] == 90.0  # an outage counts
+    for waited in ("Scheduled", "Held", "Payment required"):  # for a date, or for somebody
+        assert measured(state(waited, SECOND), done) == {"Deals": "Provisioned"}
+    again = state("Provisioning", SECOND, provisioned=True)
+    assert measured(again, done) == {"Deals": "Provisioned"}
+    old = state("Provisioned", 300 * DAY + SECOND, provisioned=True)
+    assert measured(state("Provisioning", 300 * DAY), old) == {"Deals": "Provisioned"}  # from the backfill

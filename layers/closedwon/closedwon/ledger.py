@@ -166,7 +166,7 @@ class Ledger:
             return changed, (known, changed, follows)
 
         known, changed, follows = self._change(work.customer.account_id, rule)
-        _measure(known, changed)
+        measure(known, changed)
         return changed, follows
 
     def approve(
@@ -296,7 +296,7 @@ class Ledger:
         known = self._read(account_id, [arrival.order.opportunity_id for arrival in arrivals])
         changed, answers = self._accepted(known, arrivals, turn, grace)
         self._write(known, changed)
-        _measure(known, changed)
+        measure(known, changed)
         return answers
 
     def _accepted(
@@ -536,7 +536,7 @@ or somebody had to mend something. How long it took says nothing about provision
 """
 
 
-def _measure(known: Customer, changed: Customer) -> None:
+def measure(known: Customer, changed: Customer) -> None:
     """Note the outcomes that a write of the ledger changed, once it is written."""
     for id, state in changed.opportunities.items():
         before = known.opportunities.get(id)
