@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 VENV_SAM := .venv-sam
+VENV_CHECKOV := .venv-checkov
 VENV_LOCK := .venv-lock
 PY := $(VENV)/bin/python
 CANDIDATES := $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14
@@ -33,7 +34,7 @@ FIND_PYTHON = for python in $(CANDIDATES); do \
 	    "or name it: make setup PYTHON=path/to/python3" >&2; exit 1; \
 	fi
 
-.PHONY: help setup demo sandbox test check check-salesforce format prove bench build deploy rehearse-deploy lock clean
+.PHONY: help setup demo sandbox test check checkov check-salesforce format prove bench build deploy rehearse-deploy lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +63,16 @@ test: setup ## unit, integration and contract tests (ARGS="-k name" chooses)
 
 check: setup ## style, types, template, state machines, secrets, security (ARGS="mypy ruff" chooses)
 	@$(RUN) -m tools.check $(ARGS)
+
+# Without --skip-download it would ask its maker for texts, which it does not need.
+checkov: $(VENV_CHECKOV)/.installed ## what checkov has against the template; .checkov.yaml says what is let through, and why
+	@$(NO_ACCOUNT) LOG_LEVEL=ERROR $(VENV_CHECKOV)/bin/checkov --config-file .checkov.yaml --skip-download $(ARGS)
+
+$(VENV_CHECKOV)/.installed: requirements-checkov.txt
+	@if ! $(VENV_CHECKOV)/bin/python -c '' 2>/dev/null; then $(FIND_PYTHON); "$$python" -m venv --clear $(VENV_CHECKOV); fi
+	@printf 'Installing checkov, about a minute '
+	@$(VENV_CHECKOV)/bin/python $(PIP_INSTALL) -r requirements-checkov.txt 2>&1 | $(DOTS)
+	@touch $@
 
 check-salesforce: setup ## the Salesforce package, as far as it can be checked without an organisation (needs Node and Java)
 	@$(RUN) -m tools.check_salesforce
@@ -98,7 +109,7 @@ $(VENV_SAM)/.installed: requirements-build.txt
 # Takes the newest versions that fit, for every Python and system at once, and proves that a compiler is never needed.
 lock: ## resolve requirements-*.in into requirements-*.txt anew
 	@$(FIND_PYTHON); [ -x $(VENV_LOCK)/bin/uv ] || { "$$python" -m venv $(VENV_LOCK); $(VENV_LOCK)/bin/python -m pip install -q uv; }
-	@for name in dev build; do \
+	@for name in dev build checkov; do \
 	  { echo "# Every package of the virtual environment, pinned; made by \`make lock\`: edit the .in file instead."; \
 	    $(VENV_LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade --only-binary :all: \
 	      --no-header --no-annotate requirements-$$name.in; } > $(VENV_LOCK)/$$name.txt; \
@@ -110,5 +121,5 @@ lock: ## resolve requirements-*.in into requirements-*.txt anew
 	done
 
 clean: ## remove everything made here, the virtual environments too
-	rm -rf $(VENV) $(VENV_SAM) $(VENV_LOCK) .aws-sam .sandbox .build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV_SAM) $(VENV_CHECKOV) $(VENV_LOCK) .aws-sam .sandbox .build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

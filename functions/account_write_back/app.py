@@ -11,7 +11,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import errors
+from closedwon import errors, metrics
 from closedwon.customer import Customer, Failed, LeaseLost, Work, Written
 from closedwon.projection import composite_request
 from closedwon.salesforce import SalesforceClient, error_of, records_of
@@ -90,15 +90,36 @@ def refusals_of(customer: Customer, written: list[str], execution: str) -> str:
     return "\n".join(lines)[:CAUSE_LENGTH]
 
 
+HOUR = 3_600_000
+"""The longest that a failed customer waits for its next try, in milliseconds."""
+
+
+def count_failure(cause: str, said: str, step: Step, event: dict[str, Any], customer: Customer) -> None:
+    """Count a failure of the execution, and tell of it who has to mend it; never fails itself."""
+    from closedwon import notice  # only here: as a rule nothing fails
+
+    metrics.note("Failures", Cause=cause)
+    states = customer.opportunities.values()
+    waiting = sum(state.outcome.status == "Failed" and not state.order.problems for state in states)
+    arn = event.get("executionArn", "")  # executions that began before there was one go on without
+    failure = notice.Failure(cause, said, step.execution, arn, waiting)
+    try:
+        if notice.tell(failure, lambda: ledger().waiting(HOUR)):
+            logger.info("told", extra={"execution": step.execution, "cause": cause})
+    except Exception:  # the deals' outcomes are written: a notice must not undo that
+        logger.exception("nobody was told", extra={"execution": step.execution, "cause": cause})
+
+
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     step = Step.of(event)
     failure = event.get("failure")
     work = take(step, context)
     if not isinstance(work, Work):
         return step.handing_on(None, result="provisioned", cause="")
+    customer = work.customer
     try:
         with held(work):
-            customer = work.customer
             if failure:
                 customer, _ = ledger().settle(work, Failed(reason_of(failure, step.execution)))
             written = customer.unwritten
@@ -106,7 +127,19 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     except LeaseLost:
         logger.warning("the lease passed on", extra={"execution": step.execution})
         return step.handing_on(None, result="provisioned", cause="")
+    except errors.Transient:
+        raise
+    except Exception as error:
+        if failure:
+            count_failure(failure["Error"], errors.told(failure), step, event, customer)
+        said = str(error) if isinstance(error, errors.ClosedWonError) else "An unexpected failure."
+        count_failure(type(error).__name__, said, step, event, customer)
+        raise
+    if failure:
+        count_failure(failure["Error"], errors.told(failure), step, event, customer)
     cause = refusals_of(customer, written, step.execution)
     logger.info("written back", extra={"execution": step.execution, "opportunities": len(written), "follows": follows})
     result = "again" if follows == "again" else "refused" if cause else "provisioned"
+    if result == "refused" and not failure:
+        metrics.note("Failures", Cause="DealRefused")
     return step.handing_on(work if follows == "again" else None, result=result, cause=cause)

@@ -10,6 +10,7 @@ import hmac
 from functools import cache
 from typing import Any
 
+from closedwon import metrics
 from closedwon.secrets import Secret
 from closedwon.settings import setting
 
@@ -29,12 +30,15 @@ def same(given: str, version: str) -> bool:
     return hmac.compare_digest(given.encode(), version.encode())
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """In: a TOKEN authorizer's event.
     Out: a policy for every route of the API, since the answer is kept for all of them.
     """
     api = "/".join(event["methodArn"].split("/")[:2])
     allowed = is_key(event["authorizationToken"], callout_key())
+    if not allowed:
+        metrics.note("Denied", Reason="WrongKey")
     return {
         "principalId": "salesforce",
         "policyDocument": {

@@ -12,7 +12,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import runs
+from closedwon import metrics, runs
 from closedwon.drift import Finding, Repair
 from closedwon.reconciling import Export, Judge, live
 from closedwon.runs import Run
@@ -73,6 +73,7 @@ def summary_of(
     }
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> str:
     run = Run.of(event["run"])
     summary = compare_partition(run, event["partition"], context.get_remaining_time_in_millis)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
+from closedwon import metrics
 from closedwon.customer import Ensured, Naming, Work
 from closedwon.desired import Slot
 from closedwon.governor import governor
@@ -69,6 +70,7 @@ def would(account_id: str) -> list[str]:
     return [*words, *told(planned(customer, desired, catalogue), applied, calendar)]
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     step = Step.of(event)
     mode = ledger().control().mode

@@ -12,7 +12,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import runs
+from closedwon import metrics, runs
 from closedwon.bulk import BulkQueries
 from closedwon.errors import MappingsUnusable, SalesforceBudgetSpent
 from closedwon.exporting import Json, Shift, one_round
@@ -115,6 +115,7 @@ def records_of(rows: Iterator[Json], job: Json) -> Iterator[tuple[str, Json]]:
             yield account, {"row": row}
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> Json:
     run = Run.of(event["run"])
     shift = Shift(context.get_remaining_time_in_millis)

@@ -11,6 +11,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
+from closedwon import metrics
 from closedwon.exporting import Json, Shift, one_round
 from closedwon.governor import governor
 from closedwon.plan import LIVE
@@ -63,6 +64,7 @@ def wait_for_turn() -> None:
     time.sleep(max(0.0, go_at / 1000 - time.time()))
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> Json:
     run = Run.of(event["run"])
     if run.mode == "changed":

@@ -11,6 +11,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
+from closedwon import metrics
 from closedwon.approvals import approvals_of, approve
 from closedwon.callout import NotNow, RequestRefused, accept, deals_of, refusal, response
 from closedwon.deal import ProvisioningStatus, Refusal
@@ -62,6 +63,7 @@ def _instant(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """In: API Gateway's proxy event. Out: its proxy response."""
     match event["httpMethod"], event["resource"]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
+from closedwon import metrics
 from closedwon.callout import NotNow, RequestRefused, deals_of, refusal, response
 from closedwon.preview import preview
 
@@ -18,6 +19,7 @@ ASKING = 2 / 3
 """The share of the time in which Stigg is asked; the rest is for a question that is answered late."""
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """In: API Gateway's proxy event. Out: its proxy response."""
     try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import aws, runs
+from closedwon import aws, metrics, runs
 from closedwon.errors import RunInputInvalid
 from closedwon.order import iso_utc
 from closedwon.reading import Scope, salesforce
@@ -25,6 +25,14 @@ OVERLAP = timedelta(minutes=15)
 
 DEALS_A_PARTITION = 2000
 MOST_PARTITIONS = 400
+
+SECRETS = {
+    "CalloutKey": "CALLOUT_KEY_SECRET_ARN",
+    "Stigg": "STIGG_SECRET_ARN",
+    "Salesforce": "SALESFORCE_SECRET_ARN",
+    "OwnApplication": "OWN_APPLICATION_SECRET_ARN",
+}
+"""The settings that name the stack's secrets; the last is empty where there is no such application."""
 
 
 def begin(event: Mapping[str, Any]) -> Run:
@@ -100,7 +108,28 @@ def stepfunctions() -> Any:
     return aws.client("stepfunctions")
 
 
+@cache
+def secretsmanager() -> Any:
+    return aws.client("secretsmanager", connect_timeout=2, read_timeout=5)
+
+
+def measure_secrets() -> None:
+    """Note how old the secrets are, here because this runs every hour. What cannot be read stops no run."""
+    for name, variable in SECRETS.items():
+        if not (arn := os.environ.get(variable)):
+            continue
+        try:
+            changed = secretsmanager().describe_secret(SecretId=arn)["LastChangedDate"]
+        except Exception:
+            logger.exception("the secret's age is not known", extra={"secret": name})
+        else:
+            age = datetime.now(UTC) - changed
+            metrics.note("SecretAgeDays", round(age / timedelta(days=1), 1), Secret=name)
+
+
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    measure_secrets()
     run = begin(event)
     logger.info("begun", extra=run.to_json())
     return run.to_json()

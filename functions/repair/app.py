@@ -8,7 +8,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import runs
+from closedwon import metrics, runs
 from closedwon.callout import NotNow, record
 from closedwon.drift import Repair
 from closedwon.reconciling import live
@@ -43,6 +43,7 @@ def repair(run: Run, partition: int) -> dict[str, int]:
     return {"accepted": accepted, "madeDue": sum(due), "leftAlone": len(due) - sum(due)}
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> str:
     run = Run.of(event["run"])
     done = repair(run, event["partition"])

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import aws, report, runs
+from closedwon import aws, metrics, report, runs
 from closedwon.report import FILES, Compared, Ending, Places, Repairs, Report
 from closedwon.runs import ObjectWriter, Run
 from closedwon.settings import setting
@@ -67,23 +67,6 @@ def write(ending: Ending) -> Report:
     return told
 
 
-def emit(told: Report) -> None:
-    """Emit the metrics: CloudWatch reads them off the log (embedded metric format)."""
-    from aws_lambda_powertools.metrics import EphemeralMetrics
-
-    by_kind: dict[str, list[report.Metric]] = {}
-    for metric in report.metrics(told):
-        by_kind.setdefault(metric.kind, []).append(metric)
-    for kind, found in by_kind.items():
-        metrics = EphemeralMetrics(namespace=report.NAMESPACE)
-        metrics.add_dimension("Stack", setting("STACK_NAME"))
-        if kind:
-            metrics.add_dimension("Kind", kind)
-        for metric in found:
-            metrics.add_metric(metric.name, metric.unit, metric.value)
-        metrics.flush_metrics()
-
-
 def notify(told: Report) -> None:
     """Tell who subscribed, where there is something to tell. By its attributes they can choose what they hear of."""
     topic = os.environ.get("NOTIFICATION_TOPIC")
@@ -98,6 +81,7 @@ def notify(told: Report) -> None:
     )
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     ending = Ending(
         run=Run.of(event["run"]),
@@ -109,7 +93,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     )
     told = write(ending)
     runs.finish(ending.run, told.good)
-    emit(told)
+    for one in report.measured(told):
+        metrics.note(one.name, one.value, **one.by)
     notify(told)  # the last: what fails before it is tried again, and nobody wants to be told twice
     result = {
         "report": runs.key(ending.run, FILES["page"]),

@@ -12,6 +12,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
+from closedwon import metrics
 from closedwon.application import Application, idempotency_key, request_body
 from closedwon.customer import OpportunityState, Prepared, Work
 from closedwon.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable
@@ -92,6 +93,7 @@ def answer(url: str, order: Order, customer_id: str | None, before: Application)
     return Application(before.since, True, said.customer_id, said.resource_id, said.metadata)
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     step = Step.of(event)
     if ledger().control().mode != "run":  # the next step says so

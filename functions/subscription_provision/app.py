@@ -12,6 +12,7 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
+from closedwon import metrics
 from closedwon.customer import Applied, Intended, Interrupted, LeaseLost, Work
 from closedwon.desired import Grant, Slot, Subscription
 from closedwon.errors import StiggRefused, WriteUnanswered
@@ -164,6 +165,7 @@ def standing(record: SlotRecord, wanted: Subscription, subscription_id: str, sta
     return SlotRecord(record.generation, True, subscription_id, status, checkout_url, applied=wanted)
 
 
+@metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     step = Step.of(event)
     work = take(step, context)

@@ -13,7 +13,7 @@ from typing import Any
 
 import moto.cloudformation.parsing as parsing  # first: it imports all of moto's models
 from moto.awslambda.utils import get_backend as lambda_backend
-from moto.cloudwatch.models import cloudwatch_backends
+from moto.cloudwatch.models import Dimension, Metric, MetricDataQuery, MetricStat, cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.s3.cloud_formation import cfn_to_api_encryption
 from moto.s3.models import s3_backends
@@ -195,8 +195,43 @@ class Alarm(_Resource):
             dimensions=properties.get("Dimensions", []),
             alarm_actions=properties.get("AlarmActions", []),
             treat_missing_data=properties.get("TreatMissingData"),
+            metric_data_queries=[_metric_query(query) for query in properties.get("Metrics", []) if query],
         )
         return cls(name, properties, {"Arn": made.alarm_arn})
+
+
+def _metric_query(query: dict[str, Any]) -> MetricDataQuery:
+    """One line of an alarm on several metrics."""
+    stat = query.get("MetricStat")
+    dimensions = [Dimension(one["Name"], one["Value"]) for one in stat["Metric"]["Dimensions"]] if stat else []
+    return MetricDataQuery(
+        query["Id"],
+        query.get("Label", ""),
+        query.get("Period"),
+        str(query.get("ReturnData", True)).lower(),
+        query.get("Expression"),
+        stat
+        and MetricStat(
+            Metric(stat["Metric"]["MetricName"], stat["Metric"]["Namespace"], dimensions),
+            str(stat["Period"]),
+            stat["Stat"],
+            stat.get("Unit"),
+        ),
+    )
+
+
+class Dashboard(_Resource):
+    """Created in moto, where it can be read."""
+
+    type_name = "AWS::CloudWatch::Dashboard"
+    name_property = "DashboardName"
+
+    @classmethod
+    def create(cls, name: str, properties: dict[str, Any], account: str, region: str) -> Dashboard:
+        name = properties.get("DashboardName", name)  # moto's own class, which it asks for the name, knows another
+        json.loads(properties["DashboardBody"])  # CloudWatch refuses what is no JSON
+        cloudwatch_backends[account][region].put_dashboard(name, properties["DashboardBody"])
+        return cls(name, properties, {})
 
 
 class EventInvokeConfig(_Resource):
@@ -250,7 +285,15 @@ def _lifecycle_rule(rule: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-CREATED_HERE: tuple[type[_Resource], ...] = (Secret, StateMachine, Schedule, Alarm, EventInvokeConfig, Bucket)
+CREATED_HERE: tuple[type[_Resource], ...] = (
+    Secret,
+    StateMachine,
+    Schedule,
+    Alarm,
+    Dashboard,
+    EventInvokeConfig,
+    Bucket,
+)
 
 
 def _recorded(recorded_type: str) -> type[_Resource]:

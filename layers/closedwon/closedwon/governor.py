@@ -25,7 +25,7 @@ from functools import cache
 from itertools import accumulate, takewhile
 from typing import Any, Literal, NamedTuple
 
-from closedwon import aws
+from closedwon import aws, metrics
 from closedwon.errors import GovernorBusy, LedgerContended
 from closedwon.settings import setting
 
@@ -148,6 +148,7 @@ class Governor:
 
     def reserve(self, kind: Kind, count: int = 1) -> int:
         """When the last of so many requests may go, in epoch milliseconds. Raises LedgerContended."""
+        metrics.note("StiggReserved", count, Kind=kind)
         return self._reserve(kind, self._rates[kind], count)[-1]
 
     def wait(self, kind: Kind, count: int) -> None:
@@ -170,9 +171,12 @@ class Governor:
                 raise GovernorBusy(f"the function's time is nearly over; what is left to write comes next: {kind}")
             times = self._reserve(bucket, rate, 1, longest)
             if not times:
+                metrics.note("GovernorWaits")
                 raise GovernorBusy(f"closed-won's share of Stigg's limit is used up for now: {kind}")
             if (wait := times[0] - self._clock()) > 0:
+                metrics.note("GovernorWaits")
                 self._pause(wait / 1000)
+        metrics.note("StiggReserved", Kind=kind)
 
     @contextmanager
     def ending_in(self, milliseconds: int) -> Iterator[None]:

@@ -17,6 +17,7 @@ again.
 | ``STIGG#<customer>`` | ``OWNER`` | the account a customer in Stigg is bound to |
 | ``CATALOGUE`` | ``CATALOGUE`` | the snapshot of Stigg's catalogue |
 | ``CONTROL`` | ``CONTROL`` | whether the stack is paused or only watches |
+| ``NOTICE#<cause>`` | ``NOTICE`` | see `notice` |
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from closedwon import customer as rules
+from closedwon import metrics
 from closedwon.customer import (
     Acceptance,
     Arrival,
@@ -209,12 +211,14 @@ class Ledger:
         Raises customer.LeaseLost when another execution holds the lease.
         """
 
-        def rule(known: Customer) -> tuple[Customer, tuple[Customer, Literal["done", "again"]]]:
+        def rule(known: Customer) -> tuple[Customer, tuple[Customer, Customer, Literal["done", "again"]]]:
             told = replace(report, taken=self._taken(known, report)) if isinstance(report, Prepared) else report
             changed, follows = rules.settle(known, work, told, self._clock())
-            return changed, (changed, follows)
+            return changed, (known, changed, follows)
 
-        return self._change(work.customer.account_id, rule)
+        known, changed, follows = self._change(work.customer.account_id, rule)
+        measure(known, changed)
+        return changed, follows
 
     def approve(
         self, opportunity_id: str, approval: str, turn: int
@@ -252,6 +256,9 @@ class Ledger:
             ExpressionAttributeValues={":due": {"S": "DUE"}, ":now": {"N": str(self._clock())}},
             Limit=most,
         )
+        metrics.note("Due", len(answer["Items"]))
+        oldest = min((int(item["due_at"]["N"]) for item in answer["Items"]), default=self._clock())
+        metrics.note("OldestDueSeconds", max(0.0, (self._clock() - oldest) / 1000))
         accounts = [item["pk"]["S"].partition("#")[2] for item in answer["Items"]]
         claims = []
         room = _Room(turns)
@@ -350,6 +357,17 @@ class Ledger:
             answers += some
         return known, changed, answers
 
+    def waiting(self, milliseconds: int) -> int:
+        """How many customers are due now or within that time; by one read, which sees some thousands at most."""
+        answer = self._client.query(
+            TableName=self._table,
+            IndexName="due",
+            Select="COUNT",
+            KeyConditionExpression="due = :due AND due_at <= :then",
+            ExpressionAttributeValues={":due": {"S": "DUE"}, ":then": {"N": str(self._clock() + milliseconds)}},
+        )
+        return int(answer["Count"])
+
     def snapshot(self) -> str | None:
         """The kept snapshot of Stigg's catalogue."""
         item = self._get("CATALOGUE", "CATALOGUE")
@@ -378,6 +396,7 @@ class Ledger:
         known = self._read(account_id, [arrival.order.opportunity_id for arrival in arrivals])
         changed, answers = self._accepted(known, arrivals, turn, grace)
         self._write(known, changed)
+        measure(known, changed)
         return answers
 
     def _accepted(
@@ -616,6 +635,29 @@ def _accepted(item: Item) -> Accepted:
     modified, read = item["sk"]["S"].split("#")[1].split(".")
     order = Order.from_json(json.loads(item["body"]["S"]))
     return Accepted(int(item["accepted_at"]["N"]), Revision(int(modified), int(read)), order)
+
+
+BROUGHT_IN_LATE = 172_800_000
+"""A deal that was accepted, or failed last, so long after its revision was not on its way: the backfill brought it in,
+or somebody had to mend something. How long it took says nothing about provisioning. In milliseconds.
+"""
+
+
+def measure(known: Customer, changed: Customer) -> None:
+    """Note the outcomes that a write of the ledger changed, once it is written."""
+    for id, state in changed.opportunities.items():
+        before = known.opportunities.get(id)
+        status, was = state.outcome.status, before.outcome.status if before else None
+        if status in (was, "Provisioning"):
+            continue
+        metrics.note("Deals", Status=status)
+        if status == "Held":
+            metrics.note("Held", For="Approval" if state.outcome.approval else "Change")
+        # What was scheduled, held or to be paid waited for a date or for somebody, not for closed-won.
+        if before is None or before.provisioned is not None or was not in ("Provisioning", "Failed"):
+            continue
+        if status == "Provisioned" and before.at - state.revision.modified <= BROUGHT_IN_LATE:
+            metrics.note("SecondsToProvisioned", max(0.0, (state.at - state.revision.modified) / 1000))
 
 
 def _moved(opportunity_id: str, owner: str) -> Acceptance:

@@ -59,18 +59,6 @@ FILES = {
 }
 """Where a run keeps what is written here."""
 
-NAMESPACE = "ClosedWon"
-
-METRICS = (
-    ("DriftFound", "Count"),
-    ("DriftRepaired", "Count"),
-    ("DriftNeedsPerson", "Count"),
-    ("CustomersCompared", "Count"),
-    ("PartitionsFailed", "Count"),
-    ("RunSeconds", "Seconds"),
-)
-"""The metrics of every run, by the dimensions service and Stack; DriftFound also by Kind, for the kinds there are."""
-
 _STOPPED = ("SalesforceBudgetSpent", "SalesforceLimitExceeded")
 """The errors that stop a run without a fault: the state machine ends well after them."""
 
@@ -370,28 +358,28 @@ def summary(report: Report) -> Json:
     }
 
 
-class Metric(NamedTuple):
-    """A value of one of `METRICS`. kind: the kind of drift it is of, "" for all."""
+class Measured(NamedTuple):
+    """A value of one of `closedwon.metrics`. by: its dimensions besides the stack."""
 
     name: str
-    unit: str
     value: float
-    kind: str = ""
+    by: Mapping[str, str] = {}
 
 
-def metrics(report: Report) -> list[Metric]:
-    """What a run is measured by."""
+def measured(report: Report) -> list[Measured]:
+    """What a run is measured by: all kinds of drift together, and each kind there is."""
     tally = report.tally
-    values = (
-        tally.count(),
-        tally.count("repaired"),
-        tally.count("needs_person"),
-        report.compared.customers,
-        len({*report.not_compared, *report.not_repaired}),
-        report.ending.seconds,
-    )
-    all_kinds = [Metric(name, unit, value) for (name, unit), value in zip(METRICS, values, strict=True)]
-    return all_kinds + [Metric(*METRICS[0], tally.found[kind].total(), kind) for kind in _kinds(tally)]
+    return [
+        Measured("RunsGood", int(report.good), {"Mode": report.run.mode}),
+        Measured("RunsAsking", int(report.state == "asks")),
+        Measured("DriftFound", tally.count()),
+        Measured("DriftRepaired", tally.count("repaired")),
+        Measured("DriftNeedsPerson", tally.count("needs_person")),
+        Measured("CustomersCompared", report.compared.customers),
+        Measured("PartitionsFailed", len({*report.not_compared, *report.not_repaired})),
+        Measured("RunSeconds", report.ending.seconds),
+        *(Measured("DriftFound", tally.found[kind].total(), {"Kind": kind}) for kind in _kinds(tally)),
+    ]
 
 
 def _kinds(tally: Tally) -> list[str]:

@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from closedwon import metrics
 from closedwon.errors import (
     ClosedWonError,
     SalesforceLimitExceeded,
@@ -236,6 +237,7 @@ class SalesforceClient:
         """Keep what an answer tells of the API calls; a hook of the session, so that it sees every answer."""
         if found := _API_USAGE.search(response.headers.get("Sforce-Limit-Info", "")):
             self._budget = ApiBudget(int(found[1]), int(found[2]))
+            metrics.note("SalesforceApiUsedPercent", metrics.percent(*self._budget))
 
     def _call(self, operation: str, writes: bool, send: Callable[[Salesforce], Any]) -> Any:
         """What `send` returns, logging in first where needed and again, once, when the session is not accepted."""
@@ -305,6 +307,7 @@ class SalesforceClient:
         message = safe_text(content.get("error_description"), hide=hide)
         status = response.status_code
         if status == 429 or re.search(r"rate.{0,7}exceeded", f"{code} {message}"):
+            metrics.note("Throttled", System="Salesforce")
             return "", SalesforceThrottled("too many logins", operation=operation, status=status, code=code)
         passing = code in ("unknown_error", "server_error", "temporarily_unavailable")
         if passing or status in (200, 408) or status >= 500:
@@ -406,11 +409,13 @@ def _answered(
     if code == "REQUEST_LIMIT_EXCEEDED":
         # One code for two limits: calls a day, which are gone until later, and requests at the same time.
         if "concurrent" in message.lower():
+            metrics.note("Throttled", System="Salesforce")
             return SalesforceThrottled(message, code=code, **about)
         return SalesforceLimitExceeded(message or "the org's API calls are used up", code=code, **about)
     if status == 401 or code == "INVALID_SESSION_ID":
         return SalesforceUnauthorized("the session is not accepted", code=code, **about)
     if status == 429:
+        metrics.note("Throttled", System="Salesforce")
         return SalesforceThrottled("too many requests", code=code, **about)
     if code in ("SERVER_UNAVAILABLE", "QUERY_TIMEOUT"):
         return SalesforceUnavailable(message or "unavailable", code=code, **about)

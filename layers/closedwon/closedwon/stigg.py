@@ -32,6 +32,7 @@ from urllib.parse import quote
 
 import requests
 
+from closedwon import metrics
 from closedwon.errors import (
     ClosedWonError,
     SecretInvalid,
@@ -379,6 +380,7 @@ def _error(response: requests.Response, content: Any, operation: str, writes: bo
     if status >= 500 or status == 408:
         return _unanswered("no usable answer", operation, writes, status, request_id)
     if status == 429:
+        metrics.note("Throttled", System="Stigg")
         return StiggThrottled("too many requests", operation=operation, status=status, request_id=request_id)
     if status == 401:
         message = "the API key is not accepted, also after it was read again"

@@ -1,0 +1,147 @@
+"""Engineering is told once of each cause, however many deals fail of it, and nothing private; against moto."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from closedwon import notice
+from closedwon.notice import QUIET, Failure, Notices, is_for_engineering
+
+ARN = "arn:aws:states:eu-central-1:123456789012:execution:provision:006A-1-1"
+UNAUTHORIZED = Failure("StiggUnauthorized", "Stigg read customer: the API key is not accepted (HTTP 401)", "a", ARN, 2)
+
+
+@pytest.fixture(autouse=True)
+def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A ledger's table, and a topic whose messages go to a queue."""
+    for cached in (notice.notices, notice.sns):
+        cached.cache_clear()
+    with mock_aws():
+        boto3.client("dynamodb").create_table(
+            TableName="ledger",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        )
+        sns, sqs = boto3.client("sns"), boto3.client("sqs")
+        arn = sns.create_topic(Name="told")["TopicArn"]
+        queue = sqs.create_queue(QueueName="told")["QueueUrl"]
+        queue_arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
+        environment = {
+            "LEDGER_TABLE": "ledger",
+            "NOTIFICATION_TOPIC": arn,
+            "STACK_NAME": "prod",
+            "TIME_ZONE": "Europe/Berlin",
+        }
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield arn
+    for cached in (notice.notices, notice.sns):
+        cached.cache_clear()
+
+
+def told() -> list[dict[str, Any]]:
+    sqs = boto3.client("sqs")
+    queue = sqs.get_queue_url(QueueName="told")["QueueUrl"]
+    found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+    return [json.loads(one["Body"]) for one in found]
+
+
+class Clock:
+    """Seconds, as a test sets them."""
+
+    def __init__(self) -> None:
+        self.now = 1_795_000_000
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def test_of_one_cause_people_are_told_once_and_of_another_again() -> None:
+    for deal in range(5):
+        assert notice.tell(UNAUTHORIZED, lambda: 17) is (deal == 0)
+    assert notice.tell(Failure("SettingMissing", "the setting X is missing", "b", ARN, 1), lambda: 17)
+    assert sorted(one["MessageAttributes"]["cause"]["Value"] for one in told()) == [
+        "SettingMissing",
+        "StiggUnauthorized",
+    ]
+
+
+def test_the_message_says_what_happened_since_when_what_waits_and_what_to_do() -> None:
+    text = notice.message(UNAUTHORIZED, "prod", 1_795_000_000, 17, notice.ZoneInfo("Europe/Berlin"))
+    assert text.splitlines() == [
+        "Deals cannot be provisioned: Stigg read customer: the API key is not accepted (HTTP 401)",
+        "",
+        "Cause:     StiggUnauthorized",
+        "Since:     2026-11-18 12:06 (Europe/Berlin)",
+        "Waiting:   2 deals of the customer that failed now; customers due within the hour, for this or another "
+        "reason: 17",
+        "Execution: https://eu-central-1.console.aws.amazon.com/states/home?region=eu-central-1"
+        f"#/v2/executions/details/{ARN}",
+        "",
+        "Stigg does not accept the API key, or the key lacks a scope. Make one with full access in Stigg and put it "
+        "into the Stigg secret (stack output StiggSecretArn).",
+        "",
+        "Nothing is lost: closed-won tries each of them again by itself, every hour at the latest. To have all of them",
+        "tried at once when this is mended:",
+        "  ./closedwon --stack prod replay --failed-since 2026-11-18T11:05:40Z",
+        "",
+        "See docs/runbook.md#provisioningfailedalarm. While it stands, this is told every 6 hours.",
+    ]
+    assert notice.subject(UNAUTHORIZED, "prod") == "closed-won (prod): deals fail, StiggUnauthorized"
+    assert len(notice.subject(Failure("E" * 200, "", "", "", 0), "prod")) == 100
+
+
+def test_nothing_private_is_in_it() -> None:
+    failure = Failure("StiggRefused", "Stigg: ada@example.com is taken\nby bob@example.com", "e", "", 1)
+    text = notice.message(failure, "prod", 0, 0, notice.ZoneInfo("UTC"))
+    assert "@example.com" not in text
+    assert text.startswith("Deals cannot be provisioned: Stigg: ***@*** is taken by ***@***\n")
+
+
+def test_what_passes_by_itself_or_is_on_the_deal_is_told_to_nobody() -> None:
+    mended_by_engineering = {"StiggUnauthorized", "SecretInvalid", "SettingMissing", "SalesforceRefused", "KeyError"}
+    others = {"StiggUnavailable", "StiggThrottled", "WriteUnanswered", "LedgerContended", "DealRefused"}
+    assert {cause for cause in mended_by_engineering | others if is_for_engineering(cause)} == mended_by_engineering
+    assert not notice.tell(Failure("StiggUnavailable", "", "", "", 1), lambda: 0)
+    assert told() == []
+
+
+def test_what_still_stands_after_six_hours_is_told_again_with_when_it_began() -> None:
+    clock = Clock()
+    began = clock.now
+    notices = Notices("ledger", boto3.client("dynamodb"), clock)
+    assert notices.claim("KeyError") == began
+    clock.now += QUIET - 1
+    assert notices.claim("KeyError") is None
+    clock.now += 2
+    assert notices.claim("KeyError") == began
+    assert notices.claim("KeyError") is None
+    clock.now += 2 * QUIET + 1  # it was mended, and is here again
+    assert notices.claim("KeyError") == clock.now
+    item = boto3.client("dynamodb").get_item(
+        TableName="ledger", Key={"pk": {"S": "NOTICE#KeyError"}, "sk": {"S": "NOTICE"}}
+    )["Item"]
+    assert int(item["expires"]["N"]) == clock.now + 2 * QUIET
+
+
+def test_who_could_not_be_told_is_told_by_the_next(monkeypatch: pytest.MonkeyPatch, topic: str) -> None:
+    monkeypatch.setenv("NOTIFICATION_TOPIC", topic + "-gone")
+    with pytest.raises(notice.sns().exceptions.NotFoundException):
+        notice.tell(UNAUTHORIZED, lambda: 0)
+    monkeypatch.setenv("NOTIFICATION_TOPIC", topic)
+    assert notice.tell(UNAUTHORIZED, lambda: 0)
+    assert len(told()) == 1
+
+
+def test_without_a_topic_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFICATION_TOPIC", "")
+    assert not notice.tell(UNAUTHORIZED, lambda: 0)
+    assert boto3.client("dynamodb").scan(TableName="ledger")["Items"] == []
