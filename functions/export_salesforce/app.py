@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
@@ -22,6 +23,9 @@ from closedwon.settings import setting, trial_stages
 
 logger = Logger()
 
+PAGES_A_STEP = 4
+"""Pages of a query that are written together: fewer and larger objects, and little to do again."""
+
 JOB_SECONDS = 10
 """Seconds between two looks at queries that are under way."""
 
@@ -32,7 +36,7 @@ def queries() -> BulkQueries:
 
 
 def step(run: Run, progress: Json) -> Json:
-    """Start the queries; later write the next page of one that is finished, or wait while none is.
+    """Start the queries; later write the next pages of one that is finished, or wait while none is.
 
     Raises what `closedwon.salesforce` does, SalesforceBudgetSpent and MappingsUnusable.
     """
@@ -46,14 +50,12 @@ def step(run: Run, progress: Json) -> Json:
             if queries().finished(job["job"]) is None:
                 continue
             leave_the_rest()
-        records, locator = write_page(run, job)
+        records, calls, locator = write_pages(run, job)
         if locator is None:
             queries().delete(job["job"])
         rest = [{**job, "locator": locator}] if locator is not None else []
         left = [*jobs[:place], *rest, *jobs[place + 1 :]]
-        if rest:
-            leave_the_rest()
-        progress = {**progress, "jobs": left, "calls": progress["calls"] + 1 + (not rest)}
+        progress = {**progress, "jobs": left, "calls": progress["calls"] + calls + (not rest)}
         return {**progress, "done": not left, "records": progress["records"] + records}
     return {**progress, "wait": JOB_SECONDS}
 
@@ -95,14 +97,24 @@ def start(run: Run) -> list[Json]:
     ]
 
 
-def write_page(run: Run, job: Json) -> tuple[int, str | None]:
-    """Write a job's next page. Out: how many records, and where the one after it begins, None after the last."""
-    page = next(pages := queries().pages(job["job"], job["locator"]))
-    with PartitionWriter(run, f"{job['job']}-{job['locator'] or 'first'}") as writer:
-        for account, record in records_of(page.rows, job):
-            writer.add(job["source"], account, record)
+def write_pages(run: Run, job: Json) -> tuple[int, int, str | None]:
+    """Write a job's next pages. Out: how many records, how many pages, and where the next begins, None after the last.
+
+    Raises SalesforceBudgetSpent.
+    """
+    locator = job["locator"]
+    pages = queries().pages(job["job"], locator)
+    calls = 0
+    with PartitionWriter(run, f"{job['job']}-{locator or 'first'}") as writer:
+        for page in islice(pages, PAGES_A_STEP):
+            for account, record in records_of(page.rows, job):
+                writer.add(job["source"], account, record)
+            locator = page.locator
+            calls += 1
+            if locator is not None:
+                leave_the_rest()
     pages.close()  # type: ignore[attr-defined]  # a generator
-    return writer.records, page.locator
+    return writer.records, calls, locator
 
 
 def records_of(rows: Iterator[Json], job: Json) -> Iterator[tuple[str, Json]]:

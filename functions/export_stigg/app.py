@@ -20,7 +20,7 @@ from closedwon.runs import PartitionWriter, Run
 
 logger = Logger()
 
-PAGES_A_STEP = 50
+PAGES_A_STEP = 100
 """Pages of 100 that are written together: more records for each object, and little to do again."""
 
 PAGES_AT_ONCE = 10

@@ -177,6 +177,8 @@ def test_the_suffix_tells_ids_apart_that_differ_only_in_case(base: str) -> None:
     full = normalised_id(base)
     assert normalised_id(full) == full
     assert normalised_id(full[:15] + full[15:].lower()) == full
+    capitals = [sum(1 << bit for bit in range(5) if base[start + bit].isupper()) for start in (0, 5, 10)]
+    assert full[15:] == "".join("ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"[number] for number in capitals)
     flipped = base.swapcase()
     assert (flipped == base) == (normalised_id(flipped)[15:] == full[15:])
 

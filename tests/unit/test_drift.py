@@ -8,12 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from closedwon.customer import Arrival, Customer, Lease
+from closedwon import retold
+from closedwon.customer import Arrival, Customer, Lease, OpportunityState, accept, bound
 from closedwon.deal import Deal
 from closedwon.desired import Policy
 from closedwon.drift import (
@@ -32,13 +34,16 @@ from closedwon.drift import (
     repair_of,
 )
 from closedwon.mapping import compile_deal, revision_of
+from closedwon.order import Order, Revision
 from closedwon.plan import LIVE, TERMS_KEY
 from closedwon.projection import account_fields, provisioning_record
+from closedwon.retold import as_told
 from closedwon.sides import Live
 from sandbox.stigg.entitlements import json as in_effect
 from sandbox.stigg.state import Subscription as Held
 from unit.domain import (
     ACCOUNT,
+    AT,
     CALLS,
     CATALOGUE,
     RULES,
@@ -54,6 +59,7 @@ from unit.domain import (
     entitlement,
     on_trial,
     opportunity_id,
+    orders,
     plan,
     won,
 )
@@ -449,6 +455,27 @@ def test_a_missed_deal_that_lowers_something_is_only_reported() -> None:
     _, repair = repair_of(result, {}, reductions="repair")
     mended(world, repair, [SOLD, fewer])
     agree(world, [SOLD, fewer])
+
+
+@given(orders(), orders(), st.booleans(), st.sampled_from([None, ACCOUNT, "acme"]), st.data())
+def test_a_deal_is_told_the_same_with_and_without_a_look_at_what_is_equal(
+    told: Order, other: Order, alike: bool, customer_id: str | None, data: st.DataObject
+) -> None:
+    items = told.items if alike else data.draw(st.sampled_from([told.items, other.items, told.items[1:]]))
+    lines = [replace(item, lines=(place + 7,)) for place, item in enumerate(items)]
+    read = replace(told if alike else other, items=tuple(lines), opportunity_id=told.opportunity_id, as_of=None)
+    read = replace(read, opportunity_name="another", stored_customer_id="acme", customer_id=None)
+    told = replace(told, customer_id=data.draw(st.sampled_from([None, ACCOUNT, "acme"])))
+    found = as_told(read, told, [told, other])
+    with mock.patch.object(retold, "_content", side_effect=lambda _: object()):  # nothing is ever equal
+        assert as_told(read, told, [told, other]).digest == found.digest
+    assert not alike or found is told
+    # and whether accepting it would change anything needs no accepting
+    revision = Revision(1, 1)
+    customer = Customer(ACCOUNT, customer_id=customer_id)
+    customer = replace(customer, opportunities={told.opportunity_id: OpportunityState(told, revision, 1, "execution")})
+    accepted, _ = accept(customer, [Arrival(found, Revision(1, 2))], AT)
+    assert accepted.opportunities[told.opportunity_id].order.digest == bound(found, customer_id)[0].digest
 
 
 def test_a_change_that_never_arrived_is_a_missed_revision_and_one_of_the_mapping_is_told_apart() -> None:

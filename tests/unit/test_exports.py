@@ -290,8 +290,8 @@ class Jobs:
     def pages(self, job: str, locator: str | None) -> Iterator[Any]:
         from closedwon.bulk import Page
 
-        page = int(locator or 0)
-        yield Page(self._rows(int(job), page), str(page + 1) if page + 1 < self.left[int(job)] else None)
+        for page in range(int(locator or 0), self.left[int(job)]):
+            yield Page(self._rows(int(job), page), str(page + 1) if page + 1 < self.left[int(job)] else None)
 
     def _rows(self, job: int, page: int) -> Iterator[Json]:
         yield {"Id": f"{job}.{page}.0", "AccountId": ACCOUNT, "Opportunity": {"AccountId": OTHER}}
@@ -317,6 +317,7 @@ class Jobs:
             BulkQuery("lines", "SELECT", account="Opportunity.AccountId", opportunity="Id", mapping=2),
         ]
         patch.setenv("SALESFORCE_API_SHARE_PERCENT", "80")
+        patch.setattr(salesforce_export, "PAGES_A_STEP", 2)
         patch.setattr(salesforce_export, "PartitionWriter", files)
         patch.setattr(salesforce_export, "queries", lambda: self)
         patch.setattr(salesforce_export, "salesforce", lambda: self)
@@ -341,6 +342,7 @@ def test_each_record_of_salesforce_is_exported_once(
         wanted = {f"{job}.{page}.{row}" for job, many in enumerate(pages) for page in range(many) for row in range(2)}
         assert sorted(record["row"]["Id"] for _, _, record in files.records) == sorted(wanted)
         assert told["records"] == len(wanted)
+        assert len(files) == sum(-(-many // 2) for many in pages)  # two pages are written together
         assert sorted(jobs.deleted) == [str(job) for job in range(len(pages))]
         for source, account, record in files.records:
             assert account == (OTHER if source == "lines" else ACCOUNT)

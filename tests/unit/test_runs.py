@@ -86,21 +86,21 @@ accounts = st.text("ABC", min_size=1, max_size=2)
 records = st.lists(st.tuples(st.sampled_from(["lines", "customers"]), accounts, st.text(max_size=20)), max_size=30)
 
 
-@given(batches=st.lists(records, max_size=4), budget=st.integers(1, 500), again=st.data())
+@given(batches=st.lists(records, max_size=4), budget=st.integers(1, 500), block=st.integers(1, 200), again=st.data())
 def test_what_is_written_is_read_once_in_its_partition_however_often_a_batch_is_written(
-    batches: list[list[tuple[str, str, str]]], budget: int, again: st.DataObject
+    batches: list[list[tuple[str, str, str]]], budget: int, block: int, again: st.DataObject
 ) -> None:
     bucket = Bucket()
     with mock.patch.multiple(runs, s3=lambda: bucket, bucket=lambda: "reconciliation"):
-        write_and_read(batches, budget, again)
+        write_and_read(batches, budget, block, again)
 
 
-def write_and_read(batches: list[list[tuple[str, str, str]]], budget: int, again: st.DataObject) -> None:
+def write_and_read(batches: list[list[tuple[str, str, str]]], budget: int, block: int, again: st.DataObject) -> None:
 
     def write(number: int, most: int | None = None) -> None:
         """Write a batch, or only its beginning: then the function died."""
         try:
-            with PartitionWriter(RUN, f"750xx/{number}", budget) as writer:
+            with PartitionWriter(RUN, f"750xx/{number}", budget, block) as writer:
                 for source, account, text in batches[number][:most]:
                     writer.add(source, account, {"text": text})
                 if most is not None:
@@ -123,6 +123,16 @@ def write_and_read(batches: list[list[tuple[str, str, str]]], budget: int, again
     assert all(partition == partition_of(record["k"], RUN.partitions) for _, partition, record in read)
     written = Counter(record for batch in batches for record in batch)
     assert Counter((source, record["k"], record["text"]) for source, _, record in read) == written
+
+
+def test_a_batch_is_one_object_for_each_of_its_partitions() -> None:
+    bucket = Bucket()
+    with mock.patch.multiple(runs, s3=lambda: bucket, bucket=lambda: "reconciliation"):
+        with PartitionWriter(RUN, "batch") as writer:
+            for number in range(20_000):  # a megabyte for each partition: many blocks
+                writer.add("lines", f"{number % 100}", {"text": f"{number:0200d}"})
+        assert len(bucket) == RUN.partitions
+        assert sum(1 for partition in range(4) for _ in runs.read(RUN, "lines", partition)) == 20_000
 
 
 def test_a_batch_that_failed_writes_nothing_more(aws: pytest.MonkeyPatch) -> None:

@@ -234,6 +234,16 @@ class Chain:
             self._states[moment] = self._state(moment)
         return self._states[moment]
 
+    def _totals(self, at: str) -> list[Item]:
+        """What is laid over each other at a moment, as one item for each entity."""
+        if at not in self._added_up:
+            self._added_up[at] = _totals(self.laid(at).shares)
+        return self._added_up[at]
+
+    @cached_property
+    def _added_up(self) -> dict[str, list[Item]]:
+        return {}
+
     @cached_property
     def _states(self) -> dict[str, State | None]:
         return {}
@@ -258,7 +268,7 @@ class Chain:
         laid = self.laid(at)
         if laid.terms is None or not laid.shares:
             return None
-        items = tuple(item for item in _totals(laid.shares) if item.quantity)
+        items = tuple(item for item in self._totals(at) if item.quantity)
         if not items:
             return None
         orders = tuple({share.order.opportunity_id: share.order for share in laid.shares}.values())
@@ -295,6 +305,8 @@ class Chain:
         return replace(self, placed=tuple(placed for placed in self.placed if placed.order is not order))
 
     def _another_currency(self, order: Order, effective: str) -> Iterable[Fault]:
+        if all(placed.order.currency == order.currency for placed in self.placed):
+            return
         others = self._without(order)
         terms = others.laid(effective).terms
         if terms is not None and terms.currency != order.currency:
@@ -311,7 +323,7 @@ class Chain:
 
     def _below_zero(self, at: str) -> Iterable[Fault]:
         laid = self.laid(at)
-        for item in _totals(laid.shares):
+        for item in self._totals(at):
             key = (item.kind, item.stigg_id)
             concerned = [share for share in laid.shares if (share.item.kind, share.item.stigg_id) == key]
             if item.quantity > 0 and item.price is not None and item.price < 0:
@@ -345,6 +357,8 @@ class Chain:
         """A quote line knows how many there were. Amendments of one day may not know of each other, so any of them
         count or not.
         """
+        if all(item.prior is None or item.unlimited for item in order.items):
+            return
         before = self._without(order)
         shares = [share for share in before.laid(effective).shares if _place(share.order, self) < _place(order, self)]
         for item in order.items:

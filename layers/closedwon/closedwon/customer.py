@@ -404,7 +404,7 @@ def accept(
     answers: list[Acceptance] = []
     started: str | None = None  # one execution for all of them: it sees the customer whole
     for order, revision in arrivals:
-        order, bound = _bound(order, customer_id)
+        order, now_bound = bound(order, customer_id)
         id = order.opportunity_id
         state = opportunities.get(id)
         newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)
@@ -423,7 +423,7 @@ def accept(
             state = OpportunityState(
                 order, latest, version, started, provisioned, outcome, now, won=won, application=application
             )
-            customer_id = bound  # not by an order that is not recorded: nothing would be due to show it
+            customer_id = now_bound  # not by an order that is not recorded: nothing would be due to show it
         elif newer:
             state = replace(state, revision=revision, order=order)  # the same deal; its lines may be numbered anew
         opportunities[id] = state
@@ -508,8 +508,11 @@ def erased(customer: Customer) -> Customer:
     return replace(customer, opportunities=states)
 
 
-def _bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
-    """An account is bound to one customer in Stigg by its first valid order: the ID given, else the account's own."""
+def bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
+    """An account is bound to one customer in Stigg by its first valid order: the ID given, else the account's own.
+
+    Out: the order as it is recorded, refused where it names another customer; the customer's ID.
+    """
     if order.problems:
         return order, customer_id
     if customer_id is None:

@@ -118,7 +118,7 @@ class Subscription:
     metadata: tuple[tuple[str, str], ...] = ()
     turns: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The units, then a hash of what else Stigg's answers do not show (entitlement values, billing period ...):
         kept in the subscription's metadata, it tells whether what was written still is what is wanted.

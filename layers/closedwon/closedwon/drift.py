@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from closedwon.catalogue import Catalogue
-from closedwon.customer import Arrival, Customer, OpportunityState, accept
+from closedwon.customer import Arrival, Customer, OpportunityState, accept, bound
 from closedwon.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, Subscription, fold
 from closedwon.errors import safe_text
 from closedwon.finding import (
@@ -335,10 +335,9 @@ class _Comparison:
     def revision(self, deal: DealSeen, arrival: Arrival, state: OpportunityState) -> None:
         """A deal that says something else now than when closed-won last heard of it."""
         order = as_told(arrival.order, state.order, [s.order for s in self.customer.opportunities.values()])
-        newest = state.revision._replace(read=state.revision.read + 1)  # it would be read now
-        told = accept(self.customer, [Arrival(order, newest)], self.now)[0]
-        if told.opportunities[deal.opportunity_id].order.digest == state.order.digest:
-            return
+        recorded, _ = bound(order, self.customer.customer_id)
+        if recorded is state.order or recorded.digest == state.order.digest:
+            return  # accepting it would change nothing
         if order.trigger == "cancellation" and not self.gives(deal.opportunity_id):
             return  # not won any more, and it gives nothing any more either
         newer = deal.modified > state.revision.modified
@@ -349,6 +348,7 @@ class _Comparison:
         else:
             words = "Nobody touched this deal, but it would be sent differently today: its products or mapping changed."
         self.triggers[deal.opportunity_id] = arrival.order.trigger
+        newest = state.revision._replace(read=state.revision.read + 1)  # it would be read now
         should, is_now = told_apart(order, state.order)
         self.find(
             "missed_revision" if newer else "mapping_changed",
@@ -916,6 +916,8 @@ def _shows(name: str, wanted: Any, shown: Any) -> bool:
     """Whether a field of a record shows a value. Salesforce keeps times to the second, trims texts, and may tell an ID
     by 15 characters.
     """
+    if wanted == shown:  # nearly always: the rest takes its time
+        return True
     if wanted in (None, "") or shown in (None, ""):
         return wanted in (None, "") and shown in (None, "")
     if name.endswith("_At__c"):

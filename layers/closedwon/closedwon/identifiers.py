@@ -15,6 +15,7 @@ STIGG_ID_LENGTH = 255
 _RECORD_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 _KINDS = {"001": "an account's ID", "006": "an opportunity's ID", "00D": "an organisation's ID"}
 _SUFFIX = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+_CAPITALS = str.maketrans({chr(code): "1" if chr(code).isupper() else "0" for code in range(128)})
 
 
 def normalised_id(value: str, key_prefix: str = "") -> str:
@@ -33,10 +34,8 @@ def normalised_id(value: str, key_prefix: str = "") -> str:
             f"is not {_KINDS.get(key_prefix, 'an ID of this kind of record')} (those start with {key_prefix})"
         )
     base = value[:15]
-    suffix = "".join(
-        _SUFFIX[sum(1 << bit for bit, character in enumerate(base[start : start + 5]) if character.isupper())]
-        for start in (0, 5, 10)
-    )
+    bits = base.translate(_CAPITALS)[::-1]  # the first character of each five is the lowest bit
+    suffix = _SUFFIX[int(bits[10:], 2)] + _SUFFIX[int(bits[5:10], 2)] + _SUFFIX[int(bits[:5], 2)]
     if len(value) == 18 and value[15:].upper() != suffix:
         raise ValueError("is not a Salesforce record ID: its last three characters do not fit the rest")
     return base + suffix

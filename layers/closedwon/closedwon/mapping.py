@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from closedwon.deal import Deal, Line, Terms, line_number
+from closedwon.identifiers import STIGG_ID, STIGG_ID_LENGTH
 from closedwon.order import Item, Kind, Order, Problem, Revision, iso_utc
 
 KINDS: tuple[Kind, ...] = ("Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant")
@@ -24,6 +25,7 @@ MOST_UNITS = 2**31 - 1
 MOST_USAGE = 2**53 - 1
 """The largest usage limit: the largest whole number that JSON carries everywhere without loss."""
 
+_STIGG_ID = re.compile(STIGG_ID)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 
@@ -326,7 +328,7 @@ class _Compiler:
         prefix = self.rules.prefix(kind)
         if not line.stigg_id:
             self.refuse(number, "stiggId", f"is missing: {kind} needs the ID it has in Stigg")
-        elif len(line.stigg_id) > 255 or not all(c.isascii() and (c.isalnum() or c in "_.:@|-") for c in line.stigg_id):
+        elif len(line.stigg_id) > STIGG_ID_LENGTH or not _STIGG_ID.fullmatch(line.stigg_id):
             self.refuse(number, "stiggId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)")
         elif not line.stigg_id.startswith(prefix):
             said = f"{line.stigg_id} does not start with {prefix}, as the ID of every {kind.lower()} does"
@@ -373,6 +375,9 @@ class _Compiler:
         for _, group in groupby(items, key=self.entity):
             same = list(group)
             first = same[0]
+            if len(same) == 1 and not (self.differences or self.ends):
+                yield first  # nothing to add up
+                continue
             kind = first.kind
             for other in same[1:]:
                 for field, name in (

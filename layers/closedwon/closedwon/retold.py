@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields, replace
+from operator import attrgetter
 
 from closedwon.errors import safe_text
 from closedwon.order import Item, Order
@@ -67,11 +68,20 @@ _READ_OR_NOT = (
 """What a callout can say and Salesforce's fields need not: where they are empty, what was told stands."""
 
 
+_content = attrgetter(*(one.name for one in fields(Order) if one.name not in (*_SAID_ONCE, "items")))
+_item_content = attrgetter(*(one.name for one in fields(Item) if one.name != "lines"))
+
+
 def as_told(read: Order, told: Order, others: Iterable[Order]) -> Order:
     """A deal as it reads now, with what reading cannot know as the ledger was told it.
 
-    A contract that the deal was turned into since matters only where another deal names it.
+    A contract that the deal was turned into since matters only where another deal names it. Out: told itself, where
+    both say the same.
     """
+    if _content(read) == _content(told) and list(map(_item_content, read.items)) == list(
+        map(_item_content, told.items)
+    ):
+        return told  # nearly always: the rest takes its time
     carried = {name: getattr(told, name) for name in _SAID_ONCE}
     carried |= {name: getattr(read, name) or getattr(told, name) for name in _READ_OR_NOT}
     if read.budget is None:

@@ -31,7 +31,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, NamedTuple, Self, cast
 
@@ -48,7 +48,12 @@ customers from the ledger, and `owners`, the accounts of customers whose ID in S
 """
 
 BUDGET = 24 * 1024 * 1024
-"""Bytes a writer holds before it writes them out."""
+"""Compressed bytes a writer holds before it writes them out: with them, what is not compressed yet."""
+
+BLOCK = 64 * 1024
+"""Bytes of a partition that are compressed together. Smaller ones take more room, larger ones more memory: that of as
+many as there are partitions.
+"""
 
 PART = 8 * 1024 * 1024
 """Bytes of a part of a large object: S3 takes none below 5 MiB but the last, and 10,000 at most."""
@@ -58,6 +63,8 @@ AT_ONCE = 8
 
 LEVEL = 5
 """Of compression: half the time of gzip's own default, and a few per cent more to store."""
+
+_as_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True)
@@ -137,45 +144,63 @@ def s3() -> Any:
 # Exports
 
 
+@dataclass
+class _Held:
+    """What is held of one partition: lines as they come, and those before, compressed block by block."""
+
+    lines: bytearray = field(default_factory=bytearray)
+    zipped: bytearray = field(default_factory=bytearray)
+
+    def compress(self) -> int:
+        """Compress the lines there are. Out: the bytes they take now. Blocks one after another are one gzip file."""
+        if not self.lines:
+            return 0
+        block, self.lines = _zipped(self.lines), bytearray()
+        self.zipped += block
+        return len(block)
+
+
 class PartitionWriter:
     """Writes one batch of an export: records in any order, of any sources, into their partitions.
 
     In: the run; the batch's name, unique among the run's batches of these sources and the same when the batch is
     written again (such as a job and a page's place in it): its objects are then overwritten, not added to. budget:
-    bytes it may hold. To be used in a `with`: what is left is written at its end, and nothing more after an error.
+    compressed bytes it may hold; block: bytes that are compressed together. To be used in a `with`: what is left is
+    written at its end, and nothing more after an error.
     """
 
-    def __init__(self, run: Run, batch: str, budget: int = BUDGET) -> None:
+    def __init__(self, run: Run, batch: str, budget: int = BUDGET, block: int = BLOCK) -> None:
         self._run = run
         self._batch = re.sub(r"[^\w-]", "_", batch)[:80] + "-" + hashlib.sha256(batch.encode()).hexdigest()[:12]
         self._budget = budget
-        self._held: dict[tuple[str, int], bytearray] = defaultdict(bytearray)
+        self._block = block
+        self._held: dict[tuple[str, int], _Held] = defaultdict(_Held)
         self._bytes = 0
         self._flushes = 0
         self.records = 0
 
     def add(self, source: str, account: str, record: Mapping[str, Any]) -> None:
         """One record of an account; `k` is added to it."""
-        line = json.dumps({"k": account, **record}, separators=(",", ":"), allow_nan=False).encode()
-        place = self._held[source, partition_of(account, self._run.partitions)]
-        place += line
-        place += b"\n"
-        self._bytes += len(line) + 1
+        held = self._held[source, partition_of(account, self._run.partitions)]
+        held.lines += _as_json({"k": account, **record}).encode()
+        held.lines += b"\n"
         self.records += 1
-        if self._bytes >= self._budget:
-            self.flush()
+        if len(held.lines) >= self._block:
+            self._bytes += held.compress()
+            if self._bytes >= self._budget:
+                self.flush()
 
     def flush(self) -> None:
         """Write out what is held."""
-        held, self._held, self._bytes = self._held, defaultdict(bytearray), 0
+        held, self._held, self._bytes = self._held, defaultdict(_Held), 0
         name = f"{self._batch}-{self._flushes:04d}"
         self._flushes += 1
 
         def put(place: tuple[str, int]) -> None:
             source, partition = place
-            _put(
-                key(self._run, f"export/{source}/{partition:04d}/{name}.jsonl.gz"), _zipped(bytes(held.pop(place)))
-            )  # popped, so that it is held only as long as it must
+            one = held.pop(place)  # popped, so that it is held only as long as it must
+            one.compress()
+            _put(key(self._run, f"export/{source}/{partition:04d}/{name}.jsonl.gz"), bytes(one.zipped))
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(put, list(held)))
@@ -410,7 +435,7 @@ def _storage() -> Iterator[None]:
         raise StorageUnavailable(f"no usable answer from S3 ({type(error).__name__})") from None
 
 
-def _zipped(data: bytes) -> bytes:
+def _zipped(data: bytes | bytearray) -> bytes:
     return gzip.compress(data, LEVEL, mtime=0)
 
 
