@@ -25,6 +25,7 @@ from ops.preview import preview
 from ops.reconcile import reconcile
 from ops.replay import replay
 from ops.restore import restore
+from ops.send import send
 from ops.smoke import smoke
 from ops.stack import Chosen, Stack, in_words
 from ops.status import status
@@ -79,6 +80,7 @@ COMMANDS = (
     replay,
     restore,
     resume,
+    send,
     shadow,
     smoke,
     status,

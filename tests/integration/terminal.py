@@ -48,7 +48,7 @@ class Operator:
         with "" what is not set at all.
         """
         with self.begins(*arguments, stack=stack, **environment) as process:
-            said, errors = process.communicate(answer, timeout=120)
+            said, errors = process.communicate(answer, timeout=600)
         assert "Traceback" not in errors, errors
         return process.returncode, said, errors
 
