@@ -50,6 +50,14 @@ def follow(operator: Operator, command: str, known: Mapping[str, str] = {}, *, c
     return said, errors
 
 
+def test_every_alarm_has_its_place() -> None:
+    template = (ROOT / "template.yaml").read_text()
+    alarms = set(re.findall(r"^  (\w+):.*\n    Type: AWS::CloudWatch::Alarm$", template, re.MULTILINE))
+    assert alarms == set(re.findall(r"^### (\w+Alarm)$", RUNBOOK, re.MULTILINE))
+    named = set(re.findall(r"docs/runbook.md#(\w+)", template))
+    assert named == {alarm.lower() for alarm in alarms}
+
+
 @pytest.fixture
 def sweeping(sandbox: Sandbox) -> Iterator[None]:
     """The sweep runs by itself, as it does in AWS: commands that wait rely on it."""
