@@ -14,9 +14,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
 
 from benchmarks import burst, callout, cold_start, folders, one_deal, organisation, reconcile
+from benchmarks.lines import Line, tell
 from benchmarks.world import World
 
 MEASUREMENTS = ("cold-start", "one-deal", "callout", "burst", "reconcile")
@@ -45,15 +45,6 @@ NOT_MEASURED = (
     organisation.NotConsistent,
     reconcile.NotReconciled,
 )
-
-
-class Line(NamedTuple):
-    """One goal and what was measured."""
-
-    what: str
-    measured: str
-    goal: str
-    met: bool
 
 
 def cold_starts(rounds: int) -> list[Line]:
@@ -381,10 +372,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\nnot measured: {error}", file=sys.stderr)
         return 2
     print()
-    verdicts = [[line.what, line.measured, line.goal, "met" if line.met else "MISSED"] for line in lines]
-    for row in verdicts:
-        print(f"{row[3]:<7} {row[0]}: {row[1]}; goal {row[2]}")
-    return 0 if all(line.met for line in lines) else 1
+    return tell(lines)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ SHORT = 160
 """The most characters of a cause in the table."""
 
 
-class Since(click.ParamType):
+class Since(click.ParamType[datetime]):
     """How far back: 30m, 2h, 3d; or an instant, in UTC where it names no zone."""
 
     name = "time"

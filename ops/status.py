@@ -235,7 +235,7 @@ def _stigg(look: Look) -> Json:
     }
 
 
-def _subscription(one: Json, sides: Sides) -> Json:
+def _subscription(one: Mapping[str, Any], sides: Sides) -> Json:
     allowed = (sides.allowed or {}).get(one["id"])
     marks = one.get("metadata") or {}
     return {

@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
-CHECKED_BY_BANDIT = ("layers/closedwon/closedwon", "functions", "tools")
-CHECKED_BY_MYPY = ("layers/closedwon/closedwon", "functions", "sandbox", "tools", "benchmarks")
+CHECKED_BY_BANDIT = ("layers/closedwon/closedwon", "functions", "ops", "tools")
+CHECKED_BY_MYPY = ("layers/closedwon/closedwon", "functions", "sandbox", "tools", "benchmarks", "ops", "proof")
 
 OVERLOAD = re.compile(r": note:     def |note: Possible overload variants")
 """mypy answers one wrong boto3 call with all four hundred services."""

@@ -1,0 +1,1 @@
+"""What closed-won guarantees, tried hard: faults, deliberate defects, hostile input, load. ``make prove`` runs it."""

@@ -1,0 +1,43 @@
+"""``python -m proof [chapter ...] [--seed N] [--long]``: tries what closed-won guarantees; a table at the end.
+
+Exit code 0 when everything held, else 1. The same seed does the same again; each chapter says how to replay what
+failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from benchmarks.lines import Line, tell
+
+CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {}
+"""By name: what tries, in: the seed, whether at full size; out: what was found."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the chapters that were asked for, all by default."""
+    parser = argparse.ArgumentParser(prog="python -m proof", description="What closed-won guarantees, tried hard.")
+    parser.add_argument("chapters", nargs="*", metavar="|".join(CHAPTERS), help="all of them by default")
+    parser.add_argument("--seed", type=int, default=1, help="what is made up is made up from it (default 1)")
+    parser.add_argument("--long", action="store_true", help="at full size: hours, not minutes")
+    asked = parser.parse_args(arguments)
+    if unknown := set(asked.chapters) - set(CHAPTERS):
+        parser.error(f"no such chapter: {', '.join(sorted(unknown))}")
+    print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}")
+    lines: list[Line] = []
+    for name in asked.chapters or CHAPTERS:
+        began = time.monotonic()
+        print(f"\n== {name} (seed {asked.seed})", flush=True)
+        lines += CHAPTERS[name](asked.seed, asked.long)
+        print(f"== {name}: {time.monotonic() - began:.0f} s", flush=True)
+    print()
+    return tell(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
