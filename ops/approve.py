@@ -10,7 +10,7 @@ from ops.show import json_option, stop
 from ops.stack import Chosen
 
 
-@click.command()
+@click.command(short_help="Let through what is held on a deal.")
 @click.argument("opportunity")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option

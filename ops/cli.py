@@ -31,8 +31,22 @@ from ops.stack import Chosen, Stack, in_words
 from ops.status import status
 
 
+COMMANDS: dict[str, tuple[click.Command, ...]] = {
+    "Set up and check": (connect, doctor, smoke),
+    "See": (status, history, preview),
+    "Mend": (replay, send, approve, reconcile, backfill, restore),
+    "Stop and go on": (mode, pause, shadow, resume),
+    "Take away": (erase, disconnect),
+}
+
+
 class Commands(click.Group):
     """Says in an operator's words what other systems refuse; a bug still shows its traceback."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(one.name), one.get_short_help_str(limit=100)) for one in commands])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -65,25 +79,6 @@ def main(
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
 
 
-COMMANDS = (
-    approve,
-    backfill,
-    connect,
-    disconnect,
-    doctor,
-    erase,
-    history,
-    mode,
-    pause,
-    preview,
-    reconcile,
-    replay,
-    restore,
-    resume,
-    send,
-    shadow,
-    smoke,
-    status,
-)
-for command in COMMANDS:
-    main.add_command(command)
+for commands in COMMANDS.values():
+    for command in commands:
+        main.add_command(command)
