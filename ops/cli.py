@@ -30,7 +30,6 @@ from ops.smoke import smoke
 from ops.stack import Chosen, Stack, in_words
 from ops.status import status
 
-
 COMMANDS: dict[str, tuple[click.Command, ...]] = {
     "Set up and check": (connect, doctor, smoke),
     "See": (status, history, preview),
