@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from sandbox.aws.template import translate
 from tools import check_secrets, check_state_machines, compile_build
 from tools.check_state_machines import ErrorNames
 
@@ -318,3 +319,20 @@ def test_a_build_that_lacks_a_functions_source_is_refused(tmp_path: Path) -> Non
     (tmp_path / "Sweep" / "app.py").touch()
 
     assert compile_build.without_sources(tmp_path) == ["Authorizer"]
+
+
+def test_several_stacks_live_in_one_account() -> None:
+    """What has a name of its own there carries the stack's; metrics and stages are told apart otherwise."""
+    parameters = {
+        "SalesforceUrl": "https://northwind.my.salesforce.com",
+        "SalesforceOrganizationId": "00D5g000004xYzAEAU",
+    }
+    resources = translate(ROOT / "template.yaml", parameters, "eu-central-1").cloudformation["Resources"]
+    named = {
+        f"{logical_id}.{name}": value
+        for logical_id, resource in resources.items()
+        for name, value in resource.get("Properties", {}).items()
+        if name.endswith("Name") and name not in ("FunctionName", "MetricName", "StageName", "PolicyName")
+    }
+    assert len(named) > 20
+    assert {key: value for key, value in named.items() if "${AWS::StackName}" not in str(value)} == {}
