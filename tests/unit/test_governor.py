@@ -21,6 +21,7 @@ from closedwon.customer import Acceptance, Arrival
 from closedwon.errors import GovernorBusy, LedgerContended
 from closedwon.governor import CALL, ENTITY, INLINE, TRIES, Booking, Governor, Rate
 from closedwon.order import Revision
+from unit.aws import make_ledger
 from unit.domain import ACCOUNT, a_deal, opportunity_id, order_of, plan
 
 OTHER = "0015g00000XyZaCAAV"
@@ -65,12 +66,7 @@ class Counting:
 def dynamodb() -> Iterator[Any]:
     with mock_aws():
         client = boto3.client("dynamodb", region_name="eu-central-1")
-        client.create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        )
+        make_ledger(client)
         yield client
 
 

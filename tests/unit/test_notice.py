@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import boto3
 import pytest
@@ -12,6 +10,7 @@ from moto import mock_aws
 
 from closedwon import notice
 from closedwon.notice import QUIET, Failure, Notices, is_for_engineering
+from unit.aws import make_ledger, make_topic, told
 
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:provision:006A-1-1"
 UNAUTHORIZED = Failure("StiggUnauthorized", "Stigg read customer: the API key is not accepted (HTTP 401)", "a", ARN, 2)
@@ -23,17 +22,8 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for cached in (notice.notices, notice.sns):
         cached.cache_clear()
     with mock_aws():
-        boto3.client("dynamodb").create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        )
-        sns, sqs = boto3.client("sns"), boto3.client("sqs")
-        arn = sns.create_topic(Name="told")["TopicArn"]
-        queue = sqs.create_queue(QueueName="told")["QueueUrl"]
-        queue_arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
+        make_ledger(boto3.client("dynamodb"))
+        arn = make_topic()
         environment = {
             "LEDGER_TABLE": "ledger",
             "NOTIFICATION_TOPIC": arn,
@@ -45,13 +35,6 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield arn
     for cached in (notice.notices, notice.sns):
         cached.cache_clear()
-
-
-def told() -> list[dict[str, Any]]:
-    sqs = boto3.client("sqs")
-    queue = sqs.get_queue_url(QueueName="told")["QueueUrl"]
-    found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
-    return [json.loads(one["Body"]) for one in found]
 
 
 class Clock:

@@ -15,6 +15,7 @@ from closedwon.drift import Finding
 from closedwon.metrics import NAMESPACE
 from closedwon.runs import ObjectWriter
 from functions.report import app
+from unit.aws import make_ledger, make_topic
 from unit.reports import ARN, EXPORTED, GO, RUN, finding, repaired, summary
 
 BUCKET = "reports"
@@ -30,17 +31,8 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         boto3.client("s3").create_bucket(
             Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
         )
-        boto3.client("dynamodb").create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        )
-        sns, sqs = boto3.client("sns"), boto3.client("sqs")
-        arn = sns.create_topic(Name="told")["TopicArn"]
-        queue = sqs.create_queue(QueueName="told")["QueueUrl"]
-        queue_arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
+        make_ledger(boto3.client("dynamodb"))
+        arn = make_topic()
         environment = {
             "RECONCILIATION_BUCKET": BUCKET,
             "LEDGER_TABLE": "ledger",
@@ -79,13 +71,6 @@ def stored(name: str) -> str:
     return body.decode()
 
 
-def notifications() -> list[dict[str, Any]]:
-    sqs = boto3.client("sqs")
-    queue = sqs.get_queue_url(QueueName="told")["QueueUrl"]
-    found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
-    return [json.loads(one["Body"]) for one in found]
-
-
 def register() -> dict[str, str]:
     item = boto3.client("dynamodb").get_item(
         TableName="ledger", Key={"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}}
@@ -108,7 +93,7 @@ def test_it_writes_what_was_found_for_people_and_machines_and_says_so() -> None:
     assert json.loads(stored("report/summary.json"))["customersMadeDue"] == 4
     page = boto3.client("s3").head_object(Bucket=BUCKET, Key=runs.key(RUN, "report/report.html"))
     assert page["ContentType"] == "text/html; charset=utf-8"
-    [told] = notifications()
+    [told] = told()
     assert told["Subject"] == "Reconciliation (prod): 3 of 40 customers differ: 1 repaired, 2 need somebody."
     assert told["MessageAttributes"]["state"]["Value"] == "attention"
 
@@ -127,7 +112,7 @@ def test_a_failed_run_is_over_and_reported_and_not_gone_on_from() -> None:
     assert "execution" not in register()
     assert "S3 answered 503" in stored("report/report.html").replace("\u00a0", " ")
     assert stored("report/findings.jsonl") == ""
-    [told] = notifications()
+    [told] = told()
     assert "secret" not in json.dumps(told)
 
 
@@ -145,7 +130,7 @@ def test_without_a_topic_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("NOTIFICATION_TOPIC", "")
     compared([finding(1)])
     end()
-    assert notifications() == []
+    assert told() == []
 
 
 def test_cloudwatch_reads_the_metrics_off_the_log(capsys: pytest.CaptureFixture[str]) -> None:

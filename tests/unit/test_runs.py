@@ -18,6 +18,7 @@ from moto import mock_aws
 from closedwon import runs
 from closedwon.errors import RunUnderWay, StorageUnavailable
 from closedwon.runs import PartitionWriter, Run, partition_of
+from unit.aws import make_ledger
 
 RUN = Run("20261120T021500Z-all-0a1b2c3d", "all", False, False, "", "2026-11-20T02:15:00.000Z", "2026-11-01", 4)
 ONE, OTHER = "arn:aws:states:eu-central-1:123456789012:execution:reconcile:one", "arn:...:other"
@@ -33,12 +34,7 @@ def aws() -> Iterator[pytest.MonkeyPatch]:
         runs.s3.cache_clear()
         runs._dynamodb.cache_clear()
         runs.s3().create_bucket(Bucket="reconciliation")
-        runs._dynamodb().create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-        )
+        make_ledger(runs._dynamodb())
         yield patch
         runs.s3.cache_clear()
         runs._dynamodb.cache_clear()

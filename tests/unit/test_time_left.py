@@ -29,6 +29,7 @@ from closedwon.stigg import Stigg
 from functions.customer_provision import app as customer_provision
 from functions.subscription_provision import app as subscription_provision
 from sandbox.stigg.app import Stigg as StandIn
+from unit.aws import make_ledger
 from unit.domain import ACCOUNT, AT, CREDITS, POLICY, RULES, a_deal, a_line, plan
 from unit.in_process import session_to
 
@@ -118,12 +119,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         monkeypatch.setattr(kind, "__deepcopy__", lambda self, memo: self)
     with mock_aws():
         client = boto3.client("dynamodb", region_name="eu-central-1")
-        client.create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
-            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        )
+        make_ledger(client)
         world = World(client)
         monkeypatch.setenv("WRITE_LIFETIME_SECONDS", "60")
         for module in (customer_provision, subscription_provision, provisioning, step):
