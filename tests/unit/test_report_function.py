@@ -15,7 +15,7 @@ from closedwon.drift import Finding
 from closedwon.metrics import NAMESPACE
 from closedwon.runs import ObjectWriter
 from functions.report import app
-from unit.aws import make_ledger, make_topic
+from unit.aws import make_ledger, make_topic, told
 from unit.reports import ARN, EXPORTED, GO, RUN, finding, repaired, summary
 
 BUCKET = "reports"
@@ -93,9 +93,9 @@ def test_it_writes_what_was_found_for_people_and_machines_and_says_so() -> None:
     assert json.loads(stored("report/summary.json"))["customersMadeDue"] == 4
     page = boto3.client("s3").head_object(Bucket=BUCKET, Key=runs.key(RUN, "report/report.html"))
     assert page["ContentType"] == "text/html; charset=utf-8"
-    [told] = told()
-    assert told["Subject"] == "Reconciliation (prod): 3 of 40 customers differ: 1 repaired, 2 need somebody."
-    assert told["MessageAttributes"]["state"]["Value"] == "attention"
+    [message] = told()
+    assert message["Subject"] == "Reconciliation (prod): 3 of 40 customers differ: 1 repaired, 2 need somebody."
+    assert message["MessageAttributes"]["state"]["Value"] == "attention"
 
 
 def test_a_good_run_is_what_the_next_goes_on_from() -> None:
@@ -112,8 +112,8 @@ def test_a_failed_run_is_over_and_reported_and_not_gone_on_from() -> None:
     assert "execution" not in register()
     assert "S3 answered 503" in stored("report/report.html").replace("\u00a0", " ")
     assert stored("report/findings.jsonl") == ""
-    [told] = told()
-    assert "secret" not in json.dumps(told)
+    [message] = told()
+    assert "secret" not in json.dumps(message)
 
 
 def test_reporting_again_writes_the_same_files_and_never_touches_another_run() -> None:
@@ -146,10 +146,10 @@ def test_cloudwatch_reads_the_metrics_off_the_log(capsys: pytest.CaptureFixture[
             named = tuple(sorted((name, line[name]) for name in dimensions))
             told[metric["Name"], metric["Unit"], named] = line[metric["Name"]]
     stack = (("Stack", "prod"),)
-    assert told["DriftFound", "Count", stack] == 2
-    assert told["DriftFound", "Count", (("Kind", "missed_deal"), *stack)] == 1
-    assert told["RunsGood", "Count", (("Mode", "all"), *stack)] == 1
-    assert told["RunSeconds", "Seconds", stack] > 0
+    assert message["DriftFound", "Count", stack] == 2
+    assert message["DriftFound", "Count", (("Kind", "missed_deal"), *stack)] == 1
+    assert message["RunsGood", "Count", (("Mode", "all"), *stack)] == 1
+    assert message["RunSeconds", "Seconds", stack] > 0
 
 
 def test_a_large_object_comes_in_parts_and_is_there_whole_or_not_at_all() -> None:
