@@ -137,19 +137,19 @@ def test_cloudwatch_reads_the_metrics_off_the_log(capsys: pytest.CaptureFixture[
     compared([repaired(1), finding(2, "missed_deal")])
     end()
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
-    told = {}
+    metrics = {}
     for line in lines:
         [directive] = line["_aws"]["CloudWatchMetrics"]
         [dimensions] = directive["Dimensions"]
         assert directive["Namespace"] == NAMESPACE
         for metric in directive["Metrics"]:
             named = tuple(sorted((name, line[name]) for name in dimensions))
-            told[metric["Name"], metric["Unit"], named] = line[metric["Name"]]
+            metrics[metric["Name"], metric["Unit"], named] = line[metric["Name"]]
     stack = (("Stack", "prod"),)
-    assert message["DriftFound", "Count", stack] == 2
-    assert message["DriftFound", "Count", (("Kind", "missed_deal"), *stack)] == 1
-    assert message["RunsGood", "Count", (("Mode", "all"), *stack)] == 1
-    assert message["RunSeconds", "Seconds", stack] > 0
+    assert metrics["DriftFound", "Count", stack] == 2
+    assert metrics["DriftFound", "Count", (("Kind", "missed_deal"), *stack)] == 1
+    assert metrics["RunsGood", "Count", (("Mode", "all"), *stack)] == 1
+    assert metrics["RunSeconds", "Seconds", stack] > 0
 
 
 def test_a_large_object_comes_in_parts_and_is_there_whole_or_not_at_all() -> None:
