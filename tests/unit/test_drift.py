@@ -34,7 +34,7 @@ from closedwon.drift import (
     repair_of,
 )
 from closedwon.mapping import compile_deal, revision_of
-from closedwon.order import Order, Revision
+from closedwon.order import Item, Order, Revision
 from closedwon.plan import LIVE, TERMS_KEY
 from closedwon.projection import account_fields, provisioning_record
 from closedwon.retold import as_told
@@ -477,6 +477,21 @@ def test_a_deal_is_told_the_same_with_and_without_a_look_at_what_is_equal(
     customer = replace(customer, opportunities={told.opportunity_id: OpportunityState(told, revision, 1, "execution")})
     accepted, _ = accept(customer, [Arrival(found, Revision(1, 2))], AT)
     assert accepted.opportunities[told.opportunity_id].order.digest == bound(found, customer_id)[0].digest
+
+
+def test_what_was_told_of_an_item_is_told_of_its_own_plan() -> None:
+    arrival = seen(won(1, plan())).arrival
+    assert arrival is not None
+    order = arrival.order
+    seats = Item("entitlement", SEATS, 5, (1,))
+    mine = replace(seats, plan_id="plan-enterprise", soft_limit=True, reset_period="MONTH")
+    other = replace(seats, plan_id="plan-analytics")
+    for items in ((mine, other), (other, mine)):
+        told = replace(order, items=items)
+        read = replace(order, items=tuple(replace(item, soft_limit=False, reset_period=None) for item in items))
+        assert as_told(read, told, [told]).items == items
+    alone, told = replace(order, items=(replace(seats, plan_id=None),)), replace(order, items=(mine,))
+    assert as_told(alone, told, [told]).items == (mine,)
 
 
 def test_a_change_that_never_arrived_is_a_missed_revision_and_one_of_the_mapping_is_told_apart() -> None:

@@ -70,6 +70,7 @@ _READ_OR_NOT = (
 
 _content = attrgetter(*(one.name for one in fields(Order) if one.name not in (*_SAID_ONCE, "items")))
 _item_content = attrgetter(*(one.name for one in fields(Item) if one.name != "lines"))
+_where = attrgetter("kind", "stigg_id", "start", "end")
 
 
 def as_told(read: Order, told: Order, others: Iterable[Order]) -> Order:
@@ -91,12 +92,14 @@ def as_told(read: Order, told: Order, others: Iterable[Order]) -> Order:
     if not any(order.amends == read.contract_id for order in others):
         carried["contract_id"] = told.contract_id
     carried["metadata"] = read.metadata or told.metadata
-    known = {(item.kind, item.stigg_id, item.start, item.end): item for item in told.items}
-    items = (_item_as_told(item, known.get((item.kind, item.stigg_id, item.start, item.end))) for item in read.items)
-    return replace(read, **carried, items=tuple(items))
+    return replace(read, **carried, items=tuple(_item_as_told(item, told.items) for item in read.items))
 
 
-def _item_as_told(read: Item, told: Item | None) -> Item:
+def _item_as_told(read: Item, told_items: Iterable[Item]) -> Item:
+    """An item, completed by what was told of the same one: of its plan, or where one of both names no plan."""
+    same = [item for item in told_items if _where(item) == _where(read)]
+    told = next((item for item in same if item.plan_id == read.plan_id), None)
+    told = told or next((item for item in same if not item.plan_id or not read.plan_id), None)
     if told is None:
         return read
     return replace(

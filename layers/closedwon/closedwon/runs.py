@@ -17,7 +17,8 @@ exported below ``exports/<run>/``, which is deleted after a few days:
 
 A summary is written last: a partition without one failed. An object is written whole or not at all, and a step that is
 done again writes the same names again. A record may nonetheless be there twice, where what was exported changed between
-a step's two tries: who reads takes the last of an ID. S3 that does not answer is StorageUnavailable everywhere in here.
+a step's two tries: that makes a customer suspect at most, and suspects are looked at live. S3 that does not answer is
+StorageUnavailable everywhere in here.
 """
 
 from __future__ import annotations
