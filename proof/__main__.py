@@ -14,8 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.lines import Line, tell
+from proof import properties
 
-CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {}
+CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {
+    "properties": properties.run,
+}
 """By name: what tries, in: the seed, whether at full size; out: what was found."""
 
 

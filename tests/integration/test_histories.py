@@ -3,7 +3,7 @@
 The deals of made-up histories go through the API at random: in bulk and one by one, more than once, older revisions
 late, some while others still run, some while Stigg or Salesforce fails. What Stigg then holds is compared with the fold
 of what was sold. One history alone: HISTORY=<its seed> make test ARGS=tests/integration/test_histories.py
-Others than these: FIRST_HISTORY=1000 make prove ARGS=tests/integration/test_histories.py
+Others than these: FIRST_HISTORY=1000 make test ARGS=tests/integration/test_histories.py
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ pytestmark = pytest.mark.proof
 
 
 def tried(times: int) -> settings:
-    """How many lives a property is tried on: `make prove` tries ten times as many."""
+    """How many lives a property is tried on: `make prove-long` tries ten times as many."""
     return settings(max_examples=10 * times if os.environ.get("HYPOTHESIS_PROFILE") == "prove" else times)
 
 
