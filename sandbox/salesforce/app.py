@@ -257,6 +257,11 @@ class Salesforce:
         with self._lock:
             self._clients = replace(self._clients, client_secret=client_secret)
 
+    def trust(self, public_key: str | bytes | None) -> None:
+        """From now on the connected app takes assertions that this key's private half signed (JWT bearer)."""
+        with self._lock:
+            self._clients = replace(self._clients, public_key=public_key)
+
     def expire_tokens(self) -> None:
         """End every session there is."""
         with self._lock:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from integration.scenes import everything
 from integration.terminal import Operator
@@ -105,14 +107,42 @@ def test_at_a_terminal_it_asks_for_what_is_missing_and_shows_nothing_of_it(
 ) -> None:
     sandbox.aws.put_secret("StiggSecret", {})
     typed = sandbox.stigg_api_key
-    code, shown = at_a_terminal(operator, "connect", asked="Key: ", typed=typed)
+    code, shown = at_a_terminal(operator, "connect", typing={"Key: ": typed})
     assert code == 0, shown
     assert "Stigg accepts the key; stored" in shown
     assert typed not in shown
     assert json.loads(sandbox.aws.secret("StiggSecret")) == {"apiKey": typed}
 
 
-def at_a_terminal(operator: Operator, *arguments: str, asked: str, typed: str) -> tuple[int, str]:
+@pytest.mark.usefixtures("secrets")
+def test_at_a_terminal_it_takes_a_private_key_instead_of_a_secret(
+    sandbox: Sandbox, operator: Operator, tmp_path: Path
+) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    file = tmp_path / "key.pem"
+    file.write_text(pem)
+    username = "closed-won@northwind.example"
+    fields = {"clientId": sandbox.salesforce_client["clientId"], "username": username, "privateKey": pem}
+    typing = {"Consumer key: ": fields["clientId"], "User name of closed-won's user: ": username, "(PEM): ": str(file)}
+
+    code, shown = at_a_terminal(operator, "connect", "--jwt", typing=typing)
+    assert code == 1, shown  # Salesforce does not know the certificate yet
+    assert "Nothing was stored." in shown
+    assert json.loads(sandbox.aws.secret("SalesforceSecret")) == sandbox.salesforce_client
+
+    sandbox.salesforce.trust(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    try:
+        code, shown = at_a_terminal(operator, "connect", "--jwt", typing=typing)
+    finally:
+        sandbox.salesforce.trust(None)
+    assert code == 0, shown
+    assert "JWT bearer" in shown
+    assert "PRIVATE KEY" not in shown
+    assert json.loads(sandbox.aws.secret("SalesforceSecret")) == fields
+
+
+def at_a_terminal(operator: Operator, *arguments: str, typing: dict[str, str]) -> tuple[int, str]:
     """Run the command at a terminal of its own, and type when it asks. Out: exit code, all that is seen."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "ops", "--stack", STACK_NAME, *arguments]
@@ -126,13 +156,12 @@ def at_a_terminal(operator: Operator, *arguments: str, asked: str, typed: str) -
         start_new_session=True,
     )
     os.close(theirs)
-    seen = b""
+    seen, left = b"", dict(typing)
     try:
         while piece := os.read(ours, 4096):
             seen += piece
-            if asked.encode() in seen and typed:
-                os.write(ours, f"{typed}\n".encode())
-                typed = ""
+            for asked in [asked for asked in left if seen.endswith(asked.encode())]:
+                os.write(ours, f"{left.pop(asked)}\n".encode())
     except OSError:  # the terminal is gone with its process
         pass
     os.close(ours)
