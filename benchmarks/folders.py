@@ -73,7 +73,7 @@ def build() -> Folders:
     runtime = _packages(interpreter, "runtime", ["awslambdaric", "--constraint", str(VERSIONS)], compiled=True)
     requirements = LAYER / "requirements.txt"
     wanted = ["--no-deps", "--requirement", str(requirements)]
-    ours = _packages(interpreter, "ours", wanted, requirements, compiled=True)
+    ours = _packages(interpreter, "ours", wanted, requirements, trimmed=LAYER / "trim_sdk.py", compiled=True)
     _copy(LAYER / "closedwon", ours / "closedwon")
     _compile(interpreter, ours / "closedwon")
     requirements = USUAL_WAY / "requirements.txt"
@@ -97,8 +97,16 @@ def build() -> Folders:
     )
 
 
-def _packages(interpreter: str, name: str, wanted: list[str], *files: Path, compiled: bool = False) -> Path:
-    """A folder with these packages, made once; with bytecode only where asked for."""
+def _packages(
+    interpreter: str,
+    name: str,
+    wanted: list[str],
+    *files: Path,
+    trimmed: Path | None = None,
+    compiled: bool = False,
+) -> Path:
+    """A folder with these packages, made once; with bytecode, and trimmed by a script, only where asked for."""
+    files = (*files, trimmed) if trimmed else files
     about = "import platform, sys; print(sys.version, platform.platform())"
     version = subprocess.run([interpreter, "-c", about], capture_output=True, text=True, check=True).stdout
     asked = [*wanted, version, *(path.read_text(encoding="utf-8") for path in (*files, VERSIONS))]
@@ -110,6 +118,8 @@ def _packages(interpreter: str, name: str, wanted: list[str], *files: Path, comp
     unfinished = BUILD / f"{name}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     _install(interpreter, name, wanted, unfinished)
+    if trimmed:
+        subprocess.run([interpreter, str(trimmed), str(unfinished)], check=True)
     if compiled:
         _compile(interpreter, unfinished)
     for old in BUILD.glob(f"{name}-{'[0-9a-f]' * 12}"):
