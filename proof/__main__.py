@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.lines import Line, tell
-from proof import properties
+from proof import load, properties
 
 CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {
+    "load": load.run,
     "properties": properties.run,
 }
 """By name: what tries, in: the seed, whether at full size; out: what was found."""
