@@ -27,6 +27,7 @@ from integration.scenes import LIVE, SUBSCRIPTION, head, no_execution_starts, ti
 from sandbox.aws.lambdas import FunctionError
 from sandbox.sales import Sold
 from sandbox.sandbox import Sandbox
+from sandbox.stand_in import FaultKind
 
 Json = dict[str, Any]
 
@@ -45,7 +46,11 @@ PATH = (
     "AccountWriteBackFunction",
     "SweepFunction",
 )
+FAULTS: tuple[FaultKind, ...] = ("drop_before", "drop_after", "answer")
 CUSTOMERS = 20
+ROUNDS = 925
+"""A round invokes eleven functions or so: 10,000 together."""
+
 SAMPLES = 25
 """How often the processes are looked at. The first fifth warms up."""
 
@@ -106,6 +111,8 @@ class Load:
         self.began = datetime.now(UTC) - timedelta(days=2)  # a deal's times are not ahead of the clock
         self.seats: dict[str, int] = {}
         self.deals = [self.customer(number) for number in range(CUSTOMERS)]
+        self.refused = self.customer(CUSTOMERS)
+        self.refused["lines"][0]["quantity"] = 2.5
 
     def customer(self, number: int) -> Json:
         account = self.sandbox.sales.account(f"Customer {number}")
@@ -150,13 +157,10 @@ class Load:
         for deals in ([one] for one in sent):
             self.invoke("FlowCalloutFunction", self.request("POST", "/v1/provisionings", {"deals": deals}))
         if number % 7 == 0:
-            refused = {
-                **deal,
-                "lines": [{"line": 1, "stiggType": "Plan", "stiggId": "plan-enterprise", "quantity": 2.5}],
-            }
-            self.invoke("FlowCalloutFunction", self.request("POST", "/v1/provisionings", {"deals": [refused]}))
+            body = {"deals": [{**self.refused, "terms": {"coupon": f"coupon-{number}"}}]}
+            self.invoke("FlowCalloutFunction", self.request("POST", "/v1/provisionings", body))
         if number % 11 == 0:
-            kind = self.random.choice(["drop_before", "drop_after", "answer"])
+            kind = self.random.choice(FAULTS)
             self.sandbox.stigg_server.fail(kind, "PATCH", SUBSCRIPTION, about=account, status=500)
         self.provision(account, execution)
         for _ in range(2):
@@ -227,7 +231,7 @@ def endure(sandbox: Sandbox, seed: int, rounds: int) -> tuple[Load, Mapping[str,
 def run(seed: int, long: bool) -> list[Line]:
     """At full size each function is invoked 10,000 times; else all together so often."""
     with Sandbox(PARAMETERS, wait_scale=0.04, longest_invocation=20, rate_limits=False, concurrency=1) as sandbox:
-        load, seen = endure(sandbox, seed, rounds=int(os.environ.get("R", "900")))
+        load, seen = endure(sandbox, seed, rounds=10_000 if long else ROUNDS)
         cold = {function: sandbox.aws.functions.cold_starts(function) for function in PATH}
         stale = load.stale()
     invocations = load.invoked.total()
@@ -255,8 +259,8 @@ def run(seed: int, long: bool) -> list[Line]:
         Line("  processes that died", str(sum(cold.values()) - len(PATH)), "0", set(cold.values()) == {1}),
         Line("  customers that ended without what was sold last", str(len(stale)), "0", not stale),
     ]
-    for one in stale:
-        print(f"  {one}")
+    for words in stale:
+        print(f"  {words}")
     return [*lines, *bursts(long)]
 
 
