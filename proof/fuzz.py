@@ -271,7 +271,7 @@ any_value = (
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4),
         max_leaves=8,
     )
-    | st.sampled_from([nested(60), nested(60, key="deals"), nested(900), [], {}, [[]], [{}]])
+    | st.sampled_from([nested(60), nested(60, key="deals"), nested(200), [], {}, [[]], [{}]])
 )
 
 
@@ -291,7 +291,7 @@ def _spoil(draw: st.DrawFn, data: Any, values: st.SearchStrategy[Any]) -> Any:
     parent, key = places[draw(st.integers(0, len(places) - 1))]
     how = draw(st.sampled_from(("put", "put", "put", "put", "scalar", "scalar", "take", "rename", "wrap", "repeat")))
     if how == "put":
-        parent[key] = draw(values)
+        parent[key] = copy.deepcopy(draw(values))  # what is drawn may be shared, and is spoilt itself next
     elif how == "scalar":
         parent[key] = draw(any_scalar)
     elif how == "wrap":
