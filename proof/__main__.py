@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.lines import Line, tell
+from proof.hostile import hostile
 
-CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {}
+CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {"hostile": hostile}
 """By name: what tries, in: the seed, whether at full size; out: what was found."""
 
 

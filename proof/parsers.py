@@ -201,7 +201,12 @@ class Bench:
         dates = {"start": "2026-02-01", "end": "2026-06-30T12:00:00+02:00"}
         deal["lines"][1] |= {"planId": "plan-enterprise", **dates}
         deal["lines"][2] |= {"planId": "plan-enterprise", "resetPeriod": "MONTH", "softLimit": True}
-        credits = {"stiggType": "Credit entitlement", "stiggId": "currency-ai-credits", "quantity": 5, "cadence": "YEAR"}
+        credits = {
+            "stiggType": "Credit entitlement",
+            "stiggId": "currency-ai-credits",
+            "quantity": 5,
+            "cadence": "YEAR",
+        }
         grant = {"stiggType": "Credit grant", "stiggId": "currency-ai-credits", "quantity": 500, "price": 0.01}
         sso = {"stiggType": "Entitlement", "stiggId": "feature-sso", "unlimited": True, "quantity": None}
         deal["lines"] += [{"line": 4, **credits}, {"line": 5, **grant, "end": "2026-09-30"}, {"line": 6, **sso}]
@@ -236,9 +241,7 @@ class Bench:
             cached.cache_clear()
         self._exits.callback(settings.mapping_rules.cache_clear)
         self._exits.callback(settings.policy.cache_clear)
-        reads = SalesforceClient(
-            environment["SALESFORCE_URL"], Keys(), "66.0", session=session_to(self.salesforce_app)
-        )
+        reads = SalesforceClient(environment["SALESFORCE_URL"], Keys(), "66.0", session=session_to(self.salesforce_app))
         asks = Stigg("https://api.stigg.io", Keys(), session=session_to(self.stigg_app))
         turns = SimpleNamespace(
             turns=lambda count, *_: (0,) * count, book=lambda orders: _Booked(orders), give_back=lambda *_: None
@@ -397,9 +400,11 @@ def stigg_answers(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         "make a customer": ("POST customers", lambda stigg: stigg.provision_customer({"id": "other"}, "2")),
         "read a customer": (
             f"GET customers/{customer}",
-            lambda stigg: customer_difference(found, order, settings.backlinks(customer))
-            if (found := stigg.get_customer(customer))
-            else None,
+            lambda stigg: (
+                customer_difference(found, order, settings.backlinks(customer))
+                if (found := stigg.get_customer(customer))
+                else None
+            ),
         ),
         "change a customer": (f"PATCH customers/{customer}", lambda stigg: stigg.update_customer(customer, {})),
         "make a subscription": ("POST subscriptions", lambda stigg: _made(stigg.provision_subscription(body, "3"))),
@@ -508,7 +513,9 @@ def salesforce_answers(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         calls[name]()
 
     usage = st.sampled_from(["api-usage=1/15000", "api-usage=15001/15000", "api-usage=1/0"]) | any_text.map(_header)
-    return answers({name: json.dumps(value).encode() for name, value in good.items()}, {"Sforce-Limit-Info": usage}), feed
+    return answers(
+        {name: json.dumps(value).encode() for name, value in good.items()}, {"Sforce-Limit-Info": usage}
+    ), feed
 
 
 def _Anew(client: SalesforceClient) -> SalesforceClient:
@@ -535,7 +542,8 @@ class Rows:
 def salesforce_rows(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
     """Records as anybody in the organisation may have filled them, and Stigg Mappings that lead to any field."""
     mappings = bench.salesforce_app.query(
-        "SELECT MasterLabel, Active__c, " + ", ".join(column for column, *_ in reading._COLUMNS.values())
+        "SELECT MasterLabel, Active__c, "
+        + ", ".join(column for column, *_ in reading._COLUMNS.values())
         + " FROM Stigg_Mapping__mdt"
     )
     lookups = {
@@ -576,7 +584,11 @@ def salesforce_rows(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
             "Stigg_Unlimited__c": False,
             "Stigg_Reset_Period__c": None,
         },
-        "SBQQ__Product__r": {"Stigg_Type__c": "Plan", "Stigg_ID__c": "plan-enterprise", "Stigg_Price_Override__c": True},
+        "SBQQ__Product__r": {
+            "Stigg_Type__c": "Plan",
+            "Stigg_ID__c": "plan-enterprise",
+            "Stigg_Price_Override__c": True,
+        },
     }
     cpq = [{**one, "Active__c": one["Line_Object__c"] == reading.QUOTE_LINE} for one in mappings]
     given = {"organizationId": bench.organization_id, "opportunity": {"id": lookups["Id"]}, "terms": {"end": None}}
@@ -625,7 +637,9 @@ def _filled_anyhow(draw: st.DrawFn, scenes: st.SearchStrategy[Json]) -> Json:
             inner[draw(st.sampled_from(sorted(inner)))] = draw(any_scalar)
         elif name not in ("Account", "Product2", "SBQQ__PrimaryQuote__r", "SBQQ__Product__r"):
             fields = ["Product2.Name", "Quantity", "Id", "Product2", "OpportunityId", "SBQQ__Quantity__c", "UnitPrice"]
-            row[name] = draw(st.sampled_from(fields) if kind == "Stigg_Mapping__mdt" and draw(st.booleans()) else any_scalar)
+            row[name] = draw(
+                st.sampled_from(fields) if kind == "Stigg_Mapping__mdt" and draw(st.booleans()) else any_scalar
+            )
         elif draw(st.booleans()):
             row[name] = None
     return scene
@@ -762,7 +776,9 @@ def secrets() -> tuple[Any, Callable[[Any], None]]:
             with contextlib.suppress(ClosedWonError):
                 use()
 
-    some = spoilt(st.just(good)) | spoilt(st.just({name: good[name] for name in ("clientId", "username", "privateKey")}))
+    some = spoilt(st.just(good)) | spoilt(
+        st.just({name: good[name] for name in ("clientId", "username", "privateKey")})
+    )
     return json_texts(some) | any_text, feed
 
 

@@ -78,6 +78,8 @@ REFUSED = [
     ("account.stiggCustomerId", "north wind", "account.stiggCustomerId", NOT_A_STIGG_ID),
     ("account.ownerId", "0055g00000ABCdE", "account.ownerId", "is not a field closed-won knows"),
     ("customerId", "", "customerId", "is empty"),
+    ("customerId", ".", "customerId", NOT_A_STIGG_ID),
+    ("customerId", "..", "customerId", NOT_A_STIGG_ID),
     ("customerId", "c" * 256, "customerId", "is longer than 255 characters"),
     ("resourceId", "a/b", "resourceId", NOT_A_STIGG_ID),
     ("amends", "the last one", "amends", NOT_AN_ID),

@@ -291,7 +291,10 @@ def test_of_very_many_problems_the_first_are_told_and_the_rest_counted() -> None
 
 def test_whatever_is_wrong_with_a_deal_its_order_fits_thrice_into_an_item_of_the_ledger() -> None:
     astray = {"stiggType": "\U0001f984" * 90, "planId": "x" * 90_000, "start": "y" * 90_000, "end": "z", "quantity": -1}
-    kinds = [entitlement("f" * 255, plan_id=None), {**entitlement("f" * 99, 0.5, price=1, priorQuantity=0.5), "end": "z"}]
+    kinds = [
+        entitlement("f" * 255, plan_id=None),
+        {**entitlement("f" * 99, 0.5, price=1, priorQuantity=0.5), "end": "z"},
+    ]
     for line in (*kinds, {**entitlement("feature-" + "f" * 90), **astray}):
         line.pop("plan_id", None)
         order = compile_deal(Deal.model_validate(a_deal(*[line] * 150)), RULES)

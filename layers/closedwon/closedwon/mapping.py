@@ -295,7 +295,9 @@ class _Compiler:
         if self.differences or self.ends:
             return
         for place, plan in enumerate(plans):
-            other = next((other for other in plans[:place] if plan.stigg_id == other.stigg_id and plan.meets(other)), None)
+            other = next(
+                (other for other in plans[:place] if plan.stigg_id == other.stigg_id and plan.meets(other)), None
+            )
             if other is not None:  # once for each line, however many others it meets
                 said = f"{plan.stigg_id} is on line {other.lines[0]} already: one subscription has one plan"
                 self.refuse(plan.lines[0], "stiggId", said)

@@ -60,6 +60,9 @@ IDLE_SECONDS = 20.0
 SUB_REQUESTS_LIMIT = 25
 """The most sub-requests of one composite request, by Salesforce's documentation."""
 
+_LIBRARYS = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
+"""What simple-salesforce makes of an answer that is not what Salesforce answers."""
+
 _CONSEQUENCES = frozenset({"ALL_OR_NONE_OPERATION_ROLLED_BACK", "PROCESSING_HALTED"})
 """Codes of records and sub-requests that failed only because another one did."""
 
@@ -253,7 +256,8 @@ class SalesforceClient:
                 answer = send(salesforce)
             except SalesforceError as error:
                 failure = _answered(error.status, error.content, operation, writes, (salesforce.session_id,))
-            except requests.RequestException as error:
+            except (requests.RequestException, *_LIBRARYS) as error:
+                # The library takes answers apart and trusts them: `null`, or JSON nested too deep, is beyond it.
                 name = type(error).__name__
                 if never_sent(error):
                     failure = SalesforceUnavailable(f"could not be reached ({name})", operation=operation)
@@ -442,7 +446,7 @@ def _json(response: requests.Response) -> Json:
     """The answer's JSON object, empty when it is none."""
     try:
         content = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
