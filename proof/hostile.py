@@ -22,7 +22,6 @@ from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 import requests
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 
 from benchmarks.lines import Line
 from closedwon import errors

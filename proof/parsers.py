@@ -13,7 +13,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -28,7 +28,6 @@ from benchmarks.table import MemoryTable
 from closedwon import approvals, callout, ledger, own_application, preview, reading, report, settings, sides
 from closedwon.bulk import BulkQueries
 from closedwon.catalogue import fetch_catalogue
-from closedwon.customer import OpportunityState
 from closedwon.deal import Approval, Deal, DealToRead, Result, errors_of, problems_of
 from closedwon.errors import ClosedWonError, told
 from closedwon.finding import Finding, Repair

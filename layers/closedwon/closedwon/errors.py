@@ -330,16 +330,13 @@ def as_read(failure: Callable[[str], ClosedWonError]) -> Iterator[None]:
     """Around taking apart what others wrote: where it is not what it has to be, this error is raised instead of what
     Python makes of it.
 
-    In: makes the error, of the kind of mistake (``KeyError``). The mistake itself, which may quote what was read, does
-    not hang on it.
+    In: makes the error, of the kind of mistake (``KeyError``). The mistake itself, which may quote what was read, is
+    not shown with it.
     """
-    kind = ""
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as mistake:
-        kind = type(mistake).__name__
-    if kind:
-        raise failure(kind)
+        raise failure(type(mistake).__name__) from None
 
 
 def never_sent(error: Exception) -> bool:

@@ -191,7 +191,11 @@ class SalesforceClient:
             "composite", writes, lambda salesforce: salesforce.restful("composite", method="POST", data=data)
         )
         results = answer.get("compositeResponse") if isinstance(answer, dict) else None
-        if not isinstance(results, list) or len(results) != len(sub_requests):
+        if (
+            not isinstance(results, list)
+            or len(results) != len(sub_requests)
+            or not all(isinstance(one, dict) and isinstance(one.get("httpStatusCode"), int) for one in results)
+        ):
             raise _unanswered("an answer without a result for each sub-request", "composite", writes)
         return results
 
@@ -354,7 +358,9 @@ def records_of(result: Mapping[str, Any]) -> list[Json]:
     Each has `success`, `errors`, and `id` and `created` where it succeeded; `error_of` takes them.
     """
     body = result.get("body")
-    return [item for item in body if "success" in item] if isinstance(body, list) and _ok(result) else []
+    if not isinstance(body, list) or not _ok(result):
+        return []
+    return [item for item in body if isinstance(item, dict) and "success" in item]
 
 
 def error_of(result: Mapping[str, Any], operation: str = "write back") -> ClosedWonError | None:
