@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import signal
 import threading
 import traceback
@@ -178,7 +179,24 @@ INJECTIONS = (
 )
 """What would ask for something else where it is not taken for a mere text."""
 
+DATES = (
+    "2026-02-30",
+    "0001-01-01",
+    "9999-12-31",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
+    "2026-W01-1",
+    "20260101",
+    "2026-01-01T00:00:00.1234567890123Z",
+    "2026-01-01T24:00:00Z",
+    "2026-01-01T00:00:60Z",
+    "2026-01-01T00:00:00+99:99",
+    "2026-01-01T00:00:00 [Europe/Berlin]",
+)
+"""Dates and times at the ends of the calendar, and what only looks like one."""
+
 TEXTS = (
+    *DATES,
     "",
     " ",
     "\x00",
@@ -197,18 +215,6 @@ TEXTS = (
     "\x1b[31m",
     "0065g00000ABCdEAAX",
     "\u0660\u0661\u0662",
-    "2026-02-30",
-    "0001-01-01",
-    "9999-12-31",
-    "0001-01-01T00:00:00+14:00",
-    "9999-12-31T23:59:59-14:00",
-    "2026-W01-1",
-    "20260101",
-    "2026-01-01T00:00:00.1234567890123Z",
-    "2026-01-01T24:00:00Z",
-    "2026-01-01T00:00:60Z",
-    "2026-01-01T00:00:00+99:99",
-    "2026-01-01T00:00:00 [Europe/Berlin]",
     "NaN",
     "1e400",
     "true",
@@ -220,6 +226,9 @@ TEXTS = (
     "a@" * 20_000,
     " " * 50_000,
 )
+LONG = ("x" * 255, "x" * 256, "x" * 70_000, "\u6f22" * 200_000, "\U0001f984" * 120, "." * 255, "..", ".")
+"""Texts of and beyond the length that something holds."""
+
 NUMBERS: tuple[Any, ...] = (
     0,
     -0.0,
@@ -289,9 +298,12 @@ def _spoil(draw: st.DrawFn, data: Any, values: st.SearchStrategy[Any]) -> Any:
     if not places:
         return draw(values)
     parent, key = places[draw(st.integers(0, len(places) - 1))]
-    how = draw(st.sampled_from(("put", "put", "put", "put", "scalar", "scalar", "take", "rename", "wrap", "repeat")))
+    ways = ("put", "put", "alike", "alike", "alike", "scalar", "scalar", "take", "rename", "wrap", "repeat")
+    how = draw(st.sampled_from(ways))
     if how == "put":
         parent[key] = copy.deepcopy(draw(values))  # what is drawn may be shared, and is spoilt itself next
+    elif how == "alike":  # of its own kind, and beyond what anybody means by it
+        parent[key] = draw(_alike(parent[key]))
     elif how == "scalar":
         parent[key] = draw(any_scalar)
     elif how == "wrap":
@@ -303,6 +315,12 @@ def _spoil(draw: st.DrawFn, data: Any, values: st.SearchStrategy[Any]) -> Any:
     else:
         del parent[key]
     return data
+
+
+def _alike(value: Any) -> st.SearchStrategy[Any]:
+    if isinstance(value, str):
+        return st.sampled_from(DATES if re.match(r"\d{4}-", value) else LONG + INJECTIONS)
+    return any_number if isinstance(value, int | float) and not isinstance(value, bool) else any_scalar
 
 
 def _places(data: Any) -> Iterator[tuple[Any, Any]]:

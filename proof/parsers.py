@@ -340,12 +340,14 @@ def compiled(bench: Bench, content: Any) -> None:
         answer = callout.invalid(callout.opportunity_id_of(content), problems)
     else:
         problems = unrecordable(deal, bench.rules, datetime.now(UTC))
+        if problems:  # it goes no farther
+            callout.invalid(deal.opportunity.id, problems).model_dump_json(by_alias=True).encode()
+            return
         order = compile_deal(deal, bench.rules)
         revision_of(deal)
         text = json.dumps(order.to_json())
         promise(Order.from_json(json.loads(text)).digest == order.digest, "an order changes when it is read again")
-        if not problems:
-            promise(len(text) < ITEM_LIMIT // 2, f"an order of {len(text)} characters")
+        promise(len(text) < ITEM_LIMIT // 3, f"an order of {len(text)} characters")
         answer = Result(opportunity_id=deal.opportunity.id, status="invalid", errors=errors_of(order.problems))
     json.loads(answer.model_dump_json(by_alias=True).encode())
 
