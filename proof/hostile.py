@@ -109,7 +109,7 @@ def hostile(seed: int, long: bool, sizes: Sizes | None = None) -> list[Line]:
         found.fail("authentication", said)
     with Sandbox(PARAMETERS, wait_scale=0.04, longest_invocation=20, rate_limits=False) as sandbox:
         recorded = made_up(sandbox, sizes.requests, seed, found)
-        recorded |= tricks(sandbox, found)
+        recorded |= tricks(sandbox, found, every=1 if sizes.requests >= DEFAULT.requests else 5)
         half_accepted(sandbox, recorded, found)
         injected(sandbox, sizes.injections, found)
         authenticated(sandbox, found)
@@ -288,8 +288,8 @@ def ask(sandbox: Sandbox, method: str, target: str, body: bytes, headers: Mappin
         connection.close()
 
 
-def tricks(sandbox: Sandbox, found: Found) -> set[str]:
-    """Bodies, sizes, paths, methods, headers. Out: the opportunities that were recorded."""
+def tricks(sandbox: Sandbox, found: Found, every: int) -> set[str]:
+    """Bodies (every so many-th of them), sizes, paths, methods, headers. Out: the opportunities that were recorded."""
     pause(sandbox, True)
     recorded: set[str] = set()
     plain = {"Content-Type": "application/json"}
@@ -305,7 +305,7 @@ def tricks(sandbox: Sandbox, found: Found) -> set[str]:
 
     good = json.dumps({"deals": [a_deal(sandbox, 100)]}).encode()
     for path in (post, "/v1/previews", "/v1/approvals"):
-        for body in hostile_bodies(sandbox):
+        for body in list(hostile_bodies(sandbox))[::every]:
             one("bodies", "POST", path, body, {"Content-Type": "text/plain"})  # past the gateway's model
             if path == post:
                 one("bodies", "POST", path, body)
