@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.lines import Line, tell
-from proof import load, properties
+from proof import hostile, load, properties
 
 CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {
+    "hostile": hostile.hostile,
     "load": load.run,
     "properties": properties.run,
 }
