@@ -34,6 +34,9 @@ SHORTEST = 6
 NAMES = ("account name", "opportunity name", "e-mail")
 """Personal data that a deal has to bring; all else has no business outside Salesforce."""
 
+CHOSEN = "ID that is an address"
+"""A customer's ID in Stigg is the user's choice. Who makes an address of it has it wherever IDs are, but in no log."""
+
 
 @dataclass
 class Canaries:
@@ -43,10 +46,17 @@ class Canaries:
     personal: dict[str, str]
     answers: list[str] = field(default_factory=list)
 
-    def echo(self) -> str:
-        """What another system says in an error when it repeats what it was told, and knows more besides."""
-        told = {**self.personal, "key": self.secret["Stigg's key"], "token": self.secret["Salesforce's client secret"]}
-        return "; ".join(f"{what} '{text}'" for what, text in told.items())
+    def echo(self, *keys: str, names: bool = True) -> str:
+        """What another system says in an error when it repeats what it was told; keys: of the secrets it knows; names:
+        whether it was asked about somebody.
+        """
+        repeated = (*NAMES, CHOSEN) if names else ("e-mail", CHOSEN)
+        known = {**{what: self.personal[what] for what in repeated}, **{key: self.secret[key] for key in keys}}
+        return "; ".join(f"{what} '{text}'" for what, text in known.items())
+
+    def everything(self) -> str:
+        """All that may not be told, as somebody pastes it where it does not belong."""
+        return "; ".join([*self.personal.values(), self.secret["callout key"]])
 
 
 def plant(sandbox: Sandbox) -> Canaries:
@@ -54,7 +64,7 @@ def plant(sandbox: Sandbox) -> Canaries:
 
     Works on the sandbox's own surface: accounts, opportunities, lines and deals that are made from now on have them.
     """
-    mark = secrets.token_hex(3)
+    marks = iter(secrets.token_hex(48)[n : n + 6] for n in range(0, 96, 6))
     before = sandbox.callout_key
     sandbox.callout_key = f"callout{secrets.token_urlsafe(24)}"
     sandbox.aws.put_secret("CalloutKeySecret", sandbox.callout_key)
@@ -72,13 +82,14 @@ def plant(sandbox: Sandbox) -> Canaries:
             "private key": pem,
         },
         personal={
-            "account name": f"Zéphyrine Quux{mark}",
-            "opportunity name": f"Würzfleisch{mark} & Søn",
-            "e-mail": f"z.quux{mark}@private{mark}.example",
-            "contact": f"Ottokar Brömmel{mark}",
-            "address": f"Königsallee{mark} 7",
-            "free text": f"Rabattcode NIMM{mark}",
-            "line's description": f"für Frau Dr. Ilse Pförtner{mark}",
+            "account name": f"Zéphyrine Quux{next(marks)}",
+            "opportunity name": f"Würzfleisch{next(marks)} & Søn",
+            "e-mail": f"zq{next(marks)}@private{next(marks)}.example",
+            "ID that is an address": f"id{next(marks)}@chosen{next(marks)}.example",
+            "contact": f"Ottokar Brömmel{next(marks)}",
+            "address": f"Königsallee{next(marks)} 7",
+            "free text": f"Rabattcode NIMM{next(marks)}",
+            "line's description": f"für Frau Dr. Ilse Pförtner{next(marks)}",
         },
     )
     if sandbox.application is not None:
@@ -95,10 +106,10 @@ def _plant_in_records(sandbox: Sandbox, personal: Mapping[str, str]) -> None:
         name = fields.get("Name", "")
         match object:
             case "Account":
-                fields["Name"] = f"{name} {personal['account name']}"
+                fields["Name"] = f"{name} {personal['account name']}".strip()
                 fields = {"BillingStreet": personal["address"], "Description": personal["free text"], **fields}
             case "Opportunity":
-                fields["Name"] = f"{name[:60]} {personal['opportunity name']}"
+                fields["Name"] = f"{name[:60]} {personal['opportunity name']}".strip()
                 fields = {"Description": personal["free text"], **fields}
             case "OpportunityLineItem":
                 fields = {"Description": personal["line's description"], **fields}
@@ -227,22 +238,23 @@ def _headers(sandbox: Sandbox) -> Iterator[str]:
 
 def _more(more: Mapping[str, Iterable[str]]) -> Iterator[Place]:
     for name, texts in more.items():
-        yield Place(name, list(texts), ("account name", "opportunity name") if "command" in name else ())
+        names = ("account name", "opportunity name") if "command" in name else ()
+        yield Place(name, list(texts), names, (CHOSEN,) if "command" in name or "preview" in name else ())
 
 
 def _places(sandbox: Sandbox, canaries: Canaries) -> Iterator[Place]:
     aws = sandbox.aws
     yield Place("the functions' logs and metrics", ["\n".join(lines) for lines in aws.functions.logs.values()])
     yield Place("executions: inputs, outputs, histories", list(_executions(sandbox)))
-    yield Place("the API's answers, refusals too", [*canaries.answers])
+    yield Place("the API's answers, refusals too", [*canaries.answers], (), (CHOSEN,))
     items = aws.client("dynamodb").get_paginator("scan").paginate(TableName=aws.resources["LedgerTable"])
     ledger = [json.dumps(item, ensure_ascii=False) for page in items for item in page["Items"]]
     personal = [text for text in ledger if '"ACCOUNT#' in text[:200] or '"ORDER#' in text or '"OPPORTUNITY#' in text]
-    yield Place("the ledger: customers and orders", [*personal], NAMES)
-    yield Place("the ledger: all else", [text for text in ledger if text not in set(personal)])
+    yield Place("the ledger: customers and orders", [*personal], NAMES, (CHOSEN,))
+    yield Place("the ledger: all else", [text for text in ledger if text not in set(personal)], (), (CHOSEN,))
     objects = dict(_objects(sandbox))
     exports = [content for key, content in objects.items() if key.startswith("exports/")]
-    yield Place("the bucket: exports, kept three days", [*exports], ("account name", "opportunity name"), ("e-mail",))
+    yield Place("the bucket: exports, kept three days", [*exports], ("account name", "opportunity name"), ("e-mail", CHOSEN))
     yield Place(
         "the bucket: reports", [content for key, content in objects.items() if not key.startswith("exports/")]
     )
@@ -257,15 +269,15 @@ def _sides(sandbox: Sandbox) -> Iterator[Place]:
     """What each side is sent: its own key and no other; of people no more than it needs."""
     stigg, salesforce = sandbox.stigg_server.exchanges, sandbox.salesforce_server.exchanges
     told = [json.dumps(e.headers) + e.body.decode(errors="replace") for e in stigg]
-    yield Place("what Stigg is sent", [*told], ("account name", "e-mail"), ("Stigg's key", "opportunity name"))
+    yield Place("what Stigg is sent", [*told], ("account name", "e-mail"), ("Stigg's key", "opportunity name", CHOSEN))
     sides = [*stigg, *salesforce]
     if sandbox.application is not None:
         own = sandbox.application_server.exchanges
         sides += own
         told = [json.dumps(e.headers) + e.body.decode(errors="replace") for e in own]
-        yield Place("what the own application is sent", [*told], ("account name", "e-mail"), ("opportunity name",))
-    yield Place("the addresses that are asked", [e.path for e in sides])
-    keys = ("Salesforce's client secret", "wrong client secret", "access token")
+        yield Place("what the own application is sent", [*told], ("account name", "e-mail"), ("opportunity name", CHOSEN))
+    yield Place("the addresses that are asked", [e.path for e in sides], (), (CHOSEN,))
+    keys = ("Salesforce's client secret", "wrong client secret", "access token", CHOSEN)
     told = [json.dumps(e.headers) + e.body.decode(errors="replace") for e in salesforce]
     yield Place("what Salesforce is sent", [*told], (), keys)
 

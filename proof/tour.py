@@ -32,7 +32,7 @@ from integration.scenes import (
     sweep,
 )
 from integration.terminal import Operator
-from proof.canaries import Canaries, plant
+from proof.canaries import CHOSEN, Canaries, plant
 from sandbox.sales import Sold
 from sandbox.sandbox import Sandbox
 
@@ -72,14 +72,12 @@ class Tour:
         self.canaries = canaries
         self.operator = Operator(sandbox, folder)
         self.said: dict[str, list[str]] = {"operators' commands": [], "previews": []}
-        self._number = 0
-
-    def account(self, **fields: Any) -> str:
-        self._number += 1
-        return self.sandbox.sales.account(f"Customer {self._number}", **fields)
 
     def deal(self, *sold: Sold, **more: Any) -> Json:
-        return sell(self.sandbox, self.account(), *(sold or (PLAN, SEATS, WORKSPACES)), **more)
+        """A deal of a customer of its own. All are called alike: as is planted."""
+        return sell(
+            self.sandbox, self.sandbox.sales.account(""), *(sold or (PLAN, SEATS, WORKSPACES)), name="", **more
+        )
 
     def ops(self, *arguments: str, answer: str = "") -> None:
         """An operator runs a command; however it ends, what it said is kept."""
@@ -108,7 +106,7 @@ class Tour:
         self.preview(sold)
 
         def change(trigger: str, *lines: Sold, **more: Any) -> Json:
-            opportunity = sandbox.sales.close(account, "A change", *lines)
+            opportunity = sandbox.sales.close(account, "", *lines)
             return sandbox.deal(opportunity, trigger=trigger, amends=opportunity_of(sold), **more)
 
         amendment = change("amendment", Sold("feature-seats", 50), quantities="differences")
@@ -167,7 +165,7 @@ class Tour:
 
     def faults(self) -> None:
         """Stigg, Salesforce and the own application break in every way, and say what they should not."""
-        sandbox, echo = self.sandbox, self.canaries.echo()
+        sandbox, echo = self.sandbox, self.canaries.echo("Stigg's key")
         stigg, salesforce, own = sandbox.stigg_server, sandbox.salesforce_server, sandbox.application_server
         bodies: dict[str, Any] = {
             "refusal": {"message": echo, "code": "Echo"},
@@ -192,6 +190,7 @@ class Tour:
         fails(stigg, "answer", "GET", f"{CUSTOMERS}/.*", status=200, body=bodies["no JSON"])
         fails(stigg, "answer", "POST", CUSTOMERS, status=200, body=bodies["no JSON"])
         fails(stigg, "answer", "PATCH", SUBSCRIPTION, status=400, body=bodies["refusal"])
+        echo = self.canaries.echo("Salesforce's client secret")
         errors = [
             {"message": f"duplicate value found: {echo}", "errorCode": "DUPLICATE_VALUE", "fields": []},
             {"message": echo, "errorCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "fields": ["Name"]},
@@ -208,6 +207,7 @@ class Tour:
         fails(salesforce, "answer", "POST", COMPOSITE, status=200, body=partly)
         fails(salesforce, "answer", "POST", COMPOSITE, status=500, body=[errors[1]])
         fails(salesforce, "answer", "POST", COMPOSITE, status=200, body=bodies["no JSON"])
+        echo = self.canaries.echo("signing key")
         for body in ({"message": echo}, echo, {"status": "ready", "customerId": echo, "resourceId": echo}):
             fails(own, "answer", "POST", ".*", status=400, body=body)
             fails(own, "answer", "POST", ".*", status=200, body=body)
@@ -231,7 +231,7 @@ class Tour:
 
     def bad_input(self) -> None:
         """What is private stands where it does not belong."""
-        sandbox, told, email = self.sandbox, self.canaries.echo(), self.canaries.personal["e-mail"]
+        sandbox, told, email = self.sandbox, self.canaries.everything(), self.canaries.personal["e-mail"]
         bad = self.deal(terms={})
         bad["account"]["name"], bad["customerId"], bad["terms"]["start"] = told * 20, email, told
         bad["lines"][0]["stiggId"], bad["lines"][1]["quantity"] = f"plan-{told}", email
@@ -241,8 +241,8 @@ class Tour:
         more["account"]["billingAddress"] = more["coupon"] = more["lines"][0]["description"] = told
         provision(sandbox, bad, worse, more)
         self.preview(bad, worse, more)
-        provision(sandbox, self.deal(customerId=email))
-        provision(sandbox, self.deal(customerId=email))
+        for _ in range(2):  # two accounts, one ID
+            provision(sandbox, self.deal(customerId=self.canaries.personal[CHOSEN]))
         sandbox.post(told)
         sandbox.post({"deals": [told]})
         sandbox.post({"deals": told})
@@ -313,11 +313,11 @@ class Tour:
         self.reconcile(mode="changed")
         self.ops("reconcile", "--mode", "all", "--wait", "--yes")
         # And while Stigg and Salesforce break, saying what they should not.
-        refusal = {"message": self.canaries.echo(), "code": "Echo"}
+        refusal = {"message": self.canaries.echo("Stigg's key", names=False), "code": "Echo"}
         sandbox.stigg_server.fail("answer", "GET", ".*", status=400, body=refusal, times=500)
         self.reconcile()
         sandbox.stigg_server.heal()
-        sandbox.salesforce.fail_query_job(self.canaries.echo())
+        sandbox.salesforce.fail_query_job(self.canaries.echo("Salesforce's client secret", names=False))
         self.reconcile()
         sandbox.aws.run_schedule("SweepFunctionSchedule")
         sandbox.settle()
