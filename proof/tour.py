@@ -79,6 +79,13 @@ class Tour:
             self.sandbox, self.sandbox.sales.account(""), *(sold or (PLAN, SEATS, WORKSPACES)), name="", **more
         )
 
+    def without_lines(self) -> Json:
+        """A deal that closed-won reads for itself."""
+        deal = self.deal()
+        email = {"email": self.canaries.personal["e-mail"]}
+        kept = {name: deal[name] for name in ("organizationId", "trigger")}
+        return {**kept, "opportunity": {"id": opportunity_of(deal)}, "account": email}
+
     def ops(self, *arguments: str, answer: str = "") -> None:
         """An operator runs a command; however it ends, what it said is kept."""
         _, said, errors = self.operator.runs(*arguments, answer=answer)
@@ -123,12 +130,7 @@ class Tour:
         for deal in (sold, renewal):
             sandbox.status(opportunity_of(deal))
         # Deals that come without lines are read from Salesforce.
-        bare = self.deal()
-        short = {
-            "organizationId": bare["organizationId"],
-            "opportunity": {"id": opportunity_of(bare)},
-            "account": {"email": self.canaries.personal["e-mail"]},
-        }
+        short = self.without_lines()
         self.preview(short)
         provision(sandbox, short)
 
@@ -216,16 +218,15 @@ class Tour:
         self.due_now()
         sweep(sandbox)
         # Lines that are read while Salesforce breaks: in the callout's function itself.
-        bare = self.deal()
+        short = self.without_lines()
         for status, body in ((400, [errors[1]]), (500, [errors[0]]), (200, bodies["no JSON"])):
             salesforce.fail("answer", "GET", ".*/query.*", status=status, body=body)
-            short = {"organizationId": bare["organizationId"], "opportunity": {"id": opportunity_of(bare)}}
             sandbox.call(short)
             salesforce.fail("answer", "GET", ".*/query.*", status=status, body=body)
             self.preview(short)
             salesforce.heal()
         stigg.fail("answer", "GET", ".*", status=500, body=bodies["refusal"], times=50)
-        self.preview(self.deal(), bare)
+        self.preview(self.deal(), short)
         stigg.heal()
         sandbox.settle()
 
@@ -277,8 +278,7 @@ class Tour:
                 sandbox.aws.put_secret("SalesforceSecret", value)
                 for name in ("AccountWriteBackFunction", "FlowCalloutFunction"):
                     functions.kill(name)
-                short = self.deal()
-                sandbox.call({"organizationId": short["organizationId"], "opportunity": short["opportunity"]["id"]})
+                sandbox.call(self.without_lines())
                 provision(sandbox, self.deal())
         finally:
             sandbox.settle()
@@ -307,11 +307,19 @@ class Tour:
         record = sandbox.provisioning(opportunity_of(fine[2]))
         assert record is not None
         sandbox.salesforce.update("Stigg_Provisioning__c", record["Id"], Status__c="Failed")
+        table, dynamodb = sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb")
+        dynamodb.delete_item(TableName=table, Key={"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}})
         self.reconcile(deep=True, approved=True)
         self.due_now()
         sweep(sandbox)
+        # One that was stopped is in the register still, when the next one begins.
+        arn = sandbox.aws.state_machine_arns["ReconcileStateMachine"]
+        stepfunctions = sandbox.aws.client("stepfunctions")
+        stopped = stepfunctions.start_execution(stateMachineArn=arn, input='{"mode": "all"}')["executionArn"]
+        sandbox.stigg_server.wait_for(lambda: "Export" in sandbox.aws.states_entered(stopped))
+        stepfunctions.stop_execution(executionArn=stopped)
         self.reconcile(mode="changed")
-        self.ops("reconcile", "--mode", "all", "--wait", "--yes")
+        self.ops("reconcile", "--mode", "all", "--wait")
         # And while Stigg and Salesforce break, saying what they should not.
         refusal = {"message": self.canaries.echo("Stigg's key", names=False), "code": "Echo"}
         sandbox.stigg_server.fail("answer", "GET", ".*", status=400, body=refusal, times=500)
@@ -363,7 +371,7 @@ class Tour:
         functions = sandbox.aws.functions
         function = functions.find("SweepFunction")
         usual = function.environment
-        function.environment = {**usual, "LEDGER_TABLE": "no-such-table"}
+        function.environment = {**usual, "LEDGER_TABLE": ""}
         functions.kill("SweepFunction")
         try:
             sandbox.aws.run_schedule("SweepFunctionSchedule")
