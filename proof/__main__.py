@@ -14,8 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.lines import Line, tell
+from proof import tour
 
-CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {}
+CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {
+    "canaries": tour.canaries,
+    "permissions": tour.permissions,
+}
 """By name: what tries, in: the seed, whether at full size; out: what was found."""
 
 

@@ -80,6 +80,7 @@ def plant(sandbox: Sandbox) -> Canaries:
             "Salesforce's client secret": sandbox.salesforce_client["clientSecret"],
             "wrong client secret": secrets.token_urlsafe(24),
             "private key": pem,
+            "access token": f"{sandbox.salesforce.organization_id[:15]}!AQ",  # all of them begin so
         },
         personal={
             "account name": f"Zéphyrine Quux{next(marks)}",
@@ -154,14 +155,13 @@ def forms(text: str) -> set[bytes]:
         plain = {word, json.dumps(word)[1:-1], html.escape(word), quote(word), quote(word, safe=""), quote_plus(word)}
         found |= plain | {json.dumps(escaped)[1:-1] for escaped in plain}
     found |= {line for line in text.splitlines() if len(line) > 40}  # a key of several lines
-    encoded = {_base64(text.encode()[start:], start) for start in range(3) if len(text) > 12}
+    encoded = {_base64(text.encode()[left_out:]) for left_out in range(3) if len(text) > 12}
     encoded |= {one.replace(b"+", b"-").replace(b"/", b"_") for one in encoded}
     return {form for form in chain((f.encode() for f in found), encoded) if len(form) >= SHORTEST}
 
 
-def _base64(content: bytes, start: int) -> bytes:
-    """The part of its base64 that is the same whatever goes before; start: bytes that were left out, 0 to 2."""
-    content = content[: len(content) // 3 * 3] if start == 0 else content[(3 - start) % 3 :]
+def _base64(content: bytes) -> bytes:
+    """The part of its base64 that is the same whatever comes after."""
     return base64.b64encode(content[: len(content) // 3 * 3])
 
 
@@ -193,46 +193,36 @@ def found_in(texts: Iterable[str | bytes], canaries: Mapping[str, str]) -> dict[
 
 @dataclass
 class Place:
-    """Where is searched. may: personal data that may be there, and must be somewhere in it."""
+    """Where is searched. must: what has to be there, or the search sees nothing; may: what else may be there."""
 
     name: str
     texts: list[str | bytes]
+    must: tuple[str, ...] = ()
     may: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
-    why: str = ""
 
 
 def search(sandbox: Sandbox, canaries: Canaries, more: Mapping[str, Iterable[str]] = {}) -> list[Line]:
-    """Look everywhere. more: further texts, by where they were seen, such as what a command printed. Out: a line for each place; what was found is printed.
+    """Look everywhere. more: further texts, by where they were seen, such as what a command printed. Out: a line for
+    each place; what was found is printed.
     """
-    tokens = {header for header in _headers(sandbox) if header}
-    secret = {**canaries.secret, **{f"access token {n}": token for n, token in enumerate(sorted(tokens), 1)}}
+    wanted = {**canaries.secret, **canaries.personal}
     lines = []
     for place in [*_places(sandbox, canaries), *_more(more)]:
         texts = place.texts
-        wanted = {**secret, **canaries.personal}
         found = found_in(texts, wanted)
-        allowed = {*place.may, *place.keys}
-        if "access token" in allowed:
-            allowed |= {what for what in secret if what.startswith("access token")}
-        leaked = {what: where for what, where in found.items() if what not in allowed}
-        missed = [what for what in place.may if what not in found] if texts else []
+        leaked = {what: where for what, where in found.items() if what not in (*place.must, *place.may)}
+        missed = [what for what in place.must if what not in found]
         for what, where in leaked.items():
             print(f"   {place.name}: {what} stands in: ...{where}...")
         for what in missed:
             print(f"   {place.name}: no {what}, which should be there: the search does not see it")
         measured = f"{len(leaked)} of {len(wanted)} canaries in {len(texts):,} texts"
-        measured += f"; as expected: {', '.join(place.may)}" if place.may and not missed else ""
+        there = [what for what in found if what not in leaked]
+        measured += f"; as it should be: {', '.join(there)}" if there else ""
         lines.append(Line(f"secrets and people in {place.name}", measured, "0", not leaked and not missed))
     problems = scan(ROOT)
     lines.append(Line("secrets in the repository", str(len(problems)), "0", not problems))
     return lines
-
-
-def _headers(sandbox: Sandbox) -> Iterator[str]:
-    """Salesforce's access tokens that were used."""
-    for exchange in sandbox.salesforce_server.exchanges:
-        yield exchange.headers.get("Authorization", "").removeprefix("Bearer ").removeprefix("Basic ")
 
 
 def _more(more: Mapping[str, Iterable[str]]) -> Iterator[Place]:
@@ -248,14 +238,12 @@ def _places(sandbox: Sandbox, canaries: Canaries) -> Iterator[Place]:
     items = aws.client("dynamodb").get_paginator("scan").paginate(TableName=aws.resources["LedgerTable"])
     ledger = [json.dumps(item, ensure_ascii=False) for page in items for item in page["Items"]]
     personal = [text for text in ledger if '"ACCOUNT#' in text[:200] or '"ORDER#' in text or '"OPPORTUNITY#' in text]
-    yield Place("the ledger: customers and orders", [*personal], NAMES, (CHOSEN,))
+    yield Place("the ledger: customers and orders", [*personal], ("account name",), (*NAMES, CHOSEN))
     yield Place("the ledger: all else", [text for text in ledger if text not in set(personal)], (), (CHOSEN,))
     objects = dict(_objects(sandbox))
     exports = [content for key, content in objects.items() if key.startswith("exports/")]
-    yield Place("the bucket: exports, kept three days", [*exports], ("account name", "opportunity name"), ("e-mail", CHOSEN))
-    yield Place(
-        "the bucket: reports", [content for key, content in objects.items() if not key.startswith("exports/")]
-    )
+    yield Place("the bucket: exports, kept three days", [*exports], (), (*NAMES, CHOSEN))
+    yield Place("the bucket: reports", [content for key, content in objects.items() if not key.startswith("exports/")])
     yield Place("the bucket: names of objects", [*objects])
     stack = [json.dumps(dict(r.properties), default=str) for r in aws.deployed.values()]
     environments = [json.dumps(dict(aws.functions.find(name).environment)) for name in aws.functions.logs]
@@ -267,17 +255,17 @@ def _sides(sandbox: Sandbox) -> Iterator[Place]:
     """What each side is sent: its own key and no other; of people no more than it needs."""
     stigg, salesforce = sandbox.stigg_server.exchanges, sandbox.salesforce_server.exchanges
     told = [json.dumps(e.headers) + e.body.decode(errors="replace") for e in stigg]
-    yield Place("what Stigg is sent", [*told], ("account name", "e-mail"), ("Stigg's key", "opportunity name", CHOSEN))
+    yield Place("what Stigg is sent", [*told], ("account name", "Stigg's key"), (*NAMES, CHOSEN))
     sides = [*stigg, *salesforce]
     if sandbox.application is not None:
         own = sandbox.application_server.exchanges
         sides += own
         told = [json.dumps(e.headers) + e.body.decode(errors="replace") for e in own]
-        yield Place("what the own application is sent", [*told], ("account name", "e-mail"), ("opportunity name", CHOSEN))
+        yield Place("what the own application is sent", [*told], (), (*NAMES, CHOSEN))
     yield Place("the addresses that are asked", [e.path for e in sides], (), (CHOSEN,))
     keys = ("Salesforce's client secret", "wrong client secret", "access token", CHOSEN)
     told = [json.dumps(e.headers) + e.body.decode(errors="replace") for e in salesforce]
-    yield Place("what Salesforce is sent", [*told], (), keys)
+    yield Place("what Salesforce is sent", [*told], ("Salesforce's client secret",), keys)
 
 
 def _executions(sandbox: Sandbox) -> Iterator[str]:
@@ -293,11 +281,3 @@ def _objects(sandbox: Sandbox) -> Iterator[tuple[str, bytes]]:
     for bucket in s3_backends[sandbox.aws.account]["aws"].buckets.values():
         for key in list(bucket.keys.values()):
             yield key.name, key.value
-
-
-def chapter(_seed: int, _long: bool) -> list[Line]:
-    """`python -m proof canaries`."""
-    from proof.tour import toured
-
-    with toured() as tour:
-        return search(tour.sandbox, tour.canaries, tour.said)

@@ -1,8 +1,8 @@
 """What each role of the template may do against what was really called, both ways.
 
-moto asks no policy: a permission that is missing would only show in AWS. So every call that a function made is looked up
-in its role's policies, and every permission is looked for among the calls. What AWS itself does with a role (a state
-machine invokes functions, a schedule starts something, Lambda hands a failure on) is taken from the definitions.
+moto asks no policy: a permission that is missing would only show in AWS. So every call that a function made is
+looked up in its role's policies, and every permission is looked for among the calls. What AWS itself does with a role (a
+state machine invokes functions, a schedule starts something, Lambda hands a failure on) is taken from the definitions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from benchmarks.lines import Line
@@ -49,7 +50,7 @@ class Grant(NamedTuple):
     who: str
     action: str
     resource: str
-    condition: Json = {}
+    condition: Json = MappingProxyType({})
 
     def covers(self, call: Call) -> bool:
         same = self.who == call.caller and self.action.lower() == call.action.lower()
@@ -237,6 +238,7 @@ def compare(aws: AwsSandbox, tell: Callable[[str], None] = print) -> list[Line]:
     for words, found in (("not allowed", missing), ("never used", unused), ("granted twice", doubled)):
         for one in found:
             tell(f"   {words}: {one}")
+    only_in_aws = sum(grant.action in ONLY_IN_AWS for grant in grants)
     callers = {call.caller for call in calls}
     silent = sorted(set(roles.role_of) - callers)
     for name in silent:
@@ -250,16 +252,8 @@ def compare(aws: AwsSandbox, tell: Callable[[str], None] = print) -> list[Line]:
         ),
         Line(
             "permissions that nothing uses",
-            f"{len(unused) + len(doubled)} of {len(grants)}; {sum(g.action in ONLY_IN_AWS for g in grants)} only AWS uses",
+            f"{len(unused) + len(doubled)} of {len(grants)}; {only_in_aws} only AWS uses",
             "0",
             not unused and not doubled and not silent,
         ),
     ]
-
-
-def chapter(_seed: int, _long: bool) -> list[Line]:
-    """`python -m proof permissions`."""
-    from proof.tour import toured
-
-    with toured() as tour:
-        return compare(tour.sandbox.aws)

@@ -9,11 +9,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from moto.sns.models import sns_backends
 
+from benchmarks.lines import Line
 from integration.conftest import PARAMETERS
 from integration.scenes import (
     COMPOSITE,
@@ -32,7 +34,8 @@ from integration.scenes import (
     sweep,
 )
 from integration.terminal import Operator
-from proof.canaries import CHOSEN, Canaries, plant
+from proof.canaries import CHOSEN, Canaries, plant, search
+from proof.permissions import compare
 from sandbox.sales import Sold
 from sandbox.sandbox import Sandbox
 
@@ -43,13 +46,11 @@ TERM = {"start": "2026-01-01", "end": "2026-12-31"}
 
 
 @contextmanager
-def started(parameters: dict[str, str] = {}) -> Iterator[Sandbox]:
+def started() -> Iterator[Sandbox]:
     """A sandbox in which all of the template is in use: an own application, and a topic for notices."""
     given = {
         **PARAMETERS,
         "NotificationTopic": f"arn:aws:sns:us-east-1:{TOPIC_ACCOUNT}:{TOPIC}",
-        "WriteLifetimeSeconds": "1",
-        **parameters,
     }
     sandbox = Sandbox(given, wait_scale=0.02, longest_invocation=20, rate_limits=False, own_application=True)
     with sandbox:
@@ -75,9 +76,7 @@ class Tour:
 
     def deal(self, *sold: Sold, **more: Any) -> Json:
         """A deal of a customer of its own. All are called alike: as is planted."""
-        return sell(
-            self.sandbox, self.sandbox.sales.account(""), *(sold or (PLAN, SEATS, WORKSPACES)), name="", **more
-        )
+        return sell(self.sandbox, self.sandbox.sales.account(""), *(sold or (PLAN, SEATS, WORKSPACES)), name="", **more)
 
     def without_lines(self) -> Json:
         """A deal that closed-won reads for itself."""
@@ -385,8 +384,8 @@ class Tour:
             for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
         ]
 
-    def go(self, tell: Callable[[str], None] = print) -> None:
-        """All of it."""
+    def go(self, short: bool = False) -> None:
+        """All of it; short: without what only the canaries need."""
         stops: tuple[Callable[[], None], ...] = (
             self.triggers,
             self.approvals,
@@ -398,8 +397,9 @@ class Tour:
             self.operators,
         )
         for stop in stops:
-            tell(f"   {(stop.__doc__ or '').strip()}")
-            stop()
+            if not (short and stop in (self.keys, self.operators)):
+                print(f"   {(stop.__doc__ or '').strip()}", flush=True)
+                stop()
         self.said["dead letters"] = self.dead_letters()
         self.said["notices"] = notices()
 
@@ -410,9 +410,26 @@ def sandbox_customer(sandbox: Sandbox, account: str) -> str:
 
 
 @contextmanager
-def toured(tell: Callable[[str], None] = print) -> Iterator[Tour]:
+def toured(short: bool = False) -> Iterator[Tour]:
     """A tour that was made, its sandbox still up."""
     with started() as sandbox, tempfile.TemporaryDirectory(prefix="closed-won-") as folder:
         tour = Tour(sandbox, plant(sandbox), Path(folder))
-        tour.go(tell)
+        tour.go(short)
         yield tour
+
+
+@cache
+def _found() -> tuple[list[Line], list[Line]]:
+    """What one tour shows: of the canaries, and of the permissions."""
+    with toured() as tour:
+        return search(tour.sandbox, tour.canaries, tour.said), compare(tour.sandbox.aws)
+
+
+def canaries(_seed: int, _long: bool) -> list[Line]:
+    """`python -m proof canaries`: secrets and people are nowhere but where they belong."""
+    return _found()[0]
+
+
+def permissions(_seed: int, _long: bool) -> list[Line]:
+    """`python -m proof permissions`: each role may do what it does, and nothing else."""
+    return _found()[1]

@@ -306,7 +306,9 @@ def test_every_requirement_has_a_version_and_hashes(file: str) -> None:
     requirements = [line for line in text.splitlines() if line and not line.startswith("#")]
     assert len(requirements) > 20
     for requirement in requirements:
-        assert re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+( ; .*?)?( +--hash=sha256:[0-9a-f]{64})+$", requirement), requirement
+        assert re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+( ; .*?)?( +--hash=sha256:[0-9a-f]{64})+$", requirement), (
+            requirement
+        )
 
 
 def test_a_licence_is_permissive_by_one_of_its_choices() -> None:
@@ -336,7 +338,10 @@ def test_what_may_not_be_used_is_named() -> None:
     copyleft = licences.Package("copied", "1.0", "GPL-3.0-only")
     unknown = licences.Package("unknown", "2.0", "")
     fine = licences.Package("certifi", "1", "MPL-2.0")
-    assert licences.refused([copyleft, unknown, fine]) == ["copied 1.0: GPL-3.0-only", "unknown 2.0: no licence is told"]
+    assert licences.refused([copyleft, unknown, fine]) == [
+        "copied 1.0: GPL-3.0-only",
+        "unknown 2.0: no licence is told",
+    ]
     assert licences.refused([licences.Package("certifi", "2", "GPL-3.0-only")])
 
 

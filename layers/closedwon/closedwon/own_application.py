@@ -235,5 +235,5 @@ def _message(answer: bytes, body: Json) -> str:
         message = _object(answer).get("message")
     except ApplicationAnswerInvalid:
         return ""
-    keep_private(body["account"]["name"], body["opportunity"]["name"])
+    keep_private(*(body[about].get("name") for about in ("account", "opportunity") if about in body))
     return foreign_text(message)
