@@ -1,8 +1,9 @@
 """What each role of the template may do against what was really called, both ways.
 
 moto asks no policy: a permission that is missing would only show in AWS. So every call that a function made is
-looked up in its role's policies, and every permission is looked for among the calls. What AWS itself does with a role (a
-state machine invokes functions, a schedule starts something, Lambda hands a failure on) is taken from the definitions.
+looked up in its role's policies, and every permission is looked for among the calls. What AWS itself does with a
+role (a state machine invokes functions, a schedule starts something, Lambda hands a failure on) is taken from the
+definitions.
 """
 
 from __future__ import annotations
