@@ -20,7 +20,8 @@ NO_ACCOUNT := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE -u AWS_SESSION_TOKEN -u 
 RUN := $(NO_ACCOUNT) $(PY)
 
 # Shows a dot a package; everything pip said is shown when it failed.
-PIP_INSTALL = -m pip install --disable-pip-version-check --no-input --no-deps --prefer-binary --progress-bar off
+# What does not have the hash it was locked with is not installed.
+PIP_INSTALL = -m pip install --disable-pip-version-check --no-input --no-deps --require-hashes --prefer-binary --progress-bar off
 DOTS := awk '{ said = said $$0 "\n" } /^Collecting/ { printf "."; fflush() } /^Installing/ { printf " unpacking ..."; fflush() } \
 	/^(Successfully|Requirement already)/ { done = 1 } /^ERROR/ { failed = 1 } \
 	END { if (done && !failed) print " done"; else printf "\n%s", said }'
@@ -109,18 +110,28 @@ $(VENV_SAM)/.installed: requirements-build.txt
 	@$(VENV_SAM)/bin/python $(PIP_INSTALL) -r requirements-build.txt 2>&1 | $(DOTS)
 	@touch $@
 
-# Takes the newest versions that fit, for every Python and system at once, and proves that a compiler is never needed.
-lock: ## resolve requirements-*.in into requirements-*.txt anew
+# Takes the newest versions that fit, for every Python and system at once, and proves that a compiler is never needed;
+# UPGRADE= (nothing) keeps the versions there are. The layer's are pinned in its .in file: all of them, by hand.
+UPGRADE := --upgrade
+UV_COMPILE = $(VENV_LOCK)/bin/uv pip compile --quiet --universal --generate-hashes --only-binary :all: --no-header --no-annotate
+
+lock: ## resolve every requirements*.in into its .txt anew, with hashes (UPGRADE= keeps the versions)
 	@$(FIND_PYTHON); [ -x $(VENV_LOCK)/bin/uv ] || { "$$python" -m venv $(VENV_LOCK); $(VENV_LOCK)/bin/python -m pip install -q uv; }
-	@for name in dev build checkov; do \
-	  { echo "# Every package of the virtual environment, pinned; made by \`make lock\`: edit the .in file instead."; \
-	    $(VENV_LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade --only-binary :all: \
-	      --no-header --no-annotate requirements-$$name.in; } > $(VENV_LOCK)/$$name.txt; \
+	@compile() { \
+	  echo "# Every package, pinned with its hashes; made by \`make lock\`: edit the .in file instead." > "$$1.txt.new"; \
+	  if [ -f "$$1.txt" ]; then cp "$$1.txt" $(VENV_LOCK)/pinned.txt; else : > $(VENV_LOCK)/pinned.txt; fi; \
+	  $(UV_COMPILE) "$${@:2}" -o $(VENV_LOCK)/pinned.txt "$$1.in" > /dev/null; \
+	  cat $(VENV_LOCK)/pinned.txt >> "$$1.txt.new"; \
+	}; \
+	compile layers/closedwon/requirements --no-deps --python-version 3.11; \
+	mv layers/closedwon/requirements.txt.new layers/closedwon/requirements.txt; \
+	for name in dev build checkov; do \
+	  compile requirements-$$name --python-version 3.11 $(UPGRADE); \
 	  for version in 3.11 3.12 3.13; do \
 	    $(VENV_LOCK)/bin/uv pip install --quiet --dry-run --only-binary :all: --python-version $$version \
-	      --target $(VENV_LOCK)/unused -r $(VENV_LOCK)/$$name.txt; \
+	      --target $(VENV_LOCK)/unused -r requirements-$$name.txt.new; \
 	  done; \
-	  mv $(VENV_LOCK)/$$name.txt requirements-$$name.txt; \
+	  mv requirements-$$name.txt.new requirements-$$name.txt; \
 	done
 
 clean: ## remove everything made here, the virtual environments too

@@ -70,14 +70,15 @@ def python() -> str:
 def build() -> Folders:
     """Build whatever is not there yet. The package registry is asked the first time only. Raises BuildError."""
     interpreter = python()
-    runtime = _packages(interpreter, "runtime", ["awslambdaric", "--constraint", str(VERSIONS)], compiled=True)
+    constraints = _versions()
+    runtime = _packages(interpreter, "runtime", ["awslambdaric", "--constraint", constraints], compiled=True)
     requirements = LAYER / "requirements.txt"
     wanted = ["--no-deps", "--requirement", str(requirements)]
     ours = _packages(interpreter, "ours", wanted, requirements, trimmed=LAYER / "trim_sdk.py", compiled=True)
     _copy(LAYER / "closedwon", ours / "closedwon")
     _compile(interpreter, ours / "closedwon")
     requirements = USUAL_WAY / "requirements.txt"
-    wanted = ["--requirement", str(requirements), "--constraint", str(VERSIONS)]
+    wanted = ["--requirement", str(requirements), "--constraint", constraints]
     usual = _packages(interpreter, "usual", wanted, requirements)
     usual_compiled = _packages(interpreter, "usual-compiled", wanted, requirements, compiled=True)
     functions = BUILD / "functions"
@@ -95,6 +96,15 @@ def build() -> Folders:
         Way("usual", functions / "usual", usual),
         Way("usual, compiled", functions / "usual-compiled", usual_compiled),
     )
+
+
+def _versions() -> str:
+    """A file with the versions alone: pip takes hashes for all that it installs, or for nothing."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    pinned = [line.rstrip(" \\") for line in VERSIONS.read_text(encoding="utf-8").splitlines() if "==" in line]
+    path = BUILD / "versions.txt"
+    path.write_text("\n".join(pinned) + "\n", encoding="utf-8")
+    return str(path)
 
 
 def _packages(

@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.lines import Line, tell
-from proof import hostile, load, properties
+from proof import hostile, load, properties, tour
 
 CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {
     "hostile": hostile.hostile,
+    "canaries": tour.canaries,
+    "permissions": tour.permissions,
     "load": load.run,
     "properties": properties.run,
 }

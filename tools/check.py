@@ -31,6 +31,7 @@ CHECKS: dict[str, list[str]] = {
     "ruff": [PYTHON, "-m", "ruff", "check", "."],
     "format": [PYTHON, "-m", "ruff", "format", "--check", "."],
     "openapi": [PYTHON, "-m", "tools.openapi", "--check"],
+    "licences": [PYTHON, "-m", "tools.licences", "--check"],
     "manifests": [PYTHON, "-m", "tools.salesforce_manifest", "--check"],
 }
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from sandbox.aws.calls import CALLER
 from sandbox.aws.runtime import FunctionProcess, Invocation, Outcome
 from sandbox.aws.template import FunctionSource
 
@@ -188,7 +189,7 @@ class Functions:
             "TZ": ":UTC",
             "AWS_REGION": self._region,
             "AWS_DEFAULT_REGION": self._region,
-            "AWS_ACCESS_KEY_ID": "sandbox",
+            "AWS_ACCESS_KEY_ID": f"{CALLER}{function.logical_id}",  # each function has a role of its own
             "AWS_SECRET_ACCESS_KEY": "sandbox",
             "AWS_SESSION_TOKEN": "sandbox",
             "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",

@@ -9,6 +9,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from sandbox.aws.calls import Calls
+
 
 class Account:
     """One AWS account of moto's.
@@ -21,13 +23,15 @@ class Account:
 
     PREFIXES = ("DynamoDB_", "AWSStepFunctions.StartExecution")
 
-    def __init__(self, application: WSGIApplication, account: str) -> None:
+    def __init__(self, application: WSGIApplication, account: str, calls: Calls) -> None:
         self._application = application
         self._account = account
+        self._calls = calls
         self._locks = {prefix: threading.Lock() for prefix in self.PREFIXES}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
+        self._calls.note(environ)
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         for prefix, lock in self._locks.items():
             if target.startswith(prefix):
@@ -70,6 +74,6 @@ class LoopbackServer:
         self._server.server_close()
 
 
-def moto_application(account: str) -> WSGIApplication:
-    """moto's server for one account, one request at a time where AWS is atomic."""
-    return Account(DomainDispatcherApplication(create_backend_app), account)
+def moto_application(account: str, calls: Calls) -> WSGIApplication:
+    """moto's server for one account, one request at a time where AWS is atomic; it notes who called what."""
+    return Account(DomainDispatcherApplication(create_backend_app), account, calls)

@@ -11,12 +11,13 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import boto3
 from botocore.config import Config
 from moto.awslambda.utils import get_backend as lambda_backend
 from moto.cloudformation.models import cloudformation_backends
+from moto.cloudformation.parsing import clean_json
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.base_backend import BackendDict
 from moto.dynamodb.models import dynamodb_backends
@@ -24,6 +25,7 @@ from moto.s3.models import s3_backends
 from moto.stepfunctions.responses import get_backend as stepfunctions_backend
 
 from sandbox.aws import resources as cfn  # first: it imports all of moto's models
+from sandbox.aws.calls import Calls
 from sandbox.aws.gateway import Gateway
 from sandbox.aws.lambdas import AsyncConfig, Functions
 from sandbox.aws.patches import Running, corrected, waiting_less
@@ -33,6 +35,13 @@ from sandbox.aws.server import LoopbackServer, moto_application
 from sandbox.aws.template import TemplateError, Translation, translate
 
 STACK_NAME = "sandbox"
+
+
+class Deployed(NamedTuple):
+    """A resource of the stack. type: such as AWS::IAM::Role; properties: with all references resolved."""
+
+    type: str
+    properties: dict[str, Any]
 
 
 class AwsSandbox:
@@ -83,6 +92,8 @@ class AwsSandbox:
         self.resources: dict[str, str] = {}
         self.state_machine_arns: dict[str, str] = {}
         self.functions: Functions
+        self.calls: Calls
+        self.deployed: dict[str, Deployed] = {}
         self.gateway: Gateway | None = None
         self._scheduler: Scheduler
 
@@ -111,7 +122,8 @@ class AwsSandbox:
         cfn.require_supported(translation.cloudformation)
         self.account = self._take_account()
         self._exits.callback(self._give_account_back)
-        server = LoopbackServer(moto_application(self.account), self._ports[1], moto=True)
+        self.calls = Calls(self.account)
+        server = LoopbackServer(moto_application(self.account, self.calls), self._ports[1], moto=True)
         self._exits.callback(server.stop)
         self.endpoint_url = server.url
         self.functions = Functions(
@@ -153,6 +165,11 @@ class AwsSandbox:
         made = {name: stack.resource_map[name] for name in translation.cloudformation["Resources"]}
         made = {name: resource for name, resource in made.items() if resource is not None}
         self.resources = {name: _physical_id(resource) for name, resource in made.items()}
+        self.deployed = {
+            name: Deployed(resource["Type"], clean_json(resource.get("Properties", {}), stack.resource_map))
+            for name, resource in translation.cloudformation["Resources"].items()
+            if name in made
+        }
         for logical_id, source in translation.functions.items():
             deployed = lambda_backend(self.account, self.region).get_function(self.resources[logical_id])
             variables = {name: str(value) for name, value in deployed.environment_vars.items()}

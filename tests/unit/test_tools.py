@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from sandbox.aws.template import translate
-from tools import check_secrets, check_state_machines, compile_build
+from tools import check_secrets, check_state_machines, compile_build, licences
 from tools.check_state_machines import ErrorNames
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -290,6 +291,59 @@ def test_what_is_deployed_is_what_is_tested() -> None:
 
     assert deployed
     assert deployed <= pins("requirements-dev.txt")
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "layers/closedwon/requirements.txt",
+        "requirements-dev.txt",
+        "requirements-build.txt",
+        "requirements-checkov.txt",
+    ],
+)
+def test_every_requirement_has_a_version_and_hashes(file: str) -> None:
+    text = (ROOT / file).read_text().replace("\\\n", " ")
+    requirements = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert len(requirements) > 20
+    for requirement in requirements:
+        assert re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+( ; .*?)?( +--hash=sha256:[0-9a-f]{64})+$", requirement), (
+            requirement
+        )
+
+
+def test_a_licence_is_permissive_by_one_of_its_choices() -> None:
+    assert licences.is_permissive("MIT AND (BSD-3-Clause OR GPL-3.0-only)") is False  # not understood is not permitted
+    assert licences.is_permissive("GPL-3.0-only OR MIT")
+    assert licences.is_permissive("MIT AND PSF-2.0")
+    assert not licences.is_permissive("MIT AND MPL-2.0")
+    assert not licences.is_permissive("")
+
+
+@pytest.mark.parametrize(
+    ("told", "licence"),
+    [
+        ({"License-Expression": ["MIT"], "License": ["GPL"]}, "MIT"),
+        ({"License": ["Apache License 2.0"]}, "Apache-2.0"),
+        ({"License": ["Copyright (c) 2021, somebody"], "Classifier": ["License :: OSI Approved :: BSD License"]},
+         "BSD-3-Clause"),
+        ({"License": ["GNU GPL"], "Classifier": ["License :: OSI Approved :: GNU GPL v3"]}, "GNU GPL v3"),
+        ({}, ""),
+    ],
+)  # fmt: skip
+def test_a_licence_is_read_from_what_a_package_says(told: dict[str, list[str]], licence: str) -> None:
+    assert licences.licence_of("any", told) == licence
+
+
+def test_what_may_not_be_used_is_named() -> None:
+    copyleft = licences.Package("copied", "1.0", "GPL-3.0-only")
+    unknown = licences.Package("unknown", "2.0", "")
+    fine = licences.Package("certifi", "1", "MPL-2.0")
+    assert licences.refused([copyleft, unknown, fine]) == [
+        "copied 1.0: GPL-3.0-only",
+        "unknown 2.0: no licence is told",
+    ]
+    assert licences.refused([licences.Package("certifi", "2", "GPL-3.0-only")])
 
 
 def test_a_build_without_matching_bytecode_is_refused(tmp_path: Path) -> None:

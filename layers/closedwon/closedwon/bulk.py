@@ -16,7 +16,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from closedwon.errors import SalesforceRefused, SalesforceUnavailable, safe_text
+from closedwon.errors import SalesforceRefused, SalesforceUnavailable
+from closedwon.foreign import foreign_text
 from closedwon.salesforce import formatted
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ class BulkQueries:
         if state in ("UploadComplete", "InProgress"):
             return None
         if state != "JobComplete":
-            said = safe_text(found.get("errorMessage")) or "no reason given"
-            raise SalesforceRefused(safe_text(state, limit=80), said, operation="query")
+            said = foreign_text(found.get("errorMessage")) or "no reason given"
+            raise SalesforceRefused(foreign_text(state, limit=80), said, operation="query")
         processed = found.get("numberRecordsProcessed") or 0
         if not isinstance(processed, int):
             raise SalesforceUnavailable("an answer without a number", operation="look at query")

@@ -49,6 +49,7 @@ from closedwon.customer import (
     Work,
 )
 from closedwon.errors import LedgerContended, LedgerUnreadable, as_read
+from closedwon.foreign import keep_private
 from closedwon.order import Order, Problem, Revision
 from closedwon.plan import GrantRecord, SlotRecord
 
@@ -404,6 +405,7 @@ class Ledger:
         self, known: Customer, arrivals: list[Arrival], turn: int = 0, grace: int = rules.START_GRACE
     ) -> tuple[Customer, list[Acceptance]]:
         """The customer with the arrivals, and an answer to each: nothing is written yet."""
+        _keep_private(arrival.order for arrival in arrivals)
         owners = self._owners(known, arrivals)
         ours: list[Arrival] = []
         moved: dict[int, Acceptance] = {}
@@ -471,12 +473,14 @@ class Ledger:
             items = self._query(pk, "OPPORTUNITY#")
         else:
             items = self._get_all((pk, f"OPPORTUNITY#{id}") for id in opportunities)
-        return customer_of(
+        customer = customer_of(
             account_id,
             int(head["rev"]["N"]),
             head["body"]["S"],
             {item["sk"]["S"].partition("#")[2]: item["body"]["S"] for item in items},
         )
+        _keep_private(state.order for state in customer.opportunities.values())
+        return customer
 
     def _get(self, pk: str, sk: str) -> Item | None:
         answer = self._client.get_item(
@@ -562,6 +566,12 @@ class Ledger:
             if ":rev" in condition:
                 put["ExpressionAttributeValues"] = {":rev": {"N": str(rev)}}
         return {"Put": put}
+
+
+def _keep_private(orders: Iterable[Order]) -> None:
+    """Whoever fails of these from here on says nothing of who the customer is."""
+    for order in orders:
+        keep_private(order.account_name, order.opportunity_name, order.account_email)
 
 
 def customer_of(account_id: str, rev: int, head: str, opportunities: Mapping[str, str]) -> Customer:

@@ -34,8 +34,8 @@ from closedwon.errors import (
     ApplicationUnavailable,
     ClosedWonError,
     never_sent,
-    safe_text,
 )
+from closedwon.foreign import foreign_text, keep_private
 from closedwon.identifiers import STIGG_ID, STIGG_ID_LENGTH
 from closedwon.secrets import SecretLike
 
@@ -235,4 +235,5 @@ def _message(answer: bytes, body: Json) -> str:
         message = _object(answer).get("message")
     except ApplicationAnswerInvalid:
         return ""
-    return safe_text(message, hide=(body["account"]["name"],))
+    keep_private(*(body[about].get("name") for about in ("account", "opportunity") if about in body))
+    return foreign_text(message)

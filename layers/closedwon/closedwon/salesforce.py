@@ -42,8 +42,8 @@ from closedwon.errors import (
     Transient,
     WriteUnanswered,
     never_sent,
-    safe_text,
 )
+from closedwon.foreign import foreign_text, keep_secret
 from closedwon.secrets import SecretLike
 
 if TYPE_CHECKING:
@@ -310,9 +310,10 @@ class SalesforceClient:
         content = _json(response)
         token = content.get("access_token")
         if response.status_code == 200 and isinstance(token, str) and token:
+            keep_secret(token)
             return token, None
-        code = safe_text(content.get("error"), limit=80, hide=hide)
-        message = safe_text(content.get("error_description"), hide=hide)
+        code = foreign_text(content.get("error"), limit=80, hide=hide)
+        message = foreign_text(content.get("error_description"), hide=hide)
         status = response.status_code
         if status == 429 or re.search(r"rate.{0,7}exceeded", f"{code} {message}"):
             metrics.note("Throttled", System="Salesforce")
@@ -409,10 +410,10 @@ def _answered(
     """The error an answer stands for. status: None for a record; content: Salesforce's list of errors, if it is one."""
     first = content[0] if isinstance(content, list) and content else content
     first = first if isinstance(first, dict) else {}
-    code = safe_text(first.get("errorCode") or first.get("statusCode"), limit=80, hide=hide)
-    message = safe_text(first.get("message"), hide=hide)
+    code = foreign_text(first.get("errorCode") or first.get("statusCode"), limit=80, hide=hide)
+    message = foreign_text(first.get("message"), hide=hide)
     fields = first.get("fields")
-    names = [safe_text(name, limit=80) for name in fields] if isinstance(fields, list) else []
+    names = [foreign_text(name, limit=80) for name in fields] if isinstance(fields, list) else []
     about: dict[str, Any] = {"operation": operation, "status": status}
     if code == "UNABLE_TO_LOCK_ROW":
         return SalesforceRowLocked("somebody else is writing the record", code=code, **about)

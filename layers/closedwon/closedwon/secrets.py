@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from closedwon import aws
 from closedwon.errors import ClosedWonError, SecretInvalid, SecretUnavailable
+from closedwon.foreign import keep_secret
 
 _LASTING = frozenset(
     {
@@ -21,6 +22,9 @@ _LASTING = frozenset(
     }
 )
 """Error codes of GetSecretValue that somebody has to do something about."""
+
+NOT_SECRET = frozenset({"clientId", "username", "audience"})
+"""Fields of a secret that may be told."""
 
 
 class SecretLike(Protocol):
@@ -114,6 +118,7 @@ class Secret:
             if kept is not None and not at_once and isinstance(failure, SecretUnavailable):
                 return kept[1]
             raise failure
+        keep_secret(*_hidden_of(text))
         self._kept[stage] = (now + self._lifetime_seconds, text)
         return text
 
@@ -136,6 +141,14 @@ class Secret:
             return None, SecretUnavailable(f"the secret {self.arn} could not be read: {type(error).__name__}")
         text = answer.get("SecretString")
         return (text if isinstance(text, str) else None), None
+
+
+def _hidden_of(text: str | None) -> list[str]:
+    """What of a secret nobody may see: all of it, or what its fields say but for those that only name who asks."""
+    parsed = _parsed(text) if text else None
+    if not isinstance(parsed, dict):
+        return [text] if text else []
+    return [value for name, value in parsed.items() if name not in NOT_SECRET and isinstance(value, str)]
 
 
 def _says_something(value: Any) -> bool:

@@ -42,8 +42,8 @@ from closedwon.errors import (
     StiggUnavailable,
     WriteUnanswered,
     never_sent,
-    safe_text,
 )
+from closedwon.foreign import foreign_text
 from closedwon.secrets import SecretLike
 
 if TYPE_CHECKING:
@@ -424,7 +424,7 @@ def _reason(content: Any, key: str) -> tuple[str, str]:
                 text = "; ".join(part for part in text if isinstance(part, str))
             message = message or (text if isinstance(text, str) else "")
             code = code or (place["code"] if isinstance(place.get("code"), str) else "")
-    return safe_text(message, hide=(key,)), safe_text(code, limit=80, hide=(key,))
+    return foreign_text(message, hide=(key,)), foreign_text(code, limit=80, hide=(key,))
 
 
 def _request_id(response: requests.Response) -> str:
