@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from closedwon import foreign
+
 ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -37,3 +39,10 @@ def no_aws_account(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     for name in FORGOTTEN:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def nothing_to_hide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test read hides nothing from the next one's error texts."""
+    monkeypatch.setattr(foreign, "_secrets", {})
+    monkeypatch.setattr(foreign, "_names", {})

@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from closedwon import foreign
 from closedwon.foreign import MOST_NAMES, foreign_text, keep_private, keep_secret
-
-
-@pytest.fixture(autouse=True)
-def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign, "_secrets", {})
-    monkeypatch.setattr(foreign, "_names", {})
 
 
 def test_every_secret_that_was_read_and_every_name_at_hand_is_hidden() -> None:

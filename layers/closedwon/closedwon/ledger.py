@@ -569,9 +569,9 @@ class Ledger:
 
 
 def _keep_private(orders: Iterable[Order]) -> None:
-    """Whoever fails of these from here on says nothing of who the customer is."""
+    """Whoever fails of these from here on says nothing of who the customer is. Addresses are known by their form."""
     for order in orders:
-        keep_private(order.account_name, order.opportunity_name, order.account_email)
+        keep_private(order.account_name, order.opportunity_name)
 
 
 def customer_of(account_id: str, rev: int, head: str, opportunities: Mapping[str, str]) -> Customer:
