@@ -31,7 +31,7 @@ from moto.stepfunctions.responses import get_backend
 from benchmarks.lines import Line
 from proof import oracle
 from proof.disturbances import SHARE, Trouble
-from proof.market import FIELDS, LATEST, Customer, Json, Save, is_day, iso, make
+from proof.market import FIELDS, LATEST, PAID, Customer, Json, Save, is_day, iso, make
 from sandbox.sales import Sales
 from sandbox.salesforce import cpq
 from sandbox.sandbox import Sandbox
@@ -72,6 +72,9 @@ MOST_PASSES = 40
 FEW_PASSES = 6
 PATIENCE = 300.0
 """Seconds for what runs to end. Judges nothing: a machine may be busy."""
+
+AT_ONCE = 10
+"""Executions that run when the next request is sent."""
 
 MARK = {"toldBy": "somebody else"}
 """Metadata that others keep in Stigg."""
@@ -135,9 +138,20 @@ def campaign(seed: int, long: bool) -> list[Line]:
                 f"({time.monotonic() - began:.0f} s for these)",
                 flush=True,
             )
+            if alone:
+                _tell_writes(sandbox)
             if alone or (stop and violations):
                 break
     return list(_lines(tally, violations))
+
+
+def _tell_writes(sandbox: Sandbox) -> None:
+    """Every write to Stigg, for whoever looks for what went wrong."""
+    print("  what was written to Stigg:")
+    for e in sandbox.stigg_server.exchanges:
+        if e.method != "GET":
+            fault = f" [{e.fault}]" if e.fault else ""
+            print(f"    {e.at:.1f} {e.method} {e.path} {e.status}{fault} {e.body.decode()[:600]}")
 
 
 def _lines(tally: Counter[str], violations: list[Violation]) -> Iterator[Line]:
@@ -205,6 +219,11 @@ class _Round:
         self._end()
         self._judge()
         self._count()
+        if os.environ.get("PROOF_DEBUG"):
+            for id, f in self.sandbox.aws.functions._functions.items():
+                print(id, "cold", f.cold_starts, "lines", len(self.sandbox.aws.functions.logs[id]))
+            b = get_backend(self.sandbox.aws.account, self.sandbox.aws.region)
+            print({m.name: Counter(e.status for e in m.executions) for m in b.state_machines})
         return self.violations
 
     def say(self, what: str) -> None:
@@ -232,7 +251,8 @@ class _Round:
         salesforce, deal = self.sandbox.salesforce, save.deal
         terms, id, trigger = deal["terms"], save.opportunity, deal["trigger"]
         fields: Json = {
-            column: terms.get(name) if is_day(terms.get(name)) else None for name, column in FIELDS.items()
+            column: terms.get(name) if name in PAID or is_day(terms.get(name)) else None
+            for name, column in FIELDS.items()
         }
         if trigger == "cancellation":
             fields["Stigg_Cancel_Date__c"] = fields["Stigg_End_Date__c"]
@@ -325,8 +345,15 @@ class _Round:
             yield deals[place : place + size]
             place += size
 
+    def _running(self) -> int:
+        """How many executions run."""
+        backend = get_backend(self.sandbox.aws.account, self.sandbox.aws.region)
+        return sum(one.status == "RUNNING" for machine in backend.state_machines for one in list(machine.executions))
+
     def _request(self, deals: list[Json]) -> None:
         """As Salesforce sends: what was not answered is sent again a few times, and then left."""
+        while self._running() > AT_ONCE:  # a small machine is not to be overrun: its time-outs judge nothing
+            time.sleep(0.05)
         for _ in range(4):
             with self.lock:
                 self.tally["requests"] += 1
@@ -347,9 +374,8 @@ class _Round:
 
     def _settle(self) -> None:
         """Wait until no execution runs."""
-        backend = get_backend(self.sandbox.aws.account, self.sandbox.aws.region)
         deadline = time.monotonic() + PATIENCE
-        while any(one.status == "RUNNING" for machine in backend.state_machines for one in list(machine.executions)):
+        while self._running():
             if time.monotonic() > deadline:
                 raise TimeoutError("executions still run")
             time.sleep(0.1)
@@ -421,6 +447,8 @@ class _Round:
         if approvals:
             answer = sandbox.post({"approvals": approvals}, path="/v1/approvals")
             assert answer.status_code == 202, answer.text
+            told = Counter(one["status"] for one in answer.json()["results"])
+            self.say(f"somebody approves {len(approvals)} reductions: {dict(told)}")
             self._must_rest("after approvals")
         self.say("one reconciliation of everything")
         self._reconcile()

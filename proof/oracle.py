@@ -259,9 +259,10 @@ class Contract:
     def tell(self, found: Expected, now: datetime) -> None:
         """The status of each deal, and the credits it grants."""
         for place, layer in enumerate(self.layers):
-            found.statuses[layer.id] = self.status(place, now)
+            status = self.status(place, now)
+            found.statuses.setdefault(layer.id, status)  # unless its newest revision waits, and this is the one before
             for each in _grants(layer.deal):
-                if found.statuses[layer.id] == "Provisioned":
+                if status == "Provisioned":
                     found.granted[layer.id] = each["quantity"]
                 elif layer.effective <= now:
                     found.may_grant[layer.id] = each["quantity"]
