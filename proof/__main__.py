@@ -14,11 +14,16 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.lines import Line, tell
-from proof import load, properties
+from proof import defects, hostile, load, properties
 from proof.campaign import campaign
 
 CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {
     "campaign": campaign,
+    "defects": defects.run,
+    "hostile": hostile.hostile,
+    "load": load.run,
+    "properties": properties.run,
+}
     "load": load.run,
     "properties": properties.run,
 }

@@ -99,7 +99,7 @@ class Disturbance:
 
 @dataclass
 class Exchange:
-    """One request as it was seen. status is 0 until (and unless) it is answered."""
+    """One request as it was seen. status is 0 until (and unless) it is answered. target: path and query, as sent."""
 
     number: int
     method: str
@@ -109,10 +109,11 @@ class Exchange:
     fault: str = ""
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+    target: str = field(default="", repr=False)
 
     def public(self) -> dict[str, Any]:
         shown = asdict(self)
-        del shown["headers"], shown["body"]
+        del shown["headers"], shown["body"], shown["target"]
         return shown
 
 
@@ -246,6 +247,7 @@ class StandIn:
                 time.time(),
                 headers=dict(request.headers),
                 body=body,
+                target=environ.get("RAW_URI", ""),
             )
             self.exchanges.append(exchange)
             fault = next((f for f in self._faults if f.matches(request.method, request.path, body)), None)

@@ -47,6 +47,9 @@ def write(customer: Customer) -> tuple[dict[str, str], bool, list[errors.ClosedW
             account = error_of(result) is None
         # A collection that was refused as a whole has no records: its answer is that of each.
         records = records_of(result) or [result] * len(opportunities)
+        if len(records) != len(opportunities):
+            said = f"an answer for {len(records)} of {len(opportunities)} records"
+            raise errors.WriteUnanswered(said, service="Salesforce", operation="write back")
         for id, record in zip(opportunities, records, strict=True):
             if error_of(record) is None:
                 marks[id] = customer.opportunities[id].mark(customer.shown_id)

@@ -27,7 +27,7 @@ def is_key(given: str, key: Secret) -> bool:
 
 def same(given: str, version: str) -> bool:
     """Compares in a time that tells nothing about where they differ."""
-    return hmac.compare_digest(given.encode(), version.encode())
+    return hmac.compare_digest(given.encode(errors="surrogatepass"), version.encode())
 
 
 @metrics.emitted

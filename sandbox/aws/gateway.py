@@ -278,7 +278,7 @@ def _validate_body(route: _Route, request: Request, body: bytes) -> None:
         return
     try:
         valid = route.schema.is_valid(json.loads(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         valid = False
     if not valid:
         raise Refused(400, {"message": "Invalid request body"}, "BadRequestException")

@@ -78,6 +78,8 @@ REFUSED = [
     ("account.stiggCustomerId", "north wind", "account.stiggCustomerId", NOT_A_STIGG_ID),
     ("account.ownerId", "0055g00000ABCdE", "account.ownerId", "is not a field closed-won knows"),
     ("customerId", "", "customerId", "is empty"),
+    ("customerId", ".", "customerId", NOT_A_STIGG_ID),
+    ("customerId", "..", "customerId", NOT_A_STIGG_ID),
     ("customerId", "c" * 256, "customerId", "is longer than 255 characters"),
     ("resourceId", "a/b", "resourceId", NOT_A_STIGG_ID),
     ("amends", "the last one", "amends", NOT_AN_ID),
@@ -97,6 +99,7 @@ def test_a_fault_outside_the_lines_is_named_by_its_field(path: str, value: Any, 
 REFUSED_IN_A_LINE = [
     # A field of the second line, whose number is 20; the value it gets; and the message that comes back.
     ("quantity", True, "is not a number"),
+    ("priorQuantity", True, "is not a number"),
     ("quantity", "many", "is not a number"),
     ("quantity", float("nan"), "is not a number"),
     ("quantity", float("inf"), "is not a number"),
@@ -121,6 +124,7 @@ def test_a_line_without_a_usable_number_is_counted_from_one() -> None:
     assert answer(a_deal(changes={"lines.1": addon(quantity="x", line=None)})) == [(2, "quantity", "is not a number")]
     assert answer(a_deal(changes={"lines.1": "five workspaces"})) == [(2, "line", "must be an object")]
     assert answer(a_deal(changes={"lines.1.line": "second"})) == [(2, "line", "is not a number")]
+    assert answer(a_deal(changes={"lines.1.line": 2**31})) == [(2**31, "line", "must be 2147483647 or less")]
     assert answer(a_deal(changes={"lines.1.line": 1.5})) == [(2, "line", "is not a whole number")]
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedwon.deal import Deal
-from closedwon.mapping import MOST_USAGE, MappingRules, compile_deal
+from closedwon.mapping import MOST_PROBLEMS, MOST_USAGE, MappingRules, compile_deal
 from closedwon.order import Item, Order
 from unit.domain import (
     CALLS,
@@ -246,6 +246,18 @@ REFUSED_DEALS: list[tuple[str, dict[str, Any], str, str]] = [
         "opportunity.readAt",
         "lies more than five minutes in the future",
     ),
+    (
+        "a revision before the calendar begins",
+        {"opportunity.systemModstamp": "0001-01-01T00:00:00+14:00"},
+        "opportunity.systemModstamp",
+        "lies before 1970",
+    ),
+    (
+        "IDs that are too long together",
+        {"lines": [plan(), *(entitlement(f"feature-{place}{'x' * 240}") for place in range(199))]},
+        "lines",
+        "have IDs of more than 40000 characters together",
+    ),
 ]
 
 
@@ -268,6 +280,32 @@ def test_every_line_that_is_wrong_is_named() -> None:
         (3, "stiggId"),
         (3, "quantity"),
     ]
+
+
+def test_of_very_many_problems_the_first_are_told_and_the_rest_counted() -> None:
+    same = plan("plan-" + "x" * 250)
+    problems = answer(a_deal(*[same] * 200, changes={f"lines.{place}.stiggId": "plan-x" for place in range(200)}))
+    assert [problem.line for problem in problems] == [*range(2, MOST_PROBLEMS + 2), None]
+    assert problems[-1].message == "and 149 more problems, not told here"
+
+
+def test_whatever_is_wrong_with_a_deal_its_order_fits_thrice_into_an_item_of_the_ledger() -> None:
+    astray = {"stiggType": "\U0001f984" * 90, "planId": "x" * 90_000, "start": "y" * 90_000, "end": "z", "quantity": -1}
+    kinds = [
+        entitlement("f" * 255, plan_id=None),
+        {**entitlement("f" * 99, 0.5, price=1, priorQuantity=0.5), "end": "z"},
+    ]
+    for line in (*kinds, {**entitlement("feature-" + "f" * 90), **astray}):
+        line.pop("plan_id", None)
+        order = compile_deal(Deal.model_validate(a_deal(*[line] * 150)), RULES)
+        assert order.problems
+        assert len(json.dumps(order.to_json())) < 100_000
+
+
+def test_a_plan_that_is_no_id_in_stigg_is_not_kept() -> None:
+    said = "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)"
+    for text in ("x" * 256, "plan-\U0001f984", "../plans"):
+        assert answer(a_deal(changes={"lines.2.planId": text})) == [(3, "planId", said)]
 
 
 def test_a_realistic_deal_becomes_its_order() -> None:

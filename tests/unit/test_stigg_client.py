@@ -27,10 +27,12 @@ from closedwon.stigg import Stigg, idempotency_key
 from sandbox.stand_in import StandIn
 
 KEY = "server-key-1"
+RESOURCE = {"id": "one", "status": "ACTIVE"}
+"""The least that an answer to a write says."""
 
 
 class Api:
-    """Accepts one API key and answers every request with `answer`, by default with a resource and nothing in it."""
+    """Accepts one API key and answers every request with `answer`, by default with the least there is of a resource."""
 
     def __init__(self) -> None:
         self.key = KEY
@@ -45,7 +47,7 @@ class Api:
         if request.headers.get("x-api-key") != self.key:
             response = self.error(401)
         else:
-            response = self.answer(request) if self.answer else reply({"data": {}})
+            response = self.answer(request) if self.answer else reply({"data": RESOURCE})
         return response(environ, start_response)
 
     def reset(self) -> None:
@@ -162,7 +164,7 @@ def test_a_write_that_was_never_sent_is_not_taken_for_an_unanswered_one() -> Non
 
 def test_a_rotated_api_key_is_read_again_and_the_request_repeated_once(api: Api, server: StandIn) -> None:
     api.key = "server-key-2"
-    assert write(Stigg(server.url, Keys(KEY, "server-key-2"))) == {}
+    assert write(Stigg(server.url, Keys(KEY, "server-key-2"))) == RESOURCE
     assert [exchange.status for exchange in server.exchanges] == [401, 200]
     api.key = "server-key-3"
     with pytest.raises(StiggUnauthorized) as caught:
@@ -172,7 +174,7 @@ def test_a_rotated_api_key_is_read_again_and_the_request_repeated_once(api: Api,
 
 
 def test_an_api_key_that_no_header_can_hold_is_not_quoted(server: StandIn) -> None:
-    assert write(Stigg(server.url, Keys(KEY + "\n"))) == {}  # pasted with its line's end
+    assert write(Stigg(server.url, Keys(KEY + "\n"))) == RESOURCE  # pasted with its line's end
     unusable = Keys("two\nlines")
     with pytest.raises(errors.SecretInvalid) as caught:
         write(Stigg(server.url, unusable))

@@ -86,7 +86,10 @@ class BulkQueries:
         if state != "JobComplete":
             said = safe_text(found.get("errorMessage")) or "no reason given"
             raise SalesforceRefused(safe_text(state, limit=80), said, operation="query")
-        return int(found.get("numberRecordsProcessed") or 0)
+        processed = found.get("numberRecordsProcessed") or 0
+        if not isinstance(processed, int):
+            raise SalesforceUnavailable("an answer without a number", operation="look at query")
+        return processed
 
     def pages(self, job: str, locator: str | None = None, most: int = PAGE_RECORDS) -> Iterator[Page]:
         """The pages of a finished job's result, from one on.

@@ -276,10 +276,9 @@ def judged_by_snapshot(arrivals: dict[int, Arrival]) -> dict[int, Arrival]:
     """Two plans of one product are answered at once where the kept catalogue shows them; else by the deal's status."""
     if all(len(arrival.order.of_kind("Plan")) < 2 for arrival in arrivals.values()):
         return arrivals
-    snapshot = ledger().snapshot()
-    if snapshot is None:
+    catalogue = Catalogue.kept(ledger().snapshot())
+    if catalogue is None:
         return arrivals
-    catalogue = Catalogue.from_json(snapshot)
     return {
         index: arrival._replace(order=arrival.order.refused(same_product_problems(arrival.order, catalogue)))
         for index, arrival in arrivals.items()

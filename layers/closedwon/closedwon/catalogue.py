@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from closedwon.errors import as_read, unreadable
+
 FRESH_SECONDS = 15 * 60
 """How old a snapshot may be to provision by."""
 
@@ -88,6 +90,14 @@ class Catalogue:
         )
 
     @classmethod
+    def kept(cls, text: str | None) -> Catalogue | None:
+        """A snapshot as it was kept; None where there is none, or none that can be read: Stigg is asked again."""
+        try:
+            return cls.from_json(text) if text is not None else None
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+            return None
+
+    @classmethod
     def from_stigg(
         cls,
         plans: list[dict[str, Any]],
@@ -158,16 +168,15 @@ class CatalogueLists(Protocol):
 
 def kept_catalogue(store: SnapshotStore, now: int) -> Catalogue | None:
     """The kept snapshot, None where there is none or it is too old. now: epoch milliseconds."""
-    text = store.snapshot()
-    catalogue = Catalogue.from_json(text) if text is not None else None
+    catalogue = Catalogue.kept(store.snapshot())
     return catalogue if catalogue and catalogue.age(now) < FRESH_SECONDS else None
 
 
 def fetch_catalogue(stigg: CatalogueLists, now: int) -> Catalogue:
     """The catalogue as Stigg has it now, in four calls. now: epoch milliseconds."""
-    return Catalogue.from_stigg(
-        stigg.list_plans(), stigg.list_addons(), stigg.list_features(), stigg.list_custom_currencies(), now
-    )
+    lists = (stigg.list_plans(), stigg.list_addons(), stigg.list_features(), stigg.list_custom_currencies())
+    with as_read(lambda mistake: unreadable("read the catalogue", mistake)):
+        return Catalogue.from_stigg(*lists, now)
 
 
 def read_catalogue(store: SnapshotStore, stigg: CatalogueLists, now: int) -> Catalogue:

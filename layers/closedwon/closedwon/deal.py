@@ -32,6 +32,9 @@ MOST_LINES = 200
 KB).
 """
 
+MOST_LINE_NUMBER = 2**31 - 1
+"""The largest number of a line: JSON bounds none, and 200 numbers of 4,000 digits fit into no ledger item."""
+
 Trigger = Literal["closed_won", "trial", "amendment", "renewal", "cancellation"]
 
 
@@ -157,9 +160,10 @@ class Terms(_Model):
 class Line(_Model):
     """One product of the deal, mapped to Stigg."""
 
-    line: Annotated[int | None, Field(ge=1, description="Its number in messages; counted from 1 where left out.")] = (
-        None
-    )
+    line: Annotated[
+        int | None,
+        Field(ge=1, le=MOST_LINE_NUMBER, description="Its number in messages; counted from 1 where left out."),
+    ] = None
     stigg_type: Annotated[
         str | None, Field(description="Plan, Add-on, Entitlement, Credit entitlement or Credit grant.")
     ] = None
@@ -397,6 +401,8 @@ def _problem(deal: Any, location: tuple[int | str, ...], kind: str, message: str
             said = "is not a number" if kind != "int_from_float" else "is not a whole number"
         case "greater_than_equal":
             said = f"must be {context['ge']:g} or more"
+        case "less_than_equal":
+            said = f"must be {context['le']} or less"
         case "model_type" | "model_attributes_type" | "dict_type":
             said = "must be an object"
         case "list_type":

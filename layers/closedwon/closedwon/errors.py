@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 MESSAGE_LIMIT = 500
 """How many characters of another service's error text are kept."""
@@ -29,10 +30,12 @@ def safe_text(text: object, limit: int = MESSAGE_LIMIT, hide: Iterable[str] = ()
 
     In: any value (only a string says anything); the longest result in characters; strings that must not appear, such
     as the API key the request was sent with.
-    Out: one line of at most `limit` characters, e-mail addresses as ``***@***``, hidden strings as ``***``.
+    Out: one line of at most `limit` characters that UTF-8 can hold, e-mail addresses as ``***@***``, hidden strings as
+    ``***``.
     """
     if not isinstance(text, str):
         return ""
+    text = text.encode(errors="replace").decode()  # half a character, which JSON can hold, can be written nowhere
     for secret in hide:
         if len(secret) >= 6:  # anything shorter is no secret, and would only garble words
             text = text.replace(secret, "***")
@@ -260,8 +263,14 @@ class StorageUnavailable(Transient):
     """S3 did not answer, or asked to slow down, after its client's own tries. Retried a few times, soon."""
 
 
+class LedgerUnreadable(Permanent):
+    """An item of the ledger is not what closed-won writes: somebody changed it, or an older version reads what a newer
+    one wrote. Not retried: somebody must restore it.
+    """
+
+
 class RunInputInvalid(Permanent):
-    """What a run of reconciliation was started with is not what it takes; the message says which field. Not retried."""
+    """What an execution was started with is not what it takes; the message says what. Not retried."""
 
 
 class RunUnderWay(Permanent):
@@ -297,6 +306,11 @@ class SecretInvalid(Permanent):
     """
 
 
+def unreadable(operation: str, mistake: str) -> StiggUnavailable:
+    """An answer of Stigg's to a question that is JSON, and not what Stigg answers. In: as in `as_read`."""
+    return StiggUnavailable(f"an answer that cannot be read ({mistake})", operation=operation)
+
+
 def told(failure: Mapping[str, str]) -> str:
     """What stopped an execution, in a sentence that is safe to show. Only closed-won's own errors have such texts.
 
@@ -305,11 +319,25 @@ def told(failure: Mapping[str, str]) -> str:
     name = failure.get("Error", "")
     try:
         said = json.loads(failure.get("Cause", "")).get("errorMessage", "")
-    except (ValueError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         said = ""
     known = globals().get(name)
     ours = isinstance(known, type) and issubclass(known, ClosedWonError) and said
     return str(said) if ours else f"An unexpected failure ({name})."
+
+
+@contextmanager
+def as_read(failure: Callable[[str], ClosedWonError]) -> Iterator[None]:
+    """Around taking apart what others wrote: where it is not what it has to be, this error is raised instead of what
+    Python makes of it.
+
+    In: makes the error, of the kind of mistake (``KeyError``). The mistake itself, which may quote what was read, is
+    not shown with it.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as mistake:
+        raise failure(type(mistake).__name__) from None
 
 
 def never_sent(error: Exception) -> bool:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import re
 
-STIGG_ID = r"^[A-Za-z0-9_.:@|-]+$"
-"""What closed-won takes as an ID in Stigg: letters, digits, a few marks. It becomes part of addresses and of keys."""
+STIGG_ID = r"^[.]*[A-Za-z0-9_:@|-][A-Za-z0-9_.:@|-]*$"
+"""What closed-won takes as an ID in Stigg: letters, digits, a few marks. It becomes part of addresses and of keys: one
+of dots alone would name another place.
+"""
 
 STIGG_ID_LENGTH = 255
 """The most characters of one."""

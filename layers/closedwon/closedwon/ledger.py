@@ -48,7 +48,7 @@ from closedwon.customer import (
     Unanswered,
     Work,
 )
-from closedwon.errors import LedgerContended
+from closedwon.errors import LedgerContended, LedgerUnreadable, as_read
 from closedwon.order import Order, Problem, Revision
 from closedwon.plan import GrantRecord, SlotRecord
 
@@ -382,7 +382,8 @@ class Ledger:
     def control(self) -> Control:
         """What an operator lets the stack do; everything where nobody ever said."""
         item = self._get("CONTROL", "CONTROL")
-        return Control(**json.loads(item["body"]["S"])) if item else Control()
+        with as_read(lambda mistake: _unreadable("CONTROL", mistake)):
+            return Control(**json.loads(item["body"]["S"])) if item else Control()
 
     def set_control(self, mode: Literal["run", "pause", "shadow"], why: str) -> None:
         """Let the stack do that from now on. What is being written for a customer is finished first."""
@@ -565,18 +566,26 @@ class Ledger:
 
 def customer_of(account_id: str, rev: int, head: str, opportunities: Mapping[str, str]) -> Customer:
     """A customer from what the table holds: the body of its head, and those of its opportunities by their IDs."""
-    body = json.loads(head)
-    return Customer(
-        **{
-            **body,
-            "rev": rev,
-            "lease": Lease(*body["lease"]) if body["lease"] else None,
-            "slots": {key: SlotRecord.from_json(record) for key, record in body["slots"].items()},
-            "grants": {key: GrantRecord(**record) for key, record in body["grants"].items()},
-            "approved": tuple(body["approved"]),
-            "opportunities": {id: OpportunityState.from_json(json.loads(text)) for id, text in opportunities.items()},
-        }
-    )
+    with as_read(lambda mistake: _unreadable(f"ACCOUNT#{account_id}", mistake)):
+        body = json.loads(head)
+        return Customer(
+            **{
+                **body,
+                "rev": rev,
+                "lease": Lease(*body["lease"]) if body["lease"] else None,
+                "slots": {key: SlotRecord.from_json(record) for key, record in body["slots"].items()},
+                "grants": {key: GrantRecord(**record) for key, record in body["grants"].items()},
+                "approved": tuple(body["approved"]),
+                "opportunities": {
+                    id: OpportunityState.from_json(json.loads(text)) for id, text in opportunities.items()
+                },
+            }
+        )
+
+
+def _unreadable(pk: str, mistake: str) -> LedgerUnreadable:
+    """What is not as closed-won writes it. In: its partition key; the kind of mistake that reading it was."""
+    return LedgerUnreadable(f"the ledger's {pk} cannot be read ({mistake})")
 
 
 def exported(line: bytes) -> tuple[str, Json] | None:
@@ -585,12 +594,13 @@ def exported(line: bytes) -> tuple[str, Json] | None:
     """
     if b'"ACCOUNT#' not in line:  # most lines are orders: they are not worth reading
         return None
-    item = json.loads(line)["Item"]
-    kind, _, account_id = item["pk"]["S"].partition("#")
-    if kind != "ACCOUNT":
-        return None
-    plain = {name: int(value["N"]) if "N" in value else value["S"] for name, value in item.items()}
-    return account_id, plain
+    with as_read(lambda mistake: _unreadable("export", mistake)):
+        item = json.loads(line)["Item"]
+        kind, _, account_id = item["pk"]["S"].partition("#")
+        if kind != "ACCOUNT":
+            return None
+        plain = {name: int(value["N"]) if "N" in value else value["S"] for name, value in item.items()}
+        return account_id, plain
 
 
 def _head(customer: Customer, rev: int) -> Item:
@@ -632,9 +642,10 @@ def _history(account_id: str, id: str, state: OpportunityState, now: int) -> Ite
 
 
 def _accepted(item: Item) -> Accepted:
-    modified, read = item["sk"]["S"].split("#")[1].split(".")
-    order = Order.from_json(json.loads(item["body"]["S"]))
-    return Accepted(int(item["accepted_at"]["N"]), Revision(int(modified), int(read)), order)
+    with as_read(lambda mistake: _unreadable(item["pk"]["S"], mistake)):
+        modified, read = item["sk"]["S"].split("#")[1].split(".")
+        order = Order.from_json(json.loads(item["body"]["S"]))
+        return Accepted(int(item["accepted_at"]["N"]), Revision(int(modified), int(read)), order)
 
 
 BROUGHT_IN_LATE = 172_800_000

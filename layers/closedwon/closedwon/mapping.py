@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -28,6 +28,17 @@ MOST_USAGE = 2**53 - 1
 _STIGG_ID = re.compile(STIGG_ID)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
+
+MOST_PROBLEMS = 50
+"""The most problems that are told of one deal: more helps nobody, and all are kept with it in one ledger item."""
+
+MOST_ID_CHARACTERS = 40_000
+"""The most characters of all Stigg IDs on a deal's lines together: 200 for each of the most lines. The ledger keeps up
+to three orders of an opportunity in one item, with what is wrong with the newest: 400 KB.
+"""
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before this no revision lies: revisions are ordered as texts of digits, and the calendar ends before the year 1."""
 
 AHEAD = timedelta(minutes=5)
 """How far a revision may lie in the future: more than any clock skew between Salesforce and AWS."""
@@ -75,6 +86,10 @@ def unrecordable(deal: Deal, rules: MappingRules, now: datetime) -> tuple[Proble
     ):
         if instant > now + AHEAD:
             problems.append(Problem(None, field, "lies more than five minutes in the future"))
+        elif instant < EARLIEST:
+            problems.append(Problem(None, field, "lies before 1970"))
+    if sum(len(line.stigg_id or "") + len(line.plan_id or "") for line in deal.lines or ()) > MOST_ID_CHARACTERS:
+        problems.append(Problem(None, "lines", f"have IDs of more than {MOST_ID_CHARACTERS} characters together"))
     return tuple(problems)
 
 
@@ -83,6 +98,11 @@ def foreign(deal: Deal, rules: MappingRules) -> tuple[Problem, ...]:
     if deal.organization_id == rules.organization_id:
         return ()
     return (Problem(None, "organizationId", f"is not the organisation this stack serves ({rules.organization_id})"),)
+
+
+def is_stigg_id(text: str) -> bool:
+    """Whether closed-won takes a text as an ID in Stigg."""
+    return len(text) <= STIGG_ID_LENGTH and _STIGG_ID.fullmatch(text) is not None
 
 
 def unmapped(deal: Deal) -> tuple[int, ...]:
@@ -153,8 +173,15 @@ class _Compiler:
             as_of=iso_utc(deal.opportunity.system_modstamp),
             items=items,
             **terms,
-            problems=tuple(self.problems),
+            problems=self.told(),
         )
+
+    def told(self) -> tuple[Problem, ...]:
+        """What is wrong; of very much, the beginning."""
+        left = len(self.problems) - MOST_PROBLEMS
+        if left <= 0:
+            return tuple(self.problems)
+        return (*self.problems[:MOST_PROBLEMS], Problem(None, "lines", f"and {left} more problems, not told here"))
 
     def links(self) -> None:
         """What the deal says it amends, renews or cancels, against what it is."""
@@ -258,7 +285,7 @@ class _Compiler:
         plans = {placed.line.stigg_id for placed in self.lines if placed.line.stigg_type == "Plan"}
         for item in mapped:
             if item.plan_id and item.plan_id not in plans and not (self.differences or self.ends):
-                self.refuse(item.lines[0], "planId", f"no line of the deal has the plan {item.plan_id[:255]}")
+                self.refuse(item.lines[0], "planId", f"no line of the deal has the plan {item.plan_id}")
         mapped.sort(key=lambda item: (*self.entity(item), item.lines))
         self.plans_apart([item for item in mapped if item.kind == "Plan"])
         return tuple(self.added_up(mapped))
@@ -268,10 +295,12 @@ class _Compiler:
         if self.differences or self.ends:
             return
         for place, plan in enumerate(plans):
-            for other in plans[:place]:
-                if plan.stigg_id == other.stigg_id and plan.meets(other):
-                    said = f"{plan.stigg_id} is on line {other.lines[0]} already: one subscription has one plan"
-                    self.refuse(plan.lines[0], "stiggId", said)
+            other = next(
+                (other for other in plans[:place] if plan.stigg_id == other.stigg_id and plan.meets(other)), None
+            )
+            if other is not None:  # once for each line, however many others it meets
+                said = f"{plan.stigg_id} is on line {other.lines[0]} already: one subscription has one plan"
+                self.refuse(plan.lines[0], "stiggId", said)
 
     def item(self, placed: _Placed, start: str | None, end: str | None) -> Item | None:
         """One line as an item, or None after saying what is wrong with it."""
@@ -298,6 +327,8 @@ class _Compiler:
                 "price",
                 f"{kind} has no price of its own: a price override goes on the plan or an add-on",
             )
+        if line.plan_id and not is_stigg_id(line.plan_id):
+            self.refuse(number, "planId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)")
         if line.plan_id and kind in ("Plan", "Credit grant"):
             self.refuse(number, "planId", f"belongs on add-ons and entitlements, not on a {kind.lower()}")
         if line.prior_quantity is not None and line.prior_quantity != int(line.prior_quantity):
@@ -328,7 +359,7 @@ class _Compiler:
         prefix = self.rules.prefix(kind)
         if not line.stigg_id:
             self.refuse(number, "stiggId", f"is missing: {kind} needs the ID it has in Stigg")
-        elif len(line.stigg_id) > STIGG_ID_LENGTH or not _STIGG_ID.fullmatch(line.stigg_id):
+        elif not is_stigg_id(line.stigg_id):
             self.refuse(number, "stiggId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)")
         elif not line.stigg_id.startswith(prefix):
             said = f"{line.stigg_id} does not start with {prefix}, as the ID of every {kind.lower()} does"

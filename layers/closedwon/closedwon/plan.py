@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from closedwon.catalogue import Catalogue
 from closedwon.desired import END_OF_BILLING_PERIOD, Desired, Entitlement, Grant, Policy, Price, Slot, Subscription
-from closedwon.errors import CustomerTaken, safe_text
+from closedwon.errors import CustomerTaken, as_read, safe_text, unreadable
 from closedwon.links import salesforce_record_url
 from closedwon.order import Order, instant_of, iso_utc
 
@@ -75,34 +75,35 @@ class Actual:
     @classmethod
     def from_stigg(cls, data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
         """From an element of Stigg's subscription list. A plan that left the catalogue has a product of its own."""
-        trial = data["status"] == "IN_TRIAL" or (data["status"] == "NOT_STARTED" and bool(data.get("trial")))
-        product_id = catalogue.product_of(data["planId"]) or f"({data['planId']})"
-        return cls(
-            id=data["id"],
-            slot=Slot(product_id, data.get("resourceId"), trial),
-            plan_id=data["planId"],
-            pricing_type=data["pricingType"],
-            status=data["status"],
-            addons=tuple(sorted((addon["id"], addon["quantity"]) for addon in data.get("addons") or ())),
-            entitlement_ids=tuple(
-                sorted(entitlement["id"] for entitlement in data.get("subscriptionEntitlements") or ())
-            ),
-            prices=tuple(
-                sorted(
-                    (
-                        Price(price.get("addonId"), float(price["amount"]), price.get("currency") or "usd")
-                        for price in data.get("prices") or ()
-                        if price.get("amount") is not None and (price.get("addonId") or price.get("baseCharge"))
-                    ),
-                    key=_price_order,
-                )
-            ),
-            cancellation=data.get("cancellationDate"),
-            metadata=dict(data.get("metadata") or {}),
-            start=data.get("startDate"),
-            trial_end=data.get("trialEndDate"),
-            coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
-        )
+        with as_read(lambda mistake: unreadable("list subscriptions", mistake)):
+            trial = data["status"] == "IN_TRIAL" or (data["status"] == "NOT_STARTED" and bool(data.get("trial")))
+            product_id = catalogue.product_of(data["planId"]) or f"({data['planId']})"
+            return cls(
+                id=data["id"],
+                slot=Slot(product_id, data.get("resourceId"), trial),
+                plan_id=data["planId"],
+                pricing_type=data["pricingType"],
+                status=data["status"],
+                addons=tuple(sorted((addon["id"], addon["quantity"]) for addon in data.get("addons") or ())),
+                entitlement_ids=tuple(
+                    sorted(entitlement["id"] for entitlement in data.get("subscriptionEntitlements") or ())
+                ),
+                prices=tuple(
+                    sorted(
+                        (
+                            Price(price.get("addonId"), float(price["amount"]), price.get("currency") or "usd")
+                            for price in data.get("prices") or ()
+                            if price.get("amount") is not None and (price.get("addonId") or price.get("baseCharge"))
+                        ),
+                        key=_price_order,
+                    )
+                ),
+                cancellation=data.get("cancellationDate"),
+                metadata=dict(data.get("metadata") or {}),
+                start=data.get("startDate"),
+                trial_end=data.get("trialEndDate"),
+                coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
+            )
 
 
 @dataclass(frozen=True)
@@ -621,26 +622,27 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
     Stigg replaces metadata and integrations whole: what others put there is sent back as it was. What the account does
     not say (an e-mail address) is left alone. Raises CustomerTaken when the customer belongs to another account.
     """
-    metadata = existing.get("metadata") or {}
-    owner = metadata.get("salesforceAccountId")
-    if owner not in (None, "", links.account_id):
-        raise CustomerTaken(
-            f"the customer {safe_text(existing['id'])} in Stigg belongs to another Salesforce account, "
-            f"{safe_text(owner)}"
-        )
-    body: dict[str, Any] = {}
-    if order.account_name and existing.get("name") != order.account_name:  # none: it was erased
-        body["name"] = order.account_name
-    if order.account_email and existing.get("email") != order.account_email:
-        body["email"] = order.account_email
-    if not links.of_customer().items() <= metadata.items():
-        body["metadata"] = {**metadata, **links.of_customer()}
-    integrations = existing.get("integrations") or []
-    missing = [link for link in _integrations(links) if link not in [_link(other) for other in integrations]]
-    if missing:
-        others = [_link(other) for other in integrations if other["id"] != links.integration_id]
-        body["integrations"] = others + missing
-    return body
+    with as_read(lambda mistake: unreadable("read customer", mistake)):
+        metadata = existing.get("metadata") or {}
+        owner = metadata.get("salesforceAccountId")
+        if owner not in (None, "", links.account_id):
+            raise CustomerTaken(
+                f"the customer {safe_text(existing['id'])} in Stigg belongs to another Salesforce account, "
+                f"{safe_text(owner)}"
+            )
+        body: dict[str, Any] = {}
+        if order.account_name and existing.get("name") != order.account_name:  # none: it was erased
+            body["name"] = order.account_name
+        if order.account_email and existing.get("email") != order.account_email:
+            body["email"] = order.account_email
+        if not links.of_customer().items() <= metadata.items():
+            body["metadata"] = {**metadata, **links.of_customer()}
+        integrations = existing.get("integrations") or []
+        missing = [link for link in _integrations(links) if link not in [_link(other) for other in integrations]]
+        if missing:
+            others = [_link(other) for other in integrations if other["id"] != links.integration_id]
+            body["integrations"] = others + missing
+        return body
 
 
 def _integrations(links: Backlinks) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from closedwon.callout import Compiled, compile_all
+from closedwon.callout import Compiled, NotNow, compile_all
 from closedwon.catalogue import FRESH_SECONDS, Catalogue, fetch_catalogue
 from closedwon.customer import Customer
 from closedwon.deal import Result
@@ -63,8 +63,11 @@ def preview(deals: list[Any], seconds: float) -> PreviewResults:
     def one(account_id: str) -> dict[int, PreviewResult]:
         return preview_account(account_id, accounts[account_id], look)
 
-    for some in at_once(one, accounts):
-        results |= some
+    try:
+        for some in at_once(one, accounts):
+            results |= some
+    except StiggUnavailable as error:  # it answered, but nothing that could be read
+        raise NotNow(f"{error.message}. Nothing was recorded; ask again", 60) from None
     return PreviewResults(results=[results[index] for index in range(len(deals))])
 
 
@@ -76,8 +79,7 @@ class Look:
         self._gone = False
         self._lock = Lock()
         self._catalogue: Catalogue | None = None
-        text = ledger().snapshot()
-        self._snapshot = Catalogue.from_json(text) if text is not None else None
+        self._snapshot = Catalogue.kept(ledger().snapshot())
 
     def ask(self, question: Callable[[Stigg], T]) -> T | None:
         """Stigg's answer; None where there is none. Raises what Stigg refuses."""

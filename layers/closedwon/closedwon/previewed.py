@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from closedwon.deal import LineError
+from closedwon.errors import as_read, unreadable
 
 
 class _Answer(BaseModel):
@@ -114,7 +115,8 @@ class PreviewedInvoice(_Answer):
         """From Stigg's preview; None where there is none. Lists may be null there."""
         if not isinstance(invoice, dict):
             return None
-        return cls.model_validate({**invoice, "lines": invoice.get("lines") or []})
+        with as_read(lambda mistake: unreadable("preview subscription", mistake)):
+            return cls.model_validate({**invoice, "lines": invoice.get("lines") or []})
 
 
 class PreviewedInvoices(_Answer):

@@ -122,7 +122,8 @@ class LineSource:
         """In: a record of Stigg Mapping. Raises Unreadable where a name in it is none: they all get into queries."""
         given: dict[str, str] = {}
         for name, (column, label, required) in _COLUMNS.items():
-            path = (record.get(column) or "").strip()
+            value = record.get(column)
+            path = value.strip() if isinstance(value, str) else str(value or "")
             if not path and not required:
                 given[name] = ""
                 continue

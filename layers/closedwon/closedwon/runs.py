@@ -37,7 +37,7 @@ from functools import cache
 from typing import Any, Literal, NamedTuple, Self, cast
 
 from closedwon import aws
-from closedwon.errors import RunUnderWay, StorageUnavailable
+from closedwon.errors import RunInputInvalid, RunUnderWay, StorageUnavailable, as_read
 from closedwon.settings import setting
 
 Json = dict[str, Any]
@@ -89,17 +89,18 @@ class Run:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
-        """From the state machine's `$.run`."""
-        return cls(
-            id=data["run"],
-            mode=data["mode"],
-            deep=data["deep"],
-            approved=data["approved"],
-            since=data["since"],
-            started_at=data["startedAt"],
-            deals_since=data["dealsSince"],
-            partitions=int(data["partitions"]),
-        )
+        """From the state machine's `$.run`. Raises RunInputInvalid."""
+        with as_read(lambda mistake: RunInputInvalid(f"the run cannot be read ({mistake})")):
+            return cls(
+                id=data["run"],
+                mode=data["mode"],
+                deep=data["deep"],
+                approved=data["approved"],
+                since=data["since"],
+                started_at=data["startedAt"],
+                deals_since=data["dealsSince"],
+                partitions=int(data["partitions"]),
+            )
 
     def to_json(self) -> Json:
         """As the state machine's `$.run`."""

@@ -60,6 +60,9 @@ IDLE_SECONDS = 20.0
 SUB_REQUESTS_LIMIT = 25
 """The most sub-requests of one composite request, by Salesforce's documentation."""
 
+_LIBRARYS = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
+"""What simple-salesforce makes of an answer that is not what Salesforce answers."""
+
 _CONSEQUENCES = frozenset({"ALL_OR_NONE_OPERATION_ROLLED_BACK", "PROCESSING_HALTED"})
 """Codes of records and sub-requests that failed only because another one did."""
 
@@ -188,7 +191,11 @@ class SalesforceClient:
             "composite", writes, lambda salesforce: salesforce.restful("composite", method="POST", data=data)
         )
         results = answer.get("compositeResponse") if isinstance(answer, dict) else None
-        if not isinstance(results, list) or len(results) != len(sub_requests):
+        if (
+            not isinstance(results, list)
+            or len(results) != len(sub_requests)
+            or not all(isinstance(one, dict) and isinstance(one.get("httpStatusCode"), int) for one in results)
+        ):
             raise _unanswered("an answer without a result for each sub-request", "composite", writes)
         return results
 
@@ -253,7 +260,8 @@ class SalesforceClient:
                 answer = send(salesforce)
             except SalesforceError as error:
                 failure = _answered(error.status, error.content, operation, writes, (salesforce.session_id,))
-            except requests.RequestException as error:
+            except (requests.RequestException, *_LIBRARYS) as error:
+                # The library takes answers apart and trusts them: `null`, or JSON nested too deep, is beyond it.
                 name = type(error).__name__
                 if never_sent(error):
                     failure = SalesforceUnavailable(f"could not be reached ({name})", operation=operation)
@@ -350,7 +358,9 @@ def records_of(result: Mapping[str, Any]) -> list[Json]:
     Each has `success`, `errors`, and `id` and `created` where it succeeded; `error_of` takes them.
     """
     body = result.get("body")
-    return [item for item in body if "success" in item] if isinstance(body, list) and _ok(result) else []
+    if not isinstance(body, list) or not _ok(result):
+        return []
+    return [item for item in body if isinstance(item, dict) and "success" in item]
 
 
 def error_of(result: Mapping[str, Any], operation: str = "write back") -> ClosedWonError | None:
@@ -442,7 +452,7 @@ def _json(response: requests.Response) -> Json:
     """The answer's JSON object, empty when it is none."""
     try:
         content = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

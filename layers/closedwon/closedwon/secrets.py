@@ -146,7 +146,7 @@ def _parsed(text: str) -> Any:
     """The JSON value, None when it is none: a JSONDecodeError would carry the whole text along."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -15,6 +15,7 @@ from closedwon.callout import Compiled, NotNow, compile_all
 from closedwon.customer import Customer
 from closedwon.deal import Result
 from closedwon.drift import AccountSeen, Allowed, DealSeen, Sides
+from closedwon.errors import as_read, unreadable
 from closedwon.ledger import Ledger, at_once
 from closedwon.order import iso_utc
 from closedwon.plan import LIVE, TERMS_KEY
@@ -182,7 +183,10 @@ def amounts_of(entitlements: Iterable[Json]) -> dict[str, float]:
         limit = one.get("usageLimit")
         return 1.0 if limit is None else float(limit)
 
-    return {one["feature"]["id"]: amount(one) for one in entitlements if one.get("feature") and one.get("isGranted")}
+    with as_read(lambda mistake: unreadable("read entitlements", mistake)):
+        return {
+            one["feature"]["id"]: amount(one) for one in entitlements if one.get("feature") and one.get("isGranted")
+        }
 
 
 def given_of(row: Json, trigger: str) -> Json:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from closedwon import aws
 from closedwon.customer import Busy, Current, Interrupted, LeaseLost, Unanswered, Work
-from closedwon.errors import LedgerContended, WriteUnanswered
+from closedwon.errors import LedgerContended, RunInputInvalid, WriteUnanswered, as_read
 from closedwon.ledger import Ledger
 from closedwon.settings import setting
 
@@ -25,7 +25,13 @@ class Step(NamedTuple):
 
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Step:
-        return cls(event["accountId"], event["token"], event["execution"])
+        with as_read(lambda _: RunInputInvalid("the input has no accountId, token and execution")):
+            step = cls(event["accountId"], event["token"], event["execution"])
+        if not isinstance(step.token, int) or not all(
+            isinstance(one, str) for one in (step.account_id, step.execution)
+        ):
+            raise RunInputInvalid("accountId and execution must be texts, token a whole number")
+        return step
 
     def handing_on(self, work: Work | None, /, **more: Any) -> dict[str, Any]:
         """The step's output: its token tells the next step that everything this one wrote was answered."""

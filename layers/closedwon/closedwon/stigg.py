@@ -151,18 +151,24 @@ class Stigg:
         Out: `id`, `status` (``SUCCESS`` or ``PAYMENT_REQUIRED`` with `checkoutUrl`: both normal), `subscription`.
         """
         self._turn("provision subscription", _resource_of(body))
-        return self._write("provision subscription", "POST", ("subscriptions",), body, idempotency_key)
+        answer = self._write("provision subscription", "POST", ("subscriptions",), body, idempotency_key)
+        _saying(answer, "provision subscription", "id", "status")
+        if answer["status"] == "SUCCESS":
+            _saying(answer.get("subscription"), "provision subscription", "status")
+        return answer
 
     def update_subscription(self, subscription_id: str, body: Json) -> Json:
         """Change a subscription. A list in the body replaces the whole list; the plan cannot be changed."""
         self._turn("update", f"subscription {subscription_id}")
-        return self._write("update subscription", "PATCH", ("subscriptions", subscription_id), body)
+        answer = self._write("update subscription", "PATCH", ("subscriptions", subscription_id), body)
+        return _saying(answer, "update subscription", "status")
 
     def cancel_subscription(self, subscription_id: str, body: Json, idempotency_key: str) -> Json:
         """End a subscription, when `cancellationTime` in the body says."""
         self._turn("cancel", f"subscription {subscription_id}")
         path = ("subscriptions", subscription_id, "cancel")
-        return self._write("cancel subscription", "POST", path, body, idempotency_key)
+        answer = self._write("cancel subscription", "POST", path, body, idempotency_key)
+        return _saying(answer, "cancel subscription", "status")
 
     def preview_subscription(self, body: Json) -> Json:
         """The invoices a subscription would lead to. Writes nothing."""
@@ -172,7 +178,8 @@ class Stigg:
     def grant_credits(self, body: Json, idempotency_key: str) -> Json:
         """Grant credits. A grant has no ID of ours and cannot be edited: intend it in the ledger first."""
         self._turn("grant", _resource_of(body))
-        return self._write("grant credits", "POST", ("credits", "grants"), body, idempotency_key)
+        answer = self._write("grant credits", "POST", ("credits", "grants"), body, idempotency_key)
+        return _saying(answer, "grant credits", "id")
 
     def list_grants(self, customer_id: str, resource_id: str | None = None) -> list[Json]:
         """The credit grants of a customer, on all pages: without a resource only those that have none either."""
@@ -239,7 +246,7 @@ class Stigg:
         while True:
             answer = self._exchange(operation, "GET", path, query=query)
             page = answer.get("data")
-            if not isinstance(page, list):
+            if not isinstance(page, list) or not all(isinstance(item, dict) for item in page):
                 raise _unanswered("an answer without data", operation, writes=False)
             pagination = answer.get("pagination")
             cursor = pagination.get("next") if isinstance(pagination, dict) else None
@@ -352,7 +359,7 @@ def _json(response: requests.Response) -> Any:
     """The answer's JSON, None when it is none."""
     try:
         return response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -362,6 +369,13 @@ def _object(answer: Json, operation: str, writes: bool) -> Json:
     if not isinstance(data, dict):
         raise _unanswered("an answer without data", operation, writes)
     return data
+
+
+def _saying(answer: Any, operation: str, *names: str) -> Json:
+    """What a write was answered, which says these: without them nobody knows what the write did."""
+    if not isinstance(answer, dict) or not all(isinstance(answer.get(name), str) for name in names):
+        raise _unanswered(f"an answer without {' and '.join(names)}", operation, writes=True)
+    return answer
 
 
 def _unanswered(

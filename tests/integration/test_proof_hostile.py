@@ -1,0 +1,11 @@
+"""The proof's hostile chapter in short: it runs, tries every kind of input, and finds nothing."""
+
+from __future__ import annotations
+
+from proof.hostile import SHORT, hostile
+
+
+def test_hostile_input_is_answered_refused_or_a_designed_error() -> None:
+    lines = hostile(seed=1, long=False, sizes=SHORT)
+    assert len(lines) == 7
+    assert [line for line in lines if not line.met] == []
