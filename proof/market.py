@@ -239,9 +239,7 @@ class _Maker:
             base = self.sell("closed_won", lines, resource, terms={**terms, **ends})
         if self.maybe(0.25):
             base["lines"].append({"line": 90, **line("Credit grant", CREDITS, 1000, price=0.01)})
-        self.customer.contracts[base["opportunity"]["id"]] = to_18(
-            f"8005g{self.customer.seed * 50 + self.count:010d}"
-        )
+        self.customer.contracts[base["opportunity"]["id"]] = to_18(f"8005g{self.customer.seed * 50 + self.count:010d}")
         if self.maybe(0.2):
             base["contractId"] = self.customer.contracts[base["opportunity"]["id"]]
         kind = rng.choices(["plain", "amended", "guarded", "cancelled now", "reopened", "own"], [2, 12, 2, 2, 1, 1])[0]
@@ -285,9 +283,7 @@ class _Maker:
             totals[SEATS] += more
 
             def correct(deal: Json) -> None:
-                next(each for each in deal["lines"] if each["stiggId"] == SEATS)["quantity"] = (
-                    seats["quantity"] + more
-                )
+                next(each for each in deal["lines"] if each["stiggId"] == SEATS)["quantity"] = seats["quantity"] + more
 
             standing = base = self.revise(base, rng.choice([0, 1]), correct)
         for _ in range(rng.choice([0, 1, 1, 2])):

@@ -203,9 +203,7 @@ class Contract:
             other = named(deal)
             return 1 + depth(other) if other else 0
 
-        layers = sorted(
-            Layer(effective(deal), depth(deal), _rank(deal), id_of(deal), deal) for deal in deals
-        )
+        layers = sorted(Layer(effective(deal), depth(deal), _rank(deal), id_of(deal), deal) for deal in deals)
         contract = cls(layers)
         contract.hold_back(found)
         return contract
