@@ -194,6 +194,7 @@ class _Round:
     foreign: dict[str, Json] = field(default_factory=dict)
     marks: dict[str, set[str]] = field(default_factory=dict)
     unanswered: list[Json] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
     late: list[Json] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     revisions: Counter[str] = field(default_factory=Counter)
@@ -220,6 +221,15 @@ class _Round:
         self._judge()
         self._count()
         if os.environ.get("PROOF_DEBUG"):
+            import resource
+
+            print(
+                "CPU self",
+                resource.getrusage(resource.RUSAGE_SELF)[:2],
+                "children",
+                resource.getrusage(resource.RUSAGE_CHILDREN)[:2],
+            )
+            print(Counter(a for a in self.answers))
             for id, f in self.sandbox.aws.functions._functions.items():
                 print(id, "cold", f.cold_starts, "lines", len(self.sandbox.aws.functions.logs[id]))
             b = get_backend(self.sandbox.aws.account, self.sandbox.aws.region)
@@ -362,6 +372,7 @@ class _Round:
                 answer = self.sandbox.call(*deals)
             except requests.RequestException:
                 continue
+            self.answers.append(answer.status_code)
             if answer.status_code == 202:
                 wrong = [one for one in answer.json()["results"] if one["status"] not in ACCEPTED]
                 if wrong:

@@ -18,10 +18,10 @@ from sandbox.stand_in import Disturbance
 SHARE = 0.3
 """Of all calls to Stigg and Salesforce."""
 
-THROTTLED = 0.1
+THROTTLED = 0.05
 """Of all calls to DynamoDB."""
 
-BETWEEN_KILLS = (1.5, 4.0)
+BETWEEN_KILLS = (2.0, 6.0)
 """Seconds, from one killed process to the next."""
 
 WRITES = "POST|PATCH|PUT|DELETE"

@@ -41,7 +41,6 @@ class Account:
                     return self._application(environ, start_response)
         return self._application(environ, start_response)
 
-
     @staticmethod
     def _throttled(target: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """As DynamoDB says that there was too much of it; of a transaction, that one of its items was too much."""
