@@ -24,9 +24,6 @@ CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {
     "load": load.run,
     "properties": properties.run,
 }
-    "load": load.run,
-    "properties": properties.run,
-}
 """By name: what tries, in: the seed, whether at full size; out: what was found."""
 
 
