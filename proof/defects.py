@@ -261,7 +261,7 @@ def copy_of(defect: Defect, folder: Path) -> None:
         (folder / file).write_text(source.replace(old, new), encoding="utf-8")
 
 
-def attempt(defect: Defect, deals: int = 100) -> Caught:
+def attempt(defect: Defect, deals: int = 30) -> Caught:
     """Try the copy with the defect."""
     with tempfile.TemporaryDirectory(prefix="closed-won-defect-") as folder:
         copy_of(defect, Path(folder))
