@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from benchmarks.lines import Line, tell
-from proof import hostile, load, properties, tour
+from proof import defects, hostile, load, properties, tour
+from proof.campaign import campaign
 
 CHAPTERS: dict[str, Callable[[int, bool], list[Line]]] = {
+    "campaign": campaign,
+    "defects": defects.run,
     "hostile": hostile.hostile,
     "canaries": tour.canaries,
     "permissions": tour.permissions,
@@ -32,7 +35,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("chapters", nargs="*", metavar="|".join(CHAPTERS), help="all of them by default")
     parser.add_argument("--seed", type=int, default=1, help="what is made up is made up from it (default 1)")
     parser.add_argument("--long", action="store_true", help="at full size: hours, not minutes")
+    parser.add_argument("--deals", type=int, help="of the campaign: how many")
+    parser.add_argument("--history", type=int, help="of the campaign: this customer alone")
+    parser.add_argument("--stop-at-first", action="store_true", help="of the campaign: end with the first violation")
     asked = parser.parse_args(arguments)
+    for name in ("deals", "history", "stop_at_first"):
+        if (value := getattr(asked, name)) not in (None, False):
+            os.environ[f"PROOF_{name.upper()}"] = str(value)
     if unknown := set(asked.chapters) - set(CHAPTERS):
         parser.error(f"no such chapter: {', '.join(sorted(unknown))}")
     print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}")

@@ -15,19 +15,23 @@ from __future__ import annotations
 import io
 import json
 import re
+import select
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from random import Random
 from typing import Any, Literal, Protocol
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-FaultKind = Literal["answer", "delay_before", "delay_after", "drop_before", "drop_midway", "drop_after"]
+FaultKind = Literal["answer", "delay_before", "delay_after", "drop_before", "drop_midway", "drop_after", "drop_late"]
 
 
 class Application(Protocol):
@@ -50,8 +54,11 @@ class Fault:
     path or body must contain, such as a customer's ID. kind: ``answer`` (answers `status` without doing anything),
     ``delay_before`` (waits `seconds`, then does it: a write that lands late), ``delay_after`` (does it, then waits:
     an answer that is lost), ``drop_before`` and ``drop_after`` (closes the connection without an answer, before or
-    after doing it), ``drop_midway`` (does it, and closes the connection after half of the answer's body). status: the
-    HTTP status for ``answer``; body: its body, when the service's usual one will not do.
+    after doing it), ``drop_midway`` (does it, and closes the connection after half of the answer's body), ``drop_late``
+    (closes the connection at once, and does it `seconds` later: a write that lands when nobody waits for it any more).
+    status: the HTTP status for ``answer``; body: its body, when the service's usual one will not do. before: what
+    happens first, with the request's body. stall: the connection is not closed, but kept without an answer until the
+    client gives up.
     """
 
     kind: FaultKind
@@ -62,6 +69,8 @@ class Fault:
     status: int = 500
     body: Any = None
     about: str = ""
+    before: Callable[[bytes], None] | None = None
+    stall: bool = False
 
     def matches(self, method: str, path: str, body: bytes) -> bool:
         return (
@@ -70,6 +79,22 @@ class Fault:
             and re.fullmatch(self.path, path) is not None
             and (self.about in path or self.about.encode() in body)
         )
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """One of the ways in which requests are disturbed at random. weight: how often, next to others. method, path:
+    regular expressions for what it can happen to.
+    """
+
+    name: str
+    fault: Mapping[str, Any]
+    weight: float = 1.0
+    method: str = ".*"
+    path: str = ".*"
+
+    def can_happen_to(self, method: str, path: str) -> bool:
+        return re.fullmatch(self.method, method) is not None and re.fullmatch(self.path, path) is not None
 
 
 @dataclass
@@ -92,6 +117,17 @@ class Exchange:
         return shown
 
 
+LONGEST_STALL = 60.0
+"""Seconds after which a connection is closed that its client does not give up."""
+
+_ACCOUNT = re.compile(r"001[A-Za-z0-9]{15}")
+"""The ID of an account in Salesforce."""
+
+
+def _nobody(status: str, headers: list[tuple[str, str]], *exc: Any) -> Any:
+    """Takes an answer that nobody waits for."""
+
+
 class _QuietHandler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"  # keep-alive, as the real services offer it
     disable_nagle_algorithm = True  # else a kept connection waits for the client's acknowledgement in each answer
@@ -111,6 +147,8 @@ class StandIn:
         self.application = application
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
+        self._disturbing: tuple[str, float, Sequence[Disturbance]] | None = None
+        self._met: Counter[str] = Counter()
         self.exchanges: list[Exchange] = []
         self._server: BaseWSGIServer = make_server(
             "127.0.0.1", port, self, threaded=True, request_handler=_QuietHandler, ssl_context=ssl_context
@@ -143,15 +181,43 @@ class StandIn:
             self._faults.append(fault)
         return fault
 
+    def disturb(self, seed: object, share: float, kinds: Sequence[Disturbance]) -> None:
+        """Disturb a share of all requests (0 to 1) at random, until `heal`.
+
+        What happens to a request goes by the seed, by what it is about (method, path, the first Salesforce account in
+        it) and by how many like it came before: not by what others ask at the same time. So it happens again where the
+        same is asked again.
+        """
+        with self._lock:
+            self._met.clear()
+            self._disturbing = (str(seed), share, tuple(kinds))
+
+    def _disturbance(self, method: str, path: str, query: str, body: bytes) -> Fault | None:
+        """The caller holds the lock."""
+        if self._disturbing is None:
+            return None
+        seed, share, kinds = self._disturbing
+        about = _ACCOUNT.search(f"{path} {query} {body.decode(errors='replace')}")
+        name = f"{method} {path} {about[0] if about else ''}"
+        self._met[name] += 1
+        rng = Random(f"{seed}|{name}|{self._met[name]}")  # nosec B311 - made-up faults
+        possible = [kind for kind in kinds if kind.can_happen_to(method, path)]
+        if not possible or rng.random() >= share:
+            return None
+        chosen = rng.choices(possible, [kind.weight for kind in possible])[0]
+        return Fault(**{"seconds": round(rng.uniform(0.1, 0.6), 2), **chosen.fault}, about=chosen.name)
+
     def heal(self) -> None:
-        """Forget all faults."""
+        """Forget all faults, and disturb nothing any more."""
         with self._lock:
             self._faults.clear()
+            self._disturbing = None
 
     def reset(self) -> None:
         """First state, no faults, no requests seen."""
         with self._lock:
             self._faults.clear()
+            self._disturbing = None
             self.exchanges.clear()
             self.application.reset()
 
@@ -188,15 +254,29 @@ class StandIn:
             if fault:
                 fault.times -= 1
                 exchange.fault = fault.kind
+            else:
+                query = request.query_string.decode(errors="replace")
+                fault = self._disturbance(request.method, request.path, query, body)
+                exchange.fault = fault.about if fault else ""
         if fault is None:
             return self._apply(exchange, environ, start_response)
+        if fault.before is not None:
+            fault.before(body)
         if fault.kind == "answer":
             response = self.application.error(fault.status)
             if fault.body is not None:
                 response = Response(json.dumps(fault.body), fault.status, content_type="application/json")
             exchange.status = fault.status
             return response(environ, start_response)
+        if fault.stall and fault.kind in ("drop_before", "drop_late"):
+            self._stall(environ)
         if fault.kind == "drop_before":
+            return self._drop(environ)
+        if fault.kind == "drop_late":
+            late = {**environ, "wsgi.input": io.BytesIO(body)}
+            timer = threading.Timer(fault.seconds, lambda: list(self._apply(exchange, late, _nobody)))
+            timer.daemon = True
+            timer.start()
             return self._drop(environ)
         if fault.kind == "delay_before":
             time.sleep(fault.seconds)
@@ -204,6 +284,8 @@ class StandIn:
         if fault.kind == "delay_after":
             time.sleep(fault.seconds)
         if fault.kind == "drop_after":
+            if fault.stall:
+                self._stall(environ)
             return self._drop(environ)
         if fault.kind == "drop_midway":
             return self._half(b"".join(answer), environ)
@@ -221,9 +303,15 @@ class StandIn:
         self._drop(environ)
 
     @staticmethod
+    def _stall(environ: WSGIEnvironment) -> None:
+        """Wait until the client closes the connection. Until then it has nothing to say on it."""
+        select.select([environ["werkzeug.socket"]], [], [], LONGEST_STALL)
+
+    @staticmethod
     def _drop(environ: WSGIEnvironment) -> Iterable[bytes]:
         connection: socket.socket = environ["werkzeug.socket"]
-        connection.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # the client may be gone
+            connection.shutdown(socket.SHUT_RDWR)
         raise ConnectionError("dropped on demand")
 
     def _control(self, request: Request) -> Response:

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -152,6 +152,16 @@ class Functions:
         for process in doomed:
             process.kill()
         return len(doomed)
+
+    def kill_one(self, reference: str, choose: Callable[[Sequence[FunctionProcess]], FunctionProcess]) -> bool:
+        """End one process of a function that is at work, as when its machine fails. Out: whether there was one."""
+        function = self.find(reference)
+        with self._lock:
+            working = [p for p in function.processes if p.alive and p not in function.idle]
+        if not working:
+            return False
+        choose(working).kill()
+        return True
 
     def cold_starts(self, reference: str) -> int:
         """How many processes were started for this function."""

@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC
+from functools import cache
+from inspect import signature
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import yaml
+from antlr4 import CommonTokenStream
 from moto.awslambda import models as lambda_models
 from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda_simple.models import LambdaSimpleBackend
@@ -33,6 +36,7 @@ from moto.dynamodb.models.table import Table
 from moto.dynamodb.responses import DynamoHandler
 from moto.stepfunctions.exceptions import InvalidName
 from moto.stepfunctions.parser.api import InvalidDefinition as MotosInvalidDefinition
+from moto.stepfunctions.parser.asl.antlr.runtime.ASLParser import ASLParser
 from moto.stepfunctions.parser.asl.component.common.error_name.failure_event import FailureEventException
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.common.retry.retrier_decl import RetrierDecl
@@ -41,7 +45,8 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.timestamp import Timestamp
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
 from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
-from moto.stepfunctions.parser.asl.utils import boto_client
+from moto.stepfunctions.parser.asl.parse import asl_parser
+from moto.stepfunctions.parser.asl.utils import boto_client, json_path
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
 from sandbox.aws.exports import Export, export_table_to_point_in_time
@@ -119,6 +124,11 @@ def _apply(stack: ExitStack) -> None:
     patch(WaitFunction, "_eval_body", _wait)
     patch(Timestamp, "_get_wait_seconds", _seconds_until)
     patch(Preprocessor, "__init__", _with_own_scopes)
+    patch(asl_parser, "ASLParser", _ParsedOnce)
+    patch(asl_parser, "CommonTokenStream", lambda lexer: lexer)
+    patch(json_path, "parse", cache(json_path.parse))
+    patch(Table, "query", _of_one_key(Table.query))
+    patch(Table, "all_items", _all_or_one_key(Table.all_items))
     patch(DynamoDBBackend, "transact_write_items", _with_small_backup(DynamoDBBackend.transact_write_items))
     stack.enter_context(mock.patch.object(Table, "__deepcopy__", _backup, create=True))
     patch(dynamodb_models, "TableExport", Export)
@@ -142,6 +152,64 @@ def _with_own_scopes(preprocessor: Preprocessor) -> None:
     those never end.
     """
     preprocessor._query_language_per_scope = []
+
+
+class _ParsedOnce:
+    """moto parses a definition for each execution anew, which is a third of all that it does. What becomes of the tree
+    is made anew, the tree is kept. In place of moto's parser; in: the lexer.
+    """
+
+    _trees: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, lexer: Any) -> None:
+        self._lexer = lexer
+        self._listeners: list[Any] = []
+
+    def removeErrorListeners(self) -> None:  # noqa: N802 - ANTLR's names
+        self._listeners.clear()
+
+    def addErrorListener(self, listener: Any) -> None:  # noqa: N802
+        self._listeners.append(listener)
+
+    def state_machine(self) -> Any:
+        definition = self._lexer.inputStream.strdata
+        if definition in self._trees:
+            return self._trees[definition]
+        parser = ASLParser(CommonTokenStream(self._lexer))
+        parser.removeErrorListeners()
+        for listener in self._listeners:
+            parser.addErrorListener(listener)
+        tree = parser.state_machine()
+        if not any(listener.errors for listener in self._listeners):
+            self._trees[definition] = tree
+        return tree
+
+
+def _of_one_key(query: Callable[..., Any]) -> Callable[..., Any]:
+    """moto sorts a whole table to find the few items of one key; this looks where they are."""
+
+    named = signature(query)
+
+    def quick(self: Table, *given: Any, **more: Any) -> Any:
+        arguments = named.bind(self, *given, **more).arguments
+        _current.hash_key = None if arguments.get("index_name") else arguments["hash_key"]
+        try:
+            return query(self, *given, **more)
+        finally:
+            _current.hash_key = None
+
+    return quick
+
+
+def _all_or_one_key(all_items: Callable[[Table], list[Any]]) -> Callable[[Table], list[Any]]:
+    def some(self: Table) -> list[Any]:
+        key = getattr(_current, "hash_key", None)
+        if key is None or not self.range_key_attr:
+            return all_items(self)
+        items: Any = self.items
+        return list(items[key].values()) if key in items else []  # the query sorts them
+
+    return some
 
 
 def _scale(env: Any) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -18,7 +19,8 @@ class Account:
     moto checks conditions and writes in separate steps. One lock around each service makes them one.
 
     DynamoDB: conditional writes and transactions. Step Functions: two StartExecution with the same name.
-    Every request counts as the account's own, whatever its credentials.
+    Every request counts as the account's own, whatever its credentials. throttle: asked of each request that a function
+    sends to DynamoDB, by its target; where it says so, the request is throttled.
     """
 
     PREFIXES = ("DynamoDB_", "AWSStepFunctions.StartExecution")
@@ -28,16 +30,44 @@ class Account:
         self._account = account
         self._calls = calls
         self._locks = {prefix: threading.Lock() for prefix in self.PREFIXES}
+        self.throttle: Callable[[str], bool] | None = None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
         self._calls.note(environ)
         target = environ.get("HTTP_X_AMZ_TARGET", "")
+        of_function = "exec-env/AWS_Lambda" in environ.get("HTTP_USER_AGENT", "")
+        if self.throttle and of_function and target.startswith("DynamoDB_") and self.throttle(target):
+            return self._throttled(target, environ, start_response)
         for prefix, lock in self._locks.items():
             if target.startswith(prefix):
                 with lock:
                     return self._application(environ, start_response)
         return self._application(environ, start_response)
+
+    @staticmethod
+    def _throttled(target: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """As DynamoDB says that there was too much of it; of a transaction, that one of its items was too much."""
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        asked = json.loads(environ["wsgi.input"].read(length) or b"{}")
+        message = "The level of configured provisioned throughput for the table was exceeded."
+        said: dict[str, object] = {
+            "__type": "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException",
+            "message": message,
+        }
+        if target.endswith(".TransactWriteItems"):
+            reasons = [{"Code": "None"} for _ in asked.get("TransactItems", ())]
+            reasons[-1] = {"Code": "ThrottlingError", "Message": message}
+            said = {
+                "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+                "Message": "Transaction cancelled, please refer cancellation reasons for specific reasons "
+                f"[{', '.join(reason['Code'] for reason in reasons)}]",
+                "CancellationReasons": reasons,
+            }
+        body = json.dumps(said).encode()
+        headers = [("Content-Type", "application/x-amz-json-1.0"), ("Content-Length", str(len(body)))]
+        start_response("400 Bad Request", headers)
+        return [body]
 
 
 class _MotoHandler(MotoRequestHandler):
@@ -74,6 +104,6 @@ class LoopbackServer:
         self._server.server_close()
 
 
-def moto_application(account: str, calls: Calls) -> WSGIApplication:
+def moto_application(account: str, calls: Calls) -> Account:
     """moto's server for one account, one request at a time where AWS is atomic; it notes who called what."""
     return Account(DomainDispatcherApplication(create_backend_app), account, calls)

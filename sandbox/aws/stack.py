@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -123,7 +123,8 @@ class AwsSandbox:
         self.account = self._take_account()
         self._exits.callback(self._give_account_back)
         self.calls = Calls(self.account)
-        server = LoopbackServer(moto_application(self.account, self.calls), self._ports[1], moto=True)
+        self._aws = moto_application(self.account, self.calls)
+        server = LoopbackServer(self._aws, self._ports[1], moto=True)
         self._exits.callback(server.stop)
         self.endpoint_url = server.url
         self.functions = Functions(
@@ -290,6 +291,10 @@ class AwsSandbox:
     def start_schedules(self, every: float | None = None) -> None:
         """Run the schedules by the clock until `stop`; `every` overrides their rate, in seconds."""
         self._scheduler.start(every)
+
+    def throttle_dynamodb(self, throttle: Callable[[str], bool] | None) -> None:
+        """Have requests of functions to DynamoDB throttled from now on where this says so, by their target."""
+        self._aws.throttle = throttle
 
     def waiting_less(self, scale: float) -> AbstractContextManager[None]:
         """While it lasts, the state machines' Retry and Wait delays are multiplied by this."""

@@ -276,6 +276,11 @@ class Salesforce:
         with self._lock:
             self._store.locked[to_18(record_id)] = times
 
+    def unlock_rows(self) -> None:
+        """Nothing is locked any more."""
+        with self._lock:
+            self._store.locked.clear()
+
     def use_up_api_calls(self, left: int = 0) -> None:
         """Refuse all further calls but so many with REQUEST_LIMIT_EXCEEDED, until `reset` or `renew_api_calls`."""
         with self._lock:

@@ -313,7 +313,7 @@ STANDARD = Schema(
             Field("Probability", "percent", "Probability (%)", scale=0),
             _currency_code(),
             _pick("Type", "New Customer", "Existing Customer - Upgrade", "Existing Customer - Replacement",
-                  "Existing Customer - Downgrade", label="Opportunity Type"),
+                  "Existing Customer - Downgrade", "Renewal", label="Opportunity Type"),
             _text("NextStep", 255),
             _text("LeadSource", 255),
             _long("Description"),

@@ -87,7 +87,7 @@ class Stigg:
         self.environment = environment
         self.salesforce_url = salesforce_url
         self.defer_updates = defer_updates
-        self._api_key = api_key.encode()
+        self._api_key = self._old_api_key = api_key.encode()
         self._rate_limits = rate_limits
         self._rate_scale = rate_scale
         self._now = now
@@ -210,10 +210,11 @@ class Stigg:
             wanted = models.read(models.SubscriptionUpdate, fields)
             return service.update_subscription(subscription_id, wanted).full(service.now)
 
-    def change_api_key(self, api_key: str) -> None:
-        """From now on only this key is let in, as after a rotation."""
+    def change_api_key(self, api_key: str, old: str | None = None) -> None:
+        """From now on only this key is let in, as after a rotation; while it lasts, an old one too."""
         with self._lock:
             self._api_key = api_key.encode()
+            self._old_api_key = (old or api_key).encode()
 
     def narrow_api_key(self, *resources: str) -> None:
         """The key is a scoped one, without these (``plans``, ``credits/grants``), until `reset`."""
@@ -280,7 +281,7 @@ class Stigg:
     def _answer(self, request: Request) -> Response:
         try:
             key = request.headers.get("X-API-KEY", "")
-            if not hmac.compare_digest(key.encode(), self._api_key):
+            if not any(hmac.compare_digest(key.encode(), known) for known in (self._api_key, self._old_api_key)):
                 raise Refused(401, "Unauthenticated", "the X-API-KEY header is missing or wrong")
             try:
                 route, values = self._map.bind_to_environ(request.environ).match()

@@ -1,0 +1,332 @@
+"""Does the proof bite? Deliberate defects are put into a copy of the product, one at a time, and each must be caught.
+
+A proof that cannot fail is no proof. The trial is the fault campaign, small and stopped at its first violation; where
+a defect shows only in a scene that no campaign can be expected to play, it is the test that plays it. The product as
+it is passes the same trials: `make prove` and `make test` are that.
+
+    python -m proof defects            all of them
+    python -m proof.defects <name>     one, with all that its trial printed
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.lines import Line
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "layers/closedwon/closedwon"
+AT_ONCE = 2
+PATIENCE = 600
+"""Seconds for a trial. One that lasts longer has caught nothing."""
+
+
+class Edit(NamedTuple):
+    """A text that is so many times in a file, and what comes in its place."""
+
+    file: str
+    old: str
+    new: str
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Defect:
+    """breaks: what is not so any more. test: what plays the scene, where that is not the campaign; seed: the
+    campaign's, one that meets it.
+    """
+
+    name: str
+    breaks: str
+    edits: tuple[Edit, ...]
+    test: str = ""
+    seed: int = 1
+
+
+class Caught(NamedTuple):
+    """by: what noticed; empty where nothing did. seconds: until then."""
+
+    by: str
+    seconds: float
+    output: str
+
+
+DEFECTS = (
+    Defect(
+        "no revision check",
+        "in order: an older revision that arrives late counts (G2)",
+        (
+            Edit(
+                f"{PACKAGE}/customer.py",
+                "newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)",
+                "newer = True",
+            ),
+        ),
+    ),
+    Defect(
+        "no lease",
+        "one at a time: two executions write for one customer (G1)",
+        (
+            Edit(
+                f"{PACKAGE}/customer.py",
+                "    elif lease is not None and held:\n        return customer, Busy",
+                "    elif lease is not None and held and owner == '':\n        return customer, Busy",
+            ),
+            Edit(
+                f"{PACKAGE}/customer.py",
+                "    if customer.lease is None or customer.lease.token != work.lease.token:\n",
+                "    if customer.lease is None:\n",
+            ),
+        ),
+        test="tests/unit/test_ledger_model.py",
+    ),
+    Defect(
+        "no atomic accept",
+        "together: of two writes at the same moment one is lost (G3)",
+        (
+            Edit(
+                f"{PACKAGE}/ledger.py",
+                '                "rev = :rev" if known.rev else "attribute_not_exists(pk)",\n',
+                "                None,\n",
+            ),
+        ),
+    ),
+    Defect(
+        "an idempotency key without its execution",
+        "once, and again: the same wish later gets the old answer",
+        (Edit(f"{PACKAGE}/stigg.py", "wish = [execution, entity_id, body]", "wish = [entity_id, body]"),),
+        test="tests/unit/test_stigg_client.py::test_the_idempotency_key_is_one_for_each_wish_of_an_execution",
+    ),
+    Defect(
+        "no generation",
+        "a subscription that takes another's place asks for an ID that is used up",
+        (
+            Edit(
+                f"{PACKAGE}/plan.py",
+                "generation = max(record.generation, used) + 1 if replaces else max(unused, used + 1)",
+                "generation = max(1, record.generation)",
+            ),
+        ),
+        test="tests/integration/test_life.py::test_a_contract_is_cancelled_at_its_end_or_now_and_won_back",
+    ),
+    Defect(
+        "metadata not merged",
+        "gentle: what others keep on a subscription is wiped out (G6)",
+        (
+            Edit(
+                f"{PACKAGE}/plan.py",
+                '"metadata": {**standing.metadata, **metadata_of(wanted, links)},',
+                '"metadata": metadata_of(wanted, links),',
+            ),
+        ),
+        test="tests/integration/test_guarantees.py"
+        "::test_g7_what_others_wrote_on_customer_subscription_and_account_stays",
+    ),
+    Defect(
+        "no removal guard",
+        "nothing shrinks by accident: a reduction nobody expected is not held",
+        (Edit(f"{PACKAGE}/plan.py", "    if share <= policy.removal_guard_percent:\n", "    if share <= 100:\n"),),
+        test="tests/integration/test_guarantees.py::test_g7_five_hundred_seats_do_not_become_fifty_by_accident",
+    ),
+    Defect(
+        "a 500 is swallowed",
+        "a subscription that Stigg did not make counts as made",
+        (
+            Edit(
+                "functions/subscription_provision/app.py",
+                "    except StiggRefused as refusal:\n        if refusal.status != 409:\n",
+                "    except WriteUnanswered:\n"
+                '        answer = {"status": "SUCCESS", "id": body["id"], "subscription": {"status": "ACTIVE"}}\n'
+                "    except StiggRefused as refusal:\n        if refusal.status != 409:\n",
+            ),
+        ),
+        test="tests/integration/test_guarantees.py"
+        "::test_g7_throttling_outages_and_locked_rows_of_either_side_are_waited_out_by_name",
+    ),
+    Defect(
+        "differences applied to Stigg's state",
+        "once: what Stigg holds counts, not what was sold",
+        (
+            Edit(
+                f"{PACKAGE}/plan.py",
+                '        body["addons"] = _addons(wanted)\n',
+                "        was, there = dict(applied.addons if applied else ()), dict(standing.addons)\n"
+                '        body["addons"] = [\n'
+                '            {**one, "quantity": one["quantity"] - was.get(one["id"], 0) + there.get(one["id"], 0)}\n'
+                "            for one in _addons(wanted)\n"
+                "        ]\n",
+            ),
+        ),
+        test="tests/unit/test_drift.py::test_what_was_changed_in_stigg_by_hand_has_a_name_and_is_left_to_people",
+    ),
+    Defect(
+        "a failure is not written back",
+        "visible: a deal that cannot be provisioned stays Provisioning (G5)",
+        (
+            Edit(
+                "functions/account_write_back/app.py",
+                "                customer, _ = ledger().settle(work, Failed(reason_of(failure, step.execution)))\n",
+                "                pass\n",
+            ),
+        ),
+        test="tests/integration/test_guarantees.py"
+        "::test_g6_a_key_that_stigg_does_not_take_shows_on_the_deal_and_heals_once_it_is_corrected",
+    ),
+    Defect(
+        "a permanent error is retried",
+        "a deal that only people can mend is tried again and again",
+        (
+            Edit(
+                "statemachines/provision.asl.yaml",
+                "[GovernorBusy, StiggThrottled, SalesforceThrottled]",
+                "[GovernorBusy, StiggThrottled, SalesforceThrottled, StiggUnauthorized]",
+                times=5,
+            ),
+        ),
+        test="tests/unit/test_tools.py::test_the_repositorys_state_machines_pass",
+    ),
+    Defect(
+        "credits are not looked for",
+        "once: a grant whose answer was lost is given again",
+        (
+            Edit(
+                "functions/subscription_provision/app.py",
+                "        found = sent.get(grant.key)\n",
+                "        found = None\n",
+            ),
+            Edit(
+                "functions/subscription_provision/app.py",
+                "stigg().grant_credits(body, grant.key)",
+                "stigg().grant_credits(body, f'{grant.key}-{work.lease.token}')",
+            ),
+        ),
+        test="tests/integration/test_life.py::test_credits_are_granted_once_whatever_happens",
+    ),
+    Defect(
+        "nothing sweeps",
+        "durable: what was accepted and could not be started is never provisioned (G4)",
+        (
+            Edit(
+                "functions/sweep/app.py",
+                "    for claim in claims:\n",
+                "    for claim in claims[:0]:\n",
+            ),
+        ),
+        test="tests/integration/test_guarantees.py"
+        "::test_g5_what_was_answered_202_is_provisioned_by_the_sweep_when_it_could_not_be_started",
+    ),
+    Defect(
+        "a partial success counts as a whole one",
+        "visible: what Salesforce did not take counts as shown (G5)",
+        (
+            Edit(
+                "functions/account_write_back/app.py",
+                "            if error_of(record) is None:\n",
+                "            if record is not None:\n",
+            ),
+            Edit(
+                "functions/account_write_back/app.py",
+                "for answer in (records or [result]) if (fault :=",
+                "for answer in () if (fault :=",
+            ),
+        ),
+        test="tests/integration/test_guarantees.py"
+        "::test_g6_a_record_salesforce_refuses_keeps_no_other_from_being_written",
+    ),
+    Defect(
+        "an unanswered write is not waited for",
+        "in order: a write that lands late undoes a newer one",
+        (
+            Edit(f"{PACKAGE}/customer.py", "            if unanswered_for:\n", "            if unanswered_for < 0:\n"),
+            Edit(
+                f"{PACKAGE}/customer.py", "            return customer, Unanswered(lease.until)\n", "            pass\n"
+            ),
+        ),
+        test="tests/unit/test_ledger_model.py",
+    ),
+)
+
+
+def copy_of(defect: Defect, folder: Path) -> None:
+    """The tree that git knows, with the defect. Raises ValueError where a text to edit is not there as it should be."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout.split("\0")
+    for name in filter(None, files):
+        if (ROOT / name).is_file() and not (ROOT / name).is_symlink():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    for file, old, new, times in defect.edits:
+        source = (folder / file).read_text(encoding="utf-8")
+        if source.count(old) != times:
+            raise ValueError(f"{defect.name}: {old!r} is {source.count(old)} times in {file}")
+        (folder / file).write_text(source.replace(old, new), encoding="utf-8")
+
+
+def attempt(defect: Defect, deals: int = 100) -> Caught:
+    """Try the copy with the defect."""
+    with tempfile.TemporaryDirectory(prefix="closed-won-defect-") as folder:
+        copy_of(defect, Path(folder))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", defect.test]
+        if not defect.test:
+            command = [sys.executable, "-m", "proof", "campaign", "--seed", str(defect.seed), "--deals", str(deals)]
+            command.append("--stop-at-first")
+        paths = [folder, f"{folder}/{PACKAGE.rpartition('/')[0]}", f"{folder}/tests"]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+        began = time.monotonic()
+        with subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as trial:
+            try:
+                output = trial.communicate(timeout=PATIENCE)[0]
+            except subprocess.TimeoutExpired:
+                trial.kill()
+                output = trial.communicate()[0]
+        return Caught(seen_in(output, bool(defect.test)), time.monotonic() - began, output)
+
+
+def seen_in(output: str, tests: bool) -> str:
+    """What noticed: a failed test, or the first violation. A harness that broke has noticed nothing."""
+    if tests:
+        found = re.search(r"^FAILED (?:.*/)?(\S+?\.py::\S+)", output, re.MULTILINE)
+    else:
+        found = re.search(r"^\s*violation: ([^:]+):", output, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def run(seed: int, long: bool) -> list[Line]:
+    """Out: how many were caught. They have seeds of their own, by which they are met."""
+    missed = []
+    print(f"  {'defect':<42} {'caught by':<62} after")
+    with ThreadPoolExecutor(AT_ONCE) as workers:
+        for defect, caught in zip(DEFECTS, workers.map(attempt, DEFECTS), strict=True):
+            by = caught.by if defect.test else caught.by and f"the campaign: {caught.by}"
+            print(
+                f"  {defect.name:<42} {by[-62:] or 'NOTHING':<62} {caught.seconds:3.0f} s   {defect.breaks}", flush=True
+            )
+            if not by:
+                missed.append(defect.name)
+                print("\n".join(f"    {line}" for line in caught.output.splitlines()[-12:]))
+    measured = f"{len(DEFECTS) - len(missed)} of {len(DEFECTS)}" + (f" (not: {', '.join(missed)})" if missed else "")
+    return [Line("deliberate defects that were caught", measured, f"{len(DEFECTS)} of {len(DEFECTS)}", not missed)]
+
+
+def main(names: list[str]) -> int:
+    for defect in (one for one in DEFECTS if one.name in names):
+        caught = attempt(defect)
+        print(caught.output)
+        print(f"{defect.name}: {caught.by or 'NOTHING'} after {caught.seconds:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
