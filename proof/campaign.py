@@ -125,7 +125,8 @@ def campaign(seed: int, long: bool) -> list[Line]:
                 next_history += 1
                 if alone:
                     break
-            found = _Round(sandbox, customers, f"campaign {seed}", now, tally).play()
+            play = _Round(sandbox, customers, f"campaign {seed}", now, tally)
+            found = play.play()
             violations += found
             for one in found:
                 print(f"violation: {one.kind}: {one.account} {one.words}", flush=True)
@@ -140,6 +141,7 @@ def campaign(seed: int, long: bool) -> list[Line]:
             )
             if alone:
                 _tell_writes(sandbox)
+                print("  what reconciliation found:", *play.findings, sep="\n    ")
             if alone or (stop and violations):
                 break
     return list(_lines(tally, violations))
@@ -158,7 +160,8 @@ def _lines(tally: Counter[str], violations: list[Violation]) -> Iterator[Line]:
     per_kind = Counter(one.kind for one in violations)
     print(
         f"{tally['deals']} deals, {tally['saves']} saves, {tally['requests']} requests with {tally['sent']} deals in "
-        f"them ({tally['sent'] - tally['saves']} duplicates), {tally['lost']} lost on the way, {tally['given up']} given up"
+        f"them ({tally['sent'] - tally['saves']} more than once), {tally['lost']} lost on the way, {tally['given up']} "
+        "given up"
     )
     print(
         f"{tally['calls']} calls to Stigg and Salesforce while faults lasted, {tally['disturbed']} of them disturbed: "
@@ -498,6 +501,9 @@ class _Round:
         self.tally["repaired"] += sum(number for (_, remedy), number in kinds.items() if remedy == "repair")
         told = [f"{kind} {number} ({remedy})" for (kind, remedy), number in sorted(kinds.items())]
         self.say(f"it found {', '.join(told) or 'nothing'}")
+        if os.environ.get("PROOF_DEBUG"):
+            for one in self.findings:
+                print("   ", one["kind"], one["opportunity_id"], one["words"], one["should"], "|", one["is_now"])
 
     # Judging
 

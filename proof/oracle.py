@@ -32,7 +32,7 @@ KNOWN = {
 }
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 GUARD = 0.5
-"""A deal that takes away more than this share of a limit waits for somebody (RemovalGuardPercent)."""
+"""A deal that takes away more than this share of what there is waits for somebody (RemovalGuardPercent)."""
 
 
 class Slot(NamedTuple):
@@ -136,15 +136,22 @@ def _reopened(deal: Deal) -> bool:
     return deal["trigger"] == "cancellation" and not deal.get("amends") and not deal["terms"]
 
 
-def _limits(deal: Deal) -> dict[str, int]:
-    return {each["stiggId"]: each.get("quantity", 1) for each in deal["lines"] if each["stiggType"] == "Entitlement"}
+def _amounts(deal: Deal) -> dict[str, int]:
+    """What a deal gives, by name; units of the plan where it is sold by the unit."""
+    amounts: dict[str, int] = defaultdict(int)
+    for each in deal["lines"]:
+        if each["stiggType"] != "Credit grant" and (each["stiggType"] != "Plan" or each["quantity"] > 1):
+            amounts[each["stiggId"]] += each.get("quantity", 1)
+    return amounts
 
 
 def _shrinks(was: Deal, now: Deal) -> bool:
-    then = _limits(now)
-    return now["trigger"] != "cancellation" and any(
-        then.get(id, 0) < amount * GUARD for id, amount in _limits(was).items()
-    )
+    """Whether a correction takes away more than the guard's share: the mean, over what there was, of what goes."""
+    if now["trigger"] == "cancellation":
+        return False
+    had, has = _amounts(was), _amounts(now)
+    gone = [max(0.0, (amount - has.get(name, 0)) / amount) for name, amount in had.items()]
+    return sum(gone) / len(gone) > GUARD
 
 
 def _grants(deal: Deal) -> list[Mapping[str, Any]]:
