@@ -1,4 +1,4 @@
-"""What customers should have: a plain model of docs/life-of-a-deal.md, apart from the product. It imports nothing of it.
+"""What customers should have: a plain model of docs/life-of-a-deal.md, apart from the product, which it never imports.
 
 It lays the deals of each contract over each other by the day they take effect and looks what is there now, and when
 that changes next. It is slow and simple on purpose, and knows only what the campaign makes up (`market`): deals that do
@@ -8,7 +8,7 @@ not contradict each other, one plan a deal, UTC.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ KNOWN = {
 }
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 GUARD = 0.5
-"""A deal that takes away more than this share of a limit waits for somebody (RemovalGuardPercent)."""
+"""A deal that takes away more than this share of what there is waits for somebody (RemovalGuardPercent)."""
 
 
 class Slot(NamedTuple):
@@ -98,7 +98,7 @@ def expected(
     newest: Mapping[str, Deal],
     before: Mapping[str, Deal],
     approved: Iterable[str],
-    foreign: Iterable[str],
+    foreign: Collection[str],
     now: datetime,
 ) -> Expected:
     """What one customer should have.
@@ -113,10 +113,7 @@ def expected(
     for id, deal in newest.items():
         if any(line["stiggId"] not in KNOWN for line in deal["lines"]):
             found.statuses[id] = "Failed"
-        elif id in before and _reopened(deal):
-            found.statuses[id] = "Held"
-            deals.append(before[id])
-        elif id in before and deal["trigger"] != "cancellation" and id not in approved and _shrinks(before[id], deal):
+        elif id in before and (_reopened(deal) or (id not in approved and _shrinks(before[id], deal))):
             found.statuses[id] = "Held"
             deals.append(before[id])
         elif deal["trigger"] == "cancellation" and not deal.get("amends"):
@@ -124,7 +121,7 @@ def expected(
             if id in before:
                 for each in _grants(before[id]):
                     found.may_grant[id] = each["quantity"]
-        elif deal.get("resourceId") in foreign:
+        elif str(deal.get("resourceId")) in foreign:
             found.statuses[id] = "Held"
         else:
             deals.append(deal)
@@ -139,13 +136,22 @@ def _reopened(deal: Deal) -> bool:
     return deal["trigger"] == "cancellation" and not deal.get("amends") and not deal["terms"]
 
 
-def _limits(deal: Deal) -> dict[str, int]:
-    return {each["stiggId"]: each.get("quantity", 1) for each in deal["lines"] if each["stiggType"] == "Entitlement"}
+def _amounts(deal: Deal) -> dict[str, int]:
+    """What a deal gives, by name; units of the plan where it is sold by the unit."""
+    amounts: dict[str, int] = defaultdict(int)
+    for each in deal["lines"]:
+        if each["stiggType"] != "Credit grant" and (each["stiggType"] != "Plan" or each["quantity"] > 1):
+            amounts[each["stiggId"]] += each.get("quantity", 1)
+    return amounts
 
 
 def _shrinks(was: Deal, now: Deal) -> bool:
-    then = _limits(now)
-    return any(then.get(id, 0) < amount * GUARD for id, amount in _limits(was).items())
+    """Whether a correction takes away more than the guard's share: the mean, over what there was, of what goes."""
+    if now["trigger"] == "cancellation":
+        return False
+    had, has = _amounts(was), _amounts(now)
+    gone = [max(0.0, (amount - has.get(name, 0)) / amount) for name, amount in had.items()]
+    return sum(gone) / len(gone) > GUARD
 
 
 def _grants(deal: Deal) -> list[Mapping[str, Any]]:

@@ -93,6 +93,9 @@ class Functions:
         self.logs[logical_id] = []
         return function
 
+    def all(self) -> list[Function]:
+        return list(self._functions.values())
+
     def find(self, reference: str) -> Function:
         """By logical ID, name or ARN. Raises KeyError."""
         return self._functions.get(reference) or self._by_name[reference]

@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 from unittest import mock
 
 import yaml
-from antlr4 import CommonTokenStream
 from moto.awslambda import models as lambda_models
 from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda_simple.models import LambdaSimpleBackend
@@ -44,8 +43,8 @@ from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.timestamp import Timestamp
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
-from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 from moto.stepfunctions.parser.asl.parse import asl_parser
+from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 from moto.stepfunctions.parser.asl.utils import boto_client, json_path
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
@@ -62,6 +61,8 @@ class InvalidDefinition(AWSError):
     TYPE = "InvalidDefinition"
     STATUS = 400
 
+
+_TokenStream = asl_parser.CommonTokenStream
 
 FORBIDDEN_IN_NAMES = re.compile(r"[\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]")
 """What an execution's name must not contain (StartExecution in the API reference)."""
@@ -165,17 +166,17 @@ class _ParsedOnce:
         self._lexer = lexer
         self._listeners: list[Any] = []
 
-    def removeErrorListeners(self) -> None:  # noqa: N802 - ANTLR's names
+    def removeErrorListeners(self) -> None:
         self._listeners.clear()
 
-    def addErrorListener(self, listener: Any) -> None:  # noqa: N802
+    def addErrorListener(self, listener: Any) -> None:
         self._listeners.append(listener)
 
     def state_machine(self) -> Any:
         definition = self._lexer.inputStream.strdata
         if definition in self._trees:
             return self._trees[definition]
-        parser = ASLParser(CommonTokenStream(self._lexer))
+        parser = ASLParser(_TokenStream(self._lexer))
         parser.removeErrorListeners()
         for listener in self._listeners:
             parser.addErrorListener(listener)

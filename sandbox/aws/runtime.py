@@ -63,6 +63,15 @@ class Invocation:
     deadline: float
 
 
+class _RuntimeServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A process that was killed closes its connection in the middle of something, which is no news."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class FunctionProcess:
     """A process that serves one function, one invocation at a time, until it dies.
 
@@ -85,8 +94,7 @@ class FunctionProcess:
         self._on_line = on_line
         self._unfinished = b""
         self._drain_lock = threading.Lock()
-        self._api = ThreadingHTTPServer(("127.0.0.1", 0), self._handler_class())
-        self._api.daemon_threads = True
+        self._api = _RuntimeServer(("127.0.0.1", 0), self._handler_class())
         threading.Thread(target=self._api.serve_forever, args=(0.1,), daemon=True).start()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "awslambdaric", handler],

@@ -44,6 +44,9 @@ from unit.in_process import session_to
 Json = dict[str, Any]
 
 
+TRIAL_STAGE = "Proposal/Price Quote"
+
+
 class Org:
     """An organisation asked without a network, and what it was asked."""
 
@@ -72,7 +75,7 @@ class Org:
         """The deal as it was read, which it also is when it is read in bulk."""
         [answer] = read([self.deal(opportunity, trigger, **said)], self)
         assert isinstance(answer, dict), answer
-        asked = self.bulk(Scope())
+        asked = self.bulk(Scope(trial_stages=[TRIAL_STAGE]))
         if not asked.unreachable:
             in_bulk = self.read_in_bulk(self.deal(opportunity, trigger, **said), asked)
             assert unnumbered(in_bulk) == unnumbered(answer)
@@ -204,6 +207,21 @@ def test_an_opportunity_is_read_with_its_account_terms_and_products(org: Org, ac
     assert items(org.order(deal)) == {"plan-enterprise": 1, "feature-sso": 1, "feature-seats": 250}
 
 
+@pytest.mark.parametrize(
+    ("trigger", "stage", "said"),
+    [
+        ("trial", "Closed Won", "is trial, but in Salesforce this opportunity is won"),
+        ("closed_won", "Closed Lost", "is closed_won, but in Salesforce this opportunity is lost"),
+        ("renewal", "Closed Lost", "is renewal, but in Salesforce this opportunity is lost"),
+    ],
+)
+def test_a_callout_that_comes_late_does_not_say_of_the_newest_save_what_was_so_before(
+    org: Org, account: str, trigger: str, stage: str, said: str
+) -> None:
+    opportunity = org.sales.close(account, "Since then", Sold("plan-enterprise"), StageName=stage)
+    assert org.problem(opportunity, trigger) == Problem(None, "trigger", said)
+
+
 def test_what_was_said_of_terms_customer_and_resource_stays_and_the_rest_is_read(org: Org, account: str) -> None:
     sold, fields = Sold("plan-enterprise"), {"Stigg_End_Date__c": "2027-11-30", "Stigg_Billing_Period__c": "ANNUALLY"}
     opportunity = org.sales.close(account, "As it is", sold, **fields)
@@ -233,7 +251,7 @@ def test_stigg_amends_links_amendments_and_renewals(org: Org, account: str, trig
 def test_a_trial_has_its_end_and_not_the_dates_of_the_contract_it_may_become(org: Org, account: str) -> None:
     fields = {"Stigg_Trial_End_Date__c": "2026-11-30", "Stigg_Trial_End_Behavior__c": "CONVERT_TO_PAID"}
     fields |= {"Stigg_Start_Date__c": "2026-12-01", "Stigg_End_Date__c": "2027-11-30"}
-    opportunity = org.sales.close(account, "Try", Sold("plan-enterprise"), **fields)
+    opportunity = org.sales.close(account, "Try", Sold("plan-enterprise"), StageName=TRIAL_STAGE, **fields)
     trial = {"trialEnd": "2026-11-30", "trialEndBehavior": "CONVERT_TO_PAID"}
     assert org.read(opportunity, "trial")["terms"] == trial
     assert org.read(opportunity)["terms"] == {"start": "2026-12-01", "end": "2027-11-30"}
@@ -403,6 +421,7 @@ def test_opportunity_products_never_count_beside_the_quote_they_are_made_from(or
 
 
 def test_a_trial_of_what_is_quoted_has_none_of_the_quotes_dates(org: Org, base: str) -> None:
+    org.salesforce.update("Opportunity", base, StageName=TRIAL_STAGE)
     deal = org.read(base, "trial", terms={"trialEnd": "2026-11-30"})
     assert deal["terms"] == {"trialEnd": "2026-11-30"}
     assert {(line.get("start"), line.get("end")) for line in deal["lines"]} == {(None, None)}

@@ -199,6 +199,8 @@ _OPPORTUNITY = (
     "Account.Name",
     "Account.Stigg_Customer_ID__c",
     "Stigg_Amends__c",
+    "IsWon",
+    "IsClosed",
 )
 
 _TERMS = {
@@ -321,7 +323,19 @@ def _links(given: Json, opportunity: Json) -> Json:
     else:
         if trigger in ("amendment", "renewal") and opportunity.get("Stigg_Amends__c"):
             links["amends"] = opportunity["Stigg_Amends__c"]
+    _still_so(trigger, opportunity)
     return _filled(links, contractId=opportunity.get("ContractId"))
+
+
+def _still_so(trigger: str, opportunity: Json) -> None:
+    """What is read is the newest there is, whenever the callout was sent. One that comes late must not say of a deal
+    that was won or lost since what it was before: the later save has a callout of its own. Raises Unreadable.
+    """
+    won, closed = opportunity.get("IsWon"), opportunity.get("IsClosed")
+    if trigger == "trial" and won:
+        raise Unreadable("trigger", "is trial, but in Salesforce this opportunity is won")
+    if trigger != "trial" and closed and not won:
+        raise Unreadable("trigger", f"is {trigger}, but in Salesforce this opportunity is lost")
 
 
 def _terms(opportunity: Json, trigger: str, lines: Sequence[Json]) -> Json:
@@ -540,8 +554,6 @@ _WAYS = {
 """The ways up that need no looking up: the reverse of `_LOOKUPS`."""
 
 _SEEN = (
-    "IsWon",
-    "IsClosed",
     "IsDeleted",
     "StageName",
     "CloseDate",
