@@ -177,6 +177,14 @@ case(
     on("2026-12-02", "enterprise, 15 seats", says={1: "Provisioned", 2: "Provisioned"}),
 )
 case(
+    "a renewal that goes by a term nobody knows yet gives nothing before it",
+    renewed(2, plan(), seats(50), addon(quantity=4), credits(3000), of=1),
+    on("2026-11-20", says={2: f"Held: No deal of this account is known to be {opportunity_id(1)}, which this deal"}),
+    won(1, plan(), seats(10), saved="2026-11-21"),
+    on("2026-12-02", "enterprise, 10 seats", says={1: "Provisioned", 2: "Scheduled"}),
+    as_sent=True,
+)
+case(
     "an amendment takes away more than there is, until another makes it fit",
     won(1, plan(), seats(10), addon(quantity=2)),
     amended(2, addon(quantity=-3), of=1, start="2026-12-15"),

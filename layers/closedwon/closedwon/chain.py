@@ -283,6 +283,13 @@ class Chain:
         based = ended = False
         for order, effective, _ in self.placed:
             if order.trigger in ("closed_won", "trial", "renewal"):
+                if order.trigger == "renewal" and not order.start and not based and not ended:
+                    said = (
+                        f"no deal of this account is known to be {order.amends}, which this deal renews, and it does "
+                        "not say when it starts. It is applied by itself as soon as that deal is known; or give it a "
+                        "start."
+                    )
+                    yield Fault(((order.opportunity_id, said),))
                 based, ended = True, False
             elif not based and not ended and (order.trigger == "amendment" or order.amends):
                 does = "amends" if order.trigger == "amendment" else "ends"
