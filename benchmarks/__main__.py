@@ -1,5 +1,5 @@
-"""``python -m benchmarks [cold-start] [one-deal] [callout] [burst] [reconcile] [--rounds N] [--sizes N,N]``: measures;
-prints each result with its goal.
+"""``python -m benchmarks [package-size|cold-start|one-deal|callout|burst|reconcile ...] [--rounds N] [--sizes N,N]
+[--keep]``: measures; prints each result with its goal, and what was kept of it last.
 
 Exit code 0 when every goal is met, 1 when one is missed, 2 when something could not be measured.
 """
@@ -7,24 +7,25 @@ Exit code 0 when every goal is met, 1 when one is missed, 2 when something could
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 
-from benchmarks import burst, callout, cold_start, folders, one_deal, organisation, reconcile
+from benchmarks import burst, callout, cold_start, folders, one_deal, organisation, reconcile, results
 from benchmarks.lines import Line, tell
 from benchmarks.world import World
 
-MEASUREMENTS = ("cold-start", "one-deal", "callout", "burst", "reconcile")
+MEASUREMENTS = ("package-size", "cold-start", "one-deal", "callout", "burst", "reconcile")
 
 PLAIN, COMPILED = 0.25, 0.60
 MOST_CALLS, MOST_WRITES, MOST_TRANSITIONS = 5, 3, 8
 MOST_CALLS_OF_AN_AMENDMENT = 4
 MOST_MILLISECONDS = 2.0
+MOST_OF_A_PACKAGE = 250
+"""Megabytes of a function with its layers, unpacked (Lambda quotas, developer guide)."""
+
 MOST_TIMES_THE_CALLS, MOST_MEGABYTES, MOST_GROWTH, MOST_SECONDS = 1.05, 256, 1.25, 600
 
 ONCE = (
@@ -83,6 +84,31 @@ def cold_starts(rounds: int) -> list[Line]:
             measured += f" (above: {', '.join(missed)})" if missed else ""
             lines.append(Line(f"cold start {called}, to {name}", measured, f"<= {goal:.2f}", not missed))
     return lines
+
+
+def package_sizes() -> list[Line]:
+    """Prints a table; out: the largest function with all it imports, against the usual way's and Lambda's limit."""
+    built = folders.build()
+    shared = folders.megabytes(built.ours.packages)
+    usual = folders.megabytes(built.usual_compiled.packages)
+    rows = [["MB, unpacked, compiled", "ours: function", "with its layer", "usual way"]]
+    largest = 0.0
+    for step in folders.STEPS:
+        own = folders.megabytes(built.ours.functions / step)
+        largest = max(largest, own + shared)
+        theirs = usual + folders.megabytes(built.usual_compiled.functions / step)
+        rows.append([step, f"{own:.2f}", f"{own + shared:.1f}", f"{theirs:.1f}"])
+    print()
+    _print(rows)
+    measured = f"{largest:.1f} MB, {largest / usual:.2f} of the usual way's"
+    return [
+        Line(
+            "largest function with its layer, unpacked",
+            measured,
+            f"<= {MOST_OF_A_PACKAGE} MB, <= 1",
+            largest <= MOST_OF_A_PACKAGE and largest <= usual,
+        )
+    ]
 
 
 def one_deals() -> list[Line]:
@@ -347,17 +373,17 @@ def main(arguments: Sequence[str]) -> int:
         metavar="N,N",
         help=f"deals that are reconciled ({','.join(map(str, reconcile.SIZES))})",
     )
+    parser.add_argument("--keep", action="store_true", help="keep the figures in benchmarks/results/")
     asked = parser.parse_args(arguments)
     if unknown := set(asked.which) - set(MEASUREMENTS):
         parser.error(f"no such measurement: {', '.join(sorted(unknown))}")
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    print(
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors{load},"
-        f" measured by Python {platform.python_version()}"
-    )
+    about = results.machine()
+    print(", ".join(f"{name} {told}" for name, told in about.items()))
     wanted = asked.which or MEASUREMENTS
     lines: list[Line] = []
     try:
+        if "package-size" in wanted:
+            lines += package_sizes()
         if "cold-start" in wanted:
             lines += cold_starts(asked.rounds)
         if "one-deal" in wanted:
@@ -372,7 +398,15 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\nnot measured: {error}", file=sys.stderr)
         return 2
     print()
-    return tell(lines)
+    before = results.last_kept()
+    code = tell(lines)
+    for line in lines:
+        if line.what in before and before[line.what][0] != line.measured:
+            measured, commit = before[line.what]
+            print(f"        {line.what}: {measured} when last kept ({commit})")
+    if asked.keep:
+        print(f"kept in {results.keep(lines, about).relative_to(results.ROOT)}")
+    return code
 
 
 if __name__ == "__main__":

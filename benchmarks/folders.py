@@ -151,6 +151,11 @@ def _install(interpreter: str, name: str, wanted: list[str], folder: Path) -> No
     print(" done", file=sys.stderr)
 
 
+def megabytes(folder: Path) -> float:
+    """All files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
 def _copy(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from benchmarks import results
 from benchmarks.cold_start import ColdStart, Comparison
+from benchmarks.lines import Line
 from benchmarks.one_deal import Calls, Transitions
 from benchmarks.organisation import Text
 from benchmarks.reconcile import phases
@@ -61,3 +64,16 @@ def test_a_phase_lasts_until_the_next_one_is_entered_and_the_last_until_the_end(
 def test_a_text_is_copied_with_other_words_where_the_old_ones_stood() -> None:
     text = Text({"id": "acme-product", "of": ["acme", "acmes"]}, ["acme", "acme-product", "gone"])
     assert json.loads(text.with_({"acme": "b", "acme-product": "a"})) == {"id": "a", "of": ["b", "bs"]}
+
+
+def test_what_was_kept_last_is_known_of_each_figure(tmp_path: Path) -> None:
+    first = [Line("calls", "5", "<= 5", True), Line("seconds", "9", "<= 8", False)]
+    path = results.keep(first, results.machine(), tmp_path)
+    assert results.last_kept(tmp_path)["seconds"] == ("9", json.loads(path.read_text())["commit"])
+    assert {"processors", "processor", "python", "system"} <= json.loads(path.read_text())["machine"].keys()
+    path.rename(tmp_path / "2000-01-01T0000-old.json")
+    results.keep([Line("calls", "4", "<= 5", True)], {}, tmp_path)
+    assert {what: measured for what, (measured, _) in results.last_kept(tmp_path).items()} == {
+        "calls": "4",
+        "seconds": "9",
+    }
