@@ -46,6 +46,7 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_funct
 from moto.stepfunctions.parser.asl.parse import asl_parser
 from moto.stepfunctions.parser.asl.parse.preprocessor import Preprocessor
 from moto.stepfunctions.parser.asl.utils import boto_client, json_path
+from moto.stepfunctions.parser.backend.execution import Execution
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
 from sandbox.aws.exports import Export, export_table_to_point_in_time
@@ -136,6 +137,8 @@ def _apply(stack: ExitStack) -> None:
     patch(DynamoHandler, "export_table_to_point_in_time", export_table_to_point_in_time)
     # An execution that fails tells so in its history; moto would also print its inner life to stderr.
     patch(EvalComponent, "_log_failure_event_exception", lambda self, failure_event_exception: None)
+    # One that begins has no status yet, and moto cannot tell it; in AWS it runs as soon as there is one.
+    patch(Execution, "status", property(lambda self: self.exec_status.value if self.exec_status else "RUNNING"))
     patch(
         StepFunctionsParserBackend,
         "start_execution",
