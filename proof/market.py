@@ -181,9 +181,11 @@ class _Maker:
         return deal
 
     def revise(self, deal: Json, wave: int, change: Callable[[Json], None]) -> Json:
+        """A newer revision, in this wave or a later one: it is saved after all that the opportunity was before."""
         revision = copy.deepcopy(deal)
         change(revision)
-        return self.save(revision, wave)
+        before = (each.wave for each in self.customer.saves if each.opportunity == deal["opportunity"]["id"])
+        return self.save(revision, max((wave, *before)))
 
     def units(self, deal: Json, id: str) -> int:
         return sum(each["quantity"] for each in deal["lines"] if each["stiggId"] == id)
