@@ -40,6 +40,7 @@ from moto.stepfunctions.parser.asl.component.common.error_name.failure_event imp
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.common.retry.retrier_decl import RetrierDecl
 from moto.stepfunctions.parser.asl.component.eval_component import EvalComponent
+from moto.stepfunctions.parser.asl.component.program.program import Program
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.timestamp import Timestamp
 from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import WaitFunction
@@ -137,6 +138,7 @@ def _apply(stack: ExitStack) -> None:
     patch(DynamoHandler, "export_table_to_point_in_time", export_table_to_point_in_time)
     # An execution that fails tells so in its history; moto would also print its inner life to stderr.
     patch(EvalComponent, "_log_failure_event_exception", lambda self, failure_event_exception: None)
+    patch(Program, "eval", _unless_stopped(Program.eval))
     # One that begins has no status yet, and moto cannot tell it; in AWS it runs as soon as there is one.
     patch(Execution, "status", property(lambda self: self.exec_status.value if self.exec_status else "RUNNING"))
     patch(
@@ -156,6 +158,19 @@ def _with_own_scopes(preprocessor: Preprocessor) -> None:
     those never end.
     """
     preprocessor._query_language_per_scope = []
+
+
+def _unless_stopped(evaluate: Callable[[Program, Any], None]) -> Callable[[Program, Any], None]:
+    """A branch that is stopped before it begins ends; in moto its thread dies and the Parallel waits for ever."""
+
+    def evaluated(self: Program, env: Any) -> None:
+        try:
+            evaluate(self, env)
+        except RuntimeError:
+            if env.program_state() is None or env.is_running():
+                raise
+
+    return evaluated
 
 
 class _ParsedOnce:
