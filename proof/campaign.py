@@ -17,10 +17,12 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
+from multiprocessing import get_context
 from random import Random
 from threading import Lock
 from typing import Any, NamedTuple
@@ -29,7 +31,7 @@ import requests
 from moto.stepfunctions.responses import get_backend
 
 from benchmarks.lines import Line
-from proof import oracle
+from proof import canaries, oracle
 from proof.disturbances import FUNCTIONS, Trouble
 from proof.market import FIELDS, LATEST, PAID, Customer, Json, Save, is_day, iso, make
 from sandbox.sales import Sales
@@ -98,6 +100,7 @@ GOALS = {
     "foreign": "foreign subscriptions or metadata touched",
     "status": "wrong statuses in Salesforce",
     "rest": "customers that do not come to rest",
+    "told": "secrets and people where they do not belong",
 }
 
 
@@ -106,45 +109,62 @@ def campaign(seed: int, long: bool) -> list[Line]:
     deals = int(os.environ.get("PROOF_DEALS") or (LONG_DEALS if long else DEALS))
     alone = os.environ.get("PROOF_HISTORY")
     stop = bool(os.environ.get("PROOF_STOP_AT_FIRST"))
+    rounds = [[int(alone)]] if alone else list(_rounds(seed, deals))
     tally: Counter[str] = Counter()
     violations: list[Violation] = []
+    # A round has its own process: moto, which is most of the work, has one interpreter each.
+    with ProcessPoolExecutor(min(len(rounds), os.cpu_count() or 1), get_context("spawn")) as processes:
+        for played in as_completed(
+            [processes.submit(_play, seed, histories, bool(alone), stop) for histories in rounds]
+        ):
+            if played.cancelled():
+                continue
+            counted, found = played.result()
+            tally.update(counted)
+            violations += found
+            print(f"{tally['deals']} deals of {tally['customers']} customers: {len(violations)} violations", flush=True)
+            if stop and found:
+                processes.shutdown(wait=False, cancel_futures=True)
+    return list(_lines(tally, violations))
+
+
+def _rounds(seed: int, deals: int) -> Iterator[list[int]]:
+    """The customers of each round, by number."""
+    numbers, now = count(), datetime.now(UTC)
+    per_round = -(-deals // -(-deals // A_ROUND))
+    while deals > 0:
+        histories, sold = [], 0
+        while sold < min(per_round, deals):
+            histories.append(next(numbers))
+            sold += len(_customer(seed, histories[-1], now).newest)
+        deals -= sold
+        yield histories
+
+
+def _customer(seed: int, history: int, now: datetime, organization: str = "") -> Customer:
+    customer = make(seed * 100_000 + history, now, organization)
+    customer.history = history
+    return customer
+
+
+def _play(seed: int, histories: list[int], alone: bool, stop: bool) -> tuple[Counter[str], list[Violation]]:
+    """Play a round. Out: what was counted, what was found."""
     with Sandbox(
         PARAMETERS, wait_scale=0.04, longest_invocation=5, rate_limits=True, rate_scale=SCALE, concurrency=6
     ) as sandbox:
-        next_history = 0
-        while tally["deals"] < deals:
-            began = time.monotonic()
-            sandbox.reset()
-            customers: list[Customer] = []
-            wanted = min(A_ROUND, deals - tally["deals"])
-            now = datetime.now(UTC)
-            while sum(len(each.newest) for each in customers) < wanted:
-                number = int(alone) if alone else next_history
-                customers.append(make(seed * 100_000 + number, now, sandbox.salesforce.organization_id))
-                customers[-1].history = number
-                next_history += 1
-                if alone:
-                    break
-            play = _Round(sandbox, customers, f"campaign {seed}", now, tally)
-            found = play.play()
-            violations += found
-            for one in found:
-                print(f"violation: {one.kind}: {one.account} {one.words}", flush=True)
-            for history in sorted({one.history for one in found}):
-                print(f'replay: make prove ARGS="campaign --seed {seed} --history {history}"', flush=True)
-                for words in next(each for each in customers if each.history == history).told():
-                    print(f"    {words}", flush=True)
-            print(
-                f"{tally['deals']} deals of {tally['customers']} customers: {len(violations)} violations "
-                f"({time.monotonic() - began:.0f} s for these)",
-                flush=True,
-            )
-            if alone:
-                _tell_writes(sandbox)
-                print("  what reconciliation found:", *play.findings, sep="\n    ")
-            if alone or (stop and violations):
-                break
-    return list(_lines(tally, violations))
+        now = datetime.now(UTC)
+        customers = [_customer(seed, each, now, sandbox.salesforce.organization_id) for each in histories]
+        play = _Round(sandbox, customers, f"campaign {seed}", now, stop)
+        for one in play.play():
+            print(f"violation: {one.kind}: {one.account} {one.words}", flush=True)
+        for history in sorted({one.history for one in play.violations if one.history >= 0}):
+            print(f'replay: make prove ARGS="campaign --seed {seed} --history {history}"', flush=True)
+            for words in next(each for each in customers if each.history == history).told():
+                print(f"    {words}", flush=True)
+        if alone:
+            _tell_writes(sandbox)
+            print("  what reconciliation found:", *play.findings, sep="\n    ")
+        return play.tally, play.violations
 
 
 def _tell_writes(sandbox: Sandbox) -> None:
@@ -180,6 +200,7 @@ def _lines(tally: Counter[str], violations: list[Violation]) -> Iterator[Line]:
         "foreign": f"of {tally['foreign']} subscriptions, {tally['marks']} marks",
         "status": f"of {tally['deals']}",
         "rest": f"of {tally['customers']}",
+        "told": f"of {tally['canaries']} in {tally['places']} places",
     }
     for kind, what in GOALS.items():
         yield Line(f"campaign: {what}", f"{per_kind[kind]} {counts[kind]}", "0", per_kind[kind] == 0)
@@ -193,7 +214,10 @@ class _Round:
     customers: list[Customer]
     seed: str
     began: datetime
-    tally: Counter[str]
+    stop: bool
+    tally: Counter[str] = field(default_factory=Counter)
+    judged: Counter[str] = field(default_factory=Counter)
+    left_out: set[str] = field(default_factory=set)
     foreign: dict[str, Json] = field(default_factory=dict)
     marks: dict[str, set[str]] = field(default_factory=dict)
     unanswered: list[Json] = field(default_factory=list)
@@ -220,21 +244,21 @@ class _Round:
             self._send_again()
             if wave < 2:
                 self._rest(MOST_PASSES)
-            if wave == 1:
                 self._mark()
         self._end()
-        self._judge()
         self._count()
         return self.violations
 
     def say(self, what: str) -> None:
-        print(f"  {(datetime.now(UTC) - self.began).total_seconds():4.0f} s {what}", flush=True)
+        seconds = (datetime.now(UTC) - self.began).total_seconds()
+        print(f"  {seconds:4.0f} s [{self.customers[0].history} to {self.customers[-1].history}] {what}", flush=True)
 
     # Salesforce
 
     def _open(self) -> None:
         """The organisation, its accounts, and what somebody else made in Stigg before."""
         sandbox = self.sandbox
+        self.canaries = canaries.plant(sandbox)
         sandbox.salesforce.install_cpq()
         sandbox.salesforce.deploy("Stigg_Mapping__mdt", **cpq.QUOTE_LINES)
         sandbox.salesforce.deploy("Stigg_Mapping__mdt", DeveloperName="Opportunity_Products", Active__c=False)
@@ -297,6 +321,8 @@ class _Round:
         modified = salesforce.get("Opportunity", id)["SystemModstamp"]
         callout = copy.deepcopy(deal)
         read = iso(datetime.fromisoformat(modified) + timedelta(seconds=1))
+        callout["account"]["name"] = salesforce.get("Account", customer.account)["Name"]
+        callout["opportunity"]["name"] = salesforce.get("Opportunity", id)["Name"]
         callout["opportunity"] |= {"systemModstamp": modified, "readAt": read}
         self.tally["saves"] += 1
         return callout
@@ -321,7 +347,7 @@ class _Round:
         with ThreadPoolExecutor(4) as senders:
             list(senders.map(self._request, chunks[:half]))
             if wave == 0:
-                self.trouble.rotate()
+                self.canaries.secret |= self.trouble.rotate()
             list(senders.map(self._request, chunks[half:]))
             if wave == 0:
                 self.trouble.end_of_rotation()
@@ -335,6 +361,7 @@ class _Round:
             self.tellable.add(save.opportunity)
         if save.told and only and rng.random() < LOST:
             self.tally["lost"] += 1
+            self.left_out.add(save.opportunity)
             return []
         copies = [callout] * COPIES
         if self._readable(customer, save) and rng.random() < THIN:
@@ -393,6 +420,7 @@ class _Round:
         """What nobody answered is left to reconciliation where Salesforce can tell it by itself, else saved again."""
         left, self.unanswered = self.unanswered, []
         again = [deal for deal in left if deal["opportunity"]["id"] not in self.tellable]
+        self.left_out |= {deal["opportunity"]["id"] for deal in left} & self.tellable
         self.tally["given up"] += len(left) - len(again)
         for place in range(0, len(again), 10):
             self._request(again[place : place + 10])
@@ -474,9 +502,15 @@ class _Round:
             told = Counter(one["status"] for one in answer.json()["results"])
             self.say(f"somebody approves {len(approvals)} reductions: {dict(told)}")
             self._must_rest("after approvals")
+        self._judge([each for each in self.customers if self.left_out.isdisjoint(each.newest)])
+        self.say(f"of {self.judged['customers']} customers all was heard; {len(self.violations)} violations")
+        if self.stop and self.violations:
+            return
         self.say("one reconciliation of everything")
         self._reconcile()
         self._must_rest("after reconciliation")
+        self._judge(self.customers)
+        self._search()
 
     def _must_rest(self, when: str) -> None:
         if not self._rest(MOST_PASSES):
@@ -509,15 +543,21 @@ class _Round:
 
     def violate(self, kind: str, account: str, words: str) -> None:
         customer = self.by_account.get(account)
-        self.violations.append(Violation(kind, account, words, customer.history if customer else -1))
+        violation = Violation(kind, account, words, customer.history if customer else -1)
+        if violation not in self.violations:
+            self.violations.append(violation)
 
-    def _judge(self) -> None:
+    def _judge(self, judged: Sequence[Customer]) -> None:
+        """Before reconciliation, those of whom nothing was lost on the way: what was answered 202 needs none. After it,
+        all.
+        """
         now = datetime.now(UTC)
+        self.judged = Counter(customers=len(judged))
         records = {one["Opportunity_ID__c"]: one for one in self.sandbox.salesforce.find("Stigg_Provisioning__c")}
         customers = self.sandbox.stigg.customers
         for stranger in customers.keys() - self.by_account.keys():
             self.violate("double", stranger, "is a customer in Stigg that is no account")
-        for one in self.customers:
+        for one in judged:
             in_the_way = {one.foreign["resource_id"]} if one.foreign else set()
             wanted = oracle.expected(one.newest, one.before, one.approves, in_the_way, now)
             self._judge_statuses(one, wanted, records, customers)
@@ -551,7 +591,7 @@ class _Round:
     def _judge_foreign(self, one: Customer, subscriptions: list[Json], customers: Json) -> None:
         made = self.foreign.get(one.account)
         if made is not None:
-            self.tally["foreign"] += 1
+            self.judged["foreign"] += 1
             now = next((s for s in subscriptions if s["id"] == made["id"]), None)
             if now is None or any(now[name] != made[name] for name in made if name != "updatedAt"):
                 self.violate("foreign", one.account, f"somebody else's subscription was touched: {made} is {now}")
@@ -572,7 +612,7 @@ class _Round:
             if slot in standing:
                 self.violate("double", one.account, f"two subscriptions in {slot}: {standing[slot]['id']}, {s['id']}")
             standing[slot] = s
-        self.tally["subscriptions"] += len(standing)
+        self.judged["subscriptions"] += len(standing)
         for slot in standing.keys() - wanted.subscriptions.keys():
             until = wanted.may_stand.get(slot)
             if until is None or oracle.instant(standing[slot]["trialEndDate"]) != until:
@@ -591,7 +631,7 @@ class _Round:
 
     def _judge_grants(self, one: Customer, wanted: oracle.Expected, exists: bool) -> None:
         grants = self.sandbox.stigg.grants(one.account) if exists else []
-        self.tally["grants"] += len(grants)
+        self.judged["grants"] += len(grants)
         given = Counter(grant["metadata"]["salesforceOpportunityId"] for grant in grants)
         for id, times in given.items():
             if times > 1:
@@ -606,6 +646,15 @@ class _Round:
             if grant["amount"] != amounts.get(id, grant["amount"]):
                 self.violate("credits", one.account, f"{id} granted {grant['amount']}, not {amounts[id]}")
 
+    def _search(self) -> None:
+        """What was planted is nowhere but where it belongs."""
+        lines = canaries.search(self.sandbox, self.canaries)
+        for line in lines:
+            if not line.met:
+                self.violate("told", "-", f"{line.what}: {line.measured}")
+        self.tally["places"] += len(lines)
+        self.tally["canaries"] += len(self.canaries.secret) + len(self.canaries.personal)
+
     # Counting
 
     def _note(self) -> None:
@@ -619,9 +668,9 @@ class _Round:
             self.tally.update(f"fault {exchange.fault}" for exchange in exchanges if exchange.fault)
 
     def _count(self) -> None:
-        self.tally["customers"] += len(self.customers)
         self.tally["deals"] += sum(len(each.newest) for each in self.customers)
         self.tally["calls to Stigg"] += len(self.sandbox.stigg_server.exchanges)
+        self.tally.update(self.judged)
         self.tally.update(self.trouble.counts)
 
 

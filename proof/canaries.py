@@ -248,14 +248,15 @@ def _places(sandbox: Sandbox, canaries: Canaries) -> Iterator[Place]:
     stack = [json.dumps(dict(r.properties), default=str) for r in aws.deployed.values()]
     environments = [json.dumps(dict(aws.functions.find(name).environment)) for name in aws.functions.logs]
     yield Place("the stack's properties and outputs, the environments", [*stack, *environments, *aws.outputs.values()])
-    yield from _sides(sandbox)
+    yield from _sides(sandbox, canaries)
 
 
-def _sides(sandbox: Sandbox) -> Iterator[Place]:
+def _sides(sandbox: Sandbox, canaries: Canaries) -> Iterator[Place]:
     """What each side is sent: its own key and no other; of people no more than it needs."""
     stigg, salesforce = sandbox.stigg_server.exchanges, sandbox.salesforce_server.exchanges
     told = [json.dumps(e.headers) + e.body.decode(errors="replace") for e in stigg]
-    yield Place("what Stigg is sent", [*told], ("account name", "Stigg's key"), (*NAMES, CHOSEN))
+    theirs = [what for what in canaries.secret if what.startswith("Stigg's key")]
+    yield Place("what Stigg is sent", [*told], ("account name", *theirs), (*NAMES, CHOSEN))
     sides = [*stigg, *salesforce]
     if sandbox.application is not None:
         own = sandbox.application_server.exchanges
@@ -263,9 +264,9 @@ def _sides(sandbox: Sandbox) -> Iterator[Place]:
         told = [json.dumps(e.headers) + e.body.decode(errors="replace") for e in own]
         yield Place("what the own application is sent", [*told], (), (*NAMES, CHOSEN))
     yield Place("the addresses that are asked", [e.path for e in sides], (), (CHOSEN,))
-    keys = ("Salesforce's client secret", "wrong client secret", "access token", CHOSEN)
     told = [json.dumps(e.headers) + e.body.decode(errors="replace") for e in salesforce]
-    yield Place("what Salesforce is sent", [*told], ("Salesforce's client secret",), keys)
+    theirs = [what for what in canaries.secret if what.startswith("Salesforce's client secret")]
+    yield Place("what Salesforce is sent", [*told], tuple(theirs), ("wrong client secret", "access token", CHOSEN))
 
 
 def _executions(sandbox: Sandbox) -> Iterator[str]:

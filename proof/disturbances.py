@@ -115,8 +115,8 @@ class Trouble:
 
     # Secrets
 
-    def rotate(self) -> None:
-        """Every secret gets a new value. Stigg's old key goes on for a while, as does the callout's."""
+    def rotate(self) -> dict[str, str]:
+        """Every secret gets a new value: Out. Stigg's old key goes on for a while, as does the callout's."""
         sandbox = self.sandbox
         new = f"server-{secrets.token_hex(16)}"
         sandbox.stigg.change_api_key(new, old=sandbox.stigg_api_key)
@@ -130,6 +130,11 @@ class Trouble:
         self._next_callout_key = secrets.token_urlsafe(32)
         sandbox.aws.put_secret("CalloutKeySecret", self._next_callout_key)
         self.counts["rotations"] += 3
+        return {
+            "callout key, new": self._next_callout_key,
+            "Stigg's key, new": new,
+            "Salesforce's client secret, new": client["clientSecret"],
+        }
 
     def end_of_rotation(self) -> None:
         """Stigg refuses the old key from now on; Salesforce calls with the new one, five minutes later than it was put

@@ -8,7 +8,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ def problems(operator: Operator, *arguments: str, answer: str = "") -> dict[str,
 
 def test_a_stack_that_is_connected_is_told_step_by_step(sandbox: Sandbox, operator: Operator) -> None:
     sweep = [{"Name": "FunctionName", "Value": sandbox.aws.resources["SweepFunction"]}]
-    run = {"MetricName": "Invocations", "Dimensions": sweep, "Value": 1.0, "Timestamp": datetime.now(UTC)}
+    a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
+    run = {"MetricName": "Invocations", "Dimensions": sweep, "Value": 1.0, "Timestamp": a_minute_ago}
     sandbox.aws.client("cloudwatch").put_metric_data(Namespace="AWS/Lambda", MetricData=[run])  # as Lambda does
     before = everything(sandbox)
     said = operator.does("connect", "--check")

@@ -347,6 +347,23 @@ def test_importing_the_module_imports_nothing_heavy(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_what_simple_salesforce_brings_for_other_uses_is_imported_when_it_is_used() -> None:
+    code = """
+import sys, closedwon.salesforce
+from simple_salesforce import Salesforce, SalesforceLogin, exceptions
+def heavy(): return [name for name in ("zeep", "jwt", "cryptography") if name in sys.modules]
+print(heavy())
+try: SalesforceLogin()
+except exceptions.SalesforceAuthenticationFailed: print(heavy())
+print(type(Salesforce(instance_url="https://salesforce.test", session_id="session").mdapi).__name__, heavy())
+"""
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    none, login, metadata = done.stdout.splitlines()
+    assert (none, login) == ("[]", "['jwt', 'cryptography']")
+    assert metadata == "SfdcMetadataApi ['zeep', 'jwt', 'cryptography']"
+
+
 def test_unanswered_writes_are_transient_and_refusals_are_not() -> None:
     assert issubclass(WriteUnanswered, errors.Transient)
     assert not issubclass(StiggRefused, errors.Transient)

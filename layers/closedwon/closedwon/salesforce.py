@@ -1,7 +1,8 @@
 """Salesforce's REST API, as far as closed-won uses it: queries and schemas, and composite requests for the write-back.
 
-The requests go through `simple-salesforce`, which is imported on first use (it costs about half a second) and only
-ever gets a session that is already logged in: its own renewal of a session repeats without a bound that helps here.
+The requests go through `simple-salesforce`, which is imported on first use, without what it imports for logins of its
+own and for the Metadata API (`put_off`), and only ever gets a session that is already logged in: its own renewal of a
+session repeats without a bound that helps here.
 This module logs in, says what an answer means in the terms of `closedwon.errors`, and logs in again at most once a
 request. Nothing else is retried here; the state machine does that.
 
@@ -22,8 +23,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
@@ -48,6 +52,26 @@ from closedwon.secrets import SecretLike
 
 if TYPE_CHECKING:
     from simple_salesforce.api import Salesforce
+
+
+def put_off(module: str, name: str) -> None:
+    """Import a module when the one name that others take from it is called, not when they do. Too late, it does
+    nothing.
+    """
+    stand_in = ModuleType(module)
+
+    def first_call(*given: Any, **named: Any) -> Any:
+        if sys.modules.get(module) is stand_in:
+            del sys.modules[module]
+        return getattr(import_module(module), name)(*given, **named)
+
+    setattr(stand_in, name, first_call)
+    sys.modules.setdefault(module, stand_in)
+
+
+# Five sixths of the time that importing simple-salesforce takes: zeep with lxml, PyJWT with cryptography.
+put_off("simple_salesforce.login", "SalesforceLogin")
+put_off("simple_salesforce.metadata", "SfdcMetadataApi")
 
 Json = dict[str, Any]
 
