@@ -220,9 +220,13 @@ def search(sandbox: Sandbox, canaries: Canaries, more: Mapping[str, Iterable[str
         there = [what for what in found if what not in leaked]
         measured += f"; as it should be: {', '.join(there)}" if there else ""
         lines.append(Line(f"secrets and people in {place.name}", measured, "0", not leaked and not missed))
-    problems = scan(ROOT)
-    lines.append(Line("secrets in the repository", str(len(problems)), "0", not problems))
     return lines
+
+
+def in_the_repository() -> Line:
+    """Whether anything that looks like a secret is among what git knows."""
+    problems = scan(ROOT)
+    return Line("secrets in the repository", str(len(problems)), "0", not problems)
 
 
 def _more(more: Mapping[str, Iterable[str]]) -> Iterator[Place]:

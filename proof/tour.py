@@ -34,7 +34,7 @@ from integration.scenes import (
     sweep,
 )
 from integration.terminal import Operator
-from proof.canaries import CHOSEN, Canaries, plant, search
+from proof.canaries import CHOSEN, Canaries, in_the_repository, plant, search
 from proof.permissions import compare
 from sandbox.sales import Sold
 from sandbox.sandbox import Sandbox
@@ -422,7 +422,8 @@ def toured(short: bool = False) -> Iterator[Tour]:
 def _found() -> tuple[list[Line], list[Line]]:
     """What one tour shows: of the canaries, and of the permissions."""
     with toured() as tour:
-        return search(tour.sandbox, tour.canaries, tour.said), compare(tour.sandbox.aws)
+        found = search(tour.sandbox, tour.canaries, tour.said)
+        return [*found, in_the_repository()], compare(tour.sandbox.aws)
 
 
 def canaries(_seed: int, _long: bool) -> list[Line]:
