@@ -163,6 +163,7 @@ class FunctionProcess:
         assert self._process.stdout is not None
         with self._drain_lock:
             self._process.stdout.close()
+            self._output = -1  # its number is soon another file's, and what that has is not ours to read
         self._next.put(None)
         if not self._ready.done():
             self._ready.set_result(None)

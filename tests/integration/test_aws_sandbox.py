@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -20,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from sandbox.aws import LEFT_OUT, AwsSandbox, FunctionError, TemplateError, UnsupportedResource
 from sandbox.aws.patches import dangling_transitions
+from sandbox.aws.runtime import FunctionProcess
 from sandbox.aws.scheduler import rate_seconds
 from sandbox.aws.template import translate
 
@@ -706,3 +708,18 @@ def test_sandboxes_in_one_process_do_not_see_each_other(aws: AwsSandbox, name: s
         assert other.secret("Key") != aws.secret("Key")
     assert [e["name"] for e in aws.executions("Machine")].count(name) == 0
     assert aws.functions.invoke("Worker", {"name": name})["number"] == 2
+
+
+def test_a_process_that_died_reads_nothing_of_what_has_its_number_next(tmp_path: Path) -> None:
+    process = FunctionProcess("app.lambda_handler", tmp_path, [], {"PATH": os.environ["PATH"]}, lambda line: None)
+    process.kill()
+    pipes = [os.pipe() for _ in range(16)]  # files get the least numbers that are free
+    try:
+        for read, write in pipes:
+            os.set_blocking(read, False)
+            os.write(write, b"somebody else's")
+        assert not process._drain()
+        assert [os.read(read, 100) for read, _ in pipes] == [b"somebody else's"] * 16
+    finally:
+        for end in (end for pipe in pipes for end in pipe):
+            os.close(end)
