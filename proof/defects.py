@@ -101,6 +101,7 @@ DEFECTS = (
                 "                None,\n",
             ),
         ),
+        test="tests/unit/test_ledger.py::test_who_loses_every_try_says_so_after_growing_pauses",
     ),
     Defect(
         "an idempotency key without its execution",
@@ -130,6 +131,8 @@ DEFECTS = (
                 '"metadata": metadata_of(wanted, links),',
             ),
         ),
+        test="tests/integration/test_guarantees.py"
+        "::test_g7_what_others_wrote_on_customer_subscription_and_account_stays",
     ),
     Defect(
         "no removal guard",
@@ -209,6 +212,7 @@ DEFECTS = (
                 "stigg().grant_credits(body, f'{grant.key}-{work.lease.token}')",
             ),
         ),
+        test="tests/integration/test_life.py::test_credits_are_granted_once_whatever_happens",
     ),
     Defect(
         "nothing sweeps",

@@ -21,7 +21,7 @@ def test_a_defect_changes_the_product_and_is_played_by_a_test_that_is_there(tmp_
 
 def test_there_are_defects_of_every_part_and_the_campaign_plays_some() -> None:
     assert len(DEFECTS) >= 12
-    assert sum(not defect.test for defect in DEFECTS) >= 6
+    assert sum(not defect.test for defect in DEFECTS) >= 3
 
 
 def test_a_defect_is_caught_by_what_plays_it() -> None:
