@@ -19,20 +19,9 @@ from closedwon.errors import StiggRefused, WriteUnanswered
 from closedwon.governor import governor
 from closedwon.order import iso_utc
 from closedwon.outcome import applied
-from closedwon.plan import (
-    GRANT_KEY,
-    Change,
-    Create,
-    End,
-    GrantRecord,
-    Plan,
-    SlotRecord,
-    after_end,
-    end_call,
-    grant_body,
-    provision_body,
-)
+from closedwon.plan import GRANT_KEY, Change, Create, End, Plan, after_end, end_call, grant_body, provision_body
 from closedwon.provisioning import desired_of, now, planned, stigg
+from closedwon.records import GrantRecord, SlotRecord
 from closedwon.settings import backlinks
 from closedwon.step import Step, held, ledger, take
 from closedwon.stigg import idempotency_key

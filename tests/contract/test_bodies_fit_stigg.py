@@ -19,14 +19,14 @@ from stigg.types.v1 import (
 from stigg.types.v1.credits import GrantCreateParams
 
 from closedwon.catalogue import CURRENCIES
-from closedwon.desired import END_OF_BILLING_PERIOD, Policy, Slot, Standing, fold
+from closedwon.desired import END_OF_BILLING_PERIOD, Policy, Slot, fold
 from closedwon.foresight import PREVIEWED
+from closedwon.order import Standing
 from closedwon.plan import (
     Actual,
     Backlinks,
     Create,
     End,
-    SlotRecord,
     Update,
     customer_body,
     customer_difference,
@@ -35,6 +35,7 @@ from closedwon.plan import (
     plan,
     provision_body,
 )
+from closedwon.records import SlotRecord
 from contract.stigg_contract import accepts, bare, fields
 from unit.domain import (
     ACCOUNT,

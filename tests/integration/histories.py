@@ -14,10 +14,10 @@ from random import Random
 from typing import Any
 
 from closedwon.deal import Deal
-from closedwon.desired import Desired, Standing, fold
+from closedwon.desired import Desired, fold
 from closedwon.identifiers import normalised_id
 from closedwon.mapping import compile_deal
-from closedwon.order import Order, iso_utc
+from closedwon.order import Order, Standing, iso_utc
 from unit.domain import (
     ANALYTICS,
     CALLS,

@@ -17,10 +17,10 @@ from pydantic import ValidationError
 
 from closedwon.catalogue import Catalogue
 from closedwon.deal import Deal, problems_of
-from closedwon.desired import Desired, Policy, Slot, Standing, Subscription, fold
+from closedwon.desired import Desired, Policy, Slot, Subscription, fold
 from closedwon.identifiers import normalised_id
 from closedwon.mapping import MappingRules, compile_deal, unrecordable
-from closedwon.order import Order, Problem
+from closedwon.order import Order, Problem, Standing
 from sandbox.stigg.catalogue import sandbox_catalogue
 
 Json = dict[str, Any]

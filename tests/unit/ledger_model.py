@@ -43,7 +43,7 @@ from closedwon.customer import (
     Written,
 )
 from closedwon.order import Order, Problem, Revision
-from closedwon.plan import SlotRecord
+from closedwon.records import SlotRecord
 
 Fold = frozenset[tuple[str, str]]
 """What Stigg holds: of each opportunity that contributes, its ID and its order's name."""

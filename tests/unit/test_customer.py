@@ -40,9 +40,8 @@ from closedwon.customer import (
     settle,
     take,
 )
-from closedwon.desired import Standing
-from closedwon.order import Item, Order, Problem, Revision
-from closedwon.plan import GrantRecord, SlotRecord
+from closedwon.order import Item, Order, Problem, Revision, Standing
+from closedwon.records import GrantRecord, SlotRecord
 
 ACCOUNT = "0015g00000XyZaBAAV"
 A = "0065g00000ABCdEAAX"

@@ -19,13 +19,12 @@ from closedwon.desired import (
     Policy,
     Price,
     Slot,
-    Standing,
     Subscription,
     catalogue_problems,
     fold,
     same_product_problems,
 )
-from closedwon.order import Order, Problem
+from closedwon.order import Order, Problem, Standing
 from unit.domain import (
     ANALYTICS,
     AT,

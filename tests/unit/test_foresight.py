@@ -25,8 +25,9 @@ from closedwon.foresight import (
     tell,
 )
 from closedwon.mapping import compile_deal, revision_of
-from closedwon.plan import Backlinks, Create, GrantRecord, SlotRecord, Update, metadata_of
+from closedwon.plan import Backlinks, Create, Update, metadata_of
 from closedwon.previewed import PreviewResult
+from closedwon.records import GrantRecord, SlotRecord
 from closedwon.wording import Calendar
 from unit.domain import (
     ACCOUNT,

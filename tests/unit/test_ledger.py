@@ -35,9 +35,9 @@ from closedwon.customer import (
 )
 from closedwon.desired import Entitlement, Price, Slot, Subscription
 from closedwon.errors import LedgerContended
-from closedwon.ledger import OPPORTUNITIES_A_TRANSACTION, TRIES, Claim, Ledger
+from closedwon.ledger import TRIES, Claim, Ledger
 from closedwon.order import Item, Order, Revision
-from closedwon.plan import SlotRecord
+from closedwon.records import SlotRecord
 
 TABLE = "ledger"
 ACCOUNT = "0015g00000XyZaBAAV"
@@ -169,13 +169,13 @@ def arrival(quantity: int = 1, at: int = 1, opportunity: str = A, **given: Any) 
     return Arrival(order(quantity, opportunity, **given), Revision(at, 0))
 
 
-def deal_of_200_lines(opportunity: str, account: str = ACCOUNT) -> Arrival:
-    """As large as a deal can be, with IDs longer than people give."""
+def deal_of_200_lines(opportunity: str, account: str = ACCOUNT, longest: int = 70, at: int = 1) -> Arrival:
+    """As large as a deal can be, with IDs as long as is said: by default longer than people give."""
     items = tuple(
         Item(
             "Entitlement",
-            f"feature-{n:03}-{'x' * 60}",
-            5_000_000,
+            f"feature-{n:03}-".ljust(longest, "x"),
+            5_000_000 + at,
             (n,),
             12.5,
             reset_period="MONTH",
@@ -183,7 +183,7 @@ def deal_of_200_lines(opportunity: str, account: str = ACCOUNT) -> Arrival:
         )
         for n in range(2, 201)
     )
-    return arrival(opportunity=opportunity, account=account, items=(*order().items, *items))
+    return arrival(at=at, opportunity=opportunity, account=account, items=(*order().items, *items))
 
 
 def items_of(dynamodb: Any, pk: str) -> dict[str, dict[str, Any]]:
@@ -606,7 +606,7 @@ def test_deals_of_many_accounts_are_answered_in_turn_and_started_by_as_many_swee
     assert {claim.account_id for claim in claims} == {a.order.account_id for a in arrivals}
 
 
-def test_the_largest_deals_stay_far_below_what_an_item_and_a_transaction_hold(ledger: Ledger, dynamodb: Any) -> None:
+def test_the_largest_usual_deals_stay_far_below_what_an_item_holds(ledger: Ledger, dynamodb: Any) -> None:
     arrivals = [deal_of_200_lines(f"0065g0000{n:06}AAX") for n in range(1, 31)]
     ledger.accept(arrivals)
     work = ledger.take(ACCOUNT, "one", 0, LEASE)
@@ -614,11 +614,37 @@ def test_the_largest_deals_stay_far_below_what_an_item_and_a_transaction_hold(le
     assert len(work.customer.opportunities) == 30, "more than the megabyte that one query answers"
     done = dict.fromkeys(work.customer.opportunities, Outcome("Provisioned"))
     ledger.settle(work, Applied({}, done, frozenset(done), ensured=True))  # now each order is there twice
-    opportunity = arrivals[0].order.opportunity_id
-    newest = size(items_of(dynamodb, f"ACCOUNT#{ACCOUNT}")[f"OPPORTUNITY#{opportunity}"])
-    history = max(size(item) for item in items_of(dynamodb, f"OPPORTUNITY#{opportunity}").values())
-    assert newest < MOST / 2
-    assert OPPORTUNITIES_A_TRANSACTION * (newest + history) < MOST_TOGETHER
+    newest = items_of(dynamodb, f"ACCOUNT#{ACCOUNT}")[f"OPPORTUNITY#{arrivals[0].order.opportunity_id}"]
+    assert size(newest) < MOST / 2
+
+
+def test_deals_with_the_longest_ids_take_as_many_transactions_as_their_bytes_need(
+    ledger: Ledger, client: Client
+) -> None:
+    written: list[int] = []
+    transact = client.transact_write_items
+
+    def counted(**given: Any) -> Any:
+        written.append(sum(size(write["Put"]["Item"]) for write in given["TransactItems"]))
+        return transact(**given)
+
+    client.transact_write_items = counted  # type: ignore[method-assign]
+    opportunities = [f"0065g0000{n:06}AAX" for n in range(1, 41)]
+    for revision in (1, 2):  # the second time the order that was provisioned is there as well
+        arrivals = [deal_of_200_lines(opportunity, longest=200, at=revision) for opportunity in opportunities]
+        answers = ledger.accept([arrival._replace(revision=Revision(revision, 0)) for arrival in arrivals])
+        assert [(answer.opportunity_id, answer.status) for answer in answers] == [
+            (id, "accepted") for id in opportunities
+        ]
+        work = ledger.take(ACCOUNT, str(revision), 0, LEASE)
+        assert isinstance(work, Work)
+        assert sorted(work.customer.opportunities) == opportunities
+        done = dict.fromkeys(opportunities, Outcome("Provisioned"))
+        applied, _ = ledger.settle(work, Applied({}, done, frozenset(done), ensured=True))
+        marks = {id: state.mark(applied.shown_id) for id, state in applied.opportunities.items()}
+        ledger.settle(work, Written(marks, account=True))
+    assert max(written) < MOST_TOGETHER
+    assert {ledger.find(id)[1].outcome.status for id in opportunities} == {"Provisioned"}  # type: ignore[index]
 
 
 def size(item: dict[str, Any]) -> int:

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from closedwon.desired import Desired, Policy, Standing, Subscription, fold, milliseconds
-from closedwon.order import Order, iso_utc
+from closedwon.desired import Desired, Policy, Subscription, fold, milliseconds
+from closedwon.order import Order, Standing, iso_utc
 from closedwon.plan import entitlement_body
 from unit.domain import (
     CATALOGUE,

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedwon.desired import Desired, Policy, Slot, Standing, fold
-from closedwon.order import iso_utc
+from closedwon.desired import Desired, Policy, Slot, fold
+from closedwon.order import Standing, iso_utc
 from closedwon.plan import (
     GRANT_KEY,
     LIVE,
@@ -25,11 +25,9 @@ from closedwon.plan import (
     Backlinks,
     Create,
     End,
-    GrantRecord,
     Hold,
     Keep,
     Plan,
-    SlotRecord,
     Update,
     end_call,
     grant_body,
@@ -38,6 +36,7 @@ from closedwon.plan import (
     provision_body,
     subscription_id,
 )
+from closedwon.records import GrantRecord, SlotRecord
 from unit.domain import (
     ACCOUNT,
     AT,

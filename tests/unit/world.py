@@ -37,15 +37,14 @@ from closedwon.plan import (
     Change,
     Create,
     End,
-    GrantRecord,
     Plan,
-    SlotRecord,
     after_end,
     end_call,
     grant_body,
     plan,
     provision_body,
 )
+from closedwon.records import GrantRecord, SlotRecord
 from sandbox.stigg import models
 from sandbox.stigg.catalogue import sandbox_catalogue
 from sandbox.stigg.errors import Refused

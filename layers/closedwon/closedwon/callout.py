@@ -16,10 +16,8 @@ from typing import Any, NamedTuple
 from aws_lambda_powertools.logging import Logger
 from pydantic import BaseModel, ValidationError
 
-from closedwon.catalogue import Catalogue
 from closedwon.customer import Acceptance, Arrival, turns_for
 from closedwon.deal import MOST_DEALS, Deal, DealToRead, Refusal, Result, Results, errors_of, problems_of
-from closedwon.desired import same_product_problems
 from closedwon.errors import Permanent, SalesforceLimitExceeded, Transient
 from closedwon.governor import Booking, governor
 from closedwon.identifiers import normalised_id
@@ -276,6 +274,9 @@ def judged_by_snapshot(arrivals: dict[int, Arrival]) -> dict[int, Arrival]:
     """Two plans of one product are answered at once where the kept catalogue shows them; else by the deal's status."""
     if all(len(arrival.order.of_kind("Plan")) < 2 for arrival in arrivals.values()):
         return arrivals
+    from closedwon.catalogue import Catalogue
+    from closedwon.desired import same_product_problems  # with all of the fold
+
     catalogue = Catalogue.kept(ledger().snapshot())
     if catalogue is None:
         return arrivals

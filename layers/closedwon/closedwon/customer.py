@@ -17,9 +17,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from closedwon.application import Application, begins, prepared, resource_conflict
-from closedwon.desired import Standing
-from closedwon.order import Order, Problem, Revision
-from closedwon.plan import GrantRecord, SlotRecord
+from closedwon.order import Order, Problem, Revision, Standing
+from closedwon.records import GrantRecord, SlotRecord
 
 START_GRACE = 120_000
 """How long after a start was asked for the sweep leaves it alone: StartExecution and a cold start take seconds."""

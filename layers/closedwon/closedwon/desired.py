@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from closedwon.catalogue import CURRENCIES, Catalogue
 from closedwon.chain import NEVER, Chain, Fate, Fault, chained, trial_over
-from closedwon.order import Item, Kind, Order, Problem, instant_of
+from closedwon.order import Item, Kind, Order, Problem, Standing, instant_of
 
 END_OF_BILLING_PERIOD = "END_OF_BILLING_PERIOD"
 """Instead of the date of a cancellation: when the billing period ends that is under way then."""
@@ -208,16 +208,6 @@ class Desired:
     lapsing: dict[Slot, tuple[str, ...]] = field(default_factory=dict)
     next_change: int | None = None
     time_zone: str = "UTC"
-
-
-class Standing(NamedTuple):
-    """One opportunity's orders as far as the fold needs them: the newest; the last one that was provisioned; and the
-    last of these that was no cancellation.
-    """
-
-    newest: Order
-    provisioned: Order | None = None
-    won: Order | None = None
 
 
 def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, now: int) -> Desired:

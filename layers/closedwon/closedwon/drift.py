@@ -44,7 +44,6 @@ from closedwon.plan import (
     End,
     Hold,
     Plan,
-    SlotRecord,
     Update,
     amount_of,
     is_ours,
@@ -53,6 +52,7 @@ from closedwon.plan import (
     units_of,
 )
 from closedwon.projection import account_fields, provisioning_record
+from closedwon.records import SlotRecord
 from closedwon.retold import as_told, sells, sold, told_apart
 from closedwon.wording import Calendar, differences, listed, money, quantity
 

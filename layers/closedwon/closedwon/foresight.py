@@ -31,7 +31,6 @@ from closedwon.plan import (
     Hold,
     Keep,
     Plan,
-    SlotRecord,
     Update,
     end_call,
     is_ours,
@@ -51,6 +50,7 @@ from closedwon.previewed import (
     PreviewedPrice,
     PreviewResult,
 )
+from closedwon.records import SlotRecord
 from closedwon.wording import Calendar, changed, created, differences, granted, later, listed, lowered
 
 MOST_MOMENTS = 12

@@ -30,7 +30,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
 from functools import partial
-from itertools import islice
+from itertools import accumulate, chain, islice
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from closedwon import customer as rules
@@ -51,13 +51,18 @@ from closedwon.customer import (
 from closedwon.errors import LedgerContended, LedgerUnreadable, as_read
 from closedwon.foreign import keep_private
 from closedwon.order import Order, Problem, Revision
-from closedwon.plan import GrantRecord, SlotRecord
+from closedwon.records import GrantRecord, SlotRecord
 
 TRIES = 12
 """How often a verb is tried when others write the same customer; with growing pauses, about two seconds in all."""
 
 OPPORTUNITIES_A_TRANSACTION = 20
-"""A transaction takes 100 items and 4 MB; an opportunity needs at most three items, and with 200 lines about 170 KB."""
+"""A transaction takes 100 items; an opportunity needs at most three."""
+
+BYTES_A_TRANSACTION = 3_500_000
+"""A transaction takes 4 MB; this leaves room for the head. An opportunity with 200 lines is usually about 170 KB, with
+the longest IDs, and provisioned before, nearly 600.
+"""
 
 KEYS_A_READ = 100
 """The most items BatchGetItem reads."""
@@ -88,6 +93,10 @@ def at_once(work: Callable[[K], T], keys: Collection[K]) -> list[T]:
         return [work(key) for key in keys]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(work, keys))
+
+
+class TooMuch(Exception):
+    """What should be written at one moment is more than a transaction holds."""
 
 
 class Conflict(Exception):
@@ -188,12 +197,16 @@ class Ledger:
         answers: dict[int, Acceptance] = {}
 
         def accept_account(account_id: str) -> None:
-            indices = groups[account_id]
-            for start in range(0, len(indices), OPPORTUNITIES_A_TRANSACTION):
-                chunk = indices[start : start + OPPORTUNITIES_A_TRANSACTION]
+            indices, most = groups[account_id], OPPORTUNITIES_A_TRANSACTION
+            while chunk := indices[:most]:
                 some = [arrivals[i] for i in chunk]
                 accept = partial(self._accept, account_id, some, turns.get(account_id, 0), rules.START_GRACE * starts)
-                answers.update(zip(chunk, self._retried(accept), strict=True))
+                try:
+                    answers.update(zip(chunk, self._retried(accept), strict=True))
+                except TooMuch:
+                    most = len(chunk) // 2
+                else:
+                    indices = indices[len(chunk) :]
 
         at_once(accept_account, groups)
         return [answers[index] for index in range(len(arrivals))]
@@ -397,7 +410,7 @@ class Ledger:
     def _accept(self, account_id: str, arrivals: list[Arrival], turn: int, grace: int) -> list[Acceptance]:
         known = self._read(account_id, [arrival.order.opportunity_id for arrival in arrivals])
         changed, answers = self._accepted(known, arrivals, turn, grace)
-        self._write(known, changed)
+        self._write(known, changed, whole=True)
         measure(known, changed)
         return answers
 
@@ -516,17 +529,21 @@ class Ledger:
                 return items
             more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
-    def _write(self, known: Customer, changed: Customer) -> None:
+    def _write(self, known: Customer, changed: Customer, whole: bool = False) -> None:
         """Write what changed in one transaction. Raises Conflict when somebody wrote the customer since it was read.
 
         Where a report or a claim changes more opportunities than a transaction holds, some of them are written first
-        and the head's news with the last: who dies in between has not applied, released or claimed anything.
+        and the head's news with the last: who dies in between has not applied, released or claimed anything. What must
+        be written `whole` is not divided: TooMuch is raised.
         """
         if changed == known:
             return
         states = {id: s for id, s in changed.opportunities.items() if s != known.opportunities.get(id)}
-        if len(states) > OPPORTUNITIES_A_TRANSACTION:
-            first = dict(islice(states.items(), OPPORTUNITIES_A_TRANSACTION))
+        of_each = [self._of_opportunity(known, changed.account_id, id, state) for id, state in states.items()]
+        if (fitting := _fitting(of_each)) < len(states):
+            if whole:
+                raise TooMuch(f"{len(states)} opportunities")
+            first = dict(islice(states.items(), fitting))
             between = replace(known, opportunities={**known.opportunities, **first})
             self._write(known, between)
             return self._write(replace(between, rev=known.rev + 1), changed)
@@ -537,13 +554,7 @@ class Ledger:
                 known.rev,
             )
         ]
-        for id, state in states.items():
-            puts.append(self._put(_opportunity(changed.account_id, id, state)))
-            before = known.opportunities.get(id)
-            if before is None:
-                puts.append(self._put(_owner(f"OPPORTUNITY#{id}", changed.account_id), "attribute_not_exists(pk)"))
-            if before is None or before.order != state.order:
-                puts.append(self._put(_history(changed.account_id, id, state, self._clock())))
+        puts += chain.from_iterable(of_each)
         if changed.customer_id is not None and changed.customer_id != known.customer_id:
             free = "attribute_not_exists(pk)"
             puts.append(self._put(_owner(f"STIGG#{changed.customer_id}", changed.account_id), free))
@@ -558,6 +569,16 @@ class Ledger:
             self._client.exceptions.TransactionInProgressException
         ) as error:  # the same request is still being carried out
             raise Conflict from error
+
+    def _of_opportunity(self, known: Customer, account_id: str, id: str, state: OpportunityState) -> list[Item]:
+        """What a transaction does to write one opportunity's new state."""
+        puts = [self._put(_opportunity(account_id, id, state))]
+        before = known.opportunities.get(id)
+        if before is None:
+            puts.append(self._put(_owner(f"OPPORTUNITY#{id}", account_id), "attribute_not_exists(pk)"))
+        if before is None or before.order != state.order:
+            puts.append(self._put(_history(account_id, id, state, self._clock())))
+        return puts
 
     def _put(self, item: Item, condition: str | None = None, rev: int = 0) -> Item:
         put: Item = {"TableName": self._table, "Item": item}
@@ -626,6 +647,18 @@ def _head(customer: Customer, rev: int) -> Item:
     if customer.due_at is not None:
         item |= {"due": {"S": "DUE"}, "due_at": {"N": str(customer.due_at)}}
     return item
+
+
+def _fitting(of_each: Sequence[list[Item]]) -> int:
+    """How many opportunities, of those whose writes are given, a transaction takes: one at least."""
+    sizes = (sum(_size(put["Put"]["Item"]) for put in puts) for puts in of_each)
+    fitting = sum(together <= BYTES_A_TRANSACTION for together in accumulate(sizes))
+    return max(1, min(fitting, OPPORTUNITIES_A_TRANSACTION))
+
+
+def _size(item: Item) -> int:
+    """Bytes, as DynamoDB counts them: names and values. What is written here is ASCII."""
+    return sum(len(name) + len(text) for name, value in item.items() for text in value.values())
 
 
 def _opportunity(account_id: str, id: str, state: OpportunityState) -> Item:

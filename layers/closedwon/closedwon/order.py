@@ -169,3 +169,13 @@ class Order:
         for optional in ("account_email", "stored_customer_id", "customer_id", "resource_id"):
             given.setdefault(optional, None)
         return cls(**given)
+
+
+class Standing(NamedTuple):
+    """One opportunity's orders as far as the fold needs them: the newest; the last one that was provisioned; and the
+    last of these that was no cancellation.
+    """
+
+    newest: Order
+    provisioned: Order | None = None
+    won: Order | None = None

@@ -10,7 +10,8 @@ from closedwon.chain import NEVER
 from closedwon.customer import LOOK_AGAIN, Applied, Customer, OpportunityState, Outcome, Status, SubscriptionLink
 from closedwon.desired import END_OF_BILLING_PERIOD, REOPENED, Desired, Grant, Slot, milliseconds
 from closedwon.order import day_of
-from closedwon.plan import End, GrantRecord, Plan, SlotRecord
+from closedwon.plan import End, Plan
+from closedwon.records import GrantRecord, SlotRecord
 
 STIGG_FIRST = 60_000
 """How long after a start it is looked at again, in milliseconds: Stigg, which starts it, has done so then."""

@@ -17,6 +17,7 @@ from closedwon.desired import END_OF_BILLING_PERIOD, Desired, Entitlement, Grant
 from closedwon.errors import CustomerTaken, as_read, safe_text, unreadable
 from closedwon.links import salesforce_record_url
 from closedwon.order import Order, instant_of, iso_utc
+from closedwon.records import GrantRecord, SlotRecord
 
 LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
 """States of a subscription that holds its slot, now or later. Every other state is an end."""
@@ -104,40 +105,6 @@ class Actual:
                 trial_end=data.get("trialEndDate"),
                 coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
             )
-
-
-@dataclass(frozen=True)
-class GrantRecord:
-    """What the ledger remembers of a credit grant. amount: as it was sent; grant_id: Stigg's, None until answered."""
-
-    amount: int
-    grant_id: str | None = None
-
-
-@dataclass(frozen=True)
-class SlotRecord:
-    """What the ledger remembers of one slot.
-
-    generation: raised before a subscription is made, so that its ID is new. made: whether that ID is known to have
-    been used. subscription_id: the one that stands, ours or adopted. status and checkout_url: Stigg's last answer.
-    applied: what was last written.
-    """
-
-    generation: int = 0
-    made: bool = False
-    subscription_id: str | None = None
-    status: str | None = None
-    checkout_url: str | None = None
-    applied: Subscription | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        applied = self.applied.to_json() if self.applied else None
-        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "applied": applied}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> SlotRecord:
-        applied = data.get("applied")
-        return cls(**{**data, "applied": Subscription.from_json(applied) if applied else None})
 
 
 @dataclass(frozen=True)

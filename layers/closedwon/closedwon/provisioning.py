@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from closedwon.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
 from closedwon.customer import Customer
-from closedwon.desired import Desired, Slot, Standing, catalogue_problems, fold
+from closedwon.desired import Desired, Slot, catalogue_problems, fold
 from closedwon.governor import governor
-from closedwon.order import Order, Problem
+from closedwon.order import Order, Problem, Standing
 from closedwon.plan import Actual, Plan, plan
 from closedwon.secrets import Secret
 from closedwon.settings import backlinks, policy, setting
