@@ -34,6 +34,7 @@ from benchmarks.lines import Line
 from proof import canaries, oracle
 from proof.disturbances import FUNCTIONS, Trouble
 from proof.market import FIELDS, LATEST, PAID, Customer, Json, Save, is_day, iso, make
+from proof.permissions import Roles, not_allowed
 from sandbox.sales import Sales
 from sandbox.salesforce import cpq
 from sandbox.sandbox import Sandbox
@@ -101,6 +102,7 @@ GOALS = {
     "status": "wrong statuses in Salesforce",
     "rest": "customers that do not come to rest",
     "told": "secrets and people where they do not belong",
+    "permission": "calls of AWS that no policy allows",
 }
 
 
@@ -113,7 +115,9 @@ def campaign(seed: int, long: bool) -> list[Line]:
     tally: Counter[str] = Counter()
     violations: list[Violation] = []
     # A round has its own process: moto, which is most of the work, has one interpreter each.
-    with ProcessPoolExecutor(min(len(rounds), os.cpu_count() or 1), get_context("spawn")) as processes:
+    with ProcessPoolExecutor(
+        min(len(rounds), os.cpu_count() or 1), get_context("spawn"), max_tasks_per_child=1
+    ) as processes:
         for played in as_completed(
             [processes.submit(_play, seed, histories, bool(alone), stop) for histories in rounds]
         ):
@@ -201,6 +205,7 @@ def _lines(tally: Counter[str], violations: list[Violation]) -> Iterator[Line]:
         "status": f"of {tally['deals']}",
         "rest": f"of {tally['customers']}",
         "told": f"of {tally['canaries']} in {tally['places']} places",
+        "permission": f"of {tally['calls of AWS']}",
     }
     for kind, what in GOALS.items():
         yield Line(f"campaign: {what}", f"{per_kind[kind]} {counts[kind]}", "0", per_kind[kind] == 0)
@@ -511,6 +516,7 @@ class _Round:
         self._must_rest("after reconciliation")
         self._judge(self.customers)
         self._search()
+        self._permitted()
 
     def _must_rest(self, when: str) -> None:
         if not self._rest(MOST_PASSES):
@@ -654,6 +660,13 @@ class _Round:
                 self.violate("told", "-", f"{line.what}: {line.measured}")
         self.tally["places"] += len(lines)
         self.tally["canaries"] += len(self.canaries.secret) + len(self.canaries.personal)
+
+    def _permitted(self) -> None:
+        """The functions call AWS only as their policies let them, whatever goes wrong. moto asks none."""
+        made = self.sandbox.aws.calls.made()
+        for call in not_allowed(made, Roles(self.sandbox.aws).grants()):
+            self.violate("permission", "-", f"{call.caller} called {call.action} on {call.resource} {call.key}")
+        self.tally["calls of AWS"] += sum(made.values())
 
     # Counting
 
