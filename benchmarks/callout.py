@@ -17,6 +17,7 @@ from benchmarks.folders import ROOT
 from benchmarks.table import MemoryTable
 from benchmarks.world import World, proxy_event
 from closedwon import callout
+from closedwon.governor import Booking
 from closedwon.identifiers import normalised_id
 from closedwon.ledger import Ledger
 
@@ -60,7 +61,9 @@ def _one(app: ModuleType, deal: Mapping[str, Any], *, one_account: bool) -> floa
     deals = [_numbered(deal, number, one_account) for number in range(DEALS)]
     event = proxy_event({"deals": deals})
     ledger = Ledger("ledger", MemoryTable())
-    turns = SimpleNamespace(turns=lambda count: (0,) * count)
+    turns = SimpleNamespace(
+        book=lambda needs: Booking(dict.fromkeys(needs, 0), needs, 0), give_back=lambda booking, used: None
+    )
     with mock.patch.multiple(callout, ledger=lambda: ledger, governor=lambda: turns, start=lambda: lambda claim: None):
         before = time.process_time()
         answer = app.lambda_handler(event, None)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results
+from benchmarks import callout, results
 from benchmarks.cold_start import ColdStart, Comparison
 from benchmarks.lines import Line
 from benchmarks.one_deal import Calls, Transitions
@@ -64,6 +64,10 @@ def test_a_phase_lasts_until_the_next_one_is_entered_and_the_last_until_the_end(
 def test_a_text_is_copied_with_other_words_where_the_old_ones_stood() -> None:
     text = Text({"id": "acme-product", "of": ["acme", "acmes"]}, ["acme", "acme-product", "gone"])
     assert json.loads(text.with_({"acme": "b", "acme-product": "a"})) == {"id": "a", "of": ["b", "bs"]}
+
+
+def test_the_callouts_benchmark_measures_deals_that_were_accepted() -> None:
+    assert all(milliseconds > 0 for milliseconds in callout.measure(rounds=1))
 
 
 def test_what_was_kept_last_is_known_of_each_figure(tmp_path: Path) -> None:
