@@ -296,7 +296,7 @@ def spoilt(draw: st.DrawFn, good: st.SearchStrategy[Any], values: st.SearchStrat
 def _spoil(draw: st.DrawFn, data: Any, values: st.SearchStrategy[Any]) -> Any:
     places = list(_places(data))
     if not places:
-        return draw(values)
+        return copy.deepcopy(draw(values))
     parent, key = places[draw(st.integers(0, len(places) - 1))]
     ways = ("put", "put", "alike", "alike", "alike", "scalar", "scalar", "take", "rename", "wrap", "repeat")
     how = draw(st.sampled_from(ways))
