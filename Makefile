@@ -82,7 +82,7 @@ format: setup ## put every Python file into the project's style
 	@$(PY) -m ruff check --quiet --fix-only .
 	@$(PY) -m ruff format .
 
-prove: setup ## faults, deliberate defects, hostile input, load: a table at the end, about half an hour (ARGS=campaign chooses)
+prove: setup ## faults, deliberate defects, hostile input, load: a table at the end, a quarter of an hour (ARGS=campaign chooses)
 	@$(RUN) -m proof $(ARGS)
 
 prove-long: setup ## the same at full size: hours
