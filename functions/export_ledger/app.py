@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -34,11 +33,6 @@ LINES_A_STEP = 200_000
 """Lines that are written together: fewer and larger objects, and seconds of work to do again."""
 
 
-@cache
-def dynamodb() -> Any:
-    return aws.client("dynamodb")
-
-
 class LedgerExport:
     """One run's export of the table. In: the run. Keeps the file it reads open from step to step."""
 
@@ -60,7 +54,7 @@ class LedgerExport:
 
     def _ask(self) -> str:
         """The export's ARN. The run's ID is its token: asking again asks for the same export."""
-        answer = dynamodb().export_table_to_point_in_time(
+        answer = aws.dynamodb().export_table_to_point_in_time(
             TableArn=setting("LEDGER_TABLE_ARN"),
             ClientToken=self._run.id,
             S3Bucket=runs.bucket(),
@@ -71,7 +65,7 @@ class LedgerExport:
 
     def _files(self, arn: str) -> str | None:
         """The key of the list of the export's files; None while it is under way. Raises LedgerExportFailed."""
-        export = dynamodb().describe_export(ExportArn=arn)["ExportDescription"]
+        export = aws.dynamodb().describe_export(ExportArn=arn)["ExportDescription"]
         if export["ExportStatus"] == "IN_PROGRESS":
             return None
         if export["ExportStatus"] != "COMPLETED":

@@ -233,7 +233,7 @@ class Exporting:
     def patched(self, patch: pytest.MonkeyPatch) -> None:
         patch.setenv("RECONCILIATION_BUCKET", "bucket")
         patch.setenv("LEDGER_TABLE_ARN", "arn:table")
-        patch.setattr(ledger_export, "dynamodb", lambda: self)
+        patch.setattr(ledger_export.aws, "dynamodb", lambda: self)
         patch.setattr(ledger_export.runs, "lines_of", self.lines_of)
         patch.setattr(ledger_export.runs, "unzipped_lines", self.unzipped_lines)
 

@@ -102,7 +102,8 @@ def test_what_cannot_be_read_is_an_error_of_its_own_that_quotes_nothing(case: st
 
 def test_a_kept_catalogue_that_cannot_be_read_is_none() -> None:
     assert Catalogue.kept(CATALOGUE.to_json()) == CATALOGUE
-    for text in (None, "", "{", "{}", "[" * 100_000, '{"plans": {"p": 1}}'):
+    never_read = [json.dumps({**json.loads(CATALOGUE.to_json()), "readAt": at}) for at in (None, float("inf"))]
+    for text in (None, "", "{", "{}", "[" * 100_000, '{"plans": {"p": 1}}', *never_read):
         assert Catalogue.kept(text) is None
 
 

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from closedwon import runs
+from closedwon import aws, runs
 from closedwon.drift import Finding
 from closedwon.metrics import NAMESPACE
 from closedwon.runs import ObjectWriter
@@ -25,7 +25,7 @@ OTHER = ARN.replace("5c0ffee0", "00000000")
 @pytest.fixture(autouse=True)
 def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A bucket, a ledger with the run in its register, and a topic whose messages go to a queue."""
-    for cached in (runs.s3, runs._dynamodb, app.sns):
+    for cached in (runs.s3, aws.dynamodb, app.sns):
         cached.cache_clear()
     with mock_aws():
         boto3.client("s3").create_bucket(
@@ -47,7 +47,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             monkeypatch.setenv(name, value)
         runs.enter(RUN.id, ARN, "2026-11-22", "", lambda _: False)
         yield arn
-    for cached in (runs.s3, runs._dynamodb, app.sns):
+    for cached in (runs.s3, aws.dynamodb, app.sns):
         cached.cache_clear()
 
 

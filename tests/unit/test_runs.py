@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from closedwon import runs
+from closedwon.aws import dynamodb
 from closedwon.errors import RunUnderWay, StorageUnavailable
 from closedwon.runs import PartitionWriter, Run, partition_of
 from unit.aws import make_ledger
@@ -32,18 +33,18 @@ def aws() -> Iterator[pytest.MonkeyPatch]:
         patch.setenv("LEDGER_TABLE", "ledger")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         runs.s3.cache_clear()
-        runs._dynamodb.cache_clear()
+        dynamodb.cache_clear()
         runs.s3().create_bucket(Bucket="reconciliation")
-        make_ledger(runs._dynamodb())
+        make_ledger(dynamodb())
         yield patch
         runs.s3.cache_clear()
-        runs._dynamodb.cache_clear()
+        dynamodb.cache_clear()
 
 
 @pytest.fixture
 def register(aws: pytest.MonkeyPatch) -> Iterator[None]:
     yield
-    runs._dynamodb().delete_item(TableName="ledger", Key={"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}})
+    dynamodb().delete_item(TableName="ledger", Key={"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}})
 
 
 def test_a_run_travels_as_the_state_machine_carries_it() -> None:

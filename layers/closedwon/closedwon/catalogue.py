@@ -86,7 +86,7 @@ class Catalogue:
             max_quantities=data["addons"],
             feature_types=data["features"],
             currencies=frozenset(data["currencies"]),
-            read_at=data["readAt"],
+            read_at=int(data["readAt"]),
         )
 
     @classmethod
@@ -94,7 +94,7 @@ class Catalogue:
         """A snapshot as it was kept; None where there is none, or none that can be read: Stigg is asked again."""
         try:
             return cls.from_json(text) if text is not None else None
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
             return None
 
     @classmethod

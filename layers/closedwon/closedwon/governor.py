@@ -276,4 +276,4 @@ def governor() -> Governor:
         "list subscriptions": Rate.within(int(setting("STIGG_LISTS_PER_MINUTE")), percent),
         "read": Rate.within(int(setting("STIGG_READS_PER_MINUTE")), percent),
     }
-    return Governor(setting("LEDGER_TABLE"), aws.client("dynamodb"), rates, ENTITY)
+    return Governor(setting("LEDGER_TABLE"), aws.dynamodb(), rates, ENTITY)

@@ -158,7 +158,7 @@ def message(failure: Failure, stack: str, since: int, customers: int, zone: Zone
 
 @cache
 def notices() -> Notices:
-    return Notices(setting("LEDGER_TABLE"), aws.client("dynamodb"))
+    return Notices(setting("LEDGER_TABLE"), aws.dynamodb())
 
 
 @cache

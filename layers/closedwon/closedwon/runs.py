@@ -354,21 +354,21 @@ def enter(run_id: str, execution: str, today: str, deals_since: str, under_way: 
     """
     key = {"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}}
     table = setting("LEDGER_TABLE")
-    known = _dynamodb().get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
+    known = aws.dynamodb().get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
     holder = known.get("execution", {}).get("S")
     if holder is not None and holder != execution and under_way(holder):
         raise RunUnderWay(f"another run is under way: {known['run']['S']}")
     since = deals_since or known.get("deals_since", {}).get("S") or today
     values = {":run": {"S": run_id}, ":execution": {"S": execution}, ":since": {"S": since}}
     try:
-        _dynamodb().update_item(
+        aws.dynamodb().update_item(
             TableName=table,
             Key=key,
             UpdateExpression="SET run = :run, execution = :execution, deals_since = :since",
             ConditionExpression="execution = :holder" if holder else "attribute_not_exists(execution)",
             ExpressionAttributeValues={**values, ":holder": {"S": holder}} if holder else values,
         )
-    except _dynamodb().exceptions.ConditionalCheckFailedException:
+    except aws.dynamodb().exceptions.ConditionalCheckFailedException:
         raise RunUnderWay("another run has just begun") from None
     return Registered(known.get("last_good", {}).get("S", ""), since)
 
@@ -387,7 +387,7 @@ class Register(NamedTuple):
 def register() -> Register:
     """Read the register."""
     key = {"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}}
-    known = _dynamodb().get_item(TableName=setting("LEDGER_TABLE"), Key=key, ConsistentRead=True).get("Item", {})
+    known = aws.dynamodb().get_item(TableName=setting("LEDGER_TABLE"), Key=key, ConsistentRead=True).get("Item", {})
     return Register(*(known.get(name, {}).get("S", "") for name in Register._fields))
 
 
@@ -402,20 +402,15 @@ def finish(run: Run, good: bool) -> None:
         change += " SET last_good = :began"
         values[":began"] = {"S": run.started_at}
     try:
-        _dynamodb().update_item(
+        aws.dynamodb().update_item(
             TableName=setting("LEDGER_TABLE"),
             Key={"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}},
             UpdateExpression=change,
             ConditionExpression="run = :run AND attribute_exists(execution)",
             ExpressionAttributeValues=values,
         )
-    except _dynamodb().exceptions.ConditionalCheckFailedException:
+    except aws.dynamodb().exceptions.ConditionalCheckFailedException:
         return
-
-
-@cache
-def _dynamodb() -> Any:
-    return aws.client("dynamodb")
 
 
 # What they are made of

@@ -41,7 +41,7 @@ class Step(NamedTuple):
 @cache
 def ledger() -> Ledger:
     """The stack's ledger."""
-    return Ledger(setting("LEDGER_TABLE"), aws.client("dynamodb"))
+    return Ledger(setting("LEDGER_TABLE"), aws.dynamodb())
 
 
 def take(step: Step, context: Any) -> Work | Busy | Current:
