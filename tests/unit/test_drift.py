@@ -171,6 +171,17 @@ def test_systems_that_agree_never_differ_at_any_moment(deals: list[Json], policy
             passes(moment)
 
 
+def test_an_end_of_a_trial_written_by_a_step_that_died_is_nobodys_change_by_hand() -> None:
+    sold = (plan(), entitlement(SEATS, 1))
+    deals = [
+        on_trial(1, *sold, trialEnd="2026-12-01", trialEndBehavior="CANCEL_SUBSCRIPTION", saved="2026-11-01"),
+        on_trial(2, *sold, trialEnd="2027-01-15", trialEndBehavior="CONVERT_TO_PAID", saved="2026-11-01"),
+        won(1, *sold, start="2027-01-15", end=None, saved="2026-11-16"),  # until then the trial goes on
+        cancelled(3, of=1, end="2026-12-01", saved="2026-12-01"),
+    ]
+    agree(lived(deals, POLICIES[0], dies=True), deals)
+
+
 # A customer to meddle with
 
 SOLD = won(1, plan(price=48000), addon(quantity=5, price=1200), entitlement(SEATS, 250), start="2026-11-16")

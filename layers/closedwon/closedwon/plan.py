@@ -392,6 +392,10 @@ class _Planner:
             return  # held, or until it is paid for: the trial is all the customer has
         starts = ours.start if ours is not None and ours.status == "NOT_STARTED" else None
         if starts and _same_instant(trial.trial_end, trial_end_before(starts, end.converts)):
+            applied = self.records[end.slot].applied
+            if applied is not None and not _same_instant(applied.trial_end, trial.trial_end):
+                # by a step that died before it was recorded: not to be taken for somebody's change by hand
+                self.kept.append(Keep(replace(applied, trial_end=trial.trial_end), trial.id, trial.status))
             return
         # What runs needs no waiting for, whatever is remembered of it: a hold may have kept that from being told.
         runs = ours is not None and ours.status == "ACTIVE"
