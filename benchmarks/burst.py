@@ -13,8 +13,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from closedwon.errors import GovernorBusy
-from closedwon.governor import ENTITY, Governor, Kind, Rate
+from closedwon.domain.errors import GovernorBusy
+from closedwon.stigg.rate_limit import ENTITY, Governor, Kind, Rate
 from sandbox.stigg.errors import Refused
 from sandbox.stigg.limits import LIMITS, RateLimits
 

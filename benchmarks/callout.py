@@ -16,10 +16,10 @@ from unittest import mock
 from benchmarks.folders import ROOT
 from benchmarks.table import MemoryTable
 from benchmarks.world import World, proxy_event
-from closedwon import callout
-from closedwon.governor import Booking
-from closedwon.identifiers import normalised_id
-from closedwon.ledger import Ledger
+from closedwon.aws.ledger import Ledger
+from closedwon.domain.identifiers import normalised_id
+from closedwon.provisioning import callout
+from closedwon.stigg.rate_limit import Booking
 
 DEALS = 200
 """As many as one request takes."""

@@ -20,10 +20,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from closedwon.customer import Outcome, SubscriptionLink
-from closedwon.desired import Slot
-from closedwon.ledger import customer_of
-from closedwon.plan import TERMS_KEY, subscription_id
+from closedwon.aws.ledger import customer_of
+from closedwon.domain.customer import Outcome, SubscriptionLink
+from closedwon.domain.desired import Slot
+from closedwon.domain.plan import TERMS_KEY, subscription_id
 from sandbox.aws import exports
 from sandbox.sales import Sold
 from sandbox.salesforce.ids import make_id

@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks import organisation
 from benchmarks.organisation import Organisation
-from closedwon.bulk import PAGE_RECORDS
+from closedwon.salesforce.bulk import PAGE_RECORDS
 from sandbox.sandbox import Sandbox, reach_loopback_directly
 from sandbox.stand_in import Exchange
 from sandbox.stigg.listing import MAX_LIMIT

@@ -22,10 +22,10 @@ import requests
 
 from benchmarks.burst import Table as Budgets
 from benchmarks.table import MemoryTable
-from closedwon.customer import Applied, Arrival, Ensured, Outcome, SubscriptionLink, Work
-from closedwon.deal import Deal
-from closedwon.ledger import Ledger
-from closedwon.mapping import MappingRules, compile_deal, revision_of
+from closedwon.aws.ledger import Ledger
+from closedwon.domain.customer import Applied, Arrival, Ensured, Outcome, SubscriptionLink, Work
+from closedwon.intake.deal import Deal
+from closedwon.intake.mapping import MappingRules, compile_deal, revision_of
 from sandbox.aws.template import translate
 from sandbox.flow import deal_of
 from sandbox.sales import Sales, Sold

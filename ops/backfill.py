@@ -23,18 +23,18 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from closedwon import reading
-from closedwon.backfill import CHANGES, VERDICTS, Outlook, new_deals, outlook
-from closedwon.bulk import BulkQueries
-from closedwon.catalogue import Catalogue, fetch_catalogue
-from closedwon.drift import Sides
-from closedwon.errors import ClosedWonError, Transient
-from closedwon.ledger import at_once
-from closedwon.provisioning import now, stigg
-from closedwon.reconciling import live
-from closedwon.report import counted, duration
+from closedwon.aws.ledger import at_once
+from closedwon.domain.catalogue import Catalogue, fetch_catalogue
+from closedwon.domain.errors import ClosedWonError, Transient
+from closedwon.provisioning.step import ledger
+from closedwon.provisioning.work import now, stigg
+from closedwon.reconciliation.backfill import CHANGES, VERDICTS, Outlook, new_deals, outlook
+from closedwon.reconciliation.drift import Sides
+from closedwon.reconciliation.judging import live
+from closedwon.reconciliation.report import counted, duration
+from closedwon.salesforce import reading
+from closedwon.salesforce.bulk import BulkQueries
 from closedwon.settings import backlinks, policy, setting
-from closedwon.step import ledger
 from ops.stack import Chosen
 
 T = TypeVar("T")

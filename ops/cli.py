@@ -11,7 +11,7 @@ from typing import Any
 import botocore.exceptions
 import click
 
-from closedwon.errors import ClosedWonError
+from closedwon.domain.errors import ClosedWonError
 from ops.api import Api
 from ops.approve import approve
 from ops.backfill import backfill

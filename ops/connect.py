@@ -21,18 +21,18 @@ import botocore.exceptions
 import click
 import requests
 
-from closedwon.access import Access, access
-from closedwon.errors import (
+from closedwon.domain.errors import (
     ClosedWonError,
     SalesforceRefused,
     SalesforceUnauthorized,
     SecretInvalid,
     StiggUnauthorized,
 )
-from closedwon.identifiers import normalised_id
-from closedwon.reading import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped
-from closedwon.salesforce import SalesforceClient
-from closedwon.stigg import Stigg
+from closedwon.domain.identifiers import normalised_id
+from closedwon.salesforce.access import Access, access
+from closedwon.salesforce.client import SalesforceClient
+from closedwon.salesforce.reading import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped
+from closedwon.stigg.client import Stigg
 from ops.show import as_json as print_json
 from ops.show import check, facts, json_option, say, verbatim
 from ops.stack import Chosen, Stack, in_words
@@ -121,7 +121,7 @@ class Checks:
 
 
 class Given:
-    """Credentials that are tried before they are stored, in place of `closedwon.secrets.Secret`."""
+    """Credentials that are tried before they are stored, in place of `closedwon.aws.secrets.Secret`."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._fields = dict(fields)

@@ -10,13 +10,13 @@ from typing import Any
 
 import click
 
-from closedwon import reading
-from closedwon.customer import Customer
-from closedwon.errors import ClosedWonError
-from closedwon.order import instant_of
-from closedwon.projection import RECORDS_A_COLLECTION
-from closedwon.salesforce import error_of, records_of
-from closedwon.step import ledger
+from closedwon.domain.customer import Customer
+from closedwon.domain.errors import ClosedWonError
+from closedwon.domain.instants import instant_of
+from closedwon.provisioning.step import ledger
+from closedwon.salesforce import reading
+from closedwon.salesforce.client import error_of, records_of
+from closedwon.salesforce.write_back import RECORDS_A_COLLECTION
 from ops import show
 from ops.stack import Chosen, Stack
 

@@ -1,7 +1,7 @@
 """``closedwon doctor``: the mapping against Stigg's catalogue as it is now, before a deal fails by it.
 
 Reads the products that are mapped, the deals of the last days as closed-won itself reads them, and Stigg's catalogue;
-`closedwon.doctor` judges. It writes nothing.
+`closedwon.operations.doctor` judges. It writes nothing.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any
 import click
 from rich.text import Text
 
-from closedwon.callout import NotNow, compile_all
-from closedwon.deal import line_number
-from closedwon.doctor import SEVERITIES, Finding, InStigg, Product, Sale, Unmapped, judge
-from closedwon.errors import SalesforceRefused
-from closedwon.links import salesforce_record_url
-from closedwon.order import Problem
-from closedwon.provisioning import now, stigg
-from closedwon.reading import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped, trigger_of, value_at
-from closedwon.salesforce import SalesforceClient
-from closedwon.secrets import Secret
+from closedwon.aws.secrets import Secret
+from closedwon.domain.errors import SalesforceRefused
+from closedwon.domain.links import salesforce_record_url
+from closedwon.domain.order import Problem
+from closedwon.intake.deal import line_number
+from closedwon.operations.doctor import SEVERITIES, Finding, InStigg, Product, Sale, Unmapped, judge
+from closedwon.provisioning.callout import NotNow, compile_all
+from closedwon.provisioning.work import now, stigg
+from closedwon.reconciliation.views import given_of
+from closedwon.salesforce.client import SalesforceClient
+from closedwon.salesforce.reading import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped, trigger_of, value_at
 from closedwon.settings import mapping_rules, setting
-from closedwon.sides import given_of
 from ops.show import as_json as print_json
 from ops.show import json_option, progress, say, table
 from ops.stack import Chosen

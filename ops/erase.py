@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from closedwon import reading
-from closedwon.errors import SalesforceRefused
-from closedwon.identifiers import normalised_id
-from closedwon.step import ledger
+from closedwon.domain.errors import SalesforceRefused
+from closedwon.domain.identifiers import normalised_id
+from closedwon.provisioning.step import ledger
+from closedwon.salesforce import reading
 from ops import show
 from ops.stack import Chosen
 
@@ -71,7 +71,7 @@ def erase(chosen: Chosen, account: str, yes: bool, as_json: bool) -> None:
 
 
 def in_salesforce(account_id: str) -> bool:
-    """Whether Salesforce still has the account. Raises what `closedwon.salesforce` does."""
+    """Whether Salesforce still has the account. Raises what `closedwon.salesforce.client` does."""
     try:
         found = reading.salesforce().query("SELECT Id FROM Account WHERE Id = {id}", id=account_id)
     except SalesforceRefused:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from closedwon.errors import safe_text
-from closedwon.links import execution_url
-from closedwon.order import iso_utc
+from closedwon.domain.errors import safe_text
+from closedwon.domain.instants import iso_utc
+from closedwon.domain.links import execution_url
 
 FAILURES = ("FAILED", "TIMED_OUT", "ABORTED")
 """The statuses of what did not end well."""
@@ -20,7 +20,7 @@ STATUSES = (*FAILURES, "RUNNING", "SUCCEEDED")
 """Every status there is, in the order in which an operator wants to see them."""
 
 NAME = re.compile(r"(006[A-Za-z0-9]{15})-\d{8}T\d{9}Z-\d+")
-"""A provisioning's name: see `closedwon.customer.execution_name`."""
+"""A provisioning's name: see `closedwon.domain.customer.execution_name`."""
 
 Json = dict[str, Any]
 

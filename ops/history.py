@@ -13,14 +13,14 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from closedwon import reading
-from closedwon.errors import ClosedWonError
-from closedwon.ledger import at_once
-from closedwon.links import salesforce_record_url
-from closedwon.order import instant_of
-from closedwon.report import counted
+from closedwon.aws.ledger import at_once
+from closedwon.domain.errors import ClosedWonError
+from closedwon.domain.instants import instant_of
+from closedwon.domain.links import salesforce_record_url
+from closedwon.provisioning.step import ledger
+from closedwon.reconciliation.report import counted
+from closedwon.salesforce import reading
 from closedwon.settings import setting
-from closedwon.step import ledger
 from ops import show
 from ops.executions import STATUSES, Execution, Executions, opportunity_of
 from ops.look import ACTS_AS

@@ -12,17 +12,18 @@ from typing import Any, TypeVar
 
 import botocore.exceptions
 
-from closedwon import reading, runs
-from closedwon.catalogue import Catalogue, fetch_catalogue, kept_catalogue
-from closedwon.customer import Customer
-from closedwon.drift import Finding, Repair, Sides
-from closedwon.errors import ClosedWonError
-from closedwon.preview import stigg
-from closedwon.provisioning import now
-from closedwon.reconciling import Judge
+from closedwon.domain.catalogue import Catalogue, fetch_catalogue, kept_catalogue
+from closedwon.domain.customer import Customer
+from closedwon.domain.errors import ClosedWonError
+from closedwon.preview.preview import stigg
+from closedwon.provisioning.step import ledger
+from closedwon.provisioning.work import now
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.drift import Finding, Repair, Sides
+from closedwon.reconciliation.judging import Judge
+from closedwon.reconciliation.views import Live
+from closedwon.salesforce import reading
 from closedwon.settings import trial_stages
-from closedwon.sides import Live
-from closedwon.step import ledger
 from ops.stack import in_words
 
 T = TypeVar("T")

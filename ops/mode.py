@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import click
 
-from closedwon.ledger import Control
-from closedwon.order import instant_of
-from closedwon.step import ledger
+from closedwon.aws.ledger import Control
+from closedwon.domain.instants import instant_of
+from closedwon.provisioning.step import ledger
 from ops import show
 from ops.stack import Chosen
 

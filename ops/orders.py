@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import NamedTuple
 
-from closedwon.errors import safe_text
-from closedwon.order import Item, Order
-from closedwon.wording import money
+from closedwon.domain.errors import safe_text
+from closedwon.domain.order import Item, Order
+from closedwon.words.changes import money
 
 _PRIVATE = {"opportunity_name", "account_name", "account_email", "metadata"}
 """What is said to have changed without saying into what: names and addresses of people, and the user's own words."""

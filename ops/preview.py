@@ -9,14 +9,14 @@ from typing import Any, get_args
 
 import click
 
-from closedwon import reading
-from closedwon.deal import Trigger
-from closedwon.identifiers import normalised_id
-from closedwon.reading import trigger_of
+from closedwon.domain.identifiers import normalised_id
+from closedwon.intake.deal import Trigger
+from closedwon.provisioning.step import ledger
+from closedwon.reconciliation.views import given_of
+from closedwon.salesforce import reading
+from closedwon.salesforce.reading import trigger_of
 from closedwon.settings import trial_stages
-from closedwon.sides import given_of
-from closedwon.step import ledger
-from closedwon.wording import money
+from closedwon.words.changes import money
 from ops import show
 from ops.look import ACTS_AS
 from ops.show import json_option, say, stop

@@ -11,10 +11,10 @@ import click
 from botocore.exceptions import ClientError
 from rich.status import Status
 
-from closedwon import runs
-from closedwon.finding import KINDS
-from closedwon.links import execution_url, object_url
-from closedwon.report import FILES, counted, duration
+from closedwon.domain.links import execution_url, object_url
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.finding import KINDS
+from closedwon.reconciliation.report import FILES, counted, duration
 from ops import show
 from ops.executions import Execution, Executions
 from ops.show import json_option, say, stop

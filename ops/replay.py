@@ -17,11 +17,11 @@ from typing import Any, Literal
 import click
 from rich.status import Status
 
-from closedwon.customer import Customer
-from closedwon.ledger import at_once
-from closedwon.order import instant_of
-from closedwon.report import counted
-from closedwon.step import ledger
+from closedwon.aws.ledger import at_once
+from closedwon.domain.customer import Customer
+from closedwon.domain.instants import instant_of
+from closedwon.provisioning.step import ledger
+from closedwon.reconciliation.report import counted
 from ops import show
 from ops.executions import FAILURES, Executions, opportunity_of
 from ops.history import Since

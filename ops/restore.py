@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from closedwon.step import ledger
+from closedwon.provisioning.step import ledger
 from ops import show
 from ops.stack import Chosen
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from closedwon.identifiers import normalised_id
+from closedwon.domain.identifiers import normalised_id
 from ops import show
 from ops.disconnect import DEALS_A_REQUEST, waited_for
 from ops.look import ACTS_AS

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import click
 import requests
 
-from closedwon import reading
-from closedwon.catalogue import Catalogue, fetch_catalogue
-from closedwon.errors import ClosedWonError
-from closedwon.order import instant_of
-from closedwon.provisioning import now, stigg
-from closedwon.step import ledger
+from closedwon.domain.catalogue import Catalogue, fetch_catalogue
+from closedwon.domain.errors import ClosedWonError
+from closedwon.domain.instants import instant_of
+from closedwon.provisioning.step import ledger
+from closedwon.provisioning.work import now, stigg
+from closedwon.salesforce import reading
 from ops import show
 from ops.api import SECONDS
 from ops.stack import Chosen, Stack

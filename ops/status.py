@@ -16,16 +16,16 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
-from closedwon.customer import Customer, OpportunityState, execution_name
-from closedwon.drift import Sides
-from closedwon.ledger import Accepted, at_once
-from closedwon.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
-from closedwon.order import instant_of
-from closedwon.plan import LIVE
-from closedwon.projection import account_fields
-from closedwon.report import counted
+from closedwon.aws.ledger import Accepted, at_once
+from closedwon.domain.customer import Customer, OpportunityState, execution_name
+from closedwon.domain.instants import instant_of
+from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
+from closedwon.domain.plan import LIVE
+from closedwon.provisioning.step import ledger
+from closedwon.reconciliation.drift import Sides
+from closedwon.reconciliation.report import counted
+from closedwon.salesforce.write_back import account_fields
 from closedwon.settings import setting
-from closedwon.step import ledger
 from ops import orders, show
 from ops.executions import Execution, Executions
 from ops.look import ACTS_AS, Look, look_at

@@ -7,9 +7,9 @@ from typing import Literal
 
 import click
 
-from closedwon.customer import Customer
-from closedwon.identifiers import normalised_id
-from closedwon.step import ledger
+from closedwon.domain.customer import Customer
+from closedwon.domain.identifiers import normalised_id
+from closedwon.provisioning.step import ledger
 from ops.executions import NAME
 from ops.show import stop
 

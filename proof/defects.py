@@ -68,7 +68,7 @@ DEFECTS = (
         "in order: an older revision that arrives late counts (G2)",
         (
             Edit(
-                f"{PACKAGE}/customer.py",
+                f"{PACKAGE}/domain/customer.py",
                 "newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)",
                 "newer = True",
             ),
@@ -79,12 +79,12 @@ DEFECTS = (
         "one at a time: two executions write for one customer (G1)",
         (
             Edit(
-                f"{PACKAGE}/customer.py",
+                f"{PACKAGE}/domain/customer.py",
                 "    elif lease is not None and held:\n        return customer, Busy",
                 "    elif lease is not None and held and owner == '':\n        return customer, Busy",
             ),
             Edit(
-                f"{PACKAGE}/customer.py",
+                f"{PACKAGE}/domain/customer.py",
                 "    if customer.lease is None or customer.lease.token != work.lease.token:\n",
                 "    if customer.lease is None:\n",
             ),
@@ -96,7 +96,7 @@ DEFECTS = (
         "together: of two writes at the same moment one is lost (G3)",
         (
             Edit(
-                f"{PACKAGE}/ledger.py",
+                f"{PACKAGE}/aws/ledger.py",
                 '                "rev = :rev" if known.rev else "attribute_not_exists(pk)",\n',
                 "                None,\n",
             ),
@@ -106,7 +106,7 @@ DEFECTS = (
     Defect(
         "an idempotency key without its execution",
         "once, and again: the same wish later gets the old answer",
-        (Edit(f"{PACKAGE}/stigg.py", "wish = [execution, entity_id, body]", "wish = [entity_id, body]"),),
+        (Edit(f"{PACKAGE}/stigg/client.py", "wish = [execution, entity_id, body]", "wish = [entity_id, body]"),),
         test="tests/unit/test_stigg_client.py::test_the_idempotency_key_is_one_for_each_wish_of_an_execution",
     ),
     Defect(
@@ -114,7 +114,7 @@ DEFECTS = (
         "a subscription that takes another's place asks for an ID that is used up",
         (
             Edit(
-                f"{PACKAGE}/plan.py",
+                f"{PACKAGE}/domain/plan.py",
                 "generation = max(record.generation, used) + 1 if replaces else max(unused, used + 1)",
                 "generation = max(1, record.generation)",
             ),
@@ -126,7 +126,7 @@ DEFECTS = (
         "gentle: what others keep on a subscription is wiped out (G6)",
         (
             Edit(
-                f"{PACKAGE}/plan.py",
+                f"{PACKAGE}/domain/plan.py",
                 '"metadata": {**standing.metadata, **metadata_of(wanted, links)},',
                 '"metadata": metadata_of(wanted, links),',
             ),
@@ -137,7 +137,11 @@ DEFECTS = (
     Defect(
         "no removal guard",
         "nothing shrinks by accident: a reduction nobody expected is not held",
-        (Edit(f"{PACKAGE}/plan.py", "    if share <= policy.removal_guard_percent:\n", "    if share <= 100:\n"),),
+        (
+            Edit(
+                f"{PACKAGE}/domain/plan.py", "    if share <= policy.removal_guard_percent:\n", "    if share <= 100:\n"
+            ),
+        ),
         history=52,
     ),
     Defect(
@@ -160,7 +164,7 @@ DEFECTS = (
         "once: what Stigg holds counts, not what was sold",
         (
             Edit(
-                f"{PACKAGE}/plan.py",
+                f"{PACKAGE}/domain/plan.py",
                 '        body["addons"] = _addons(wanted)\n',
                 "        was, there = dict(applied.addons if applied else ()), dict(standing.addons)\n"
                 '        body["addons"] = [\n'
@@ -248,9 +252,15 @@ DEFECTS = (
         "an unanswered write is not waited for",
         "in order: a write that lands late undoes a newer one",
         (
-            Edit(f"{PACKAGE}/customer.py", "            if unanswered_for:\n", "            if unanswered_for < 0:\n"),
             Edit(
-                f"{PACKAGE}/customer.py", "            return customer, Unanswered(lease.until)\n", "            pass\n"
+                f"{PACKAGE}/domain/customer.py",
+                "            if unanswered_for:\n",
+                "            if unanswered_for < 0:\n",
+            ),
+            Edit(
+                f"{PACKAGE}/domain/customer.py",
+                "            return customer, Unanswered(lease.until)\n",
+                "            pass\n",
             ),
         ),
         test="tests/unit/test_ledger_model.py",

@@ -24,13 +24,13 @@ import requests
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from benchmarks.lines import Line
-from closedwon import errors
-from closedwon.deal import Deal
-from closedwon.identifiers import normalised_id
-from closedwon.reading import LineSource, Scope, Unreadable
-from closedwon.salesforce import formatted
-from closedwon.secrets import Secret
-from closedwon.stigg import Stigg
+from closedwon.aws.secrets import Secret
+from closedwon.domain import errors
+from closedwon.domain.identifiers import normalised_id
+from closedwon.intake.deal import Deal
+from closedwon.salesforce.client import formatted
+from closedwon.salesforce.reading import LineSource, Scope, Unreadable
+from closedwon.stigg.client import Stigg
 from proof.fuzz import INJECTIONS, TEXTS, Outcome, run, shown
 from proof.parsers import Bench, Keys, Scripted, _function, attacks
 from sandbox.sales import Sold

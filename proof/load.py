@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import burst
 from benchmarks.lines import Line
-from closedwon.order import iso_utc
+from closedwon.domain.instants import iso_utc
 from integration.scenes import LIVE, SUBSCRIPTION, head, no_execution_starts, time_passes
 from sandbox.aws.lambdas import FunctionError
 from sandbox.sales import Sold

@@ -25,22 +25,28 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from benchmarks.table import MemoryTable
-from closedwon import approvals, callout, ledger, own_application, preview, reading, report, settings, sides
-from closedwon.bulk import BulkQueries
-from closedwon.catalogue import fetch_catalogue
-from closedwon.deal import Approval, Deal, DealToRead, Result, errors_of, problems_of
-from closedwon.errors import ClosedWonError, told
-from closedwon.finding import Finding, Repair
-from closedwon.ledger import Ledger
-from closedwon.mapping import MappingRules, compile_deal, revision_of, unrecordable
-from closedwon.order import Order, Problem
-from closedwon.plan import Actual, customer_difference
-from closedwon.previewed import PreviewedInvoice
-from closedwon.runs import Run
-from closedwon.salesforce import SalesforceClient, error_of, records_of
-from closedwon.secrets import Secret
-from closedwon.step import Step
-from closedwon.stigg import Stigg
+from closedwon import settings
+from closedwon.aws import ledger
+from closedwon.aws.ledger import Ledger
+from closedwon.aws.secrets import Secret
+from closedwon.domain.catalogue import fetch_catalogue
+from closedwon.domain.errors import ClosedWonError, told
+from closedwon.domain.order import Order, Problem
+from closedwon.domain.plan import Actual, customer_difference
+from closedwon.intake.deal import Approval, Deal, DealToRead, Result, errors_of, problems_of
+from closedwon.intake.mapping import MappingRules, compile_deal, revision_of, unrecordable
+from closedwon.own_application import client as own_application
+from closedwon.preview.answers import PreviewedInvoice
+from closedwon.preview.preview import preview
+from closedwon.provisioning import approvals, callout
+from closedwon.provisioning.step import Step
+from closedwon.reconciliation import report, views
+from closedwon.reconciliation.finding import Finding, Repair
+from closedwon.reconciliation.runs import Run
+from closedwon.salesforce import reading
+from closedwon.salesforce.bulk import BulkQueries
+from closedwon.salesforce.client import SalesforceClient, error_of, records_of
+from closedwon.stigg.client import Stigg
 from proof.fuzz import Attack, any_scalar, any_text, any_value, json_texts, spoilt
 from sandbox.flow import deal_of
 from sandbox.sales import Sales, Sold
@@ -428,7 +434,7 @@ def stigg_answers(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         ),
         "entitlements": (
             f"GET customers/{customer}/entitlements",
-            lambda stigg: sides.amounts_of(stigg.entitlements(customer)),
+            lambda stigg: views.amounts_of(stigg.entitlements(customer)),
         ),
         "list grants": ("GET credits/grants", lambda stigg: stigg.list_grants(customer)),
         "end a subscription": (
@@ -756,7 +762,7 @@ def snapshots(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
     good = json.loads(fetch_catalogue(client, 0).to_json())
 
     def feed(text: str) -> None:
-        from closedwon.catalogue import kept_catalogue
+        from closedwon.domain.catalogue import kept_catalogue
 
         kept_catalogue(SimpleNamespace(snapshot=lambda: text), 1000)
 

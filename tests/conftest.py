@@ -7,7 +7,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from closedwon import foreign
+from closedwon.wire import private
 
 ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -44,5 +44,5 @@ def no_aws_account(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def nothing_to_hide(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test read hides nothing from the next one's error texts."""
-    monkeypatch.setattr(foreign, "_secrets", {})
-    monkeypatch.setattr(foreign, "_names", {})
+    monkeypatch.setattr(private, "_secrets", {})
+    monkeypatch.setattr(private, "_names", {})

@@ -30,7 +30,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-ERRORS_MODULE = "closedwon.errors"
+ERRORS_MODULE = "closedwon.domain.errors"
 NAME_LIMIT = 80
 
 COMMON_FIELDS = {"Type", "Comment", "InputPath", "OutputPath", "QueryLanguage", "Assign", "Output"}

@@ -14,8 +14,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from closedwon.deal import ApprovalResults, Approvals, Callout, ProvisioningStatus, Refusal, Results
-from closedwon.previewed import PreviewResults
+from closedwon.intake.deal import ApprovalResults, Approvals, Callout, ProvisioningStatus, Refusal, Results
+from closedwon.preview.answers import PreviewResults
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "openapi.json"

@@ -11,13 +11,14 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import errors, metrics
-from closedwon.customer import Customer, Failed, LeaseLost, Work, Written
-from closedwon.projection import composite_request
-from closedwon.salesforce import SalesforceClient, error_of, records_of
-from closedwon.secrets import Secret
+from closedwon.aws import metrics
+from closedwon.aws.secrets import Secret
+from closedwon.domain import errors
+from closedwon.domain.customer import Customer, Failed, LeaseLost, Work, Written
+from closedwon.provisioning.step import Step, held, ledger, take
+from closedwon.salesforce.client import SalesforceClient, error_of, records_of
+from closedwon.salesforce.write_back import composite_request
 from closedwon.settings import setting
-from closedwon.step import Step, held, ledger, take
 
 logger = Logger()
 
@@ -99,15 +100,15 @@ HOUR = 3_600_000
 
 def count_failure(cause: str, said: str, step: Step, event: dict[str, Any], customer: Customer) -> None:
     """Count a failure of the execution, and tell of it who has to mend it; never fails itself."""
-    from closedwon import notice  # only here: as a rule nothing fails
+    from closedwon.aws import notices  # only here: as a rule nothing fails
 
     metrics.note("Failures", Cause=cause)
     states = customer.opportunities.values()
     waiting = sum(state.outcome.status == "Failed" and not state.order.problems for state in states)
     arn = event.get("executionArn", "")  # executions that began before there was one go on without
-    failure = notice.Failure(cause, said, step.execution, arn, waiting)
+    failure = notices.Failure(cause, said, step.execution, arn, waiting)
     try:
-        if notice.tell(failure, lambda: ledger().waiting(HOUR)):
+        if notices.tell(failure, lambda: ledger().waiting(HOUR)):
             logger.info("told", extra={"execution": step.execution, "cause": cause})
     except Exception:  # the deals' outcomes are written: a notice must not undo that
         logger.exception("nobody was told", extra={"execution": step.execution, "cause": cause})

@@ -10,8 +10,8 @@ import hmac
 from functools import cache
 from typing import Any
 
-from closedwon import metrics
-from closedwon.secrets import Secret
+from closedwon.aws import metrics
+from closedwon.aws.secrets import Secret
 from closedwon.settings import setting
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import metrics, runs
-from closedwon.drift import Finding, Repair
-from closedwon.reconciling import Export, Judge, live
-from closedwon.runs import Run
+from closedwon.aws import metrics
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.drift import Finding, Repair
+from closedwon.reconciliation.judging import Export, Judge, live
+from closedwon.reconciliation.runs import Run
 
 logger = Logger()
 

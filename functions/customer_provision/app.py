@@ -10,15 +10,15 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import metrics
-from closedwon.customer import Ensured, Naming, Work
-from closedwon.desired import Slot
-from closedwon.governor import governor
-from closedwon.plan import customer_body, customer_difference
-from closedwon.provisioning import desired_of, newest_contributing, planned, stigg
+from closedwon.aws import metrics
+from closedwon.domain.customer import Ensured, Naming, Work
+from closedwon.domain.desired import Slot
+from closedwon.domain.plan import customer_body, customer_difference
+from closedwon.provisioning.step import Step, held, ledger, take
+from closedwon.provisioning.work import desired_of, newest_contributing, planned, stigg
 from closedwon.settings import backlinks, policy
-from closedwon.step import Step, held, ledger, take
-from closedwon.stigg import idempotency_key
+from closedwon.stigg.client import idempotency_key
+from closedwon.stigg.rate_limit import governor
 
 logger = Logger()
 
@@ -29,7 +29,7 @@ def ensure_customer(work: Work, execution: str) -> str:
     """Make the customer, or change what differs; a customer whose every deal is refused is not made.
 
     Out: what was done: `NOTHING`, ``made``, ``changed`` or ``unchanged``.
-    Raises what `closedwon.stigg` does, and CustomerTaken.
+    Raises what `closedwon.stigg.client` does, and CustomerTaken.
     """
     customer = work.customer
     desired, _ = desired_of(customer)
@@ -53,11 +53,11 @@ def ensure_customer(work: Work, execution: str) -> str:
 
 def would(account_id: str) -> list[str]:
     """What provisioning would do for a customer now, in sentences; nothing is written. Raises what
-    `closedwon.stigg` does.
+    `closedwon.stigg.client` does.
     """
     from zoneinfo import ZoneInfo  # what only watching takes keeps no start waiting
 
-    from closedwon.wording import Calendar, told
+    from closedwon.words.changes import Calendar, told
 
     customer = ledger().customer(account_id)
     desired, catalogue = desired_of(customer)

@@ -13,13 +13,14 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import aws, runs
-from closedwon.errors import LedgerExportFailed, safe_text
-from closedwon.exporting import Json, Shift, one_round
-from closedwon.ledger import exported
-from closedwon.runs import PartitionWriter, Run
+from closedwon.aws import clients
+from closedwon.aws.ledger import exported
+from closedwon.domain.errors import LedgerExportFailed, safe_text
+from closedwon.provisioning.step import ledger
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.exporting import Json, Shift, one_round
+from closedwon.reconciliation.runs import PartitionWriter, Run
 from closedwon.settings import setting
-from closedwon.step import ledger
 
 logger = Logger()
 
@@ -54,7 +55,7 @@ class LedgerExport:
 
     def _ask(self) -> str:
         """The export's ARN. The run's ID is its token: asking again asks for the same export."""
-        answer = aws.dynamodb().export_table_to_point_in_time(
+        answer = clients.dynamodb().export_table_to_point_in_time(
             TableArn=setting("LEDGER_TABLE_ARN"),
             ClientToken=self._run.id,
             S3Bucket=runs.bucket(),
@@ -65,7 +66,7 @@ class LedgerExport:
 
     def _files(self, arn: str) -> str | None:
         """The key of the list of the export's files; None while it is under way. Raises LedgerExportFailed."""
-        export = aws.dynamodb().describe_export(ExportArn=arn)["ExportDescription"]
+        export = clients.dynamodb().describe_export(ExportArn=arn)["ExportDescription"]
         if export["ExportStatus"] == "IN_PROGRESS":
             return None
         if export["ExportStatus"] != "COMPLETED":

@@ -13,12 +13,13 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import metrics, runs
-from closedwon.bulk import BulkQueries
-from closedwon.errors import MappingsUnusable, SalesforceBudgetSpent
-from closedwon.exporting import Json, Shift, one_round
-from closedwon.reading import MAPPINGS_SOQL, Scope, Unreadable, bulk_queries, mapped, salesforce, value_at
-from closedwon.runs import PartitionWriter, Run
+from closedwon.aws import metrics
+from closedwon.domain.errors import MappingsUnusable, SalesforceBudgetSpent
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.exporting import Json, Shift, one_round
+from closedwon.reconciliation.runs import PartitionWriter, Run
+from closedwon.salesforce.bulk import BulkQueries
+from closedwon.salesforce.reading import MAPPINGS_SOQL, Scope, Unreadable, bulk_queries, mapped, salesforce, value_at
 from closedwon.settings import setting, trial_stages
 
 logger = Logger()
@@ -38,7 +39,7 @@ def queries() -> BulkQueries:
 def step(run: Run, progress: Json) -> Json:
     """Start the queries; later write the next pages of one that is finished, or wait while none is.
 
-    Raises what `closedwon.salesforce` does, SalesforceBudgetSpent and MappingsUnusable.
+    Raises what `closedwon.salesforce.client` does, SalesforceBudgetSpent and MappingsUnusable.
     """
     if "jobs" not in progress:
         jobs = start(run)

@@ -11,12 +11,12 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import metrics
-from closedwon.exporting import Json, Shift, one_round
-from closedwon.governor import governor
-from closedwon.plan import LIVE
-from closedwon.provisioning import stigg
-from closedwon.runs import PartitionWriter, Run
+from closedwon.aws import metrics
+from closedwon.domain.plan import LIVE
+from closedwon.provisioning.work import stigg
+from closedwon.reconciliation.exporting import Json, Shift, one_round
+from closedwon.reconciliation.runs import PartitionWriter, Run
+from closedwon.stigg.rate_limit import governor
 
 logger = Logger()
 
@@ -28,7 +28,7 @@ PAGES_AT_ONCE = 10
 
 
 def step(run: Run, progress: Json) -> Json:
-    """Write the next pages, from the cursor `after`; raises what `closedwon.stigg` does."""
+    """Write the next pages, from the cursor `after`; raises what `closedwon.stigg.client` does."""
     cursor = progress.get("after")
     pages = islice(stigg().subscription_pages(cursor, LIVE), PAGES_A_STEP)
     calls = 0

@@ -11,14 +11,14 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import metrics
-from closedwon.approvals import approvals_of, approve
-from closedwon.callout import NotNow, RequestRefused, accept, deals_of, refusal, response
-from closedwon.deal import ProvisioningStatus, Refusal
-from closedwon.identifiers import normalised_id
-from closedwon.links import stigg_customer_url, stigg_subscription_url
+from closedwon.aws import metrics
+from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.links import stigg_customer_url, stigg_subscription_url
+from closedwon.intake.deal import ProvisioningStatus, Refusal
+from closedwon.provisioning.approvals import approvals_of, approve
+from closedwon.provisioning.callout import NotNow, RequestRefused, accept, deals_of, refusal, response
+from closedwon.provisioning.step import ledger
 from closedwon.settings import setting
-from closedwon.step import ledger
 
 logger = Logger()
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import metrics
-from closedwon.callout import NotNow, RequestRefused, deals_of, refusal, response
-from closedwon.preview import preview
+from closedwon.aws import metrics
+from closedwon.preview.preview import preview
+from closedwon.provisioning.callout import NotNow, RequestRefused, deals_of, refusal, response
 
 logger = Logger()
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import aws, metrics, runs
-from closedwon.errors import RunInputInvalid
-from closedwon.order import iso_utc
-from closedwon.reading import Scope, salesforce
-from closedwon.runs import Mode, Registered, Run
+from closedwon.aws import clients, metrics
+from closedwon.domain.errors import RunInputInvalid
+from closedwon.domain.instants import iso_utc
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.runs import Mode, Registered, Run
+from closedwon.salesforce.reading import Scope, salesforce
 from closedwon.settings import trial_stages
 
 logger = Logger()
@@ -38,7 +39,7 @@ SECRETS = {
 def begin(event: Mapping[str, Any]) -> Run:
     """The run of an execution. In: `input`, what the execution was started with; `execution`, its ARN; `startedAt`.
 
-    Raises RunInputInvalid, RunUnderWay and what `closedwon.salesforce` does.
+    Raises RunInputInvalid, RunUnderWay and what `closedwon.salesforce.client` does.
     """
     mode, deep, approved = wanted(event["input"])
     began = datetime.fromisoformat(event["startedAt"])
@@ -105,12 +106,12 @@ def is_under_way(execution: str) -> bool:
 
 @cache
 def stepfunctions() -> Any:
-    return aws.client("stepfunctions")
+    return clients.client("stepfunctions")
 
 
 @cache
 def secretsmanager() -> Any:
-    return aws.client("secretsmanager", connect_timeout=2, read_timeout=5)
+    return clients.client("secretsmanager", connect_timeout=2, read_timeout=5)
 
 
 def measure_secrets() -> None:

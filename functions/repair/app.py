@@ -8,12 +8,13 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import metrics, runs
-from closedwon.callout import NotNow, record
-from closedwon.drift import Repair
-from closedwon.reconciling import live
-from closedwon.runs import Run
-from closedwon.step import ledger
+from closedwon.aws import metrics
+from closedwon.provisioning.callout import NotNow, record
+from closedwon.provisioning.step import ledger
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.drift import Repair
+from closedwon.reconciliation.judging import live
+from closedwon.reconciliation.runs import Run
 
 logger = Logger()
 

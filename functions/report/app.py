@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import aws, metrics, report, runs
-from closedwon.report import FILES, Compared, Ending, Places, Repairs, Report
-from closedwon.runs import ObjectWriter, Run
+from closedwon.aws import clients, metrics
+from closedwon.reconciliation import report, runs
+from closedwon.reconciliation.report import FILES, Compared, Ending, Places, Repairs, Report
+from closedwon.reconciliation.runs import ObjectWriter, Run
 from closedwon.settings import setting
 
 logger = Logger()
@@ -23,7 +24,7 @@ logger = Logger()
 
 @cache
 def sns() -> Any:
-    return aws.client("sns", retries={"mode": "standard", "total_max_attempts": 6})
+    return clients.client("sns", retries={"mode": "standard", "total_max_attempts": 6})
 
 
 def places() -> Places:

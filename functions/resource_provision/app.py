@@ -12,16 +12,16 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import metrics
-from closedwon.application import Application, idempotency_key, request_body
-from closedwon.customer import OpportunityState, Prepared, Work
-from closedwon.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable
-from closedwon.order import Order
-from closedwon.own_application import LONGEST, TIMEOUTS, NotYet, OwnApplication
-from closedwon.provisioning import catalogue_refusals, now
-from closedwon.secrets import Secret
+from closedwon.aws import metrics
+from closedwon.aws.secrets import Secret
+from closedwon.domain.application import Application, idempotency_key, request_body
+from closedwon.domain.customer import OpportunityState, Prepared, Work
+from closedwon.domain.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable
+from closedwon.domain.order import Order
+from closedwon.own_application.client import LONGEST, TIMEOUTS, NotYet, OwnApplication
+from closedwon.provisioning.step import Step, held, ledger, take
+from closedwon.provisioning.work import catalogue_refusals, now
 from closedwon.settings import own_application_url, setting
-from closedwon.step import Step, held, ledger, take
 
 logger = Logger()
 

@@ -12,19 +12,19 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import metrics
-from closedwon.customer import Applied, Intended, Interrupted, LeaseLost, Work
-from closedwon.desired import Grant, Slot, Subscription
-from closedwon.errors import StiggRefused, WriteUnanswered
-from closedwon.governor import governor
-from closedwon.order import iso_utc
-from closedwon.outcome import applied
-from closedwon.plan import GRANT_KEY, Change, Create, End, Plan, after_end, end_call, grant_body, provision_body
-from closedwon.provisioning import desired_of, now, planned, stigg
-from closedwon.records import GrantRecord, SlotRecord
+from closedwon.aws import metrics
+from closedwon.domain.customer import Applied, Intended, Interrupted, LeaseLost, Work
+from closedwon.domain.desired import Grant, Slot, Subscription
+from closedwon.domain.errors import StiggRefused, WriteUnanswered
+from closedwon.domain.instants import iso_utc
+from closedwon.domain.outcome import applied
+from closedwon.domain.plan import GRANT_KEY, Change, Create, End, Plan, after_end, end_call, grant_body, provision_body
+from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.provisioning.step import Step, held, ledger, take
+from closedwon.provisioning.work import desired_of, now, planned, stigg
 from closedwon.settings import backlinks
-from closedwon.step import Step, held, ledger, take
-from closedwon.stigg import idempotency_key
+from closedwon.stigg.client import idempotency_key
+from closedwon.stigg.rate_limit import governor
 
 logger = Logger()
 
@@ -33,7 +33,7 @@ def bring_about(work: Work, execution: str) -> Applied | None:
     """Fold the customer's orders, plan and apply. Out: what to record; None where the customer has to be made first:
     the deal that needs it was accepted since the step before looked.
 
-    Raises what `closedwon.stigg` does, but a refusal of one subscription or grant, which is its deals' outcome.
+    Raises what `closedwon.stigg.client` does, but a refusal of one subscription or grant, which is its deals' outcome.
     """
     customer = work.customer
     desired, catalogue = desired_of(customer)

@@ -9,10 +9,10 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import metrics
-from closedwon.governor import governor
-from closedwon.start import start
-from closedwon.step import ledger
+from closedwon.aws import metrics
+from closedwon.aws.executions import start
+from closedwon.provisioning.step import ledger
+from closedwon.stigg.rate_limit import governor
 
 logger = Logger()
 

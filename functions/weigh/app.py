@@ -6,8 +6,8 @@ from typing import Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon import runs
-from closedwon.runs import Run
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.runs import Run
 from closedwon.settings import setting
 
 logger = Logger()

@@ -18,11 +18,10 @@ from stigg.types.v1 import (
 )
 from stigg.types.v1.credits import GrantCreateParams
 
-from closedwon.catalogue import CURRENCIES
-from closedwon.desired import END_OF_BILLING_PERIOD, Policy, Slot, fold
-from closedwon.foresight import PREVIEWED
-from closedwon.order import Standing
-from closedwon.plan import (
+from closedwon.domain.catalogue import CURRENCIES
+from closedwon.domain.desired import END_OF_BILLING_PERIOD, Policy, Slot, fold
+from closedwon.domain.order import Standing
+from closedwon.domain.plan import (
     Actual,
     Backlinks,
     Create,
@@ -35,7 +34,8 @@ from closedwon.plan import (
     plan,
     provision_body,
 )
-from closedwon.records import SlotRecord
+from closedwon.domain.records import SlotRecord
+from closedwon.preview.foresight import PREVIEWED
 from contract.stigg_contract import accepts, bare, fields
 from unit.domain import (
     ACCOUNT,

@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from closedwon.deal import Deal
-from closedwon.desired import Desired, fold
-from closedwon.identifiers import normalised_id
-from closedwon.mapping import compile_deal
-from closedwon.order import Order, Standing, iso_utc
+from closedwon.domain.desired import Desired, fold
+from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.instants import iso_utc
+from closedwon.domain.order import Order, Standing
+from closedwon.intake.deal import Deal
+from closedwon.intake.mapping import compile_deal
 from unit.domain import (
     ANALYTICS,
     CALLS,

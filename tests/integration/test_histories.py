@@ -18,11 +18,11 @@ from random import Random
 import pytest
 import requests
 
-from closedwon.customer import Customer
-from closedwon.desired import END_OF_BILLING_PERIOD, Desired, Slot, Subscription
-from closedwon.ledger import Ledger
-from closedwon.outcome import STIGG_FIRST
-from closedwon.plan import Actual, Backlinks, entitlement_body, metadata_of, plan
+from closedwon.aws.ledger import Ledger
+from closedwon.domain.customer import Customer
+from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Slot, Subscription
+from closedwon.domain.outcome import STIGG_FIRST
+from closedwon.domain.plan import Actual, Backlinks, entitlement_body, metadata_of, plan
 from integration.histories import LATEST, History, folded, make, told
 from integration.scenes import COMPOSITE, LIVE, SUBSCRIPTION, SUBSCRIPTIONS, Json, time_passes
 from sandbox.sandbox import STIGG_INTEGRATION, Sandbox

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from closedwon.metrics import METRICS, NAMESPACE
+from closedwon.aws.metrics import METRICS, NAMESPACE
 from integration.scenes import (
     COMPOSITE,
     CUSTOMERS,

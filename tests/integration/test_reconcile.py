@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from closedwon.runs import SOURCES, partition_of
+from closedwon.reconciliation.runs import SOURCES, partition_of
 from integration.conftest import PARAMETERS
 from integration.scenes import SUBSCRIPTIONS, Json, opportunity_of, provision, sell
 from sandbox.sandbox import ROOT, Sandbox

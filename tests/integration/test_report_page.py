@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from closedwon.report import Repairs, Report, page
+from closedwon.reconciliation.report import Repairs, Report, page
 from unit import reports
 from unit.reports import GO, PLACES, report
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from closedwon.deal import Deal
-from closedwon.mapping import MappingRules, compile_deal
+from closedwon.intake.deal import Deal
+from closedwon.intake.mapping import MappingRules, compile_deal
 from integration.scenes import Json, addons, limits, provision, subscriptions
 from sandbox.sandbox import ROOT, Sandbox
 

@@ -15,12 +15,12 @@ from typing import Any
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from closedwon.catalogue import Catalogue
-from closedwon.deal import Deal, problems_of
-from closedwon.desired import Desired, Policy, Slot, Subscription, fold
-from closedwon.identifiers import normalised_id
-from closedwon.mapping import MappingRules, compile_deal, unrecordable
-from closedwon.order import Order, Problem, Standing
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.desired import Desired, Policy, Slot, Subscription, fold
+from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.order import Order, Problem, Standing
+from closedwon.intake.deal import Deal, problems_of
+from closedwon.intake.mapping import MappingRules, compile_deal, unrecordable
 from sandbox.stigg.catalogue import sandbox_catalogue
 
 Json = dict[str, Any]

@@ -1,8 +1,9 @@
 """A model checker for the ledger's rules: what can happen to one customer, in every order, within small bounds.
 
-The rules are the real ones (`closedwon.customer`); around them is a small world: deals that arrive in any order, the
-sweep, executions that go through the state machine's steps, and two registers, Stigg and Salesforce, in which the last
-write to land wins. What a step does between two of its own moments can be interrupted by anything another one does:
+The rules are the real ones (`closedwon.domain.customer`); around them is a small world: deals that arrive in any order,
+the sweep, executions that go through the state machine's steps, and two registers, Stigg and Salesforce, in which the
+last write to land wins. What a step does between two of its own moments can be interrupted by anything another one
+does:
 
 - a step dies: before its write, with its write under way, or once the ledger has recorded what it did and before the
   state machine hears of it; or it lives, but its write is not answered, and it says so. It is retried with the token
@@ -28,8 +29,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from closedwon import customer as rules
-from closedwon.customer import (
+from closedwon.domain import customer as rules
+from closedwon.domain.customer import (
     Applied,
     Arrival,
     Customer,
@@ -42,8 +43,8 @@ from closedwon.customer import (
     Work,
     Written,
 )
-from closedwon.order import Order, Problem, Revision
-from closedwon.records import SlotRecord
+from closedwon.domain.order import Order, Problem, Revision
+from closedwon.domain.records import SlotRecord
 
 Fold = frozenset[tuple[str, str]]
 """What Stigg holds: of each opportunity that contributes, its ID and its order's name."""

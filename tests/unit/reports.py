@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from closedwon.drift import KINDS, Finding
-from closedwon.identifiers import normalised_id
-from closedwon.report import Compared, Ending, Places, Repairs, Report, tell
-from closedwon.runs import Run
+from closedwon.domain.identifiers import normalised_id
+from closedwon.reconciliation.drift import KINDS, Finding
+from closedwon.reconciliation.report import Compared, Ending, Places, Repairs, Report, tell
+from closedwon.reconciliation.runs import Run
 
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:closed-won-Reconcile:5c0ffee0-1111-4222-8333-444455556666"
 

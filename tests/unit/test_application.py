@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from closedwon.application import TRY_AGAIN, Application, prepared, request_body
-from closedwon.customer import (
+from closedwon.domain.application import TRY_AGAIN, Application, prepared, request_body
+from closedwon.domain.customer import (
     Applied,
     Arrival,
     Customer,
@@ -24,8 +24,8 @@ from closedwon.customer import (
     settle,
     take,
 )
-from closedwon.order import Item, Order, Revision
-from closedwon.provisioning import standings_of
+from closedwon.domain.order import Item, Order, Revision
+from closedwon.provisioning.work import standings_of
 from unit.domain import ACCOUNT, an_order, opportunity_id
 
 A, B = opportunity_id(1), opportunity_id(2)

@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from closedwon.backfill import Outlook, outlook
-from closedwon.customer import Arrival
-from closedwon.deal import Deal
-from closedwon.drift import Allowed, DealSeen, Sides
-from closedwon.mapping import revision_of
+from closedwon.domain.customer import Arrival
+from closedwon.intake.deal import Deal
+from closedwon.intake.mapping import revision_of
+from closedwon.reconciliation.backfill import Outlook, outlook
+from closedwon.reconciliation.drift import Allowed, DealSeen, Sides
 from sandbox.stigg import models
 from unit.domain import (
     ACCOUNT,

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from closedwon.bulk import BulkQueries
-from closedwon.errors import ClosedWonError, SalesforceLimitExceeded, SalesforceRefused, SalesforceUnavailable
-from closedwon.salesforce import ApiBudget, BoundedSession, SalesforceClient
+from closedwon.domain.errors import ClosedWonError, SalesforceLimitExceeded, SalesforceRefused, SalesforceUnavailable
+from closedwon.salesforce.bulk import BulkQueries
+from closedwon.salesforce.client import ApiBudget, BoundedSession, SalesforceClient
 from sandbox.salesforce.app import Salesforce
 from sandbox.stand_in import StandIn
 from sandbox.tls import make_tls

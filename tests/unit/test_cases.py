@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from closedwon.desired import Policy
+from closedwon.domain.desired import Policy
 from unit.domain import (
     CALLS,
     POLICY,

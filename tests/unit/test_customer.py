@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedwon.customer import (
+from closedwon.domain.customer import (
     BACKOFF,
     START_GRACE,
     Applied,
@@ -40,8 +40,8 @@ from closedwon.customer import (
     settle,
     take,
 )
-from closedwon.order import Item, Order, Problem, Revision, Standing
-from closedwon.records import GrantRecord, SlotRecord
+from closedwon.domain.order import Item, Order, Problem, Revision, Standing
+from closedwon.domain.records import GrantRecord, SlotRecord
 
 ACCOUNT = "0015g00000XyZaBAAV"
 A = "0065g00000ABCdEAAX"

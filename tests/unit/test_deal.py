@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from closedwon.deal import MOST_DEALS, MOST_LINES, Callout, Deal
-from closedwon.identifiers import normalised_id
-from closedwon.mapping import revision_of
+from closedwon.domain.identifiers import normalised_id
+from closedwon.intake.deal import MOST_DEALS, MOST_LINES, Callout, Deal
+from closedwon.intake.mapping import revision_of
 from unit.domain import (
     ACCOUNT,
     MISSING,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedwon.catalogue import Catalogue
-from closedwon.catalogue import Plan as SoldPlan
-from closedwon.desired import (
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.catalogue import Plan as SoldPlan
+from closedwon.domain.desired import (
     Desired,
     Entitlement,
     Policy,
@@ -24,7 +24,7 @@ from closedwon.desired import (
     fold,
     same_product_problems,
 )
-from closedwon.order import Order, Problem, Standing
+from closedwon.domain.order import Order, Problem, Standing
 from unit.domain import (
     ANALYTICS,
     AT,

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedwon.catalogue import Catalogue
-from closedwon.deal import Deal, line_number
-from closedwon.desired import catalogue_problems
-from closedwon.doctor import Finding, InStigg, Product, Sale, Unmapped, judge, product_problems
-from closedwon.mapping import KINDS, compile_deal
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.desired import catalogue_problems
+from closedwon.intake.deal import Deal, line_number
+from closedwon.intake.mapping import KINDS, compile_deal
+from closedwon.operations.doctor import Finding, InStigg, Product, Sale, Unmapped, judge, product_problems
 from sandbox.stigg.catalogue import Plan, Price, sandbox_catalogue
 from unit.domain import MISSING, RULES, SEATS, WORKSPACE, a_deal, addon, entitlement, opportunity_id, plan
 

@@ -14,11 +14,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from closedwon import retold
-from closedwon.customer import Arrival, Customer, Lease, OpportunityState, accept, bound
-from closedwon.deal import Deal
-from closedwon.desired import Policy
-from closedwon.drift import (
+from closedwon.domain.customer import Arrival, Customer, Lease, OpportunityState, accept, bound
+from closedwon.domain.desired import Policy
+from closedwon.domain.order import Item, Order, Revision
+from closedwon.domain.plan import LIVE, TERMS_KEY
+from closedwon.intake.deal import Deal
+from closedwon.intake.mapping import compile_deal, revision_of
+from closedwon.reconciliation import rereading
+from closedwon.reconciliation.drift import (
     DEFAULT_POLICIES,
     KINDS,
     AccountSeen,
@@ -33,12 +36,9 @@ from closedwon.drift import (
     compare,
     repair_of,
 )
-from closedwon.mapping import compile_deal, revision_of
-from closedwon.order import Item, Order, Revision
-from closedwon.plan import LIVE, TERMS_KEY
-from closedwon.projection import account_fields, provisioning_record
-from closedwon.retold import as_told
-from closedwon.sides import Live
+from closedwon.reconciliation.rereading import as_told
+from closedwon.reconciliation.views import Live
+from closedwon.salesforce.write_back import account_fields, provisioning_record
 from sandbox.stigg.entitlements import json as in_effect
 from sandbox.stigg.state import Subscription as Held
 from unit.domain import (
@@ -479,7 +479,7 @@ def test_a_deal_is_told_the_same_with_and_without_a_look_at_what_is_equal(
     read = replace(read, opportunity_name="another", stored_customer_id="acme", customer_id=None)
     told = replace(told, customer_id=data.draw(st.sampled_from([None, ACCOUNT, "acme"])))
     found = as_told(read, told, [told, other])
-    with mock.patch.object(retold, "_content", side_effect=lambda _: object()):  # nothing is ever equal
+    with mock.patch.object(rereading, "_content", side_effect=lambda _: object()):  # nothing is ever equal
         assert as_told(read, told, [told, other]).digest == found.digest
     assert not alike or found is told
     # and whether accepting it would change anything needs no accepting

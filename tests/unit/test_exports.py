@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedwon.errors import (
+from closedwon.aws.ledger import exported
+from closedwon.domain.errors import (
     LedgerExportFailed,
     MappingsUnusable,
     SalesforceBudgetSpent,
@@ -18,9 +19,8 @@ from closedwon.errors import (
     StiggRefused,
     StiggUnavailable,
 )
-from closedwon.exporting import AFTER_A_FAULT, Json, Shift, one_round
-from closedwon.ledger import exported
-from closedwon.runs import Registered, Run
+from closedwon.reconciliation.exporting import AFTER_A_FAULT, Json, Shift, one_round
+from closedwon.reconciliation.runs import Registered, Run
 from functions.export_ledger import app as ledger_export
 from functions.export_salesforce import app as salesforce_export
 from functions.export_stigg import app as stigg_export
@@ -233,7 +233,7 @@ class Exporting:
     def patched(self, patch: pytest.MonkeyPatch) -> None:
         patch.setenv("RECONCILIATION_BUCKET", "bucket")
         patch.setenv("LEDGER_TABLE_ARN", "arn:table")
-        patch.setattr(ledger_export.aws, "dynamodb", lambda: self)
+        patch.setattr(ledger_export.clients, "dynamodb", lambda: self)
         patch.setattr(ledger_export.runs, "lines_of", self.lines_of)
         patch.setattr(ledger_export.runs, "unzipped_lines", self.unzipped_lines)
 
@@ -288,7 +288,7 @@ class Jobs:
         return 1 if self.looks[job] < 0 else None
 
     def pages(self, job: str, locator: str | None) -> Iterator[Any]:
-        from closedwon.bulk import Page
+        from closedwon.salesforce.bulk import Page
 
         for page in range(int(locator or 0), self.left[int(job)]):
             yield Page(self._rows(int(job), page), str(page + 1) if page + 1 < self.left[int(job)] else None)
@@ -310,7 +310,7 @@ class Jobs:
         return []
 
     def patched(self, patch: pytest.MonkeyPatch, files: Written) -> None:
-        from closedwon.reading import Bulk, BulkQuery
+        from closedwon.salesforce.reading import Bulk, BulkQuery
 
         asked = [
             BulkQuery("opportunities", "SELECT", account="AccountId", opportunity="Id"),
@@ -373,7 +373,7 @@ def test_what_was_deleted_is_looked_for_among_what_changed(monkeypatch: pytest.M
 def test_mappings_that_say_nothing_end_the_run_with_their_fault(
     monkeypatch: pytest.MonkeyPatch, written: Written
 ) -> None:
-    from closedwon import reading
+    from closedwon.salesforce import reading
 
     jobs = Jobs([1])
     jobs.patched(monkeypatch, written)

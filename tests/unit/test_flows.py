@@ -14,10 +14,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from closedwon.deal import Deal
-from closedwon.identifiers import normalised_id
-from closedwon.mapping import compile_deal
-from closedwon.reading import trigger_of
+from closedwon.domain.identifiers import normalised_id
+from closedwon.intake.deal import Deal
+from closedwon.intake.mapping import compile_deal
+from closedwon.salesforce.reading import trigger_of
 from unit.domain import ACCOUNT, ORGANIZATION, RULES, Json, opportunity_id
 from unit.flow_interpreter import (
     NODES,

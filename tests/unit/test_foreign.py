@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from closedwon.foreign import MOST_NAMES, foreign_text, keep_private, keep_secret
+from closedwon.wire.private import MOST_NAMES, foreign_text, keep_private, keep_secret
 
 
 def test_every_secret_that_was_read_and_every_name_at_hand_is_hidden() -> None:

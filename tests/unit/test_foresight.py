@@ -12,23 +12,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from closedwon.customer import Acceptance, Arrival, Customer, accept
-from closedwon.deal import Deal
-from closedwon.desired import END_OF_BILLING_PERIOD, Policy, fold
-from closedwon.foresight import (
-    Foresight,
-    InStigg,
-    Stack,
-    foresee,
-    invoice_question,
-    not_included,
-    tell,
-)
-from closedwon.mapping import compile_deal, revision_of
-from closedwon.plan import Backlinks, Create, Update, metadata_of
-from closedwon.previewed import PreviewResult
-from closedwon.records import GrantRecord, SlotRecord
-from closedwon.wording import Calendar
+from closedwon.domain.customer import Acceptance, Arrival, Customer, accept
+from closedwon.domain.desired import END_OF_BILLING_PERIOD, Policy, fold
+from closedwon.domain.plan import Backlinks, Create, Update, metadata_of
+from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.intake.deal import Deal
+from closedwon.intake.mapping import compile_deal, revision_of
+from closedwon.preview.answers import PreviewResult
+from closedwon.preview.foresight import Foresight, InStigg, Stack, foresee, invoice_question, not_included, tell
+from closedwon.words.changes import Calendar
 from unit.domain import (
     ACCOUNT,
     AT,

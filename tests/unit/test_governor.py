@@ -16,11 +16,11 @@ from moto import mock_aws
 
 from benchmarks import burst
 from benchmarks.burst import Table
-from closedwon import callout
-from closedwon.customer import Acceptance, Arrival
-from closedwon.errors import GovernorBusy, LedgerContended
-from closedwon.governor import CALL, ENTITY, INLINE, TRIES, Booking, Governor, Rate
-from closedwon.order import Revision
+from closedwon.domain.customer import Acceptance, Arrival
+from closedwon.domain.errors import GovernorBusy, LedgerContended
+from closedwon.domain.order import Revision
+from closedwon.provisioning import callout
+from closedwon.stigg.rate_limit import CALL, ENTITY, INLINE, TRIES, Booking, Governor, Rate
 from unit.aws import make_ledger
 from unit.domain import ACCOUNT, a_deal, opportunity_id, order_of, plan
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from closedwon.catalogue import Catalogue, fetch_catalogue
-from closedwon.errors import (
+from closedwon.aws.ledger import customer_of, exported
+from closedwon.aws.secrets import Secret
+from closedwon.domain.catalogue import Catalogue, fetch_catalogue
+from closedwon.domain.errors import (
     ClosedWonError,
     LedgerUnreadable,
     RunInputInvalid,
@@ -23,13 +25,11 @@ from closedwon.errors import (
     safe_text,
     told,
 )
-from closedwon.ledger import customer_of, exported
-from closedwon.plan import Actual
-from closedwon.runs import Run
-from closedwon.salesforce import SalesforceClient
-from closedwon.secrets import Secret
-from closedwon.step import Step
-from closedwon.stigg import Stigg
+from closedwon.domain.plan import Actual
+from closedwon.provisioning.step import Step
+from closedwon.reconciliation.runs import Run
+from closedwon.salesforce.client import SalesforceClient
+from closedwon.stigg.client import Stigg
 from proof.parsers import Keys, scripted
 from unit.domain import CATALOGUE
 

@@ -18,8 +18,9 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.dynamodb.models import dynamo_type
 
-from closedwon.application import Application
-from closedwon.customer import (
+from closedwon.aws.ledger import TRIES, Claim, Ledger
+from closedwon.domain.application import Application
+from closedwon.domain.customer import (
     START_GRACE,
     Acceptance,
     Applied,
@@ -33,11 +34,10 @@ from closedwon.customer import (
     Work,
     Written,
 )
-from closedwon.desired import Entitlement, Price, Slot, Subscription
-from closedwon.errors import LedgerContended
-from closedwon.ledger import TRIES, Claim, Ledger
-from closedwon.order import Item, Order, Revision
-from closedwon.records import SlotRecord
+from closedwon.domain.desired import Entitlement, Price, Slot, Subscription
+from closedwon.domain.errors import LedgerContended
+from closedwon.domain.order import Item, Order, Revision
+from closedwon.domain.records import SlotRecord
 
 TABLE = "ledger"
 ACCOUNT = "0015g00000XyZaBAAV"

@@ -18,9 +18,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from closedwon.desired import Desired, Policy, Subscription, fold, milliseconds
-from closedwon.order import Order, Standing, iso_utc
-from closedwon.plan import entitlement_body
+from closedwon.domain.desired import Desired, Policy, Subscription, fold
+from closedwon.domain.instants import iso_utc, milliseconds
+from closedwon.domain.order import Order, Standing
+from closedwon.domain.plan import entitlement_body
 from unit.domain import (
     CATALOGUE,
     CREDITS,

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedwon.deal import Deal
-from closedwon.mapping import MOST_PROBLEMS, MOST_USAGE, MappingRules, compile_deal
-from closedwon.order import Item, Order
+from closedwon.domain.order import Item, Order
+from closedwon.intake.deal import Deal
+from closedwon.intake.mapping import MOST_PROBLEMS, MOST_USAGE, MappingRules, compile_deal
 from unit.domain import (
     CALLS,
     CREDITS,

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from closedwon import metrics
-from closedwon.customer import Customer, OpportunityState, Outcome, Status
-from closedwon.ledger import measure
-from closedwon.metrics import METRICS, NAMESPACE, emitted, note, take
-from closedwon.order import Revision
+from closedwon.aws import metrics
+from closedwon.aws.ledger import measure
+from closedwon.aws.metrics import METRICS, NAMESPACE, emitted, note, take
+from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status
+from closedwon.domain.order import Revision
 from unit.domain import an_order, plan
 
 

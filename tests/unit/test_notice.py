@@ -8,8 +8,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from closedwon import notice
-from closedwon.notice import QUIET, Failure, Notices, is_for_engineering
+from closedwon.aws import notices
+from closedwon.aws.notices import QUIET, Failure, Notices, is_for_engineering
 from unit.aws import make_ledger, make_topic, told
 
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:provision:006A-1-1"
@@ -19,7 +19,7 @@ UNAUTHORIZED = Failure("StiggUnauthorized", "Stigg read customer: the API key is
 @pytest.fixture(autouse=True)
 def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A ledger's table, and a topic whose messages go to a queue."""
-    for cached in (notice.notices, notice.sns):
+    for cached in (notices.notices, notices.sns):
         cached.cache_clear()
     with mock_aws():
         make_ledger(boto3.client("dynamodb"))
@@ -33,7 +33,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         yield arn
-    for cached in (notice.notices, notice.sns):
+    for cached in (notices.notices, notices.sns):
         cached.cache_clear()
 
 
@@ -49,8 +49,8 @@ class Clock:
 
 def test_of_one_cause_people_are_told_once_and_of_another_again() -> None:
     for deal in range(5):
-        assert notice.tell(UNAUTHORIZED, lambda: 17) is (deal == 0)
-    assert notice.tell(Failure("SettingMissing", "the setting X is missing", "b", ARN, 1), lambda: 17)
+        assert notices.tell(UNAUTHORIZED, lambda: 17) is (deal == 0)
+    assert notices.tell(Failure("SettingMissing", "the setting X is missing", "b", ARN, 1), lambda: 17)
     assert sorted(one["MessageAttributes"]["cause"]["Value"] for one in told()) == [
         "SettingMissing",
         "StiggUnauthorized",
@@ -58,7 +58,7 @@ def test_of_one_cause_people_are_told_once_and_of_another_again() -> None:
 
 
 def test_the_message_says_what_happened_since_when_what_waits_and_what_to_do() -> None:
-    text = notice.message(UNAUTHORIZED, "prod", 1_795_000_000, 17, notice.ZoneInfo("Europe/Berlin"))
+    text = notices.message(UNAUTHORIZED, "prod", 1_795_000_000, 17, notices.ZoneInfo("Europe/Berlin"))
     assert text.splitlines() == [
         "Deals cannot be provisioned: Stigg read customer: the API key is not accepted (HTTP 401)",
         "",
@@ -78,13 +78,13 @@ def test_the_message_says_what_happened_since_when_what_waits_and_what_to_do() -
         "",
         "See docs/runbook.md#provisioningfailedalarm. While it stands, this is told every 6 hours.",
     ]
-    assert notice.subject(UNAUTHORIZED, "prod") == "closed-won (prod): deals fail, StiggUnauthorized"
-    assert len(notice.subject(Failure("E" * 200, "", "", "", 0), "prod")) == 100
+    assert notices.subject(UNAUTHORIZED, "prod") == "closed-won (prod): deals fail, StiggUnauthorized"
+    assert len(notices.subject(Failure("E" * 200, "", "", "", 0), "prod")) == 100
 
 
 def test_nothing_private_is_in_it() -> None:
     failure = Failure("StiggRefused", "Stigg: ada@example.com is taken\nby bob@example.com", "e", "", 1)
-    text = notice.message(failure, "prod", 0, 0, notice.ZoneInfo("UTC"))
+    text = notices.message(failure, "prod", 0, 0, notices.ZoneInfo("UTC"))
     assert "@example.com" not in text
     assert text.startswith("Deals cannot be provisioned: Stigg: ***@*** is taken by ***@***\n")
 
@@ -93,22 +93,22 @@ def test_what_passes_by_itself_or_is_on_the_deal_is_told_to_nobody() -> None:
     mended_by_engineering = {"StiggUnauthorized", "SecretInvalid", "SettingMissing", "SalesforceRefused", "KeyError"}
     others = {"StiggUnavailable", "StiggThrottled", "WriteUnanswered", "LedgerContended", "DealRefused"}
     assert {cause for cause in mended_by_engineering | others if is_for_engineering(cause)} == mended_by_engineering
-    assert not notice.tell(Failure("StiggUnavailable", "", "", "", 1), lambda: 0)
+    assert not notices.tell(Failure("StiggUnavailable", "", "", "", 1), lambda: 0)
     assert told() == []
 
 
 def test_what_still_stands_after_six_hours_is_told_again_with_when_it_began() -> None:
     clock = Clock()
     began = clock.now
-    notices = Notices("ledger", boto3.client("dynamodb"), clock)
-    assert notices.claim("KeyError") == began
+    kept = Notices("ledger", boto3.client("dynamodb"), clock)
+    assert kept.claim("KeyError") == began
     clock.now += QUIET - 1
-    assert notices.claim("KeyError") is None
+    assert kept.claim("KeyError") is None
     clock.now += 2
-    assert notices.claim("KeyError") == began
-    assert notices.claim("KeyError") is None
+    assert kept.claim("KeyError") == began
+    assert kept.claim("KeyError") is None
     clock.now += 2 * QUIET + 1  # it was mended, and is here again
-    assert notices.claim("KeyError") == clock.now
+    assert kept.claim("KeyError") == clock.now
     item = boto3.client("dynamodb").get_item(
         TableName="ledger", Key={"pk": {"S": "NOTICE#KeyError"}, "sk": {"S": "NOTICE"}}
     )["Item"]
@@ -117,14 +117,14 @@ def test_what_still_stands_after_six_hours_is_told_again_with_when_it_began() ->
 
 def test_who_could_not_be_told_is_told_by_the_next(monkeypatch: pytest.MonkeyPatch, topic: str) -> None:
     monkeypatch.setenv("NOTIFICATION_TOPIC", topic + "-gone")
-    with pytest.raises(notice.sns().exceptions.NotFoundException):
-        notice.tell(UNAUTHORIZED, lambda: 0)
+    with pytest.raises(notices.sns().exceptions.NotFoundException):
+        notices.tell(UNAUTHORIZED, lambda: 0)
     monkeypatch.setenv("NOTIFICATION_TOPIC", topic)
-    assert notice.tell(UNAUTHORIZED, lambda: 0)
+    assert notices.tell(UNAUTHORIZED, lambda: 0)
     assert len(told()) == 1
 
 
 def test_without_a_topic_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFICATION_TOPIC", "")
-    assert not notice.tell(UNAUTHORIZED, lambda: 0)
+    assert not notices.tell(UNAUTHORIZED, lambda: 0)
     assert boto3.client("dynamodb").scan(TableName="ledger")["Items"] == []

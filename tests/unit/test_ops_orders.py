@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from closedwon.order import Item, Order, Problem
+from closedwon.domain.order import Item, Order, Problem
 from ops.orders import changes
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from closedwon.customer import Arrival, Customer, Outcome, accept
-from closedwon.desired import Policy
-from closedwon.mapping import MappingRules
-from closedwon.order import Order, Revision
-from closedwon.outcome import applied
-from closedwon.plan import Plan
+from closedwon.domain.customer import Arrival, Customer, Outcome, accept
+from closedwon.domain.desired import Policy
+from closedwon.domain.order import Order, Revision
+from closedwon.domain.outcome import applied
+from closedwon.domain.plan import Plan
+from closedwon.intake.mapping import MappingRules
 from unit.domain import ACCOUNT, AT, ORGANIZATION, a_deal, folded, order_of
 
 

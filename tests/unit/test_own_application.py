@@ -14,13 +14,17 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import pytest
 from werkzeug.wrappers import Request, Response
 
-from closedwon.errors import (
-    ApplicationAnswerInvalid,
-    ApplicationRefused,
-    ApplicationUnavailable,
-    ClosedWonError,
+from closedwon.domain.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable, ClosedWonError
+from closedwon.own_application.client import (
+    ANSWER_LIMIT,
+    LATEST,
+    SOONEST,
+    USUAL,
+    NotYet,
+    OwnApplication,
+    Ready,
+    signature,
 )
-from closedwon.own_application import ANSWER_LIMIT, LATEST, SOONEST, USUAL, NotYet, OwnApplication, Ready, signature
 from sandbox.application import WorkspaceApplication, verified
 from sandbox.stand_in import StandIn
 

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedwon.desired import Desired, Policy, Slot, fold
-from closedwon.order import Standing, iso_utc
-from closedwon.plan import (
+from closedwon.domain.desired import Desired, Policy, Slot, fold
+from closedwon.domain.instants import iso_utc
+from closedwon.domain.order import Standing
+from closedwon.domain.plan import (
     GRANT_KEY,
     LIVE,
     TERMS_KEY,
@@ -36,7 +37,7 @@ from closedwon.plan import (
     provision_body,
     subscription_id,
 )
-from closedwon.records import GrantRecord, SlotRecord
+from closedwon.domain.records import GrantRecord, SlotRecord
 from unit.domain import (
     ACCOUNT,
     AT,

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from simple_salesforce.format import format_soql
 
-from closedwon.bulk import BulkQueries
-from closedwon.deal import Deal
-from closedwon.errors import SalesforceLimitExceeded, SalesforceRefused, SalesforceThrottled
-from closedwon.mapping import MappingRules, compile_deal
-from closedwon.order import Order, Problem
-from closedwon.reading import (
+from closedwon.domain.errors import SalesforceLimitExceeded, SalesforceRefused, SalesforceThrottled
+from closedwon.domain.order import Order, Problem
+from closedwon.intake.deal import Deal
+from closedwon.intake.mapping import MappingRules, compile_deal
+from closedwon.salesforce.bulk import BulkQueries
+from closedwon.salesforce.client import SalesforceClient
+from closedwon.salesforce.reading import (
     MAPPINGS_SOQL,
     Bulk,
     LineSource,
@@ -33,7 +34,6 @@ from closedwon.reading import (
     trigger_of,
     value_at,
 )
-from closedwon.salesforce import SalesforceClient
 from sandbox.sales import Cpq, Sales, Sold
 from sandbox.salesforce.app import Salesforce
 from sandbox.salesforce.errors import Refusal

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedwon.drift import KINDS, Finding
-from closedwon.report import (
+from closedwon.reconciliation.drift import KINDS, Finding
+from closedwon.reconciliation.report import (
     OUTCOMES,
     SHOWN,
     SUBJECT,

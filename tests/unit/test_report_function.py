@@ -10,10 +10,11 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from closedwon import aws, runs
-from closedwon.drift import Finding
-from closedwon.metrics import NAMESPACE
-from closedwon.runs import ObjectWriter
+from closedwon.aws import clients
+from closedwon.aws.metrics import NAMESPACE
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.drift import Finding
+from closedwon.reconciliation.runs import ObjectWriter
 from functions.report import app
 from unit.aws import make_ledger, make_topic, told
 from unit.reports import ARN, EXPORTED, GO, RUN, finding, repaired, summary
@@ -25,7 +26,7 @@ OTHER = ARN.replace("5c0ffee0", "00000000")
 @pytest.fixture(autouse=True)
 def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A bucket, a ledger with the run in its register, and a topic whose messages go to a queue."""
-    for cached in (runs.s3, aws.dynamodb, app.sns):
+    for cached in (runs.s3, clients.dynamodb, app.sns):
         cached.cache_clear()
     with mock_aws():
         boto3.client("s3").create_bucket(
@@ -47,7 +48,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             monkeypatch.setenv(name, value)
         runs.enter(RUN.id, ARN, "2026-11-22", "", lambda _: False)
         yield arn
-    for cached in (runs.s3, aws.dynamodb, app.sns):
+    for cached in (runs.s3, clients.dynamodb, app.sns):
         cached.cache_clear()
 
 

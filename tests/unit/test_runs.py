@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from closedwon import runs
-from closedwon.aws import dynamodb
-from closedwon.errors import RunUnderWay, StorageUnavailable
-from closedwon.runs import PartitionWriter, Run, partition_of
+from closedwon.aws.clients import dynamodb
+from closedwon.domain.errors import RunUnderWay, StorageUnavailable
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.runs import PartitionWriter, Run, partition_of
 from unit.aws import make_ledger
 
 RUN = Run("20261120T021500Z-all-0a1b2c3d", "all", False, False, "", "2026-11-20T02:15:00.000Z", "2026-11-01", 4)

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from werkzeug.wrappers import Request, Response
 
-from closedwon import errors
-from closedwon.errors import SalesforceUnauthorized, SalesforceUnavailable, SecretInvalid
-from closedwon.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
-from closedwon.salesforce import BoundedSession, SalesforceClient, _audience, error_of, raise_for, records_of
+from closedwon.domain import errors
+from closedwon.domain.errors import SalesforceUnauthorized, SalesforceUnavailable, SecretInvalid
+from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
+from closedwon.salesforce.client import BoundedSession, SalesforceClient, _audience, error_of, raise_for, records_of
 from sandbox.stand_in import StandIn
 from sandbox.tls import Tls, make_tls
 

@@ -18,13 +18,13 @@ from typing import Any, get_args
 import pytest
 from simple_salesforce.format import format_soql
 
-from closedwon.access import access
-from closedwon.customer import Customer, OpportunityState, Outcome, Status, SubscriptionLink
-from closedwon.deal import Deal, Line, StiggId, Terms
-from closedwon.mapping import KINDS, MappingRules, compile_deal, revision_of
-from closedwon.previewed import PreviewResult, PreviewResults
-from closedwon.projection import composite_request
-from closedwon.reading import MAPPINGS_SOQL, mapped, opportunities_of, read
+from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status, SubscriptionLink
+from closedwon.intake.deal import Deal, Line, StiggId, Terms
+from closedwon.intake.mapping import KINDS, MappingRules, compile_deal, revision_of
+from closedwon.preview.answers import PreviewResult, PreviewResults
+from closedwon.salesforce.access import access
+from closedwon.salesforce.reading import MAPPINGS_SOQL, mapped, opportunities_of, read
+from closedwon.salesforce.write_back import composite_request
 from sandbox.flow import deal_of
 from sandbox.sales import Cpq, Sales, Sold
 from sandbox.salesforce.app import Salesforce

@@ -12,8 +12,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from closedwon.errors import SecretInvalid, SecretUnavailable
-from closedwon.secrets import Secret
+from closedwon.aws.secrets import Secret
+from closedwon.domain.errors import SecretInvalid, SecretUnavailable
 
 HIDDEN = "s3cr3t-value"
 

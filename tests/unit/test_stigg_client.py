@@ -21,9 +21,9 @@ import pytest
 import requests
 from werkzeug.wrappers import Request, Response
 
-from closedwon import errors
-from closedwon.errors import StiggRefused, StiggUnauthorized, StiggUnavailable, WriteUnanswered
-from closedwon.stigg import Stigg, idempotency_key
+from closedwon.domain import errors
+from closedwon.domain.errors import StiggRefused, StiggUnauthorized, StiggUnavailable, WriteUnanswered
+from closedwon.stigg.client import Stigg, idempotency_key
 from sandbox.stand_in import StandIn
 
 KEY = "server-key-1"
@@ -336,10 +336,12 @@ def test_a_connection_is_kept_while_it_is_busy_and_replaced_after_lambda_froze_i
     assert KeepsAlive.ports[0] == KeepsAlive.ports[1] != KeepsAlive.ports[2]
 
 
-@pytest.mark.parametrize("module", ["errors", "links", "secrets", "stigg", "salesforce"])
+@pytest.mark.parametrize(
+    "module", ["domain.errors", "domain.links", "aws.secrets", "stigg.client", "salesforce.client"]
+)
 def test_importing_the_module_imports_nothing_heavy(module: str) -> None:
     heavy = ["boto3", "botocore", "simple_salesforce", "zeep", "jwt", "cryptography", "pydantic", "stigg"]
-    if module in ("errors", "links", "secrets"):
+    if module in ("domain.errors", "domain.links", "aws.secrets"):
         heavy.append("requests")
     code = f"import sys, closedwon.{module}; print([name for name in {heavy} if name in sys.modules])"
     environment = {"PYTHONPATH": ":".join(sys.path)}
@@ -349,7 +351,7 @@ def test_importing_the_module_imports_nothing_heavy(module: str) -> None:
 
 def test_what_simple_salesforce_brings_for_other_uses_is_imported_when_it_is_used() -> None:
     code = """
-import sys, closedwon.salesforce
+import sys, closedwon.salesforce.client
 from simple_salesforce import Salesforce, SalesforceLogin, exceptions
 def heavy(): return [name for name in ("zeep", "jwt", "cryptography") if name in sys.modules]
 print(heavy())

@@ -17,15 +17,15 @@ import requests
 from moto import mock_aws
 from moto.dynamodb.models import dynamo_type
 
-from closedwon import provisioning, step
-from closedwon.customer import Arrival
-from closedwon.deal import Deal
-from closedwon.errors import GovernorBusy
-from closedwon.governor import ENTITY, Governor, Rate
-from closedwon.ledger import Ledger
-from closedwon.mapping import compile_deal, revision_of
-from closedwon.plan import Backlinks
-from closedwon.stigg import Stigg
+from closedwon.aws.ledger import Ledger
+from closedwon.domain.customer import Arrival
+from closedwon.domain.errors import GovernorBusy
+from closedwon.domain.plan import Backlinks
+from closedwon.intake.deal import Deal
+from closedwon.intake.mapping import compile_deal, revision_of
+from closedwon.provisioning import step, work
+from closedwon.stigg.client import Stigg
+from closedwon.stigg.rate_limit import ENTITY, Governor, Rate
 from functions.customer_provision import app as customer_provision
 from functions.subscription_provision import app as subscription_provision
 from sandbox.stigg.app import Stigg as StandIn
@@ -122,7 +122,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         make_ledger(client)
         world = World(client)
         monkeypatch.setenv("WRITE_LIFETIME_SECONDS", "60")
-        for module in (customer_provision, subscription_provision, provisioning, step):
+        for module in (customer_provision, subscription_provision, work, step):
             replaced = {
                 "stigg": lambda: world.client,
                 "governor": lambda: world.governor,

@@ -214,12 +214,12 @@ def test_a_task_may_leave_out_its_catch_only_with_a_reason(check: Check) -> None
 
 
 def test_the_repositorys_state_machines_pass() -> None:
-    import closedwon.errors
+    import closedwon.domain.errors
 
     definitions = sorted((ROOT / "statemachines").glob("*.asl.yaml"))
 
     assert definitions
-    assert check_state_machines.check(definitions, ErrorNames.of(closedwon.errors), ROOT / "template.yaml") == []
+    assert check_state_machines.check(definitions, ErrorNames.of(closedwon.domain.errors), ROOT / "template.yaml") == []
 
 
 # Put together here, so that this file itself holds none of them.

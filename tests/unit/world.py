@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from closedwon.customer import (
+from closedwon.domain.customer import (
     Arrival,
     Customer,
     Intended,
@@ -26,12 +26,10 @@ from closedwon.customer import (
     settle,
     take,
 )
-from closedwon.deal import Deal
-from closedwon.desired import Desired, Policy, Slot, fold
-from closedwon.mapping import compile_deal, revision_of
-from closedwon.order import iso_utc
-from closedwon.outcome import applied
-from closedwon.plan import (
+from closedwon.domain.desired import Desired, Policy, Slot, fold
+from closedwon.domain.instants import iso_utc
+from closedwon.domain.outcome import applied
+from closedwon.domain.plan import (
     Actual,
     Backlinks,
     Change,
@@ -44,7 +42,9 @@ from closedwon.plan import (
     plan,
     provision_body,
 )
-from closedwon.records import GrantRecord, SlotRecord
+from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.intake.deal import Deal
+from closedwon.intake.mapping import compile_deal, revision_of
 from sandbox.stigg import models
 from sandbox.stigg.catalogue import sandbox_catalogue
 from sandbox.stigg.errors import Refused

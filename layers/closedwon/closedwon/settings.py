@@ -9,13 +9,13 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
-from closedwon.errors import SettingMissing
-from closedwon.identifiers import normalised_id
+from closedwon.domain.errors import SettingMissing
+from closedwon.domain.identifiers import normalised_id
 
 if TYPE_CHECKING:  # each is imported where it is made: no function needs them all
-    from closedwon.desired import Policy
-    from closedwon.mapping import MappingRules
-    from closedwon.plan import Backlinks
+    from closedwon.domain.desired import Policy
+    from closedwon.domain.plan import Backlinks
+    from closedwon.intake.mapping import MappingRules
 
 
 def setting(name: str) -> str:
@@ -40,7 +40,7 @@ def trial_stages() -> tuple[str, ...]:
 @cache
 def mapping_rules() -> MappingRules:
     """What the stack chooses about mapping."""
-    from closedwon.mapping import MappingRules
+    from closedwon.intake.mapping import MappingRules
 
     return MappingRules(
         organization_id=normalised_id(setting("SALESFORCE_ORGANIZATION_ID"), "00D"),
@@ -56,7 +56,7 @@ def policy() -> Policy:
     """What the stack does at the end of a term, with reopened deals, with subscriptions of others, and with large
     reductions.
     """
-    from closedwon.desired import Policy
+    from closedwon.domain.desired import Policy
 
     return Policy(
         end_of_term=setting("END_OF_TERM_POLICY"),  # type: ignore[arg-type]  # the template allows no other
@@ -70,7 +70,7 @@ def policy() -> Policy:
 
 def backlinks(account_id: str) -> Backlinks:
     """The way from Stigg back to one account in Salesforce."""
-    from closedwon.plan import Backlinks
+    from closedwon.domain.plan import Backlinks
 
     return Backlinks(
         salesforce_url=setting("SALESFORCE_URL").rstrip("/"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from closedwon import runs
-from closedwon.errors import SalesforceRefused
-from closedwon.runs import SOURCES, Run
+from closedwon.domain.errors import SalesforceRefused
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.runs import SOURCES, Run
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from closedwon import runs
-from closedwon.runs import Run
+from closedwon.reconciliation import runs
+from closedwon.reconciliation.runs import Run
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from closedwon import runs
+from closedwon.reconciliation import runs
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""AWS's services as closed-won uses them: ledger, secrets, executions, notices, metrics."""

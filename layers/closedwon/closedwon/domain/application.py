@@ -1,0 +1,139 @@
+"""The user's own application, which creates workspaces before Stigg: what it is asked, and what its answer makes of an
+order. Pure; `own_application.client` asks it, `customer` remembers what it said.
+
+Times are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from closedwon.domain.order import Order, Problem
+
+TRY_AGAIN = (300_000, 900_000, 3_600_000)
+"""How long after a first, second and every later failure the application is asked again about one opportunity."""
+
+LONG = 24 * 3_600_000
+"""After how long the reason on a deal says for how long its workspace has been prepared."""
+
+
+@dataclass(frozen=True)
+class Application:
+    """What the user's own application said about one opportunity.
+
+    since: when it was asked first. answered: whether it is done: customer_id, resource_id and metadata then are its
+    answer, which stays for good. ask_again_at: when it is to be asked again; None of one that is not answered: only
+    when something else happens to its customer. problem: why it failed, in a sales rep's words; empty while it
+    prepares. failures: how often it failed, one after another. execution: the one that could not reach it, whose
+    retries ask again at once.
+    """
+
+    since: int
+    answered: bool = False
+    customer_id: str | None = None
+    resource_id: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    ask_again_at: int | None = None
+    problem: str = ""
+    failures: int = 0
+    execution: str | None = None
+
+    def asks(self, execution: str, now: int) -> bool:
+        """Whether an execution is to ask again."""
+        if self.answered:
+            return False
+        return self.ask_again_at is None or self.ask_again_at <= now or self.execution == execution
+
+    def failed(self, problem: str, now: int, unreached_by: str | None = None) -> Application:
+        """After a failure. unreached_by: the execution that could not reach it: its retries are one failure."""
+        failures = self.failures + (0 if unreached_by and unreached_by == self.execution else 1)
+        wait = TRY_AGAIN[min(failures, len(TRY_AGAIN)) - 1]
+        return Application(
+            self.since, problem=problem, ask_again_at=now + wait, failures=failures, execution=unreached_by
+        )
+
+    def reason(self, now: int) -> str:
+        """Why its opportunity is not provisioned yet, in a sales rep's words."""
+        if self.problem:
+            again = "\nclosed-won asks again by itself; send the deal again to have it asked at once."
+            return self.problem + (again if self.ask_again_at is not None else "")
+        moment = datetime.fromtimestamp((self.ask_again_at or now) / 1000, UTC)
+        said = f"Your application is still preparing the workspace; it is asked again at {moment:%Y-%m-%d %H:%M} UTC."
+        if now - self.since < LONG:
+            return said
+        return f"{said} It has been preparing for {(now - self.since) // 3_600_000} hours."
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the ledger; `from_json` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Application:
+        return cls(**{**data, "metadata": tuple((key, value) for key, value in data["metadata"])})
+
+
+def begins(order: Order, others: Mapping[str, Order]) -> bool:
+    """Whether an order is a new start, which the application is asked about: a won deal, a trial, or the renewal of
+    something that is not in the ledger. others: the customer's orders, by opportunity.
+    """
+    if order.problems:
+        return False
+    if order.trigger == "renewal":
+        ours = (known for id, known in others.items() if id != order.opportunity_id)
+        return not any(order.amends in (known.opportunity_id, known.contract_id) for known in ours)
+    return order.trigger in ("closed_won", "trial")
+
+
+def prepared(order: Order, application: Application | None) -> Order:
+    """The order with what the application answered: its resource, and metadata for its subscriptions.
+
+    An order that names another resource itself is refused: nobody but a person can say which is meant.
+    """
+    if application is None or not application.answered:
+        return order
+    if conflict := resource_conflict(order, application):
+        return order.refused((Problem(None, "resourceId", conflict),))
+    resource_id = application.resource_id or order.resource_id
+    return replace(order, resource_id=resource_id, metadata=application.metadata)
+
+
+def resource_conflict(order: Order, application: Application) -> str | None:
+    """What is wrong where the deal and the application name different resources; None when they agree."""
+    if order.resource_id is None or application.resource_id in (None, order.resource_id):
+        return None
+    return f"{order.resource_id}, but your application made {application.resource_id}: leave it out of the deal"
+
+
+def request_body(order: Order, organization_id: str, customer_id: str | None) -> dict[str, Any]:
+    """What the application is asked.
+
+    In: the order; the Salesforce organisation; the customer's ID in Stigg, None while the application may choose it.
+    Out: the request's JSON; what is not known is left out. docs/own-application.md tells the application's side.
+    """
+    return {
+        "version": 1,
+        "organizationId": organization_id,
+        "trigger": order.trigger,
+        "opportunity": {"id": order.opportunity_id, "name": order.opportunity_name},
+        "account": _known(id=order.account_id, name=order.account_name, email=order.account_email),
+        "lines": [
+            _known(type=item.kind, id=item.stigg_id, quantity=item.quantity, unlimited=item.unlimited or None)
+            for item in order.items
+        ],
+        "terms": _known(start=order.start, end=order.end, trialEnd=order.trial_end, billingPeriod=order.billing_period),
+        **_known(customerId=customer_id, resourceId=order.resource_id),
+    }
+
+
+def idempotency_key(organization_id: str, opportunity_id: str) -> str:
+    """The Idempotency-Key of everything that is ever asked about one opportunity. The organisation is part of it,
+    because a Salesforce sandbox is a copy with the same record IDs.
+    """
+    return f"{organization_id}-{opportunity_id}"
+
+
+def _known(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

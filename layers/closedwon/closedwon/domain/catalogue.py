@@ -1,0 +1,186 @@
+"""Stigg's catalogue as far as provisioning needs it: plans with their products, add-ons, features, credit currencies.
+
+The catalogue changes rarely and every provisioning needs it, so a snapshot of it is kept beside the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from closedwon.domain.errors import as_read, unreadable
+
+FRESH_SECONDS = 15 * 60
+"""How old a snapshot may be to provision by."""
+
+CERTAIN_SECONDS = 30
+"""How old a snapshot may be to refuse a deal by: the catalogue may have been mended a minute ago."""
+
+CURRENCIES = frozenset(
+    "usd aed all amd ang aud awg azn bam bbd bdt bgn bif bmd bnd bsd bwp byn bzd brl cad cdf chf cny czk dkk dop "
+    "dzd egp etb eur fjd gbp gel gip gmd gyd hkd hrk htg idr ils inr isk jmd jpy kes kgs khr kmf krw kyd kzt lbp "
+    "lkr lrd lsl mad mdl mga mkd mmk mnt mop mro mvr mwk mxn myr mzn nad ngn nok npr nzd pgk php pkr pln qar ron "
+    "rsd rub rwf sar sbd scr sek sgd sle sll sos szl thb tjs top try ttd tzs uah uzs vnd vuv wst xaf xcd yer zar "
+    "zmw clp djf gnf ugx pyg xof xpf".split()
+)
+"""The currencies Stigg's API takes for a price (its API's own list; a contract test compares them)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan. pricing_type is FREE, PAID or CUSTOM; addons are the IDs it is compatible with, None where not told."""
+
+    product_id: str
+    pricing_type: str
+    addons: frozenset[str] | None
+    entitlements: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A snapshot. max_quantities: add-on ID to the most of it one subscription may have, None for no bound.
+    feature_types: feature ID to BOOLEAN, NUMBER or ENUM. read_at: epoch milliseconds. retired: archived plans, which
+    no deal can buy any more but customers may still have.
+    """
+
+    plans: dict[str, Plan]
+    max_quantities: dict[str, int | None]
+    feature_types: dict[str, str]
+    currencies: frozenset[str]
+    read_at: int
+    retired: dict[str, Plan] = field(default_factory=dict)
+
+    def plan(self, plan_id: str) -> Plan | None:
+        """A plan that is or once was sold; None when Stigg does not know it."""
+        return self.plans.get(plan_id) or self.retired.get(plan_id)
+
+    def product_of(self, plan_id: str) -> str | None:
+        """The product of a plan that is or once was sold."""
+        plan = self.plan(plan_id)
+        return plan.product_id if plan else None
+
+    def age(self, now: int) -> float:
+        """Seconds since it was read. now: epoch milliseconds."""
+        return (now - self.read_at) / 1000
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "plans": {id: _plan_to_json(plan) for id, plan in self.plans.items()},
+                "retired": {id: _plan_to_json(plan) for id, plan in self.retired.items()},
+                "addons": self.max_quantities,
+                "features": self.feature_types,
+                "currencies": sorted(self.currencies),
+                "readAt": self.read_at,
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Catalogue:
+        data = json.loads(text)
+        return cls(
+            plans={id: _plan_from_json(plan) for id, plan in data["plans"].items()},
+            retired={id: _plan_from_json(plan) for id, plan in data.get("retired", {}).items()},
+            max_quantities=data["addons"],
+            feature_types=data["features"],
+            currencies=frozenset(data["currencies"]),
+            read_at=int(data["readAt"]),
+        )
+
+    @classmethod
+    def kept(cls, text: str | None) -> Catalogue | None:
+        """A snapshot as it was kept; None where there is none, or none that can be read: Stigg is asked again."""
+        try:
+            return cls.from_json(text) if text is not None else None
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+            return None
+
+    @classmethod
+    def from_stigg(
+        cls,
+        plans: list[dict[str, Any]],
+        addons: list[dict[str, Any]],
+        features: list[dict[str, Any]],
+        currencies: list[dict[str, Any]],
+        read_at: int,
+    ) -> Catalogue:
+        """From the answers of Stigg's list calls. Drafts and archived ones cannot be provisioned: of these, only
+        archived plans are remembered, apart.
+        """
+        return cls(
+            plans={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status", "PUBLISHED") == "PUBLISHED"},
+            retired={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status") == "ARCHIVED"},
+            max_quantities={
+                addon["id"]: addon.get("maxQuantity")
+                for addon in addons
+                if addon.get("status", "PUBLISHED") == "PUBLISHED"
+            },
+            feature_types={
+                feature["id"]: feature["featureType"]
+                for feature in features
+                if feature.get("featureStatus") != "SUSPENDED"
+            },
+            currencies=frozenset(currency.get("currencyId") or currency["id"] for currency in currencies),
+            read_at=read_at,
+        )
+
+
+def _plan_from_stigg(plan: dict[str, Any]) -> Plan:
+    return Plan(
+        product_id=plan["productId"],
+        pricing_type=plan.get("pricingType") or "CUSTOM",
+        addons=None if plan.get("compatibleAddonIds") is None else frozenset(plan["compatibleAddonIds"]),
+        entitlements=frozenset(entitlement["id"] for entitlement in plan.get("entitlements") or ()),
+    )
+
+
+def _plan_to_json(plan: Plan) -> list[Any]:
+    addons = None if plan.addons is None else sorted(plan.addons)
+    return [plan.product_id, plan.pricing_type, addons, sorted(plan.entitlements)]
+
+
+def _plan_from_json(data: list[Any]) -> Plan:
+    product_id, pricing_type, addons, entitlements = data
+    return Plan(product_id, pricing_type, None if addons is None else frozenset(addons), frozenset(entitlements))
+
+
+class SnapshotStore(Protocol):
+    """Where the snapshot is kept between invocations; the ledger's table in production."""
+
+    def snapshot(self) -> str | None: ...
+
+    def keep_snapshot(self, text: str) -> None: ...
+
+
+class CatalogueLists(Protocol):
+    """The four list calls of `closedwon.stigg.Stigg`."""
+
+    def list_plans(self) -> list[dict[str, Any]]: ...
+
+    def list_addons(self) -> list[dict[str, Any]]: ...
+
+    def list_features(self) -> list[dict[str, Any]]: ...
+
+    def list_custom_currencies(self) -> list[dict[str, Any]]: ...
+
+
+def kept_catalogue(store: SnapshotStore, now: int) -> Catalogue | None:
+    """The kept snapshot, None where there is none or it is too old. now: epoch milliseconds."""
+    catalogue = Catalogue.kept(store.snapshot())
+    return catalogue if catalogue and catalogue.age(now) < FRESH_SECONDS else None
+
+
+def fetch_catalogue(stigg: CatalogueLists, now: int) -> Catalogue:
+    """The catalogue as Stigg has it now, in four calls. now: epoch milliseconds."""
+    lists = (stigg.list_plans(), stigg.list_addons(), stigg.list_features(), stigg.list_custom_currencies())
+    with as_read(lambda mistake: unreadable("read the catalogue", mistake)):
+        return Catalogue.from_stigg(*lists, now)
+
+
+def read_catalogue(store: SnapshotStore, stigg: CatalogueLists, now: int) -> Catalogue:
+    """The catalogue as Stigg has it now; kept for the next to ask."""
+    catalogue = fetch_catalogue(stigg, now)
+    store.keep_snapshot(catalogue.to_json())
+    return catalogue

@@ -1,0 +1,717 @@
+"""One customer in the ledger: its state and the rules of the four verbs. Pure; `ledger` stores what they return.
+
+A customer is a Salesforce account with the customer it is bound to in Stigg. Every verb reads the customer, applies
+one rule and writes it back on the condition that nobody wrote it in between: the rules see one customer's history in
+one order, which is why they can be checked exhaustively (tests/unit/test_ledger_model.py).
+
+Times are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+from closedwon.domain.application import Application, begins, prepared, resource_conflict
+from closedwon.domain.order import Order, Problem, Revision, Standing
+from closedwon.domain.records import GrantRecord, SlotRecord
+
+START_GRACE = 120_000
+"""How long after a start was asked for the sweep leaves it alone: StartExecution and a cold start take seconds."""
+
+LOOK_AGAIN = 3_600_000
+"""How often a payment that is pending is looked at."""
+
+BACKOFF = (300_000, 900_000, 3_600_000)
+"""How long a failed customer waits for its first, second and every later try by the sweep."""
+
+Status = Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
+
+
+class SubscriptionLink(NamedTuple):
+    """One subscription a deal contributes to, as Salesforce shows it. status is Stigg's."""
+
+    plan_id: str
+    subscription_id: str
+    status: str
+    checkout_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to.
+
+    approval: what of it waits for somebody's approval. due_at: when what is scheduled takes effect, epoch
+    milliseconds.
+    """
+
+    status: Status = "Provisioning"
+    reason: str = ""
+    subscriptions: tuple[SubscriptionLink, ...] = ()
+    approval: str | None = None
+    due_at: int | None = None
+
+
+@dataclass(frozen=True)
+class OpportunityState:
+    """One opportunity in the ledger.
+
+    version: the customer's version that its newest order made. provisioned: the last order that was brought to Stigg;
+    won: the last of these that was no cancellation, where that is another. written: the mark of the outcome that
+    Salesforce shows for sure: None again as soon as there is another outcome, because a write of that one may land
+    without an answer. at: when the outcome was reached. application: what the user's own application said about it,
+    None where it was not asked.
+    """
+
+    order: Order
+    revision: Revision
+    version: int
+    execution: str
+    provisioned: Order | None = None
+    outcome: Outcome = Outcome()
+    at: int = 0
+    written: str | None = None
+    won: Order | None = None
+    application: Application | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether its newest order is the one that was brought to Stigg."""
+        return self.provisioned is not None and self.provisioned.digest == self.order.digest
+
+    @property
+    def standing(self) -> Standing:
+        """The opportunity as the fold takes it, with what the user's own application answered."""
+
+        def ready(order: Order | None) -> Order | None:
+            return order and prepared(order, self.application)
+
+        newest = prepared(self.order, self.application)
+        return Standing(newest, ready(self.provisioned), ready(self.won or self.provisioned))
+
+    def brought(self, order: Order) -> OpportunityState:
+        """The opportunity after an order of it was brought to Stigg."""
+        won = (self.won or self.provisioned) if order.trigger == "cancellation" else None
+        return replace(self, provisioned=order, won=won)
+
+    def mark(self, shown_id: str | None) -> str:
+        """A mark that changes with everything Salesforce is to show."""
+        shown = [asdict(self.outcome), shown_id]
+        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
+    def became(self, outcome: Outcome, now: int) -> OpportunityState:
+        """The opportunity with another outcome, or as it is when it is the same."""
+        return self if outcome == self.outcome else replace(self, outcome=outcome, at=now, written=None)
+
+    def to_json(self) -> dict[str, Any]:
+        data = {**self.__dict__, "order": self.order.to_json(), "outcome": asdict(self.outcome)}
+        data["provisioned"] = None if self.provisioned is None else self.provisioned.to_json()
+        data["won"] = None if self.won is None else self.won.to_json()
+        data["application"] = None if self.application is None else self.application.to_json()
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OpportunityState:
+        outcome = data["outcome"]
+        links = tuple(SubscriptionLink(*link) for link in outcome["subscriptions"])
+        order = Order.from_json(data["order"])
+        stands = data["provisioned"] == data["order"]  # mostly; what is hashed of it is then hashed once
+        return cls(
+            **{
+                **data,
+                "order": order,
+                "revision": Revision(*data["revision"]),
+                "provisioned": order if stands else data["provisioned"] and Order.from_json(data["provisioned"]),
+                "won": data.get("won") and Order.from_json(data["won"]),
+                "application": data.get("application") and Application.from_json(data["application"]),
+                "outcome": Outcome(**{**outcome, "subscriptions": links}),
+            }
+        )
+
+
+class Lease(NamedTuple):
+    """Who may write for a customer, and until when its writes may still land.
+
+    token: rises with every take; a step that ends hands it to the next one. answered: a step that failed had an answer
+    to all it wrote.
+    """
+
+    owner: str
+    token: int
+    until: int
+    answered: bool = False
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A customer in the ledger.
+
+    rev: raised by every write of it: the condition of the next one. version: raised by every accepted order. applied:
+    the version that Stigg stands for. customer_id: its ID in Stigg, bound by the first valid order. ensured: whether
+    it exists there. due_at: when the sweep is to start it, None when nothing is due. look_again_at: when a pending
+    payment or a later start is to be looked at. attempt: executions asked for so far. slots: what is remembered of
+    each slot, by its key. account_written: the customer ID that the account in Salesforce shows. approved: what
+    somebody approved and is not done yet. grants: the credits that were granted or are about to be, by their keys.
+    asks: whether new starts go to the user's own application first. named: whether its ID may be in use in Stigg
+    already, so that it stays.
+    """
+
+    account_id: str
+    rev: int = 0
+    version: int = 0
+    applied: int = 0
+    customer_id: str | None = None
+    ensured: bool = False
+    lease: Lease | None = None
+    token: int = 0
+    due_at: int | None = None
+    look_again_at: int | None = None
+    attempt: int = 0
+    failures: int = 0
+    account_written: str | None = None
+    approved: tuple[str, ...] = ()
+    grants: dict[str, GrantRecord] = field(default_factory=dict)
+    asks: bool = False
+    named: bool = False
+    slots: dict[str, SlotRecord] = field(default_factory=dict)
+    opportunities: dict[str, OpportunityState] = field(default_factory=dict)
+
+    @property
+    def shown_id(self) -> str | None:
+        """Its ID in Stigg as Salesforce shows it: None until it exists there."""
+        return self.customer_id if self.ensured else None
+
+    @property
+    def unwritten(self) -> list[str]:
+        """The opportunities whose outcome Salesforce does not show yet, of those that have one."""
+        return [
+            id
+            for id, state in self.opportunities.items()
+            if (state.outcome.status != "Provisioning" or state.outcome.reason)
+            and state.written != state.mark(self.shown_id)
+        ]
+
+    @property
+    def certain_id(self) -> str | None:
+        """Its ID in Stigg once that stays; None while the user's own application may still choose it."""
+        chosen = any(s.order.customer_id and not s.order.problems for s in self.opportunities.values())
+        stays = self.ensured or self.named or chosen or self.customer_id != self.account_id
+        return self.customer_id if stays else None
+
+    @property
+    def unprepared(self) -> dict[str, OpportunityState]:
+        """The opportunities that the user's own application has still to prepare: they are not provisioned. What was
+        provisioned before there was such an application never asks it.
+        """
+        if not self.asks:
+            return {}
+        orders = {id: state.order for id, state in self.opportunities.items()}
+        return {
+            id: state
+            for id, state in self.opportunities.items()
+            if state.provisioned is None
+            and not (state.application and state.application.answered)
+            and begins(state.order, orders)
+        }
+
+    @property
+    def standings(self) -> list[Standing]:
+        """Its orders as the fold takes them. Those that the user's own application has not prepared yet wait, and are
+        left out.
+        """
+        unprepared = self.unprepared
+        return [state.standing for id, state in self.opportunities.items() if id not in unprepared]
+
+    @property
+    def unasked(self) -> list[str]:
+        """Those of them that it does not know of: they have arrived since it was asked."""
+        return [id for id, state in self.unprepared.items() if state.application is None]
+
+    @property
+    def account_unwritten(self) -> bool:
+        return self.ensured and self.account_written != self.customer_id
+
+
+class Arrival(NamedTuple):
+    """One order as it arrives."""
+
+    order: Order
+    revision: Revision
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """The answer to one arrival. execution: the one that provisions it, or did; start: whether it is to be started
+    now.
+    """
+
+    opportunity_id: str
+    status: Literal["accepted", "duplicate", "superseded", "invalid"]
+    execution: str | None = None
+    problems: tuple[Problem, ...] = ()
+    start: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an execution may do for a customer while it holds the lease. needs: whether Stigg is to be looked at, or
+    only Salesforce written.
+    """
+
+    customer: Customer
+    needs: Literal["provision", "write_back"]
+
+    @property
+    def lease(self) -> Lease:
+        assert self.customer.lease is not None
+        return self.customer.lease
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Another execution holds the lease; it sees what was accepted meanwhile before it lets go."""
+
+    until: int
+
+
+@dataclass(frozen=True)
+class Current:
+    """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """An earlier try of this execution may have a write under way until then."""
+
+    until: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The user's own application was asked: what is known of it now, by opportunity. asks: whether there is one. taken:
+    customers in Stigg it names that are bound to another account, and that account; the ledger fills them in.
+    """
+
+    applications: dict[str, Application]
+    asks: bool = True
+    taken: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The customer is about to be made in Stigg under its ID."""
+
+
+@dataclass(frozen=True)
+class Ensured:
+    """The customer exists in Stigg."""
+
+
+@dataclass(frozen=True)
+class Intended:
+    """What is about to be sent and must not be sent twice: generations of new subscriptions, by slot key, and credits,
+    by the grant's key.
+    """
+
+    generations: dict[str, int]
+    grants: dict[str, GrantRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A step fails. unanswered_for: how long its last write may still land, in milliseconds; 0 when everything it
+    wrote was answered, so that a retry need not wait. burned: slot keys whose generation turned out to be used up.
+    """
+
+    unanswered_for: int = 0
+    burned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Applied:
+    """Stigg stands for the work's version. slots: what to remember, by slot key; outcomes: by opportunity;
+    look_again_at: when a pending payment or a later change is to be looked at. grants: what is known of credits.
+    approved: the approvals that let a change through which stands now.
+    """
+
+    slots: dict[str, SlotRecord]
+    outcomes: dict[str, Outcome]
+    provisioned: frozenset[str]
+    ensured: bool
+    look_again_at: int | None = None
+    grants: dict[str, GrantRecord] = field(default_factory=dict)
+    approved: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The execution gives up; the sweep tries again later. reason: for Salesforce."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """Salesforce shows these marks, by opportunity; and the account shows its customer where account is true."""
+
+    marks: dict[str, str]
+    account: bool
+    failed: bool = False
+
+
+Report = Prepared | Naming | Ensured | Intended | Interrupted | Applied | Failed | Written
+
+
+class LeaseLost(Exception):
+    """The lease a report was made under has ended: another execution goes on from what it finds."""
+
+
+def execution_name(opportunity_id: str, revision: Revision, attempt: int) -> str:
+    """``<opportunity>-<SystemModstamp>-<attempt>``: at most 80 characters, none that Step Functions refuses."""
+    stamp = datetime.fromtimestamp(revision.modified / 1000, UTC)
+    return f"{opportunity_id}-{stamp:%Y%m%dT%H%M%S}{revision.modified % 1000:03d}Z-{attempt}"
+
+
+def turns_for(orders: Iterable[Order]) -> int:
+    """How many of the governor's turns an execution takes that brings about these orders of one customer.
+
+    A turn stands for one subscription's writes. With one for each customer, deals of several plans would ask more of
+    Stigg than the turns let through.
+    """
+    return max(1, len({item.stigg_id for order in orders for item in order.of_kind("Plan")}))
+
+
+def accept(
+    customer: Customer, arrivals: Iterable[Arrival], now: int, turn: int = 0, grace: int = START_GRACE
+) -> tuple[Customer, list[Acceptance]]:
+    """Accept orders of one customer.
+
+    In: the customer with the state of the arrivals' opportunities; orders with their revisions, in any order; now; when
+    the turn of the execution that is asked for comes, 0 for at once; for how long the sweep leaves it alone.
+    Out: the customer, with its version raised once if anything was accepted, and an answer to each arrival in turn. An
+    older revision is superseded; an order equal to the newest is a duplicate, whatever its revision; a duplicate of
+    one that failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its
+    reason is shown.
+    """
+    version, attempt = customer.version + 1, customer.attempt + 1
+    opportunities = dict(customer.opportunities)
+    customer_id = customer.customer_id
+    answers: list[Acceptance] = []
+    started: str | None = None  # one execution for all of them: it sees the customer whole
+    for order, revision in arrivals:
+        order, now_bound = bound(order, customer_id)
+        id = order.opportunity_id
+        state = opportunities.get(id)
+        newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)
+        same = state is not None and order.digest == state.order.digest
+        if state is not None and not newer and not same:
+            answers.append(Acceptance(id, "superseded", state.execution))
+            continue
+        if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
+            started = started or execution_name(id, revision, attempt)
+            outcome = Outcome("Failed", _said(order.problems)) if order.problems else Outcome()
+            provisioned, won = (state.provisioned, state.won) if state else (None, None)
+            latest = revision if state is None else max(revision, state.revision)
+            application = state.application if state else None
+            if application is not None and application.problem:  # asked anew: the deal, or it, may have been mended
+                application = None
+            state = OpportunityState(
+                order, latest, version, started, provisioned, outcome, now, won=won, application=application
+            )
+            customer_id = now_bound  # not by an order that is not recorded: nothing would be due to show it
+        elif newer:
+            state = replace(state, revision=revision, order=order)  # the same deal; its lines may be numbered anew
+        opportunities[id] = state
+        status: Literal["accepted", "duplicate", "invalid"] = "duplicate" if same else "accepted"
+        start = state.version == version or state.outcome.status == "Provisioning"
+        answers.append(Acceptance(id, "invalid" if order.problems else status, state.execution, order.problems, start))
+    customer = replace(customer, opportunities=opportunities, customer_id=customer_id)
+    if started:
+        customer = replace(
+            customer,
+            version=version,
+            attempt=attempt,
+            failures=0,
+            due_at=_sooner(customer.due_at, max(now, turn) + grace),
+        )
+    return customer, answers
+
+
+def approve(
+    customer: Customer, opportunity_id: str, approval: str, now: int, turn: int = 0
+) -> tuple[Customer, Literal["approved", "unknown"], str | None]:
+    """Let through what waits for somebody's approval.
+
+    In: the customer; one of its opportunities, and what its outcome says can be approved; now; when
+    the turn of the execution comes, 0 for at once.
+    Out: the customer; whether that waits (or was approved before); the execution to start, None where there is none.
+    """
+    state = customer.opportunities.get(opportunity_id)
+    if state is None or state.outcome.approval != approval:
+        return customer, "unknown", None
+    if approval in customer.approved:
+        return customer, "approved", state.execution
+    version, attempt = customer.version + 1, customer.attempt + 1
+    name = execution_name(opportunity_id, state.revision, attempt)
+    states = {**customer.opportunities, opportunity_id: replace(state, version=version, execution=name)}
+    customer = replace(
+        customer,
+        version=version,
+        attempt=attempt,
+        failures=0,
+        approved=(*customer.approved, approval),
+        due_at=_sooner(customer.due_at, max(now, turn) + START_GRACE),
+        opportunities=states,
+    )
+    return customer, "approved", name
+
+
+def made_due(
+    customer: Customer, rev: int, look: bool, opportunities: Iterable[str], account: bool, now: int
+) -> tuple[Customer, bool]:
+    """Make a customer due, so that an execution repairs what differs.
+
+    In: the customer; its rev when it was looked at; whether Stigg is to be brought in line; the opportunities whose
+    outcome Salesforce does not show any more; whether the account does not show its customer; now.
+    Out: the customer, and whether it is due now. Not where it was written since: what was seen may be mended already.
+    """
+    if customer.rev != rev:
+        return customer, False
+    states = {id: replace(customer.opportunities[id], written=None) for id in opportunities}
+    return replace(
+        customer,
+        opportunities={**customer.opportunities, **states},
+        account_written=None if account else customer.account_written,
+        look_again_at=now if look else customer.look_again_at,
+        due_at=_sooner(customer.due_at, now),
+        failures=0,
+    ), True
+
+
+def erased(customer: Customer) -> Customer:
+    """The customer without what could name a person. Nothing becomes due by it: what was sold stays the same."""
+
+    def nameless(order: Order | None) -> Order | None:
+        return order and order.nameless()
+
+    states = {
+        id: replace(
+            state, order=state.order.nameless(), provisioned=nameless(state.provisioned), won=nameless(state.won)
+        )
+        for id, state in customer.opportunities.items()
+    }
+    return replace(customer, opportunities=states)
+
+
+def bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
+    """An account is bound to one customer in Stigg by its first valid order: the ID given, else the account's own.
+
+    Out: the order as it is recorded, refused where it names another customer; the customer's ID.
+    """
+    if order.problems:
+        return order, customer_id
+    if customer_id is None:
+        return order, order.customer_id or order.account_id
+    if order.customer_id in (None, customer_id):
+        return order, customer_id
+    problem = Problem(
+        None, "customerId", f"{order.customer_id}, but this account is bound to the customer {customer_id}"
+    )
+    return replace(order, problems=(problem,)), customer_id
+
+
+def _said(problems: Iterable[Problem]) -> str:
+    return "\n".join(str(problem) for problem in problems)
+
+
+def _sooner(one: int | None, other: int) -> int:
+    return other if one is None else min(one, other)
+
+
+def take(
+    customer: Customer, owner: str, token: int, now: int, lease_milliseconds: int
+) -> tuple[Customer, Work | Busy | Current | Unanswered]:
+    """Take the customer's work.
+
+    In: the customer; the execution's name; the token its last step handed on, 0 at the start; now; how long a write of
+    this step can take to land, counted from now.
+    Out: the customer and the work, the lease held; or why there is none. A step that ended hands its token on: who
+    comes with an older one is a retry of a step that died, and waits until its writes have landed or never will.
+    """
+    lease = customer.lease
+    held = lease is not None and now < lease.until
+    goes_on = False
+    if lease is not None and lease.owner == owner:
+        goes_on = token == lease.token
+        if not goes_on and not lease.answered and held:
+            return customer, Unanswered(lease.until)
+    elif lease is not None and held:
+        return customer, Busy(lease.until)
+    looks = customer.look_again_at is not None and customer.look_again_at <= now
+    needs: Literal["provision", "write_back"] = "write_back"
+    if customer.applied < customer.version or looks:
+        needs = "provision"
+    elif not (customer.unwritten or customer.account_unwritten or goes_on):
+        return replace(customer, lease=None, due_at=customer.look_again_at), Current()
+    granted = Lease(owner, customer.token + 1, now + lease_milliseconds)
+    customer = replace(customer, lease=granted, token=granted.token, due_at=granted.until)
+    return customer, Work(customer, needs)
+
+
+def settle(customer: Customer, work: Work, report: Report, now: int) -> tuple[Customer, Literal["done", "again"]]:
+    """Record what a step did.
+
+    In: the customer as it is now; the work as it was taken; the step's report.
+    Out: the customer, and whether its execution is done or has to go round again because something was accepted
+    meanwhile.
+    Raises LeaseLost when the lease has passed to somebody else.
+    """
+    if customer.lease is None or customer.lease.token != work.lease.token:
+        raise LeaseLost
+    match report:
+        case Prepared():
+            return _prepared(customer, work, report, now), "again"
+        case Naming():
+            return replace(customer, named=True), "again"
+        case Ensured():
+            return replace(customer, ensured=True), "again"
+        case Intended(generations, grants):
+            slots = dict(customer.slots)
+            for key, generation in generations.items():
+                slots[key] = replace(slots.get(key, SlotRecord()), generation=generation, made=False)
+            return replace(customer, slots=slots, grants={**customer.grants, **grants}), "again"
+        case Interrupted(unanswered_for, burned):
+            slots = {key: replace(r, made=True) if key in burned else r for key, r in customer.slots.items()}
+            lease = customer.lease._replace(answered=True)
+            if unanswered_for:
+                lease = customer.lease._replace(until=now + unanswered_for)
+            return replace(customer, slots=slots, lease=lease, due_at=lease.until), "again"
+        case Applied():
+            return _applied(customer, work, report, now), "again"
+        case Failed(reason):
+            return _failed(customer, work, reason, now), "again"
+        case Written(marks, account, failed):
+            return _written(customer, marks, account, failed, now)
+
+
+def _prepared(customer: Customer, work: Work, report: Prepared, now: int) -> Customer:
+    """Remember what the user's own application said. A customer that does not exist in Stigg yet is bound to the ID it
+    names; what contradicts a deal or the account is a failure, and it is asked again.
+    """
+    opportunities = dict(customer.opportunities)
+    for id, application in report.applications.items():
+        state = opportunities[id]
+        if application.problem and state.version > work.customer.version:
+            continue  # said of an older order: the newer one is still to be asked about
+        if problem := _contradiction(customer, state.order, application, report.taken):
+            application = application.failed(problem, now)
+        elif application.customer_id is not None:
+            customer = replace(customer, customer_id=application.customer_id)
+        opportunities[id] = replace(state, application=application)
+    return replace(customer, asks=report.asks, opportunities=opportunities)
+
+
+def _contradiction(customer: Customer, order: Order, application: Application, taken: Mapping[str, str]) -> str | None:
+    """What is wrong with an answer, given what is known already; None when nothing is."""
+    if conflict := resource_conflict(order, application):
+        return f"resourceId: {conflict}"
+    id = application.customer_id
+    if id is None or id == customer.customer_id:
+        return None
+    said = f"Your application's answer cannot be used: customerId {id}"
+    if id in taken:
+        return f"{said} is bound to another account, {taken[id]}"
+    return f"{said}, but this account is bound to the customer {customer.customer_id}" if customer.certain_id else None
+
+
+def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Customer:
+    opportunities = dict(customer.opportunities)
+    unprepared = work.customer.unprepared
+    for id, taken in work.customer.opportunities.items():
+        state = opportunities[id]
+        outcome = report.outcomes.get(id)
+        if id in unprepared:  # it was not folded: its outcome is what the user's own application said
+            outcome = _waiting(taken.application, now) if taken.application else None
+        elif id in report.provisioned:
+            state = state.brought(taken.order)
+        if outcome is not None and state.version <= work.customer.version:
+            state = state.became(outcome, now)
+        opportunities[id] = state
+    looks = [report.look_again_at, *(s.application.ask_again_at for s in unprepared.values() if s.application)]
+    unasked = (unprepared[id].version - 1 for id in work.customer.unasked)
+    return replace(
+        customer,
+        applied=min(unasked, default=work.customer.version),  # what was folded; a version raised since stays due
+        slots={**customer.slots, **report.slots},
+        grants={**customer.grants, **report.grants},
+        approved=tuple(approval for approval in customer.approved if approval not in report.approved),
+        opportunities=opportunities,
+        ensured=customer.ensured or report.ensured,
+        look_again_at=min((at for at in looks if at is not None), default=None),
+        failures=0,
+    )
+
+
+def _waiting(application: Application, now: int) -> Outcome:
+    """The outcome of a deal that the user's own application has not prepared."""
+    return Outcome("Failed" if application.problem else "Provisioning", application.reason(now))
+
+
+def _failed(customer: Customer, work: Work, reason: str, now: int) -> Customer:
+    opportunities = {
+        id: state.became(replace(state.outcome, status="Failed", reason=reason), now)
+        if customer.applied < state.version <= work.customer.version and not state.order.problems
+        else state
+        for id, state in customer.opportunities.items()
+    }
+    return replace(customer, opportunities=opportunities)
+
+
+def _written(
+    customer: Customer, marks: Mapping[str, str], account: bool, failed: bool, now: int
+) -> tuple[Customer, Literal["done", "again"]]:
+    opportunities = dict(customer.opportunities)
+    for id, mark in marks.items():
+        opportunities[id] = replace(opportunities[id], written=mark)
+    customer = replace(customer, opportunities=opportunities)
+    if account:
+        customer = replace(customer, account_written=customer.customer_id)
+    assert customer.lease is not None
+    if failed:  # what could not be applied stays due, later
+        wait = BACKOFF[min(customer.failures, len(BACKOFF) - 1)]
+        return replace(customer, lease=None, due_at=now + wait, failures=customer.failures + 1), "done"
+    if customer.applied < customer.version or customer.unwritten or customer.account_unwritten:
+        return customer, "again"
+    return replace(customer, lease=None, due_at=customer.look_again_at), "done"
+
+
+def turns_due(customer: Customer) -> int:
+    """How many turns a customer that is due takes: as many as its orders need that Stigg does not stand for yet. One
+    where only something is looked at again (a date, a payment, a repair): what differs then is not known before, and
+    mostly one subscription.
+    """
+    return turns_for(state.order for state in customer.opportunities.values() if state.version > customer.applied)
+
+
+def claim(customer: Customer, now: int, turn: int = 0) -> tuple[Customer, str | None]:
+    """Claim a customer that is due, for the sweep.
+
+    In: the customer; now; when the turn of its execution comes, 0 for at once.
+    Out: the customer and the name of the execution to start; None when it is not due any more. A claim that is not
+    followed by a start is due again after START_GRACE, under a new name.
+    """
+    if customer.due_at is None or customer.due_at > now or not customer.opportunities:
+        return customer, None
+    attempt = customer.attempt + 1
+    newest = max(customer.opportunities.values(), key=lambda state: (state.version, state.order.opportunity_id))
+    name = execution_name(newest.order.opportunity_id, newest.revision, attempt)
+    opportunities = {
+        id: replace(state, execution=name) if state.version > customer.applied else state
+        for id, state in customer.opportunities.items()
+    }
+    due_at = max(now, turn) + START_GRACE
+    return replace(customer, attempt=attempt, due_at=due_at, opportunities=opportunities), name

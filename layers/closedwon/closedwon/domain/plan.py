@@ -1,0 +1,864 @@
+"""The plan: the list of changes from the actual state to the desired one. Pure.
+
+Provisioning applies it, a preview shows it, drift is a plan that is not empty: there is no second comparer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.desired import (
+    END_OF_BILLING_PERIOD,
+    Desired,
+    Entitlement,
+    Grant,
+    Policy,
+    Price,
+    Slot,
+    Subscription,
+)
+from closedwon.domain.errors import CustomerTaken, as_read, safe_text, unreadable
+from closedwon.domain.instants import instant_of, iso_utc
+from closedwon.domain.links import salesforce_record_url
+from closedwon.domain.order import Order
+from closedwon.domain.records import GrantRecord, SlotRecord
+
+LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
+"""States of a subscription that holds its slot, now or later. Every other state is an end."""
+
+GRANT_KEY = "closedWonGrant"
+"""Metadata of a credit grant: the key that names it for ever."""
+
+TERMS_KEY = "closedWonTerms"
+"""Metadata of a subscription: the fingerprint of what was written and cannot be read back."""
+
+
+@dataclass(frozen=True)
+class Backlinks:
+    """The way from Stigg back to Salesforce. salesforce_url: the organisation's My Domain, no slash at the end.
+    integration_id: the Salesforce integration's own ID in Stigg, None where it is not set up.
+    """
+
+    salesforce_url: str
+    account_id: str
+    integration_id: str | None = None
+
+    def of_customer(self) -> dict[str, str]:
+        """The metadata that leads from a customer to its account."""
+        return {
+            "salesforceAccountId": self.account_id,
+            "salesforceAccountUrl": salesforce_record_url(self.salesforce_url, self.account_id),
+        }
+
+    def of_subscription(self, opportunities: tuple[str, ...]) -> dict[str, str]:
+        """The metadata that leads from a subscription to its opportunities; the link opens the first."""
+        return {
+            "salesforceAccountId": self.account_id,
+            "salesforceOpportunityIds": ",".join(opportunities),
+            "salesforceOpportunityUrl": salesforce_record_url(self.salesforce_url, opportunities[0]),
+        }
+
+
+@dataclass(frozen=True)
+class Actual:
+    """One subscription as Stigg holds it. Entitlement values and the billing period are not in its answers."""
+
+    id: str
+    slot: Slot
+    plan_id: str
+    pricing_type: str
+    status: str
+    addons: tuple[tuple[str, int], ...]
+    entitlement_ids: tuple[str, ...]
+    prices: tuple[Price, ...]
+    cancellation: str | None
+    metadata: dict[str, str]
+    start: str | None = None
+    trial_end: str | None = None
+    coupons: tuple[str, ...] = ()
+
+    @classmethod
+    def from_stigg(cls, data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
+        """From an element of Stigg's subscription list. A plan that left the catalogue has a product of its own."""
+        with as_read(lambda mistake: unreadable("list subscriptions", mistake)):
+            trial = data["status"] == "IN_TRIAL" or (data["status"] == "NOT_STARTED" and bool(data.get("trial")))
+            product_id = catalogue.product_of(data["planId"]) or f"({data['planId']})"
+            return cls(
+                id=data["id"],
+                slot=Slot(product_id, data.get("resourceId"), trial),
+                plan_id=data["planId"],
+                pricing_type=data["pricingType"],
+                status=data["status"],
+                addons=tuple(sorted((addon["id"], addon["quantity"]) for addon in data.get("addons") or ())),
+                entitlement_ids=tuple(
+                    sorted(entitlement["id"] for entitlement in data.get("subscriptionEntitlements") or ())
+                ),
+                prices=tuple(
+                    sorted(
+                        (
+                            Price(price.get("addonId"), float(price["amount"]), price.get("currency") or "usd")
+                            for price in data.get("prices") or ()
+                            if price.get("amount") is not None and (price.get("addonId") or price.get("baseCharge"))
+                        ),
+                        key=_price_order,
+                    )
+                ),
+                cancellation=data.get("cancellationDate"),
+                metadata=dict(data.get("metadata") or {}),
+                start=data.get("startDate"),
+                trial_end=data.get("trialEndDate"),
+                coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
+            )
+
+
+@dataclass(frozen=True)
+class Create:
+    """Make a subscription; Stigg ends the paid one that stands in its slot (replaces: its ID). start: the start date
+    it is sent with, None for none.
+    """
+
+    subscription: Subscription
+    generation: int
+    replaces: str | None = None
+    start: str | None = None
+
+
+@dataclass(frozen=True)
+class Update:
+    """Change a subscription in place. changes: what differs, in words. body: what Stigg's PATCH is sent."""
+
+    subscription: Subscription
+    subscription_id: str
+    changes: tuple[str, ...]
+    body: dict[str, Any]
+    adopts: bool = False
+
+
+@dataclass(frozen=True)
+class End:
+    """End a subscription. at: now (None), or END_OF_BILLING_PERIOD. after: of a trial that was won, the slot of the
+    paid subscription that must stand first, so that there is no gap.
+    """
+
+    slot: Slot
+    subscription_id: str
+    plan_id: str
+    opportunities: tuple[str, ...]
+    at: str | None = None
+    after: Slot | None = None
+    converts: bool = False
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Nothing to do: it stands as it should."""
+
+    subscription: Subscription
+    subscription_id: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Nothing is done until somebody decides. reason: in a sales rep's words. approval: what somebody can approve,
+    None where something else has to change. foreign: the subscription in the way that closed-won did not make.
+    """
+
+    slot: Slot
+    opportunities: tuple[str, ...]
+    reason: str
+    approval: str | None = None
+    foreign: str | None = None
+
+
+Change = Create | Update | End
+
+
+@dataclass(frozen=True)
+class Plan:
+    """From actual to desired: the changes in the order they are made, the credits to grant, what stays, what waits.
+
+    approved: the approvals that let a change through, by its slot.
+    """
+
+    changes: tuple[Change, ...] = ()
+    kept: tuple[Keep, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    approved: Mapping[Slot, str] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        return not self.changes and not self.holds and not self.grants
+
+
+def plan(
+    customer_id: str,
+    desired: Desired,
+    actual: Iterable[Actual],
+    records: Mapping[Slot, SlotRecord],
+    policy: Policy,
+    links: Backlinks,
+    now: int,
+    approved: Container[str] = (),
+    granted: Mapping[str, GrantRecord] = {},
+) -> Plan:
+    """Compare and decide.
+
+    In: the customer's ID in Stigg; what it should have; its subscriptions in Stigg (with those that ended, where they
+    are known: their IDs are not used again); what the ledger remembers of each slot; the stack's policy; the way back
+    to Salesforce; now in epoch milliseconds; what somebody approved; the credits that were granted.
+    Out: the plan. Applied, and planned again from what Stigg then holds, it is empty but for what is held.
+    """
+    planner = _Planner(customer_id, desired, list(actual), records, policy, links, now, approved)
+    for slot, wanted in desired.subscriptions.items():
+        planner.decide(slot, wanted)
+    for slot in records:
+        if slot not in desired.subscriptions:
+            planner.without_deal(slot)
+    due = tuple(g for g in desired.grants if granted.get(g.key, GrantRecord(0)).grant_id is None)
+    return Plan(
+        tuple(sorted(planner.changes, key=_order_of_change)),
+        tuple(planner.kept),
+        tuple(planner.holds),
+        due,
+        planner.used,
+    )
+
+
+def _opportunities_of(standing: Actual) -> tuple[str, ...]:
+    """The opportunities that a subscription of ours says it is made of; see `Backlinks.of_subscription`."""
+    return tuple(filter(None, standing.metadata.get("salesforceOpportunityIds", "").split(",")))
+
+
+def _order_of_change(change: Change) -> int:
+    """What was not started makes way first; what is left ends last, so that there is no gap."""
+    if isinstance(change, End):
+        return 0 if change.at == MAKES_WAY else 2
+    return 1
+
+
+MAKES_WAY = "MAKES_WAY"
+"""The time of an End that comes before a Create in its slot: of what was not started yet."""
+
+
+class _Planner:
+    """Decides slot by slot."""
+
+    def __init__(
+        self,
+        customer_id: str,
+        desired: Desired,
+        actual: list[Actual],
+        records: Mapping[Slot, SlotRecord],
+        policy: Policy,
+        links: Backlinks,
+        now: int,
+        approved: Container[str],
+    ) -> None:
+        self.customer_id = customer_id
+        self.desired = desired
+        self.actual = actual
+        self.live = [subscription for subscription in actual if subscription.status in LIVE]
+        self.records = records
+        self.policy = policy
+        self.links = links
+        self.now = instant_of(now)
+        self.approved = approved
+        self.changes: list[Change] = []
+        self.kept: list[Keep] = []
+        self.holds: list[Hold] = []
+        self.used: dict[Slot, str] = {}
+
+    def decide(self, slot: Slot, wanted: Subscription) -> None:
+        """What to do in a slot that a deal gives something."""
+        record = self.records.get(slot, SlotRecord())
+        if slot.trial and wanted.trial_end and _instant(wanted.trial_end) <= _instant(self.now):
+            return  # Stigg is about to make a paid subscription of it
+        # Ours are known by their ID: their plan, and with it their product, may have left the catalogue.
+        here = [s for s in self.live if s.slot == slot or self._ours(s, slot, record)]
+        ours = [s for s in here if self._ours(s, slot, record)]
+        foreign = [s for s in here if s not in ours and s.slot.trial == slot.trial]
+        became = next((s for s in self.live if slot.trial and is_ours(self.customer_id, slot, s.id)), None)
+        if became is not None and not became.slot.trial:
+            said = f"the trial became a paid subscription already ({became.id}): win the deal, or cancel it."
+            self.holds.append(Hold(slot, wanted.opportunities, said))
+            return
+        standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
+        if self._waits(slot, wanted.opportunities, self._lowers(wanted, standing, record)):
+            return
+        if standing is not None:
+            same = standing.plan_id == wanted.plan_id and units_of(standing, record, wanted) == wanted.unit_quantity
+            hold = _unchangeable(wanted, standing, record) if same else None
+            moved = not _same_instant(standing.start, wanted.start or self.now)
+            anew = standing.status == "NOT_STARTED" and (moved or hold or not same)
+            if anew or self._gap(wanted, standing, record):
+                end = End(slot, standing.id, standing.plan_id, wanted.opportunities, at=MAKES_WAY)
+                self.changes += [end, self._create(wanted, record)]
+            elif hold:
+                self.holds.append(hold)
+            elif same:
+                self._difference(wanted, standing, record.applied)
+            elif not self._tramples(wanted, foreign):
+                self.changes.append(self._create(wanted, record, replaces=standing.id))
+            return
+        gone = record.applied is not None and record.applied.cancellation == END_OF_BILLING_PERIOD
+        if wanted.cancellation == END_OF_BILLING_PERIOD and (gone or not record.applied):
+            return  # it ended with its billing period, or never began
+        if match := next((other for other in foreign if _matches(other, wanted)), None):
+            self.changes.append(replace(_update(wanted, match, ("adopted",), self.links), adopts=True))
+        elif not self._tramples(wanted, foreign):
+            self.changes.append(self._create(wanted, record, replaces=foreign[0].id if foreign else None))
+
+    def _gap(self, wanted: Subscription, standing: Actual, record: SlotRecord) -> bool:
+        """Whether what runs was ended, and what comes next in its slot begins later. A start that was merely moved
+        takes nothing back.
+        """
+        begun = standing.status == "ACTIVE" and wanted.start is not None
+        if not begun or record.applied is None or _instant(wanted.start or "") <= _instant(self.now):
+            return False
+        return bool(set(wanted.turns) - set(record.applied.turns))
+
+    def _lowers(self, wanted: Subscription, standing: Actual | None, record: SlotRecord) -> str | None:
+        """Why a change waits because of what it takes away. What ended has nothing to lose, and neither has what would
+        have begun later than what takes its place, or what a step that died made so already.
+        """
+        if standing is None:
+            return None
+        if standing.metadata.get(TERMS_KEY) == wanted.fingerprint and standing.addons == wanted.addons:
+            return None
+        if (
+            standing.status == "NOT_STARTED"
+            and standing.start
+            and _instant(wanted.start or self.now) < _instant(standing.start)
+        ):
+            return None
+        return shrinks(record.applied, wanted, self.policy)
+
+    def _ours(self, subscription: Actual, slot: Slot, record: SlotRecord) -> bool:
+        """Whether a subscription is the one closed-won keeps in a slot: a trial of its own that became paid too."""
+        if subscription.slot.trial != slot.trial:
+            return False
+        if subscription.id == record.subscription_id or is_ours(self.customer_id, slot, subscription.id):
+            return True
+        return not slot.trial and is_ours(self.customer_id, slot._replace(trial=True), subscription.id)
+
+    def without_deal(self, slot: Slot) -> None:
+        """What to do with what stands in a slot that no deal gives anything any more."""
+        record = self.records[slot]
+        ours = [s for s in self.live if s.id == record.subscription_id or is_ours(self.customer_id, slot, s.id)]
+        standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
+        if standing is None:
+            return
+        applied = record.applied  # None: made by a step that died, and since then no deal gives it any more
+        # A trial of ours that became a paid subscription belongs to the paid slot, where a deal gives that something.
+        if standing.slot.trial != slot.trial and (not slot.trial or self._given(slot._replace(trial=False), standing)):
+            return
+        own_end = standing.trial_end if standing.slot.trial else standing.cancellation
+        if own_end is not None and datetime.fromisoformat(own_end) <= datetime.fromisoformat(self.now):
+            return  # Stigg is about to end it by itself
+        ended = self.desired.ended.get(slot)
+        gave = applied.opportunities if applied else _opportunities_of(standing)
+        opportunities = tuple(dict.fromkeys((*gave, *(ended.opportunities if ended else ()))))
+        converts = applied is None or applied.trial_end_behavior == "CONVERT_TO_PAID"
+        end = End(slot, standing.id, standing.plan_id, opportunities, converts=converts)
+        if ended is not None and ended.expected:
+            self.changes.append(end)
+            # One that was to take another's place later leaves that one behind.
+            others = (s for s in ours if s is not standing and s.slot.trial == standing.slot.trial)
+            self.changes += [replace(end, subscription_id=s.id) for s in others]
+        elif slot.trial and not self.desired.trials.intersection(gave):
+            self._end_of_a_trial_that_was_won(end, standing)
+        elif standing.cancellation is None:
+            reason = (
+                f"no deal says {standing.plan_id} any more, or it left Stigg's catalogue; "
+                "a subscription does not end without a cancellation."
+            )
+            if not self._waits(slot, opportunities, reason):
+                self.changes.append(end)
+
+    def _given(self, slot: Slot, standing: Actual) -> bool:
+        """Whether a slot is given something by a deal, or remembers a subscription as its own."""
+        known = self.records.get(slot, SlotRecord()).subscription_id
+        return slot in self.desired.subscriptions or known == standing.id
+
+    def _end_of_a_trial_that_was_won(self, end: End, trial: Actual) -> None:
+        """It ends once the paid subscription has taken its place: with its start, or at once where it stands."""
+        paid_slot = end.slot._replace(trial=False)
+        wanted = self.desired.subscriptions.get(paid_slot)
+        if wanted is None or not set(wanted.opportunities) & set(end.opportunities):
+            self.changes.append(end)
+            return
+        made = any(isinstance(c, Create) and c.subscription.slot == paid_slot for c in self.changes)
+        record = self.records.get(paid_slot, SlotRecord())
+        ours = None if made else next((s for s in self.live if self._ours(s, paid_slot, record)), None)
+        if not made and (ours is None or ours.status == "PAYMENT_PENDING"):
+            return  # held, or until it is paid for: the trial is all the customer has
+        starts = ours.start if ours is not None and ours.status == "NOT_STARTED" else None
+        if starts and _same_instant(trial.trial_end, trial_end_before(starts, end.converts)):
+            applied = self.records[end.slot].applied
+            if applied is not None and not _same_instant(applied.trial_end, trial.trial_end):
+                # by a step that died before it was recorded: not to be taken for somebody's change by hand
+                self.kept.append(Keep(replace(applied, trial_end=trial.trial_end), trial.id, trial.status))
+            return
+        # What runs needs no waiting for, whatever is remembered of it: a hold may have kept that from being told.
+        runs = ours is not None and ours.status == "ACTIVE"
+        self.changes.append(end if runs else replace(end, after=paid_slot))
+
+    def _waits(self, slot: Slot, opportunities: tuple[str, ...], reason: str | None, foreign: str = "") -> bool:
+        """Whether something waits for somebody's approval; notes what was approved."""
+        if reason is None:
+            return False
+        record = self.records.get(slot, SlotRecord())
+        meant = [slot.key, record.subscription_id, foreign, reason]
+        approval = hashlib.sha256(json.dumps(meant).encode()).hexdigest()[:16]
+        if approval in self.approved:
+            self.used[slot] = approval
+            return False
+        self.holds.append(Hold(slot, opportunities, reason, approval, foreign or None))
+        return True
+
+    def _tramples(self, wanted: Subscription, foreign: list[Actual]) -> bool:
+        """Whether a new subscription would end one that somebody else made and the policy protects: then it waits.
+
+        All of them count: which of several Stigg ends is not for us to choose.
+        """
+        replaceable = {"hold": (), "replace-free": ("FREE",), "replace": ("FREE", "PAID", "CUSTOM")}[
+            self.policy.foreign_subscription
+        ]
+        protected = next((s for s in foreign if s.pricing_type not in replaceable), None)
+        if protected is None:
+            return False
+        reason = (
+            f"this customer already has {protected.plan_id} of the same product (subscription {protected.id}), which "
+            "closed-won did not make. Ending it for this deal needs somebody's decision."
+        )
+        return self._waits(wanted.slot, wanted.opportunities, reason, protected.id)
+
+    def _create(self, wanted: Subscription, record: SlotRecord, replaces: str | None = None) -> Create:
+        """A new subscription of the next generation.
+
+        One that takes another's place begins at once: Stigg bills a start in the past from the next period only. Over
+        a trial it says when it begins, or Stigg would wait for the trial's end.
+        """
+        used = max((_generation(s.id) for s in self.actual if is_ours(self.customer_id, wanted.slot, s.id)), default=0)
+        unused = record.generation if record.generation and not record.made else record.generation + 1
+        generation = max(record.generation, used) + 1 if replaces else max(unused, used + 1)
+        start = None if replaces and (wanted.start or "") <= self.now else wanted.start
+        trial_slot = wanted.slot._replace(trial=True)
+        trial = trial_slot in self.desired.subscriptions or any(s.slot == trial_slot for s in self.live)
+        if start is None and trial and not wanted.slot.trial:
+            start = self.now
+        return Create(wanted, generation, replaces, start)
+
+    def _difference(self, wanted: Subscription, standing: Actual, applied: Subscription | None) -> None:
+        """What differs in place."""
+        at_period_end = wanted.cancellation == END_OF_BILLING_PERIOD
+        same_end = (
+            standing.cancellation is not None
+            if at_period_end
+            else _same_instant(standing.cancellation, wanted.cancellation)
+        )
+        differs = [
+            words
+            for words, same in (
+                ("add-ons", standing.addons == wanted.addons),
+                ("prices", standing.prices == tuple(sorted(wanted.prices, key=_price_order))),
+                ("entitlements", standing.entitlement_ids == tuple(sorted(e.id for e in wanted.entitlements))),
+                ("end", same_end or at_period_end),
+                ("coupon", wanted.coupon is None or wanted.coupon in standing.coupons),
+                ("end of trial", not wanted.slot.trial or _same_instant(standing.trial_end, wanted.trial_end)),
+                ("terms", standing.metadata.get(TERMS_KEY) == wanted.fingerprint),
+                ("links", metadata_of(wanted, self.links).items() <= standing.metadata.items()),
+            )
+            if not same
+        ]
+        if "terms" in differs and metadata_of(wanted, self.links).items() - standing.metadata.items() == {
+            (TERMS_KEY, wanted.fingerprint)
+        }:
+            differs.remove("links")  # the fingerprint is in the metadata too: it alone is no difference of links
+        if differs:
+            self.changes.append(_update(wanted, standing, tuple(differs), self.links, applied))
+        else:
+            self.kept.append(Keep(wanted, standing.id, standing.status))
+        if at_period_end and not same_end:
+            end = End(wanted.slot, standing.id, wanted.plan_id, wanted.opportunities, at=END_OF_BILLING_PERIOD)
+            self.changes.append(end)
+
+
+def trial_end_before(start: str, converts: bool) -> str:
+    """When a trial is to end that a paid subscription follows at `start`.
+
+    One that would become a paid subscription itself must not get there: it is given a day more, and cancelled once the
+    other has started.
+    """
+    return iso_utc(datetime.fromisoformat(start) + timedelta(days=1)) if converts else start
+
+
+def units_of(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
+    """The units a subscription was written with, which no answer of Stigg shows: its metadata knows, even where a step
+    died between its write and the ledger's. Where nobody knows, those wanted.
+    """
+    units = standing.metadata.get(TERMS_KEY, "").partition("-")[0]
+    if units.isdecimal():
+        return int(units)
+    return record.applied.unit_quantity if record.applied else wanted.unit_quantity
+
+
+UNCHANGEABLE = (
+    ("payment_collection", "payment collection"),
+    ("paying_customer_id", "the paying customer"),
+    ("trial_end_behavior", "what becomes of a trial at its end"),
+    ("coupon", "the coupon"),  # another can take its place; it cannot be taken away
+)
+"""What Stigg's PATCH cannot change, and starting anew would bill or try anew: it is held."""
+
+
+def _unchangeable(wanted: Subscription, standing: Actual, record: SlotRecord) -> Hold | None:
+    """The hold where a deal changes what Stigg cannot change on a subscription that stands; else None."""
+    applied = record.applied
+    if applied is None or applied.slot != wanted.slot:
+        return None
+    if standing.metadata.get(TERMS_KEY) == wanted.fingerprint:  # made so by a step that died before it was recorded
+        return None
+    for name, words in UNCHANGEABLE:
+        was, is_now = getattr(applied, name), getattr(wanted, name)
+        if was != is_now and (name != "coupon" or is_now is None):
+            said = (
+                f"{words} cannot change from {was or 'none'} to {is_now or 'none'} while {wanted.plan_id} runs "
+                f"(subscription {standing.id}): change it in Stigg, and the deal back."
+            )
+            return Hold(wanted.slot, wanted.opportunities, said)
+    return None
+
+
+def _matches(foreign: Actual, wanted: Subscription) -> bool:
+    """Whether a subscription somebody else made already is what the deal wants, as far as Stigg shows it."""
+    return (
+        foreign.plan_id == wanted.plan_id
+        and foreign.addons == wanted.addons
+        and set(foreign.entitlement_ids) == {entitlement.id for entitlement in wanted.entitlements}
+        and foreign.prices == wanted.prices
+    )
+
+
+def _update(
+    wanted: Subscription,
+    standing: Actual,
+    changes: tuple[str, ...],
+    links: Backlinks,
+    applied: Subscription | None = None,
+) -> Update:
+    """The PATCH: Stigg replaces a whole list by the one sent, so each is sent whole; others' metadata is sent back,
+    and a budget that no deal ever said is left alone.
+    """
+    body: dict[str, Any] = {
+        "metadata": {**standing.metadata, **metadata_of(wanted, links)},
+        "salesforceId": wanted.opportunities[0],
+        "scheduleStrategy": "IMMEDIATE",
+    }
+    adopted = "adopted" in changes
+    if "add-ons" in changes:
+        body["addons"] = _addons(wanted)
+    if "prices" in changes:
+        body["priceOverrides"] = _prices(wanted)
+    if "entitlements" in changes or "terms" in changes or adopted:
+        body["entitlements"] = [entitlement_body(entitlement) for entitlement in wanted.entitlements]
+        if wanted.billing_period:
+            body["billingPeriod"] = wanted.billing_period
+        body |= _spending(wanted)
+        for name, was in (("budget", applied and applied.budget), ("minimumSpend", applied and applied.minimum_spend)):
+            if was is not None:
+                body.setdefault(name, None)
+    if "coupon" in changes or (adopted and wanted.coupon):
+        body["appliedCoupon"] = {"couponId": wanted.coupon}
+    if "end of trial" in changes:
+        body["trialEndDate"] = wanted.trial_end
+    if "end" in changes or (adopted and not _same_instant(standing.cancellation, wanted.cancellation)):
+        body["cancellationDate"] = wanted.cancellation
+    return Update(wanted, standing.id, changes, body)
+
+
+def customer_body(customer_id: str, order: Order, links: Backlinks) -> dict[str, Any]:
+    """The body of Stigg's POST for a customer, named as the account of this order is."""
+    body = {
+        "id": customer_id,
+        "name": order.account_name,
+        "email": order.account_email,
+        "metadata": links.of_customer(),
+        "integrations": _integrations(links),
+    }
+    return {name: value for name, value in body.items() if value}
+
+
+def customer_difference(existing: Mapping[str, Any], order: Order, links: Backlinks) -> dict[str, Any]:
+    """The body of Stigg's PATCH that makes a customer what the order's account says; empty when it already is.
+
+    Stigg replaces metadata and integrations whole: what others put there is sent back as it was. What the account does
+    not say (an e-mail address) is left alone. Raises CustomerTaken when the customer belongs to another account.
+    """
+    with as_read(lambda mistake: unreadable("read customer", mistake)):
+        metadata = existing.get("metadata") or {}
+        owner = metadata.get("salesforceAccountId")
+        if owner not in (None, "", links.account_id):
+            raise CustomerTaken(
+                f"the customer {safe_text(existing['id'])} in Stigg belongs to another Salesforce account, "
+                f"{safe_text(owner)}"
+            )
+        body: dict[str, Any] = {}
+        if order.account_name and existing.get("name") != order.account_name:  # none: it was erased
+            body["name"] = order.account_name
+        if order.account_email and existing.get("email") != order.account_email:
+            body["email"] = order.account_email
+        if not links.of_customer().items() <= metadata.items():
+            body["metadata"] = {**metadata, **links.of_customer()}
+        integrations = existing.get("integrations") or []
+        missing = [link for link in _integrations(links) if link not in [_link(other) for other in integrations]]
+        if missing:
+            others = [_link(other) for other in integrations if other["id"] != links.integration_id]
+            body["integrations"] = others + missing
+        return body
+
+
+def _integrations(links: Backlinks) -> list[dict[str, str]]:
+    if links.integration_id is None:
+        return []
+    return [{"id": links.integration_id, "vendorIdentifier": "SALESFORCE", "syncedEntityId": links.account_id}]
+
+
+def _link(integration: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: integration.get(name) for name in ("id", "vendorIdentifier", "syncedEntityId")}
+
+
+def provision_body(customer_id: str, create: Create, links: Backlinks) -> dict[str, Any]:
+    """The body of Stigg's POST for a new subscription, with only what the deal says."""
+    wanted = create.subscription
+    body: dict[str, Any] = {
+        "customerId": customer_id,
+        "planId": wanted.plan_id,
+        "id": subscription_id(customer_id, wanted.slot, create.generation),
+        "resourceId": wanted.slot.resource_id,
+        "addons": _addons(wanted),
+        "entitlements": [entitlement_body(entitlement) for entitlement in wanted.entitlements],
+        "priceOverrides": _prices(wanted),
+        "billingPeriod": wanted.billing_period,
+        "paymentCollectionMethod": wanted.payment_collection,
+        "startDate": create.start,
+        "cancellationDate": wanted.cancellation if wanted.cancellation != END_OF_BILLING_PERIOD else None,
+        "unitQuantity": wanted.unit_quantity if wanted.unit_quantity != 1 else None,
+        "payingCustomerId": wanted.paying_customer_id,
+        "appliedCoupon": {"couponId": wanted.coupon} if wanted.coupon else None,
+        "trialOverrideConfiguration": _trial(wanted),
+        **_spending(wanted),
+        "salesforceId": wanted.opportunities[0],
+        "metadata": metadata_of(wanted, links),
+        "scheduleStrategy": "IMMEDIATE",
+    }
+    return {name: value for name, value in body.items() if value not in (None, [])}
+
+
+def _trial(wanted: Subscription) -> dict[str, Any] | None:
+    if not wanted.slot.trial:
+        return None
+    return {"isTrial": True, "trialEndDate": wanted.trial_end, "trialEndBehavior": wanted.trial_end_behavior}
+
+
+def _spending(wanted: Subscription) -> dict[str, Any]:
+    """Budget and minimum spend as Stigg's API takes them, where a deal says them."""
+    body: dict[str, Any] = {}
+    if wanted.budget is not None:
+        body["budget"] = {"limit": wanted.budget, "hasSoftLimit": wanted.budget_soft}
+    if wanted.minimum_spend is not None:
+        body["minimumSpend"] = {"amount": wanted.minimum_spend.amount, "currency": wanted.minimum_spend.currency}
+    return body
+
+
+def end_call(end: End, paid: SlotRecord | None, now: str) -> tuple[Literal["cancel", "update"], dict[str, Any]] | None:
+    """The call that ends a subscription, and its body.
+
+    In: the change; of a trial that was won, what is known of the paid subscription; now, ISO 8601 in UTC.
+    Out: None while the paid subscription does not stand: the trial is all the customer has.
+    """
+    at_once: tuple[Literal["cancel"], dict[str, Any]] = ("cancel", {"cancellationTime": "IMMEDIATE"})
+    if end.at == END_OF_BILLING_PERIOD:
+        return "cancel", {"cancellationTime": END_OF_BILLING_PERIOD}
+    if not end.slot.trial or end.at == MAKES_WAY:
+        return at_once
+    until = now
+    if end.after is not None:
+        if paid is None or paid.applied is None or paid.status not in ("ACTIVE", "NOT_STARTED"):
+            return None
+        if paid.status == "NOT_STARTED" and paid.applied.start:
+            until = trial_end_before(paid.applied.start, end.converts)
+    if end.converts and until == now:  # its end would make it a paid subscription
+        return at_once
+    return "update", {"trialEndDate": until, "scheduleStrategy": "IMMEDIATE"}
+
+
+def after_end(record: SlotRecord, body: Mapping[str, Any], status: str) -> SlotRecord:
+    """What to remember of a slot whose subscription was told to end.
+
+    In: what was remembered; the body of the call; the status Stigg answered with: later, it stands until then. The end
+    that a trial was given is remembered: whoever finds another one there knows that somebody changed it by hand.
+    """
+    if status not in LIVE:
+        return replace(record, status=status, checkout_url=None, applied=None)
+    applied = record.applied
+    if applied is not None and "trialEndDate" in body:
+        applied = replace(applied, trial_end=body["trialEndDate"])
+    return replace(record, status=status, applied=applied)
+
+
+def grant_body(customer_id: str, grant: Grant) -> dict[str, Any]:
+    """The body of Stigg's POST for a credit grant. Its key in the metadata tells it from every other, whatever
+    happens.
+    """
+    body = {
+        "customerId": customer_id,
+        "currencyId": grant.currency_id,
+        "amount": grant.amount,
+        "displayName": grant.opportunity_name or grant.opportunity_id,
+        "grantType": "PAID" if grant.cost else "PROMOTIONAL",
+        "cost": {"amount": grant.cost, "currency": grant.money} if grant.cost else None,
+        "paymentCollectionMethod": grant.payment_collection if grant.cost else None,
+        "resourceId": grant.resource_id,
+        "effectiveAt": grant.effective_at,
+        "expireAt": grant.expire_at,
+        "metadata": {GRANT_KEY: grant.key, "salesforceOpportunityId": grant.opportunity_id},
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def metadata_of(wanted: Subscription, links: Backlinks) -> dict[str, str]:
+    """The metadata closed-won keeps on a subscription: what cannot be read back, and the way to Salesforce."""
+    return {
+        **dict(wanted.metadata),
+        **links.of_subscription(wanted.opportunities),
+        TERMS_KEY: wanted.fingerprint,
+    }
+
+
+def entitlement_body(entitlement: Entitlement) -> dict[str, Any]:
+    """One entitlement as Stigg's API takes it."""
+    if entitlement.type == "CREDIT":
+        body = {
+            "type": "CREDIT",
+            "id": entitlement.id,
+            "amount": entitlement.limit,
+            "cadence": entitlement.cadence,
+        }
+    else:
+        body = {
+            "type": "FEATURE",
+            "id": entitlement.id,
+            "usageLimit": entitlement.limit,
+            "resetPeriod": entitlement.reset_period,
+        }
+        if entitlement.unlimited:
+            body["hasUnlimitedUsage"] = True
+    if entitlement.soft_limit:
+        body["hasSoftLimit"] = True
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _addons(wanted: Subscription) -> list[dict[str, Any]]:
+    return [{"id": id, "quantity": quantity} for id, quantity in wanted.addons]
+
+
+def _prices(wanted: Subscription) -> list[dict[str, Any]]:
+    return [
+        {
+            **({"addonId": p.addon_id} if p.addon_id else {"baseCharge": True}),
+            "amount": p.amount,
+            "currency": p.currency,
+        }
+        for p in wanted.prices
+    ]
+
+
+def _price_order(price: Price) -> str:
+    return price.addon_id or ""
+
+
+def _same_instant(one: str | None, other: str | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return _instant(one) == _instant(other)
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def subscription_id(customer_id: str, slot: Slot, generation: int) -> str:
+    """The ID of a subscription closed-won makes: its slot and generation, so that the same wish has the same name."""
+    return f"{_stem(customer_id, slot)}-{generation}"
+
+
+def is_ours(customer_id: str, slot: Slot, id: str) -> bool:
+    """Whether an ID is one that `subscription_id` gives for this slot, of whatever generation."""
+    stem, _, generation = id.rpartition("-")
+    return stem == _stem(customer_id, slot) and generation.isdecimal()
+
+
+def _generation(id: str) -> int:
+    """The generation in an ID of ours; 0 for an adopted one's."""
+    generation = id.rpartition("-")[2]
+    return int(generation) if generation.isdecimal() else 0
+
+
+def _stem(customer_id: str, slot: Slot) -> str:
+    # The hash keeps IDs apart that would read the same once joined; the rest is for people.
+    name = hashlib.sha256(f"{customer_id}|{slot.key}".encode()).hexdigest()[:8]
+    return f"{customer_id[:80]}-{slot.product_id[:80]}-{name}"
+
+
+_UNITS = "units of the plan"
+
+
+def shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) -> str | None:
+    """Why a change is held as an unexpected reduction; None when it is none, or small enough, or a renewal, a
+    cancellation or a date has come since.
+
+    The share is the mean, over what was applied, of how much of each entitlement and add-on is taken away.
+    """
+    if applied is None or set(wanted.turns) - set(applied.turns):
+        return None
+    now = {**dict(wanted.addons), **{e.id: amount_of(e) for e in wanted.entitlements}}
+    was = {**dict(applied.addons), **{e.id: amount_of(e) for e in applied.entitlements}}
+    if applied.unit_quantity > 1:  # sold by the unit
+        now[_UNITS], was[_UNITS] = wanted.unit_quantity, applied.unit_quantity
+    lost = {id: _loss(amount, now.get(id, 0)) for id, amount in was.items()}
+    share = 100 * sum(lost.values()) / len(lost) if lost else 0
+    if share <= policy.removal_guard_percent:
+        return None
+    worst = max(lost, key=lambda id: lost[id])
+    return (
+        f"it would take away {share:.0f}% of what {applied.plan_id} gives this customer ({worst} from "
+        f"{_shown(was[worst])} to {_shown(now.get(worst, 0))}); more than {policy.removal_guard_percent}% in one "
+        "change needs somebody's approval."
+    )
+
+
+def amount_of(entitlement: Entitlement) -> float:
+    """How much an entitlement gives; a granted feature counts as one."""
+    if entitlement.unlimited:
+        return float("inf")
+    return 1 if entitlement.limit is None else entitlement.limit
+
+
+def _loss(was: float, now: float) -> float:
+    """The share of `was` that `now` lacks, 0 to 1."""
+    if now >= was:
+        return 0.0
+    return 1.0 if was == float("inf") else (was - now) / was
+
+
+def _shown(amount: float) -> Literal["unlimited"] | int:
+    return "unlimited" if amount == float("inf") else int(amount)

@@ -1,0 +1,435 @@
+"""A deal as the callout sends it (version 1): an opportunity with its account and lines.
+
+The models say what a deal looks like; what a deal means is `mapping`'s. They are also where the OpenAPI document comes
+from, so their descriptions are written for the people who call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+from pydantic.alias_generators import to_camel
+
+from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH, normalised_id
+from closedwon.domain.order import Problem
+
+MOST_DEALS = 200
+"""Deals in one request: a bulk save in Salesforce handles at most this many records in one transaction."""
+
+MOST_LINES = 200
+"""Lines in one deal: twice what a large enterprise deal has, and its order still fits well into one ledger item (400
+KB).
+"""
+
+MOST_LINE_NUMBER = 2**31 - 1
+"""The largest number of a line: JSON bounds none, and 200 numbers of 4,000 digits fit into no ledger item."""
+
+Trigger = Literal["closed_won", "trial", "amendment", "renewal", "cancellation"]
+
+
+def _record_id(key_prefix: str) -> Any:
+    """A field that takes both forms of a record's ID and keeps the one of 18 characters."""
+    # For the OpenAPI document only: the validator below says the same in words a person can use.
+    shown: dict[str, Any] = {"minLength": 15, "maxLength": 18, "pattern": "^[A-Za-z0-9]+$"}
+    if key_prefix:
+        shown["examples"] = [f"{key_prefix}5g00000ABCdEAAX"[:18]]
+    return (
+        Field(json_schema_extra=shown),
+        AfterValidator(lambda value: normalised_id(value, key_prefix)),
+    )
+
+
+OrganizationId = Annotated[str, *_record_id("00D")]
+OpportunityId = Annotated[str, *_record_id("006")]
+AccountId = Annotated[str, *_record_id("001")]
+RecordId = Annotated[str, *_record_id("")]
+
+StiggId = Annotated[str, Field(min_length=1, max_length=STIGG_ID_LENGTH, pattern=STIGG_ID)]
+"""An ID in Stigg."""
+
+
+def _number(value: Any) -> Any:
+    """JSON bounds no number: what no float can hold is refused here, where it is still a fault of this deal alone."""
+    if isinstance(value, bool):
+        raise ValueError("is not a number")
+    if isinstance(value, int) and abs(value) >= 2**1023:
+        raise ValueError("is too large a number")
+    return value
+
+
+# Every whole number up to mapping.MOST_USAGE is exact in a float; larger ones are refused there.
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_number)]
+Price = Annotated[float, Field(allow_inf_nan=False, ge=0), BeforeValidator(_number)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        str_strip_whitespace=True,
+        hide_input_in_errors=True,  # an input may be personal data, and errors are logged
+        defer_build=True,  # a cold start builds the models it uses, once, and not their parts one by one
+    )
+
+
+class Opportunity(_Model):
+    """The opportunity, with the two times that make its revision."""
+
+    id: OpportunityId
+    name: Annotated[str, Field(max_length=120, description="Salesforce keeps at most 120 characters.")] = ""
+    system_modstamp: Annotated[AwareDatetime, Field(description="The record's SystemModstamp: orders its revisions.")]
+    read_at: Annotated[
+        AwareDatetime,
+        Field(description="When Apex read the record: orders revisions with one SystemModstamp."),
+    ]
+    currency_iso_code: Annotated[str, Field(pattern=r"^[A-Za-z]{3}$", description="The currency of all prices.")] = (
+        "USD"
+    )
+
+
+class Account(_Model):
+    """The opportunity's account: the customer."""
+
+    id: AccountId
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+    email: Annotated[
+        str | None, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$", description="Where Stigg sends mail.")
+    ] = None
+    stigg_customer_id: Annotated[
+        StiggId | None, Field(description="The account's Stigg Customer ID field, where filled.")
+    ] = None
+
+
+class Budget(_Model):
+    """How much the customer may spend on usage in a billing period."""
+
+    limit: Annotated[Price, Field(description="In whole units of the currency.")]
+    soft_limit: Annotated[bool, Field(description="Spending above the limit is reported, not refused.")] = False
+
+
+class Terms(_Model):
+    """What the contract says beside its lines. A date without a time is a day in the stack's time zone."""
+
+    billing_period: Literal["MONTHLY", "ANNUALLY"] | None = None
+    start: Annotated[
+        str | None,
+        Field(
+            description="First day (2026-12-01) or instant: of the term, or of the change an amendment makes. None: "
+            "when it is provisioned; of an amendment, with what it amends; of a renewal, where the term it renews ends."
+        ),
+    ] = None
+    end: Annotated[
+        str | None,
+        Field(description="Last day of the term (of a cancellation: of access), that day included, or an instant."),
+    ] = None
+    trial_end: Annotated[str | None, Field(description="Last day of a trial, that day included, or an instant.")] = None
+    trial_end_behavior: Annotated[
+        Literal["CANCEL_SUBSCRIPTION", "CONVERT_TO_PAID"] | None,
+        Field(description="What becomes of a trial that is not won by its end; none: its access ends."),
+    ] = None
+    cancel: Annotated[
+        Literal["now", "end_of_term"] | None,
+        Field(
+            description="When a cancellation without an end takes effect; none: a deal's own at once, else end_of_term."
+        ),
+    ] = None
+    payment_collection: Literal["CHARGE", "INVOICE", "NONE"] | None = None
+    coupon: Annotated[StiggId | None, Field(description="ID of a coupon in Stigg.")] = None
+    budget: Budget | None = None
+    minimum_spend: Annotated[
+        Price | None, Field(description="The least a billing period costs, in whole units of the currency.")
+    ] = None
+    paying_customer_id: Annotated[StiggId | None, Field(description="The customer in Stigg that pays, if another.")] = (
+        None
+    )
+
+
+class Line(_Model):
+    """One product of the deal, mapped to Stigg."""
+
+    line: Annotated[
+        int | None,
+        Field(ge=1, le=MOST_LINE_NUMBER, description="Its number in messages; counted from 1 where left out."),
+    ] = None
+    stigg_type: Annotated[
+        str | None, Field(description="Plan, Add-on, Entitlement, Credit entitlement or Credit grant.")
+    ] = None
+    stigg_id: str | None = None
+    quantity: Annotated[
+        Number | None,
+        Field(description="Units; of an amendment that says differences, how many more or (negative) fewer."),
+    ] = None
+    prior_quantity: Annotated[
+        Number | None,
+        Field(description="On a difference: how many the customer had before, as the quote line says. It is checked."),
+    ] = None
+    total_quantity: Annotated[
+        Number | None,
+        Field(
+            description="On a difference: how many there are with it. Counts instead of the quantity (block prices)."
+        ),
+    ] = None
+    price: Annotated[Price | None, Field(description="Net price of one unit, in whole units of the currency.")] = None
+    unlimited: bool = False
+    soft_limit: Annotated[bool, Field(description="Usage above the limit is reported, not refused.")] = False
+    reset_period: Literal["YEAR", "MONTH", "WEEK", "DAY", "HOUR"] | None = None
+    cadence: Annotated[Literal["MONTH", "YEAR"], Field(description="How often a credit entitlement is granted.")] = (
+        "MONTH"
+    )
+    plan_id: Annotated[
+        str | None,
+        Field(description="The plan it belongs to, where several plans of the deal would take it."),
+    ] = None
+    start: Annotated[
+        str | None, Field(description="First day the line counts, where that is later than the deal's start (a ramp).")
+    ] = None
+    end: Annotated[
+        str | None,
+        Field(
+            description="Last day the line counts, where that is before the deal's end; of a credit grant, its last."
+        ),
+    ] = None
+
+
+class Deal(_Model):
+    """One opportunity with its account and lines."""
+
+    organization_id: OrganizationId
+    trigger: Trigger
+    opportunity: Opportunity
+    account: Account
+    lines: Annotated[
+        list[Line] | None,
+        Field(
+            max_length=MOST_LINES,
+            description="Left out, the deal is read from Salesforce. A cancellation without lines ends all of it, one "
+            "with lines ends those.",
+        ),
+    ] = None
+    terms: Terms = Terms()
+    quantities: Annotated[
+        Literal["whole", "differences"] | None,
+        Field(
+            description="What an amendment's lines are: all there is from its start on (the default), or differences."
+        ),
+    ] = None
+    contract_id: Annotated[
+        RecordId | None, Field(description="The contract this opportunity was turned into: what later deals may name.")
+    ] = None
+    amends: Annotated[
+        RecordId | None, Field(description="The contract or base opportunity it amends, renews or cancels.")
+    ] = None
+    customer_id: Annotated[StiggId | None, Field(description="The customer's ID in Stigg, where you choose it.")] = None
+    resource_id: Annotated[StiggId | None, Field(description="The resource the subscription is for, in Stigg.")] = None
+
+
+class OpportunityToRead(Opportunity):
+    """The opportunity; of what is read only the ID is needed."""
+
+    system_modstamp: AwareDatetime | None = None  # type: ignore[assignment]
+    read_at: AwareDatetime | None = None  # type: ignore[assignment]
+
+
+class AccountToRead(Account):
+    """The account; all but the e-mail address is read."""
+
+    id: AccountId | None = None  # type: ignore[assignment]
+    name: Annotated[str | None, Field(max_length=255)] = None  # type: ignore[assignment]
+
+
+class DealToRead(Deal):
+    """A deal without lines that is read from Salesforce: every trigger but cancellation. What was read is then judged
+    as a Deal."""
+
+    opportunity: OpportunityToRead
+    account: AccountToRead | None = None  # type: ignore[assignment]
+    lines: None = None
+
+
+class Callout(BaseModel):
+    """The body of POST /v1/provisionings."""
+
+    deals: Annotated[list[Deal | DealToRead], Field(min_length=1, max_length=MOST_DEALS)]
+
+
+class LineError(_Model):
+    """What is wrong, and where. line is null where the fault is not in a line."""
+
+    line: int | None
+    field: str
+    message: str
+
+
+class Result(_Model):
+    """What became of one deal of the request."""
+
+    opportunity_id: str | None
+    status: Literal["accepted", "duplicate", "superseded", "invalid"]
+    execution: Annotated[str | None, Field(description="Name of the execution that provisions it.")] = None
+    errors: list[LineError] = []
+
+
+class Results(_Model):
+    """The answer to POST /v1/provisionings, in the order of the request's deals."""
+
+    results: list[Result]
+
+
+class SubscriptionStatus(_Model):
+    """One subscription that a deal contributes to."""
+
+    plan_id: str
+    subscription_id: str
+    url: str
+    status: str
+    checkout_url: str | None = None
+
+
+class ProvisioningStatus(_Model):
+    """The answer to GET /v1/provisionings/{opportunityId}: where a deal stands."""
+
+    organization_id: str
+    opportunity_id: str
+    account_id: str
+    status: Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
+    reason: str
+    revision: datetime
+    execution: str | None
+    customer_id: str | None
+    customer_url: str | None
+    subscriptions: list[SubscriptionStatus]
+    approval: Annotated[str | None, Field(description="What waits for approval: send it to POST /v1/approvals.")] = None
+    due_at: Annotated[datetime | None, Field(description="When what is scheduled takes effect.")] = None
+    written_back: Annotated[bool, Field(description="Whether Salesforce shows this status already.")]
+
+
+class Approval(_Model):
+    """Somebody's decision to let through what is held."""
+
+    organization_id: OrganizationId
+    opportunity_id: OpportunityId
+    approval: Annotated[
+        str,
+        Field(min_length=1, max_length=64, pattern=r"^[0-9a-f]+$", description="As the deal's status shows it."),
+    ]
+
+
+class Approvals(BaseModel):
+    """The body of POST /v1/approvals."""
+
+    approvals: Annotated[list[Approval], Field(min_length=1, max_length=MOST_DEALS)]
+
+
+class ApprovalResult(_Model):
+    """What became of one approval: unknown when nothing of that deal waits for it, or not any more."""
+
+    opportunity_id: str | None
+    status: Literal["approved", "unknown"]
+    execution: Annotated[str | None, Field(description="Name of the execution that applies it.")] = None
+    message: str = ""
+
+
+class ApprovalResults(_Model):
+    """The answer to POST /v1/approvals, in the order of the request's approvals."""
+
+    results: list[ApprovalResult]
+
+
+class Refusal(_Model):
+    """The body of an answer that refuses the whole request."""
+
+    message: str
+
+
+def errors_of(problems: Iterable[Problem]) -> list[LineError]:
+    """Problems as the API tells them."""
+    return [LineError(line=problem.line, field=problem.field, message=problem.message) for problem in problems]
+
+
+def problems_of(deal: Any, error: ValidationError) -> tuple[Problem, ...]:
+    """A validation error as problems that name line and field in the caller's words.
+
+    In: the deal as it was sent; the error its validation raised.
+    Out: one problem for each fault, never with the value that was sent (it may be personal data).
+    """
+    return tuple(
+        _problem(deal, fault["loc"], fault["type"], fault["msg"], fault.get("ctx") or {}) for fault in error.errors()
+    )
+
+
+def _problem(deal: Any, location: tuple[int | str, ...], kind: str, message: str, context: dict[str, Any]) -> Problem:
+    line = None
+    path = [str(part) for part in location]
+    if len(location) > 1 and location[0] == "lines" and isinstance(location[1], int):
+        line = line_number(deal["lines"][location[1]], location[1])
+        path = path[2:] or ["line"]
+    match kind:
+        case "missing":
+            said = "is missing"
+        case "string_too_short":
+            said = "is empty"
+        case "string_too_long":
+            said = f"is longer than {context['max_length']} characters"
+        case "string_pattern_mismatch":
+            said = _PATTERNS.get(path[-1], "is not an ID in Stigg (letters, digits and _ . : @ | -)")
+        case "string_type" | "string_unicode":
+            said = "must be a text"
+        case "bool_type" | "bool_parsing":
+            said = "must be true or false"
+        case (
+            "float_type"
+            | "float_parsing"
+            | "finite_number"
+            | "int_type"
+            | "int_parsing"
+            | "int_from_float"
+            | "int_parsing_size"
+        ):
+            said = "is not a number" if kind != "int_from_float" else "is not a whole number"
+        case "greater_than_equal":
+            said = f"must be {context['ge']:g} or more"
+        case "less_than_equal":
+            said = f"must be {context['le']} or less"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            said = "must be an object"
+        case "list_type":
+            said = "must be a list"
+        case "extra_forbidden":
+            said = "is not a field closed-won knows"
+        case "literal_error":
+            said = f"must be one of {context['expected']}"
+        case "value_error":
+            said = str(context["error"])
+        case "too_long" if path == ["lines"]:
+            said = f"has more than {MOST_LINES} lines"
+        case _ if kind.startswith(("datetime_", "timezone_")):
+            said = "is not a time with its zone (2026-12-01T09:00:00Z)"
+        case _:
+            said = message[0].lower() + message[1:]
+    return Problem(line=line, field=".".join(path) or "deal", message=said)
+
+
+_PATTERNS = {
+    "email": "is not an e-mail address",
+    "currencyIsoCode": "is not a currency code of three letters",
+    "approval": "is not what a deal's status shows to approve",
+}
+
+
+def line_number(line: Any, index: int) -> int:
+    """The number a line has in messages: its own, or its place counted from 1."""
+    given = line.get("line") if isinstance(line, dict) else getattr(line, "line", None)
+    return given if isinstance(given, int) and not isinstance(given, bool) else index + 1

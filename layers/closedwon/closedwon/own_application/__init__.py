@@ -1,0 +1,1 @@
+"""The user's own application, which is asked before Stigg."""

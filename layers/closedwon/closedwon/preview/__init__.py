@@ -1,0 +1,1 @@
+"""What provisioning would do with deals, told without writing anything."""

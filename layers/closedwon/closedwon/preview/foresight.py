@@ -1,0 +1,788 @@
+"""What provisioning would do for the deals of one customer, as a preview tells it. Pure.
+
+It decides nothing by itself: the rule of acceptance, the fold, the plan and the outcomes are provisioning's own,
+applied to a customer that nobody stored. What happens later is the fold again, at the moments it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.chain import NEVER, chained
+from closedwon.domain.customer import Acceptance, Applied, Customer
+from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, Subscription, contribution, fold
+from closedwon.domain.instants import instant_of, iso_utc
+from closedwon.domain.order import Order, Problem
+from closedwon.domain.outcome import applied
+from closedwon.domain.plan import (
+    LIVE,
+    MAKES_WAY,
+    Actual,
+    Backlinks,
+    Change,
+    Create,
+    End,
+    Hold,
+    Keep,
+    Plan,
+    Update,
+    end_call,
+    is_ours,
+    metadata_of,
+    plan,
+    provision_body,
+    shrinks,
+    subscription_id,
+)
+from closedwon.domain.records import SlotRecord
+from closedwon.intake.deal import Deal, errors_of
+from closedwon.intake.mapping import unmapped
+from closedwon.preview.answers import (
+    PreviewedAddon,
+    PreviewedChange,
+    PreviewedEntitlement,
+    PreviewedGrant,
+    PreviewedInvoices,
+    PreviewedMoment,
+    PreviewedPrice,
+    PreviewResult,
+)
+from closedwon.words.changes import Calendar, changed, created, differences, granted, later, listed, lowered
+
+MOST_MOMENTS = 12
+"""How many later moments are told: a ramp of three years has three, and each is a fold."""
+
+MOST_FOLDED = 600
+"""How many orders are folded for later moments, all in all: somebody waits, and a contract may have 200 amendments."""
+
+COSTS_NOTHING = {"end", "end of trial", "links"}
+"""What of a subscription can differ and leaves its invoices as they are."""
+
+SOME_DAY = "9999-12-31T00:00:00.000Z"
+"""The end of a billing period that only Stigg knows."""
+
+Json = dict[str, Any]
+
+
+class InStigg(NamedTuple):
+    """What Stigg said of the customer. answered: whether it did. customer: None where it does not know it."""
+
+    answered: bool
+    customer: Mapping[str, Any] | None = None
+    subscriptions: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What a stack chooses, as far as a preview needs it. links: the way back to this account in Salesforce."""
+
+    policy: Policy
+    links: Backlinks
+    calendar: Calendar
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """What would become of a customer.
+
+    known: as the ledger has it; customer: with the deals that were asked about. after: what provisioning would record.
+    moments: what there should be at later moments, in order. relatives: the opportunities of each one's chain.
+    """
+
+    asked: frozenset[str]
+    known: Customer
+    customer: Customer
+    desired: Desired
+    catalogue: Catalogue
+    actual: tuple[Actual, ...]
+    records: Mapping[Slot, SlotRecord]
+    plan: Plan
+    after: Applied
+    moments: tuple[tuple[str, Desired], ...]
+    relatives: Mapping[str, frozenset[str]]
+    in_stigg: InStigg
+    stack: Stack
+    now: str
+
+    @property
+    def customer_id(self) -> str:
+        return self.customer.customer_id or ""
+
+    def given(self, slot: Slot) -> frozenset[str]:
+        """The deals that gave a slot what stands there."""
+        standing = self.records.get(slot, SlotRecord()).applied
+        return frozenset(standing.opportunities if standing else ())
+
+    def begins(self, start: str | None) -> str | None:
+        """When a new subscription begins, None for at once."""
+        return None if start == self.now else start
+
+    def concern(self, change: Change | Keep | Hold, opportunity_id: str) -> bool:
+        """Whether a change has to do with a deal: with its chain, which it changes as a whole."""
+        relatives = self.relatives.get(opportunity_id, frozenset({opportunity_id}))
+        return not relatives.isdisjoint(self.behind(change))
+
+    def behind(self, change: Change | Keep | Hold) -> set[str]:
+        """The deals that a change comes from, and those that gave what stands there."""
+        return {*_opportunities(change), *self.given(_slot(change))}
+
+    @cached_property
+    def asked_about(self) -> frozenset[str]:
+        """The deals of the request with their chains."""
+        return self.asked.union(*(self.relatives.get(id, ()) for id in self.asked))
+
+    @cached_property
+    def also_due(self) -> list[Change]:
+        """What else provisioning would do for this customer."""
+        return [change for change in self.plan.changes if self.asked_about.isdisjoint(self.behind(change))]
+
+    def invoiced(self) -> list[Create | Update]:
+        """The changes that cost something, of those that were asked about."""
+        return [
+            change
+            for change in self.plan.changes
+            if not isinstance(change, End)
+            and not (isinstance(change, Update) and {*change.changes} <= COSTS_NOTHING)
+            and not self.asked_about.isdisjoint(self.behind(change))
+        ]
+
+
+def foresee(
+    asked: Iterable[str],
+    known: Customer,
+    customer: Customer,
+    desired: Desired,
+    catalogue: Catalogue,
+    in_stigg: InStigg,
+    stack: Stack,
+    now: int,
+) -> Foresight:
+    """Plan for a customer and look ahead.
+
+    In: the opportunities that were asked about; the customer as the ledger has it, and with their deals accepted; its
+    fold; what Stigg said; what the stack chooses; now in epoch milliseconds.
+    """
+    at = instant_of(now)
+    records = {Slot.of_key(key): record for key, record in customer.slots.items()}
+    if in_stigg.answered:
+        actual = tuple(Actual.from_stigg(subscription, catalogue) for subscription in in_stigg.subscriptions)
+    else:
+        actual = remembered(records, catalogue, stack.links)
+    customer_id = customer.customer_id or ""
+    to_do = plan(
+        customer_id,
+        desired,
+        actual,
+        records,
+        stack.policy,
+        stack.links,
+        now,
+        customer.approved,
+        customer.grants,
+    )
+    standing = records_after(to_do, records, actual, customer_id, at)
+    after = applied(customer, desired, to_do, standing, {}, now, customer.grants)
+    return Foresight(
+        asked=frozenset(asked),
+        known=known,
+        customer=customer,
+        desired=desired,
+        catalogue=catalogue,
+        actual=actual,
+        records=records,
+        plan=to_do,
+        after=after,
+        moments=tuple(look_ahead(customer, desired, after, catalogue, stack.policy)),
+        relatives=relatives_of(customer),
+        in_stigg=in_stigg,
+        stack=stack,
+        now=at,
+    )
+
+
+def remembered(records: Mapping[Slot, SlotRecord], catalogue: Catalogue, links: Backlinks) -> tuple[Actual, ...]:
+    """What stands in Stigg as far as the ledger knows: what was written last."""
+    found = []
+    for record in records.values():
+        wanted, id, status = record.applied, record.subscription_id, record.status
+        if wanted is None or id is None or status not in LIVE:
+            continue
+        sold = catalogue.plan(wanted.plan_id)
+        found.append(
+            Actual(
+                id=id,
+                slot=wanted.slot,
+                plan_id=wanted.plan_id,
+                pricing_type=sold.pricing_type if sold else "CUSTOM",
+                status=status,
+                addons=wanted.addons,
+                entitlement_ids=tuple(sorted(entitlement.id for entitlement in wanted.entitlements)),
+                prices=wanted.prices,
+                cancellation=SOME_DAY if wanted.cancellation == END_OF_BILLING_PERIOD else wanted.cancellation,
+                metadata=metadata_of(wanted, links),
+                start=wanted.start,
+                trial_end=wanted.trial_end,
+                coupons=(wanted.coupon,) if wanted.coupon else (),
+            )
+        )
+    return tuple(found)
+
+
+def records_after(
+    to_do: Plan, records: Mapping[Slot, SlotRecord], actual: Iterable[Actual], customer_id: str, at: str
+) -> dict[Slot, SlotRecord]:
+    """What the ledger would remember after the plan, had Stigg done all of it and nobody had to pay first."""
+    found = dict(records)
+    statuses = {subscription.id: subscription.status for subscription in actual}
+
+    def stands(wanted: Subscription, id: str, status: str) -> None:
+        record = found.get(wanted.slot, SlotRecord())
+        found[wanted.slot] = replace(record, subscription_id=id, status=status, applied=wanted)
+
+    for keep in to_do.kept:
+        stands(keep.subscription, keep.subscription_id, keep.status)
+    for change in to_do.changes:
+        match change:
+            case Create(wanted, generation, _, start):
+                begun = "IN_TRIAL" if wanted.slot.trial else "ACTIVE"
+                status = "NOT_STARTED" if start is not None and start > at else begun
+                stands(wanted, subscription_id(customer_id, wanted.slot, generation), status)
+            case Update(wanted, id):
+                stands(wanted, id, statuses[id])
+            case End(slot, after=after):
+                call = end_call(change, found.get(after) if after else None, at)
+                if call in (
+                    ("cancel", {"cancellationTime": "IMMEDIATE"}),
+                    ("update", {"trialEndDate": at, "scheduleStrategy": "IMMEDIATE"}),
+                ):
+                    ended = found.get(slot, SlotRecord())
+                    found[slot] = replace(ended, status="CANCELED", checkout_url=None, applied=None)
+    return found
+
+
+def look_ahead(
+    customer: Customer, desired: Desired, after: Applied, catalogue: Catalogue, policy: Policy
+) -> Iterator[tuple[str, Desired]]:
+    """What there should be at the next moments at which something changes by itself, if nothing is sold any more."""
+    standings = [
+        (state.brought(state.order) if id in after.provisioned else state).standing
+        for id, state in customer.opportunities.items()
+    ]
+    for _ in range(min(MOST_MOMENTS, max(1, MOST_FOLDED // max(1, len(standings))))):
+        moment = desired.next_change
+        if moment is None:
+            return
+        desired = fold(standings, catalogue, policy, moment)
+        yield instant_of(moment), desired
+
+
+def relatives_of(customer: Customer) -> dict[str, frozenset[str]]:
+    """Each opportunity's chain: those it is linked with by what they amend, renew or cancel."""
+    orders = [order for state in customer.opportunities.values() for order in contribution(state.standing, state.order)]
+    return {
+        placed.order.opportunity_id: frozenset(other.order.opportunity_id for other in chain)
+        for chain in chained(orders)
+        for placed in chain
+    }
+
+
+# What one deal is told
+
+
+def tell(
+    foresight: Foresight,
+    deal: Deal,
+    order: Order,
+    acceptance: Acceptance,
+    customer_changes: Sequence[str] = (),
+    invoices: Mapping[Slot, PreviewedInvoices] = {},
+    refusals: Mapping[Slot, str] = {},
+) -> PreviewResult:
+    """The answer to one deal.
+
+    In: its customer's future; the deal as it was sent and compiled; how the ledger would answer it; what of the
+    customer itself would be made or changed in Stigg, in sentences; by slot, Stigg's invoices, and why Stigg refused
+    to compute them.
+    """
+    state = foresight.customer.opportunities.get(order.opportunity_id)
+    if acceptance.problems or state is None:
+        return invalid(order.opportunity_id, acceptance.problems)
+    if acceptance.status == "superseded" or state.order.digest != order.digest:
+        return PreviewResult(
+            opportunity_id=order.opportunity_id,
+            status="ok",
+            summary=["Nothing is done for this deal as it was sent."],
+            warnings=["A newer revision of this deal was accepted: this older one is ignored."],
+            customer_id=foresight.customer.customer_id,
+        )
+    return _Teller(foresight, deal, order, refusals).told(customer_changes, invoices)
+
+
+def invalid(opportunity_id: str | None, problems: Iterable[Problem], warnings: Sequence[str] = ()) -> PreviewResult:
+    return PreviewResult(
+        opportunity_id=opportunity_id, status="invalid", errors=errors_of(problems), warnings=list(warnings)
+    )
+
+
+class _Teller:
+    """Tells one deal what becomes of it."""
+
+    def __init__(self, foresight: Foresight, deal: Deal, order: Order, refusals: Mapping[Slot, str]) -> None:
+        self.foresight = foresight
+        self.deal = deal
+        self.refusals = refusals
+        self.order = order
+        self.id = order.opportunity_id
+        self.outcome = foresight.after.outcomes[self.id]
+        self.calendar = foresight.stack.calendar
+        to_do = foresight.plan
+        self.changes = [change for change in to_do.changes if foresight.concern(change, self.id)]
+        self.holds = [hold for hold in to_do.holds if foresight.concern(hold, self.id)]
+        self.kept = [keep for keep in to_do.kept if foresight.concern(keep, self.id)]
+        self.grants = [grant for grant in to_do.grants if grant.opportunity_id in self.relatives]
+
+    @property
+    def known_already(self) -> bool:
+        """Whether the ledger has this very deal."""
+        state = self.foresight.known.opportunities.get(self.id)
+        return state is not None and state.order.digest == self.order.digest
+
+    @property
+    def relatives(self) -> frozenset[str]:
+        return self.foresight.relatives.get(self.id, frozenset({self.id}))
+
+    def told(self, customer_changes: Sequence[str], invoices: Mapping[Slot, PreviewedInvoices]) -> PreviewResult:
+        if self.id in self.foresight.desired.refused:
+            refusal = invalid(self.id, self.foresight.desired.refused[self.id], self.warnings())
+            return refusal.model_copy(update={"customer_id": self.foresight.customer.customer_id})
+        turns = list(self.turns())
+        return PreviewResult(
+            opportunity_id=self.id,
+            status="held" if self.outcome.status == "Held" else "ok",
+            summary=self.summary(customer_changes, turns),
+            warnings=self.warnings(),
+            customer_id=self.foresight.customer.customer_id,
+            changes=self.data(),
+            scheduled=[*self.starts(), *turns],
+            invoices=[invoices[_slot(change)] for change in self.changes if _slot(change) in invoices],
+        )
+
+    # Sentences
+
+    def summary(self, customer_changes: Sequence[str], turns: Sequence[PreviewedMoment]) -> list[str]:
+        fate = self.foresight.desired.fates.get(self.id)
+        waits = self.outcome.status == "Held"
+        said = list(customer_changes) if self.changes or self.grants else []
+        if fate is not None and fate.kind == "scheduled" and fate.at != NEVER:
+            said.append(f"Takes effect on {self.calendar.first(fate.at)}.")
+        for change in self.changes:
+            said += self.sentences(change)
+        said += [granted(grant, self.calendar) for grant in self.grants]
+        if not self.changes and not self.grants and not turns:
+            said.append(self.unchanged())
+        said += [later(moment.what, self.calendar.first(moment.at)) if moment.at else moment.what for moment in turns]
+        said += self.term()
+        return [*(["This deal waits; the warnings say what for."] if waits else []), *said]
+
+    def unchanged(self) -> str:
+        if self.outcome.status == "Held":
+            return "Until then nothing changes."
+        if self.outcome.status == "Provisioned" and self.outcome.reason:
+            return self.outcome.reason
+        return "Nothing changes: the customer has what this deal says already."
+
+    def sentences(self, change: Change) -> list[str]:
+        """One change."""
+        match change:
+            case Create(wanted, _, replaces, start):
+                said = created(wanted, self.foresight.begins(start), self.calendar)
+                standing = next((s for s in self.foresight.actual if s.id == replaces), None)
+                if standing is not None:
+                    said.insert(1, f"It takes the place of {standing.plan_id} (subscription {standing.id}).")
+                elif any(isinstance(other, End) and other.at == MAKES_WAY for other in self.of_slot(wanted.slot)):
+                    said.insert(1, "It takes the place of one that has not started.")
+                return said
+            case Update(wanted, id, changes, _, adopts):
+                if adopts:
+                    return [f"Takes over the subscription {id} to {wanted.plan_id}, which is as this deal wants it."]
+                said = changed(self.was(change), wanted, self.calendar)
+                if not said and changes == ("links",):
+                    return [f"Links {wanted.plan_id} to this deal."]
+                return said or [f"Brings {wanted.plan_id} in line with its deals: {listed(changes)}."]
+            case End(at=ends):
+                if ends == MAKES_WAY:  # told with what takes its place
+                    return []
+                return [f"{_what(change)} {self.when(change)}."]
+
+    def of_slot(self, slot: Slot) -> list[Change]:
+        return [change for change in self.foresight.plan.changes if _slot(change) == slot]
+
+    def when(self, end: End) -> str:
+        if end.at == END_OF_BILLING_PERIOD:
+            return "with the billing period that is under way"
+        return "when the paid subscription starts" if end.after else "at once"
+
+    def was(self, change: Create | Update) -> Subscription:
+        """A subscription before a change: as it was written last, but where Stigg shows others."""
+        wanted = change.subscription
+        standing = next(
+            (s for s in self.foresight.actual if isinstance(change, Update) and s.id == change.subscription_id), None
+        )
+        last = self.foresight.records.get(wanted.slot, SlotRecord()).applied or wanted
+        if standing is None:
+            return last
+        ends = _instant(standing.cancellation)
+        if ends and END_OF_BILLING_PERIOD in (wanted.cancellation, last.cancellation):
+            ends = END_OF_BILLING_PERIOD
+        return replace(
+            last,
+            plan_id=standing.plan_id,
+            addons=standing.addons,
+            prices=standing.prices,
+            cancellation=ends,
+            trial_end=_instant(standing.trial_end),
+        )
+
+    def starts(self) -> Iterator[PreviewedMoment]:
+        """What begins later. The sentence about its making, or an earlier preview, said so."""
+        for wanted in self.foresight.desired.subscriptions.values():
+            if wanted.start and wanted.start > self.foresight.now and self.relatives & {*wanted.opportunities}:
+                yield PreviewedMoment(at=wanted.start, what=_starts(wanted))
+
+    def turns(self) -> Iterator[PreviewedMoment]:
+        """What else happens later by itself, as the fold says at its next moments."""
+        before = self.foresight.desired.subscriptions
+        grants = {grant.key for grant in self.foresight.desired.grants}
+        for at, desired in self.foresight.moments:
+            now = desired.subscriptions
+            for slot in sorted({*before, *now}, key=lambda slot: slot.key):
+                was, wanted = before.get(slot), now.get(slot)
+                givers = {id for found in (was, wanted) if found for id in found.opportunities}
+                if self.relatives & givers:
+                    for what in self.turn(slot, was, wanted, now):
+                        yield PreviewedMoment(at=at, what=what)
+            for grant in desired.grants:
+                if grant.key not in grants and grant.opportunity_id in self.relatives:
+                    yield PreviewedMoment(at=at, what=granted(grant, self.calendar))
+            grants |= {grant.key for grant in desired.grants}
+            before = now
+        for wanted in self.foresight.desired.subscriptions.values():
+            if wanted.cancellation == END_OF_BILLING_PERIOD and self.relatives & {*wanted.opportunities}:
+                what = f"Access to {wanted.plan_id} ends with the billing period that is under way."
+                yield PreviewedMoment(at=None, what=what)
+
+    def turn(
+        self, slot: Slot, was: Subscription | None, wanted: Subscription | None, now: Mapping[Slot, Subscription]
+    ) -> list[str]:
+        """What becomes of a slot at a later moment."""
+        if wanted is None and was is not None:
+            if slot.trial and was.trial_end_behavior == "CONVERT_TO_PAID" and slot._replace(trial=False) in now:
+                return [f"The trial of {was.plan_id} becomes a paid subscription."]
+            return [f"The trial of {was.plan_id} ends." if slot.trial else f"Access to {was.plan_id} ends."]
+        if was is None and wanted is not None:
+            return [] if slot._replace(trial=True) in self.foresight.desired.subscriptions else [_starts(wanted)]
+        if was is None or wanted is None:
+            return []
+        return changed(replace(was, cancellation=None), replace(wanted, cancellation=None), self.calendar)
+
+    def term(self) -> list[str]:
+        """What becomes of access at the end of the term, where the stack's policy keeps it."""
+        ends = self.order.end
+        if (
+            self.order.trigger not in ("closed_won", "renewal")
+            or self.foresight.stack.policy.end_of_term != "keep"
+            or ends is None
+            or not any(isinstance(change, Create) and not change.subscription.cancellation for change in self.changes)
+        ):
+            return []
+        return [f"Its term ends on {self.calendar.last(ends)}; without a renewal access goes on."]
+
+    # Warnings
+
+    def warnings(self) -> list[str]:
+        return [
+            *self.left_out(),
+            *([KNOWN] if self.known_already else []),
+            *self.waiting(),
+            *self.taken_away(),
+            *self.taken_away_later(),
+            *self.not_told(),
+            *self.superseding(),
+            *self.foreign(),
+            *self.to_be_refused(),
+            *self.to_be_paid(),
+            *self.elsewhere(),
+            *([] if self.foresight.in_stigg.answered else [NOT_ANSWERED]),
+        ]
+
+    def left_out(self) -> Iterator[str]:
+        if lines := unmapped(self.deal):
+            numbers = listed(str(line) for line in lines)
+            if len(lines) == 1:
+                yield f"Line {numbers} has no Stigg Type: it is not provisioned."
+            else:
+                yield f"Lines {numbers} have no Stigg Type: they are not provisioned."
+
+    def waiting(self) -> Iterator[str]:
+        """Why the deal waits, or others wait because of it."""
+        if self.outcome.status in ("Held", "Superseded"):
+            yield self.outcome.reason
+        for id in sorted(self.foresight.customer.opportunities):
+            outcome, before = self.foresight.after.outcomes[id], self.foresight.known.opportunities.get(id)
+            waits = outcome.status == "Held" and (before is None or before.outcome.status != "Held")
+            if id != self.id and waits and self.related_to(id):
+                yield f"Opportunity {id} would wait: {outcome.reason}"
+
+    def related_to(self, id: str) -> bool:
+        """Whether another deal is of its chain, or gives something to the same subscriptions."""
+        together = [wanted.opportunities for wanted in self.foresight.desired.subscriptions.values()]
+        together += [hold.opportunities for hold in self.foresight.plan.holds]
+        return id in self.relatives or any(id in ids and self.relatives & {*ids} for ids in together)
+
+    def taken_away(self) -> Iterator[str]:
+        for change in self.changes:
+            if isinstance(change, End):
+                continue
+            if lost := lowered(differences(self.was(change), change.subscription)):
+                yield f"{change.subscription.plan_id} goes down: {lost}."
+        for hold in self.holds:
+            held = self.foresight.desired.subscriptions.get(hold.slot)
+            last = self.foresight.records.get(hold.slot, SlotRecord()).applied
+            if held and last and (lost := lowered(differences(last, held))):
+                yield f"{held.plan_id} would go down: {lost}."
+
+    def taken_away_later(self) -> Iterator[str]:
+        """What goes down at later moments; and what is too much to go by itself, as it will be seen then."""
+        before = self.foresight.desired.subscriptions
+        for at, desired in self.foresight.moments:
+            for slot, wanted in desired.subscriptions.items():
+                was = before.get(slot)
+                if was is None or not self.relatives & {*was.opportunities, *wanted.opportunities}:
+                    continue
+                if lost := lowered(differences(was, wanted)):
+                    waits = shrinks(was, wanted, self.foresight.stack.policy)
+                    then = "; that will wait for somebody's approval" if waits else ""
+                    yield f"On {self.calendar.first(at)} {wanted.plan_id} goes down: {lost}{then}."
+            before = desired.subscriptions
+
+    def not_told(self) -> Iterator[str]:
+        if self.foresight.moments and self.foresight.moments[-1][1].next_change is not None:
+            yield f"What happens after {self.calendar.first(self.foresight.moments[-1][0])} is not shown here."
+
+    def superseding(self) -> Iterator[str]:
+        """The deals whose place it takes or that it ends, now or later."""
+        told = set()
+        now = [(id, fate) for id, fate in self.foresight.desired.fates.items()]
+        ahead = [entry for _, desired in self.foresight.moments for entry in desired.fates.items()]
+        if self.known_already:
+            return
+        for id, fate in (*now, *ahead):
+            if id == self.id or id in told or fate.by != self.id:
+                continue
+            told.add(id)
+            does = "takes the place of" if fate.kind == "replaced" else "ends"
+            yield f"This deal {does} opportunity {id}{f' from {self.calendar.first(fate.at)} on' if fate.at else ''}."
+
+    def foreign(self) -> Iterator[str]:
+        """Subscriptions somebody else made that are taken over or ended. Those in the way are a reason to wait."""
+        for change in self.changes:
+            if isinstance(change, Update) and change.adopts:
+                plan_id = change.subscription.plan_id
+                yield f"Somebody else made {plan_id} (subscription {change.subscription_id}); closed-won takes it over."
+            if isinstance(change, Create) and change.replaces:
+                slot, id = change.subscription.slot, change.replaces
+                if id != self.foresight.records.get(slot, SlotRecord()).subscription_id and not is_ours(
+                    self.foresight.customer_id, slot, id
+                ):
+                    yield f"The subscription {id}, which somebody else made, ends for this deal."
+
+    def to_be_refused(self) -> Iterator[str]:
+        for change in self.changes:
+            if not isinstance(change, End) and (refusal := self.refusals.get(_slot(change))):
+                yield f"Stigg would probably refuse {change.subscription.plan_id}, as it does in its preview: {refusal}"
+
+    def to_be_paid(self) -> Iterator[str]:
+        known = self.foresight.in_stigg.customer or {}
+        on_file = known.get("defaultPaymentMethod") or known.get("paymentMethodId")
+        for change in self.changes:
+            if not isinstance(change, Create) or change.subscription.slot.trial:
+                continue
+            wanted = change.subscription
+            sold = self.foresight.catalogue.plan(wanted.plan_id)
+            if sold is None or sold.pricing_type != "PAID" or wanted.payment_collection != "CHARGE":
+                continue
+            if wanted.paying_customer_id:
+                yield f"{wanted.plan_id} is charged to {wanted.paying_customer_id}, who may have to pay first."
+            elif not on_file:
+                yield f"The customer has to pay for {wanted.plan_id} first: a checkout link is shown on the deal."
+
+    def elsewhere(self) -> Iterator[str]:
+        """What else is due for this customer: provisioning does it all."""
+        if said := [sentence for change in self.foresight.also_due for sentence in self.sentences(change)[:1]]:
+            yield f"Something else is due for this customer, too: {' '.join(said)}"
+
+    # Data
+
+    def data(self) -> list[PreviewedChange]:
+        found = [self.change(change) for change in self.changes]
+        found += [
+            _described("keep", keep.subscription, keep.subscription_id, start=keep.subscription.start)
+            for keep in self.kept
+        ]
+        found += [
+            PreviewedChange(
+                action="grant",
+                resource_id=grant.resource_id,
+                start=grant.effective_at,
+                opportunities=[grant.opportunity_id],
+                grant=PreviewedGrant(
+                    currency_id=grant.currency_id,
+                    amount=grant.amount,
+                    cost=grant.cost,
+                    currency=grant.money,
+                    expire_at=grant.expire_at,
+                ),
+            )
+            for grant in self.grants
+        ]
+        found += [self.hold(hold) for hold in self.holds]
+        if self.id in self.foresight.desired.held:
+            found.append(PreviewedChange(action="hold", opportunities=[self.id], reason=self.outcome.reason))
+        return found
+
+    def change(self, change: Change) -> PreviewedChange:
+        match change:
+            case Create(wanted, generation, _, start):
+                id = subscription_id(self.foresight.customer_id, wanted.slot, generation)
+                return _described("create", wanted, id, start=self.foresight.begins(start))
+            case Update(wanted, id, changes):
+                return _described("update", wanted, id, start=wanted.start, differs=list(changes))
+            case End(slot, id, plan_id, opportunities):
+                return PreviewedChange(
+                    action="end",
+                    plan_id=plan_id,
+                    subscription_id=id,
+                    resource_id=slot.resource_id,
+                    trial=slot.trial,
+                    opportunities=list(opportunities),
+                    reason="makes way for the new one" if change.at == MAKES_WAY else self.when(change),
+                )
+
+    def hold(self, hold: Hold) -> PreviewedChange:
+        wanted = self.foresight.desired.subscriptions.get(hold.slot)
+        record = self.foresight.records.get(hold.slot, SlotRecord())
+        if wanted is not None:
+            return _described("hold", wanted, record.subscription_id, start=wanted.start, reason=hold.reason)
+        return PreviewedChange(
+            action="hold",
+            plan_id=record.applied.plan_id if record.applied else None,
+            subscription_id=record.subscription_id,
+            resource_id=hold.slot.resource_id,
+            trial=hold.slot.trial,
+            opportunities=list(hold.opportunities),
+            reason=hold.reason,
+        )
+
+
+KNOWN = "This deal was accepted before, as it is: sending it again changes nothing that it did not change then."
+
+NOT_ANSWERED = (
+    "Stigg did not answer in time: this compares with what closed-won provisioned last, without what others "
+    "changed in Stigg and without invoices."
+)
+
+
+def _described(action: str, wanted: Subscription, id: str | None, *, start: str | None, **more: Any) -> PreviewedChange:
+    """A change with the whole subscription it leads to."""
+    at_period_end = wanted.cancellation == END_OF_BILLING_PERIOD
+    if at_period_end:
+        more.setdefault("reason", "ends with the billing period that is under way")
+    return PreviewedChange.model_validate(
+        {
+            "action": action,
+            "plan_id": wanted.plan_id,
+            "subscription_id": id,
+            "resource_id": wanted.slot.resource_id,
+            "trial": wanted.slot.trial,
+            "start": start,
+            "end": None if at_period_end else wanted.cancellation,
+            "trial_end": wanted.trial_end,
+            "units": wanted.unit_quantity,
+            "addons": [PreviewedAddon(id=addon, quantity=quantity) for addon, quantity in wanted.addons],
+            "entitlements": [PreviewedEntitlement(**asdict(entitlement)) for entitlement in wanted.entitlements],
+            "prices": [PreviewedPrice(**asdict(price)) for price in wanted.prices],
+            "billing_period": wanted.billing_period,
+            "opportunities": list(wanted.opportunities),
+            **more,
+        }
+    )
+
+
+def _slot(change: Change | Keep | Hold) -> Slot:
+    return change.slot if isinstance(change, End | Hold) else change.subscription.slot
+
+
+def _opportunities(change: Change | Keep | Hold) -> tuple[str, ...]:
+    return change.opportunities if isinstance(change, End | Hold) else change.subscription.opportunities
+
+
+def _what(end: End) -> str:
+    return f"Ends the trial of {end.plan_id}" if end.slot.trial else f"Ends {end.plan_id}"
+
+
+def _starts(wanted: Subscription) -> str:
+    return f"The trial of {wanted.plan_id} starts." if wanted.slot.trial else f"Access to {wanted.plan_id} starts."
+
+
+def _instant(text: str | None) -> str | None:
+    """An instant of Stigg's as orders write it."""
+    return iso_utc(datetime.fromisoformat(text)) if text else None
+
+
+# Stigg's own preview of the invoices
+
+PREVIEWED = (
+    "customerId",
+    "planId",
+    "addons",
+    "appliedCoupon",
+    "billingPeriod",
+    "payingCustomerId",
+    "resourceId",
+    "scheduleStrategy",
+    "startDate",
+    "trialOverrideConfiguration",
+    "unitQuantity",
+)
+"""What of a new subscription Stigg's preview takes: no entitlements, no price overrides, no spending terms."""
+
+
+def invoice_question(foresight: Foresight, change: Create | Update) -> Json:
+    """The body of Stigg's preview: of a new subscription, or of what a changed one is as a whole."""
+    start = foresight.begins(change.start) if isinstance(change, Create) else None
+    body = provision_body(foresight.customer_id, Create(change.subscription, 1, start=start), foresight.stack.links)
+    return {name: body[name] for name in PREVIEWED if name in body}
+
+
+def not_included(foresight: Foresight, change: Create | Update) -> list[str]:
+    """What of a subscription Stigg's preview does not count in, said plainly."""
+    wanted = change.subscription
+    said = []
+    if wanted.prices:
+        said.append("price overrides: Stigg's preview shows list prices")
+    if wanted.entitlements:
+        said.append("entitlements: Stigg's preview takes none")
+    if wanted.minimum_spend is not None:
+        said.append("the minimum spend: Stigg's preview takes none")
+    if wanted.budget is not None:
+        said.append("the budget: it limits usage, which nobody knows yet")
+    if any(grant.opportunity_id in wanted.opportunities for grant in foresight.plan.grants):
+        said.append("credit grants: they are charged apart")
+    if isinstance(change, Update):
+        said.append("what the change costs at once: Stigg previews new subscriptions only")
+    return said

@@ -1,0 +1,217 @@
+"""Previews: what provisioning would do with the deals of a request. Reads the ledger and Stigg, writes nothing.
+
+The deals of one account are looked at together, as they would be provisioned. Somebody in Salesforce waits for the
+answer: Stigg is given little time, and what it does not answer is left out and said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import cache
+from threading import Lock
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from closedwon.aws.ledger import at_once
+from closedwon.aws.secrets import Secret
+from closedwon.domain.catalogue import FRESH_SECONDS, Catalogue, fetch_catalogue
+from closedwon.domain.customer import Customer
+from closedwon.domain.desired import Slot
+from closedwon.domain.errors import CustomerTaken, StiggRefused, StiggThrottled, StiggUnavailable
+from closedwon.domain.order import Problem
+from closedwon.domain.plan import Create, customer_difference
+from closedwon.intake.deal import Result
+from closedwon.preview.answers import PreviewedInvoice, PreviewedInvoices, PreviewResult, PreviewResults
+from closedwon.preview.foresight import (
+    Foresight,
+    InStigg,
+    Stack,
+    foresee,
+    invalid,
+    invoice_question,
+    not_included,
+    tell,
+)
+from closedwon.provisioning.callout import Compiled, NotNow, compile_all
+from closedwon.provisioning.step import ledger
+from closedwon.provisioning.work import desired_by, newest_contributing, now
+from closedwon.settings import backlinks, mapping_rules, policy, setting
+from closedwon.stigg.client import Stigg
+from closedwon.words.changes import Calendar
+
+TIMEOUTS = (3.05, 6.0)
+"""Seconds to connect to Stigg, and for each read: API Gateway waits 29 seconds for all of it."""
+
+T = TypeVar("T")
+
+
+def preview(deals: list[Any], seconds: float) -> PreviewResults:
+    """Tell what provisioning would do with each deal; one that is invalid does not touch the others.
+
+    In: the deals as they were sent; how many seconds there are for asking Stigg.
+    Raises what is wrong with the stack itself: StiggUnauthorized, SecretInvalid, SettingMissing, SecretUnavailable.
+    """
+    compiled, refused = compile_all(deals)
+    results = {index: _refused(result) for index, result in refused.items()}
+    accounts: dict[str, dict[int, Compiled]] = defaultdict(dict)
+    for index, found in compiled.items():
+        accounts[found.arrival.order.account_id][index] = found
+    look = Look(time.monotonic() + seconds)
+
+    def one(account_id: str) -> dict[int, PreviewResult]:
+        return preview_account(account_id, accounts[account_id], look)
+
+    try:
+        for some in at_once(one, accounts):
+            results |= some
+    except StiggUnavailable as error:  # it answered, but nothing that could be read
+        raise NotNow(f"{error.message}. Nothing was recorded; ask again", 60) from None
+    return PreviewResults(results=[results[index] for index in range(len(deals))])
+
+
+class Look:
+    """One request's look at Stigg: once Stigg does not answer, or time is up, it is not asked any more."""
+
+    def __init__(self, until: float) -> None:
+        self._until = until
+        self._gone = False
+        self._lock = Lock()
+        self._catalogue: Catalogue | None = None
+        self._snapshot = Catalogue.kept(ledger().snapshot())
+
+    def ask(self, question: Callable[[Stigg], T]) -> T | None:
+        """Stigg's answer; None where there is none. Raises what Stigg refuses."""
+        if self._gone or time.monotonic() > self._until:
+            return None
+        try:
+            return question(stigg())
+        except (StiggUnavailable, StiggThrottled):
+            self._gone = True
+            return None
+
+    @property
+    def kept(self) -> Catalogue | None:
+        """The kept snapshot of the catalogue, if it is fresh."""
+        return self._snapshot if self._snapshot and self._snapshot.age(now()) < FRESH_SECONDS else None
+
+    def catalogue(self) -> Catalogue:
+        """Stigg's catalogue as it is now; where Stigg does not answer, as it was. Raises NoCatalogue."""
+        with self._lock:
+            if self._catalogue is None:
+                self._catalogue = self.ask(lambda client: fetch_catalogue(client, now())) or self._snapshot
+        if self._catalogue is None:
+            raise NoCatalogue
+        return self._catalogue
+
+
+class NoCatalogue(Exception):
+    """Stigg does not answer, and its catalogue was never kept."""
+
+
+def preview_account(account_id: str, deals: Mapping[int, Compiled], look: Look) -> dict[int, PreviewResult]:
+    """The answers to the deals of one account, by their place in the request."""
+    known, customer, acceptances = ledger().foresee(account_id, [found.arrival for found in deals.values()])
+    at = now()
+    try:
+        # Also what the user's own application has still to prepare: it is only told, not provisioned.
+        standings = [state.standing for state in customer.opportunities.values()]
+        desired, catalogue = desired_by(standings, look.kept, look.catalogue, at)
+    except NoCatalogue:
+        return {
+            index: invalid(acceptance.opportunity_id, acceptance.problems)
+            if acceptance.problems
+            else PreviewResult(
+                opportunity_id=acceptance.opportunity_id,
+                status="ok",
+                warnings=[UNJUDGED],
+                customer_id=customer.customer_id,
+            )
+            for index, acceptance in zip(deals, acceptances, strict=True)
+        }
+    newest = newest_contributing(customer, desired)
+    in_stigg = InStigg(True)
+    if newest is not None or customer.slots:
+        in_stigg = look_at(customer, look)
+    stack = Stack(policy(), backlinks(account_id), Calendar(ZoneInfo(mapping_rules().time_zone)))
+    asked = [found.arrival.order.opportunity_id for found in deals.values()]
+    foresight = foresee(asked, known, customer, desired, catalogue, in_stigg, stack, at)
+    customer_changes: list[str] = []
+    if newest is not None and in_stigg.answered:
+        if in_stigg.customer is None:
+            customer_changes = [f"Creates the customer {customer.customer_id} in Stigg."]
+        else:
+            try:
+                difference = customer_difference(in_stigg.customer, newest, stack.links)
+            except CustomerTaken as taken:
+                problem = Problem(None, "customerId", taken.message)
+                return {index: invalid(found.deal.opportunity.id, [problem]) for index, found in deals.items()}
+            if changes := [name for name in ("name", "email") if name in difference]:
+                customer_changes = [f"Changes the customer's {' and '.join(changes)} in Stigg."]
+    invoices, refusals = invoices_of(foresight, look)
+    return {
+        index: tell(foresight, found.deal, found.arrival.order, acceptance, customer_changes, invoices, refusals)
+        for (index, found), acceptance in zip(deals.items(), acceptances, strict=True)
+    }
+
+
+UNJUDGED = (
+    "Stigg did not answer in time, and its catalogue is not known yet: only the deal itself was checked. Try "
+    "again later."
+)
+
+
+def look_at(customer: Customer, look: Look) -> InStigg:
+    """What Stigg holds of a customer. One that it does not know has no subscriptions."""
+    customer_id = customer.customer_id or ""
+    answer = look.ask(lambda client: (client.get_customer(customer_id),))
+    if answer is None:
+        return InStigg(False)
+    if answer[0] is None:
+        return InStigg(True)
+    subscriptions = look.ask(lambda client: client.list_subscriptions(customer_id))
+    return InStigg(False) if subscriptions is None else InStigg(True, answer[0], subscriptions)
+
+
+def invoices_of(foresight: Foresight, look: Look) -> tuple[dict[Slot, PreviewedInvoices], dict[Slot, str]]:
+    """Stigg's invoices for what is made or changed, by slot; and where Stigg refuses to compute them, why."""
+    found: dict[Slot, PreviewedInvoices] = {}
+    refusals: dict[Slot, str] = {}
+    if not foresight.in_stigg.answered:
+        return found, refusals
+    for change in foresight.invoiced():
+        missing = not_included(foresight, change)
+        invoices: Mapping[str, Any] = {}
+        if foresight.in_stigg.customer is None:
+            said = "the invoices: Stigg previews them only for a customer it knows, and this one is new"
+            missing.insert(0, said)
+        else:
+            body = invoice_question(foresight, change)
+            try:
+                answer = look.ask(lambda client, body=body: client.preview_subscription(body))  # type: ignore[misc]
+            except StiggRefused as refusal:
+                missing.insert(0, f"the invoices: Stigg refuses to preview them ({refusal.message})")
+                refusals[change.subscription.slot] = refusal.message
+            else:
+                if answer is None:
+                    missing.insert(0, "the invoices: Stigg did not answer in time")
+                invoices = answer or {}
+        at_once = invoices.get("immediateInvoice") if isinstance(change, Create) else None
+        found[change.subscription.slot] = PreviewedInvoices(
+            plan_id=change.subscription.plan_id,
+            immediate=PreviewedInvoice.from_stigg(at_once),
+            recurring=PreviewedInvoice.from_stigg(invoices.get("recurringInvoice")),
+            not_included=missing,
+        )
+    return found, refusals
+
+
+def _refused(result: Result) -> PreviewResult:
+    return PreviewResult(opportunity_id=result.opportunity_id, status="invalid", errors=result.errors)
+
+
+@cache
+def stigg() -> Stigg:
+    """The stack's client of Stigg, in a hurry."""
+    return Stigg(setting("STIGG_API_URL"), Secret(setting("STIGG_SECRET_ARN")), timeouts=TIMEOUTS)

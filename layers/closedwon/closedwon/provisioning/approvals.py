@@ -1,0 +1,57 @@
+"""Approving what is held: what the API does with a request, from its body to an answer for each approval.
+
+An approval is in the ledger before it is answered, and is applied even if its execution cannot be started now.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools.logging import Logger
+from pydantic import ValidationError
+
+from closedwon.aws.ledger import Claim
+from closedwon.intake.deal import Approval, ApprovalResult, ApprovalResults, problems_of
+from closedwon.provisioning.callout import list_in, start_each
+from closedwon.provisioning.step import ledger
+from closedwon.settings import mapping_rules
+from closedwon.stigg.rate_limit import governor
+
+logger = Logger()
+
+NOTHING_WAITS = "nothing of this deal waits for that approval, or not any more: look at its status again"
+
+
+def approvals_of(body: str | None) -> list[Any]:
+    """The approvals of a request's body, not looked into yet. Raises callout.RequestRefused."""
+    return list_in(body, "approvals", "approval")
+
+
+def approve(approvals: list[Any]) -> ApprovalResults:
+    """Answer every approval, and start what was approved; one that is wrong does not touch the others."""
+    results: list[ApprovalResult] = []
+    claims: list[Claim] = []
+    for content in approvals:
+        try:
+            approval = Approval.model_validate(content)
+        except ValidationError as error:
+            results.append(unknown(None, "; ".join(str(problem) for problem in problems_of(content, error))))
+            continue
+        if approval.organization_id != mapping_rules().organization_id:
+            results.append(unknown(approval.opportunity_id, "this stack serves another organisation"))
+            continue
+        status, claim = ledger().approve(approval.opportunity_id, approval.approval, governor().turns(1)[0])
+        logger.info("approval", extra={"opportunity": approval.opportunity_id, "status": status})
+        if status == "unknown":
+            results.append(unknown(approval.opportunity_id, NOTHING_WAITS))
+            continue
+        if claim is not None:
+            claims.append(claim)
+        execution = claim.execution if claim else None
+        results.append(ApprovalResult(opportunity_id=approval.opportunity_id, status="approved", execution=execution))
+    start_each(claims)
+    return ApprovalResults(results=results)
+
+
+def unknown(opportunity_id: str | None, message: str) -> ApprovalResult:
+    return ApprovalResult(opportunity_id=opportunity_id, status="unknown", message=message)

@@ -1,0 +1,78 @@
+"""What the steps of the state machine share: their input, taking the customer's work, and leaving it well when they
+fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any, NamedTuple
+
+from closedwon.aws import clients
+from closedwon.aws.ledger import Ledger
+from closedwon.domain.customer import Busy, Current, Interrupted, LeaseLost, Unanswered, Work
+from closedwon.domain.errors import LedgerContended, RunInputInvalid, WriteUnanswered, as_read
+from closedwon.settings import setting
+
+
+class Step(NamedTuple):
+    """A step's input: whose work; the token the step before handed on; the execution's name."""
+
+    account_id: str
+    token: int
+    execution: str
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> Step:
+        with as_read(lambda _: RunInputInvalid("the input has no accountId, token and execution")):
+            step = cls(event["accountId"], event["token"], event["execution"])
+        if not isinstance(step.token, int) or not all(
+            isinstance(one, str) for one in (step.account_id, step.execution)
+        ):
+            raise RunInputInvalid("accountId and execution must be texts, token a whole number")
+        return step
+
+    def handing_on(self, work: Work | None, /, **more: Any) -> dict[str, Any]:
+        """The step's output: its token tells the next step that everything this one wrote was answered."""
+        return {"accountId": self.account_id, "token": work.lease.token if work else self.token, **more}
+
+
+@cache
+def ledger() -> Ledger:
+    """The stack's ledger."""
+    return Ledger(setting("LEDGER_TABLE"), clients.dynamodb())
+
+
+def take(step: Step, context: Any) -> Work | Busy | Current:
+    """Take the customer's work for as long as this invocation can run and what it writes can still land.
+
+    In: the step's input; Lambda's context.
+    Raises WriteUnanswered while an earlier try of this step may have a write under way.
+    """
+    lease = context.get_remaining_time_in_millis() + lifetime()
+    taken = ledger().take(step.account_id, step.execution, step.token, lease)
+    if isinstance(taken, Unanswered):
+        raise WriteUnanswered(
+            "an earlier try of this step may have a write under way; looking again when it cannot land any more"
+        )
+    return taken
+
+
+@contextmanager
+def held(work: Work) -> Iterator[None]:
+    """Around what a step writes: when it fails, its retry waits for a write without an answer, and for nothing else."""
+    try:
+        yield
+    except LeaseLost:
+        raise
+    except Exception as error:
+        until = lifetime() if isinstance(error, WriteUnanswered) else 0
+        with suppress(LeaseLost, LedgerContended):  # the error that matters is the one under way
+            ledger().settle(work, Interrupted(unanswered_for=until))
+        raise
+
+
+def lifetime() -> int:
+    """How long after it was sent a write without an answer may still land, in milliseconds."""
+    return 1000 * int(setting("WRITE_LIFETIME_SECONDS"))

@@ -1,0 +1,245 @@
+"""Backfill: what bringing in deals from before closed-won would do, customer by customer. Pure.
+
+The same fold and plan as everywhere decide. What matches a subscription that stands in Stigg already is adopted: it
+gets its mark and its links, and stays as it is. Whatever would be made, changed or waited for is told first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.chain import Fate
+from closedwon.domain.customer import Arrival, Customer, accept
+from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, fold
+from closedwon.domain.plan import Actual, Backlinks, Change, Create, Plan, Update, amount_of, plan
+from closedwon.reconciliation.drift import DealSeen, Sides
+from closedwon.words.changes import Calendar, granted, would
+
+Verdict = Literal["adopt", "create", "change", "held", "refused", "over", "known", "none"]
+
+VERDICTS: dict[Verdict, str] = {
+    "adopt": "what was sold stands in Stigg already; it gets its mark and links, and stays as it is",
+    "create": "something that was sold is missing in Stigg, and would be made",
+    "change": "what stands in Stigg would be changed or ended",
+    "held": "the deals would wait for somebody: they contradict each other, or something else stands there",
+    "refused": "a deal cannot be provisioned as it is: its mapping is wrong",
+    "over": "nothing to bring in: the terms are over, or the contracts cancelled",
+    "known": "nothing to bring in: closed-won knows all these deals",
+    "none": "nothing to bring in: no product is mapped to Stigg",
+}
+"""What each verdict means, in the order in which they are told."""
+
+CHANGES: tuple[Verdict, ...] = ("create", "change")
+"""The verdicts by which something changes for the customer."""
+
+_GONE = ("over", "cancelled", "trial over")
+"""The fates of a deal that gives nothing any more."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What bringing in the old deals of one customer would do.
+
+    customer_id: the customer in Stigg. deals: those that are brought in, each with its trigger, the oldest first;
+    without those whose terms are over. words: what would change or is wrong, a line each. writes: requests to Stigg
+    that change something. arrivals: the deals as the ledger takes them.
+    """
+
+    account_id: str
+    verdict: Verdict
+    deals: tuple[tuple[str, str], ...] = ()
+    words: tuple[str, ...] = ()
+    writes: int = 0
+    customer_id: str | None = None
+    arrivals: tuple[Arrival, ...] = field(default=(), repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """For people and machines: without the deals' content."""
+        return {
+            "account_id": self.account_id,
+            "customer_id": self.customer_id,
+            "verdict": self.verdict,
+            "deals": [id for id, _ in self.deals],
+            "words": list(self.words),
+            "writes": self.writes,
+        }
+
+
+def new_deals(sides: Sides, since: str, until: str) -> tuple[list[DealSeen], bool]:
+    """A customer's deals that were won, or cancelled what was won, from one day to another, and that closed-won does
+    not know: the oldest first. Also whether there are others that it knows.
+    """
+    old = [
+        deal
+        for deal in sides.deals or ()
+        if (deal.won or deal.trigger == "cancellation") and not deal.deleted and since <= deal.closed_on <= until
+    ]
+    new = sorted(
+        (deal for deal in old if deal.known_to is None), key=lambda deal: (deal.closed_on, deal.opportunity_id)
+    )
+    return new, len(new) < len(old)
+
+
+def outlook(
+    sides: Sides, since: str, until: str, catalogue: Catalogue, policy: Policy, links: Backlinks, now: int
+) -> Outlook:
+    """What bringing in a customer's deals that were won from one day to another (``2024-01-31``, inclusive) would do.
+
+    In: the customer's sides, read now, with how much may be used of what stands in Stigg, whoever made it (`allowed`);
+    the days; Stigg's catalogue; the stack's policy; the way back to Salesforce; now in epoch milliseconds.
+    """
+    account_id = sides.customer.account_id
+    new, others = new_deals(sides, since, until)
+    wrong = tuple(f"{deal.opportunity_id}: {deal.problem}" for deal in new if deal.problem)
+    if wrong:
+        return Outlook(account_id, "refused", words=wrong)
+    arrivals = {deal.opportunity_id: deal.arrival for deal in new if deal.arrival is not None}
+    if not any(deal.won for deal in new if deal.opportunity_id in arrivals):
+        return Outlook(account_id, "known" if others else "none", customer_id=sides.customer.customer_id)
+    return _Prospect(sides, catalogue, policy, links, now).of(arrivals)
+
+
+@dataclass(frozen=True)
+class _Prospect:
+    """Looks ahead for one customer."""
+
+    sides: Sides
+    catalogue: Catalogue
+    policy: Policy
+    links: Backlinks
+    now: int
+
+    @property
+    def calendar(self) -> Calendar:
+        return Calendar(ZoneInfo(self.policy.time_zone))
+
+    def of(self, arrivals: Mapping[str, Arrival]) -> Outlook:
+        """What bringing in these deals would do. A term that ended without a renewal goes on where the stack's policy
+        keeps it; but from before closed-won was there it is brought in only where it still stands in Stigg as sold.
+        Else a customer who left years ago would get access again.
+        """
+        changed, desired = self.folded(arrivals)
+        if wrong := self.refusals(arrivals, changed, desired):
+            return Outlook(changed.account_id, "refused", words=wrong, customer_id=changed.customer_id)
+        gone = _without(desired.fates, arrivals, _GONE)
+        found = self.brought(arrivals, gone)
+        past = _without(desired.fates, arrivals, (*_GONE, "past its term")) - gone
+        if found.verdict in ("adopt", "over") or not past:
+            return found
+        ended = ((id, desired.fates[id]) for id in arrivals if id in past)
+        left_out = tuple(
+            f"{id}: its term ended on {self.calendar.last(fate.at)} and nothing renews it; left out"
+            for id, fate in ended
+            if fate.kind == "past its term"
+        )
+        found = self.brought(arrivals, gone | past)
+        return replace(found, words=found.words + left_out)
+
+    def folded(self, arrivals: Mapping[str, Arrival]) -> tuple[Customer, Desired]:
+        """The customer with these deals, and what it should have then."""
+        changed, _ = accept(self.sides.customer, list(arrivals.values()), self.now)
+        return changed, fold(changed.standings, self.catalogue, self.policy, self.now)
+
+    def refusals(self, arrivals: Mapping[str, Arrival], changed: Customer, desired: Desired) -> tuple[str, ...]:
+        """What is wrong with the deals: what they show themselves, and what the catalogue shows."""
+        states = changed.opportunities
+        found = [f"{id}: {problem}" for id in arrivals if id in states for problem in states[id].order.problems]
+        found += [f"{id}: {problem}" for id in arrivals for problem in desired.refused.get(id, ())]
+        return tuple(dict.fromkeys(found))
+
+    def brought(self, arrivals: Mapping[str, Arrival], without: Collection[str]) -> Outlook:
+        """What bringing in the others would do."""
+        wanted = {id: arrival for id, arrival in arrivals.items() if id not in without}
+        customer = self.sides.customer
+        if not wanted:
+            return Outlook(customer.account_id, "over", customer_id=customer.customer_id)
+        changed, desired = self.folded(wanted)
+        to_do = plan(
+            changed.customer_id or "",
+            desired,
+            [Actual.from_stigg(one, self.catalogue) for one in self.sides.subscriptions or ()],
+            {Slot.of_key(key): record for key, record in changed.slots.items()},
+            self.policy,
+            self.links,
+            self.now,
+            changed.approved,
+            changed.grants,
+        )
+        verdict, words = self.verdict(to_do)
+        held = [f"{id}: {desired.held[id]}" for id in wanted if id in desired.held]
+        held += [f"{', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
+        if held:
+            verdict, words = "held", list(dict.fromkeys(held))
+        makes_customer = verdict == "create" and self.sides.customer_in_stigg is False
+        if makes_customer:
+            words = [f"would make the customer {changed.customer_id}", *words]
+        return Outlook(
+            customer.account_id,
+            verdict,
+            tuple((id, arrival.order.trigger) for id, arrival in wanted.items()),
+            tuple(words),
+            len(to_do.changes) + len(to_do.grants) + makes_customer,
+            changed.customer_id,
+            tuple(wanted.values()),
+        )
+
+    def verdict(self, to_do: Plan) -> tuple[Verdict, list[str]]:
+        """What the plan comes to, by the most serious of its changes, and what those are."""
+        words: list[str] = []
+        found: set[Verdict] = {"adopt"}
+        for change in to_do.changes:
+            told = list(self.told(change))
+            makes = isinstance(change, Create) and not change.replaces
+            found |= {"create" if makes else "change"} if told else set()
+            words += told
+        for grant in to_do.grants:
+            found.add("create")
+            words.append(f"would give credits: {granted(grant, self.calendar)}")
+        return "change" if "change" in found else "create" if "create" in found else "adopt", words
+
+    def told(self, change: Change) -> Iterator[str]:
+        """What a change is, in words; nothing for one that adopts what stands there and leaves it as it is."""
+        if isinstance(change, Update) and change.adopts:
+            for words in self.adopted(change):
+                yield f"{would(change)} and {words}"
+        else:
+            yield would(change)
+
+    def adopted(self, change: Update) -> Iterator[str]:
+        """What adopting would change besides mark and links."""
+        standing = next(one for one in self.sides.subscriptions or () if one["id"] == change.subscription_id)
+        if read := (self.sides.allowed or {}).get(change.subscription_id):
+            for entitlement in change.subscription.entitlements:
+                sold, used = amount_of(entitlement), read.amounts.get(entitlement.id, 0.0)
+                if entitlement.type == "FEATURE" and sold != used:
+                    rest = "" if read.alone or used < sold else ", perhaps with what add-ons give"
+                    yield f"set {entitlement.id} to {_amount(sold)} (it is {_amount(used)} now{rest})"
+        if "cancellationDate" in change.body:
+            ends = change.body["cancellationDate"]
+            if ends and ends != END_OF_BILLING_PERIOD:
+                yield f"let it end after {self.calendar.last(ends)}"
+            elif standing.get("cancellationDate"):
+                yield f"take away its end, {self.calendar.last(standing['cancellationDate'])}"
+        coupon = change.subscription.coupon
+        if coupon and coupon not in {one["id"] for one in standing.get("coupons") or ()}:
+            yield f"apply the coupon {coupon}"
+        for name, words in (("budget", "budget"), ("minimumSpend", "minimum spend")):
+            wanted, there = change.body.get(name), standing.get(name) or {}
+            if wanted and any(there.get(key) != value for key, value in wanted.items()):
+                yield f"set its {words}"
+
+
+def _without(fates: Mapping[str, Fate], ids: Collection[str], kinds: Sequence[str]) -> set[str]:
+    """The deals whose contracts came to such an end, with those that they had replaced."""
+    gone = {id for id in ids if id in fates and fates[id].kind in kinds}
+    while more := {id for id in ids if id in fates and fates[id].kind == "replaced" and fates[id].by in gone} - gone:
+        gone |= more
+    return gone
+
+
+def _amount(amount: float) -> str:
+    return "unlimited" if amount == float("inf") else f"{amount:,.0f}"

@@ -1,0 +1,938 @@
+"""Drift: every difference between Salesforce, the ledger and Stigg for one customer, by name; and what of it is
+repaired. Pure.
+
+There is no second comparer: `fold` says what the customer should have, `plan` what would be changed, and this module
+gives a plan that is not empty though nothing is due its names. What the plan cannot know is added: deals that never
+arrived, what Salesforce shows, work that stands still, records that were moved, merged or deleted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.customer import Arrival, Customer, OpportunityState, accept, bound
+from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, Subscription, fold
+from closedwon.domain.errors import safe_text
+from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.instants import instant_of
+from closedwon.domain.plan import (
+    LIVE,
+    MAKES_WAY,
+    TERMS_KEY,
+    Actual,
+    Backlinks,
+    Change,
+    Create,
+    End,
+    Hold,
+    Plan,
+    Update,
+    amount_of,
+    is_ours,
+    metadata_of,
+    plan,
+    units_of,
+)
+from closedwon.domain.records import SlotRecord
+from closedwon.reconciliation.finding import (
+    DEFAULT_POLICIES,
+    KINDS,
+    PLACES,
+    Compared,
+    Effect,
+    Finding,
+    KindWords,
+    Remedy,
+    Repair,
+    repair_of,
+)
+from closedwon.reconciliation.rereading import as_told, sells, sold, told_apart
+from closedwon.salesforce.write_back import account_fields, provisioning_record
+from closedwon.words.changes import Calendar, differences, listed, money, quantity
+
+__all__ = [
+    "DEFAULT_POLICIES",
+    "KINDS",
+    "AccountSeen",
+    "Compared",
+    "DealSeen",
+    "Finding",
+    "KindWords",
+    "Remedy",
+    "Repair",
+    "Sides",
+    "Watch",
+    "compare",
+    "repair_of",
+]
+
+Json = Mapping[str, Any]
+
+SOON = 600_000
+"""What is due within this time, in milliseconds, is as good as begun; a deal saved so recently may still arrive."""
+
+_GIVES = ("in force", "scheduled", "past its term")
+"""The fates of an order that gives something, now or later."""
+
+
+@dataclass(frozen=True)
+class DealSeen:
+    """An opportunity as Salesforce has it.
+
+    modified: its SystemModstamp, epoch milliseconds. closed_on: its close date ("2026-01-15"). trigger: what a callout
+    would say of it now, None for nothing. arrival: it, compiled as the callout would; None where it is not ours or
+    cannot be read: problem says why. known_to: the account whose customer the ledger has it with, None where it is
+    known to nobody or was not looked up.
+    """
+
+    opportunity_id: str
+    account_id: str
+    modified: int
+    won: bool = False
+    closed: bool = False
+    deleted: bool = False
+    closed_on: str = ""
+    trigger: str | None = None
+    arrival: Arrival | None = None
+    problem: str = ""
+    known_to: str | None = None
+
+
+@dataclass(frozen=True)
+class AccountSeen:
+    """The account's record and what it shows. merged_into: the account that it was merged into."""
+
+    state: Literal["there", "merged", "deleted", "unknown"] = "there"
+    merged_into: str | None = None
+    customer_id: str | None = None
+    customer_url: str | None = None
+
+
+class Allowed(NamedTuple):
+    """How much a customer may use of each feature, in effect. alone: whether that comes from one subscription and no
+    add-on; else it may be more than the subscription's own entitlements give.
+    """
+
+    amounts: Mapping[str, float]
+    alone: bool
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What the three systems say of one customer. None: not looked at, so nothing is found from it.
+
+    customer: the ledger's, or Customer(account_id) where it knows nothing. deals: the account's opportunities, with
+    those that the ledger knows of it. provisionings: Stigg Provisioning records by opportunity. subscriptions: Stigg's
+    list elements. allowed: what may be used, by subscription, where that was read one by one (a deep run). live:
+    whether it was read just now, with subscriptions that ended and every deal the ledger knows; else it comes from
+    exports, where neither need be.
+    """
+
+    customer: Customer
+    deals: tuple[DealSeen, ...] | None = None
+    account: AccountSeen | None = None
+    provisionings: Mapping[str, Json] | None = None
+    subscriptions: tuple[Json, ...] | None = None
+    customer_in_stigg: bool | None = None
+    allowed: Mapping[str, Allowed] | None = None
+    live: bool = True
+
+
+@dataclass(frozen=True)
+class Watch:
+    """From when on what counts. deals_since: the close date of the first deal that had to arrive ("2026-01-15", ""
+    for all). overdue_ms: how long work may be due before it counts as standing still. app_url: STIGG_APP_URL.
+    """
+
+    deals_since: str = ""
+    held_too_long_days: int = 7
+    overdue_ms: int = 3_600_000
+    app_url: str = ""
+
+
+def compare(sides: Sides, catalogue: Catalogue, policy: Policy, links: Backlinks, watch: Watch, now: int) -> Compared:
+    """Name every difference between Salesforce, the ledger and Stigg for one customer.
+
+    In: what the three say; Stigg's catalogue; the stack's policy; the way back to Salesforce; what counts; now in epoch
+    milliseconds.
+    Out: the findings, none of them judged yet (`repair_of` does), and whether an export is to be looked at live.
+    """
+    customer = sides.customer
+    if _under_way(customer, watch, now):
+        return Compared(customer.account_id, customer.rev, under_way=True)
+    comparison = _Comparison(sides, catalogue, policy, links, watch, now)
+    comparison.all()
+    found = sorted(comparison.found, key=lambda entry: (PLACES[entry[0].kind], entry[0].opportunity_id or ""))
+    return Compared(
+        customer.account_id,
+        customer.rev,
+        tuple(finding for finding, _ in found),
+        tuple(effect for _, effect in found),
+        comparison.triggers,
+        suspect=bool(found) or comparison.absent,
+    )
+
+
+def _under_way(customer: Customer, watch: Watch, now: int) -> bool:
+    """Whether somebody works on a customer now, or is about to by himself."""
+    if customer.lease is not None and now < customer.lease.until:
+        return True
+    if customer.due_at is None or customer.due_at < now - watch.overdue_ms:
+        return False
+    return customer.due_at <= now + SOON or customer.applied < customer.version
+
+
+class _Comparison:
+    """One customer: collects what is found, side by side with what settles it."""
+
+    def __init__(
+        self, sides: Sides, catalogue: Catalogue, policy: Policy, links: Backlinks, watch: Watch, now: int
+    ) -> None:
+        self.sides = sides
+        self.catalogue = catalogue
+        self.policy = policy
+        self.links = links
+        self.watch = watch
+        self.now = now
+        self.customer = sides.customer
+        self.calendar = Calendar(ZoneInfo(policy.time_zone))
+        self.desired = self.folded(self.customer)
+        self.records = {Slot.of_key(key): record for key, record in self.customer.slots.items()}
+        self.listed = tuple(sides.subscriptions or ())
+        self.actual = {
+            one["id"]: Actual.from_stigg(one, catalogue)
+            for one in self.listed
+            if one.get("customerId", self.customer.customer_id) == self.customer.customer_id
+        }
+        self.plan = self.planned(self.customer, self.desired)
+        self.behind = self.customer.applied < self.customer.version
+        self.overdue = self.customer.due_at is not None and self.customer.due_at < now - watch.overdue_ms
+        self.failed = self.failures()
+        self.found: list[tuple[Finding, Effect]] = []
+        self.triggers: dict[str, str] = {}
+        self.absent = False
+
+    def folded(self, customer: Customer) -> Desired:
+        return fold(customer.standings, self.catalogue, self.policy, self.now)
+
+    def planned(self, customer: Customer, desired: Desired, records: Mapping[Slot, SlotRecord] | None = None) -> Plan:
+        return plan(
+            customer.customer_id or "",
+            desired,
+            self.actual.values(),
+            self.records if records is None else records,
+            self.policy,
+            self.links,
+            self.now,
+            customer.approved,
+            customer.grants,
+        )
+
+    def find(self, kind: str, words: str, effect: Effect = "none", **more: Any) -> None:
+        found = Finding(kind, self.customer.account_id, self.customer.customer_id, words=safe_text(words, 1000), **more)
+        self.found.append((found, effect))
+
+    def all(self) -> None:
+        self.deals()
+        if self.sides.account is not None:
+            self.account(self.sides.account)
+        if self.sides.customer_in_stigg is False and self.customer.ensured:
+            self.missing_customer()
+        if self.sides.subscriptions is not None:
+            self.subscriptions()
+            self.orphans()
+        self.still()
+        self.waiting()
+        if self.there and self.sides.provisionings is not None:
+            self.written_back(self.sides.provisionings)
+
+    @property
+    def there(self) -> bool:
+        """Whether the account can be written to, as far as is known."""
+        return self.sides.account is None or self.sides.account.state in ("there", "unknown")
+
+    def gives(self, opportunity_id: str) -> bool:
+        """Whether a deal that the ledger knows gives something, now or later."""
+        fate = self.desired.fates.get(opportunity_id)
+        return fate is not None and fate.kind in _GIVES
+
+    # Deals
+
+    def deals(self) -> None:
+        """What Salesforce has and the ledger does not, and the other way round."""
+        if self.sides.deals is None:
+            return
+        missed: list[tuple[DealSeen, Arrival]] = []
+        for deal in self.sides.deals:
+            state = self.customer.opportunities.get(deal.opportunity_id)
+            moved = deal.account_id != self.customer.account_id
+            if deal.deleted:
+                if state is not None and self.sides.live and self.gives(deal.opportunity_id):
+                    self.deleted(deal.opportunity_id, "is deleted in Salesforce")
+            elif state is not None and moved:
+                self.moved(deal.opportunity_id, self.customer.account_id, deal.account_id)
+            elif state is None and deal.known_to not in (None, self.customer.account_id):
+                self.moved(deal.opportunity_id, deal.known_to or "", deal.account_id)
+            elif moved or deal.trigger is None or deal.modified > self.now - SOON:
+                continue
+            elif deal.problem:
+                self.unreadable(deal, known=state is not None)
+            elif state is None:
+                if deal.arrival is not None and self.counts(deal) and sells(deal.arrival.order):
+                    missed.append((deal, deal.arrival))
+            elif deal.arrival is not None:
+                self.revision(deal, deal.arrival, state)
+        lowers = bool(missed) and self.would_lower(arrival for _, arrival in missed)
+        for deal, arrival in missed:
+            self.triggers[deal.opportunity_id] = arrival.order.trigger
+            did = {"trial": "started", "cancellation": "was lost"}.get(arrival.order.trigger, "was won")
+            day = deal.closed_on if arrival.order.trigger != "trial" else instant_of(deal.modified)[:10]
+            self.find(
+                "missed_deal",
+                f"This {_TRIGGERS.get(arrival.order.trigger, 'deal')} {did} ({day}) and never reached closed-won.",
+                "accept",
+                opportunity_id=deal.opportunity_id,
+                should=sold(arrival.order),
+                is_now="unknown to the ledger",
+                lowers=lowers,
+                since=instant_of(deal.modified),
+            )
+        self.absences({deal.opportunity_id for deal in self.sides.deals})
+
+    def absences(self, seen: set[str]) -> None:
+        """Deals of the ledger that Salesforce did not show."""
+        for id, state in self.customer.opportunities.items():
+            if id in seen or state.order.trigger == "cancellation":
+                continue
+            if not self.sides.live:
+                self.absent = self.absent or id not in self.desired.fates or self.gives(id)
+            elif self.gives(id):
+                self.deleted(
+                    id, "is not to be found in Salesforce: it was deleted for good, or closed-won may not see it"
+                )
+
+    def counts(self, deal: DealSeen) -> bool:
+        """Whether a deal is one that had to arrive: trials by when they were saved, others by their close date."""
+        if deal.trigger == "trial":
+            return not deal.closed and instant_of(deal.modified)[:10] >= self.watch.deals_since
+        return deal.closed_on >= self.watch.deals_since
+
+    def would_lower(self, arrivals: Iterable[Arrival]) -> bool:
+        """Whether accepting deals would end or lower something that carrying out the plan as it is would not."""
+        customer, _ = accept(self.customer, arrivals, self.now)
+        then = self.planned(customer, self.folded(customer))
+        return bool(self.lowered(then) - self.lowered(self.plan))
+
+    def lowered(self, of: Plan) -> set[tuple[Slot, type]]:
+        return {(_slot(change), type(change)) for change in of.changes if self.lowers(change, of)}
+
+    def revision(self, deal: DealSeen, arrival: Arrival, state: OpportunityState) -> None:
+        """A deal that says something else now than when closed-won last heard of it."""
+        order = as_told(arrival.order, state.order, [s.order for s in self.customer.opportunities.values()])
+        recorded, _ = bound(order, self.customer.customer_id)
+        if recorded is state.order or recorded.digest == state.order.digest:
+            return  # accepting it would change nothing
+        if order.trigger == "cancellation" and not self.gives(deal.opportunity_id):
+            return  # not won any more, and it gives nothing any more either
+        newer = deal.modified > state.revision.modified
+        if order.trigger == "cancellation":
+            words = "This deal is not won any more, and closed-won never heard of it."
+        elif newer:
+            words = "This deal was changed in Salesforce, and the change never reached closed-won."
+        else:
+            words = "Nobody touched this deal, but it would be sent differently today: its products or mapping changed."
+        self.triggers[deal.opportunity_id] = arrival.order.trigger
+        newest = state.revision._replace(read=state.revision.read + 1)  # it would be read now
+        should, is_now = told_apart(order, state.order)
+        self.find(
+            "missed_revision" if newer else "mapping_changed",
+            words,
+            "accept",
+            opportunity_id=deal.opportunity_id,
+            should=should,
+            is_now=is_now,
+            lowers=self.would_lower([arrival._replace(revision=newest)]),
+            since=instant_of(deal.modified) if newer else "",
+        )
+
+    def unreadable(self, deal: DealSeen, known: bool) -> None:
+        if known or self.counts(deal):
+            words = f"This deal cannot be read: {safe_text(deal.problem)}"
+            self.find("unreadable_deal", words, opportunity_id=deal.opportunity_id, since=instant_of(deal.modified))
+
+    def moved(self, opportunity_id: str, was: str, is_now: str) -> None:
+        account = self.sides.account
+        if account is not None and account.state == "merged" and account.merged_into == is_now:
+            return  # the merged account is the finding
+        words = "This deal was moved to another account after closed-won had accepted it."
+        self.find("moved_deal", words, opportunity_id=opportunity_id, should=was, is_now=is_now)
+
+    def deleted(self, opportunity_id: str, how: str) -> None:
+        words = f"This deal gives the customer access, and {how}."
+        self.find("deleted_deal", words, opportunity_id=opportunity_id, should="in Salesforce", is_now="deleted")
+
+    # The account and the customer
+
+    def account(self, seen: AccountSeen) -> None:
+        """The account as Salesforce shows it."""
+        customer = self.customer
+        if seen.state in ("merged", "deleted"):
+            if customer.opportunities:
+                into = f"merged into {seen.merged_into}" if seen.merged_into else seen.state
+                self.find("merged_account", f"The account of this customer was {into}.", is_now=into)
+            return
+        if seen.state == "unknown" or not customer.ensured:
+            return
+        wanted = account_fields(customer, self.watch.app_url)
+        shown = {"Stigg_Customer_ID__c": seen.customer_id, "Stigg_Customer_URL__c": seen.customer_url}
+        self.compare_record("The account", wanted, shown, "account")
+
+    def missing_customer(self) -> None:
+        given = bool(self.desired.subscriptions or self.desired.grants)
+        words = "This customer is not in Stigg any more."
+        if not given:
+            words = "This customer is not in Stigg any more; no deal gives it anything."
+        effect: Effect = "look" if given else "none"
+        self.find("missing_customer", words, effect, should="in Stigg", is_now="missing")
+
+    # Subscriptions
+
+    def subscriptions(self) -> None:
+        """The plan's changes and holds, by name."""
+        self.named(self.plan, "look")
+        for hold in self.plan.holds:
+            self.hold(hold)
+        self.named(self.beneath(), "hidden")
+
+    def beneath(self) -> Plan:
+        """What differs from what was written last where a change waits for somebody: the plan does not look there."""
+        held = {hold.slot for hold in self.plan.holds if hold.foreign is None}
+        records = {slot: self.records[slot] for slot in held if slot in self.records}
+        written = {slot: record.applied for slot, record in records.items() if record.applied is not None}
+        if not written:
+            return Plan()
+        return self.planned(self.customer, replace(self.desired, subscriptions=written, grants=()), records)
+
+    def named(self, of: Plan, effect: Effect) -> None:
+        """The changes of a plan, by name. effect: what settles them."""
+        slots: dict[Slot, list[Change]] = defaultdict(list)
+        for change in of.changes:
+            slots[_slot(change)].append(change)
+        for changes in slots.values():
+            end = next((change for change in changes if isinstance(change, End)), None)
+            made = any(isinstance(change, Create) for change in changes)
+            for change in changes:
+                lowers = self.lowers(change, of)
+                match change:
+                    case Create():
+                        self.creation(change, end, effect, lowers)
+                    case Update():
+                        self.update(change, effect, lowers)
+                    case End() if not made:
+                        self.ending(change, effect, lowers)
+        for keep in of.kept:
+            self.values(keep.subscription, keep.subscription_id)
+
+    def covered(self, slot: Slot) -> bool:
+        """Whether what is to be done in a slot is work that stands still, and found as such."""
+        wanted = self.desired.subscriptions.get(slot)
+        record = self.records.get(slot, SlotRecord())
+        ids = {*(wanted.opportunities if wanted else ()), *(record.applied.opportunities if record.applied else ())}
+        return self.behind or self.overdue or bool(ids & self.failed.keys())
+
+    def of(self, wanted: Subscription) -> str:
+        """A subscription in a sentence."""
+        what = f"the trial of {wanted.plan_id}" if wanted.slot.trial else wanted.plan_id
+        return f"{what} for {wanted.slot.resource_id}" if wanted.slot.resource_id else what
+
+    def creation(self, change: Create, end: End | None, effect: Effect, lowers: bool) -> None:
+        """A subscription that is to be made, in place of another or where there is none."""
+        wanted, record = change.subscription, self.records.get(change.subscription.slot, SlotRecord())
+        applied = record.applied
+        more: dict[str, Any] = {
+            "opportunity_id": wanted.opportunities[0],
+            "lowers": lowers,
+        }
+        standing = self.actual.get(end.subscription_id if end else change.replaces or "")
+        if standing is not None and self.ours(standing, wanted.slot, record):
+            for kind, should, is_now, was in self.replaced(wanted, standing, applied):
+                by_hand = was is not None and was == should
+                if by_hand or not self.covered(wanted.slot):
+                    words = f"The customer has {is_now} where the deals say {should}."
+                    self.find(
+                        kind,
+                        words,
+                        effect,
+                        subscription_id=standing.id,
+                        should=should,
+                        is_now=is_now,
+                        by_hand=by_hand,
+                        **more,
+                    )
+            return
+        gone = self.actual.get(record.subscription_id or "")
+        stood = applied is not None and record.status in LIVE
+        should = self.described(wanted)
+        own_end = None if applied is None else applied.trial_end if wanted.slot.trial else applied.cancellation
+        lasts = own_end in (None, END_OF_BILLING_PERIOD) or _earlier(instant_of(self.now), own_end)
+        if standing is None and stood and gone is not None and gone.status not in LIVE and lasts:
+            words = f"Somebody ended {self.of(wanted)} in Stigg; no deal ends it."
+            self.find(
+                "changed_by_hand",
+                words,
+                effect,
+                subscription_id=gone.id,
+                should=should,
+                is_now=f"ended ({gone.status.lower()})",
+                by_hand=True,
+                **more,
+            )
+        elif not self.covered(wanted.slot) or (stood and standing is None):
+            words = f"Stigg holds no subscription to {self.of(wanted)}."
+            if standing is not None:
+                words = f"{words[:-1]}; {standing.plan_id}, which closed-won did not make, stands there."
+            now = standing.plan_id if standing else "none"
+            id = record.subscription_id
+            self.find("missing_subscription", words, effect, subscription_id=id, should=should, is_now=now, **more)
+
+    def replaced(
+        self, wanted: Subscription, standing: Actual, applied: Subscription | None
+    ) -> Iterator[tuple[str, str, str, str | None]]:
+        """What differs so much that the subscription is made anew: kind, what should be, what is, what was written."""
+        if standing.plan_id != wanted.plan_id:
+            yield "wrong_plan", wanted.plan_id, standing.plan_id, applied.plan_id if applied else None
+            return
+        units = units_of(standing, SlotRecord(applied=applied), wanted)
+        if units != wanted.unit_quantity:
+            was = None if applied is None else f"{applied.unit_quantity:,} units of {applied.plan_id}"
+            should, is_now = (f"{n:,} units of {wanted.plan_id}" for n in (wanted.unit_quantity, units))
+            yield "wrong_plan", should, is_now, was
+            return
+
+        def starts(plan_id: str, at: str | None) -> str:
+            return f"{plan_id} that starts {f'on {self.calendar.first(at)}' if at else 'at once'}"
+
+        was = None if applied is None else starts(applied.plan_id, applied.start)
+        yield "wrong_date", starts(wanted.plan_id, wanted.start), starts(standing.plan_id, standing.start), was
+
+    def described(self, wanted: Subscription) -> str:
+        parts = [f"{wanted.unit_quantity:,} units of {wanted.plan_id}" if wanted.unit_quantity > 1 else wanted.plan_id]
+        parts += [f"{count:,} {id}" for id, count in wanted.addons]
+        parts += [f"{e.id} {quantity(e)}" for e in wanted.entitlements]
+        return ", ".join(parts)
+
+    def ours(self, standing: Actual, slot: Slot, record: SlotRecord) -> bool:
+        """Whether a subscription is closed-won's own in a slot."""
+        trial = slot._replace(trial=True)
+        id, customer_id = standing.id, self.customer.customer_id or ""
+        return id == record.subscription_id or is_ours(customer_id, slot, id) or is_ours(customer_id, trial, id)
+
+    def update(self, change: Update, effect: Effect, lowers: bool) -> None:
+        """A subscription that is to be changed in place: a finding for each aspect."""
+        wanted, standing = change.subscription, self.actual[change.subscription_id]
+        applied = self.records.get(wanted.slot, SlotRecord()).applied
+        more: dict[str, Any] = {
+            "opportunity_id": wanted.opportunities[0],
+            "subscription_id": standing.id,
+            "lowers": lowers,
+        }
+        if change.adopts:
+            words = (
+                f"closed-won did not make {standing.plan_id} (subscription {standing.id}), but it is what the deals "
+                "say: the next provisioning adopts it."
+            )
+            by_hand = applied is not None
+            self.find(
+                "foreign_subscription",
+                words,
+                effect,
+                should=self.described(wanted),
+                is_now=f"{standing.plan_id} of somebody else",
+                by_hand=by_hand,
+                **more,
+            )
+            return
+        for aspect in change.changes:
+            for kind, what, should, is_now, by_hand in self.aspect(aspect, wanted, standing, applied):
+                if by_hand or not self.covered(wanted.slot):
+                    said = (
+                        f"Somebody changed {what} of {{}} in Stigg" if by_hand else f"{what} of {{}} differs in Stigg"
+                    )
+                    words = f"{said.format(self.of(wanted))}: {is_now} instead of {should}."
+                    words = words[:1].upper() + words[1:]
+                    self.find(kind, words, effect, should=should, is_now=is_now, by_hand=by_hand, **more)
+        if "entitlements" in change.body:
+            self.values(wanted, standing.id, effect, lowers=lowers)
+        else:
+            self.values(wanted, standing.id)
+
+    def aspect(
+        self, aspect: str, wanted: Subscription, standing: Actual, applied: Subscription | None
+    ) -> Iterator[tuple[str, str, str, str, bool]]:
+        """One aspect of a subscription that differs: kind, what it is, both values, whether it was changed by hand."""
+        match aspect:
+            case "add-ons":
+                should, is_now = _differing(dict(wanted.addons), dict(standing.addons), _counted)
+                by_hand = applied is not None and applied.addons != standing.addons
+                yield "wrong_addon", "add-ons", should, is_now, by_hand
+            case "prices":
+                mine = {p.addon_id: p for p in wanted.prices}
+                theirs = {p.addon_id: p for p in standing.prices}
+                should, is_now = _differing(mine, theirs, _priced)
+                by_hand = applied is not None and {p.addon_id: p for p in applied.prices} != theirs
+                yield "wrong_price", "prices", should, is_now, by_hand
+            case "entitlements":
+                granted = {e.id: quantity(e) for e in wanted.entitlements}
+                there = dict.fromkeys(standing.entitlement_ids, "set")
+                missing, extra = granted.keys() - there.keys(), there.keys() - granted.keys()
+                should = ", ".join(
+                    [f"{id} {granted[id]}" for id in sorted(missing)] + [f"no {id}" for id in sorted(extra)]
+                )
+                is_now = ", ".join([f"no {id}" for id in sorted(missing)] + sorted(extra))
+                ids = {e.id for e in applied.entitlements} if applied else None
+                yield "wrong_entitlement", "entitlements", should, is_now, ids is not None and ids != there.keys()
+            case "end":
+                by_hand = applied is not None and not _same_instant(applied.cancellation, standing.cancellation)
+                should, is_now = self.ends(wanted.cancellation), self.ends(standing.cancellation)
+                yield "wrong_date", "the end", should, is_now, by_hand
+            case "end of trial":
+                by_hand = applied is not None and not _same_instant(applied.trial_end, standing.trial_end)
+                should, is_now = self.ends(wanted.trial_end), self.ends(standing.trial_end)
+                yield "wrong_date", "the end", should, is_now, by_hand
+            case "coupon":
+                by_hand = applied is not None and applied.coupon not in (None, *standing.coupons)
+                is_now = f"coupon {', '.join(standing.coupons)}" if standing.coupons else "no coupon"
+                yield "wrong_price", "the coupon", f"coupon {wanted.coupon}", is_now, by_hand
+            case "terms":
+                yield from self.terms(wanted, standing, applied)
+            case _:  # links
+                mine_, told = metadata_of(wanted, self.links), standing.metadata
+                names = sorted(k for k, v in mine_.items() if told.get(k) != v and k != TERMS_KEY)
+                if names:
+                    by_hand = applied is not None and metadata_of(applied, self.links) == mine_
+                    kind = "changed_by_hand" if by_hand else "wrong_plan"
+                    gone = "removed" if all(name not in told for name in names) else "changed"
+                    yield kind, "metadata", f"{listed(names)} as written", gone, by_hand
+
+    def terms(
+        self, wanted: Subscription, standing: Actual, applied: Subscription | None
+    ) -> Iterator[tuple[str, str, str, str, bool]]:
+        """What the fingerprint tells of: what was written and cannot be read back."""
+        kept = standing.metadata.get(TERMS_KEY)
+        if applied is None or kept != applied.fingerprint:
+            is_now = "removed" if kept is None else "changed"
+            by_hand = applied is not None
+            kind = "changed_by_hand" if by_hand else "wrong_entitlement"
+            yield kind, "metadata", f"{TERMS_KEY} as written", is_now, by_hand
+            return
+        kinds = {"entitlements": "wrong_entitlement", "terms": "wrong_price"}
+        found = [d for d in differences(applied, wanted) if d.group in kinds]
+        if not found:
+            yield "wrong_price", "terms", "as the deals say", "as before", False
+        for difference in found:
+            what = f"{difference.group} ({difference.name})"
+            yield kinds[difference.group], what, difference.now, difference.was, False
+
+    def ends(self, at: str | None) -> str:
+        if at is None:
+            return "no end"
+        if at == END_OF_BILLING_PERIOD:
+            return "an end with the billing period"
+        return f"an end on {self.calendar.last(at)}"
+
+    def ending(self, change: End, effect: Effect, lowers: bool) -> None:
+        """A subscription that is to end."""
+        if self.covered(change.slot):
+            return
+        applied = self.records.get(change.slot, SlotRecord()).applied
+        by_hand = False
+        if change.at == END_OF_BILLING_PERIOD:
+            by_hand = applied is not None and applied.cancellation == END_OF_BILLING_PERIOD
+            words = f"{change.plan_id} was cancelled for the end of its billing period, and does not end in Stigg."
+        else:
+            words = f"{change.plan_id} should have ended: no deal gives it any more."
+        self.find(
+            "wrong_date",
+            words,
+            effect,
+            opportunity_id=change.opportunities[0] if change.opportunities else None,
+            subscription_id=change.subscription_id,
+            should=self.ends(change.at) if change.at else "ended",
+            is_now="runs on",
+            by_hand=by_hand,
+            lowers=lowers,
+        )
+
+    def hold(self, hold: Hold) -> None:
+        """What waits for somebody: for somebody else's subscription in the way, or because what was provisioned cannot
+        stay as it is.
+        """
+        applied = self.records.get(hold.slot, SlotRecord()).applied
+        opportunity = hold.opportunities[0] if hold.opportunities else None
+        if hold.foreign is not None:
+            self.find(
+                "foreign_subscription",
+                hold.reason[:1].upper() + hold.reason[1:],
+                opportunity_id=opportunity,
+                subscription_id=hold.foreign,
+                should=self.described(self.desired.subscriptions[hold.slot]),
+                is_now=f"{self.actual[hold.foreign].plan_id} of somebody else",
+                by_hand=applied is not None and applied == self.desired.subscriptions[hold.slot],
+            )
+            return
+        states = [self.customer.opportunities.get(id) for id in hold.opportunities]
+        said = any(state is not None and state.outcome.status == "Held" for state in states)
+        if not said and not self.covered(hold.slot):
+            words = hold.reason[:1].upper() + hold.reason[1:]
+            self.find("wrong_plan", words, opportunity_id=opportunity, should="decided by somebody", is_now="held")
+
+    def values(self, wanted: Subscription, id: str, effect: Effect = "hidden", lowers: bool = False) -> None:
+        """Entitlement values, where they were read: no list shows them, so no plan does."""
+        read = (self.sides.allowed or {}).get(id)
+        if read is None:
+            return
+        mine = {e.id: amount_of(e) for e in wanted.entitlements if e.type == "FEATURE"}
+        theirs = {feature: read.amounts.get(feature, 0.0) for feature in mine}
+        if not read.alone:  # what is more than enough may come from elsewhere
+            theirs = {feature: min(amount, mine[feature]) for feature, amount in theirs.items()}
+        if mine == theirs:
+            return
+        should, is_now = _differing(mine, theirs, _valued)
+        words = f"Somebody changed entitlements of {self.of(wanted)} in Stigg: {is_now} instead of {should}."
+        self.find(
+            "wrong_entitlement",
+            words,
+            effect,
+            opportunity_id=wanted.opportunities[0],
+            subscription_id=id,
+            should=should,
+            is_now=is_now,
+            by_hand=True,
+            lowers=lowers or any(amount > mine[feature] for feature, amount in theirs.items()),
+        )
+
+    def orphans(self) -> None:
+        """Subscriptions that look like closed-won's own, and that no slot of the ledger knows."""
+        customer_id = self.customer.customer_id
+        slots = {*self.desired.subscriptions, *(slot for slot, r in self.records.items() if r.applied is not None)}
+        known = {record.subscription_id for record in self.records.values() if record.applied is not None}
+        for one in self.listed:
+            id, standing = one["id"], self.actual.get(one["id"])
+            if one["status"] not in LIVE or id in known:
+                continue
+            elsewhere = standing is None
+            named = any(is_ours(customer_id or "", slot, id) for slot in {*self.records, *self.desired.subscriptions})
+            if not (TERMS_KEY in (one.get("metadata") or {}) or (named and not elsewhere)):
+                continue
+            if not elsewhere and any(standing is not None and self.ours(standing, s, SlotRecord()) for s in slots):
+                continue
+            if standing is not None and standing.slot in slots:
+                continue  # the plan has named it
+            words = f"{one['planId']} (subscription {id}) looks as if closed-won had made it, and no deal gives it."
+            if elsewhere:
+                words = f"{words[:-1]}: it belongs to another customer in Stigg."
+            self.find("orphan_subscription", words, subscription_id=id, should="none", is_now=one["planId"])
+
+    # What an execution would lower
+
+    def lowers(self, change: Change, of: Plan) -> bool:
+        """Whether a change ends something, or gives less than Stigg holds or was written last."""
+        slot = _slot(change)
+        if isinstance(change, End):
+            made = any(isinstance(c, Create) and c.subscription.slot == slot for c in of.changes)
+            paid = slot.trial and change.after is not None
+            return not made and not paid
+        wanted, record = change.subscription, self.records.get(slot, SlotRecord())
+        if isinstance(change, Update):
+            return _less(wanted, self.actual[change.subscription_id], record.applied)
+        way = next((c for c in of.changes if isinstance(c, End) and c.at == MAKES_WAY and c.slot == slot), None)
+        standing = self.actual.get(way.subscription_id if way else change.replaces or "")
+        if standing is None:
+            return False
+        if not self.ours(standing, slot, record) or standing.plan_id != wanted.plan_id:
+            return True  # what another plan gives, only people can tell
+        later = change.start is not None and standing.status == "ACTIVE" and change.start > instant_of(self.now)
+        units = units_of(standing, record, wanted)
+        return later or wanted.unit_quantity < units or _less(wanted, standing, record.applied)
+
+    # Work and waiting
+
+    def failures(self) -> dict[str, OpportunityState]:
+        """The deals that failed and nobody but closed-won can mend: not those that are refused."""
+        if self.customer.due_at is not None and self.customer.due_at <= self.now + 86_400_000:
+            return {}
+        unprepared = self.customer.unprepared
+        return {
+            id: state
+            for id, state in self.customer.opportunities.items()
+            if state.outcome.status == "Failed"
+            and not state.order.problems
+            and id not in self.desired.refused
+            and id not in unprepared
+        }
+
+    def still(self) -> None:
+        """Work that stands still."""
+        customer = self.customer
+        lowers = any(self.covered(_slot(change)) and self.lowers(change, self.plan) for change in self.plan.changes)
+        if self.behind or self.overdue:
+            since = instant_of(customer.due_at) if customer.due_at is not None else ""
+            waiting = [id for id, state in customer.opportunities.items() if state.version > customer.applied]
+            for id in waiting or (None,):
+                what = "This deal was accepted and is not provisioned" if id else "Work for this customer is not done"
+                words = (
+                    f"{what}: it was due at {since}, and nobody has taken it." if since else f"{what}: nothing is due."
+                )
+                self.find("failed_not_rerun", words, "look", opportunity_id=id, lowers=lowers, since=since)
+            return
+        for id, state in self.failed.items():
+            words = "Provisioning this deal failed, and nothing is due that would try again."
+            since = instant_of(state.at)
+            self.find("failed_not_rerun", words, "look", opportunity_id=id, lowers=lowers, since=since)
+        for grant in self.plan.grants:
+            if grant.opportunity_id not in self.failed:
+                words = f"{grant.amount:,} of {grant.currency_id} were never granted for this deal."
+                self.find("failed_not_rerun", words, "look", opportunity_id=grant.opportunity_id, lowers=lowers)
+
+    def waiting(self) -> None:
+        """Deals that have waited for somebody for too long."""
+        longest = self.watch.held_too_long_days * 86_400_000
+        for id, state in self.customer.opportunities.items():
+            refused = state.outcome.status == "Failed" and id not in self.failed and not self.behind
+            if (state.outcome.status == "Held" or refused) and self.now - state.at > longest:
+                days = (self.now - state.at) // 86_400_000
+                words = f"This deal has been {'refused' if refused else 'held'} for {days} days."
+                self.find(
+                    "held_too_long", words, opportunity_id=id, is_now=state.outcome.status, since=instant_of(state.at)
+                )
+
+    # What Salesforce shows
+
+    def written_back(self, shown: Mapping[str, Json]) -> None:
+        """The record of each deal that has an outcome."""
+        deals = {deal.opportunity_id: deal for deal in self.sides.deals or ()}
+        for id, state in self.customer.opportunities.items():
+            settled = state.outcome.status != "Provisioning" or state.outcome.reason
+            deal = deals.get(id)
+            if not settled or (deal is not None and deal.deleted):
+                continue
+            wanted = provisioning_record(self.customer, state, self.watch.app_url)
+            self.compare_record("The deal's Stigg Provisioning", wanted, shown.get(id), "rewrite", id)
+
+    def compare_record(
+        self, what: str, wanted: Json, shown: Json | None, effect: Effect, opportunity_id: str | None = None
+    ) -> None:
+        if shown is None or (effect == "account" and not any(shown.values())):
+            said = "does not show its customer in Stigg" if effect == "account" else "is missing"
+            self.find("missing_write_back", f"{what} {said}.", effect, opportunity_id=opportunity_id, is_now="missing")
+            return
+        names = [
+            name
+            for name, value in wanted.items()
+            if name not in _NOT_COMPARED and name in shown and not _shows(name, value, shown[name])
+        ]
+        if names:
+            status = "Status__c" in names
+            self.find(
+                "stale_write_back",
+                f"{what} shows something else in {listed(names)}.",
+                effect,
+                opportunity_id=opportunity_id,
+                should=str(wanted["Status__c"]) if status else "",
+                is_now=safe_text(str(shown["Status__c"]), 40) if status else "",
+            )
+
+
+def _slot(change: Change) -> Slot:
+    return change.slot if isinstance(change, End) else change.subscription.slot
+
+
+_TRIGGERS = {"trial": "trial", "cancellation": "cancellation", "renewal": "renewal", "amendment": "amendment"}
+
+
+def _differing(mine: Mapping[Any, Any], theirs: Mapping[Any, Any], words: Any) -> tuple[str, str]:
+    """What differs between two mappings, in words: both sides."""
+    keys = sorted((key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key)), key=str)
+    return tuple(", ".join(words(key, side.get(key)) for key in keys) for side in (mine, theirs))  # type: ignore[return-value]
+
+
+def _counted(id: str, count: int | None) -> str:
+    return f"{count:,} {id}" if count else f"no {id}"
+
+
+def _priced(addon_id: str | None, price: Any) -> str:
+    name = addon_id or "base price"
+    return f"{name} {money(price.amount, price.currency)}" if price else f"{name} as listed"
+
+
+def _valued(feature: str, amount: float | None) -> str:
+    if not amount:
+        return f"no {feature}"
+    return f"{feature} {'unlimited' if amount == float('inf') else f'{amount:,.0f}'}"
+
+
+def _less(wanted: Subscription, standing: Actual, applied: Subscription | None) -> bool:
+    """Whether a subscription as it is wanted gives less than it gives now, as far as anybody knows, or ends earlier."""
+    addons, granted = dict(wanted.addons), {e.id: amount_of(e) for e in wanted.entitlements}
+    if any(addons.get(id, 0) < count for id, count in standing.addons):
+        return True
+    if any(id not in granted for id in standing.entitlement_ids):
+        return True
+    if applied and any(
+        granted.get(e.id, 0) < amount_of(e) for e in applied.entitlements if e.id in standing.entitlement_ids
+    ):
+        return True
+    if wanted.slot.trial:
+        return _earlier(wanted.trial_end, standing.trial_end)
+    if wanted.cancellation == END_OF_BILLING_PERIOD:
+        return standing.cancellation is None
+    return _earlier(wanted.cancellation, standing.cancellation)
+
+
+def _earlier(one: str | None, other: str | None) -> bool:
+    """Whether one end comes before another; None: never."""
+    if one is None:
+        return False
+    return other is None or datetime.fromisoformat(one) < datetime.fromisoformat(other)
+
+
+def _same_instant(one: str | None, other: str | None) -> bool:
+    if one is None or other is None or END_OF_BILLING_PERIOD in (one, other):
+        return one == other
+    return datetime.fromisoformat(one) == datetime.fromisoformat(other)
+
+
+_NOT_COMPARED = ("attributes", "Approved__c", "Execution__c")
+"""Approved is the reps' to tick. An execution is named anew by each try, and is written with the next outcome only."""
+
+
+def _shows(name: str, wanted: Any, shown: Any) -> bool:
+    """Whether a field of a record shows a value. Salesforce keeps times to the second, trims texts, and may tell an ID
+    by 15 characters.
+    """
+    if wanted == shown:  # nearly always: the rest takes its time
+        return True
+    if wanted in (None, "") or shown in (None, ""):
+        return wanted in (None, "") and shown in (None, "")
+    if name.endswith("_At__c"):
+        return abs((datetime.fromisoformat(wanted) - datetime.fromisoformat(shown)).total_seconds()) < 1
+    if name in ("Opportunity__c", "Opportunity_ID__c", "Account__c"):
+        return _id18(wanted) == _id18(shown)
+    return _trimmed(wanted) == _trimmed(shown)
+
+
+def _id18(id: Any) -> str:
+    try:
+        return normalised_id(str(id))
+    except ValueError:
+        return str(id)
+
+
+def _trimmed(text: Any) -> str:
+    return str(text).replace("\r\n", "\n").strip()

@@ -1,0 +1,175 @@
+"""What the functions of a reconciliation share: one partition of the exports, joined by customer, and the judgement."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cache, cached_property
+from typing import Any
+
+from closedwon.aws.ledger import customer_of
+from closedwon.domain.catalogue import Catalogue, kept_catalogue, read_catalogue
+from closedwon.domain.customer import Customer
+from closedwon.domain.errors import SettingMissing
+from closedwon.domain.plan import TERMS_KEY
+from closedwon.intake.deal import Result
+from closedwon.provisioning.callout import compiled, invalid, valid_deal
+from closedwon.provisioning.step import ledger
+from closedwon.provisioning.work import now, stigg
+from closedwon.reconciliation import drift, runs
+from closedwon.reconciliation.drift import KINDS, Compared, DealSeen, Finding, Remedy, Repair, Sides, Watch
+from closedwon.reconciliation.runs import Run
+from closedwon.reconciliation.views import Live, account_seen, deal_seen, given_of
+from closedwon.salesforce import reading
+from closedwon.salesforce.reading import Row, Unreadable
+from closedwon.settings import backlinks, policy, setting, trial_stages
+from closedwon.stigg.rate_limit import governor
+
+Json = dict[str, Any]
+
+
+@cache
+def live() -> Live:
+    """Reads the stack's customers as they are now."""
+    return Live(reading.salesforce(), stigg(), ledger(), trial_stages(), governor().wait)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges customers by one catalogue and the stack's policies. deals_since: the day from which won deals count.
+    known: the catalogue; where there is none, it is read.
+    """
+
+    deals_since: str
+    known: Catalogue | None = None
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        return self.known or kept_catalogue(ledger(), now()) or read_catalogue(ledger(), stigg(), now())
+
+    @cached_property
+    def _watch(self) -> Watch:
+        return Watch(self.deals_since, int(setting("HELD_TOO_LONG_DAYS")), app_url=setting("STIGG_APP_URL"))
+
+    def compare(self, sides: Sides) -> Compared:
+        """See `drift.compare`."""
+        links = backlinks(sides.customer.account_id)
+        return drift.compare(sides, self._catalogue, policy(), links, self._watch, now())
+
+    def verdict(self, sides: Sides) -> tuple[tuple[Finding, ...], Repair | None]:
+        """What differs, with what is to be done about each, and the repair, if there is one."""
+        return drift.repair_of(
+            self.compare(sides),
+            _policies(),
+            by_hand=setting("CHANGED_BY_HAND_POLICY"),  # type: ignore[arg-type]  # the template allows no other
+            reductions=setting("REDUCTIONS_POLICY"),  # type: ignore[arg-type]
+        )
+
+
+@cache
+def _policies() -> dict[str, Remedy]:
+    """What the stack repairs by itself, by kind of drift. Raises SettingMissing for a kind that there is not."""
+    repaired = {kind.strip() for kind in setting("REPAIRED_DRIFT").split(",")} - {"none"}
+    if unknown := repaired - KINDS.keys():
+        raise SettingMissing(f"REPAIRED_DRIFT: there is no drift called {' or '.join(sorted(unknown))}")
+    return {kind: "repair" if kind in repaired else "report" for kind in KINDS}
+
+
+@dataclass
+class Export:
+    """One partition of what was exported, by account. read_at: when the run began."""
+
+    read_at: datetime
+    opportunities: dict[str, list[Json]] = field(default_factory=lambda: defaultdict(list))
+    lines: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    provisionings: dict[str, dict[str, Json]] = field(default_factory=lambda: defaultdict(dict))
+    subscriptions: dict[str, list[Json]] = field(default_factory=lambda: defaultdict(list))
+    heads: dict[str, Json] = field(default_factory=dict)
+    states: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    owners: dict[str, str] = field(default_factory=dict)
+    accounts: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, run: Run, partition: int) -> Export:
+        """Read a partition whole: about two thousand deals, whatever the size of the organisation."""
+        export = cls(read_at=datetime.fromisoformat(run.started_at))
+        mapped = reading.mapped(runs.mappings(run)) if run.mode == "all" else None
+        seen: set[str] = set()
+        for record in runs.read(run, "opportunities", partition):
+            export.opportunities[record["k"]].append(record["row"])
+            seen.add(record["k"])
+        for record in runs.read(run, "lines", partition):
+            if mapped is not None:
+                export.lines[record["opportunity"]].append(mapped.row(record["mapping"], record["row"]))
+            seen.add(record["k"])
+        for record in runs.read(run, "provisionings", partition):
+            export.provisionings[record["k"]][record["row"]["Opportunity_ID__c"]] = record["row"]
+            seen.add(record["k"])
+        for record in runs.read(run, "customers", partition):
+            seen.add(record["k"])
+            if item := record.get("item"):
+                if item["sk"] == "CUSTOMER":
+                    export.heads[record["k"]] = item
+                else:
+                    export.states[record["k"]][item["sk"].partition("#")[2]] = item["body"]
+        for record in runs.read(run, "subscriptions", partition):
+            export.subscriptions[record["k"]].append(record["row"])
+        export.owners = {record["k"]: record["account"] for record in runs.read(run, "owners", partition)}
+        export.accounts = sorted(seen)
+        return export
+
+    @property
+    def deals(self) -> int:
+        return sum(map(len, self.opportunities.values()))
+
+    def suspects(self, judge: Judge, deep: bool) -> Iterator[str]:
+        """The accounts that may differ, by what was exported. deep: and by a read of each subscription of ours, which
+        shows what Stigg's lists leave out.
+        """
+        for account_id in self.accounts:
+            sides = self.sides(account_id)
+            if deep:
+                sides = replace(sides, allowed=live().allowed(sides.subscriptions or ()))
+            if judge.compare(sides).suspect:
+                yield account_id
+        for key, subscriptions in self.subscriptions.items():
+            if key in self.heads:
+                continue
+            if key in self.owners:  # not marked as ours, and of a customer whose ID is not its account's
+                yield self.owners[key]
+            elif any(TERMS_KEY in (one.get("metadata") or {}) for one in subscriptions):
+                yield key  # made by closed-won, and its ledger does not know the customer
+
+    def sides(self, account_id: str) -> Sides:
+        """One customer's sides as they were exported, each at its own moment."""
+        customer = Customer(account_id)
+        if head := self.heads.get(account_id):
+            customer = customer_of(account_id, int(head["rev"]), head["body"], self.states[account_id])
+        rows = self.opportunities.get(account_id, [])
+        return Sides(
+            customer=customer,
+            deals=tuple(self.deal(row, customer) for row in rows),
+            account=account_seen(rows[0]["Account"]) if rows and rows[0].get("Account") else None,
+            provisionings=self.provisionings.get(account_id, {}),
+            subscriptions=tuple(self.subscriptions.get(account_id, ())),
+            customer_in_stigg=None,
+            allowed=None,
+            live=False,
+        )
+
+    def deal(self, row: Json, customer: Customer) -> DealSeen:
+        """An opportunity as it was exported, with the order a callout would have made of it."""
+        known = customer.opportunities.get(row["Id"])
+        trigger = reading.trigger_of(row, known.order.trigger if known else None, trial_stages())
+        if trigger is None:
+            return deal_seen(row, None, None)
+        try:
+            content = given_of(row, trigger)
+            if trigger != "cancellation":
+                content = reading.deal_from_rows(content, row, self.lines.get(row["Id"], ()), self.read_at)
+        except Unreadable as error:
+            return deal_seen(row, trigger, invalid(row["Id"], [error.problem]))
+        found = valid_deal(content)
+        return deal_seen(row, trigger, found if isinstance(found, Result) else compiled(found))

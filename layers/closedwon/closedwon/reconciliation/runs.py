@@ -1,0 +1,474 @@
+"""What one run of reconciliation leaves in S3: its exports by partition, its findings, repairs and report.
+
+Everything is keyed by the Salesforce account (18 characters), and a partition holds all that is known of its accounts:
+so each is compared alone, and nobody ever holds a whole export. It lies below ``runs/<run>/``, and what was
+exported below ``exports/<run>/``, which is deleted after a few days:
+
+| key | what |
+|---|---|
+| ``partitions.json`` | ``[{"partition": 0}, ...]``: what the state machine's maps go over |
+| ``mappings.json`` | the Stigg Mappings by which lines were exported |
+| ``ledger/...`` | DynamoDB's own export of the ledger, from which the customers are taken |
+| ``export/<source>/<partition>/<name>.jsonl.gz`` | one record a line, see `SOURCES` |
+| ``findings/<partition>.jsonl.gz`` | what was found, one a line |
+| ``repairs/<partition>.json``, ``summaries/<partition>.json`` | what is to be repaired; what was counted |
+| ``repaired/<partition>.json`` | what was repaired |
+| ``report/...`` | the report |
+
+A summary is written last: a partition without one failed. An object is written whole or not at all, and a step that is
+done again writes the same names again. A record may nonetheless be there twice, where what was exported changed between
+a step's two tries: that makes a customer suspect at most, and suspects are looked at live. S3 that does not answer is
+StorageUnavailable everywhere in here.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, NamedTuple, Self, cast
+
+from closedwon.aws import clients
+from closedwon.domain.errors import RunInputInvalid, RunUnderWay, StorageUnavailable, as_read
+from closedwon.settings import setting
+
+Json = dict[str, Any]
+Mode = Literal["changed", "all"]
+
+SOURCES = ("opportunities", "lines", "provisionings", "subscriptions", "customers", "owners")
+"""What is exported: opportunities, their lines and Stigg Provisionings from Salesforce; subscriptions from Stigg;
+customers from the ledger, and `owners`, the accounts of customers whose ID in Stigg is another than the account's.
+"""
+
+BUDGET = 24 * 1024 * 1024
+"""Compressed bytes a writer holds before it writes them out: with them, what is not compressed yet."""
+
+BLOCK = 64 * 1024
+"""Bytes of a partition that are compressed together. Smaller ones take more room, larger ones more memory: that of as
+many as there are partitions.
+"""
+
+PART = 8 * 1024 * 1024
+"""Bytes of a part of a large object: S3 takes none below 5 MiB but the last, and 10,000 at most."""
+
+AT_ONCE = 8
+"""Objects written at the same time: the time goes into waiting for S3."""
+
+LEVEL = 5
+"""Of compression: half the time of gzip's own default, and a few per cent more to store."""
+
+_as_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of reconciliation, as it travels through the state machine.
+
+    id: sorts by time. mode: ``changed`` looks only at what changed since `since`, ``all`` at everything. deep: also
+    read what Stigg's list does not show. approved: somebody let a large repair go on. since: an ISO instant, "" in mode
+    ``all``. started_at: an ISO instant. deals_since: the date of the first deals that are closed-won's business.
+    partitions: how many.
+    """
+
+    id: str
+    mode: Mode
+    deep: bool
+    approved: bool
+    since: str
+    started_at: str
+    deals_since: str
+    partitions: int
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """From the state machine's `$.run`. Raises RunInputInvalid."""
+        with as_read(lambda mistake: RunInputInvalid(f"the run cannot be read ({mistake})")):
+            return cls(
+                id=data["run"],
+                mode=data["mode"],
+                deep=data["deep"],
+                approved=data["approved"],
+                since=data["since"],
+                started_at=data["startedAt"],
+                deals_since=data["dealsSince"],
+                partitions=int(data["partitions"]),
+            )
+
+    def to_json(self) -> Json:
+        """As the state machine's `$.run`."""
+        return {
+            "run": self.id,
+            "mode": self.mode,
+            "deep": self.deep,
+            "approved": self.approved,
+            "since": self.since,
+            "startedAt": self.started_at,
+            "dealsSince": self.deals_since,
+            "partitions": self.partitions,
+        }
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """The partition of an account, the same in every run with as many partitions."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % partitions
+
+
+# Keys
+
+
+def key(run: Run, name: str) -> str:
+    """The S3 key of one of the run's objects (``report/report.html``). What was exported holds personal data, and lies
+    where it is deleted after a few days.
+    """
+    place = "exports" if name.startswith(("export/", "ledger")) else "runs"
+    return f"{place}/{run.id}/{name}"
+
+
+def bucket() -> str:
+    """The bucket they lie in."""
+    return setting("RECONCILIATION_BUCKET")
+
+
+@cache
+def s3() -> Any:
+    """The client that writes and reads them."""
+    return clients.client("s3", retries={"mode": "standard", "total_max_attempts": 6}, max_pool_connections=2 * AT_ONCE)
+
+
+# Exports
+
+
+@dataclass
+class _Held:
+    """What is held of one partition: lines as they come, and those before, compressed block by block."""
+
+    lines: bytearray = field(default_factory=bytearray)
+    zipped: bytearray = field(default_factory=bytearray)
+
+    def compress(self) -> int:
+        """Compress the lines there are. Out: the bytes they take now. Blocks one after another are one gzip file."""
+        if not self.lines:
+            return 0
+        block, self.lines = _zipped(self.lines), bytearray()
+        self.zipped += block
+        return len(block)
+
+
+class PartitionWriter:
+    """Writes one batch of an export: records in any order, of any sources, into their partitions.
+
+    In: the run; the batch's name, unique among the run's batches of these sources and the same when the batch is
+    written again (such as a job and a page's place in it): its objects are then overwritten, not added to. budget:
+    compressed bytes it may hold; block: bytes that are compressed together. To be used in a `with`: what is left is
+    written at its end, and nothing more after an error.
+    """
+
+    def __init__(self, run: Run, batch: str, budget: int = BUDGET, block: int = BLOCK) -> None:
+        self._run = run
+        self._batch = re.sub(r"[^\w-]", "_", batch)[:80] + "-" + hashlib.sha256(batch.encode()).hexdigest()[:12]
+        self._budget = budget
+        self._block = block
+        self._held: dict[tuple[str, int], _Held] = defaultdict(_Held)
+        self._bytes = 0
+        self._flushes = 0
+        self.records = 0
+
+    def add(self, source: str, account: str, record: Mapping[str, Any]) -> None:
+        """One record of an account; `k` is added to it."""
+        held = self._held[source, partition_of(account, self._run.partitions)]
+        held.lines += _as_json({"k": account, **record}).encode()
+        held.lines += b"\n"
+        self.records += 1
+        if len(held.lines) >= self._block:
+            self._bytes += held.compress()
+            if self._bytes >= self._budget:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write out what is held."""
+        held, self._held, self._bytes = self._held, defaultdict(_Held), 0
+        name = f"{self._batch}-{self._flushes:04d}"
+        self._flushes += 1
+
+        def put(place: tuple[str, int]) -> None:
+            source, partition = place
+            one = held.pop(place)  # popped, so that it is held only as long as it must
+            one.compress()
+            _put(key(self._run, f"export/{source}/{partition:04d}/{name}.jsonl.gz"), bytes(one.zipped))
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(put, list(held)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._held:
+            self.flush()
+
+
+def read(run: Run, source: str, partition: int) -> Iterator[Json]:
+    """The records of one partition of a source, in the order of their objects' names. Flat in memory."""
+    for name in _names(key(run, f"export/{source}/{partition:04d}/")):
+        yield from _lines(name)
+
+
+# Findings, repairs, summaries, and what else a run has
+
+
+def put_partitions(run: Run) -> None:
+    """What the state machine's maps go over."""
+    put_json(run, "partitions.json", [{"partition": number} for number in range(run.partitions)])
+
+
+def put_mappings(run: Run, records: list[Json]) -> None:
+    """Store the active Stigg Mappings the lines were exported by; see `closedwon.salesforce.reading.mapped`."""
+    put_json(run, "mappings.json", records)
+
+
+def mappings(run: Run) -> list[Json]:
+    """What `put_mappings` wrote."""
+    return cast(list[Json], get_json(run, "mappings.json") or [])
+
+
+def put_findings(run: Run, partition: int, findings: Iterable[Mapping[str, Any]]) -> int:
+    """A partition's findings. Out: how many."""
+    count = 0
+    spool = io.BytesIO()
+    with gzip.GzipFile(fileobj=spool, mode="wb", compresslevel=LEVEL, mtime=0) as zipped:
+        for finding in findings:
+            zipped.write(json.dumps(finding, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+            count += 1
+    _put(key(run, f"findings/{partition:04d}.jsonl.gz"), spool.getvalue())
+    return count
+
+
+def findings(run: Run, partition: int) -> Iterator[Json]:
+    """A partition's findings; none where it has not come so far."""
+    name = key(run, f"findings/{partition:04d}.jsonl.gz")
+    if _exists(name):
+        yield from _lines(name)
+
+
+def put_repairs(run: Run, partition: int, repairs: Iterable[Mapping[str, Any]]) -> None:
+    """What is to be repaired in a partition."""
+    put_json(run, f"repairs/{partition:04d}.json", list(repairs))
+
+
+def repairs(run: Run, partition: int) -> list[Json]:
+    """What is to be repaired in a partition; nothing where it has not come so far."""
+    return cast(list[Json], get_json(run, f"repairs/{partition:04d}.json") or [])
+
+
+def put_summary(run: Run, partition: int, summary: Mapping[str, Any]) -> None:
+    """What was counted in a partition; written last, since it says that the partition was compared."""
+    put_json(run, f"summaries/{partition:04d}.json", summary)
+
+
+def summaries(run: Run) -> Iterator[Json]:
+    """The summaries there are, by partition. A partition that is not among them failed, or was not come to."""
+    for name in _names(key(run, "summaries/")):
+        yield json.loads(_get(name))
+
+
+def put_json(run: Run, name: str, value: Any) -> None:
+    """Any other small object of the run."""
+    _put(key(run, name), json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def get_json(run: Run, name: str) -> Any:
+    """What `put_json` wrote; None where there is nothing."""
+    return json.loads(_get(key(run, name))) if _exists(key(run, name)) else None
+
+
+class ObjectWriter:
+    """Writes one large object as its text comes, in parts, so that it is flat in memory. To be used in a `with`: the
+    object is there at its end, whole, and not at all after an error. Parts of one that was not finished are cleared
+    away by the bucket's lifecycle.
+    """
+
+    def __init__(self, run: Run, name: str, content_type: str) -> None:
+        self._place = {"Bucket": bucket(), "Key": key(run, name)}
+        self._content_type = content_type
+        self._held = bytearray()
+        self._upload = ""
+        self._parts: list[Json] = []
+
+    def write(self, text: str) -> None:
+        self._held += text.encode()
+        if len(self._held) >= PART:
+            self._send()
+
+    def _send(self) -> None:
+        body, self._held = bytes(self._held), bytearray()
+        with _storage():
+            if not self._upload:
+                begun = s3().create_multipart_upload(**self._place, ContentType=self._content_type)
+                self._upload = begun["UploadId"]
+            part = {"PartNumber": len(self._parts) + 1}
+            sent = s3().upload_part(**self._place, **part, UploadId=self._upload, Body=body)
+        self._parts.append({**part, "ETag": sent["ETag"]})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            return
+        if not self._upload:  # too little for parts, of which there must be one
+            with _storage():
+                s3().put_object(**self._place, ContentType=self._content_type, Body=bytes(self._held))
+            return
+        if self._held:
+            self._send()
+        with _storage():
+            s3().complete_multipart_upload(**self._place, UploadId=self._upload, MultipartUpload={"Parts": self._parts})
+
+
+# The register: one item of the ledger's table
+
+
+class Registered(NamedTuple):
+    """What the register says. last_good: when the last good run began, an ISO instant, "" before the first.
+    deals_since: the date of the first deals that are closed-won's business.
+    """
+
+    last_good: str
+    deals_since: str
+
+
+def enter(run_id: str, execution: str, today: str, deals_since: str, under_way: Callable[[str], bool]) -> Registered:
+    """Enter a run into the register, unless another is under way. Entering it again changes nothing.
+
+    In: the run's ID; its execution's ARN; its day; since when deals count, "" for what the register says, or today
+    where it says nothing; whether an execution is still under way: one that was aborted or died holds up nobody.
+    Raises RunUnderWay.
+    """
+    key = {"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}}
+    table = setting("LEDGER_TABLE")
+    known = clients.dynamodb().get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
+    holder = known.get("execution", {}).get("S")
+    if holder is not None and holder != execution and under_way(holder):
+        raise RunUnderWay(f"another run is under way: {known['run']['S']}")
+    since = deals_since or known.get("deals_since", {}).get("S") or today
+    values = {":run": {"S": run_id}, ":execution": {"S": execution}, ":since": {"S": since}}
+    try:
+        clients.dynamodb().update_item(
+            TableName=table,
+            Key=key,
+            UpdateExpression="SET run = :run, execution = :execution, deals_since = :since",
+            ConditionExpression="execution = :holder" if holder else "attribute_not_exists(execution)",
+            ExpressionAttributeValues={**values, ":holder": {"S": holder}} if holder else values,
+        )
+    except clients.dynamodb().exceptions.ConditionalCheckFailedException:
+        raise RunUnderWay("another run has just begun") from None
+    return Registered(known.get("last_good", {}).get("S", ""), since)
+
+
+class Register(NamedTuple):
+    """What the register holds. run: the ID of the last run that was entered; execution: its ARN while it is entered.
+    Each is "" where there is none, and so are the others, as in `Registered`.
+    """
+
+    run: str = ""
+    execution: str = ""
+    last_good: str = ""
+    deals_since: str = ""
+
+
+def register() -> Register:
+    """Read the register."""
+    key = {"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}}
+    known = clients.dynamodb().get_item(TableName=setting("LEDGER_TABLE"), Key=key, ConsistentRead=True).get("Item", {})
+    return Register(*(known.get(name, {}).get("S", "") for name in Register._fields))
+
+
+def finish(run: Run, good: bool) -> None:
+    """Strike a run from the register, and remember a good one: the next one in mode ``changed`` goes on from there.
+
+    In: the run; whether it looked at everything it was to look at. Nothing happens where it is not the one entered.
+    """
+    values = {":run": {"S": run.id}}
+    change = "REMOVE execution"
+    if good:
+        change += " SET last_good = :began"
+        values[":began"] = {"S": run.started_at}
+    try:
+        clients.dynamodb().update_item(
+            TableName=setting("LEDGER_TABLE"),
+            Key={"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}},
+            UpdateExpression=change,
+            ConditionExpression="run = :run AND attribute_exists(execution)",
+            ExpressionAttributeValues=values,
+        )
+    except clients.dynamodb().exceptions.ConditionalCheckFailedException:
+        return
+
+
+# What they are made of
+
+
+@contextmanager
+def _storage() -> Iterator[None]:
+    """Around a request to S3: what passes by itself gets a name the state machine tries again by."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status >= 500 or status in (408, 429):
+            raise StorageUnavailable(f"S3 answered {status}") from None
+        raise
+    except BotoCoreError as error:
+        raise StorageUnavailable(f"no usable answer from S3 ({type(error).__name__})") from None
+
+
+def _zipped(data: bytes | bytearray) -> bytes:
+    return gzip.compress(data, LEVEL, mtime=0)
+
+
+def _put(name: str, body: bytes) -> None:
+    with _storage():
+        s3().put_object(Bucket=bucket(), Key=name, Body=body)
+
+
+def _get(name: str) -> bytes:
+    with _storage():
+        return cast(bytes, s3().get_object(Bucket=bucket(), Key=name)["Body"].read())
+
+
+def _exists(name: str) -> bool:
+    return name in _names(name)
+
+
+def _names(prefix: str) -> Iterator[str]:
+    with _storage():
+        pages = s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=prefix)
+        for page in pages:
+            yield from (item["Key"] for item in page.get("Contents", ()))
+
+
+def _lines(name: str) -> Iterator[Json]:
+    for line in unzipped_lines(name):
+        yield json.loads(line)
+
+
+def lines_of(name: str) -> Iterator[bytes]:
+    """The lines of a plain object of the bucket, by its key. Flat in memory."""
+    with _storage():
+        yield from s3().get_object(Bucket=bucket(), Key=name)["Body"].iter_lines()
+
+
+def unzipped_lines(name: str) -> Iterator[bytes]:
+    """The lines of a gzip object of the bucket, by its key. Flat in memory."""
+    with _storage(), gzip.open(s3().get_object(Bucket=bucket(), Key=name)["Body"]) as unzipped:
+        yield from unzipped

@@ -1,0 +1,258 @@
+"""The sides of a comparison: what Salesforce, the ledger and Stigg say of a customer; read now, or taken from exports.
+
+Reading now goes account by account in the ledger and in Stigg, and for all asked accounts together in Salesforce. Which
+deals count, and how their rows become the deal a callout would have sent, is `reading`'s and the callout's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from closedwon.aws.ledger import Ledger, at_once
+from closedwon.domain.customer import Customer
+from closedwon.domain.errors import as_read, unreadable
+from closedwon.domain.instants import iso_utc
+from closedwon.domain.plan import LIVE, TERMS_KEY
+from closedwon.intake.deal import Result
+from closedwon.provisioning.callout import Compiled, NotNow, compile_all
+from closedwon.reconciliation.drift import AccountSeen, Allowed, DealSeen, Sides
+from closedwon.salesforce.reading import trigger_of
+from closedwon.salesforce.write_back import SHOWN_FIELDS
+from closedwon.settings import mapping_rules
+
+if TYPE_CHECKING:
+    from closedwon.salesforce.client import SalesforceClient
+    from closedwon.stigg.client import Stigg
+    from closedwon.stigg.rate_limit import Kind
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+IDS_A_QUERY = 200
+"""A query travels in the address, which holds 16,000 bytes."""
+
+_SEEN = (
+    "SELECT Id, Name, AccountId, Account.Name, IsWon, IsClosed, IsDeleted, StageName, Type, CloseDate, SystemModstamp, "
+    "Stigg_Amends__c, Stigg_Cancel_Date__c FROM Opportunity WHERE "
+)
+_ACCOUNTS = (
+    "SELECT Id, IsDeleted, MasterRecordId, Stigg_Customer_ID__c, Stigg_Customer_URL__c FROM Account WHERE Id IN {ids}"
+)
+
+
+@dataclass(frozen=True)
+class Live:
+    """Reads customers as they are now. trial_stages: the stages of open opportunities that give a trial. pace: waits
+    until so many requests of a kind may go to Stigg.
+    """
+
+    salesforce: SalesforceClient
+    stigg: Stigg
+    ledger: Ledger
+    trial_stages: tuple[str, ...]
+    pace: Callable[[Kind, int], None]
+
+    def sides(self, accounts: Sequence[str], deep: bool) -> list[Sides]:
+        """The sides of each of these accounts, in turn.
+
+        deep: also what every subscription's entitlements are set to, by a read of each. Raises what the clients raise.
+        """
+        customers = dict(zip(accounts, at_once(self.ledger.customer, accounts), strict=True))
+        self.pace("list subscriptions", len(accounts))
+        seen = self.in_salesforce(customers)
+        return at_once(lambda account_id: self.in_stigg(seen[account_id], deep), accounts)
+
+    def in_salesforce(self, customers: Mapping[str, Customer]) -> dict[str, Sides]:
+        """The sides of customers, by account: what the ledger and Salesforce say, and nothing yet of Stigg's."""
+        rows = self._opportunities(customers)
+        owners = self.ledger.owners(row["Id"] for row in rows)
+        deals = {id: replace(deal, known_to=owners.get(id)) for id, deal in self._deals(rows, customers).items()}
+        seen = self._accounts(list(customers))
+        provisionings = self._provisionings(customers)
+
+        def sides_of(account_id: str, customer: Customer) -> Sides:
+            theirs = [
+                deals[row["Id"]]
+                for row in rows
+                if row["AccountId"] == account_id or row["Id"] in customer.opportunities
+            ]
+            return Sides(
+                customer=customer,
+                deals=tuple(theirs),
+                account=seen.get(account_id, AccountSeen("deleted")),
+                provisionings={id: provisionings[id] for id in customer.opportunities if id in provisionings},
+            )
+
+        return {account_id: sides_of(account_id, customer) for account_id, customer in customers.items()}
+
+    def in_stigg(self, sides: Sides, deep: bool) -> Sides:
+        """The sides of a customer, with what Stigg says of it."""
+        shown = sides.account.customer_id if sides.account else None
+        customer_id = sides.customer.customer_id or shown or sides.customer.account_id
+        subscriptions, exists, allowed = self._in_stigg(customer_id, deep)
+        return replace(sides, subscriptions=tuple(subscriptions), customer_in_stigg=exists, allowed=allowed)
+
+    def given(self, opportunities: Mapping[str, str]) -> list[Json]:
+        """Deals to be accepted, as a callout says them of opportunities whose lines are still to be read."""
+        rows = [row for chunk in _chunks(opportunities) for row in self._seen("Id IN {ids}", ids=chunk)]
+        return [given_of(row, opportunities[row["Id"]]) for row in rows]
+
+    def _seen(self, where: str, **values: Any) -> list[Json]:
+        return self.salesforce.query(_SEEN + where, with_deleted=True, **values)
+
+    def _opportunities(self, customers: Mapping[str, Customer]) -> list[Json]:
+        """Every opportunity of the accounts that may concern them, and those the ledger knows wherever they are now."""
+        counts = "(IsWon = TRUE OR Stigg_Amends__c != NULL"
+        counts += " OR StageName IN {stages})" if self.trial_stages else ")"
+        rows: dict[str, Json] = {}
+        for chunk in _chunks(customers):
+            values: Json = {"ids": chunk, **({"stages": list(self.trial_stages)} if self.trial_stages else {})}
+            rows |= {row["Id"]: row for row in self._seen("AccountId IN {ids} AND " + counts, **values)}
+        known = [id for customer in customers.values() for id in customer.opportunities if id not in rows]
+        for chunk in _chunks(known):
+            rows |= {row["Id"]: row for row in self._seen("Id IN {ids}", ids=chunk)}
+        return list(rows.values())
+
+    def _deals(self, rows: Sequence[Json], customers: Mapping[str, Customer]) -> dict[str, DealSeen]:
+        """Each opportunity as Salesforce has it, with the order that a callout would make of it now."""
+        states = {id: state for customer in customers.values() for id, state in customer.opportunities.items()}
+        triggers = {}
+        for row in rows:
+            known = states.get(row["Id"])
+            triggers[row["Id"]] = trigger_of(row, known.order.trigger if known else None, self.trial_stages)
+        wanted = [given_of(row, trigger) for row in rows if (trigger := triggers[row["Id"]]) and not row["IsDeleted"]]
+        found: dict[str, Compiled | Result] = {}
+        for some in _in_lots(wanted):
+            try:
+                arrivals, answers = compile_all(list(some))
+            except NotNow as error:  # the reason itself: the state machine tries again by its name
+                raise error.__context__ or error from None
+            for index, deal in enumerate(some):
+                found[deal["opportunity"]["id"]] = arrivals.get(index) or answers[index]
+        return {row["Id"]: deal_seen(row, triggers[row["Id"]], found.get(row["Id"])) for row in rows}
+
+    def _accounts(self, accounts: Sequence[str]) -> dict[str, AccountSeen]:
+        rows = [
+            row for chunk in _chunks(accounts) for row in self.salesforce.query(_ACCOUNTS, with_deleted=True, ids=chunk)
+        ]
+        return {row["Id"]: account_seen(row) for row in rows}
+
+    def _provisionings(self, customers: Mapping[str, Customer]) -> dict[str, Json]:
+        soql = f"SELECT {', '.join(SHOWN_FIELDS)} FROM Stigg_Provisioning__c WHERE Opportunity_ID__c IN {{ids}}"  # nosec B608 - names of ours
+        known = [id for customer in customers.values() for id in customer.opportunities]
+        return {
+            row["Opportunity_ID__c"]: row for chunk in _chunks(known) for row in self.salesforce.query(soql, ids=chunk)
+        }
+
+    def _in_stigg(self, customer_id: str, deep: bool) -> tuple[list[Json], bool | None, dict[str, Allowed] | None]:
+        """The customer's subscriptions in Stigg, of every state; whether it exists there; what is set on each."""
+        subscriptions = self.stigg.list_subscriptions(customer_id)
+        live = [one for one in subscriptions if one["status"] in LIVE]
+        exists = True if live else self.stigg.get_customer(customer_id) is not None
+        return subscriptions, exists, self.allowed(subscriptions) if deep else None
+
+    def allowed(self, subscriptions: Iterable[Mapping[str, Any]], ours: bool = True) -> dict[str, Allowed]:
+        """What the customer may use in effect, for each active subscription of these that is closed-won's; for others
+        too, unless only `ours` are asked for. Values are not in what Stigg tells of a subscription: they are read by
+        customer and resource.
+        """
+        live = [one for one in subscriptions if one["status"] in LIVE]
+        active = [one for one in live if one["status"] == "ACTIVE"]
+        active = [one for one in active if not ours or TERMS_KEY in (one.get("metadata") or {})]
+        wanted = {(one["customerId"], one.get("resourceId")) for one in active}
+        self.pace("read", len(wanted))
+        read = {place: amounts_of(self.stigg.entitlements(*place)) for place in wanted}
+        return {
+            one["id"]: Allowed(
+                read[one["customerId"], one.get("resourceId")],
+                alone=len(live) == 1 and not one.get("addons"),
+            )
+            for one in active
+        }
+
+
+def amounts_of(entitlements: Iterable[Json]) -> dict[str, float]:
+    """How much may be used of each feature: units, infinity for no limit, 1 for one that is on."""
+
+    def amount(one: Json) -> float:
+        if one.get("hasUnlimitedUsage"):
+            return float("inf")
+        limit = one.get("usageLimit")
+        return 1.0 if limit is None else float(limit)
+
+    with as_read(lambda mistake: unreadable("read entitlements", mistake)):
+        return {
+            one["feature"]["id"]: amount(one) for one in entitlements if one.get("feature") and one.get("isGranted")
+        }
+
+
+def given_of(row: Json, trigger: str) -> Json:
+    """What a callout without lines would say of an opportunity. A cancellation is never read, so it says all itself, as
+    the flows do: a deal that is lost or was cancelled names what it amends, one that is merely not won any more itself.
+    """
+    now = iso_utc(datetime.now(UTC))
+    deal: Json = {
+        "organizationId": mapping_rules().organization_id,
+        "trigger": trigger,
+        "opportunity": {
+            "id": row["Id"],
+            "name": row.get("Name") or "",
+            "systemModstamp": row["SystemModstamp"],
+            "readAt": now,
+        },
+        "account": {"id": row["AccountId"], "name": (row.get("Account") or {}).get("Name") or ""},
+    }
+    if trigger == "cancellation":
+        lost = row["IsClosed"] and row.get("Stigg_Amends__c")
+        deal["amends"] = row["Stigg_Amends__c"] if lost else row["Id"]
+        if row.get("Stigg_Cancel_Date__c"):
+            deal["terms"] = {"end": row["Stigg_Cancel_Date__c"]}
+    return deal
+
+
+def deal_seen(row: Json, trigger: str | None, found: Compiled | Result | None) -> DealSeen:
+    """An opportunity as Salesforce has it. found: what became of it as a deal, None where nothing would be sent.
+
+    A deal none of whose lines says anything about Stigg is not closed-won's.
+    """
+    arrival, problem = None, ""
+    if isinstance(found, Result):
+        problem = "; ".join(f"{error.field} {error.message}" for error in found.errors)
+    elif found is not None and (found.deal.lines or trigger == "cancellation"):
+        arrival = found.arrival
+    modified = datetime.fromisoformat(row["SystemModstamp"])
+    return DealSeen(
+        opportunity_id=row["Id"],
+        account_id=row.get("AccountId") or "",
+        modified=round(modified.timestamp() * 1000),
+        won=bool(row["IsWon"]),
+        closed=bool(row["IsClosed"]),
+        deleted=bool(row.get("IsDeleted")),
+        closed_on=row["CloseDate"],
+        trigger=trigger,
+        arrival=arrival,
+        problem=problem,
+    )
+
+
+def account_seen(row: Json) -> AccountSeen:
+    """An account as Salesforce has it."""
+    merged = row.get("MasterRecordId")
+    return AccountSeen(
+        "there" if not row.get("IsDeleted") else "merged" if merged else "deleted",
+        merged,
+        row.get("Stigg_Customer_ID__c"),
+        row.get("Stigg_Customer_URL__c"),
+    )
+
+
+def _chunks(ids: Iterable[str]) -> Iterator[Sequence[str]]:
+    return _in_lots(sorted(set(ids)))
+
+
+def _in_lots(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), IDS_A_QUERY):
+        yield items[start : start + IDS_A_QUERY]

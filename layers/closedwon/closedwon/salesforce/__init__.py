@@ -1,0 +1,1 @@
+"""Salesforce's APIs: client, bulk queries, reading deals, writing status back."""

@@ -1,0 +1,116 @@
+"""The ledger as Salesforce shows it: the fields of the account and of each opportunity's Stigg Provisioning. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from closedwon.domain.customer import Customer, OpportunityState
+from closedwon.domain.links import stigg_customer_url, stigg_subscription_url
+
+RECORDS_A_COLLECTION = 200
+"""Records in one sObject collection, by Salesforce's documentation."""
+
+_REASON_LENGTH = 32_768
+_LONG_TEXT_LENGTH = 32_768
+_URL_LENGTH = 255
+"""The most a URL field holds, and more cannot be set up; a longer one would have the whole record refused."""
+
+
+SHOWN_FIELDS = (
+    "Opportunity_ID__c",
+    "Opportunity__c",
+    "Account__c",
+    "Status__c",
+    "Reason__c",
+    "Subscriptions__c",
+    "Subscription_URL__c",
+    "Checkout_URL__c",
+    "Stigg_Customer_ID__c",
+    "Stigg_Customer_URL__c",
+    "Execution__c",
+    "Provisioned_At__c",
+    "Due_At__c",
+    "Approval_ID__c",
+    "Approved__c",
+)
+"""The fields of a Stigg Provisioning."""
+
+ACCOUNT_FIELDS = ("Stigg_Customer_ID__c", "Stigg_Customer_URL__c")
+"""The fields of an account that are written."""
+
+
+def account_fields(customer: Customer, app_url: str) -> dict[str, Any]:
+    """The account's fields: its customer in Stigg, and the link that opens it."""
+    assert customer.customer_id is not None
+    url = _url(stigg_customer_url(app_url, customer.customer_id))
+    return dict(zip(ACCOUNT_FIELDS, (customer.customer_id, url), strict=True))
+
+
+def _url(address: str | None) -> str | None:
+    """A link as a URL field can show it: half a link is none."""
+    return address if address is not None and len(address) <= _URL_LENGTH else None
+
+
+def provisioning_record(customer: Customer, state: OpportunityState, app_url: str) -> dict[str, Any]:
+    """One Stigg Provisioning, whole: null empties a field. Its external ID is the opportunity's, so that it is one
+    record. Every write unticks Approved: an approval is of what was held before it.
+    """
+    known = customer.shown_id
+    subscriptions = state.outcome.subscriptions
+    checkout = next((s.checkout_url for s in subscriptions if s.checkout_url), None)
+    reason = state.outcome.reason
+    if checkout != _url(checkout):  # the one link somebody has to send on
+        reason = f"{reason}\n{checkout}"
+    return {
+        "attributes": {"type": "Stigg_Provisioning__c"},
+        "Opportunity_ID__c": state.order.opportunity_id,
+        "Opportunity__c": state.order.opportunity_id,
+        "Account__c": customer.account_id,
+        "Status__c": state.outcome.status,
+        "Reason__c": reason[:_REASON_LENGTH] or None,
+        "Subscriptions__c": "\n".join(f"{s.plan_id} - {s.subscription_id}" for s in subscriptions)[:_LONG_TEXT_LENGTH]
+        or None,
+        "Subscription_URL__c": _url(stigg_subscription_url(app_url, subscriptions[0].subscription_id))
+        if subscriptions
+        else None,
+        "Checkout_URL__c": _url(checkout),
+        "Stigg_Customer_ID__c": known,
+        "Stigg_Customer_URL__c": _url(stigg_customer_url(app_url, known)) if known else None,
+        "Execution__c": state.execution,
+        "Provisioned_At__c": _instant(state.at),
+        "Due_At__c": None if state.outcome.due_at is None else _instant(state.outcome.due_at),
+        "Approval_ID__c": state.outcome.approval,
+        "Approved__c": False,
+    }
+
+
+def _instant(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def composite_request(
+    customer: Customer, opportunities: Iterable[str], app_url: str, data_path: str
+) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
+    """The one call that brings Salesforce up to date.
+
+    In: the customer; the opportunities Salesforce does not show as they are; STIGG_APP_URL; the path of Salesforce's
+    data API.
+    Out: its sub-requests, each with the opportunities whose records it carries (none for the account's).
+    """
+    requests: list[tuple[dict[str, Any], tuple[str, ...]]] = []
+    if customer.account_unwritten:
+        url = f"{data_path}/sobjects/Account/{customer.account_id}"
+        requests.append((_patch(url, "account", account_fields(customer, app_url)), ()))
+    ids = sorted(opportunities)
+    for start in range(0, len(ids), RECORDS_A_COLLECTION):
+        chunk = tuple(ids[start : start + RECORDS_A_COLLECTION])
+        records = [provisioning_record(customer, customer.opportunities[id], app_url) for id in chunk]
+        url = f"{data_path}/composite/sobjects/Stigg_Provisioning__c/Opportunity_ID__c"
+        requests.append((_patch(url, f"provisionings{start}", {"allOrNone": False, "records": records}), chunk))
+    return requests
+
+
+def _patch(url: str, reference: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {"method": "PATCH", "url": url, "referenceId": reference, "body": body}

@@ -1,0 +1,1 @@
+"""Stigg's API: client, request bodies, rate limit."""

@@ -1,0 +1,434 @@
+"""Stigg's REST API, as far as closed-won uses it: a thin client that never guesses what happened.
+
+Every method returns the `data` of Stigg's answer as plain JSON and raises one of `closedwon.domain.errors`. Nothing is
+retried in here, with one exception: after a 401 the API key is read again and the request, which Stigg did not look
+at, sent once more. The state machine retries, because it waits without being paid for.
+
+What an exchange that went wrong means depends on what was asked:
+
+=====================================  =========================  ====================
+what happened                          a write                    a read or a preview
+=====================================  =========================  ====================
+could not connect                      StiggUnavailable           StiggUnavailable
+time-out, drop, 5xx, unreadable        WriteUnanswered            StiggUnavailable
+429                                    StiggThrottled             StiggThrottled
+401 twice, 403                         StiggUnauthorized          StiggUnauthorized
+any other status                       StiggRefused               StiggRefused (404 of a single read: None)
+=====================================  =========================  ====================
+
+The shape of the API is that of Stigg's own SDK (``stigg`` on PyPI), which is the contract in the tests and too heavy
+to import here. Not documented by Stigg, hence read leniently: the shape of its errors, the header of its request ID.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+import requests
+
+from closedwon.aws import metrics
+from closedwon.aws.secrets import SecretLike
+from closedwon.domain.errors import (
+    ClosedWonError,
+    SecretInvalid,
+    StiggRefused,
+    StiggThrottled,
+    StiggUnauthorized,
+    StiggUnavailable,
+    WriteUnanswered,
+)
+from closedwon.wire.private import foreign_text
+from closedwon.wire.sending import never_sent
+
+if TYPE_CHECKING:
+    from closedwon.stigg.rate_limit import Governor, Kind
+
+Json = dict[str, Any]
+
+TIMEOUTS = (3.05, 20.0)
+"""Seconds to wait for a connection (a little over one TCP retransmission) and for each read of an answer."""
+
+IDLE_SECONDS = 20.0
+"""A connection idle for longer is not used again: while Lambda freezes a function the other side hangs up unnoticed,
+and the next request would be lost in a way that looks like a write without an answer.
+"""
+
+PAGE_LIMIT = 100
+"""The most a list returns at once, by Stigg's documentation."""
+
+
+def idempotency_key(execution: str, entity_id: str, body: Mapping[str, Any]) -> str:
+    """The Idempotency-Key of one write: the same wish of the same execution, and no other, has the same key.
+
+    In: the execution's name; the ID of what is written (the customer's or the subscription's); the body as sent.
+    Out: 64 hexadecimal digits. Stigg replays its first answer to a key for 24 hours, so the execution is part of it: a
+    later execution that wishes the same again after something else came in between must not get an old answer.
+    """
+    wish = [execution, entity_id, body]
+    canonical = json.dumps(wish, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Stigg:
+    """A client of one Stigg environment.
+
+    base_url: the setting STIGG_API_URL, without the path; secret: holds ``{"apiKey": ...}``; session: what to send
+    through (one of its own when None); timeouts: seconds to connect, and for each read; governor: where each write
+    waits for its turn, None for a client that does not write.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        secret: SecretLike,
+        session: requests.Session | None = None,
+        timeouts: tuple[float, float] = TIMEOUTS,
+        governor: Governor | None = None,
+    ) -> None:
+        self._governor = governor
+        self._base_url = base_url.rstrip("/") + "/api/v1/"
+        self._secret = secret
+        self._session = session or requests.Session()
+        self._timeouts = timeouts
+        self._used_at = time.time()
+
+    # Customers
+
+    def get_customer(self, customer_id: str) -> Json | None:
+        """The customer, or None when Stigg does not know the ID."""
+        return self._find("read customer", ("customers", customer_id))
+
+    def entitlements(self, customer_id: str, resource_id: str | None = None) -> list[Json]:
+        """What a customer may use in effect, by all its subscriptions of the resource (without one: of none)."""
+        query = {"resourceId": resource_id} if resource_id else None
+        answer = self._exchange("read entitlements", "GET", ("customers", customer_id, "entitlements"), query=query)
+        found = _object(answer, "read entitlements", writes=False).get("entitlements")
+        return found if isinstance(found, list) else []
+
+    def provision_customer(self, body: Json, idempotency_key: str) -> Json:
+        """Make a customer."""
+        self._turn("provision customer", f"customer {body.get('id')}")
+        return self._write("provision customer", "POST", ("customers",), body, idempotency_key)
+
+    def update_customer(self, customer_id: str, body: Json) -> Json:
+        """Change a customer. `metadata` in the body replaces the customer's whole metadata."""
+        self._turn("update", f"customer {customer_id}")
+        return self._write("update customer", "PATCH", ("customers", customer_id), body)
+
+    # Subscriptions
+
+    def list_subscriptions(self, customer_id: str, statuses: Iterable[str] = ()) -> list[Json]:
+        """All subscriptions of a customer, on all pages.
+
+        statuses: only these (ACTIVE, IN_TRIAL, NOT_STARTED, PAYMENT_PENDING, EXPIRED, CANCELED); none means any. The
+        items have metadata and no entitlements (see `get_subscription`).
+        """
+        return self._list("list subscriptions", ("subscriptions",), {"customerId": customer_id, **_status(statuses)})
+
+    def subscription_pages(
+        self, after: str | None = None, statuses: Iterable[str] = ()
+    ) -> Iterator[tuple[list[Json], str | None]]:
+        """The subscriptions of the whole environment, page by page: one request for each page that is taken.
+
+        after: the cursor of the page before, None for the first; statuses: as in `list_subscriptions`.
+        Out: the page's items, and the cursor to go on from, None on the last page.
+        """
+        return self._pages("list subscriptions", ("subscriptions",), _status(statuses), after)
+
+    def get_subscription(self, subscription_id: str) -> Json | None:
+        """The subscription with the entitlements set on it (its overrides), or None when Stigg does not know the ID."""
+        return self._find("read subscription", ("subscriptions", subscription_id))
+
+    def provision_subscription(self, body: Json, idempotency_key: str) -> Json:
+        """Make a subscription; Stigg cancels what stands in its slot.
+
+        Out: `id`, `status` (``SUCCESS`` or ``PAYMENT_REQUIRED`` with `checkoutUrl`: both normal), `subscription`.
+        """
+        self._turn("provision subscription", _resource_of(body))
+        answer = self._write("provision subscription", "POST", ("subscriptions",), body, idempotency_key)
+        _saying(answer, "provision subscription", "id", "status")
+        if answer["status"] == "SUCCESS":
+            _saying(answer.get("subscription"), "provision subscription", "status")
+        return answer
+
+    def update_subscription(self, subscription_id: str, body: Json) -> Json:
+        """Change a subscription. A list in the body replaces the whole list; the plan cannot be changed."""
+        self._turn("update", f"subscription {subscription_id}")
+        answer = self._write("update subscription", "PATCH", ("subscriptions", subscription_id), body)
+        return _saying(answer, "update subscription", "status")
+
+    def cancel_subscription(self, subscription_id: str, body: Json, idempotency_key: str) -> Json:
+        """End a subscription, when `cancellationTime` in the body says."""
+        self._turn("cancel", f"subscription {subscription_id}")
+        path = ("subscriptions", subscription_id, "cancel")
+        answer = self._write("cancel subscription", "POST", path, body, idempotency_key)
+        return _saying(answer, "cancel subscription", "status")
+
+    def preview_subscription(self, body: Json) -> Json:
+        """The invoices a subscription would lead to. Writes nothing."""
+        answer = self._exchange("preview subscription", "POST", ("subscriptions", "preview"), body=body)
+        return _object(answer, "preview subscription", writes=False)
+
+    def grant_credits(self, body: Json, idempotency_key: str) -> Json:
+        """Grant credits. A grant has no ID of ours and cannot be edited: intend it in the ledger first."""
+        self._turn("grant", _resource_of(body))
+        answer = self._write("grant credits", "POST", ("credits", "grants"), body, idempotency_key)
+        return _saying(answer, "grant credits", "id")
+
+    def list_grants(self, customer_id: str, resource_id: str | None = None) -> list[Json]:
+        """The credit grants of a customer, on all pages: without a resource only those that have none either."""
+        wanted = {"customerId": customer_id, **({"resourceId": resource_id} if resource_id else {})}
+        return self._list("list credit grants", ("credits", "grants"), wanted)
+
+    # Catalogue
+
+    def list_plans(self) -> list[Json]:
+        """All plans, on all pages."""
+        return self._list("list plans", ("plans",))
+
+    def list_addons(self) -> list[Json]:
+        """All add-ons, on all pages."""
+        return self._list("list addons", ("addons",))
+
+    def list_features(self) -> list[Json]:
+        """All features, on all pages."""
+        return self._list("list features", ("features",))
+
+    def list_custom_currencies(self) -> list[Json]:
+        """All custom currencies (what credits are counted in), on all pages."""
+        return self._list("list custom currencies", ("credits", "custom-currencies"))
+
+    def list_charges(self, of: Literal["plans", "addons"], id: str) -> list[Json]:
+        """The recurring prices of a plan or an add-on, on all pages."""
+        return self._list("list charges", (of, id, "charges"))
+
+    # What they are made of
+
+    def _turn(self, kind: Kind, entity: str) -> None:
+        """Wait for the turn of a write. Raises GovernorBusy. Reads are far from Stigg's limits for them: none waits."""
+        if self._governor is not None:
+            self._governor.write(kind, entity)
+
+    def _find(self, operation: str, path: tuple[str, ...]) -> Json | None:
+        try:
+            answer = self._exchange(operation, "GET", path)
+        except StiggRefused as error:
+            if error.status == 404:
+                return None
+            raise
+        return _object(answer, operation, writes=False)
+
+    def _write(
+        self,
+        operation: str,
+        method: str,
+        path: tuple[str, ...],
+        body: Json,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        answer = self._exchange(operation, method, path, body=body, idempotency_key=idempotency_key, writes=True)
+        return _object(answer, operation, writes=True)
+
+    def _list(self, operation: str, path: tuple[str, ...], wanted: Mapping[str, str] | None = None) -> list[Json]:
+        return [item for items, _ in self._pages(operation, path, wanted or {}) for item in items]
+
+    def _pages(
+        self, operation: str, path: tuple[str, ...], wanted: Mapping[str, str], after: str | None = None
+    ) -> Iterator[tuple[list[Json], str | None]]:
+        query = {**wanted, "limit": str(PAGE_LIMIT), **({"after": after} if after else {})}
+        cursors: set[str] = set()
+        while True:
+            answer = self._exchange(operation, "GET", path, query=query)
+            page = answer.get("data")
+            if not isinstance(page, list) or not all(isinstance(item, dict) for item in page):
+                raise _unanswered("an answer without data", operation, writes=False)
+            pagination = answer.get("pagination")
+            cursor = pagination.get("next") if isinstance(pagination, dict) else None
+            if not isinstance(cursor, str) or not cursor:
+                yield page, None
+                return
+            if cursor in cursors:
+                raise StiggUnavailable("the list leads back to a page already read", operation=operation)
+            yield page, cursor
+            cursors.add(cursor)
+            query["after"] = cursor
+
+    def _exchange(
+        self,
+        operation: str,
+        method: str,
+        path: tuple[str, ...],
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        idempotency_key: str | None = None,
+        writes: bool = False,
+    ) -> Json:
+        """One request and the JSON object it was answered with; raises what the module's table says."""
+        url = self._base_url + "/".join(_segment(part) for part in path)
+        headers = {"Accept": "application/json"}
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            # Not left to `requests`: a body that is no JSON is a bug, and must not look like an outage.
+            data = json.dumps(body, allow_nan=False).encode()
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        key = self._api_key()
+        response = self._send(operation, method, url, query, data, headers, key, writes)
+        if response.status_code == 401:
+            self._secret.again()
+            key = self._api_key()
+            response = self._send(operation, method, url, query, data, headers, key, writes)
+        content = _json(response)
+        if 200 <= response.status_code < 300 and isinstance(content, dict):
+            return content
+        raise _error(response, content, operation, writes, key)
+
+    def _api_key(self) -> str:
+        key = str(self._secret.json("apiKey")["apiKey"]).strip()
+        if not re.fullmatch(r"[\x21-\x7e]+", key):
+            # `requests` would quote a key it cannot send in its own error.
+            raise SecretInvalid("the Stigg secret's apiKey holds characters a header cannot")
+        return key
+
+    def _send(
+        self,
+        operation: str,
+        method: str,
+        url: str,
+        query: Mapping[str, str] | None,
+        data: bytes | None,
+        headers: Mapping[str, str],
+        key: str,
+        writes: bool,
+    ) -> requests.Response:
+        now = time.time()  # not monotonic, which may stand still while Lambda freezes the function
+        if not 0 <= now - self._used_at <= IDLE_SECONDS:
+            self._session.close()  # closes the connections; the session goes on with new ones
+        # Raised below rather than in the handler: the exception of `requests` holds the request with the API key, and
+        # must not hang on ours as its context.
+        failure: ClosedWonError
+        try:
+            return self._session.request(
+                method,
+                url,
+                params=query,
+                data=data,
+                headers={**headers, "X-API-KEY": key},
+                timeout=self._timeouts,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            name = type(error).__name__
+            if never_sent(error):
+                failure = StiggUnavailable(f"could not be reached ({name})", operation=operation)
+            else:
+                failure = _unanswered(f"no answer ({name})", operation, writes)
+        finally:
+            self._used_at = time.time()
+        raise failure
+
+
+def _status(statuses: Iterable[str]) -> dict[str, str]:
+    """The filter by status; none for any."""
+    status = ",".join(statuses)
+    return {"status": status} if status else {}
+
+
+def _resource_of(body: Json) -> str:
+    """What a new subscription or grant belongs to, as Stigg's limits count it."""
+    resource_id = body.get("resourceId")
+    return f"customer {body.get('customerId')}" + (f" resource {resource_id}" if resource_id else "")
+
+
+def _segment(text: str) -> str:
+    """One segment of a path. Raises ValueError for one that would name another resource."""
+    if text in ("", ".", ".."):
+        raise ValueError("an ID cannot be empty or consist of dots")
+    return quote(text, safe="")
+
+
+def _json(response: requests.Response) -> Any:
+    """The answer's JSON, None when it is none."""
+    try:
+        return response.json()
+    except (ValueError, RecursionError):
+        return None
+
+
+def _object(answer: Json, operation: str, writes: bool) -> Json:
+    """The `data` of an answer that succeeded."""
+    data = answer.get("data")
+    if not isinstance(data, dict):
+        raise _unanswered("an answer without data", operation, writes)
+    return data
+
+
+def _saying(answer: Any, operation: str, *names: str) -> Json:
+    """What a write was answered, which says these: without them nobody knows what the write did."""
+    if not isinstance(answer, dict) or not all(isinstance(answer.get(name), str) for name in names):
+        raise _unanswered(f"an answer without {' and '.join(names)}", operation, writes=True)
+    return answer
+
+
+def _unanswered(
+    message: str, operation: str, writes: bool, status: int | None = None, request_id: str = ""
+) -> ClosedWonError:
+    if writes:
+        return WriteUnanswered(message, service="Stigg", operation=operation, status=status, request_id=request_id)
+    return StiggUnavailable(message, operation=operation, status=status, request_id=request_id)
+
+
+def _error(response: requests.Response, content: Any, operation: str, writes: bool, key: str) -> ClosedWonError:
+    status = response.status_code
+    request_id = _request_id(response)
+    if 200 <= status < 300:
+        return _unanswered("an answer that cannot be read", operation, writes, status, request_id)
+    if status >= 500 or status == 408:
+        return _unanswered("no usable answer", operation, writes, status, request_id)
+    if status == 429:
+        metrics.note("Throttled", System="Stigg")
+        return StiggThrottled("too many requests", operation=operation, status=status, request_id=request_id)
+    if status == 401:
+        message = "the API key is not accepted, also after it was read again"
+        return StiggUnauthorized(message, operation=operation, status=status, request_id=request_id)
+    message, code = _reason(content, key)
+    if status == 403:
+        message = message or "the API key lacks the scope"
+        return StiggUnauthorized(message, operation=operation, status=status, request_id=request_id, code=code)
+    if status < 400:
+        message = "a redirect, which is not followed: is STIGG_API_URL right?"
+    return StiggRefused(status, message or "no reason given", request_id, operation=operation, code=code)
+
+
+def _reason(content: Any, key: str) -> tuple[str, str]:
+    """Message and code of an error answer: at the top, or in `error`, or in the first of `errors`."""
+    if not isinstance(content, dict):
+        return "", ""
+    several = content.get("errors")
+    places = [content, content.get("error"), *(several[:1] if isinstance(several, list) else [])]
+    message = code = ""
+    for place in places:
+        if isinstance(place, str):  # {"error": "Bad Request"}
+            message = message or place
+        elif isinstance(place, dict):
+            text = place.get("message")
+            if isinstance(text, list):  # one text a field
+                text = "; ".join(part for part in text if isinstance(part, str))
+            message = message or (text if isinstance(text, str) else "")
+            code = code or (place["code"] if isinstance(place.get("code"), str) else "")
+    return foreign_text(message, hide=(key,)), foreign_text(code, limit=80, hide=(key,))
+
+
+def _request_id(response: requests.Response) -> str:
+    for name in ("x-request-id", "x-amzn-requestid", "x-trace-id", "cf-ray"):
+        if re.fullmatch(r"[\w.:=-]{1,100}", value := response.headers.get(name, "")):
+            return value
+    return ""

@@ -1,0 +1,1 @@
+"""Sentences for people: what a change is, in the words of a sales rep."""

@@ -1,0 +1,238 @@
+"""What a change is, in the words of a sales rep. Pure.
+
+The same sentences tell what happens now and what happens later: they compare a subscription as it stands with the one
+that is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, time, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from closedwon.domain.desired import END_OF_BILLING_PERIOD, Entitlement, Grant, Price, Slot, Subscription
+from closedwon.domain.plan import Change, Create, Plan, Update, amount_of
+
+PERIODS = {"MONTHLY": "monthly", "ANNUALLY": "annually"}
+UNITS_OF_TIME = {"YEAR": "a year", "MONTH": "a month", "WEEK": "a week", "DAY": "a day", "HOUR": "an hour"}
+
+
+class Calendar(NamedTuple):
+    """Instants as the days people speak of, in the stack's time zone."""
+
+    zone: ZoneInfo
+
+    def first(self, instant: str) -> str:
+        """The day something begins; with the time where that is not midnight."""
+        local = datetime.fromisoformat(instant).astimezone(self.zone)
+        return f"{local:%Y-%m-%d}" if local.time() == time() else f"{local:%Y-%m-%d at %H:%M}"
+
+    def last(self, instant: str) -> str:
+        """The last day before something is over; the time where that is not midnight."""
+        local = datetime.fromisoformat(instant).astimezone(self.zone)
+        return f"{local - timedelta(days=1):%Y-%m-%d}" if local.time() == time() else f"{local:%Y-%m-%d at %H:%M}"
+
+
+class Difference(NamedTuple):
+    """One thing that differs: its group, its name, from what to what; lowers: whether the customer loses by it."""
+
+    group: str
+    name: str
+    was: str
+    now: str
+    lowers: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.was} -> {self.now}"
+
+
+def money(amount: float, currency: str) -> str:
+    """48,000.00 USD; with more decimals where a price has them."""
+    return f"{amount:,.2f} {currency.upper()}" if amount == round(amount, 2) else f"{amount:,} {currency.upper()}"
+
+
+def quantity(entitlement: Entitlement | None) -> str:
+    """How much an entitlement gives."""
+    if entitlement is None:
+        return "none"
+    if entitlement.limit is None:
+        return "unlimited" if entitlement.unlimited else "on"
+    every = UNITS_OF_TIME.get(entitlement.reset_period or entitlement.cadence or "", "")
+    return " ".join(filter(None, (f"{entitlement.limit:,}", every, "(soft limit)" if entitlement.soft_limit else "")))
+
+
+def differences(was: Subscription, now: Subscription) -> Iterator[Difference]:
+    """What differs between two states of one subscription, but for its dates, plan and links."""
+    if was.unit_quantity != now.unit_quantity:
+        lowers = now.unit_quantity < was.unit_quantity
+        yield Difference("units", "units", f"{was.unit_quantity:,}", f"{now.unit_quantity:,}", lowers)
+    before, after = dict(was.addons), dict(now.addons)
+    for id in sorted({*before, *after}):
+        if before.get(id) != after.get(id):
+            lowers = after.get(id, 0) < before.get(id, 0)
+            yield Difference("add-ons", id, f"{before.get(id) or 'none'}", f"{after.get(id) or 'none'}", lowers)
+    had, has = {e.id: e for e in was.entitlements}, {e.id: e for e in now.entitlements}
+    for id in sorted({*had, *has}):
+        one, other = had.get(id), has.get(id)
+        if one != other:
+            lowers = one is not None and (other is None or amount_of(other) < amount_of(one))
+            yield Difference("entitlements", id, quantity(one), quantity(other), lowers)
+    prices, others = {p.addon_id: p for p in was.prices}, {p.addon_id: p for p in now.prices}
+    for addon_id in sorted({*prices, *others}, key=lambda id: id or ""):
+        gone = addon_id is not None and addon_id not in after  # its price goes with it
+        if prices.get(addon_id) != others.get(addon_id) and not gone:
+            name = addon_id or "base price"
+            yield Difference("prices", name, _priced(prices.get(addon_id)), _priced(others.get(addon_id)))
+    terms = (
+        ("billing period", PERIODS.get(was.billing_period or ""), PERIODS.get(now.billing_period or "")),
+        ("coupon", was.coupon, now.coupon),
+        ("budget", _budget(was), _budget(now)),
+        ("minimum spend", _spent(was.minimum_spend), _spent(now.minimum_spend)),
+        ("payment", _lower(was.payment_collection), _lower(now.payment_collection)),
+        ("paying customer", was.paying_customer_id, now.paying_customer_id),
+    )
+    for name, old, new in terms:
+        if old != new:
+            yield Difference("terms", name, old or "none", new or "none")
+
+
+def _priced(price: Price | None) -> str:
+    return money(price.amount, price.currency) if price else "list price"
+
+
+def _spent(price: Price | None) -> str | None:
+    return money(price.amount, price.currency) if price else None
+
+
+def _budget(subscription: Subscription) -> str | None:
+    if subscription.budget is None:
+        return None
+    return f"{subscription.budget:,.2f}{' (soft limit)' if subscription.budget_soft else ''}"
+
+
+def _lower(text: str | None) -> str | None:
+    return text.lower() if text else None
+
+
+def created(wanted: Subscription, start: str | None, calendar: Calendar) -> list[str]:
+    """What a new subscription is, what it includes, its terms. start: None for at once."""
+    begins = f" from {calendar.first(start)}" if start else ""
+    resource = f" for {wanted.slot.resource_id}" if wanted.slot.resource_id else ""
+    units = f", {wanted.unit_quantity:,} units" if wanted.unit_quantity != 1 else ""
+    ends = ""
+    if wanted.cancellation == END_OF_BILLING_PERIOD:
+        ends = " to the end of its billing period"
+    elif wanted.cancellation:
+        ends = f" to {calendar.last(wanted.cancellation)}"
+    if wanted.slot.trial:
+        until = f" to {calendar.last(wanted.trial_end)}" if wanted.trial_end else ""
+        then = "it becomes a paid subscription" if wanted.trial_end_behavior == "CONVERT_TO_PAID" else "access ends"
+        said = [f"Starts a trial of {wanted.plan_id}{resource}{begins}{until}{units}; if the deal is not won, {then}."]
+    else:
+        said = [f"Creates a subscription to {wanted.plan_id}{resource}{begins}{ends}{units}{_billed(wanted)}."]
+    prices = {price.addon_id: price for price in wanted.prices}
+    parts = [f"{id} {units:,}{_each(prices.get(id))}" for id, units in wanted.addons]
+    parts += [f"{entitlement.id} {quantity(entitlement)}" for entitlement in wanted.entitlements]
+    if parts:
+        said.append(f"It includes {', '.join(parts)}.")
+    terms = (
+        ("coupon", wanted.coupon),
+        ("budget", _budget(wanted)),
+        ("minimum spend each billing period", _spent(wanted.minimum_spend)),
+        ("paid by the customer", wanted.paying_customer_id),
+    )
+    if any(value for _, value in terms):
+        said.append(f"Its terms: {', '.join(f'{name} {value}' for name, value in terms if value)}.")
+    return said
+
+
+def _billed(wanted: Subscription) -> str:
+    base = next((price for price in wanted.prices if price.addon_id is None), None)
+    price = f"{money(base.amount, base.currency)}{' a unit' if wanted.unit_quantity != 1 else ''}" if base else ""
+    if wanted.billing_period:
+        return f", billed {PERIODS[wanted.billing_period]}{f' at {price}' if price else ''}"
+    return f", at {price}" if price else ""
+
+
+def _each(price: Price | None) -> str:
+    return f" ({money(price.amount, price.currency)} each)" if price else ""
+
+
+def changed(was: Subscription, now: Subscription, calendar: Calendar) -> list[str]:
+    """What differs between two states of one subscription, a sentence for each group of things."""
+    name = f"the trial of {now.plan_id}" if now.slot.trial else now.plan_id
+    groups: dict[str, list[str]] = {}
+    for difference in differences(was, now):
+        groups.setdefault(difference.group, []).append(str(difference))
+    said = [f"Changes {group} of {name}: {', '.join(parts)}." for group, parts in groups.items()]
+    if was.plan_id != now.plan_id:
+        said.insert(0, f"Replaces {was.plan_id} by {now.plan_id}.")
+    if now.slot.trial and was.trial_end != now.trial_end and was.trial_end and now.trial_end:
+        said.append(f"Moves the end of {name} from {calendar.last(was.trial_end)} to {calendar.last(now.trial_end)}.")
+    if was.cancellation != now.cancellation:
+        said.append(_end(was, now, calendar))
+    return said
+
+
+def _end(was: Subscription, now: Subscription, calendar: Calendar) -> str:
+    if now.cancellation == END_OF_BILLING_PERIOD:
+        return f"Ends {now.plan_id} with the billing period that is under way then."
+    if now.cancellation:
+        return f"Ends {now.plan_id}: the last day of access is {calendar.last(now.cancellation)}."
+    ends = was.cancellation
+    day = f" on {calendar.last(ends)}" if ends and ends != END_OF_BILLING_PERIOD else ""
+    return f"{now.plan_id} goes on: it does not end{day} any more."
+
+
+def granted(grant: Grant, calendar: Calendar) -> str:
+    """A credit grant."""
+    cost = f" for {money(grant.cost, grant.money)}" if grant.cost else ""
+    until = f", to be used by {calendar.last(grant.expire_at)}" if grant.expire_at else ""
+    return f"Grants {grant.amount:,} of {grant.currency_id} once{cost}{until}."
+
+
+def lowered(found: Iterable[Difference]) -> str:
+    """What the customer loses, "" where that is nothing."""
+    return ", ".join(str(difference) for difference in found if difference.lowers)
+
+
+def listed(words: Iterable[str]) -> str:
+    """a, b and c."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def later(sentence: str, day: str) -> str:
+    """A sentence about what happens on another day."""
+    return f"On {day}: {sentence[:1].lower()}{sentence[1:]}"
+
+
+def would(change: Change) -> str:
+    """What a change would do, by IDs alone: it may be logged."""
+    if isinstance(change, Create):
+        instead = f" in place of {change.replaces}" if change.replaces else ""
+        return f"would make a subscription to {change.subscription.plan_id}{instead}"
+    if not isinstance(change, Update):
+        return f"would end the subscription {change.subscription_id} ({change.plan_id})"
+    if change.adopts:
+        return f"would adopt the subscription {change.subscription_id}"
+    return f"would change {', '.join(change.changes)} of the subscription {change.subscription_id}"
+
+
+def told(to_do: Plan, applied: Mapping[Slot, Subscription], calendar: Calendar) -> list[str]:
+    """What a plan does, in sentences by IDs alone; nothing for one that does nothing. applied: what closed-won last
+    brought about in each slot.
+    """
+    said: list[str] = []
+    for change in to_do.changes:
+        if isinstance(change, Create):
+            said += created(change.subscription, change.start, calendar)
+            if change.replaces:
+                said.append(f"It takes the place of {change.replaces}.")
+            continue
+        was = applied.get(change.subscription.slot) if isinstance(change, Update) else None
+        words = changed(was, change.subscription, calendar) if was and isinstance(change, Update) else []
+        said += words or [f"It {would(change)}."]
+    said += [granted(grant, calendar) for grant in to_do.grants]
+    return said + [f"Waits with {', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
