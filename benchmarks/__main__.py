@@ -177,7 +177,7 @@ def bursts() -> list[Line]:
         )
     print(
         f"{burst.REAL_DEALS} deals ({burst.REAL_OF_TWO_PLANS} of two plans) in one callout, in the sandbox, limits "
-        f"scaled by {burst.REAL_SCALE}: {run.seconds:.0f} s; the last turn came after {run.queued:.0f} s."
+        f"scaled by {burst.REAL_SCALE}: {run.seconds:.0f} s; the last rate slot came after {run.queued:.0f} s."
     )
     subscriptions = burst.REAL_DEALS + burst.REAL_OF_TWO_PLANS
     return [

@@ -1,9 +1,9 @@
 """A burst of deals, drained through the governor: on a simulated clock, with the product's own governor; and a short
 one in the sandbox, with Stigg's limits and the stack's parameter scaled alike.
 
-Callouts of 1 to 200 deals arrive together, while repairs are due; each deal is an execution that waits for its turns,
-then makes one customer and its subscriptions, one or up to four, as a new deal does. Stigg is the stand-in's own rate
-limits, on the same clock. What is made up are the latencies and how many plans a deal has, by a seed.
+Callouts of 1 to 200 deals arrive together, while repairs are due; each deal is an execution that waits for its rate
+slots, then makes one customer and its subscriptions, one or up to four, as a new deal does. Stigg is the stand-in's
+own rate limits, on the same clock. What is made up are the latencies and how many plans a deal has, by a seed.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ RETRIES = 8
 
 
 class Drained(NamedTuple):
-    """What became of the burst. share: of the pace that closed-won may go at, in subscriptions; throttled: share of the
-    writes that were answered 429; transitions: extra ones a deal; behind: the longest that a callout waited for turns
-    of repairs, in seconds.
+    """What became of the burst. share: of the pace that closed-won may go at, in subscriptions; throttled: share of
+    the writes that were answered 429; transitions: extra ones a deal; behind: the longest that a callout waited for
+    rate slots of repairs, in seconds.
     """
 
     deals: int
@@ -85,7 +85,7 @@ class Simulation:
         self._count = 0
         limits = LIMITS
         rates: dict[Kind, Rate] = {
-            "turns": Rate.within(limits["provision subscription"], SHARE),
+            "executions": Rate.within(limits["provision subscription"], SHARE),
             "provision customer": Rate.within(limits["provision customer"], SHARE),
             "provision subscription": Rate.within(limits["provision subscription"], SHARE),
         }
@@ -109,7 +109,7 @@ class Simulation:
         self.waited += round(seconds * 1000)  # a function's own short wait: what follows comes as much later
 
     def execution(self, name: str, plans: int = 1) -> None:
-        """One execution after its turn: a customer, then its subscriptions."""
+        """One execution after its rate slot: a customer, then its subscriptions."""
         subscriptions: list[Kind] = ["provision subscription"]
         self.step(name, ("provision customer", *subscriptions * plans))
 
@@ -166,24 +166,24 @@ def drain(seed: int = 1, most_plans: int = 1) -> Drained:
     behind repairs.
     """
     world = Simulation(seed)
-    turns: list[int] = []
+    rate_slots: list[int] = []
     subscriptions = 0
     number = 0
     for size in callouts(world.random, DEALS):
         needs = {f"deal {number + place}": world.random.randint(1, most_plans) for place in range(size)}
         number += size
-        for name, turn in world.governor.book(needs).starts.items():
+        for name, rate_slot in world.governor.book(needs).starts.items():
             plans = needs[name]
             subscriptions += plans
-            turns.append(turn)
-            world.at(turn, lambda name=name, plans=plans: world.execution(name, plans))  # type: ignore[misc]
+            rate_slots.append(rate_slot)
+            world.at(rate_slot, lambda name=name, plans=plans: world.execution(name, plans))  # type: ignore[misc]
     left = REPAIRS
 
     def sweep() -> None:
         nonlocal left
-        given = world.governor.turns(min(left, DUE_AT_ONCE), SWEEP) if left else ()
-        for place, turn in enumerate(given):
-            world.at(turn, lambda name=f"repair {left - place}": world.execution(name))  # type: ignore[misc]
+        given = world.governor.rate_slots(min(left, DUE_AT_ONCE), SWEEP) if left else ()
+        for place, rate_slot in enumerate(given):
+            world.at(rate_slot, lambda name=f"repair {left - place}": world.execution(name))  # type: ignore[misc]
         left -= len(given)
         if left:
             world.at(world.now + SWEEP, sweep)
@@ -191,12 +191,12 @@ def drain(seed: int = 1, most_plans: int = 1) -> Drained:
     behind: list[int] = []
 
     def a_late_deal() -> None:
-        [turn] = world.governor.turns(1)
-        behind.append(turn - world.now)
-        world.at(turn, lambda: world.execution(f"late {world.now}"))
+        [rate_slot] = world.governor.rate_slots(1)
+        behind.append(rate_slot - world.now)
+        world.at(rate_slot, lambda: world.execution(f"late {world.now}"))
 
     world.at(0, sweep)
-    last = max(turns)
+    last = max(rate_slots)
     for late in range(10):  # while repairs are drained, after the burst
         world.at(last + 30_000 + late * 17_000, a_late_deal)
     world.run()
@@ -211,7 +211,7 @@ def drain(seed: int = 1, most_plans: int = 1) -> Drained:
         minutes=minutes,
         share=subscriptions / minutes / pace,
         throttled=world.throttled / world.writes,
-        transitions=1 + world.retries / everything,  # ItsTurn, and each retry
+        transitions=1 + world.retries / everything,  # WaitForRateSlot, and each retry
         lost=everything - len(finished),
         behind=max(behind) / 1000,
     )
@@ -226,7 +226,7 @@ same reason the burst takes more than a minute: that many go only then.
 
 
 class Run(NamedTuple):
-    """What became of a burst in the sandbox. queued: seconds the last one's turn was away when it was given."""
+    """What became of a burst in the sandbox. queued: seconds the last one's rate slot was away when it was given."""
 
     provisioned: int
     subscriptions: int
@@ -262,7 +262,7 @@ def real() -> Run:
         answer = sandbox.call(*deals)
         answer.raise_for_status()
         executions = [result["execution"] for result in answer.json()["results"]]
-        sandbox.settle(300)
+        sandbox.wait_until_idle(300)
         seconds = time.monotonic() - began
         records = [sandbox.provisioning(deal["opportunity"]["id"]) for deal in deals]
         states = {len(sandbox.aws.states_entered(sandbox.execution_arn(name))) for name in executions}

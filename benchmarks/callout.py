@@ -61,10 +61,12 @@ def _one(app: ModuleType, deal: Mapping[str, Any], *, one_account: bool) -> floa
     deals = [_numbered(deal, number, one_account) for number in range(DEALS)]
     event = proxy_event({"deals": deals})
     ledger = Ledger("ledger", MemoryTable())
-    turns = SimpleNamespace(
+    rate_slots = SimpleNamespace(
         book=lambda needs: Booking(dict.fromkeys(needs, 0), needs, 0), give_back=lambda booking, used: None
     )
-    with mock.patch.multiple(callout, ledger=lambda: ledger, governor=lambda: turns, start=lambda: lambda claim: None):
+    with mock.patch.multiple(
+        callout, ledger=lambda: ledger, governor=lambda: rate_slots, start=lambda: lambda claim: None
+    ):
         before = time.process_time()
         answer = app.lambda_handler(event, None)
         spent = time.process_time() - before

@@ -227,7 +227,7 @@ def originals(sandbox: Sandbox) -> list[Original]:
         refused = [one for one in answer.json()["results"] if one["status"] != "accepted"]
         if refused:
             raise NotConsistent(str(refused))
-        sandbox.settle(600)
+        sandbox.wait_until_idle(600)
     pages = sandbox.aws.client("dynamodb").get_paginator("scan")
     items = [item for page in pages.paginate(TableName=sandbox.aws.resources["LedgerTable"]) for item in page["Items"]]
     return [Original(sandbox, accounts[name], name, items) for name in names]

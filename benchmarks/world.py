@@ -194,20 +194,20 @@ class World:
         )
         answer.raise_for_status()
         ledger = Ledger(NAMES["LedgerTable"], self.table)
-        work = ledger.take(scene.account_id, scene.execution, 0, 60_000)
+        work = ledger.acquire_lease(scene.account_id, scene.execution, 0, 60_000)
         assert isinstance(work, Work)
-        ledger.settle(work, Ensured())
+        ledger.record_result(work, Ensured())
         return work.lease.token
 
     def _apply(self, scene: Scene) -> int:
         """Record in the ledger that Stigg stands, as subscription_provision does; out: the token it hands on."""
         ledger = Ledger(NAMES["LedgerTable"], self.table)
-        work = ledger.take(scene.account_id, scene.execution, 0, 60_000)
+        work = ledger.acquire_lease(scene.account_id, scene.execution, 0, 60_000)
         assert isinstance(work, Work)
         link = SubscriptionLink("plan-enterprise", f"{scene.account_id}-platform", "ACTIVE", None)
         outcome = Outcome("Provisioned", subscriptions=(link,))
         provisioned = frozenset({scene.opportunity_id})
-        ledger.settle(work, Applied({}, {scene.opportunity_id: outcome}, provisioned, ensured=True))
+        ledger.record_result(work, Applied({}, {scene.opportunity_id: outcome}, provisioned, ensured=True))
         return work.lease.token
 
     def did(self, step: str) -> bool:

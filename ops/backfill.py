@@ -29,7 +29,7 @@ from closedwon.domain.errors import ClosedWonError, Transient
 from closedwon.provisioning.step import ledger
 from closedwon.provisioning.work import now, stigg
 from closedwon.reconciliation.backfill import CHANGES, VERDICTS, Outlook, new_deals, outlook
-from closedwon.reconciliation.drift import Sides
+from closedwon.reconciliation.drift import CustomerView
 from closedwon.reconciliation.judging import live
 from closedwon.reconciliation.report import counted, duration
 from closedwon.salesforce import reading
@@ -155,17 +155,17 @@ def looked_at(accounts: Sequence[str], since: str, until: str, catalogue: Catalo
     look = partial(outlook_on, since=since, until=until, catalogue=catalogue)
 
     def look_at(some: Sequence[str]) -> list[Outlook]:
-        return at_once(look, live().sides(some, deep=False))
+        return at_once(look, live().views(some, deep=False))
 
     for start in range(0, len(accounts), ACCOUNTS_AT_ONCE):
         yield from patiently(partial(look_at, accounts[start : start + ACCOUNTS_AT_ONCE]))
 
 
-def outlook_on(sides: Sides, since: str, until: str, catalogue: Catalogue) -> Outlook:
+def outlook_on(view: CustomerView, since: str, until: str, catalogue: Catalogue) -> Outlook:
     """What bringing in one customer's deals would do."""
-    if new_deals(sides, since, until)[0]:
-        sides = replace(sides, allowed=live().allowed(sides.subscriptions or (), ours=False))
-    return outlook(sides, since, until, catalogue, policy(), backlinks(sides.customer.account_id), now())
+    if new_deals(view, since, until)[0]:
+        view = replace(view, allowed=live().allowed(view.subscriptions or (), ours=False))
+    return outlook(view, since, until, catalogue, policy(), backlinks(view.customer.account_id), now())
 
 
 def bring_in(found: Outlook, mode: str) -> Entry:
@@ -296,7 +296,7 @@ def _count(entries: Iterable[Entry], *verdicts: str) -> int:
 
 
 def _takes(customers: int) -> str:
-    """How long Stigg's limits let it take: one customer a turn."""
+    """How long Stigg's limits let it take: one customer a rate slot."""
     a_minute = int(setting("STIGG_WRITES_PER_MINUTE")) * int(setting("STIGG_SHARE_PERCENT")) / 100
     return f"about {duration(60 * max(1, math.ceil(customers / a_minute)))}"
 

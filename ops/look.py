@@ -19,7 +19,7 @@ from closedwon.preview.preview import stigg
 from closedwon.provisioning.step import ledger
 from closedwon.provisioning.work import now
 from closedwon.reconciliation import runs
-from closedwon.reconciliation.drift import Finding, Repair, Sides
+from closedwon.reconciliation.drift import CustomerView, Finding, Repair
 from closedwon.reconciliation.judging import Judge
 from closedwon.reconciliation.views import Live
 from closedwon.salesforce import reading
@@ -54,7 +54,7 @@ class Look:
     nobody works on the customer. repair: what the stack's policy would repair.
     """
 
-    sides: Sides
+    view: CustomerView
     not_reached: dict[str, str] = field(default_factory=dict)
     under_way: bool = False
     compared: bool = False
@@ -73,7 +73,7 @@ def look_at(customer: Customer) -> Look:
     """Look at a customer of the ledger. Salesforce and Stigg are asked each by itself: where one does not answer, the
     other is still seen.
     """
-    look = Look(Sides(customer))
+    look = Look(CustomerView(customer))
     account_id = customer.account_id
 
     def asked(whom: str, question: Callable[[], T]) -> T | None:
@@ -86,9 +86,9 @@ def look_at(customer: Customer) -> Look:
         return None
 
     if found := asked("Salesforce", lambda: _live().in_salesforce({account_id: customer})):
-        look.sides = found[account_id]
-    if seen := asked("Stigg", lambda: _live().in_stigg(look.sides, deep=True)):
-        look.sides = seen
+        look.view = found[account_id]
+    if seen := asked("Stigg", lambda: _live().in_stigg(look.view, deep=True)):
+        look.view = seen
     catalogue = kept_catalogue(ledger(), now())
     if catalogue is None and "Stigg" not in look.not_reached:
         catalogue = asked("Stigg", lambda: fetch_catalogue(stigg(), now()))
@@ -96,9 +96,9 @@ def look_at(customer: Customer) -> Look:
         catalogue = Catalogue.from_json(snapshot)
     if catalogue is not None:
         judge = Judge(deals_since(), catalogue)
-        look.under_way = judge.compare(look.sides).under_way
+        look.under_way = judge.compare(look.view).under_way
         look.compared = not look.under_way
-        look.findings, look.repair = judge.verdict(look.sides)
+        look.findings, look.repair = judge.verdict(look.view)
     return look
 
 

@@ -135,7 +135,7 @@ def planned(asked: Asked) -> Replay:
             said += f"; by itself it is tried again at {instant_of(customer.due_at)[:19]}Z"
         return replace(plan, action="again", words=said)
     if behind:
-        return replace(plan, action="already", words="its execution begins, or waits for its turn")
+        return replace(plan, action="already", words="its execution begins, or waits for its rate slot")
     return _compared(plan, look_at(customer), asked)
 
 

@@ -22,7 +22,7 @@ from closedwon.domain.instants import instant_of
 from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
 from closedwon.domain.plan import LIVE
 from closedwon.provisioning.step import ledger
-from closedwon.reconciliation.drift import Sides
+from closedwon.reconciliation.drift import CustomerView
 from closedwon.reconciliation.report import counted
 from closedwon.salesforce.write_back import account_fields
 from closedwon.settings import setting
@@ -224,19 +224,19 @@ def _executions(who: Who, wanted: Sequence[str], executions: Executions) -> list
 
 
 def _stigg(look: Look) -> Json:
-    sides = look.sides
+    view = look.view
     subscriptions = sorted(
-        sides.subscriptions or (), key=lambda one: (one["status"] in LIVE, one.get("startDate") or ""), reverse=True
+        view.subscriptions or (), key=lambda one: (one["status"] in LIVE, one.get("startDate") or ""), reverse=True
     )
     return {
-        "reached": sides.subscriptions is not None,
-        "exists": sides.customer_in_stigg,
-        "subscriptions": [_subscription(one, sides) for one in subscriptions],
+        "reached": view.subscriptions is not None,
+        "exists": view.customer_in_stigg,
+        "subscriptions": [_subscription(one, view) for one in subscriptions],
     }
 
 
-def _subscription(one: Mapping[str, Any], sides: Sides) -> Json:
-    allowed = (sides.allowed or {}).get(one["id"])
+def _subscription(one: Mapping[str, Any], view: CustomerView) -> Json:
+    allowed = (view.allowed or {}).get(one["id"])
     marks = one.get("metadata") or {}
     return {
         "id": one["id"],
@@ -257,11 +257,11 @@ def _subscription(one: Mapping[str, Any], sides: Sides) -> Json:
 
 def _in_salesforce(look: Look) -> Json:
     """What Salesforce shows, of all deals: whether it should is among the findings."""
-    sides = look.sides
-    account = sides.account
-    wanted = account_fields(sides.customer, setting("STIGG_APP_URL")) if sides.customer.ensured else {}
+    view = look.view
+    account = view.account
+    wanted = account_fields(view.customer, setting("STIGG_APP_URL")) if view.customer.ensured else {}
     return {
-        "reached": sides.provisionings is not None,
+        "reached": view.provisionings is not None,
         "account": account
         and {
             "state": account.state,
@@ -272,7 +272,7 @@ def _in_salesforce(look: Look) -> Json:
         },
         "provisionings": {
             id: {"status": row.get("Status__c"), "reason": row.get("Reason__c")}
-            for id, row in (sides.provisionings or {}).items()
+            for id, row in (view.provisionings or {}).items()
         },
     }
 

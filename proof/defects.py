@@ -181,8 +181,8 @@ DEFECTS = (
         (
             Edit(
                 "functions/account_write_back/app.py",
-                "                customer, _ = ledger().settle(work, Failed(reason_of(failure, step.execution)))\n",
-                "                pass\n",
+                "ledger().record_result(work, Failed(reason_of(failure, step.execution)))\n",
+                'customer, ""\n',
             ),
         ),
         test="tests/integration/test_guarantees.py"

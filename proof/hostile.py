@@ -658,7 +658,7 @@ def send(sandbox: Sandbox, deals: list[Json]) -> int:
         for answer in (sandbox.preview(*some), sandbox.call(*some)):
             if answer.status_code not in (200, 202):
                 raise RuntimeError(f"a request of canaries was answered {answer.status_code}: {answer.text[:300]}")
-    sandbox.settle(600)
+    sandbox.wait_until_idle(600)
     return 2 * len(deals)
 
 

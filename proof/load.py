@@ -224,7 +224,7 @@ def endure(sandbox: Sandbox, seed: int, rounds: int) -> tuple[Load, Mapping[str,
     for _ in range(3):  # what failed is tried again, as always
         time_passes(sandbox, *(account for account in load.seats if "due_at" in head(sandbox, account)[0]))
         sandbox.aws.run_schedule("SweepFunctionSchedule")
-        sandbox.settle()
+        sandbox.wait_until_idle()
     return load, seen
 
 

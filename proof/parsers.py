@@ -248,10 +248,10 @@ class Bench:
         self._exits.callback(settings.policy.cache_clear)
         reads = SalesforceClient(environment["SALESFORCE_URL"], Keys(), "66.0", session=session_to(self.salesforce_app))
         asks = Stigg("https://api.stigg.io", Keys(), session=session_to(self.stigg_app))
-        turns = SimpleNamespace(
-            turns=lambda count, *_: (0,) * count, book=lambda orders: _Booked(orders), give_back=lambda *_: None
+        rate_slots = SimpleNamespace(
+            rate_slots=lambda count, *_: (0,) * count, book=lambda orders: _Booked(orders), give_back=lambda *_: None
         )
-        here: dict[str, Any] = {"ledger": lambda: self.ledger, "governor": lambda: turns}
+        here: dict[str, Any] = {"ledger": lambda: self.ledger, "governor": lambda: rate_slots}
         enter(mock.patch.multiple(callout, start=lambda: lambda claim: None, **here))
         enter(mock.patch.multiple(approvals, **here))
         enter(mock.patch.multiple(preview, ledger=lambda: self.ledger, stigg=lambda: asks))
@@ -313,7 +313,7 @@ class Bench:
 
 
 class _Booked:
-    """Turns at once, for whoever asks."""
+    """Rate slots at once, for whoever asks."""
 
     def __init__(self, orders: Mapping[str, Any]) -> None:
         self.starts = dict.fromkeys(orders, 0)

@@ -125,7 +125,7 @@ class Tour:
         for trigger in ("closed_won", "trial", "amendment", "renewal", "cancellation"):
             bad = change(trigger, Sold("plan-nobody-knows"), Sold("feature-seats", 0.5))
             call(sandbox, bad)
-        sandbox.settle()
+        sandbox.wait_until_idle()
         for deal in (sold, renewal):
             sandbox.status(opportunity_of(deal))
         # Deals that come without lines are read from Salesforce.
@@ -140,7 +140,7 @@ class Tour:
         provision(self.sandbox, revised(deal, 1, feature_seats=1, addon_extra_workspace=1))
         self.ops("status", opportunity_of(deal))
         self.ops("approve", opportunity_of(deal), "--yes")
-        self.sandbox.settle()
+        self.sandbox.wait_until_idle()
 
     def sweeps(self) -> None:
         """What could not be started is started by the sweep."""
@@ -227,7 +227,7 @@ class Tour:
         stigg.fail("answer", "GET", ".*", status=500, body=bodies["refusal"], times=50)
         self.preview(self.deal(), short)
         stigg.heal()
-        sandbox.settle()
+        sandbox.wait_until_idle()
 
     def bad_input(self) -> None:
         """What is private stands where it does not belong."""
@@ -272,7 +272,7 @@ class Tour:
         }
         try:
             for value in (wrong, broken, {"clientId": "x", "privateKey": "x"}, signed):
-                sandbox.settle()
+                sandbox.wait_until_idle()
                 sandbox.salesforce.expire_tokens()
                 sandbox.aws.put_secret("SalesforceSecret", value)
                 for name in ("AccountWriteBackFunction", "FlowCalloutFunction"):
@@ -280,7 +280,7 @@ class Tour:
                 sandbox.call(self.without_lines())
                 provision(sandbox, self.deal())
         finally:
-            sandbox.settle()
+            sandbox.wait_until_idle()
             sandbox.aws.put_secret("SalesforceSecret", sandbox.salesforce_client)
             for name in ("AccountWriteBackFunction", "FlowCalloutFunction"):
                 functions.kill(name)
@@ -327,7 +327,7 @@ class Tour:
         sandbox.salesforce.fail_query_job(self.canaries.echo("Salesforce's client secret", names=False))
         self.reconcile()
         sandbox.aws.run_schedule("SweepFunctionSchedule")
-        sandbox.settle()
+        sandbox.wait_until_idle()
 
     def customer_of(self, deal: Json) -> str:
         return str(sandbox_customer(self.sandbox, deal["account"]["id"]))
@@ -359,7 +359,7 @@ class Tour:
             ("erase", account, "--yes"),
         ):
             self.ops(*arguments)
-        sandbox.settle()
+        sandbox.wait_until_idle()
         for kept in sorted(self.operator.folder.rglob("*")):
             if kept.is_file():
                 self.said["operators' commands"].append(kept.read_text(errors="replace"))

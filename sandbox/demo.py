@@ -35,7 +35,7 @@ INTRODUCTION = (
 )
 
 MEANINGS = {
-    "ItsTurn": "waits where many deals come at once; Stigg has limits",
+    "WaitForRateSlot": "waits where many deals come at once; Stigg has limits",
     "CustomerProvision": "makes the customer in Stigg, or brings it in line",
     "WorkToDo": "is there anything to change?",
     "SubscriptionProvision": "looks at what Stigg holds, changes what differs",

@@ -38,7 +38,7 @@ class Life:
         answer = self.sandbox.call(self.sandbox.deal(opportunity, **more)).json()["results"][0]
         if answer["status"] == "invalid":
             return f"invalid: {answer['errors']}"
-        self.sandbox.settle()
+        self.sandbox.wait_until_idle()
         return self.note(what, opportunity)
 
     def note(self, what: str, opportunity: str) -> str:
@@ -67,7 +67,7 @@ class Life:
     def sweeps(self) -> None:
         """The sweep runs, as it does every minute."""
         self.sandbox.aws.run_schedule("SweepFunctionSchedule")
-        self.sandbox.settle()
+        self.sandbox.wait_until_idle()
 
 
 def tell(sandbox: Sandbox, look: Onlooker, out: Narration) -> None:
@@ -105,7 +105,7 @@ def tell(sandbox: Sandbox, look: Onlooker, out: Narration) -> None:
         life.send("upgrade: +15 seats", more, **amends)
         for _ in range(2):
             sandbox.call(sandbox.deal(more, **amends))
-        sandbox.settle()
+        sandbox.wait_until_idle()
     out.check("10 seats and 15 are 25, however often it comes", 25, look.entitlements(life.account).get(SEATS))
 
     out.say("Somebody in sales types -24 instead of -4. So large a reduction waits until a person approves it:")

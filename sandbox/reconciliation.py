@@ -73,7 +73,7 @@ def prepare(sandbox: Sandbox, look: Onlooker, out: Narration) -> tuple[str, str,
     opportunity = sandbox.sales.close(edited, "Halden Foods - Enterprise", *sold, CloseDate=today)
     with out.waiting("the sale"):
         sandbox.call(sandbox.deal(opportunity))
-        sandbox.settle()
+        sandbox.wait_until_idle()
     [subscription] = look.stigg("/subscriptions", customerId=edited)
     out.check(f"the sale gives {SOLD} extra workspaces", SOLD, workspaces(look, edited))
     sandbox.stigg.change_subscription(subscription["id"], addons=[{"id": WORKSPACE, "quantity": EDITED}])
@@ -133,7 +133,7 @@ def repaired(sandbox: Sandbox, look: Onlooker, out: Narration, edited: str, lost
     )
     with out.waiting("the sweep, and the provisioning"):
         sandbox.aws.run_schedule("SweepFunctionSchedule")
-        sandbox.settle()
+        sandbox.wait_until_idle()
     out.check("Salesforce shows the lost deal as Provisioned", "Provisioned", look.provisioning(deal).get("Status__c"))
     out.check(f"Brightwater Labs has its {BOUGHT} seats", BOUGHT, look.entitlements(lost).get(SEATS))
     out.check(f"Halden Foods still has {EDITED} extra workspaces", EDITED, workspaces(look, edited))

@@ -167,7 +167,7 @@ class Sandbox:
         """Wait for executions, by name; what DescribeExecution tells of each. Raises TimeoutError."""
         return [self.aws.wait_for_execution(self.execution_arn(name), seconds) for name in names]
 
-    def settle(self, seconds: float = 60.0) -> None:
+    def wait_until_idle(self, seconds: float = 60.0) -> None:
         """Wait until no execution runs. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while any(self.aws.executions(machine, "RUNNING") for machine in self.aws.state_machine_arns):

@@ -15,7 +15,7 @@ from closedwon.aws import metrics
 from closedwon.aws.secrets import Secret
 from closedwon.domain import errors
 from closedwon.domain.customer import Customer, Failed, LeaseLost, Work, Written
-from closedwon.provisioning.step import Step, held, ledger, take
+from closedwon.provisioning.step import Step, acquire_lease, held, ledger
 from closedwon.salesforce.client import SalesforceClient, error_of, records_of
 from closedwon.salesforce.write_back import composite_request
 from closedwon.settings import setting
@@ -71,7 +71,7 @@ def write_back(work: Work, customer: Customer, failed: bool) -> tuple[Customer, 
         marks, account, faults = {}, False, [refused]
     fault = min(faults, key=lambda fault: not isinstance(fault, errors.Transient), default=None)
     hopeless = fault is not None and not isinstance(fault, errors.Transient)
-    customer, follows = ledger().settle(work, Written(marks, account, failed=failed or hopeless))
+    customer, follows = ledger().record_result(work, Written(marks, account, failed=failed or hopeless))
     if fault is not None:
         raise fault
     return customer, follows
@@ -118,14 +118,14 @@ def count_failure(cause: str, said: str, step: Step, event: dict[str, Any], cust
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     step = Step.of(event)
     failure = event.get("failure")
-    work = take(step, context)
+    work = acquire_lease(step, context)
     if not isinstance(work, Work):
         return step.handing_on(None, result="provisioned", cause="")
     customer = work.customer
     try:
         with held(work):
             if failure:
-                customer, _ = ledger().settle(work, Failed(reason_of(failure, step.execution)))
+                customer, _ = ledger().record_result(work, Failed(reason_of(failure, step.execution)))
             written = customer.unwritten
             customer, follows = write_back(work, customer, failed=failure is not None)
     except LeaseLost:

@@ -43,8 +43,8 @@ def compare_partition(run: Run, partition: int, time_left: Callable[[], int]) ->
         if time_left() < enough:
             break
         lot = suspects[start : start + ACCOUNTS_AT_ONCE]
-        for sides in live().sides(lot, run.deep):
-            found, repair = judge.verdict(sides)
+        for view in live().views(lot, run.deep):
+            found, repair = judge.verdict(view)
             findings += found
             repairs += [repair] if repair else []
         looked_at += len(lot)

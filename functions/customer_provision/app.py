@@ -14,7 +14,7 @@ from closedwon.aws import metrics
 from closedwon.domain.customer import Ensured, Naming, Work
 from closedwon.domain.desired import Slot
 from closedwon.domain.plan import customer_body, customer_difference
-from closedwon.provisioning.step import Step, held, ledger, take
+from closedwon.provisioning.step import Step, acquire_lease, held, ledger
 from closedwon.provisioning.work import desired_of, newest_contributing, planned, stigg
 from closedwon.settings import backlinks, policy
 from closedwon.stigg.client import idempotency_key
@@ -40,7 +40,7 @@ def ensure_customer(work: Work, execution: str) -> str:
     existing = stigg().get_customer(customer.customer_id)
     difference = customer_difference(existing, newest, links) if existing is not None else {}
     if customer.asks and not customer.named:  # from here on the user's own application cannot choose its ID any more
-        ledger().settle(work, Naming())
+        ledger().record_result(work, Naming())
     if existing is None:
         body = customer_body(customer.customer_id, newest, links)
         stigg().provision_customer(body, idempotency_key(execution, customer.customer_id, body))
@@ -78,7 +78,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return step.handing_on(None, work="paused")
     if mode == "shadow":
         return step.handing_on(None, work="shadow", would=would(step.account_id))
-    work = take(step, context)
+    work = acquire_lease(step, context)
     if not isinstance(work, Work):
         logger.info("nothing to take", extra={"execution": step.execution, "found": type(work).__name__})
         return step.handing_on(None, work="none")
@@ -88,7 +88,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         with held(work), governor().ending_in(context.get_remaining_time_in_millis()):
             done = ensure_customer(work, step.execution)
             if done != NOTHING and not work.customer.ensured:  # else the next step makes no subscription
-                ledger().settle(work, Ensured())
+                ledger().record_result(work, Ensured())
         logger.info(
             "customer",
             extra={"execution": step.execution, "account": step.account_id, "done": done},

@@ -33,14 +33,14 @@ def step(run: Run, progress: Json) -> Json:
     pages = islice(stigg().subscription_pages(cursor, LIVE), PAGES_A_STEP)
     calls = 0
     with PartitionWriter(run, f"stigg-{cursor or 'first'}") as writer:
-        wait_for_turn()
+        wait_for_rate_slot()
         for items, following in pages:
             for item in items:
                 writer.add("subscriptions", key_of(item), {"row": item})
             cursor = following
             calls += 1
             if calls % PAGES_AT_ONCE == 0 and calls < PAGES_A_STEP and cursor is not None:
-                wait_for_turn()
+                wait_for_rate_slot()
     return {
         **progress,
         "after": cursor,
@@ -56,7 +56,7 @@ def key_of(subscription: Json) -> str:
     return str(metadata.get("salesforceAccountId") or subscription["customerId"])
 
 
-def wait_for_turn() -> None:
+def wait_for_rate_slot() -> None:
     """Wait until Stigg's limit, which all of closed-won shares, has room for some more pages: a moment, and with the
     smallest share a template allows less than a minute.
     """

@@ -19,7 +19,7 @@ from closedwon.domain.customer import OpportunityState, Prepared, Work
 from closedwon.domain.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable
 from closedwon.domain.order import Order
 from closedwon.own_application.client import LONGEST, TIMEOUTS, NotYet, OwnApplication
-from closedwon.provisioning.step import Step, held, ledger, take
+from closedwon.provisioning.step import Step, acquire_lease, held, ledger
 from closedwon.provisioning.work import catalogue_refusals, now
 from closedwon.settings import own_application_url, setting
 
@@ -44,13 +44,13 @@ def prepare(work: Work, execution: str, context: Any) -> None:
     url = own_application_url()
     customer = work.customer
     if customer.asks != (url is not None):
-        customer, _ = ledger().settle(work, Prepared({}, asks=url is not None))
+        customer, _ = ledger().record_result(work, Prepared({}, asks=url is not None))
     if url is None:
         return
     waiting = [state for state in replace(work.customer, asks=True).unprepared.values() if is_due(state, execution)]
     refused = catalogue_refusals([state.order for state in waiting])
     unavailable: ApplicationUnavailable | None = None
-    # Those never asked come first: one that hangs cannot keep them from their turn.
+    # Those never asked come first: one that hangs cannot keep the others from being asked.
     for place, state in enumerate(sorted(waiting, key=lambda state: state.application is not None)):
         if place and context.get_remaining_time_in_millis() < ONE_REQUEST:
             break
@@ -64,7 +64,7 @@ def prepare(work: Work, execution: str, context: Any) -> None:
         except ApplicationUnavailable as error:
             unavailable = error
             said = before.failed(str(error), now(), unreached_by=execution)
-        customer, _ = ledger().settle(work, Prepared({id: said}))
+        customer, _ = ledger().record_result(work, Prepared({id: said}))
         logger.info("asked", extra={"execution": execution, "opportunity": id, "answered": said.answered})
     if unavailable is not None:
         raise unavailable
@@ -98,7 +98,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     step = Step.of(event)
     if ledger().control().mode != "run":  # the next step says so
         return step.handing_on(None)
-    work = take(step, context)
+    work = acquire_lease(step, context)
     if not isinstance(work, Work):
         return step.handing_on(None)
     if work.needs == "provision":

@@ -20,7 +20,7 @@ from closedwon.domain.instants import iso_utc
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import GRANT_KEY, Change, Create, End, Plan, after_end, end_call, grant_body, provision_body
 from closedwon.domain.records import GrantRecord, SlotRecord
-from closedwon.provisioning.step import Step, held, ledger, take
+from closedwon.provisioning.step import Step, acquire_lease, held, ledger
 from closedwon.provisioning.work import desired_of, now, planned, stigg
 from closedwon.settings import backlinks
 from closedwon.stigg.client import idempotency_key
@@ -76,7 +76,7 @@ def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord]) -> None:
     new = {g.key: GrantRecord(g.amount) for g in to_do.grants if g.key not in work.customer.grants}
     if raised or new:
         generations = {slot.key: generation for slot, generation in raised.items()}
-        ledger().settle(work, Intended(generations, new))
+        ledger().record_result(work, Intended(generations, new))
     for slot, generation in raised.items():
         records[slot] = replace(records.get(slot, SlotRecord()), generation=generation, made=False)
 
@@ -125,7 +125,7 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
     except StiggRefused as refusal:
         if refusal.status != 409:
             raise
-        ledger().settle(work, Interrupted(burned=(change.subscription.slot.key,)))
+        ledger().record_result(work, Interrupted(burned=(change.subscription.slot.key,)))
         raise WriteUnanswered("the subscription's ID was used before; looking again at what stands") from refusal
     status = answer["subscription"]["status"] if answer["status"] == "SUCCESS" else "PAYMENT_PENDING"
     made = replace(record, generation=change.generation, checkout_url=answer.get("checkoutUrl"))
@@ -157,14 +157,14 @@ def standing(record: SlotRecord, wanted: Subscription, subscription_id: str, sta
 @metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     step = Step.of(event)
-    work = take(step, context)
+    work = acquire_lease(step, context)
     if not isinstance(work, Work):
         return step.handing_on(None)
     try:
         with held(work), governor().ending_in(context.get_remaining_time_in_millis()):
             report = bring_about(work, step.execution)
             if report is not None:  # else the version is not applied, and the execution goes round again
-                ledger().settle(work, report)
+                ledger().record_result(work, report)
     except LeaseLost:
         logger.warning("the lease passed on", extra={"execution": step.execution})
         return step.handing_on(None)

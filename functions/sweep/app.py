@@ -1,6 +1,6 @@
 """sweep: every minute, starts what is due: starts that were lost, executions that died, payments and dates to look at
-again, repairs; nothing while an operator has paused the stack. It takes no more turns than come until the next sweep,
-so that callouts never wait long behind it.
+again, repairs; nothing while an operator has paused the stack. It takes no more rate slots than come until the next
+sweep, so that callouts never wait long behind it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def start_due() -> int:
     """
     errors: list[Exception] = []
     runs = ledger().control().mode == "run"  # else what is due is only counted
-    claims = ledger().due(lambda count: governor().turns(count, PERIOD) if runs else ())
+    claims = ledger().due(lambda count: governor().rate_slots(count, PERIOD) if runs else ())
     for claim in claims:
         try:
             start()(claim)

@@ -35,7 +35,7 @@ def sandbox(running_sandbox: Sandbox) -> Iterator[Sandbox]:
     yield running_sandbox
     running_sandbox.stigg_server.heal()
     running_sandbox.salesforce_server.heal()
-    running_sandbox.settle()  # nothing of this test may reach into the next one
+    running_sandbox.wait_until_idle()  # nothing of this test may reach into the next one
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def call(sandbox: Sandbox, *deals: Json) -> list[Json]:
 def provision(sandbox: Sandbox, *deals: Json) -> list[Json]:
     """Send deals and wait until nothing runs any more."""
     results = call(sandbox, *deals)
-    sandbox.settle()
+    sandbox.wait_until_idle()
     return results
 
 
@@ -200,7 +200,7 @@ def sweep(sandbox: Sandbox) -> int:
     """Run the sweep and wait until nothing runs any more. Out: how many it started."""
     outcome = sandbox.aws.run_schedule("SweepFunctionSchedule")
     assert outcome.error_type is None, outcome.value()
-    sandbox.settle()
+    sandbox.wait_until_idle()
     return int(outcome.value()["started"])
 
 

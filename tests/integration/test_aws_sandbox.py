@@ -462,7 +462,7 @@ def went(provision: AwsSandbox, script: str) -> tuple[str, str | None, list[str]
     )
     ended = provision.wait_for_execution(started["executionArn"])
     turn, *states = provision.states_entered(started["executionArn"])
-    assert turn == "ItsTurn"  # once, however often it goes round
+    assert turn == "WaitForRateSlot"  # once, however often it goes round
     return ended["status"], ended.get("error"), states
 
 

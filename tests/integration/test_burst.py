@@ -13,4 +13,4 @@ def test_more_subscriptions_at_once_than_stigg_takes_in_a_minute_are_all_made_an
     assert run.provisioned == burst.REAL_DEALS
     assert run.subscriptions == subscriptions
     assert run.throttled == 0
-    assert run.transitions == 8, "one more than without a turn"
+    assert run.transitions == 8, "one more than without a rate slot"

@@ -99,7 +99,7 @@ def test_the_demo_shows_states_as_they_passed_and_links_that_it_opened(
     told: subprocess.CompletedProcess[str],
 ) -> None:
     states = re.findall(r"^ +\d+\.\d\d  (\w+)", told.stdout, re.MULTILINE)
-    assert states[:2] == ["ItsTurn", "CustomerProvision"]
+    assert states[:2] == ["WaitForRateSlot", "CustomerProvision"]
     assert states[-1] == "Provisioned"
     links = re.findall(r"^   ✓ it opens (.+)\n +(https?://\S+)$", told.stdout, re.MULTILINE)
     assert {what for what, _ in links} == {

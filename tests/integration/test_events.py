@@ -91,7 +91,7 @@ def test_a_steps_event_has_the_fields_the_state_machine_gives_it(name: str) -> N
 
 def test_the_callout_is_sent_as_it_is_and_as_api_gateways_event(sandbox: Sandbox, account: str) -> None:
     [sent] = sandbox.post(event("callout")).json()["results"]
-    sandbox.settle()
+    sandbox.wait_until_idle()
     assert sent["status"] == "accepted"
     assert json.loads(event("flow_callout_post")["body"]) == event("callout")
     answer = invoke(sandbox, "flow_callout_post")
@@ -174,7 +174,7 @@ def test_the_approval_lets_the_deal_replace_what_the_customer_bought_alone(sandb
         timeout=60,
     )
     assert [result["status"] for result in answer.json()["results"]] == ["approved"]
-    sandbox.settle()
+    sandbox.wait_until_idle()
     [subscription] = subscriptions(sandbox, account)
     assert subscription["planId"] == "plan-enterprise"
     assert sandbox.status(approval["opportunityId"]).json()["status"] == "Provisioned"
@@ -223,7 +223,7 @@ def test_the_failure_is_written_back_and_the_sweeps_event_starts_what_is_due(san
     assert invoke(sandbox, "sweep") == {"started": 0}
     time_passes(sandbox, account)
     assert invoke(sandbox, "sweep") == {"started": 1}
-    sandbox.settle()
+    sandbox.wait_until_idle()
     assert sandbox.status(opportunity).json()["status"] == "Provisioned"
 
 

@@ -56,7 +56,7 @@ def test_g1_one_order_sent_five_times_at_once_and_again_under_other_revisions_is
     deal = revised(sell(sandbox, account), 0)
     with ThreadPoolExecutor(5) as senders:
         results = list(senders.map(lambda _: call(sandbox, deal)[0], range(5)))
-    sandbox.settle()
+    sandbox.wait_until_idle()
     assert sorted(result["status"] for result in results) == ["accepted", *["duplicate"] * 4]
     [execution] = {result["execution"] for result in results}
 
@@ -92,7 +92,7 @@ def test_g2_the_newest_revision_decides_in_whatever_order_and_company_revisions_
     deal = sell(sandbox, account)
     call(sandbox, *(revised(deal, later, feature_seats=250 + later) for later in (1, 2, 0)))
     ends.append((account, deal))
-    sandbox.settle()
+    sandbox.wait_until_idle()
     for account, deal in ends:
         [subscription] = subscriptions(sandbox, account, live=False)
         assert limits(subscription) == {"feature-seats": 252}
@@ -140,7 +140,7 @@ def test_g3_deals_of_one_customer_end_in_the_state_that_contains_them_all(sandbo
         seen(sandbox, lambda: slow.times == 0)
         call(sandbox, third)
         call(sandbox, other_product)
-    sandbox.settle()
+    sandbox.wait_until_idle()
     held = {s["plan"]: s for s in access(sandbox, account)}
     assert set(held) == {"plan-enterprise", "plan-analytics"}
     assert held["plan-enterprise"]["addons"] == {"addon-extra-workspace": 6, "addon-premium-support": 1}
@@ -225,7 +225,7 @@ def test_g4_whichever_write_loses_its_answer_the_execution_goes_on_to_the_same_e
     if loss == "the function is killed":
         for function in ("CustomerProvision", "SubscriptionProvision", "AccountWriteBack"):
             assert sandbox.aws.functions.kill(f"{function}Function") >= 1
-    sandbox.settle()
+    sandbox.wait_until_idle()
 
     name = {
         "the function is killed": "Runtime.ExitError",
@@ -278,7 +278,7 @@ def test_g4_an_execution_that_is_stopped_for_good_is_picked_up_by_the_sweep_afte
     arn = sandbox.execution_arn(result["execution"])
     sandbox.aws.client("stepfunctions").stop_execution(executionArn=arn)
     sandbox.aws.functions.kill("SubscriptionProvisionFunction")
-    sandbox.settle()
+    sandbox.wait_until_idle()
     assert sweep(sandbox) == 0, "its write may still be under way"
     time_passes(sandbox, account)
     assert sweep(sandbox) == 1

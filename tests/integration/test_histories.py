@@ -128,7 +128,7 @@ def break_something(sandbox: Sandbox, history: History, rng: Random) -> None:
 
 def come_to_rest(sandbox: Sandbox, histories: list[History], until: datetime) -> None:
     """The instants have come, who is asked approves, and the sweep runs until it changes nothing any more."""
-    sandbox.settle(180)
+    sandbox.wait_until_idle(180)
     time.sleep(max(0.0, (until - datetime.now(UTC)).total_seconds()))
     sandbox.stigg_server.heal()
     sandbox.salesforce_server.heal()
@@ -139,7 +139,7 @@ def come_to_rest(sandbox: Sandbox, histories: list[History], until: datetime) ->
         before = len(sandbox.stigg_server.exchanges), len(sandbox.salesforce_server.exchanges)
         time_passes(sandbox, *(history.account for history in due))
         sandbox.aws.run_schedule("SweepFunctionSchedule")
-        sandbox.settle(180)
+        sandbox.wait_until_idle(180)
         written = [e for e in sandbox.stigg_server.exchanges[before[0] :] if e.method != "GET"]
         written += sandbox.salesforce_server.exchanges[before[1] :]
         if not written:
@@ -171,7 +171,7 @@ def approve(sandbox: Sandbox, histories: Iterable[History]) -> None:
             timeout=60,
         )
         assert answer.status_code == 202, answer.text
-        sandbox.settle(180)
+        sandbox.wait_until_idle(180)
 
 
 # Judging

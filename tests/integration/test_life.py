@@ -205,7 +205,7 @@ def approve(sandbox: Sandbox, deal: Json, approval: str | None) -> Json:
     }
     answer = sandbox.post(body, path="/v1/approvals")
     assert answer.status_code == 202, answer.text
-    sandbox.settle()
+    sandbox.wait_until_idle()
     [result] = answer.json()["results"]
     return dict(result)
 

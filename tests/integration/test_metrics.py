@@ -199,7 +199,7 @@ def notifications(sandbox: Sandbox) -> Iterator[Any]:
         return [json.loads(one["Body"]) for one in found]
 
     yield read
-    sandbox.settle()
+    sandbox.wait_until_idle()
     deployed.environment = before
     sandbox.aws.functions.kill(function)
     sns.unsubscribe(SubscriptionArn=subscription)

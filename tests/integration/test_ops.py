@@ -50,13 +50,13 @@ def test_a_held_reduction_is_shown_and_let_through_only_when_the_operator_says_y
     assert code == 1
     assert f"{held} is Held" in said
     assert "feature-seats from 500 to 50" in said
-    sandbox.settle()
+    sandbox.wait_until_idle()
     assert seats(sandbox) == 500
 
     code, said, _ = ops(sandbox, "approve", held, answer="y\n")
     assert code == 0
     assert "Approved; applied by the execution" in said
-    sandbox.settle()
+    sandbox.wait_until_idle()
     assert seats(sandbox) == 50
 
     code, _, error = ops(sandbox, "approve", held, "--yes")

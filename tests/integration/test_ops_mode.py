@@ -49,7 +49,7 @@ def test_while_paused_deals_are_accepted_and_nothing_is_written_and_resuming_bri
     assert "Provisioning runs." in operator.does("resume")
     time_passes(sandbox, account)
     sweep(sandbox)
-    sandbox.settle()
+    sandbox.wait_until_idle()
     assert shown(sandbox, deal) == ("Provisioned", None)
     assert len(subscriptions(sandbox, account)) == 1
 
@@ -93,7 +93,7 @@ def test_while_it_only_watches_each_execution_says_what_it_would_do_and_writes_n
 
     operator.does("resume")
     sweep(sandbox)
-    sandbox.settle()
+    sandbox.wait_until_idle()
     assert shown(sandbox, deal) == ("Provisioned", None)
 
     operator.does("shadow")

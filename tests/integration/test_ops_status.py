@@ -75,7 +75,7 @@ def test_every_execution_of_a_deal_is_told_with_what_it_went_through(
     told = operator.json("status", opportunity_of(deal))["executions"]
     assert [one["name"] for one in reversed(told)] == [one["name"] for one in executions(sandbox)]
     assert {one["status"] for one in told} == {"SUCCEEDED"}
-    assert [step["state"] for step in told[0]["steps"]][:2] == ["ItsTurn", "CustomerProvision"]
+    assert [step["state"] for step in told[0]["steps"]][:2] == ["WaitForRateSlot", "CustomerProvision"]
 
 
 def test_what_somebody_changed_in_stigg_is_said_with_both_values(

@@ -49,7 +49,7 @@ def sandbox(own_sandbox: Sandbox) -> Iterator[Sandbox]:
     yield own_sandbox
     own_sandbox.stigg_server.heal()
     own_sandbox.application_server.heal()
-    own_sandbox.settle()
+    own_sandbox.wait_until_idle()
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_deals_workspace_is_made_first_and_its_ids_are_used_in_stigg_and_shown
     account = sandbox.sales.account("Northwind Traders")
     deal = sell(sandbox, account, terms={"start": "2026-01-01"})
     [result] = provision(sandbox, deal)
-    assert states(sandbox, result)[:3] == ["ItsTurn", "ResourceProvision", "CustomerProvision"]
+    assert states(sandbox, result)[:3] == ["WaitForRateSlot", "ResourceProvision", "CustomerProvision"]
 
     [(key, body)] = asked(sandbox)
     assert key == f"{sandbox.salesforce.organization_id}-{opportunity_of(deal)}"
@@ -210,7 +210,7 @@ def test_what_went_wrong_in_passing_is_asked_again_with_the_same_key_and_ends_wi
     if loss == "the function is killed":
         seen(sandbox, lambda: len(application.workspaces) == 1)
         assert sandbox.aws.functions.kill("ResourceProvisionFunction") >= 1
-    sandbox.settle()
+    sandbox.wait_until_idle()
     names = {
         "the function is killed": "Runtime.ExitError",
         "the function runs out of time": "Sandbox.Timedout",
@@ -309,7 +309,7 @@ def test_a_deal_that_arrives_while_it_is_asked_is_asked_about_before_it_is_provi
     seen(sandbox, lambda: len(application.workspaces) == 1)
     provision(sandbox, second)
     assert states(sandbox, result)[:6] == [
-        "ItsTurn",
+        "WaitForRateSlot",
         "ResourceProvision",
         "CustomerProvision",
         "WorkToDo",

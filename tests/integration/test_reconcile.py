@@ -56,7 +56,7 @@ def sandbox(running: Sandbox) -> Iterator[Sandbox]:
     running.stigg_server.heal()
     running.salesforce_server.heal()
     running.salesforce.renew_api_calls()
-    running.settle()
+    running.wait_until_idle()
 
 
 def order(sandbox: Sandbox, fail: Sequence[int] = (), repair: str = "go") -> None:

@@ -192,7 +192,7 @@ def sold_more(sandbox: Sandbox, deal: Json) -> None:
 def long_held(sandbox: Sandbox, deal: Json) -> None:
     """Half a year ago the deal was held for somebody's approval, and nobody has looked at it."""
     sent_again(sandbox, deal, seats=10)
-    sandbox.settle()
+    sandbox.wait_until_idle()
     key = {"pk": {"S": f"ACCOUNT#{account_of(deal)}"}, "sk": {"S": f"OPPORTUNITY#{opportunity_of(deal)}"}}
     table, dynamodb = sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb")
     item = dynamodb.get_item(TableName=table, Key=key)["Item"]

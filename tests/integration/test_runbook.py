@@ -158,7 +158,7 @@ def test_stigg_is_down_while_many_deals_arrive(sandbox: Sandbox, operator: Opera
     sandbox.stigg_server.fail("answer", times=1_000_000, status=503)
     for start in range(0, len(deals), 10):
         assert {answer["status"] for answer in call(sandbox, *deals[start : start + 10])} == {"accepted"}
-    sandbox.settle(300)
+    sandbox.wait_until_idle(300)
     said, _ = follow(operator, history)
     assert "StiggUnavailable" in said
     said, _ = follow(operator, smoke, code=1)
@@ -211,7 +211,7 @@ def test_the_ledger_was_lost(sandbox: Sandbox, operator: Operator) -> None:
     aws(sandbox, wait, known)
     for command in rest:
         follow(operator, command, known)
-    sandbox.settle()
+    sandbox.wait_until_idle()
     assert [access(sandbox, account) for account in accounts] == stood
     assert [status(sandbox, deal)["status"] for deal in deals] == ["Provisioned"] * 2
 

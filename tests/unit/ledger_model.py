@@ -66,8 +66,8 @@ class Rules:
     """The four verbs. accept gives every state it can leave the customer in: one, unless it is broken."""
 
     accept: Callable[[Customer, Arrival, int], list[Customer]]
-    take: Callable[..., Any] = rules.take
-    settle: Callable[..., Any] = rules.settle
+    acquire_lease: Callable[..., Any] = rules.acquire_lease
+    record_result: Callable[..., Any] = rules.record_result
     claim: Callable[[Customer, int], tuple[Customer, str | None]] = rules.claim
 
 
@@ -394,7 +394,7 @@ class _Model:
 
     def _take(self, world: World, run: Run) -> Iterator[Step]:
         lease = self._bounds.lease
-        customer, answer = self._verbs.take(world.customer, run.owner, run.token, world.now, lease)
+        customer, answer = self._verbs.acquire_lease(world.customer, run.owner, run.token, world.now, lease)
         who = f"{run.owner} {run.stage}"
         if isinstance(answer, Unanswered):
             return  # waits: the next try changes nothing before time passes
@@ -449,7 +449,7 @@ class _Model:
     def _report(self, world: World, run: Run) -> Iterator[Step]:
         work = run.work
         assert work is not None
-        report: rules.Report
+        report: rules.StepResult
         if run.stage == "subscription":
             customer = work.customer
             looks = None if world.paid else world.now + LOOK_AGAIN
@@ -481,9 +481,9 @@ class _Model:
         yield from self._dying(after, run, what)
 
     def _settled(
-        self, customer: Customer, work: Work, report: rules.Report, now: int
+        self, customer: Customer, work: Work, report: rules.StepResult, now: int
     ) -> tuple[Customer, Work, Literal["done", "again"]]:
-        changed, follows = self._verbs.settle(customer, work, report, now)
+        changed, follows = self._verbs.record_result(customer, work, report, now)
         return changed, replace(work, customer=changed), follows
 
     def _lost(self, world: World, run: Run) -> Step:
@@ -633,23 +633,23 @@ def _told(world: World) -> str:
 def without_lease(verbs: Rules = REAL) -> Rules:
     """take gives the work to everybody, whoever holds it."""
 
-    def take(customer: Customer, owner: str, token: int, now: int, lease: int) -> Any:
+    def acquire_lease(customer: Customer, owner: str, token: int, now: int, lease: int) -> Any:
         if customer.lease is not None and customer.lease.owner != owner:
             customer = replace(customer, lease=customer.lease._replace(until=now))
-        return verbs.take(customer, owner, token, now, lease)
+        return verbs.acquire_lease(customer, owner, token, now, lease)
 
-    return replace(verbs, take=take)
+    return replace(verbs, acquire_lease=acquire_lease)
 
 
 def without_version(verbs: Rules = REAL) -> Rules:
     """settle records the version the customer has now as applied, not the one that was taken."""
 
-    def settle(customer: Customer, work: Work, report: rules.Report, now: int) -> Any:
-        return verbs.settle(
+    def record_result(customer: Customer, work: Work, report: rules.StepResult, now: int) -> Any:
+        return verbs.record_result(
             customer, replace(work, customer=replace(work.customer, version=customer.version)), report, now
         )
 
-    return replace(verbs, settle=settle)
+    return replace(verbs, record_result=record_result)
 
 
 def without_transaction(verbs: Rules = REAL) -> Rules:
@@ -667,12 +667,12 @@ def without_transaction(verbs: Rules = REAL) -> Rules:
 def without_token(verbs: Rules = REAL) -> Rules:
     """take lets a retry go on at once, whatever its dead predecessor has under way."""
 
-    def take(customer: Customer, owner: str, token: int, now: int, lease: int) -> Any:
+    def acquire_lease(customer: Customer, owner: str, token: int, now: int, lease: int) -> Any:
         if customer.lease is not None and customer.lease.owner == owner:
             customer = replace(customer, lease=customer.lease._replace(answered=True))
-        return verbs.take(customer, owner, token, now, lease)
+        return verbs.acquire_lease(customer, owner, token, now, lease)
 
-    return replace(verbs, take=take)
+    return replace(verbs, acquire_lease=acquire_lease)
 
 
 def without_forgetting(verbs: Rules = REAL) -> Rules:
@@ -691,8 +691,8 @@ def without_forgetting(verbs: Rules = REAL) -> Rules:
     def accept(customer: Customer, arrived: Arrival, now: int) -> list[Customer]:
         return [remembering(customer, one) for one in verbs.accept(customer, arrived, now)]
 
-    def settle(customer: Customer, work: Work, report: rules.Report, now: int) -> Any:
-        changed, follows = verbs.settle(customer, work, report, now)
+    def record_result(customer: Customer, work: Work, report: rules.StepResult, now: int) -> Any:
+        changed, follows = verbs.record_result(customer, work, report, now)
         return remembering(customer, changed), follows
 
-    return replace(verbs, accept=accept, settle=settle)
+    return replace(verbs, accept=accept, record_result=record_result)

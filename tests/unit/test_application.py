@@ -21,8 +21,8 @@ from closedwon.domain.customer import (
     SubscriptionLink,
     Work,
     accept,
-    settle,
-    take,
+    acquire_lease,
+    record_result,
 )
 from closedwon.domain.order import Item, Order, Revision
 from closedwon.provisioning.work import standings_of
@@ -51,7 +51,7 @@ def with_orders(*orders: Order, customer: Customer | None = None) -> Customer:
 
 
 def taken(customer: Customer, token: int = 0, now: int = NOW) -> tuple[Customer, Work]:
-    customer, work = take(customer, "one", token, now, LEASE)
+    customer, work = acquire_lease(customer, "one", token, now, LEASE)
     assert isinstance(work, Work)
     return customer, work
 
@@ -62,7 +62,7 @@ def told(customer: Customer, *, taken_ids: dict[str, str] | None = None, **said:
     report = Prepared(
         {{"a": A, "b": B}[name]: application for name, application in said.items()}, taken=taken_ids or {}
     )
-    return settle(customer, work, report, NOW)[0]
+    return record_result(customer, work, report, NOW)[0]
 
 
 def applied(customer: Customer, now: int = NOW) -> Customer:
@@ -72,7 +72,7 @@ def applied(customer: Customer, now: int = NOW) -> Customer:
     folded = {standing.newest.opportunity_id for standing in standings_of(work.customer)}
     # The outcomes are of every opportunity, as `outcome.applied` gives them.
     report = Applied({}, dict.fromkeys(work.customer.opportunities, fine), frozenset(folded), ensured=bool(folded))
-    return settle(customer, work, report, now)[0]
+    return record_result(customer, work, report, now)[0]
 
 
 # Whom it is asked about
@@ -178,7 +178,7 @@ def test_an_id_that_contradicts_what_is_known_is_that_deals_failure_and_asked_fo
     if known == "exists":
         customer = replace(customer, ensured=True)
     if known == "about to exist":
-        customer = settle(*taken(customer), Naming(), NOW)[0]
+        customer = record_result(*taken(customer), Naming(), NOW)[0]
     if known == "named by an answer":
         customer = told(customer, b=replace(READY, customer_id="org-1", resource_id="workspace-1"))
     before = customer.customer_id
@@ -262,15 +262,15 @@ def test_a_deal_that_arrives_after_the_application_was_asked_is_left_to_another_
 def test_what_was_said_of_an_order_that_was_changed_meanwhile_is_asked_again() -> None:
     customer, work = taken(with_orders(order()))
     customer, _ = accept(customer, [Arrival(order(terms__end="2028-11-30"), Revision(2, 0))], NOW)
-    customer, _ = settle(customer, work, Prepared({A: Application(NOW).failed("no", NOW)}), NOW)
+    customer, _ = record_result(customer, work, Prepared({A: Application(NOW).failed("no", NOW)}), NOW)
     assert customer.unasked == [A]
-    customer, _ = settle(customer, work, Prepared({A: READY}), NOW)
+    customer, _ = record_result(customer, work, Prepared({A: READY}), NOW)
     assert customer.opportunities[A].application == READY, "an answer is the opportunity's"
 
 
 def test_without_an_application_nothing_waits_for_it_any_more() -> None:
     customer, work = taken(told(with_orders(order()), a=NOT_YET), 1)
-    customer, _ = settle(customer, work, Prepared({}, asks=False), NOW)
+    customer, _ = record_result(customer, work, Prepared({}, asks=False), NOW)
     assert [standing.newest for standing in standings_of(customer)] == [order()]
 
 

@@ -10,7 +10,7 @@ from closedwon.domain.customer import Arrival
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import revision_of
 from closedwon.reconciliation.backfill import Outlook, outlook
-from closedwon.reconciliation.drift import Allowed, DealSeen, Sides
+from closedwon.reconciliation.drift import Allowed, CustomerView, DealSeen
 from sandbox.stigg import models
 from unit.domain import (
     ACCOUNT,
@@ -39,14 +39,14 @@ def looked_at(*deals: Json, world: World | None = None, closed: str = "2026-03-0
     """The outlook on won deals that the ledger does not know. used: how many seats may be used, where that was read."""
     world = world or World(now=at_noon(DAY))
     held = [one.json(datetime.fromtimestamp(world.now / 1000, UTC)) for one in world.stigg.book.subscriptions.values()]
-    sides = Sides(
+    view = CustomerView(
         world.customer,
         tuple(seen(deal, closed) for deal in deals),
         subscriptions=tuple(json.loads(json.dumps(held))),
         customer_in_stigg=True,
         allowed={one["id"]: Allowed({SEATS: float(used)}, alone=False) for one in held} if used is not None else None,
     )
-    return outlook(sides, SINCE, UNTIL, CATALOGUE, POLICY, LINKS, world.now)
+    return outlook(view, SINCE, UNTIL, CATALOGUE, POLICY, LINKS, world.now)
 
 
 def seen(deal: Json, closed: str) -> DealSeen:
@@ -111,8 +111,8 @@ def test_beside_a_deal_in_force_one_whose_term_ended_is_left_out() -> None:
 def test_a_contract_that_was_cancelled_is_not_brought_back() -> None:
     lost = seen(cancelled(2, of=1, end="2026-05-31"), "2026-05-01")
     world = World(now=at_noon(DAY))
-    sides = Sides(world.customer, (seen(old(1), "2026-03-01"), replace(lost, won=False)), subscriptions=())
-    found = outlook(sides, SINCE, UNTIL, CATALOGUE, POLICY, LINKS, world.now)
+    view = CustomerView(world.customer, (seen(old(1), "2026-03-01"), replace(lost, won=False)), subscriptions=())
+    found = outlook(view, SINCE, UNTIL, CATALOGUE, POLICY, LINKS, world.now)
     assert (found.verdict, found.deals) == ("over", ())
 
 
@@ -128,12 +128,14 @@ def test_what_adopting_would_change_is_told() -> None:
 
 def test_a_term_that_is_over_brings_nothing_back_but_its_renewal_is_brought_in() -> None:
     ended = replace(POLICY, end_of_term="end")
-    sides = Sides(World(now=at_noon(DAY)).customer, (seen(old(1, start="2025-03-01", end="2026-02-28"), "2025-03-01"),))
+    view = CustomerView(
+        World(now=at_noon(DAY)).customer, (seen(old(1, start="2025-03-01", end="2026-02-28"), "2025-03-01"),)
+    )
     now = at_noon(DAY)
-    assert outlook(sides, SINCE, UNTIL, CATALOGUE, ended, LINKS, now) == Outlook(ACCOUNT, "over")
+    assert outlook(view, SINCE, UNTIL, CATALOGUE, ended, LINKS, now) == Outlook(ACCOUNT, "over")
     base = seen(old(1, start="2025-03-01", end="2026-02-28"), "2025-03-01")
     renewal = seen(renewed(2, *SOLD, of=1, end="2027-02-28"), "2026-02-20")
-    both = outlook(replace(sides, deals=(renewal, base)), SINCE, UNTIL, CATALOGUE, ended, LINKS, now)
+    both = outlook(replace(view, deals=(renewal, base)), SINCE, UNTIL, CATALOGUE, ended, LINKS, now)
     assert both.verdict == "create"
     assert both.deals == ((opportunity_id(1), "closed_won"), (opportunity_id(2), "renewal"))
 
@@ -149,5 +151,5 @@ def test_only_deals_of_that_time_that_are_not_known_yet_are_brought_in() -> None
     world = World(now=at_noon(DAY))
     world.send(old(1))
     known = replace(seen(old(1), "2026-03-01"), known_to=ACCOUNT)
-    sides = Sides(world.customer, (known,), subscriptions=(), customer_in_stigg=True)
-    assert outlook(sides, SINCE, UNTIL, CATALOGUE, POLICY, LINKS, world.now).verdict == "known"
+    view = CustomerView(world.customer, (known,), subscriptions=(), customer_in_stigg=True)
+    assert outlook(view, SINCE, UNTIL, CATALOGUE, POLICY, LINKS, world.now).verdict == "known"

@@ -33,12 +33,12 @@ from closedwon.domain.customer import (
     Work,
     Written,
     accept,
+    acquire_lease,
     approve,
     claim,
     execution_name,
     made_due,
-    settle,
-    take,
+    record_result,
 )
 from closedwon.domain.order import Item, Order, Problem, Revision, Standing
 from closedwon.domain.records import GrantRecord, SlotRecord
@@ -82,7 +82,7 @@ def arriving(customer: Customer, *arrivals: tuple[Order, int], now: int = NOW) -
 
 
 def taken(customer: Customer, owner: str = "one", token: int = 0, now: int = NOW) -> tuple[Customer, Work]:
-    customer, work = take(customer, owner, token, now, LEASE)
+    customer, work = acquire_lease(customer, owner, token, now, LEASE)
     assert isinstance(work, Work)
     return customer, work
 
@@ -103,9 +103,9 @@ def written(work: Work, failed: bool = False) -> Written:
 def provisioned(customer: Customer, now: int = NOW, reason: str = "") -> Customer:
     """The customer after a whole execution that went well."""
     customer, work = taken(customer, now=now)
-    customer, _ = settle(customer, work, outcome(customer, reason), now)
+    customer, _ = record_result(customer, work, outcome(customer, reason), now)
     customer, work = taken(customer, token=work.lease.token, now=now)
-    customer, follows = settle(customer, work, written(work), now)
+    customer, follows = record_result(customer, work, written(work), now)
     assert follows == "done"
     return customer
 
@@ -113,8 +113,8 @@ def provisioned(customer: Customer, now: int = NOW, reason: str = "") -> Custome
 def failed(customer: Customer, now: int = NOW) -> Customer:
     """The customer after an execution that failed for good, and said so in Salesforce."""
     customer, work = taken(customer, now=now)
-    customer, _ = settle(customer, work, Failed("Stigg refused it"), now)
-    customer, follows = settle(customer, work, written(replace(work, customer=customer), failed=True), now)
+    customer, _ = record_result(customer, work, Failed("Stigg refused it"), now)
+    customer, follows = record_result(customer, work, written(replace(work, customer=customer), failed=True), now)
     assert follows == "done"
     return customer
 
@@ -286,8 +286,8 @@ def test_an_order_that_comes_too_late_binds_nothing() -> None:
 def test_one_execution_at_a_time_has_the_work_until_its_writes_cannot_land_any_more() -> None:
     customer, work = taken(ACCEPTED, "one")
     assert work.needs == "provision"
-    assert take(customer, "two", 0, NOW + LEASE - 1, LEASE) == (customer, Busy(NOW + LEASE))
-    assert isinstance(take(customer, "two", 0, NOW + LEASE, LEASE)[1], Work)
+    assert acquire_lease(customer, "two", 0, NOW + LEASE - 1, LEASE) == (customer, Busy(NOW + LEASE))
+    assert isinstance(acquire_lease(customer, "two", 0, NOW + LEASE, LEASE)[1], Work)
 
 
 def test_the_next_step_goes_on_at_once_with_the_token_it_is_handed() -> None:
@@ -299,32 +299,32 @@ def test_the_next_step_goes_on_at_once_with_the_token_it_is_handed() -> None:
 
 def test_a_retry_with_the_old_token_waits_for_its_dead_predecessors_write() -> None:
     customer, work = taken(ACCEPTED)
-    assert take(customer, "one", 0, NOW + LEASE - 1, LEASE) == (customer, Unanswered(NOW + LEASE))
+    assert acquire_lease(customer, "one", 0, NOW + LEASE - 1, LEASE) == (customer, Unanswered(NOW + LEASE))
     assert taken(customer, now=NOW + LEASE)[1].lease.token > work.lease.token
 
 
 def test_a_retry_need_not_wait_when_everything_was_answered_and_no_longer_than_needed_when_not() -> None:
     customer, work = taken(ACCEPTED)
-    answered, _ = settle(customer, work, Interrupted(), NOW)
+    answered, _ = record_result(customer, work, Interrupted(), NOW)
     assert taken(answered)[1].needs == "provision"
-    assert isinstance(take(answered, "two", 0, NOW, LEASE)[1], Busy)
-    unanswered, _ = settle(customer, work, Interrupted(unanswered_for=60_000), NOW)
-    assert take(unanswered, "one", 0, NOW + 59_999, LEASE)[1] == Unanswered(NOW + 60_000)
-    assert isinstance(take(unanswered, "one", 0, NOW + 60_000, LEASE)[1], Work)
+    assert isinstance(acquire_lease(answered, "two", 0, NOW, LEASE)[1], Busy)
+    unanswered, _ = record_result(customer, work, Interrupted(unanswered_for=60_000), NOW)
+    assert acquire_lease(unanswered, "one", 0, NOW + 59_999, LEASE)[1] == Unanswered(NOW + 60_000)
+    assert isinstance(acquire_lease(unanswered, "one", 0, NOW + 60_000, LEASE)[1], Work)
     assert answered.due_at is not None
     assert unanswered.due_at is not None
 
 
 def test_with_nothing_to_do_there_is_no_work_and_nothing_due() -> None:
     customer = provisioned(ACCEPTED)
-    after, answer = take(customer, "two", 0, NOW, LEASE)
+    after, answer = acquire_lease(customer, "two", 0, NOW, LEASE)
     assert isinstance(answer, Current)
     assert (after.lease, after.due_at) == (None, None)
 
 
 def test_where_only_salesforce_is_behind_stigg_is_not_asked() -> None:
     customer, work = taken(ACCEPTED)
-    customer, _ = settle(customer, work, outcome(customer), NOW)
+    customer, _ = record_result(customer, work, outcome(customer), NOW)
     customer, work = taken(customer, "two", now=NOW + LEASE)
     assert work.needs == "write_back"
 
@@ -335,13 +335,13 @@ def test_where_only_salesforce_is_behind_stigg_is_not_asked() -> None:
 def test_what_is_accepted_while_an_execution_works_is_its_next_round() -> None:
     customer, work = taken(ACCEPTED)
     customer, _ = arriving(customer, (order(7, B), 1), (Y, 2))
-    assert take(customer, "two", 0, NOW, LEASE)[1] == Busy(NOW + LEASE)
-    customer, _ = settle(customer, work, outcome(work.customer), NOW)
+    assert acquire_lease(customer, "two", 0, NOW, LEASE)[1] == Busy(NOW + LEASE)
+    customer, _ = record_result(customer, work, outcome(work.customer), NOW)
     assert (customer.applied, customer.version) == (1, 3)
     assert customer.opportunities[A].provisioned == X
     assert customer.opportunities[A].outcome == Outcome(), "the outcome of X is not Y's"
     customer, work = taken(customer, token=work.lease.token)
-    customer, follows = settle(customer, work, written(work), NOW)
+    customer, follows = record_result(customer, work, written(work), NOW)
     assert follows == "again"
     customer = provisioned_in_place(customer, work)
     assert (customer.applied, customer.due_at, customer.lease) == (3, None, None)
@@ -351,21 +351,21 @@ def test_what_is_accepted_while_an_execution_works_is_its_next_round() -> None:
 def provisioned_in_place(customer: Customer, work: Work) -> Customer:
     """The customer after another round of the execution that holds the lease."""
     customer, work = taken(customer, token=work.lease.token)
-    customer, _ = settle(customer, work, outcome(customer), NOW)
+    customer, _ = record_result(customer, work, outcome(customer), NOW)
     customer, work = taken(customer, token=work.lease.token)
-    return settle(customer, work, written(work), NOW)[0]
+    return record_result(customer, work, written(work), NOW)[0]
 
 
 def test_an_outcome_is_written_again_when_another_one_may_have_been_shown_in_between() -> None:
     """A write without an answer may have landed: what Salesforce showed before says nothing any more."""
     customer, _ = arriving(provisioned(ACCEPTED, reason="fine"), (Y, 2))
     customer, work = taken(customer)
-    customer, _ = settle(customer, work, outcome(customer, "else"), NOW)
+    customer, _ = record_result(customer, work, outcome(customer, "else"), NOW)
     customer, _ = taken(customer, token=work.lease.token)  # writes "else" and dies
     later = NOW + LEASE
     customer, _ = arriving(customer, (X, 3), now=later)
     customer, work = taken(customer, "two", now=later)
-    customer, _ = settle(customer, work, outcome(customer, "fine"), later)
+    customer, _ = record_result(customer, work, outcome(customer, "fine"), later)
     assert customer.unwritten == [A]
 
 
@@ -374,7 +374,7 @@ def test_a_report_under_a_lease_that_passed_on_is_refused() -> None:
     customer, _ = taken(customer, "two", now=NOW + LEASE)
     for report in (Intended({}), Interrupted(), outcome(work.customer), Failed("no"), written(work)):
         with pytest.raises(LeaseLost):
-            settle(customer, work, report, NOW + LEASE)
+            record_result(customer, work, report, NOW + LEASE)
 
 
 def test_a_failure_is_due_again_later_and_later_and_at_once_after_a_success() -> None:
@@ -392,7 +392,7 @@ def test_a_failure_is_only_that_of_the_orders_that_were_tried() -> None:
     customer, _ = arriving(provisioned(ACCEPTED), (order(1, B), 1))
     customer, work = taken(customer)
     customer, _ = arriving(customer, (Y, 2))
-    customer, _ = settle(customer, work, Failed("Stigg refused it"), NOW)
+    customer, _ = record_result(customer, work, Failed("Stigg refused it"), NOW)
     assert {id: s.outcome.status for id, s in customer.opportunities.items()} == {
         A: "Provisioning",
         B: "Failed",
@@ -401,19 +401,19 @@ def test_a_failure_is_only_that_of_the_orders_that_were_tried() -> None:
 
 def test_what_is_to_be_looked_at_again_is_due_then_and_asks_stigg() -> None:
     customer, work = taken(ACCEPTED)
-    customer, _ = settle(customer, work, replace(outcome(customer), look_again_at=NOW + 3_600_000), NOW)
+    customer, _ = record_result(customer, work, replace(outcome(customer), look_again_at=NOW + 3_600_000), NOW)
     customer, work = taken(customer, token=work.lease.token)
-    customer, _ = settle(customer, work, written(work), NOW)
+    customer, _ = record_result(customer, work, written(work), NOW)
     assert customer.due_at == NOW + 3_600_000
-    assert isinstance(take(customer, "two", 0, NOW + 3_599_999, LEASE)[1], Current)
+    assert isinstance(acquire_lease(customer, "two", 0, NOW + 3_599_999, LEASE)[1], Current)
     assert taken(customer, "two", now=NOW + 3_600_000)[1].needs == "provision"
 
 
 def test_a_generation_is_remembered_before_it_is_used_and_never_used_again_once_burned() -> None:
     customer, work = taken(ACCEPTED)
-    customer, _ = settle(customer, work, Intended({"product|": 1}), NOW)
+    customer, _ = record_result(customer, work, Intended({"product|": 1}), NOW)
     assert customer.slots == {"product|": SlotRecord(generation=1)}
-    customer, _ = settle(customer, work, Interrupted(burned=("product|",)), NOW)
+    customer, _ = record_result(customer, work, Interrupted(burned=("product|",)), NOW)
     assert customer.slots == {"product|": SlotRecord(generation=1, made=True)}
 
 
@@ -517,16 +517,16 @@ def waiting(approval: str = "0123456789abcdef") -> Customer:
     """A customer whose deal is held until somebody approves."""
     customer, work = taken(ACCEPTED)
     held = Applied({}, {A: Outcome("Held", "it takes away much", approval=approval)}, frozenset(), ensured=True)
-    customer, _ = settle(customer, work, held, NOW)
+    customer, _ = record_result(customer, work, held, NOW)
     customer, work = taken(customer, token=work.lease.token)
-    return settle(customer, work, written(work), NOW)[0]
+    return record_result(customer, work, written(work), NOW)[0]
 
 
 def test_what_waits_is_approved_once_and_started() -> None:
     customer, said, execution = approve(waiting(), A, "0123456789abcdef", NOW)
     assert (said, customer.approved, customer.due_at) == ("approved", ("0123456789abcdef",), NOW + START_GRACE)
     assert execution == execution_name(A, Revision(1, 0), 2)
-    assert isinstance(take(customer, "one", 0, NOW, LEASE)[1], Work)
+    assert isinstance(acquire_lease(customer, "one", 0, NOW, LEASE)[1], Work)
     again, said, same = approve(customer, A, "0123456789abcdef", NOW)
     assert (again, said, same) == (customer, "approved", execution)
 
@@ -541,7 +541,7 @@ def test_an_approval_is_used_up_by_the_change_it_let_through() -> None:
     customer, _, _ = approve(waiting(), A, "0123456789abcdef", NOW)
     customer, work = taken(customer)
     done = replace(outcome(customer), approved=frozenset({"0123456789abcdef"}))
-    assert settle(customer, work, done, NOW)[0].approved == ()
+    assert record_result(customer, work, done, NOW)[0].approved == ()
 
 
 # Repair
@@ -550,9 +550,9 @@ def test_an_approval_is_used_up_by_the_change_it_let_through() -> None:
 def at_rest() -> Customer:
     """A customer whose deal is provisioned and shown."""
     customer, work = taken(ACCEPTED)
-    customer, _ = settle(customer, work, outcome(customer), NOW)
+    customer, _ = record_result(customer, work, outcome(customer), NOW)
     customer, work = taken(customer, token=work.lease.token)
-    return settle(customer, work, written(work), NOW)[0]
+    return record_result(customer, work, written(work), NOW)[0]
 
 
 def test_a_customer_that_differs_in_stigg_is_provisioned_again() -> None:
@@ -584,7 +584,7 @@ def test_a_cancellation_remembers_the_order_it_ends_until_the_deal_is_won_again(
 
 def test_credits_are_remembered_before_they_are_sent_and_keep_their_amount() -> None:
     customer, work = taken(ACCEPTED)
-    customer, _ = settle(customer, work, Intended({}, {"key": GrantRecord(100)}), NOW)
+    customer, _ = record_result(customer, work, Intended({}, {"key": GrantRecord(100)}), NOW)
     assert customer.grants == {"key": GrantRecord(100)}
     done = replace(outcome(customer), grants={"key": GrantRecord(100, "grant-1")})
-    assert settle(customer, work, done, NOW)[0].grants == {"key": GrantRecord(100, "grant-1")}
+    assert record_result(customer, work, done, NOW)[0].grants == {"key": GrantRecord(100, "grant-1")}

@@ -20,23 +20,23 @@ from closedwon.domain.order import Item, Order, Revision
 from closedwon.domain.plan import LIVE, TERMS_KEY
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
-from closedwon.reconciliation import rereading
+from closedwon.reconciliation import recorded_orders
 from closedwon.reconciliation.drift import (
     DEFAULT_POLICIES,
     KINDS,
     AccountSeen,
     Allowed,
     Compared,
+    CustomerView,
     DealSeen,
     Finding,
     Remedy,
     Repair,
-    Sides,
     Watch,
     compare,
     repair_of,
 )
-from closedwon.reconciliation.rereading import as_told
+from closedwon.reconciliation.recorded_orders import as_recorded
 from closedwon.reconciliation.views import Live
 from closedwon.salesforce.write_back import account_fields, provisioning_record
 from sandbox.stigg.entitlements import json as in_effect
@@ -88,7 +88,7 @@ def seen(deal: Json, **changes: Any) -> DealSeen:
     return replace(known, **changes)
 
 
-def sides(world: World, deals: Iterable[Json], *, live: bool = True, deep: bool = True) -> Sides:
+def view(world: World, deals: Iterable[Json], *, live: bool = True, deep: bool = True) -> CustomerView:
     """What the three systems say of the world's customer. deals: what was saved in Salesforce, by its revisions."""
     customer = world.customer
     newest = {deal["opportunity"]["id"]: seen(deal) for deal in sorted(deals, key=_saved)}
@@ -98,7 +98,7 @@ def sides(world: World, deals: Iterable[Json], *, live: bool = True, deep: bool 
     held = world.stigg.book.subscriptions.values()
     listed = [json.loads(json.dumps(one.json(world._clock))) for one in held if live or one.status in LIVE]
     shown = account_fields(customer, APP) if customer.ensured else {}
-    return Sides(
+    return CustomerView(
         customer=customer,
         deals=tuple(newest.values()),
         account=AccountSeen(
@@ -127,13 +127,13 @@ def allowed(world: World, listed: Iterable[Json]) -> dict[str, Allowed]:
     return Live(nobody, stigg, nobody, (), lambda *_: None).allowed(listed)
 
 
-def compared(world: World, of: Sides, watch: Watch = WATCH) -> Compared:
+def compared(world: World, of: CustomerView, watch: Watch = WATCH) -> Compared:
     return compare(of, CATALOGUE, world.policy, LINKS, watch, world.now)
 
 
 def agree(world: World, deals: Iterable[Json]) -> None:
     for live in (True, False):
-        found = compared(world, sides(world, deals, live=live))
+        found = compared(world, view(world, deals, live=live))
         assert not found.findings, found
         assert not found.suspect
 
@@ -198,8 +198,8 @@ def held(world: World) -> Held:
     return subscription
 
 
-def found(world: World, of: Sides | None = None, watch: Watch = WATCH) -> list[Finding]:
-    return list(compared(world, of or sides(world, [SOLD]), watch).findings)
+def found(world: World, of: CustomerView | None = None, watch: Watch = WATCH) -> list[Finding]:
+    return list(compared(world, of or view(world, [SOLD]), watch).findings)
 
 
 def mended(world: World, repair: Repair | None, deals: Iterable[Json] = ()) -> None:
@@ -278,12 +278,12 @@ def test_what_was_changed_in_stigg_by_hand_has_a_name_and_is_left_to_people(
 ) -> None:
     world = served()
     change(held(world))
-    result = compared(world, sides(world, [SOLD], deep=False))
+    result = compared(world, view(world, [SOLD], deep=False))
     [finding] = result.findings
     assert (finding.kind, finding.should, finding.is_now) == said
     assert finding.by_hand
     assert finding.words.startswith(("Somebody", "The customer has"))
-    assert compared(world, sides(world, [SOLD], live=False)).suspect
+    assert compared(world, view(world, [SOLD], live=False)).suspect
     [judged], repair = repair_of(result, {})
     assert (judged.remedy, repair) == ("report", None)
     assert "by hand" in judged.why
@@ -296,8 +296,8 @@ def test_what_was_changed_in_stigg_by_hand_has_a_name_and_is_left_to_people(
 def test_an_entitlement_value_shows_only_where_it_is_read_and_is_left_to_people() -> None:
     world = served()
     held(world).entitlements = [{"type": "FEATURE", "id": SEATS, "usageLimit": 100}]
-    assert not found(world, sides(world, [SOLD], deep=False))
-    result = compared(world, sides(world, [SOLD]))
+    assert not found(world, view(world, [SOLD], deep=False))
+    result = compared(world, view(world, [SOLD]))
     [finding] = result.findings
     assert (finding.kind, finding.by_hand, finding.lowers) == ("wrong_entitlement", True, False)
     assert (finding.should, finding.is_now) == ("feature-seats 250", "feature-seats 100")
@@ -309,7 +309,7 @@ def test_an_entitlement_value_shows_only_where_it_is_read_and_is_left_to_people(
 def test_a_subscription_that_is_gone_without_a_trace_is_made_again() -> None:
     world = served()
     world.stigg.book.subscriptions.clear()
-    result = compared(world, sides(world, [SOLD]))
+    result = compared(world, view(world, [SOLD]))
     [finding] = result.findings
     assert (finding.kind, finding.by_hand, finding.lowers) == ("missing_subscription", False, False)
     assert finding.opportunity_id == ID
@@ -322,7 +322,7 @@ def test_a_subscription_that_is_gone_without_a_trace_is_made_again() -> None:
 def test_a_customer_that_is_gone_is_made_again_with_its_subscriptions() -> None:
     world = served()
     world.stigg.book.subscriptions.clear()
-    result = compared(world, replace(sides(world, [SOLD]), customer_in_stigg=False))
+    result = compared(world, replace(view(world, [SOLD]), customer_in_stigg=False))
     assert [f.kind for f in result.findings] == ["missing_customer", "missing_subscription"]
     _, repair = repair_of(result, {})
     assert repair == Repair(ACCOUNT, world.customer.rev, look=True)
@@ -333,7 +333,7 @@ def test_other_units_are_another_subscription() -> None:
     world = served(sold)
     mine = held(world)
     mine.metadata = {**mine.metadata, TERMS_KEY: mine.metadata[TERMS_KEY].replace("3-", "2-", 1)}
-    [finding] = found(world, sides(world, [sold]))
+    [finding] = found(world, view(world, [sold]))
     assert (finding.kind, finding.should, finding.is_now) == (
         "wrong_plan",
         "3 units of plan-team",
@@ -345,7 +345,7 @@ def test_a_cancellation_that_was_taken_back_in_stigg_is_a_wrong_date() -> None:
     ends = cancelled(1, end="2027-02-28", saved="2026-12-01")
     world = served(SOLD, ends)
     held(world).cancellation_date = None
-    [finding] = found(world, sides(world, [ends]))
+    [finding] = found(world, view(world, [ends]))
     assert (finding.kind, finding.should, finding.is_now) == ("wrong_date", "an end on 2027-02-28", "no end")
     assert finding.by_hand
     assert finding.lowers
@@ -354,7 +354,7 @@ def test_a_cancellation_that_was_taken_back_in_stigg_is_a_wrong_date() -> None:
 def test_what_a_changed_policy_or_catalogue_asks_for_was_not_done_by_hand() -> None:
     world = served()
     world.policy = Policy("end")
-    result = compared(world, sides(world, [SOLD]))
+    result = compared(world, view(world, [SOLD]))
     [finding] = result.findings
     assert (finding.kind, finding.should, finding.is_now) == ("wrong_date", "an end on 2027-11-30", "no end")
     assert (finding.by_hand, finding.lowers) == (False, True)
@@ -363,7 +363,7 @@ def test_what_a_changed_policy_or_catalogue_asks_for_was_not_done_by_hand() -> N
     assert "end or lower" in judged.why
     world = served()
     [finding] = compare(
-        sides(world, [SOLD]), replace(CATALOGUE, plans={}), world.policy, LINKS, WATCH, world.now
+        view(world, [SOLD]), replace(CATALOGUE, plans={}), world.policy, LINKS, WATCH, world.now
     ).findings
     assert finding.kind == "wrong_plan"
     assert "left Stigg's catalogue" in finding.words
@@ -384,9 +384,9 @@ def test_a_subscription_of_ours_that_no_deal_gives_is_an_orphan() -> None:
     other(world, resource_id="elsewhere").metadata = {TERMS_KEY: "1-abc"}
     [finding] = found(world)
     assert (finding.kind, finding.subscription_id) == ("orphan_subscription", "sub-other")
-    _, repair = repair_of(compared(world, sides(world, [SOLD])), ALL, "repair", "repair")
+    _, repair = repair_of(compared(world, view(world, [SOLD])), ALL, "repair", "repair")
     assert repair is None
-    nobody = replace(sides(world, []), customer=Customer(ACCOUNT))
+    nobody = replace(view(world, []), customer=Customer(ACCOUNT))
     assert {f.kind for f in found(world, nobody)} == {"orphan_subscription"}
 
 
@@ -400,7 +400,7 @@ def test_a_subscription_of_somebody_else_in_the_place_of_ours_is_foreign() -> No
     world = served()
     other(world, price_overrides=[])
     ended(next(iter(world.stigg.book.subscriptions.values())))
-    result = compared(world, sides(world, [SOLD]))
+    result = compared(world, view(world, [SOLD]))
     [finding] = result.findings
     assert (finding.kind, finding.subscription_id, finding.by_hand) == ("foreign_subscription", "sub-other", True)
     assert "closed-won did not make" in finding.words
@@ -423,11 +423,11 @@ def test_a_deal_that_never_arrived_is_accepted() -> None:
     second = won(2, plan("plan-analytics"), start="2026-11-16", saved="2026-11-17")
     world = served()
     both = [SOLD, second]
-    result = compared(world, sides(world, both))
+    result = compared(world, view(world, both))
     [finding] = result.findings
     assert (finding.kind, finding.opportunity_id, finding.lowers) == ("missed_deal", opportunity_id(2), False)
     assert (finding.should, finding.since) == ("1 plan-analytics", "2026-11-17T09:15:31.000Z")
-    assert compared(world, sides(world, both, live=False)).suspect
+    assert compared(world, view(world, both, live=False)).suspect
     _, repair = repair_of(result, {})
     assert repair == Repair(ACCOUNT, world.customer.rev, accept=((opportunity_id(2), "closed_won"),))
     mended(world, repair, both)
@@ -436,7 +436,7 @@ def test_a_deal_that_never_arrived_is_accepted() -> None:
 
 def test_what_need_not_have_arrived_is_not_missed() -> None:
     world = served()
-    mine, second = sides(world, [SOLD]), won(2, plan("plan-analytics"), saved="2026-11-17")
+    mine, second = view(world, [SOLD]), won(2, plan("plan-analytics"), saved="2026-11-17")
 
     def missed(deal: DealSeen, watch: Watch = WATCH) -> list[str]:
         return [f.kind for f in found(world, replace(mine, deals=(*(mine.deals or ()), deal)), watch)]
@@ -460,7 +460,7 @@ def test_what_need_not_have_arrived_is_not_missed() -> None:
 def test_a_missed_deal_that_lowers_something_is_only_reported() -> None:
     fewer = amended(2, entitlement(SEATS, -50), of=1, saved="2026-12-01")
     world = served()
-    result = compared(world, sides(world, [SOLD, fewer]))
+    result = compared(world, view(world, [SOLD, fewer]))
     [judged], repair = repair_of(result, {})
     assert (judged.kind, judged.lowers, judged.remedy, repair) == ("missed_deal", True, "report", None)
     assert "end or lower" in judged.why
@@ -478,9 +478,9 @@ def test_a_deal_is_told_the_same_with_and_without_a_look_at_what_is_equal(
     read = replace(told if alike else other, items=tuple(lines), opportunity_id=told.opportunity_id, as_of=None)
     read = replace(read, opportunity_name="another", stored_customer_id="acme", customer_id=None)
     told = replace(told, customer_id=data.draw(st.sampled_from([None, ACCOUNT, "acme"])))
-    found = as_told(read, told, [told, other])
-    with mock.patch.object(rereading, "_content", side_effect=lambda _: object()):  # nothing is ever equal
-        assert as_told(read, told, [told, other]).digest == found.digest
+    found = as_recorded(read, told, [told, other])
+    with mock.patch.object(recorded_orders, "_content", side_effect=lambda _: object()):  # nothing is ever equal
+        assert as_recorded(read, told, [told, other]).digest == found.digest
     assert not alike or found is told
     # and whether accepting it would change anything needs no accepting
     revision = Revision(1, 1)
@@ -500,26 +500,26 @@ def test_what_was_told_of_an_item_is_told_of_its_own_plan() -> None:
     for items in ((mine, other), (other, mine)):
         told = replace(order, items=items)
         read = replace(order, items=tuple(replace(item, soft_limit=False, reset_period=None) for item in items))
-        assert as_told(read, told, [told]).items == items
+        assert as_recorded(read, told, [told]).items == items
     alone, told = replace(order, items=(replace(seats, plan_id=None),)), replace(order, items=(mine,))
-    assert as_told(alone, told, [told]).items == (mine,)
+    assert as_recorded(alone, told, [told]).items == (mine,)
 
 
 def test_a_change_that_never_arrived_is_a_missed_revision_and_one_of_the_mapping_is_told_apart() -> None:
     changed = won(1, plan(price=48000), addon(quantity=7, price=1200), entitlement(SEATS, 250), start="2026-11-16")
     world = served()
     later = {**changed, "opportunity": {**changed["opportunity"], "systemModstamp": "2026-12-01T10:00:00Z"}}
-    [finding] = found(world, sides(world, [later]))
+    [finding] = found(world, view(world, [later]))
     assert (finding.kind, finding.should, finding.is_now) == (
         "missed_revision",
         "7 addon-extra-workspace",
         "5 addon-extra-workspace",
     )
-    [finding] = found(world, sides(world, [changed]))
+    [finding] = found(world, view(world, [changed]))
     assert finding.kind == "mapping_changed"
-    _, repair = repair_of(compared(world, sides(world, [later])), {})
+    _, repair = repair_of(compared(world, view(world, [later])), {})
     assert repair is None
-    _, repair = repair_of(compared(world, sides(world, [later])), {"missed_revision": "repair"})
+    _, repair = repair_of(compared(world, view(world, [later])), {"missed_revision": "repair"})
     mended(world, repair, [later])
     agree(world, [later])
 
@@ -552,30 +552,30 @@ def test_what_reading_cannot_know_and_what_gives_nothing_is_no_difference() -> N
     world.send(told)
     world.provision()
     world.until(at_noon("2026-12-10"))
-    assert [f.kind for f in found(world, sides(world, [read]))] == []
+    assert [f.kind for f in found(world, view(world, [read]))] == []
     waits = amended(2, entitlement(SEATS, 5), of=read["contractId"], saved="2026-12-06")
     world.send(waits)
     world.provision()
-    assert "missed_revision" in [f.kind for f in found(world, sides(world, [read, waits]))]
+    assert "missed_revision" in [f.kind for f in found(world, view(world, [read, waits]))]
 
 
 def test_a_deal_that_is_not_won_any_more_is_a_missed_revision_as_long_as_it_gives_something() -> None:
     world = served()
     lost = cancelled(1, saved="2026-12-02")
-    [finding] = found(world, sides(world, [lost]))
+    [finding] = found(world, view(world, [lost]))
     assert (finding.kind, finding.lowers) == ("missed_revision", False)  # the policy keeps what a reopened deal gives
     assert "not won any more" in finding.words
     world = served(policy=POLICIES[3])
-    [finding] = found(world, sides(world, [lost]))
+    [finding] = found(world, view(world, [lost]))
     assert finding.lowers
     over = on_trial(1, plan(), trialEnd="2026-11-30", saved="2026-11-10")
     world = served(over, until="2026-12-10")
-    assert found(world, sides(world, [over, lost])) == []
+    assert found(world, view(world, [over, lost])) == []
 
 
 def test_deals_that_were_moved_merged_or_deleted_are_told_and_nothing_is_done() -> None:
     world = served()
-    mine, elsewhere = sides(world, [SOLD]), "0015g00000OthErBBAV"
+    mine, elsewhere = view(world, [SOLD]), "0015g00000OthErBBAV"
 
     def kinds(deal: DealSeen, **more: Any) -> list[str]:
         result = compared(world, replace(mine, deals=(deal,), **more))
@@ -597,7 +597,7 @@ def test_deals_that_were_moved_merged_or_deleted_are_told_and_nothing_is_done() 
 def test_a_deal_that_cannot_be_read_is_told_without_personal_data() -> None:
     world = served()
     deal = seen(won(2), arrival=None, problem="closed-won may not read it (billing@northwind.example)")
-    [finding] = found(world, replace(sides(world, [SOLD]), deals=(seen(SOLD), deal)))
+    [finding] = found(world, replace(view(world, [SOLD]), deals=(seen(SOLD), deal)))
     assert finding.kind == "unreadable_deal"
     assert "may not read it" in finding.words
     assert "northwind.example" not in finding.words
@@ -606,15 +606,15 @@ def test_a_deal_that_cannot_be_read_is_told_without_personal_data() -> None:
 # What Salesforce shows
 
 
-def shown(world: World, **changes: Any) -> Sides:
-    mine = sides(world, [SOLD])
+def shown(world: World, **changes: Any) -> CustomerView:
+    mine = view(world, [SOLD])
     assert mine.provisionings is not None
     return replace(mine, provisionings={ID: {**mine.provisionings[ID], **changes}})
 
 
 def test_what_salesforce_does_not_show_is_written_again() -> None:
     world = served()
-    result = compared(world, replace(sides(world, [SOLD]), provisionings={}))
+    result = compared(world, replace(view(world, [SOLD]), provisionings={}))
     [finding] = result.findings
     assert (finding.kind, finding.opportunity_id) == ("missing_write_back", ID)
     assert repair_of(result, {})[1] == Repair(ACCOUNT, world.customer.rev, rewrite=(ID,))
@@ -624,7 +624,7 @@ def test_what_salesforce_does_not_show_is_written_again() -> None:
     assert "Status__c and Reason__c" in finding.words
     assert repair_of(result, {})[1] == Repair(ACCOUNT, world.customer.rev, rewrite=(ID,))
     for account, kind in ((AccountSeen(), "missing_write_back"), (AccountSeen(customer_id="x"), "stale_write_back")):
-        result = compared(world, replace(sides(world, [SOLD]), account=account))
+        result = compared(world, replace(view(world, [SOLD]), account=account))
         assert [f.kind for f in result.findings] == [kind]
         assert repair_of(result, {})[1] == Repair(ACCOUNT, world.customer.rev, account=True)
 
@@ -656,9 +656,9 @@ def test_work_under_way_is_left_alone_and_work_that_nobody_takes_is_found() -> N
     more = won(1, plan(price=48000), addon(quantity=7, price=1200), entitlement(SEATS, 250), start="2026-11-16")
     more["opportunity"]["systemModstamp"] = more["opportunity"]["readAt"] = "2026-12-10T10:00:00Z"
     world.send(more)
-    assert compared(world, sides(world, [more])).under_way
+    assert compared(world, view(world, [more])).under_way
     world.now += 3 * 3_600_000
-    result = compared(world, sides(world, [more]))
+    result = compared(world, view(world, [more]))
     [finding] = result.findings
     assert (finding.kind, finding.opportunity_id, finding.since) == (
         "failed_not_rerun",
@@ -666,9 +666,9 @@ def test_work_under_way_is_left_alone_and_work_that_nobody_takes_is_found() -> N
         "2026-12-10T12:02:00.000Z",
     )
     leased = replace(world.customer, lease=Lease("execution", 1, world.now + 1))
-    assert compared(world, replace(sides(world, [more]), customer=leased)).under_way
+    assert compared(world, replace(view(world, [more]), customer=leased)).under_way
     stopped = replace(world.customer, due_at=None)
-    assert [f.kind for f in found(world, replace(sides(world, [more]), customer=stopped))] == ["failed_not_rerun"]
+    assert [f.kind for f in found(world, replace(view(world, [more]), customer=stopped))] == ["failed_not_rerun"]
     _, repair = repair_of(result, {})
     assert repair == Repair(ACCOUNT, world.customer.rev, look=True)
     mended(world, repair)
@@ -680,15 +680,15 @@ def test_a_failure_that_nothing_tries_again_is_found_and_a_refused_deal_is_the_r
     state = world.customer.opportunities[ID]
     failed = state.became(replace(state.outcome, status="Failed", reason="Stigg refused it."), world.now)
     customer = replace(world.customer, opportunities={ID: failed})
-    mine = replace(sides(world, [SOLD]), customer=customer, provisionings=None)
+    mine = replace(view(world, [SOLD]), customer=customer, provisionings=None)
     [finding] = found(world, mine)
     assert (finding.kind, finding.opportunity_id) == ("failed_not_rerun", ID)
     wrong = won(1, plan("plan-unknown"), start="2026-11-16")
     world = served(wrong)
     assert world.customer.opportunities[ID].outcome.status == "Failed"
-    assert found(world, sides(world, [wrong])) == []
+    assert found(world, view(world, [wrong])) == []
     week = replace(WATCH, held_too_long_days=7)
-    [finding] = found(world, sides(world, [wrong]), week)
+    [finding] = found(world, view(world, [wrong]), week)
     assert (finding.kind, finding.is_now) == ("held_too_long", "Failed")
 
 
@@ -696,9 +696,9 @@ def test_a_deal_that_is_held_for_longer_than_a_week_is_told() -> None:
     waits = amended(2, entitlement(SEATS, 5), of=3, saved="2026-12-01")
     week = replace(WATCH, held_too_long_days=7)
     world = served(SOLD, waits, until="2026-12-07")
-    assert found(world, sides(world, [SOLD, waits]), week) == []
+    assert found(world, view(world, [SOLD, waits]), week) == []
     world.until(at_noon("2026-12-09"))
-    [finding] = found(world, sides(world, [SOLD, waits]), week)
+    [finding] = found(world, view(world, [SOLD, waits]), week)
     assert (finding.kind, finding.opportunity_id, finding.since) == (
         "held_too_long",
         opportunity_id(2),
@@ -713,7 +713,7 @@ def test_a_customer_is_brought_in_line_whole_or_not_at_all() -> None:
     world = served()
     held(world).addons = []
     second = won(2, plan("plan-analytics"), start="2026-11-16", saved="2026-11-17")
-    result = compared(world, replace(sides(world, [SOLD, second]), provisionings={}))
+    result = compared(world, replace(view(world, [SOLD, second]), provisionings={}))
     judged, repair = repair_of(result, {})
     assert [(f.kind, f.remedy) for f in judged] == [
         ("missed_deal", "report"),
@@ -735,14 +735,14 @@ def test_a_deal_is_not_accepted_over_an_entitlement_that_was_set_by_hand() -> No
     world = served()
     held(world).entitlements = [{"type": "FEATURE", "id": SEATS, "usageLimit": 100}]
     more = amended(2, entitlement(SEATS, 5), of=1, saved="2026-12-01")
-    judged, repair = repair_of(compared(world, sides(world, [SOLD, more])), ALL, "repair", "repair")
+    judged, repair = repair_of(compared(world, view(world, [SOLD, more])), ALL, "repair", "repair")
     assert ({f.remedy for f in judged}, repair) == ({"report"}, None)
 
 
 def test_policies_choose_by_kind() -> None:
     world = served()
     world.stigg.book.subscriptions.clear()
-    result = compared(world, sides(world, [SOLD]))
+    result = compared(world, view(world, [SOLD]))
     [judged], repair = repair_of(result, {"missing_subscription": "report"})
     assert (judged.remedy, repair) == ("report", None)
     assert judged.why
@@ -778,20 +778,20 @@ def test_what_is_meddled_with_is_found_and_a_repair_changes_nothing_else(
         could = MEDDLING.keys() - (OF_PLATFORM if one.plan.product_id != PLATFORM else set())
         MEDDLING[data.draw(st.sampled_from(sorted(could)))](one)
     meddled = {s.id: s.full(world._clock) for s in live}
-    result = compared(world, sides(world, deals))
+    result = compared(world, view(world, deals))
     assume(not result.under_way)
     touched = {id for id in before if before[id] != meddled[id]}
     named = {f.subscription_id for f in result.findings}
     assert touched <= named
     if any(f.kind not in ("wrong_entitlement",) for f in result.findings):
-        assert compared(world, sides(world, deals, live=False, deep=False)).suspect
+        assert compared(world, view(world, deals, live=False, deep=False)).suspect
     assert repair_of(result, {})[1] is None
     judged, repair = repair_of(result, ALL, "repair", "repair")
     mended(world, repair)
     for s in live:
         if s.id not in named:
             assert s.full(world._clock) == before[s.id]
-    left = {(f.kind, f.subscription_id) for f in found(world, sides(world, deals))}
+    left = {(f.kind, f.subscription_id) for f in found(world, view(world, deals))}
     assert left == {(f.kind, f.subscription_id) for f in judged if f.remedy == "report"}  # under a deal that is held
 
 
@@ -803,9 +803,9 @@ def test_deals_that_never_arrived_are_found_and_accepted(deals: list[Json], day:
     assume(heard)
     world = lived(heard)
     world.until(max(world.now, at_noon(day), at_noon("2026-12-29")))
-    result = compared(world, sides(world, deals))
+    result = compared(world, view(world, deals))
     assert {f.kind for f in result.findings} <= {"missed_deal", "missed_revision"}
-    assert compared(world, sides(world, deals, live=False)).suspect >= bool(result.findings)
+    assert compared(world, view(world, deals, live=False)).suspect >= bool(result.findings)
     _, repair = repair_of(result, ALL, "repair", "repair")
     mended(world, repair, deals)
     agree(world, deals)

@@ -162,16 +162,16 @@ class ListOfStigg:
 @given(pages=st.integers(1, 40), broken=st.lists(st.integers(0, 40), max_size=3), steps=st.integers(1, 3))
 def test_each_subscription_is_exported_once_at_the_governors_pace(pages: int, broken: list[int], steps: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        files, stigg, turns = Written(), ListOfStigg(pages, broken), list[None]()
+        files, stigg, rate_slots = Written(), ListOfStigg(pages, broken), list[None]()
         patch.setattr(stigg_export, "PartitionWriter", files)
         patch.setattr(stigg_export, "stigg", lambda: stigg)
         patch.setattr(stigg_export, "PAGES_A_STEP", 6)
         patch.setattr(stigg_export, "PAGES_AT_ONCE", 2)
-        patch.setattr(stigg_export, "wait_for_turn", lambda: turns.append(None))
+        patch.setattr(stigg_export, "wait_for_rate_slot", lambda: rate_slots.append(None))
         told = to_the_end(lambda progress: stigg_export.step(RUN, progress), steps)
         assert [record["row"]["id"] for _, _, record in files.records] == [f"s{page}" for page in range(pages)]
         assert (told["records"], told["calls"]) == (pages, pages)
-        assert 2 * len(turns) >= pages
+        assert 2 * len(rate_slots) >= pages
 
 
 def test_a_subscription_says_itself_whose_it_is() -> None:

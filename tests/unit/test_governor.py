@@ -1,4 +1,4 @@
-"""The governor: turns and writes go as fast as Stigg's limits allow, and never faster."""
+"""The governor: rate slots and writes go as fast as Stigg's limits allow, and never faster."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOW = 1_795_338_931_000
 MINUTE = 60_000
 LIMIT = 250
 RATE = Rate.within(LIMIT, 80)
-RATES: Any = {"turns": RATE, "update": RATE, "list subscriptions": Rate.within(1500, 80)}
+RATES: Any = {"executions": RATE, "update": RATE, "list subscriptions": Rate.within(1500, 80)}
 
 
 class Clock:
@@ -107,7 +107,7 @@ def test_whatever_arrives_no_minute_has_more_than_the_limit_and_a_queue_drains_a
     times: list[int] = []
     for number, (later, count) in enumerate(arrivals):
         clock.now += later
-        given = (one, other)[number % 2].turns(count)
+        given = (one, other)[number % 2].rate_slots(count)
         assert len(given) == count
         assert all(time >= clock.now for time in given)
         assert list(given) == sorted(given)
@@ -132,11 +132,11 @@ def test_no_limit_and_no_share_that_the_template_takes_is_exceeded(
     limit: int, percent: int, arrivals: list[tuple[int, int]]
 ) -> None:
     clock = Clock()
-    turns = Governor("", Table(), {"turns": Rate.within(limit, percent)}, ENTITY, clock, clock.pause)
+    rate_slots = Governor("", Table(), {"executions": Rate.within(limit, percent)}, ENTITY, clock, clock.pause)
     times: list[int] = []
     for later, count in arrivals:
         clock.now += later
-        times += turns.turns(count)
+        times += rate_slots.rate_slots(count)
     assert most_in_a_minute(times) <= limit
 
 
@@ -149,7 +149,7 @@ def test_within_a_horizon_all_that_fits_is_given_and_who_comes_next_finds_nothin
     expected = 0.0
     for number, (later, count, horizon) in enumerate(requests):
         clock.now += later
-        given = (one, other)[number % 2].turns(count, horizon)
+        given = (one, other)[number % 2].rate_slots(count, horizon)
         start = max(expected, clock.now)
         all_of_them = [max(clock.now, start + 300 * (place - RATE.burst + 1)) for place in range(count)]
         fitting = [time for time in all_of_them if horizon is None or time <= clock.now + horizon]
@@ -186,7 +186,7 @@ def test_the_table_of_the_benchmark_answers_as_dynamodb_does(
                 both[which].give_back(booked[len(booked) // 2], {"0"})  # that one, or an earlier one
                 given.append(tuple(booked[-1].starts.values()))
             else:
-                given.append(both[which].turns(count, horizon))
+                given.append(both[which].rate_slots(count, horizon))
         return given
 
     assert answers(Table()) == answers(emptied(dynamodb))
@@ -194,33 +194,33 @@ def test_the_table_of_the_benchmark_answers_as_dynamodb_does(
 
 def test_a_few_go_at_once_and_a_burst_in_its_turn(client: Counting) -> None:
     clock = Clock()
-    few = governor(client, clock).turns(RATE.burst)
+    few = governor(client, clock).rate_slots(RATE.burst)
     assert few == (NOW,) * RATE.burst
-    later = governor(client, clock).turns(3)
+    later = governor(client, clock).rate_slots(3)
     assert later == (NOW + 300, NOW + 600, NOW + 900)
 
 
 def test_turns_within_a_horizon_are_those_that_fit_and_nothing_more_is_reserved(client: Counting) -> None:
     clock = Clock()
     within = governor(client, clock)
-    assert len(within.turns(1000, MINUTE)) == RATE.burst + 200
-    assert within.turns(1000, MINUTE) == ()
-    assert governor(client, clock).turns(1000, MINUTE) == (), "another process learns it from the table"
-    assert governor(client, clock).turns(1) == (NOW + MINUTE + 300,), "a callout goes right after it"
+    assert len(within.rate_slots(1000, MINUTE)) == RATE.burst + 200
+    assert within.rate_slots(1000, MINUTE) == ()
+    assert governor(client, clock).rate_slots(1000, MINUTE) == (), "another process learns it from the table"
+    assert governor(client, clock).rate_slots(1) == (NOW + MINUTE + 300,), "a callout goes right after it"
     clock.now += 30_000
-    assert len(within.turns(1000, MINUTE)) == 99
+    assert len(within.rate_slots(1000, MINUTE)) == 99
 
 
 def test_reserving_takes_one_update_wherever_the_queue_is(client: Counting) -> None:
     clock = Clock()
     busy = governor(client, clock)
-    busy.turns(100)
+    busy.rate_slots(100)
     client.updates = 0
     for _ in range(5):
-        busy.turns(10)
+        busy.rate_slots(10)
     assert client.updates == 5
     clock.now += 3_600_000
-    busy.turns(1)
+    busy.rate_slots(1)
     assert client.updates == 6
 
 
@@ -228,7 +228,7 @@ def test_nobody_gets_a_turn_twice_however_many_ask_at_once(client: Counting) -> 
     clock = Clock()
 
     def ask(_: int) -> tuple[int, ...]:
-        return governor(client, clock).turns(7)
+        return governor(client, clock).rate_slots(7)
 
     with ThreadPoolExecutor(8) as pool:
         given = [time for times in pool.map(ask, range(40)) for time in times]
@@ -255,22 +255,22 @@ def test_a_write_waits_for_a_short_while_itself_and_else_is_refused_before_it_is
 def test_turns_that_are_given_back_are_there_for_the_next_unless_somebody_waits_behind_them(client: Counting) -> None:
     clock = Clock()
     ours, theirs = governor(client, clock), governor(client, clock)
-    ours.turns(RATE.burst)
+    ours.rate_slots(RATE.burst)
     booking = ours.book({"a": 1, "b": 3, "c": 2})
     assert booking.starts == {"a": NOW + 300, "b": NOW + 1200, "c": NOW + 1800}, "each begins with its last"
     ours.give_back(booking, {"b"})
-    assert theirs.turns(1) == (NOW + 1500,), "what lies before a turn that is used is lost"
+    assert theirs.rate_slots(1) == (NOW + 1500,), "what lies before a rate slot that is used is lost"
     ours.give_back(booking, set())
-    assert theirs.turns(1) == (NOW + 1800,), "others have reserved since"
+    assert theirs.rate_slots(1) == (NOW + 1800,), "others have reserved since"
 
 
 def test_the_sweep_finds_room_again_once_turns_were_given_back(client: Counting) -> None:
     clock = Clock()
     callouts, sweep = governor(client, clock), governor(client, clock)
     booking = callouts.book({str(n): 1 for n in range(1000)})
-    assert sweep.turns(10, MINUTE) == ()
+    assert sweep.rate_slots(10, MINUTE) == ()
     callouts.give_back(booking, set())
-    assert len(sweep.turns(10, MINUTE)) == 10
+    assert len(sweep.rate_slots(10, MINUTE)) == 10
 
 
 def test_a_write_does_not_begin_where_its_answer_could_come_after_the_functions_end(
@@ -320,7 +320,7 @@ def test_who_never_gets_through_says_so_and_has_reserved_nothing() -> None:
 
     table = Elsewhere()
     with pytest.raises(LedgerContended):
-        governor(table, Clock()).turns(1)
+        governor(table, Clock()).rate_slots(1)
     assert table.tries == TRIES
     assert table.tat == {}
 
@@ -339,35 +339,36 @@ def test_one_entity_is_written_no_more_than_thirty_times_a_minute(client: Counti
 
 
 def test_a_budget_that_nobody_used_for_a_day_is_forgotten(client: Counting, dynamodb: Any) -> None:
-    governor(client, Clock()).turns(1)
+    governor(client, Clock()).rate_slots(1)
     [item] = dynamodb.scan(TableName="ledger")["Items"]
-    assert item["pk"]["S"] == "GOVERNOR#turns"
+    assert item["pk"]["S"] == "GOVERNOR#executions"
     assert int(item["expires"]["N"]) == NOW // 1000 + 86_400
 
 
 def test_an_execution_takes_a_turn_for_each_subscription_it_makes(
     client: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = governor(client, Clock())
-    turns.turns(RATE.burst)
-    monkeypatch.setattr(callout, "governor", lambda: turns)
+    rate_slots = governor(client, Clock())
+    rate_slots.rate_slots(RATE.burst)
+    monkeypatch.setattr(callout, "governor", lambda: rate_slots)
     both = a_deal(plan(), plan("plan-analytics"), changes={"account.id": OTHER})
     arrivals = [Arrival(order_of(deal), Revision(1, 1)) for deal in (a_deal(plan()), both)]
-    assert callout.turns_of(arrivals).starts == {ACCOUNT: NOW + 300, OTHER: NOW + 900}
+    assert callout.rate_slots_of(arrivals).starts == {ACCOUNT: NOW + 300, OTHER: NOW + 900}
 
 
 @pytest.mark.parametrize(
-    ("status", "start", "next_turn"), [("accepted", True, 900), ("duplicate", True, 300), ("superseded", False, 300)]
+    ("status", "start", "next_rate_slot"),
+    [("accepted", True, 900), ("duplicate", True, 300), ("superseded", False, 300)],
 )
-def test_a_callout_that_is_sent_twice_takes_its_turns_once(
-    client: Counting, monkeypatch: pytest.MonkeyPatch, status: Any, start: bool, next_turn: int
+def test_a_callout_that_is_sent_twice_takes_its_rate_slots_once(
+    client: Counting, monkeypatch: pytest.MonkeyPatch, status: Any, start: bool, next_rate_slot: int
 ) -> None:
-    turns = governor(client, Clock())
-    turns.turns(RATE.burst)
-    monkeypatch.setattr(callout, "governor", lambda: turns)
-    booking = callout.turns_of([Arrival(order_of(a_deal(plan(), plan("plan-analytics"))), Revision(1, 1))])
+    rate_slots = governor(client, Clock())
+    rate_slots.rate_slots(RATE.burst)
+    monkeypatch.setattr(callout, "governor", lambda: rate_slots)
+    booking = callout.rate_slots_of([Arrival(order_of(a_deal(plan(), plan("plan-analytics"))), Revision(1, 1))])
     callout.give_back(booking, [(ACCOUNT, Acceptance(opportunity_id(1), status, "execution", start=start))])
-    assert turns.turns(1) == (NOW + next_turn,)
+    assert rate_slots.rate_slots(1) == (NOW + next_rate_slot,)
 
 
 @pytest.mark.parametrize("most_plans", [1, burst.MOST_PLANS])

@@ -196,7 +196,7 @@ def items_of(dynamodb: Any, pk: str) -> dict[str, dict[str, Any]]:
 
 
 def at_once(count: int) -> list[int]:
-    """Turns where there is no queue."""
+    """Rate slots where there is no queue."""
     return [NOW] * count
 
 
@@ -237,7 +237,7 @@ def test_orders_of_one_account_that_arrive_at_once_are_all_there_afterwards(ledg
 
     with ThreadPoolExecutor(senders) as pool:
         assert {answer.status for answer in pool.map(send, range(senders))} == {"accepted"}
-    work = ledger.take(ACCOUNT, "one", 0, LEASE)
+    work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
     assert len(work.customer.opportunities) == work.customer.version == senders
 
@@ -296,7 +296,7 @@ def test_nobody_works_with_a_customer_half_from_before_and_half_from_after(
     ledger.accept([arrival(1, at=1)])
     client.before("query", lambda: elsewhere.accept([arrival(2, at=2), arrival(3, opportunity=B)]))
     client.calls.clear()
-    work = ledger.take(ACCOUNT, "one", 0, LEASE)
+    work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
     assert client.calls.count("query") == 2, "the first reading was torn and thrown away"
     assert client.calls[0] == "get_item", "the head comes first: read last, it would hide that the rest is older"
@@ -314,7 +314,7 @@ def test_the_lease_has_one_holder_however_many_ask_at_once(ledger: Ledger) -> No
 
     def ask(number: int) -> object:
         together.wait()
-        return ledger.take(ACCOUNT, f"execution-{number}", 0, LEASE)
+        return ledger.acquire_lease(ACCOUNT, f"execution-{number}", 0, LEASE)
 
     with ThreadPoolExecutor(executions) as pool:
         answers = list(pool.map(ask, range(executions)))
@@ -324,9 +324,9 @@ def test_the_lease_has_one_holder_however_many_ask_at_once(ledger: Ledger) -> No
 
 def test_a_whole_provisioning_is_in_the_ledger_as_it_was_reported(ledger: Ledger, clock: Clock) -> None:
     ledger.accept([arrival()])
-    work = ledger.take(ACCOUNT, "one", 0, LEASE)
+    work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
-    ledger.settle(work, Intended({"product|": 1}))
+    ledger.record_result(work, Intended({"product|": 1}))
     subscription = Subscription(
         slot=Slot("product", None),
         plan_id="plan-enterprise",
@@ -342,15 +342,15 @@ def test_a_whole_provisioning_is_in_the_ledger_as_it_was_reported(ledger: Ledger
     )
     record = SlotRecord(1, True, "sub-1", "ACTIVE", None, subscription)
     outcome = Outcome("Provisioned", "", (SubscriptionLink("plan-enterprise", "sub-1", "ACTIVE"),))
-    ledger.settle(work, Applied({"product|": record}, {A: outcome}, frozenset({A}), ensured=True))
+    ledger.record_result(work, Applied({"product|": record}, {A: outcome}, frozenset({A}), ensured=True))
     clock.now += 1
-    following = ledger.take(ACCOUNT, "one", work.lease.token, LEASE)
+    following = ledger.acquire_lease(ACCOUNT, "one", work.lease.token, LEASE)
     assert isinstance(following, Work)
     work = following
     assert work.needs == "write_back"
     assert work.customer.slots == {"product|": record}
     mark = work.customer.opportunities[A].mark(ACCOUNT)
-    _, follows = ledger.settle(work, Written({A: mark}, account=True))
+    _, follows = ledger.record_result(work, Written({A: mark}, account=True))
     assert follows == "done"
     found = ledger.find(A)
     assert found is not None
@@ -363,7 +363,7 @@ def test_a_whole_provisioning_is_in_the_ledger_as_it_was_reported(ledger: Ledger
     )
     assert (state.outcome, state.provisioned, state.written) == (outcome, order(), mark)
     with pytest.raises(LeaseLost):
-        ledger.settle(work, Written({}, account=True))
+        ledger.record_result(work, Written({}, account=True))
 
 
 # One owner
@@ -405,19 +405,19 @@ def test_a_customer_the_users_application_names_belongs_to_one_account_whoever_i
     works = []
     for one_arrival in (ours, theirs):
         ledger.accept([one_arrival])
-        works.append(ledger.take(one_arrival.order.account_id, "one", 0, LEASE))
+        works.append(ledger.acquire_lease(one_arrival.order.account_id, "one", 0, LEASE))
     mine, other = works
     assert isinstance(mine, Work)
     assert isinstance(other, Work)
-    client.before("transact_write_items", lambda: elsewhere.settle(other, Prepared({B: named})))
-    customer, _ = ledger.settle(mine, Prepared({A: named}))
+    client.before("transact_write_items", lambda: elsewhere.record_result(other, Prepared({B: named})))
+    customer, _ = ledger.record_result(mine, Prepared({A: named}))
     application = customer.opportunities[A].application
     assert application is not None
     assert application.problem.endswith(f"customerId org-7 is bound to another account, {OTHER_ACCOUNT}")
     assert customer.customer_id == ACCOUNT
     late = arrival(account="0015g00000XyZbBAAV", opportunity="0065g00000ABCdGAAX", customer_id="org-7")
     assert one(ledger.accept([late])).status == "invalid", "what an application named is taken"
-    mended, _ = ledger.settle(mine, Prepared({A: Application(NOW, answered=True, customer_id="org-8")}))
+    mended, _ = ledger.record_result(mine, Prepared({A: Application(NOW, answered=True, customer_id="org-8")}))
     assert mended.customer_id == "org-8"
 
 
@@ -439,12 +439,12 @@ def test_what_is_due_is_claimed_once_the_longest_due_first_and_gone_when_it_is_d
     claims = ledger.due(at_once)
     assert {claim.account_id for claim in claims} == {ACCOUNT, OTHER_ACCOUNT}, "their starts were lost"
     for account_id, execution, _ in claims:
-        work = ledger.take(account_id, execution, 0, LEASE)
+        work = ledger.acquire_lease(account_id, execution, 0, LEASE)
         assert isinstance(work, Work)
         held = dict.fromkeys(work.customer.opportunities, Outcome("Held", "The plan is gone."))
-        customer, _ = ledger.settle(work, Applied({}, held, frozenset(), ensured=False))
+        customer, _ = ledger.record_result(work, Applied({}, held, frozenset(), ensured=False))
         marks = {id: state.mark(None) for id, state in customer.opportunities.items()}
-        assert ledger.settle(work, Written(marks, account=False))[1] == "done"
+        assert ledger.record_result(work, Written(marks, account=False))[1] == "done"
     clock.now += 365 * 86_400_000
     assert ledger.due(at_once) == []
 
@@ -457,15 +457,15 @@ def test_what_nobody_starts_is_due_at_once(ledger: Ledger) -> None:
 def test_only_as_many_are_claimed_as_get_a_turn_and_none_is_started_again_before_its_turn(
     ledger: Ledger, clock: Clock
 ) -> None:
-    turn = NOW + 3_600_000
-    ledger.accept([arrival(), arrival(account=OTHER_ACCOUNT, opportunity=B)], {OTHER_ACCOUNT: turn})
+    rate_slot = NOW + 3_600_000
+    ledger.accept([arrival(), arrival(account=OTHER_ACCOUNT, opportunity=B)], {OTHER_ACCOUNT: rate_slot})
     clock.now += START_GRACE
     assert ledger.due(lambda count: []) == [], "no room: it stays due"
-    [claim] = ledger.due(lambda count: [turn])
-    assert (claim.account_id, claim.turn) == (ACCOUNT, turn)
-    clock.now = turn
-    assert ledger.due(at_once) == [], "both wait for their turn in the state machine"
-    clock.now = turn + START_GRACE
+    [claim] = ledger.due(lambda count: [rate_slot])
+    assert (claim.account_id, claim.rate_slot) == (ACCOUNT, rate_slot)
+    clock.now = rate_slot
+    assert ledger.due(at_once) == [], "both wait for their rate slot in the state machine"
+    clock.now = rate_slot + START_GRACE
     assert {claim.account_id for claim in ledger.due(at_once)} == {ACCOUNT, OTHER_ACCOUNT}
 
 
@@ -480,13 +480,13 @@ def test_a_customer_that_is_due_takes_a_turn_for_each_plan_and_begins_with_the_l
     there = iter(range(100))
     asked: list[int] = []
 
-    def turns(count: int) -> list[int]:
+    def rate_slots(count: int) -> list[int]:
         asked.append(count)
         return [NOW + next(there) for _ in range(min(count, 6 - sum(asked[:-1])))]
 
-    claims = ledger.due(turns)
+    claims = ledger.due(rate_slots)
     assert asked == [3, 2, 2], "for those that are left, and what one needs besides"
-    assert [claim.turn - NOW for claim in claims] == [2, 3, 5], "the last one takes what is left of 6"
+    assert [claim.rate_slot - NOW for claim in claims] == [2, 3, 5], "the last one takes what is left of 6"
 
 
 def test_two_sweeps_at_once_claim_a_customer_once(
@@ -523,10 +523,10 @@ def test_the_history_holds_every_accepted_order_and_is_never_changed(
     for quantity, at in ((1, 1), (1, 1), (1, 2), (2, 3), (2, 1), (1, 4)):
         ledger.accept([arrival(quantity, at=at)])
         clock.now += 1000
-        work = ledger.take(ACCOUNT, f"execution-{clock.now}", 0, 1)
+        work = ledger.acquire_lease(ACCOUNT, f"execution-{clock.now}", 0, 1)
         assert isinstance(work, Work)
         outcome = {A: Outcome("Provisioned", f"quantity {quantity}")}
-        ledger.settle(work, Applied({}, outcome, frozenset({A}), ensured=True))
+        ledger.record_result(work, Applied({}, outcome, frozenset({A}), ensured=True))
         items = items_of(dynamodb, f"OPPORTUNITY#{A}")
         orders = {sk: item for sk, item in items.items() if sk.startswith("ORDER#")}
         assert history.items() <= orders.items()
@@ -550,16 +550,16 @@ def test_200_deals_of_one_account_are_one_customers_work_from_the_callout_to_the
     assert {answer.status for answer in ledger.accept(arrivals)} == {"duplicate"}
     clock.now += START_GRACE
     ((_, execution, _),) = ledger.due(at_once)
-    work = ledger.take(ACCOUNT, execution, 0, LEASE)
+    work = ledger.acquire_lease(ACCOUNT, execution, 0, LEASE)
     assert isinstance(work, Work)
     states = work.customer.opportunities
     assert {id: state.order for id, state in states.items()} == {a.order.opportunity_id: a.order for a in arrivals}
     assert {state.execution for state in states.values()} == {execution}
-    customer, _ = ledger.settle(
+    customer, _ = ledger.record_result(
         work, Applied({}, dict.fromkeys(states, Outcome("Provisioned")), frozenset(states), ensured=True)
     )
     marks = {id: state.mark(ACCOUNT) for id, state in customer.opportunities.items()}
-    assert ledger.settle(work, Written(marks, account=True))[1] == "done"
+    assert ledger.record_result(work, Written(marks, account=True))[1] == "done"
     found = ledger.find(arrivals[-1].order.opportunity_id)
     assert found is not None
     customer, state = found
@@ -572,7 +572,7 @@ def test_a_report_that_ends_between_its_pieces_was_not_made_and_is_made_again(
     ledger: Ledger, client: Client, pieces: int
 ) -> None:
     ledger.accept([arrival(n, opportunity=f"0065g0000{n:06}AAX", at=n) for n in range(1, 62)])
-    work = ledger.take(ACCOUNT, "one", 0, LEASE)
+    work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
     report = Applied({}, dict.fromkeys(work.customer.opportunities, Outcome("Held", "why")), frozenset(), ensured=True)
     client.calls.clear()
@@ -583,11 +583,11 @@ def test_a_report_that_ends_between_its_pieces_was_not_made_and_is_made_again(
 
     client.meanwhile = die
     with pytest.raises(ConnectionError):
-        ledger.settle(work, report)
+        ledger.record_result(work, report)
     client.meanwhile = lambda call: None
-    busy = ledger.take(ACCOUNT, "two", 0, LEASE)
+    busy = ledger.acquire_lease(ACCOUNT, "two", 0, LEASE)
     assert busy == Busy(NOW + LEASE), "it still holds the lease, and nothing is applied"
-    again, _ = ledger.settle(work, report)
+    again, _ = ledger.record_result(work, report)
     assert again.applied == work.customer.version
     assert {state.outcome.status for state in again.opportunities.values()} == {"Held"}
 
@@ -609,11 +609,11 @@ def test_deals_of_many_accounts_are_answered_in_turn_and_started_by_as_many_swee
 def test_the_largest_usual_deals_stay_far_below_what_an_item_holds(ledger: Ledger, dynamodb: Any) -> None:
     arrivals = [deal_of_200_lines(f"0065g0000{n:06}AAX") for n in range(1, 31)]
     ledger.accept(arrivals)
-    work = ledger.take(ACCOUNT, "one", 0, LEASE)
+    work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
     assert len(work.customer.opportunities) == 30, "more than the megabyte that one query answers"
     done = dict.fromkeys(work.customer.opportunities, Outcome("Provisioned"))
-    ledger.settle(work, Applied({}, done, frozenset(done), ensured=True))  # now each order is there twice
+    ledger.record_result(work, Applied({}, done, frozenset(done), ensured=True))  # now each order is there twice
     newest = items_of(dynamodb, f"ACCOUNT#{ACCOUNT}")[f"OPPORTUNITY#{arrivals[0].order.opportunity_id}"]
     assert size(newest) < MOST / 2
 
@@ -636,13 +636,13 @@ def test_deals_with_the_longest_ids_take_as_many_transactions_as_their_bytes_nee
         assert [(answer.opportunity_id, answer.status) for answer in answers] == [
             (id, "accepted") for id in opportunities
         ]
-        work = ledger.take(ACCOUNT, str(revision), 0, LEASE)
+        work = ledger.acquire_lease(ACCOUNT, str(revision), 0, LEASE)
         assert isinstance(work, Work)
         assert sorted(work.customer.opportunities) == opportunities
         done = dict.fromkeys(opportunities, Outcome("Provisioned"))
-        applied, _ = ledger.settle(work, Applied({}, done, frozenset(done), ensured=True))
+        applied, _ = ledger.record_result(work, Applied({}, done, frozenset(done), ensured=True))
         marks = {id: state.mark(applied.shown_id) for id, state in applied.opportunities.items()}
-        ledger.settle(work, Written(marks, account=True))
+        ledger.record_result(work, Written(marks, account=True))
     assert max(written) < MOST_TOGETHER
     assert {ledger.find(id)[1].outcome.status for id in opportunities} == {"Provisioned"}  # type: ignore[index]
 

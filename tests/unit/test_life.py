@@ -310,7 +310,7 @@ def test_an_amendment_and_its_exact_reverse_leave_everything_as_it_was(
 def _without(desired: Desired, ids: set[str]) -> list[Subscription]:
     """The subscriptions but for who made them so."""
     return [
-        replace(s, opportunities=tuple(o for o in s.opportunities if o not in ids), turns=())
+        replace(s, opportunities=tuple(o for o in s.opportunities if o not in ids), milestones=())
         for s in desired.subscriptions.values()
     ]
 

@@ -1,9 +1,9 @@
 """A customer's whole life without AWS and HTTP: deals as Salesforce sends them, the product's own rules, the sandbox's
 Stigg, and a clock that is moved.
 
-What happens between is the product's: `accept`, `fold`, `plan`, `outcome.applied`, `settle`, with everything the ledger
-keeps going through its JSON. Stigg is the stand-in: strict, it refuses what Stigg refuses, and a refusal nobody
-expects fails the test.
+What happens between is the product's: `accept`, `fold`, `plan`, `outcome.applied`, `record_result`, with everything
+the ledger keeps going through its JSON. Stigg is the stand-in: strict, it refuses what Stigg refuses, and a refusal
+nobody expects fails the test.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from closedwon.domain.customer import (
     Work,
     Written,
     accept,
+    acquire_lease,
     approve,
-    settle,
-    take,
+    record_result,
 )
 from closedwon.domain.desired import Desired, Policy, Slot, fold
 from closedwon.domain.instants import iso_utc
@@ -147,7 +147,7 @@ class World:
 
     def step(self, remembers: bool) -> None:
         """One try of an execution's steps. remembers: whether it lives to record what it wrote."""
-        self.customer, work = take(self.customer, "execution", 0, self.now, LEASE)
+        self.customer, work = acquire_lease(self.customer, "execution", 0, self.now, LEASE)
         if not isinstance(work, Work):
             return
         desired = self.folded()
@@ -188,7 +188,7 @@ class World:
         self.customer = replace(self.customer, lease=None)
 
     def _settle(self, work: Work, report: Any) -> None:
-        customer, _ = settle(self.customer, work, report, self.now)
+        customer, _ = record_result(self.customer, work, report, self.now)
         kept = json.loads(
             json.dumps(
                 {

@@ -22,8 +22,8 @@ class Start:
         self._client = client
 
     def __call__(self, claim: Claim) -> None:
-        """Start one, by name; it waits for its turn. A name that was used is the same start asked for twice, and is no
-        error.
+        """Start one, by name; it waits for its rate slot. A name that was used is the same start asked for twice, and
+        is no error.
 
         Source: StartExecution is idempotent for a running execution, and names stay taken for 90 days after the end.
         """
@@ -34,7 +34,7 @@ class Start:
                 stateMachineArn=self._arn,
                 name=claim.execution,
                 input=json.dumps(
-                    {"accountId": claim.account_id, "token": 0, "notBefore": instant_of(claim.turn)}  # nosec B105 - a lease's
+                    {"accountId": claim.account_id, "token": 0, "notBefore": instant_of(claim.rate_slot)}  # nosec B105 - a lease's
                 ),
             )
         except self._client.exceptions.ExecutionAlreadyExists:

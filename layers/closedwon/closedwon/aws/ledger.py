@@ -1,8 +1,8 @@
 """The ledger: every accepted order, and what each customer still needs. It owns all concurrency, in four verbs.
 
-`accept` records orders (and `approve` what somebody decided), `take` gives one execution at a time the right to write
-for a customer, `settle` records what it did, `due` says whom to start. What the verbs decide is in `customer`; here it
-is read and written in DynamoDB.
+`accept` records orders (and `approve` what somebody decided), `acquire_lease` gives one execution at a time the right
+to write for a customer, `record_result` records what it did, `due` says whom to start. What the verbs decide is in
+`customer`; here it is read and written in DynamoDB.
 
 A customer's head item carries `rev`; every write of a customer's items is one transaction on the condition that `rev`
 is what was read, and the head is read before the rest. So each verb happens at one moment, or not at all and is tried
@@ -44,7 +44,7 @@ from closedwon.domain.customer import (
     Lease,
     OpportunityState,
     Prepared,
-    Report,
+    StepResult,
     Unanswered,
     Work,
 )
@@ -104,11 +104,11 @@ class Conflict(Exception):
 
 
 class Claim(NamedTuple):
-    """A customer to start, the name its execution gets, and when its turn comes, in epoch milliseconds."""
+    """A customer to start, the name its execution gets, and when its rate slot comes, in epoch milliseconds."""
 
     account_id: str
     execution: str
-    turn: int
+    rate_slot: int
 
 
 class Control(NamedTuple):
@@ -130,32 +130,32 @@ class Accepted(NamedTuple):
 
 
 class _Room:
-    """Turns for customers that are due, reserved as it turns out how many they need.
+    """Rate slots for customers that are due, reserved as it turns out how many they need.
 
-    In: reserves so many turns, or as many as there is room for.
+    In: reserves so many rate slots, or as many as there is room for.
     """
 
-    def __init__(self, turns: Callable[[int], Sequence[int]]) -> None:
-        self._turns = turns
+    def __init__(self, rate_slots: Callable[[int], Sequence[int]]) -> None:
+        self._reserved = rate_slots
         self._left: list[int] = []
         self._full = False
 
     def there_is(self, wanted: int) -> bool:
-        """Whether there is a turn left. wanted: how many to reserve, where none is."""
+        """Whether there is a rate slot left. wanted: how many to reserve, where none is."""
         return bool(self._left or self._reserve(wanted))
 
     def for_one(self, needed: int) -> tuple[int, int]:
-        """How many turns somebody takes who needs so many, and the last of them. Nothing is taken yet."""
+        """How many rate slots somebody takes who needs so many, and the last of them. Nothing is taken yet."""
         if needed > len(self._left):
             self._reserve(needed - len(self._left))
         taken = min(needed, len(self._left))
         return taken, self._left[taken - 1]
 
-    def take(self, count: int) -> None:
+    def use(self, count: int) -> None:
         del self._left[:count]
 
     def _reserve(self, wanted: int) -> bool:
-        given = () if self._full else self._turns(wanted)
+        given = () if self._full else self._reserved(wanted)
         self._left += given
         self._full = self._full or len(given) < wanted
         return bool(given)
@@ -183,9 +183,9 @@ class Ledger:
     # The verbs
 
     def accept(
-        self, arrivals: Sequence[Arrival], turns: Mapping[str, int] = {}, starts: bool = True
+        self, arrivals: Sequence[Arrival], rate_slots: Mapping[str, int] = {}, starts: bool = True
     ) -> list[Acceptance]:
-        """Record orders. In: orders; when the turn of each account's execution comes, for those that are started;
+        """Record orders. In: orders; when the rate slot of each account's execution comes, for those that are started;
         whether the caller starts what was accepted: if not, it is due at once.
         Out: an answer to each arrival, in their order. What is answered here survives everything after it.
 
@@ -200,7 +200,9 @@ class Ledger:
             indices, most = groups[account_id], OPPORTUNITIES_A_TRANSACTION
             while chunk := indices[:most]:
                 some = [arrivals[i] for i in chunk]
-                accept = partial(self._accept, account_id, some, turns.get(account_id, 0), rules.START_GRACE * starts)
+                accept = partial(
+                    self._accept, account_id, some, rate_slots.get(account_id, 0), rules.START_GRACE * starts
+                )
                 try:
                     answers.update(zip(chunk, self._retried(accept), strict=True))
                 except TooMuch:
@@ -211,23 +213,23 @@ class Ledger:
         at_once(accept_account, groups)
         return [answers[index] for index in range(len(arrivals))]
 
-    def take(
+    def acquire_lease(
         self, account_id: str, owner: str, token: int, lease_milliseconds: int
     ) -> Work | Busy | Current | Unanswered:
-        """Take a customer's work for one execution; see `customer.take`."""
+        """Take a customer's work for one execution; see `customer.acquire_lease`."""
         return self._change(
-            account_id, lambda known: rules.take(known, owner, token, self._clock(), lease_milliseconds)
+            account_id, lambda known: rules.acquire_lease(known, owner, token, self._clock(), lease_milliseconds)
         )
 
-    def settle(self, work: Work, report: Report) -> tuple[Customer, Literal["done", "again"]]:
-        """Record what a step did; see `customer.settle`. Out: the customer as it is now, and what follows.
+    def record_result(self, work: Work, report: StepResult) -> tuple[Customer, Literal["done", "again"]]:
+        """Record what a step did; see `customer.record_result`. Out: the customer as it is now, and what follows.
 
         Raises customer.LeaseLost when another execution holds the lease.
         """
 
         def rule(known: Customer) -> tuple[Customer, tuple[Customer, Customer, Literal["done", "again"]]]:
             told = replace(report, taken=self._taken(known, report)) if isinstance(report, Prepared) else report
-            changed, follows = rules.settle(known, work, told, self._clock())
+            changed, follows = rules.record_result(known, work, told, self._clock())
             return changed, (known, changed, follows)
 
         known, changed, follows = self._change(work.customer.account_id, rule)
@@ -235,7 +237,7 @@ class Ledger:
         return changed, follows
 
     def approve(
-        self, opportunity_id: str, approval: str, turn: int
+        self, opportunity_id: str, approval: str, rate_slot: int
     ) -> tuple[Literal["approved", "unknown"], Claim | None]:
         """Let through what waits for somebody's approval; see `customer.approve`. Out: also the execution to start."""
         found = self.find(opportunity_id)
@@ -244,8 +246,8 @@ class Ledger:
         account_id = found[0].account_id
 
         def rule(known: Customer) -> tuple[Customer, tuple[Literal["approved", "unknown"], Claim | None]]:
-            changed, status, name = rules.approve(known, opportunity_id, approval, self._clock(), turn)
-            return changed, (status, Claim(account_id, name, turn) if name else None)
+            changed, status, name = rules.approve(known, opportunity_id, approval, self._clock(), rate_slot)
+            return changed, (status, Claim(account_id, name, rate_slot) if name else None)
 
         return self._change(account_id, rule)
 
@@ -256,12 +258,12 @@ class Ledger:
             lambda known: rules.made_due(known, rev, look, opportunities, account, self._clock()),
         )
 
-    def due(self, turns: Callable[[int], Sequence[int]], most: int = DUE_AT_ONCE) -> list[Claim]:
+    def due(self, rate_slots: Callable[[int], Sequence[int]], most: int = DUE_AT_ONCE) -> list[Claim]:
         """Claim up to `most` customers that are due, the longest due first.
 
-        turns: reserves so many turns, and says when each comes; fewer than were asked for where there is no room, and
-        then fewer are claimed. A customer takes as many as it needs (see `customer.turns_due`) and begins with its
-        last; the last one claimed takes what is left.
+        rate_slots: reserves so many rate slots, and says when each comes; fewer than were asked for where there is no
+        room, and then fewer are claimed. A customer takes as many as it needs (see `customer.rate_slots_due`) and
+        begins with its last; the last one claimed takes what is left.
         """
         answer = self._client.query(
             TableName=self._table,
@@ -275,7 +277,7 @@ class Ledger:
         metrics.note("OldestDueSeconds", max(0.0, (self._clock() - oldest) / 1000))
         accounts = [item["pk"]["S"].partition("#")[2] for item in answer["Items"]]
         claims = []
-        room = _Room(turns)
+        room = _Room(rate_slots)
         for place, account_id in enumerate(accounts):
             if not room.there_is(len(accounts) - place):
                 break
@@ -285,16 +287,16 @@ class Ledger:
                 continue
             if claim is not None:
                 claims.append(claim)
-                room.take(taken)
+                room.use(taken)
         return claims
 
     def _claimed(self, account_id: str, room: _Room) -> tuple[Claim | None, int]:
-        """Out: the claim, None for a customer that is not due any more; how many turns it takes."""
+        """Out: the claim, None for a customer that is not due any more; how many rate slots it takes."""
 
         def rule(known: Customer) -> tuple[Customer, tuple[Claim | None, int]]:
-            taken, turn = room.for_one(rules.turns_due(known))
-            changed, name = rules.claim(known, self._clock(), turn)
-            return changed, (Claim(account_id, name, turn) if name else None, taken)
+            taken, rate_slot = room.for_one(rules.rate_slots_due(known))
+            changed, name = rules.claim(known, self._clock(), rate_slot)
+            return changed, (Claim(account_id, name, rate_slot) if name else None, taken)
 
         return self._change(account_id, rule)
 
@@ -407,15 +409,15 @@ class Ledger:
 
     # Reading and writing one customer
 
-    def _accept(self, account_id: str, arrivals: list[Arrival], turn: int, grace: int) -> list[Acceptance]:
+    def _accept(self, account_id: str, arrivals: list[Arrival], rate_slot: int, grace: int) -> list[Acceptance]:
         known = self._read(account_id, [arrival.order.opportunity_id for arrival in arrivals])
-        changed, answers = self._accepted(known, arrivals, turn, grace)
+        changed, answers = self._accepted(known, arrivals, rate_slot, grace)
         self._write(known, changed, whole=True)
         measure(known, changed)
         return answers
 
     def _accepted(
-        self, known: Customer, arrivals: list[Arrival], turn: int = 0, grace: int = rules.START_GRACE
+        self, known: Customer, arrivals: list[Arrival], rate_slot: int = 0, grace: int = rules.START_GRACE
     ) -> tuple[Customer, list[Acceptance]]:
         """The customer with the arrivals, and an answer to each: nothing is written yet."""
         _keep_private(arrival.order for arrival in arrivals)
@@ -431,7 +433,7 @@ class Ledger:
                 problem = Problem(None, "customerId", f"{stigg_id} is bound to another account, {owner}")
                 arrival = arrival._replace(order=arrival.order.refused((problem,)))
             ours.append(arrival)
-        changed, accepted = rules.accept(known, ours, self._clock(), turn, grace)
+        changed, accepted = rules.accept(known, ours, self._clock(), rate_slot, grace)
         answers = iter(accepted)
         return changed, [moved.get(index) or next(answers) for index in range(len(arrivals))]
 

@@ -94,13 +94,14 @@ class _Share(NamedTuple):
 class Laid(NamedTuple):
     """What is laid over each other up to a moment: the shares that count, the terms, what became of each order.
 
-    turns: the renewals, cancellations and dates that lie behind: what may lower something without anybody's approval.
+    milestones: the renewals, cancellations and dates that lie behind: what may lower something without anybody's
+    approval.
     """
 
     shares: tuple[_Share, ...] = ()
     terms: Order | None = None
     fates: Mapping[str, Fate] = {}
-    turns: frozenset[str] = frozenset()
+    milestones: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Chain:
         terms: Order | None = None
         fate = Fate("in force")
         fates: dict[str, Fate] = {}
-        turns: set[str] = set()
+        milestones: set[str] = set()
 
         def done(why: Fate, orders: Iterable[Order]) -> None:
             for order in orders:
@@ -171,7 +172,7 @@ class Chain:
                 fates[order.opportunity_id] = Fate("scheduled", effective)
                 continue
             if order.trigger in ("renewal", "cancellation"):
-                turns.add(order.opportunity_id)
+                milestones.add(order.opportunity_id)
             if order.trigger == "cancellation":
                 if order.items:
                     gone = {(item.kind, item.stigg_id) for item in order.items}
@@ -205,25 +206,25 @@ class Chain:
                 if item.kind != "Credit grant"
             ]
         for share in shares:
-            turns |= {
+            milestones |= {
                 f"{share.order.opportunity_id}@{day}" for day in (share.item.start, share.end) if day and day <= at
             }
         if terms is not None and shares:
             over = trial_over(terms)
             if terms.trigger == "trial" and terms.trial_end and over and over <= at:
-                turns.add(f"{terms.opportunity_id}@{terms.trial_end}")
+                milestones.add(f"{terms.opportunity_id}@{terms.trial_end}")
                 if terms.trial_end_behavior != "CONVERT_TO_PAID":
                     done(Fate("trial over", terms.trial_end), in_force)
                     shares = []
             over = self._over(terms.end) if terms.end else None
             if over and over <= at:
-                turns.add(f"{terms.opportunity_id}@{over}")
+                milestones.add(f"{terms.opportunity_id}@{over}")
                 done(Fate("over", over), in_force)
                 shares = []
             elif terms.end and terms.end <= at and terms.trigger != "trial":
                 done(Fate("past its term", terms.end), [order for order in in_force if order.trigger != "cancellation"])
         counted = tuple(share for share in shares if share.start <= at < (share.end or NEVER))
-        return Laid(counted, terms, fates, frozenset(turns))
+        return Laid(counted, terms, fates, frozenset(milestones))
 
     def state(self, at: str) -> State | None:
         """What the chain gives at a moment; None when that is nothing."""

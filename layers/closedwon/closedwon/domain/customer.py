@@ -363,7 +363,7 @@ class Written:
     failed: bool = False
 
 
-Report = Prepared | Naming | Ensured | Intended | Interrupted | Applied | Failed | Written
+StepResult = Prepared | Naming | Ensured | Intended | Interrupted | Applied | Failed | Written
 
 
 class LeaseLost(Exception):
@@ -376,22 +376,22 @@ def execution_name(opportunity_id: str, revision: Revision, attempt: int) -> str
     return f"{opportunity_id}-{stamp:%Y%m%dT%H%M%S}{revision.modified % 1000:03d}Z-{attempt}"
 
 
-def turns_for(orders: Iterable[Order]) -> int:
-    """How many of the governor's turns an execution takes that brings about these orders of one customer.
+def rate_slots_for(orders: Iterable[Order]) -> int:
+    """How many of the governor's rate slots an execution takes that brings about these orders of one customer.
 
-    A turn stands for one subscription's writes. With one for each customer, deals of several plans would ask more of
-    Stigg than the turns let through.
+    A rate slot stands for one subscription's writes. With one for each customer, deals of several plans would ask more
+    of Stigg than the rate slots let through.
     """
     return max(1, len({item.stigg_id for order in orders for item in order.of_kind("Plan")}))
 
 
 def accept(
-    customer: Customer, arrivals: Iterable[Arrival], now: int, turn: int = 0, grace: int = START_GRACE
+    customer: Customer, arrivals: Iterable[Arrival], now: int, rate_slot: int = 0, grace: int = START_GRACE
 ) -> tuple[Customer, list[Acceptance]]:
     """Accept orders of one customer.
 
     In: the customer with the state of the arrivals' opportunities; orders with their revisions, in any order; now; when
-    the turn of the execution that is asked for comes, 0 for at once; for how long the sweep leaves it alone.
+    the rate slot of the execution that is asked for comes, 0 for at once; for how long the sweep leaves it alone.
     Out: the customer, with its version raised once if anything was accepted, and an answer to each arrival in turn. An
     older revision is superseded; an order equal to the newest is a duplicate, whatever its revision; a duplicate of
     one that failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its
@@ -436,18 +436,18 @@ def accept(
             version=version,
             attempt=attempt,
             failures=0,
-            due_at=_sooner(customer.due_at, max(now, turn) + grace),
+            due_at=_sooner(customer.due_at, max(now, rate_slot) + grace),
         )
     return customer, answers
 
 
 def approve(
-    customer: Customer, opportunity_id: str, approval: str, now: int, turn: int = 0
+    customer: Customer, opportunity_id: str, approval: str, now: int, rate_slot: int = 0
 ) -> tuple[Customer, Literal["approved", "unknown"], str | None]:
     """Let through what waits for somebody's approval.
 
     In: the customer; one of its opportunities, and what its outcome says can be approved; now; when
-    the turn of the execution comes, 0 for at once.
+    the rate slot of the execution comes, 0 for at once.
     Out: the customer; whether that waits (or was approved before); the execution to start, None where there is none.
     """
     state = customer.opportunities.get(opportunity_id)
@@ -464,7 +464,7 @@ def approve(
         attempt=attempt,
         failures=0,
         approved=(*customer.approved, approval),
-        due_at=_sooner(customer.due_at, max(now, turn) + START_GRACE),
+        due_at=_sooner(customer.due_at, max(now, rate_slot) + START_GRACE),
         opportunities=states,
     )
     return customer, "approved", name
@@ -532,7 +532,7 @@ def _sooner(one: int | None, other: int) -> int:
     return other if one is None else min(one, other)
 
 
-def take(
+def acquire_lease(
     customer: Customer, owner: str, token: int, now: int, lease_milliseconds: int
 ) -> tuple[Customer, Work | Busy | Current | Unanswered]:
     """Take the customer's work.
@@ -562,7 +562,9 @@ def take(
     return customer, Work(customer, needs)
 
 
-def settle(customer: Customer, work: Work, report: Report, now: int) -> tuple[Customer, Literal["done", "again"]]:
+def record_result(
+    customer: Customer, work: Work, report: StepResult, now: int
+) -> tuple[Customer, Literal["done", "again"]]:
     """Record what a step did.
 
     In: the customer as it is now; the work as it was taken; the step's report.
@@ -689,18 +691,18 @@ def _written(
     return replace(customer, lease=None, due_at=customer.look_again_at), "done"
 
 
-def turns_due(customer: Customer) -> int:
-    """How many turns a customer that is due takes: as many as its orders need that Stigg does not stand for yet. One
-    where only something is looked at again (a date, a payment, a repair): what differs then is not known before, and
-    mostly one subscription.
+def rate_slots_due(customer: Customer) -> int:
+    """How many rate slots a customer that is due takes: as many as its orders need that Stigg does not stand for yet.
+    One where only something is looked at again (a date, a payment, a repair): what differs then is not known before,
+    and mostly one subscription.
     """
-    return turns_for(state.order for state in customer.opportunities.values() if state.version > customer.applied)
+    return rate_slots_for(state.order for state in customer.opportunities.values() if state.version > customer.applied)
 
 
-def claim(customer: Customer, now: int, turn: int = 0) -> tuple[Customer, str | None]:
+def claim(customer: Customer, now: int, rate_slot: int = 0) -> tuple[Customer, str | None]:
     """Claim a customer that is due, for the sweep.
 
-    In: the customer; now; when the turn of its execution comes, 0 for at once.
+    In: the customer; now; when the rate slot of its execution comes, 0 for at once.
     Out: the customer and the name of the execution to start; None when it is not due any more. A claim that is not
     followed by a start is due again after START_GRACE, under a new name.
     """
@@ -713,5 +715,5 @@ def claim(customer: Customer, now: int, turn: int = 0) -> tuple[Customer, str | 
         id: replace(state, execution=name) if state.version > customer.applied else state
         for id, state in customer.opportunities.items()
     }
-    due_at = max(now, turn) + START_GRACE
+    due_at = max(now, rate_slot) + START_GRACE
     return replace(customer, attempt=attempt, due_at=due_at, opportunities=opportunities), name

@@ -93,8 +93,8 @@ class Subscription:
     """One subscription as it should be. Times are ISO 8601 in UTC; start None means when it is provisioned.
 
     cancellation: when it ends, or END_OF_BILLING_PERIOD. opportunities: those that contribute to it, by start, then
-    ID; the first is the one Stigg links to. minimum_spend: for each billing period. turns: the renewals, cancellations
-    and dates that lie behind: what may have lowered it without anybody's approval.
+    ID; the first is the one Stigg links to. minimum_spend: for each billing period. milestones: the renewals,
+    cancellations and dates that lie behind: what may have lowered it without anybody's approval.
     """
 
     slot: Slot
@@ -116,7 +116,7 @@ class Subscription:
     minimum_spend: Price | None = None
     paying_customer_id: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
-    turns: tuple[str, ...] = ()
+    milestones: tuple[str, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -138,13 +138,15 @@ class Subscription:
         return f"{self.unit_quantity}-{digest[:32]}"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        data = asdict(self)
+        data["turns"] = data.pop("milestones")  # as it was called when ledgers were first written
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Subscription:
         return cls(
             **{
-                **data,
+                **{name: value for name, value in data.items() if name != "turns"},
                 "slot": Slot(*data["slot"]),
                 "addons": tuple((id, quantity) for id, quantity in data["addons"]),
                 "entitlements": tuple(Entitlement(**entitlement) for entitlement in data["entitlements"]),
@@ -152,7 +154,7 @@ class Subscription:
                 "opportunities": tuple(data["opportunities"]),
                 "minimum_spend": Price(**data["minimum_spend"]) if data.get("minimum_spend") else None,
                 "metadata": tuple((name, value) for name, value in data.get("metadata", ())),
-                "turns": tuple(data.get("turns", ())),
+                "milestones": tuple(data.get("turns", ())),
             }
         )
 
@@ -382,9 +384,9 @@ class _Contract:
         """The slots it ever gives something, each from when."""
         return {slot: moment for moment in reversed(self.chain.moments) for slot in self.parts(moment)}
 
-    def turns(self, slot: Slot, moment: str) -> frozenset[str]:
+    def milestones(self, slot: Slot, moment: str) -> frozenset[str]:
         """What lies behind it in a slot that it gave something by then, even if it gives nothing any more."""
-        return self.chain.laid(moment).turns if self.since.get(slot, NEVER) <= moment else frozenset()
+        return self.chain.laid(moment).milestones if self.since.get(slot, NEVER) <= moment else frozenset()
 
 
 class _Agreement:
@@ -519,8 +521,10 @@ class _Picture:
                     continue
                 if slot not in found:
                     later = (m for m in self.moments[place + 1 :] if slot not in self._slots[m])
-                    turns = {turn for contract in ever[slot] for turn in contract.turns(slot, moment)}
-                    found[slot] = _sum(slot, parts, next(later, None), turns)
+                    milestones = {
+                        milestone for contract in ever[slot] for milestone in contract.milestones(slot, moment)
+                    }
+                    found[slot] = _sum(slot, parts, next(later, None), milestones)
         return found
 
     def lapsing(self) -> dict[Slot, tuple[str, ...]]:
@@ -831,11 +835,11 @@ def _disagreement(
     return None
 
 
-def _sum(slot: Slot, parts: list[_Part], ends: str | None, turns: Iterable[str]) -> Subscription:
+def _sum(slot: Slot, parts: list[_Part], ends: str | None, milestones: Iterable[str]) -> Subscription:
     """Contributions of one slot as one subscription: quantities, limits and base prices add up, unlimited wins.
 
     A plan sold by the unit has one price a unit: where deals differ, the mean that charges what they charge together.
-    ends: the moment at which nothing contributes to it any more, None for none. turns: see `Subscription`.
+    ends: the moment at which nothing contributes to it any more, None for none. milestones: see `Subscription`.
     """
     terms = parts[0].terms
     addons: dict[str, int] = defaultdict(int)
@@ -884,7 +888,7 @@ def _sum(slot: Slot, parts: list[_Part], ends: str | None, turns: Iterable[str])
         minimum_spend=Price(None, terms.minimum_spend, currency) if terms.minimum_spend is not None else None,
         paying_customer_id=terms.paying_customer_id,
         metadata=tuple(sorted({pair for part in parts for pair in part.terms.metadata})),
-        turns=tuple(sorted(turns)),
+        milestones=tuple(sorted(milestones)),
     )
 
 

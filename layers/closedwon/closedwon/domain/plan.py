@@ -323,7 +323,7 @@ class _Planner:
         begun = standing.status == "ACTIVE" and wanted.start is not None
         if not begun or record.applied is None or _instant(wanted.start or "") <= _instant(self.now):
             return False
-        return bool(set(wanted.turns) - set(record.applied.turns))
+        return bool(set(wanted.milestones) - set(record.applied.milestones))
 
     def _lowers(self, wanted: Subscription, standing: Actual | None, record: SlotRecord) -> str | None:
         """Why a change waits because of what it takes away. What ended has nothing to lose, and neither has what would
@@ -828,7 +828,7 @@ def shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) 
 
     The share is the mean, over what was applied, of how much of each entitlement and add-on is taken away.
     """
-    if applied is None or set(wanted.turns) - set(applied.turns):
+    if applied is None or set(wanted.milestones) - set(applied.milestones):
         return None
     now = {**dict(wanted.addons), **{e.id: amount_of(e) for e in wanted.entitlements}}
     was = {**dict(applied.addons), **{e.id: amount_of(e) for e in applied.entitlements}}

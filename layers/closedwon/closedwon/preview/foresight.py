@@ -360,21 +360,21 @@ class _Teller:
         if self.id in self.foresight.desired.refused:
             refusal = invalid(self.id, self.foresight.desired.refused[self.id], self.warnings())
             return refusal.model_copy(update={"customer_id": self.foresight.customer.customer_id})
-        turns = list(self.turns())
+        later_changes = list(self.later_changes())
         return PreviewResult(
             opportunity_id=self.id,
             status="held" if self.outcome.status == "Held" else "ok",
-            summary=self.summary(customer_changes, turns),
+            summary=self.summary(customer_changes, later_changes),
             warnings=self.warnings(),
             customer_id=self.foresight.customer.customer_id,
             changes=self.data(),
-            scheduled=[*self.starts(), *turns],
+            scheduled=[*self.starts(), *later_changes],
             invoices=[invoices[_slot(change)] for change in self.changes if _slot(change) in invoices],
         )
 
     # Sentences
 
-    def summary(self, customer_changes: Sequence[str], turns: Sequence[PreviewedMoment]) -> list[str]:
+    def summary(self, customer_changes: Sequence[str], later_changes: Sequence[PreviewedMoment]) -> list[str]:
         fate = self.foresight.desired.fates.get(self.id)
         waits = self.outcome.status == "Held"
         said = list(customer_changes) if self.changes or self.grants else []
@@ -383,9 +383,11 @@ class _Teller:
         for change in self.changes:
             said += self.sentences(change)
         said += [granted(grant, self.calendar) for grant in self.grants]
-        if not self.changes and not self.grants and not turns:
+        if not self.changes and not self.grants and not later_changes:
             said.append(self.unchanged())
-        said += [later(moment.what, self.calendar.first(moment.at)) if moment.at else moment.what for moment in turns]
+        said += [
+            later(moment.what, self.calendar.first(moment.at)) if moment.at else moment.what for moment in later_changes
+        ]
         said += self.term()
         return [*(["This deal waits; the warnings say what for."] if waits else []), *said]
 
@@ -454,7 +456,7 @@ class _Teller:
             if wanted.start and wanted.start > self.foresight.now and self.relatives & {*wanted.opportunities}:
                 yield PreviewedMoment(at=wanted.start, what=_starts(wanted))
 
-    def turns(self) -> Iterator[PreviewedMoment]:
+    def later_changes(self) -> Iterator[PreviewedMoment]:
         """What else happens later by itself, as the fold says at its next moments."""
         before = self.foresight.desired.subscriptions
         grants = {grant.key for grant in self.foresight.desired.grants}
@@ -464,7 +466,7 @@ class _Teller:
                 was, wanted = before.get(slot), now.get(slot)
                 givers = {id for found in (was, wanted) if found for id in found.opportunities}
                 if self.relatives & givers:
-                    for what in self.turn(slot, was, wanted, now):
+                    for what in self.changes_at(slot, was, wanted, now):
                         yield PreviewedMoment(at=at, what=what)
             for grant in desired.grants:
                 if grant.key not in grants and grant.opportunity_id in self.relatives:
@@ -476,7 +478,7 @@ class _Teller:
                 what = f"Access to {wanted.plan_id} ends with the billing period that is under way."
                 yield PreviewedMoment(at=None, what=what)
 
-    def turn(
+    def changes_at(
         self, slot: Slot, was: Subscription | None, wanted: Subscription | None, now: Mapping[Slot, Subscription]
     ) -> list[str]:
         """What becomes of a slot at a later moment."""

@@ -40,7 +40,7 @@ def approve(approvals: list[Any]) -> ApprovalResults:
         if approval.organization_id != mapping_rules().organization_id:
             results.append(unknown(approval.opportunity_id, "this stack serves another organisation"))
             continue
-        status, claim = ledger().approve(approval.opportunity_id, approval.approval, governor().turns(1)[0])
+        status, claim = ledger().approve(approval.opportunity_id, approval.approval, governor().rate_slots(1)[0])
         logger.info("approval", extra={"opportunity": approval.opportunity_id, "status": status})
         if status == "unknown":
             results.append(unknown(approval.opportunity_id, NOTHING_WAITS))

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from closedwon.aws.executions import start
 from closedwon.aws.ledger import Claim, at_once
-from closedwon.domain.customer import Acceptance, Arrival, turns_for
+from closedwon.domain.customer import Acceptance, Arrival, rate_slots_for
 from closedwon.domain.errors import Permanent, SalesforceLimitExceeded, Transient
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.order import Order, Problem
@@ -91,42 +91,42 @@ def accept(deals: list[Any]) -> Results:
 
 
 def record(deals: list[Any]) -> Results:
-    """As `accept`, but nothing is started and no turn taken: the sweep does both, after the callouts."""
+    """As `accept`, but nothing is started and no rate slot taken: the sweep does both, after the callouts."""
     return _accept(deals, starts=False)
 
 
 def _accept(deals: list[Any], starts: bool) -> Results:
     found, results = compile_all(deals)
     arrivals = judged_by_snapshot({index: one.arrival for index, one in found.items()})
-    booking = turns_of(arrivals.values()) if starts else None
-    turns = booking.starts if booking else {}
-    acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values()), turns, starts), strict=True))
+    booking = rate_slots_of(arrivals.values()) if starts else None
+    rate_slots = booking.starts if booking else {}
+    acceptances = dict(zip(arrivals, ledger().accept(list(arrivals.values()), rate_slots, starts), strict=True))
     if booking is not None:
         answers = [(arrivals[index].order.account_id, one) for index, one in acceptances.items()]
         give_back(booking, answers)
-        start_all(turns, answers)
+        start_all(rate_slots, answers)
     results |= {index: result_of(acceptance) for index, acceptance in acceptances.items()}
     return Results(results=[results[index] for index in range(len(deals))])
 
 
-def turns_of(arrivals: Iterable[Arrival]) -> Booking:
-    """Reserve the turns of executions: when that of each account may begin. See `customer.turns_for`."""
+def rate_slots_of(arrivals: Iterable[Arrival]) -> Booking:
+    """Reserve the rate slots of executions: when that of each account may begin. See `customer.rate_slots_for`."""
     orders: dict[str, list[Order]] = {}
     for order, _ in arrivals:
         orders.setdefault(order.account_id, []).append(order)
-    return governor().book({account_id: turns_for(some) for account_id, some in sorted(orders.items())})
+    return governor().book({account_id: rate_slots_for(some) for account_id, some in sorted(orders.items())})
 
 
 def give_back(booking: Booking, answers: Iterable[tuple[str, Acceptance]]) -> None:
-    """Give back the turns of accounts for which nothing new came: a callout that is sent twice, because its answer was
-    lost, must not keep others waiting twice. What it starts again runs already; where it does not, its writes reserve
-    their own turns.
+    """Give back the rate slots of accounts for which nothing new came: a callout that is sent twice, because its
+    answer was lost, must not keep others waiting twice. What it starts again runs already; where it does not, its
+    writes reserve their own rate slots.
     """
     used = {account_id for account_id, one in answers if one.start and one.status != "duplicate"}
     try:
         governor().give_back(booking, used)
     except Exception:  # what was accepted is to be started and answered
-        logger.exception("turns not given back")
+        logger.exception("rate slots not given back")
 
 
 class Compiled(NamedTuple):
@@ -286,10 +286,10 @@ def judged_by_snapshot(arrivals: dict[int, Arrival]) -> dict[int, Arrival]:
     }
 
 
-def start_all(turns: Mapping[str, int], accepted: Iterable[tuple[str, Acceptance]]) -> None:
-    """Start each execution once, for its account's turn."""
+def start_all(rate_slots: Mapping[str, int], accepted: Iterable[tuple[str, Acceptance]]) -> None:
+    """Start each execution once, for its account's rate slot."""
     wanted = {a.execution: account_id for account_id, a in accepted if a.start and a.execution}
-    start_each([Claim(account_id, execution, turns[account_id]) for execution, account_id in wanted.items()])
+    start_each([Claim(account_id, execution, rate_slots[account_id]) for execution, account_id in wanted.items()])
 
 
 def start_each(claims: Collection[Claim]) -> None:

@@ -44,14 +44,14 @@ def ledger() -> Ledger:
     return Ledger(setting("LEDGER_TABLE"), clients.dynamodb())
 
 
-def take(step: Step, context: Any) -> Work | Busy | Current:
+def acquire_lease(step: Step, context: Any) -> Work | Busy | Current:
     """Take the customer's work for as long as this invocation can run and what it writes can still land.
 
     In: the step's input; Lambda's context.
     Raises WriteUnanswered while an earlier try of this step may have a write under way.
     """
     lease = context.get_remaining_time_in_millis() + lifetime()
-    taken = ledger().take(step.account_id, step.execution, step.token, lease)
+    taken = ledger().acquire_lease(step.account_id, step.execution, step.token, lease)
     if isinstance(taken, Unanswered):
         raise WriteUnanswered(
             "an earlier try of this step may have a write under way; looking again when it cannot land any more"
@@ -69,7 +69,7 @@ def held(work: Work) -> Iterator[None]:
     except Exception as error:
         until = lifetime() if isinstance(error, WriteUnanswered) else 0
         with suppress(LeaseLost, LedgerContended):  # the error that matters is the one under way
-            ledger().settle(work, Interrupted(unanswered_for=until))
+            ledger().record_result(work, Interrupted(unanswered_for=until))
         raise
 
 

@@ -16,7 +16,7 @@ from closedwon.domain.chain import Fate
 from closedwon.domain.customer import Arrival, Customer, accept
 from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, fold
 from closedwon.domain.plan import Actual, Backlinks, Change, Create, Plan, Update, amount_of, plan
-from closedwon.reconciliation.drift import DealSeen, Sides
+from closedwon.reconciliation.drift import CustomerView, DealSeen
 from closedwon.words.changes import Calendar, granted, would
 
 Verdict = Literal["adopt", "create", "change", "held", "refused", "over", "known", "none"]
@@ -69,13 +69,13 @@ class Outlook:
         }
 
 
-def new_deals(sides: Sides, since: str, until: str) -> tuple[list[DealSeen], bool]:
+def new_deals(view: CustomerView, since: str, until: str) -> tuple[list[DealSeen], bool]:
     """A customer's deals that were won, or cancelled what was won, from one day to another, and that closed-won does
     not know: the oldest first. Also whether there are others that it knows.
     """
     old = [
         deal
-        for deal in sides.deals or ()
+        for deal in view.deals or ()
         if (deal.won or deal.trigger == "cancellation") and not deal.deleted and since <= deal.closed_on <= until
     ]
     new = sorted(
@@ -85,29 +85,29 @@ def new_deals(sides: Sides, since: str, until: str) -> tuple[list[DealSeen], boo
 
 
 def outlook(
-    sides: Sides, since: str, until: str, catalogue: Catalogue, policy: Policy, links: Backlinks, now: int
+    view: CustomerView, since: str, until: str, catalogue: Catalogue, policy: Policy, links: Backlinks, now: int
 ) -> Outlook:
     """What bringing in a customer's deals that were won from one day to another (``2024-01-31``, inclusive) would do.
 
-    In: the customer's sides, read now, with how much may be used of what stands in Stigg, whoever made it (`allowed`);
+    In: the customer's view, read now, with how much may be used of what stands in Stigg, whoever made it (`allowed`);
     the days; Stigg's catalogue; the stack's policy; the way back to Salesforce; now in epoch milliseconds.
     """
-    account_id = sides.customer.account_id
-    new, others = new_deals(sides, since, until)
+    account_id = view.customer.account_id
+    new, others = new_deals(view, since, until)
     wrong = tuple(f"{deal.opportunity_id}: {deal.problem}" for deal in new if deal.problem)
     if wrong:
         return Outlook(account_id, "refused", words=wrong)
     arrivals = {deal.opportunity_id: deal.arrival for deal in new if deal.arrival is not None}
     if not any(deal.won for deal in new if deal.opportunity_id in arrivals):
-        return Outlook(account_id, "known" if others else "none", customer_id=sides.customer.customer_id)
-    return _Prospect(sides, catalogue, policy, links, now).of(arrivals)
+        return Outlook(account_id, "known" if others else "none", customer_id=view.customer.customer_id)
+    return _Prospect(view, catalogue, policy, links, now).of(arrivals)
 
 
 @dataclass(frozen=True)
 class _Prospect:
     """Looks ahead for one customer."""
 
-    sides: Sides
+    view: CustomerView
     catalogue: Catalogue
     policy: Policy
     links: Backlinks
@@ -141,7 +141,7 @@ class _Prospect:
 
     def folded(self, arrivals: Mapping[str, Arrival]) -> tuple[Customer, Desired]:
         """The customer with these deals, and what it should have then."""
-        changed, _ = accept(self.sides.customer, list(arrivals.values()), self.now)
+        changed, _ = accept(self.view.customer, list(arrivals.values()), self.now)
         return changed, fold(changed.standings, self.catalogue, self.policy, self.now)
 
     def refusals(self, arrivals: Mapping[str, Arrival], changed: Customer, desired: Desired) -> tuple[str, ...]:
@@ -154,14 +154,14 @@ class _Prospect:
     def brought(self, arrivals: Mapping[str, Arrival], without: Collection[str]) -> Outlook:
         """What bringing in the others would do."""
         wanted = {id: arrival for id, arrival in arrivals.items() if id not in without}
-        customer = self.sides.customer
+        customer = self.view.customer
         if not wanted:
             return Outlook(customer.account_id, "over", customer_id=customer.customer_id)
         changed, desired = self.folded(wanted)
         to_do = plan(
             changed.customer_id or "",
             desired,
-            [Actual.from_stigg(one, self.catalogue) for one in self.sides.subscriptions or ()],
+            [Actual.from_stigg(one, self.catalogue) for one in self.view.subscriptions or ()],
             {Slot.of_key(key): record for key, record in changed.slots.items()},
             self.policy,
             self.links,
@@ -174,7 +174,7 @@ class _Prospect:
         held += [f"{', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
         if held:
             verdict, words = "held", list(dict.fromkeys(held))
-        makes_customer = verdict == "create" and self.sides.customer_in_stigg is False
+        makes_customer = verdict == "create" and self.view.customer_in_stigg is False
         if makes_customer:
             words = [f"would make the customer {changed.customer_id}", *words]
         return Outlook(
@@ -211,8 +211,8 @@ class _Prospect:
 
     def adopted(self, change: Update) -> Iterator[str]:
         """What adopting would change besides mark and links."""
-        standing = next(one for one in self.sides.subscriptions or () if one["id"] == change.subscription_id)
-        if read := (self.sides.allowed or {}).get(change.subscription_id):
+        standing = next(one for one in self.view.subscriptions or () if one["id"] == change.subscription_id)
+        if read := (self.view.allowed or {}).get(change.subscription_id):
             for entitlement in change.subscription.entitlements:
                 sold, used = amount_of(entitlement), read.amounts.get(entitlement.id, 0.0)
                 if entitlement.type == "FEATURE" and sold != used:

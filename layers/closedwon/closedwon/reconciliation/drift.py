@@ -52,7 +52,7 @@ from closedwon.reconciliation.finding import (
     Repair,
     repair_of,
 )
-from closedwon.reconciliation.rereading import as_told, sells, sold, told_apart
+from closedwon.reconciliation.recorded_orders import as_recorded, concerns_stigg, difference_of, summary_of
 from closedwon.salesforce.write_back import account_fields, provisioning_record
 from closedwon.words.changes import Calendar, differences, listed, money, quantity
 
@@ -61,12 +61,12 @@ __all__ = [
     "KINDS",
     "AccountSeen",
     "Compared",
+    "CustomerView",
     "DealSeen",
     "Finding",
     "KindWords",
     "Remedy",
     "Repair",
-    "Sides",
     "Watch",
     "compare",
     "repair_of",
@@ -124,7 +124,7 @@ class Allowed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sides:
+class CustomerView:
     """What the three systems say of one customer. None: not looked at, so nothing is found from it.
 
     customer: the ledger's, or Customer(account_id) where it knows nothing. deals: the account's opportunities, with
@@ -156,17 +156,19 @@ class Watch:
     app_url: str = ""
 
 
-def compare(sides: Sides, catalogue: Catalogue, policy: Policy, links: Backlinks, watch: Watch, now: int) -> Compared:
+def compare(
+    view: CustomerView, catalogue: Catalogue, policy: Policy, links: Backlinks, watch: Watch, now: int
+) -> Compared:
     """Name every difference between Salesforce, the ledger and Stigg for one customer.
 
     In: what the three say; Stigg's catalogue; the stack's policy; the way back to Salesforce; what counts; now in epoch
     milliseconds.
     Out: the findings, none of them judged yet (`repair_of` does), and whether an export is to be looked at live.
     """
-    customer = sides.customer
+    customer = view.customer
     if _under_way(customer, watch, now):
         return Compared(customer.account_id, customer.rev, under_way=True)
-    comparison = _Comparison(sides, catalogue, policy, links, watch, now)
+    comparison = _Comparison(view, catalogue, policy, links, watch, now)
     comparison.all()
     found = sorted(comparison.found, key=lambda entry: (PLACES[entry[0].kind], entry[0].opportunity_id or ""))
     return Compared(
@@ -192,19 +194,19 @@ class _Comparison:
     """One customer: collects what is found, side by side with what settles it."""
 
     def __init__(
-        self, sides: Sides, catalogue: Catalogue, policy: Policy, links: Backlinks, watch: Watch, now: int
+        self, view: CustomerView, catalogue: Catalogue, policy: Policy, links: Backlinks, watch: Watch, now: int
     ) -> None:
-        self.sides = sides
+        self.view = view
         self.catalogue = catalogue
         self.policy = policy
         self.links = links
         self.watch = watch
         self.now = now
-        self.customer = sides.customer
+        self.customer = view.customer
         self.calendar = Calendar(ZoneInfo(policy.time_zone))
         self.desired = self.folded(self.customer)
         self.records = {Slot.of_key(key): record for key, record in self.customer.slots.items()}
-        self.listed = tuple(sides.subscriptions or ())
+        self.listed = tuple(view.subscriptions or ())
         self.actual = {
             one["id"]: Actual.from_stigg(one, catalogue)
             for one in self.listed
@@ -240,22 +242,22 @@ class _Comparison:
 
     def all(self) -> None:
         self.deals()
-        if self.sides.account is not None:
-            self.account(self.sides.account)
-        if self.sides.customer_in_stigg is False and self.customer.ensured:
+        if self.view.account is not None:
+            self.account(self.view.account)
+        if self.view.customer_in_stigg is False and self.customer.ensured:
             self.missing_customer()
-        if self.sides.subscriptions is not None:
+        if self.view.subscriptions is not None:
             self.subscriptions()
             self.orphans()
         self.still()
         self.waiting()
-        if self.there and self.sides.provisionings is not None:
-            self.written_back(self.sides.provisionings)
+        if self.there and self.view.provisionings is not None:
+            self.written_back(self.view.provisionings)
 
     @property
     def there(self) -> bool:
         """Whether the account can be written to, as far as is known."""
-        return self.sides.account is None or self.sides.account.state in ("there", "unknown")
+        return self.view.account is None or self.view.account.state in ("there", "unknown")
 
     def gives(self, opportunity_id: str) -> bool:
         """Whether a deal that the ledger knows gives something, now or later."""
@@ -266,14 +268,14 @@ class _Comparison:
 
     def deals(self) -> None:
         """What Salesforce has and the ledger does not, and the other way round."""
-        if self.sides.deals is None:
+        if self.view.deals is None:
             return
         missed: list[tuple[DealSeen, Arrival]] = []
-        for deal in self.sides.deals:
+        for deal in self.view.deals:
             state = self.customer.opportunities.get(deal.opportunity_id)
             moved = deal.account_id != self.customer.account_id
             if deal.deleted:
-                if state is not None and self.sides.live and self.gives(deal.opportunity_id):
+                if state is not None and self.view.live and self.gives(deal.opportunity_id):
                     self.deleted(deal.opportunity_id, "is deleted in Salesforce")
             elif state is not None and moved:
                 self.moved(deal.opportunity_id, self.customer.account_id, deal.account_id)
@@ -284,7 +286,7 @@ class _Comparison:
             elif deal.problem:
                 self.unreadable(deal, known=state is not None)
             elif state is None:
-                if deal.arrival is not None and self.counts(deal) and sells(deal.arrival.order):
+                if deal.arrival is not None and self.counts(deal) and concerns_stigg(deal.arrival.order):
                     missed.append((deal, deal.arrival))
             elif deal.arrival is not None:
                 self.revision(deal, deal.arrival, state)
@@ -298,19 +300,19 @@ class _Comparison:
                 f"This {_TRIGGERS.get(arrival.order.trigger, 'deal')} {did} ({day}) and never reached closed-won.",
                 "accept",
                 opportunity_id=deal.opportunity_id,
-                should=sold(arrival.order),
+                should=summary_of(arrival.order),
                 is_now="unknown to the ledger",
                 lowers=lowers,
                 since=instant_of(deal.modified),
             )
-        self.absences({deal.opportunity_id for deal in self.sides.deals})
+        self.absences({deal.opportunity_id for deal in self.view.deals})
 
     def absences(self, seen: set[str]) -> None:
         """Deals of the ledger that Salesforce did not show."""
         for id, state in self.customer.opportunities.items():
             if id in seen or state.order.trigger == "cancellation":
                 continue
-            if not self.sides.live:
+            if not self.view.live:
                 self.absent = self.absent or id not in self.desired.fates or self.gives(id)
             elif self.gives(id):
                 self.deleted(
@@ -334,7 +336,7 @@ class _Comparison:
 
     def revision(self, deal: DealSeen, arrival: Arrival, state: OpportunityState) -> None:
         """A deal that says something else now than when closed-won last heard of it."""
-        order = as_told(arrival.order, state.order, [s.order for s in self.customer.opportunities.values()])
+        order = as_recorded(arrival.order, state.order, [s.order for s in self.customer.opportunities.values()])
         recorded, _ = bound(order, self.customer.customer_id)
         if recorded is state.order or recorded.digest == state.order.digest:
             return  # accepting it would change nothing
@@ -349,7 +351,7 @@ class _Comparison:
             words = "Nobody touched this deal, but it would be sent differently today: its products or mapping changed."
         self.triggers[deal.opportunity_id] = arrival.order.trigger
         newest = state.revision._replace(read=state.revision.read + 1)  # it would be read now
-        should, is_now = told_apart(order, state.order)
+        should, is_now = difference_of(order, state.order)
         self.find(
             "missed_revision" if newer else "mapping_changed",
             words,
@@ -367,7 +369,7 @@ class _Comparison:
             self.find("unreadable_deal", words, opportunity_id=deal.opportunity_id, since=instant_of(deal.modified))
 
     def moved(self, opportunity_id: str, was: str, is_now: str) -> None:
-        account = self.sides.account
+        account = self.view.account
         if account is not None and account.state == "merged" and account.merged_into == is_now:
             return  # the merged account is the finding
         words = "This deal was moved to another account after closed-won had accepted it."
@@ -694,7 +696,7 @@ class _Comparison:
 
     def values(self, wanted: Subscription, id: str, effect: Effect = "hidden", lowers: bool = False) -> None:
         """Entitlement values, where they were read: no list shows them, so no plan does."""
-        read = (self.sides.allowed or {}).get(id)
+        read = (self.view.allowed or {}).get(id)
         if read is None:
             return
         mine = {e.id: amount_of(e) for e in wanted.entitlements if e.type == "FEATURE"}
@@ -816,7 +818,7 @@ class _Comparison:
 
     def written_back(self, shown: Mapping[str, Json]) -> None:
         """The record of each deal that has an outcome."""
-        deals = {deal.opportunity_id: deal for deal in self.sides.deals or ()}
+        deals = {deal.opportunity_id: deal for deal in self.view.deals or ()}
         for id, state in self.customer.opportunities.items():
             settled = state.outcome.status != "Provisioning" or state.outcome.reason
             deal = deals.get(id)

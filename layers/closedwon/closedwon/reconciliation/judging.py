@@ -19,7 +19,7 @@ from closedwon.provisioning.callout import compiled, invalid, valid_deal
 from closedwon.provisioning.step import ledger
 from closedwon.provisioning.work import now, stigg
 from closedwon.reconciliation import drift, runs
-from closedwon.reconciliation.drift import KINDS, Compared, DealSeen, Finding, Remedy, Repair, Sides, Watch
+from closedwon.reconciliation.drift import KINDS, Compared, CustomerView, DealSeen, Finding, Remedy, Repair, Watch
 from closedwon.reconciliation.runs import Run
 from closedwon.reconciliation.views import Live, account_seen, deal_seen, given_of
 from closedwon.salesforce import reading
@@ -53,15 +53,15 @@ class Judge:
     def _watch(self) -> Watch:
         return Watch(self.deals_since, int(setting("HELD_TOO_LONG_DAYS")), app_url=setting("STIGG_APP_URL"))
 
-    def compare(self, sides: Sides) -> Compared:
+    def compare(self, view: CustomerView) -> Compared:
         """See `drift.compare`."""
-        links = backlinks(sides.customer.account_id)
-        return drift.compare(sides, self._catalogue, policy(), links, self._watch, now())
+        links = backlinks(view.customer.account_id)
+        return drift.compare(view, self._catalogue, policy(), links, self._watch, now())
 
-    def verdict(self, sides: Sides) -> tuple[tuple[Finding, ...], Repair | None]:
+    def verdict(self, view: CustomerView) -> tuple[tuple[Finding, ...], Repair | None]:
         """What differs, with what is to be done about each, and the repair, if there is one."""
         return drift.repair_of(
-            self.compare(sides),
+            self.compare(view),
             _policies(),
             by_hand=setting("CHANGED_BY_HAND_POLICY"),  # type: ignore[arg-type]  # the template allows no other
             reductions=setting("REDUCTIONS_POLICY"),  # type: ignore[arg-type]
@@ -129,10 +129,10 @@ class Export:
         shows what Stigg's lists leave out.
         """
         for account_id in self.accounts:
-            sides = self.sides(account_id)
+            view = self.view(account_id)
             if deep:
-                sides = replace(sides, allowed=live().allowed(sides.subscriptions or ()))
-            if judge.compare(sides).suspect:
+                view = replace(view, allowed=live().allowed(view.subscriptions or ()))
+            if judge.compare(view).suspect:
                 yield account_id
         for key, subscriptions in self.subscriptions.items():
             if key in self.heads:
@@ -142,13 +142,13 @@ class Export:
             elif any(TERMS_KEY in (one.get("metadata") or {}) for one in subscriptions):
                 yield key  # made by closed-won, and its ledger does not know the customer
 
-    def sides(self, account_id: str) -> Sides:
-        """One customer's sides as they were exported, each at its own moment."""
+    def view(self, account_id: str) -> CustomerView:
+        """One customer's view as it was exported, each at its own moment."""
         customer = Customer(account_id)
         if head := self.heads.get(account_id):
             customer = customer_of(account_id, int(head["rev"]), head["body"], self.states[account_id])
         rows = self.opportunities.get(account_id, [])
-        return Sides(
+        return CustomerView(
             customer=customer,
             deals=tuple(self.deal(row, customer) for row in rows),
             account=account_seen(rows[0]["Account"]) if rows and rows[0].get("Account") else None,

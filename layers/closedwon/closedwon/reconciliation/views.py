@@ -1,4 +1,4 @@
-"""The sides of a comparison: what Salesforce, the ledger and Stigg say of a customer; read now, or taken from exports.
+"""Views of customers: what Salesforce, the ledger and Stigg say of one; read now, or taken from exports.
 
 Reading now goes account by account in the ledger and in Stigg, and for all asked accounts together in Salesforce. Which
 deals count, and how their rows become the deal a callout would have sent, is `reading`'s and the callout's own.
@@ -18,7 +18,7 @@ from closedwon.domain.instants import iso_utc
 from closedwon.domain.plan import LIVE, TERMS_KEY
 from closedwon.intake.deal import Result
 from closedwon.provisioning.callout import Compiled, NotNow, compile_all
-from closedwon.reconciliation.drift import AccountSeen, Allowed, DealSeen, Sides
+from closedwon.reconciliation.drift import AccountSeen, Allowed, CustomerView, DealSeen
 from closedwon.salesforce.reading import trigger_of
 from closedwon.salesforce.write_back import SHOWN_FIELDS
 from closedwon.settings import mapping_rules
@@ -55,8 +55,8 @@ class Live:
     trial_stages: tuple[str, ...]
     pace: Callable[[Kind, int], None]
 
-    def sides(self, accounts: Sequence[str], deep: bool) -> list[Sides]:
-        """The sides of each of these accounts, in turn.
+    def views(self, accounts: Sequence[str], deep: bool) -> list[CustomerView]:
+        """The view of each of these accounts, in their order.
 
         deep: also what every subscription's entitlements are set to, by a read of each. Raises what the clients raise.
         """
@@ -65,35 +65,35 @@ class Live:
         seen = self.in_salesforce(customers)
         return at_once(lambda account_id: self.in_stigg(seen[account_id], deep), accounts)
 
-    def in_salesforce(self, customers: Mapping[str, Customer]) -> dict[str, Sides]:
-        """The sides of customers, by account: what the ledger and Salesforce say, and nothing yet of Stigg's."""
+    def in_salesforce(self, customers: Mapping[str, Customer]) -> dict[str, CustomerView]:
+        """Views of customers, by account: what the ledger and Salesforce say, and nothing yet of Stigg's."""
         rows = self._opportunities(customers)
         owners = self.ledger.owners(row["Id"] for row in rows)
         deals = {id: replace(deal, known_to=owners.get(id)) for id, deal in self._deals(rows, customers).items()}
         seen = self._accounts(list(customers))
         provisionings = self._provisionings(customers)
 
-        def sides_of(account_id: str, customer: Customer) -> Sides:
+        def view_of(account_id: str, customer: Customer) -> CustomerView:
             theirs = [
                 deals[row["Id"]]
                 for row in rows
                 if row["AccountId"] == account_id or row["Id"] in customer.opportunities
             ]
-            return Sides(
+            return CustomerView(
                 customer=customer,
                 deals=tuple(theirs),
                 account=seen.get(account_id, AccountSeen("deleted")),
                 provisionings={id: provisionings[id] for id in customer.opportunities if id in provisionings},
             )
 
-        return {account_id: sides_of(account_id, customer) for account_id, customer in customers.items()}
+        return {account_id: view_of(account_id, customer) for account_id, customer in customers.items()}
 
-    def in_stigg(self, sides: Sides, deep: bool) -> Sides:
-        """The sides of a customer, with what Stigg says of it."""
-        shown = sides.account.customer_id if sides.account else None
-        customer_id = sides.customer.customer_id or shown or sides.customer.account_id
+    def in_stigg(self, view: CustomerView, deep: bool) -> CustomerView:
+        """The view of a customer, with what Stigg says of it."""
+        shown = view.account.customer_id if view.account else None
+        customer_id = view.customer.customer_id or shown or view.customer.account_id
         subscriptions, exists, allowed = self._in_stigg(customer_id, deep)
-        return replace(sides, subscriptions=tuple(subscriptions), customer_in_stigg=exists, allowed=allowed)
+        return replace(view, subscriptions=tuple(subscriptions), customer_in_stigg=exists, allowed=allowed)
 
     def given(self, opportunities: Mapping[str, str]) -> list[Json]:
         """Deals to be accepted, as a callout says them of opportunities whose lines are still to be read."""

@@ -80,7 +80,7 @@ class Stigg:
 
     base_url: the setting STIGG_API_URL, without the path; secret: holds ``{"apiKey": ...}``; session: what to send
     through (one of its own when None); timeouts: seconds to connect, and for each read; governor: where each write
-    waits for its turn, None for a client that does not write.
+    waits for its rate slot, None for a client that does not write.
     """
 
     def __init__(
@@ -211,7 +211,9 @@ class Stigg:
     # What they are made of
 
     def _turn(self, kind: Kind, entity: str) -> None:
-        """Wait for the turn of a write. Raises GovernorBusy. Reads are far from Stigg's limits for them: none waits."""
+        """Wait for the rate slot of a write. Raises GovernorBusy. Reads are far from Stigg's limits for them: none
+        waits.
+        """
         if self._governor is not None:
             self._governor.write(kind, entity)
 

@@ -1,14 +1,15 @@
-"""The governor: whoever asks something of Stigg reserves its turn first, so that its limits are kept, not run into.
+"""The governor: whoever asks something of Stigg reserves its rate slot first, so that its limits are kept, not run
+into.
 
 One budget for each kind of request, shared by all executions, and one for the writes to each entity (GCRA, the generic
 cell rate algorithm). A budget is one number in the ledger's table, the theoretical arrival time: when the next request
 would go if requests came exactly at the rate. Reserving moves it on, by one conditional update, and says when to go:
 who waits does not ask again.
 
-Executions are started by turns: a budget of its own at the rate of writes, so that there is almost never anything to
-wait for once an execution runs. The state machine waits for the turn (ItsTurn), not a function. What is due (repairs,
-the backfill, dates) takes turns only as far as they come within the sweep's period, so that callouts never wait for
-longer than that behind it.
+Executions are started by rate slots: a budget of its own at the rate of writes, so that there is almost never anything
+to wait for once an execution runs. The state machine waits for the rate slot (WaitForRateSlot), not a function. What
+is due (repairs, the backfill, dates) takes rate slots only as far as they come within the sweep's period, so that
+callouts never wait for longer than that behind it.
 
 | pk | sk | what |
 |---|---|---|
@@ -30,9 +31,16 @@ from closedwon.domain.errors import GovernorBusy, LedgerContended
 from closedwon.settings import setting
 
 Kind = Literal[
-    "turns", "provision customer", "provision subscription", "update", "cancel", "grant", "list subscriptions", "read"
+    "executions",
+    "provision customer",
+    "provision subscription",
+    "update",
+    "cancel",
+    "grant",
+    "list subscriptions",
+    "read",
 ]
-"""What is asked of Stigg, as its limits count it; and the turns of executions."""
+"""What is asked of Stigg, as its limits count it; and the rate slots of executions."""
 
 MINUTE = 60_000_000
 """In microseconds."""
@@ -41,7 +49,7 @@ EXPIRES = 86_400
 """Seconds after which a budget that nobody used is forgotten: an empty one and none are the same."""
 
 INLINE = 5_000
-"""Milliseconds that a function waits for a turn itself. For a longer time the state machine waits."""
+"""Milliseconds that a function waits for a rate slot itself. For a longer time the state machine waits."""
 
 CALL = 20_000
 """Milliseconds that a function keeps free for the answer to a write: as long as it waits for one."""
@@ -78,8 +86,8 @@ class Rate(NamedTuple):
 
 
 class Booking(NamedTuple):
-    """Turns that were reserved for several. starts: when each may begin, in epoch milliseconds, in the order they were
-    asked for; needs: how many turns each took; tat: the budget's theoretical arrival time after them.
+    """Rate slots that were reserved for several. starts: when each may begin, in epoch milliseconds, in the order they
+    were asked for; needs: how many rate slots each took; tat: the budget's theoretical arrival time after them.
     """
 
     starts: dict[str, int]
@@ -112,23 +120,23 @@ class Governor:
         self._tat: dict[str, int] = {}  # as it was last seen: which of the two updates to try first
         self._latest: int | None = None  # when a write may begin at the latest, epoch milliseconds
 
-    def turns(self, count: int, horizon: int | None = None) -> tuple[int, ...]:
+    def rate_slots(self, count: int, horizon: int | None = None) -> tuple[int, ...]:
         """When so many executions may begin, in epoch milliseconds: of those that may within the horizon (milliseconds
         from now), where there is one. Raises LedgerContended.
         """
-        return self._reserve("turns", self._rates["turns"], count, horizon)
+        return self._reserve("executions", self._rates["executions"], count, horizon)
 
     def book(self, needs: Mapping[str, int]) -> Booking:
-        """Reserve turns for several executions that need one or more each, which begin with their last.
+        """Reserve rate slots for several executions that need one or more each, which begin with their last.
 
         In: how many each needs, at least 1, by any name. Raises LedgerContended.
         """
-        times = self.turns(sum(needs.values())) if needs else ()
+        times = self.rate_slots(sum(needs.values())) if needs else ()
         starts = {name: times[end - 1] for name, end in zip(needs, accumulate(needs.values()), strict=True)}
-        return Booking(starts, needs, self._tat.get("turns", 0))
+        return Booking(starts, needs, self._tat.get("executions", 0))
 
     def give_back(self, booking: Booking, used: Collection[str]) -> None:
-        """Give back turns that are not used, from the last one on. In: who does use theirs.
+        """Give back rate slots that are not used, from the last one on. In: who does use theirs.
 
         Those before the last that is used are lost, and all of them where somebody reserved since: who waits behind
         knows when to go, and does not ask again.
@@ -136,11 +144,11 @@ class Governor:
         unused = sum(booking.needs[name] for name in takewhile(lambda name: name not in used, reversed(booking.starts)))
         if not unused:
             return
-        left = booking.tat - unused * self._rates["turns"].interval
+        left = booking.tat - unused * self._rates["executions"].interval
         with suppress(self._client.exceptions.ConditionalCheckFailedException):
             self._client.update_item(
                 TableName=self._table,
-                Key=_key("turns"),
+                Key=_key("executions"),
                 UpdateExpression="SET tat = :left",
                 ConditionExpression="tat = :tat",
                 ExpressionAttributeValues={":left": {"N": str(left)}, ":tat": {"N": str(booking.tat)}},
@@ -157,10 +165,10 @@ class Governor:
             self._pause(ahead / 1000)
 
     def write(self, kind: Kind, entity: str) -> None:
-        """Wait for the turn of one write. entity: what it changes, such as ``customer acme``.
+        """Wait for the rate slot of one write. entity: what it changes, such as ``customer acme``.
 
-        The entity's turn is reserved first: when the budget of all is full then, what is lost is a place in a queue
-        that nobody else stands in. The other way round each try for a busy entity would cost everybody a place.
+        The entity's rate slot is reserved first: when the budget of all is full then, what is lost is a place in a
+        queue that nobody else stands in. The other way round each try for a busy entity would cost everybody a place.
 
         Raises GovernorBusy, before it is sent, when that is too long for a function to wait, or for this one to be
         there for the answer (see `ending_in`); LedgerContended.
@@ -180,8 +188,9 @@ class Governor:
 
     @contextmanager
     def ending_in(self, milliseconds: int) -> Iterator[None]:
-        """Around what a function writes that has so much time left: no write begins, nor waits for its turn, that could
-        be cut off before its answer. A third of the time is kept free for that, and no more than an answer may take.
+        """Around what a function writes that has so much time left: no write begins, nor waits for its rate slot, that
+        could be cut off before its answer. A third of the time is kept free for that, and no more than an answer may
+        take.
         """
         self._latest = self._clock() + milliseconds - min(CALL, milliseconds // 3)
         try:
@@ -267,7 +276,7 @@ def governor() -> Governor:
     percent = int(setting("STIGG_SHARE_PERCENT"))
     writes = Rate.within(int(setting("STIGG_WRITES_PER_MINUTE")), percent)
     rates: dict[Kind, Rate] = {
-        "turns": writes,
+        "executions": writes,
         "provision customer": writes,
         "provision subscription": writes,
         "update": writes,

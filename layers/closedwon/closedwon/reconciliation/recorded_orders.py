@@ -11,12 +11,12 @@ from closedwon.domain.order import Item, Order
 from closedwon.words.changes import listed
 
 
-def sells(order: Order) -> bool:
+def concerns_stigg(order: Order) -> bool:
     """Whether a deal concerns closed-won at all: one without any line for Stigg does not, a cancellation needs none."""
     return order.trigger == "cancellation" or bool(order.items) or any(p.line is not None for p in order.problems)
 
 
-def sold(order: Order) -> str:
+def summary_of(order: Order) -> str:
     """What a deal says, in words."""
     if order.problems:
         return "refused: " + safe_text("; ".join(str(problem) for problem in order.problems))
@@ -29,12 +29,12 @@ def _item(item: Item) -> str:
     return f"{'unlimited' if item.unlimited else f'{item.quantity:,}'} {item.stigg_id}"
 
 
-def told_apart(now: Order, before: Order) -> tuple[str, str]:
+def difference_of(now: Order, before: Order) -> tuple[str, str]:
     """What two orders of one deal differ in: items, or the names of terms."""
     if now.trigger != before.trigger:
         return now.trigger.replace("_", " "), before.trigger.replace("_", " ")
     if now.problems != before.problems:
-        return sold(now), sold(before)
+        return summary_of(now), summary_of(before)
     ones, others = ([replace(item, lines=()) for item in order.items] for order in (now, before))
     if ones != others:
         mine = ", ".join(_item(item) for item in ones if item not in others)
@@ -48,10 +48,10 @@ def told_apart(now: Order, before: Order) -> tuple[str, str]:
     return f"another {listed(names)}" if names else "", ""
 
 
-_SAID_ONCE = ("opportunity_name", "account_name", "account_email", "stored_customer_id", "customer_id", "as_of")
+_NAMES = ("opportunity_name", "account_name", "account_email", "stored_customer_id", "customer_id", "as_of")
 """What gives nobody anything: names, and what closed-won itself wrote back."""
 
-_READ_OR_NOT = (
+_OPTIONAL_IN_SALESFORCE = (
     "resource_id",
     "billing_period",
     "start",
@@ -68,12 +68,12 @@ _READ_OR_NOT = (
 """What a callout can say and Salesforce's fields need not: where they are empty, what was told stands."""
 
 
-_content = attrgetter(*(one.name for one in fields(Order) if one.name not in (*_SAID_ONCE, "items")))
+_content = attrgetter(*(one.name for one in fields(Order) if one.name not in (*_NAMES, "items")))
 _item_content = attrgetter(*(one.name for one in fields(Item) if one.name != "lines"))
 _where = attrgetter("kind", "stigg_id", "start", "end")
 
 
-def as_told(read: Order, told: Order, others: Iterable[Order]) -> Order:
+def as_recorded(read: Order, told: Order, others: Iterable[Order]) -> Order:
     """A deal as it reads now, with what reading cannot know as the ledger was told it.
 
     A contract that the deal was turned into since matters only where another deal names it. Out: told itself, where
@@ -83,8 +83,8 @@ def as_told(read: Order, told: Order, others: Iterable[Order]) -> Order:
         map(_item_content, told.items)
     ):
         return told  # nearly always: the rest takes its time
-    carried = {name: getattr(told, name) for name in _SAID_ONCE}
-    carried |= {name: getattr(read, name) or getattr(told, name) for name in _READ_OR_NOT}
+    carried = {name: getattr(told, name) for name in _NAMES}
+    carried |= {name: getattr(read, name) or getattr(told, name) for name in _OPTIONAL_IN_SALESFORCE}
     if read.budget is None:
         carried |= {"budget": told.budget, "budget_soft": told.budget_soft}
     elif read.budget == told.budget:
@@ -92,10 +92,10 @@ def as_told(read: Order, told: Order, others: Iterable[Order]) -> Order:
     if not any(order.amends == read.contract_id for order in others):
         carried["contract_id"] = told.contract_id
     carried["metadata"] = read.metadata or told.metadata
-    return replace(read, **carried, items=tuple(_item_as_told(item, told.items) for item in read.items))
+    return replace(read, **carried, items=tuple(_item_as_recorded(item, told.items) for item in read.items))
 
 
-def _item_as_told(read: Item, told_items: Iterable[Item]) -> Item:
+def _item_as_recorded(read: Item, told_items: Iterable[Item]) -> Item:
     """An item, completed by what was told of the same one: of its plan, or where one of both names no plan."""
     same = [item for item in told_items if _where(item) == _where(read)]
     told = next((item for item in same if item.plan_id == read.plan_id), None)
