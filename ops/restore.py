@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from closedwon.provisioning.step import ledger
 from ops import show
 from ops.stack import Chosen
 
@@ -30,7 +29,6 @@ def restore(chosen: Chosen, table: str, yes: bool) -> None:
     of everything afterwards, which finds it in Salesforce.
     """
     stack = chosen.stack
-    stack.act_as()
     live = stack.outputs["LedgerTableName"]
     if table == live:
         raise click.ClickException(f"{table} is the ledger itself: name the table that was restored from its backup")
@@ -40,7 +38,7 @@ def restore(chosen: Chosen, table: str, yes: bool) -> None:
         raise click.ClickException(f"{table} is no ledger: it has no customer")
     newer = [key for item in items(client, live) if (key := item_key(item)) not in found]
     customers = sum(sk == "CUSTOMER" for _, sk in found)
-    if ledger().control().mode != "pause":
+    if stack.parts().ledger.control().mode != "pause":
         raise click.ClickException("the stack is not paused; nothing may write meanwhile: closedwon pause")
     if not yes:
         question = f"Put {customers} customers from {table} into {live}, and delete {len(newer)} newer items there?"

@@ -18,23 +18,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from closedwon.domain.errors import Permanent, SalesforceLimitExceeded, SalesforceRefused
 from closedwon.domain.instants import iso_utc
 from closedwon.domain.order import Problem
 from closedwon.salesforce.write_back import ACCOUNT_FIELDS, SHOWN_FIELDS
-from closedwon.settings import setting
-
-if TYPE_CHECKING:
-    from closedwon.intake.deal import Trigger
-    from closedwon.salesforce.client import SalesforceClient
 
 Json = dict[str, Any]
-
-TIMEOUTS = (3.05, 6.0)
-"""Seconds to connect and for each read: API Gateway gives the whole request 29, and records are found by ID."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
@@ -488,12 +479,12 @@ class Scope:
         return f"{at}AccountId != NULL AND ({' OR '.join(kinds)})"
 
 
-def trigger_of(row: Json, known: str | None, trial_stages: Sequence[str] = ()) -> Trigger | None:
+def trigger_of(row: Json, known: str | None, trial_stages: Sequence[str] = ()) -> str | None:
     """What a callout would say of an opportunity as it is now, as the flow templates in ``salesforce/`` decide it.
 
     In: its row, with IsWon, IsClosed, StageName, Type, Stigg_Amends__c and, with CPQ, the contracts it amends and
     renews; the trigger of the ledger's newest order of it, None where it has none; the stages that give a trial.
-    Out: None where no flow would send it.
+    Out: one of `intake.deal.Trigger`; None where no flow would send it.
     """
     if row["IsWon"]:
         if any(row.get(field) for field in ("SBQQ__AmendedContract__c", "SBQQ__RenewedContract__c")):
@@ -619,16 +610,6 @@ class Source(Protocol):
     def query(self, soql: str, **values: Any) -> list[Json]: ...
 
     def describe(self, object_name: str) -> Json: ...
-
-
-@cache
-def salesforce() -> SalesforceClient:
-    """The stack's Salesforce, made when the first deal has to be read: importing the client takes half a second."""
-    from closedwon.aws.secrets import Secret
-    from closedwon.salesforce.client import SalesforceClient
-
-    url, secret = setting("SALESFORCE_URL"), Secret(setting("SALESFORCE_SECRET_ARN"))
-    return SalesforceClient(url, secret, setting("SALESFORCE_API_VERSION"), timeouts=TIMEOUTS)
 
 
 def read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
