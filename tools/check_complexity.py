@@ -6,7 +6,8 @@ Two rules, over layers, functions, ops and tools:
 - no function is more complex than tools/complexity.json remembers; one that it does not know stays within the limit.
 
 ``--record`` writes tools/complexity.json anew. It takes away and lowers; what is new or higher it refuses, unless
-``--accept`` says that somebody wants it. Functions are known by module and name: moving a module changes nothing.
+``--accept`` says that somebody wants it. Functions are known by module and name: a file that moves to another folder,
+or gets another name, changes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 import json
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,9 @@ import lizard
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("layers", "functions", "ops", "tools")
+SLACK = 1.0
+"""By how many percent the share may be better than pyproject.toml allows before that has to be lowered."""
+
 RECORD = ROOT / "tools" / "complexity.json"
 
 
@@ -70,20 +74,24 @@ def share(functions: list[Function], rules: Rules) -> float:
     return 100 * len(above) / max(len(looked_at), 1)
 
 
-def allowed(function: Function, recorded: Mapping[str, int], limit: int) -> int:
-    """How complex a function may be: what is remembered of it, by its name alone where its module is new."""
+def allowed(function: Function, recorded: Mapping[str, int], present: Container[str], limit: int) -> int:
+    """How complex a function may be: what is remembered of it, else of a namesake that is gone: it may have moved.
+
+    present: the keys of all functions there are.
+    """
     if function.key in recorded:
         return recorded[function.key]
-    namesakes = [most for key, most in recorded.items() if key.endswith(f":{function.name}")]
-    return max([limit, *namesakes])
+    gone = (most for key, most in recorded.items() if key.endswith(f":{function.name}") and key not in present)
+    return max([limit, *gone])
 
 
 def worse(functions: list[Function], recorded: Mapping[str, int], limit: int) -> list[str]:
     """The functions that are more complex than they may be, a line each."""
+    present = {one.key for one in functions}
     return [
         f"{one.place}: {one.name} has complexity {one.complexity}; at most {most} is allowed"
         for one in functions
-        if one.complexity > (most := allowed(one, recorded, limit))
+        if one.complexity > (most := allowed(one, recorded, present, limit))
     ]
 
 
@@ -109,6 +117,8 @@ def main() -> int:
     percent = share(functions, rules)
     if percent > rules.most_percent:
         problems.append(f"{percent:.2f} % of the functions are above {rules.limit}; {rules.most_percent} % are allowed")
+    if percent < rules.most_percent - SLACK:
+        problems.append(f"only {percent:.2f} % are above {rules.limit} now: lower most-percent in pyproject.toml")
     print("\n".join(problems) or f"{len(functions)} functions, {percent:.2f} % above {rules.limit}; none got worse")
     return 1 if problems else 0
 

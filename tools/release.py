@@ -120,7 +120,8 @@ def notes(root: Path) -> str:
     texts = [
         text for number, _, text in sections((root / "CHANGELOG.md").read_text(encoding="utf-8")) if number == wanted
     ]
-    how = f"Unpack `closed-won-{wanted}.zip` and run `sam deploy --guided` in it; README.md has the parameters."
+    how = f"Unpack `closed-won-{wanted}.zip` and run `sam deploy --guided --config-env production` in it."
+    how += " The repository's README.md explains the parameters."
     return f"{texts[0]}\n\n## Deploy\n\n{how}\n"
 
 

@@ -186,6 +186,11 @@ def test_no_function_is_more_complex_than_it_was() -> None:
     assert check_complexity.worse(functions, {"timeline:laid": 12}, 10) == [
         "fresh.py:1: new has complexity 11; at most 10 is allowed"
     ], "a module may get another name"
+    assert check_complexity.worse(functions, {"chain:laid": 12, "chain:new": 20}, 10) == [], "a function may move"
+    functions.append(Function("chain", "new", 20, "chain.py:9"))
+    assert check_complexity.worse(functions, {"chain:laid": 12, "chain:new": 20}, 10) == [
+        "fresh.py:1: new has complexity 11; at most 10 is allowed"
+    ], "but not lend its name"
 
 
 def test_the_share_leaves_out_the_modules_that_stand_apart() -> None:
