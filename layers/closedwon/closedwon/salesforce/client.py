@@ -47,7 +47,7 @@ from closedwon.domain.errors import (
     Transient,
     WriteUnanswered,
 )
-from closedwon.wire.private import foreign_text, keep_secret
+from closedwon.wire.private import keep_secret, redacted
 from closedwon.wire.sending import never_sent
 
 if TYPE_CHECKING:
@@ -336,8 +336,8 @@ class SalesforceClient:
         if response.status_code == 200 and isinstance(token, str) and token:
             keep_secret(token)
             return token, None
-        code = foreign_text(content.get("error"), limit=80, hide=hide)
-        message = foreign_text(content.get("error_description"), hide=hide)
+        code = redacted(content.get("error"), limit=80, hide=hide)
+        message = redacted(content.get("error_description"), hide=hide)
         status = response.status_code
         if status == 429 or re.search(r"rate.{0,7}exceeded", f"{code} {message}"):
             metrics.note("Throttled", System="Salesforce")
@@ -434,10 +434,10 @@ def _answered(
     """The error an answer stands for. status: None for a record; content: Salesforce's list of errors, if it is one."""
     first = content[0] if isinstance(content, list) and content else content
     first = first if isinstance(first, dict) else {}
-    code = foreign_text(first.get("errorCode") or first.get("statusCode"), limit=80, hide=hide)
-    message = foreign_text(first.get("message"), hide=hide)
+    code = redacted(first.get("errorCode") or first.get("statusCode"), limit=80, hide=hide)
+    message = redacted(first.get("message"), hide=hide)
     fields = first.get("fields")
-    names = [foreign_text(name, limit=80) for name in fields] if isinstance(fields, list) else []
+    names = [redacted(name, limit=80) for name in fields] if isinstance(fields, list) else []
     about: dict[str, Any] = {"operation": operation, "status": status}
     if code == "UNABLE_TO_LOCK_ROW":
         return SalesforceRowLocked("somebody else is writing the record", code=code, **about)
