@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from closedwon.salesforce.reading import Mapped, paths_read
+from closedwon.salesforce.export_queries import paths_read
+from closedwon.salesforce.mapping_records import Mapped
 from closedwon.salesforce.write_back import ACCOUNT_FIELDS, SHOWN_FIELDS
 
 Json = dict[str, Any]
