@@ -44,8 +44,9 @@ from closedwon.reconciliation import report, views
 from closedwon.reconciliation.finding import Finding, Repair
 from closedwon.reconciliation.runs import Run
 from closedwon.salesforce import reading
+from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.bulk import BulkQueries
-from closedwon.salesforce.client import SalesforceClient, error_of, records_of
+from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.mapping_records import COLUMNS, QUOTE_LINE
 from closedwon.stigg.client import Stigg
 from proof.fuzz import Attack, any_scalar, any_text, any_value, json_texts, spoilt

@@ -222,13 +222,11 @@ def lines_of(rows: Sequence[Row], differences: bool) -> list[Json]:
 
 def _line(row: Row, number: int, differences: bool) -> Json | None:
     """One line; None for one that says nothing about Stigg, or was quoted as an option and not bought."""
-    source = row.source
-    if not (row.get(source.stigg_type) or row.get(source.stigg_id)) or (source.quotes and row.get(OPTIONAL)):
+    if _not_sold(row):
         return None
+    source = row.source
     quantity, prior, total = _quoted_quantities(row, differences) if source.quotes else _quantities(row)
-    start, end = row.get(source.start), row.get(source.end)
-    if source.quotes:
-        start, end = start or row.get(STARTS), end or row.get(ENDS)
+    start, end = _dates(row)
     line = {
         "line": number,
         "stiggType": row.get(source.stigg_type),
@@ -243,6 +241,18 @@ def _line(row: Row, number: int, differences: bool) -> Json | None:
         "totalQuantity": total if differences else None,
     }
     return {name: value for name, value in line.items() if value is not None}
+
+
+def _not_sold(row: Row) -> bool:
+    source = row.source
+    return not (row.get(source.stigg_type) or row.get(source.stigg_id)) or (source.quotes and row.get(OPTIONAL))
+
+
+def _dates(row: Row) -> tuple[Any, Any]:
+    start, end = row.get(row.source.start), row.get(row.source.end)
+    if row.source.quotes:
+        return start or row.get(STARTS), end or row.get(ENDS)
+    return start, end
 
 
 def _quantities(row: Row) -> tuple[Any, Any, Any]:

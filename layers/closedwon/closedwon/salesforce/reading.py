@@ -17,7 +17,7 @@ from closedwon.domain.errors import Permanent, SalesforceLimitExceeded, Salesfor
 from closedwon.domain.order import Problem
 from closedwon.salesforce.deal_records import deal_of, opportunities_soql
 from closedwon.salesforce.lookups import Source, lookup_of
-from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, LineSource, Row, Unreadable, mapped, value_at
+from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, LineSource, Mapped, Row, Unreadable, mapped, value_at
 from closedwon.settings import setting
 
 if TYPE_CHECKING:
@@ -89,12 +89,7 @@ def _read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
     read_at = datetime.now(UTC)  # before the rows: what changes while they are read makes a later revision
     ids = sorted({deal["opportunity"]["id"] for deal in deals})
     opportunities = {row["Id"]: row for row in _opportunities(source, ids, mappings.cpq, lookups)}
-    rows: dict[str, list[Row]] = {id: [] for id in opportunities}
-    for each, lookup in zip(mappings.active, lookups, strict=True):
-        _find_lines(each, {id: value_at(row, lookup) for id, row in opportunities.items()}, rows, source)
-    if mappings.without_quote:
-        unquoted = [id for id, row in opportunities.items() if not row.get("SBQQ__PrimaryQuote__c")]
-        _find_lines(mappings.without_quote, dict(zip(unquoted, unquoted, strict=True)), rows, source)
+    rows = _lines_below(opportunities, mappings, lookups, source)
     return [_whole(deal, opportunities, rows, read_at) for deal in deals]
 
 
@@ -119,6 +114,21 @@ def _opportunities(source: Source, ids: Sequence[str], cpq: bool, lookups: Seque
             raise
     # An organisation with one currency has no such field; the deal says which it is.
     return source.query(opportunities_soql(cpq, False, lookups), ids=ids)
+
+
+def _lines_below(
+    opportunities: Mapping[str, Json], mappings: Mapped, lookups: Sequence[str], source: Source
+) -> dict[str, list[Row]]:
+    """The rows of all lines of these opportunities, by opportunity. lookups: the opportunity's field to each mapping's
+    parents.
+    """
+    rows: dict[str, list[Row]] = {id: [] for id in opportunities}
+    for each, lookup in zip(mappings.active, lookups, strict=True):
+        _find_lines(each, {id: value_at(row, lookup) for id, row in opportunities.items()}, rows, source)
+    if mappings.without_quote:
+        unquoted = [id for id, row in opportunities.items() if not row.get("SBQQ__PrimaryQuote__c")]
+        _find_lines(mappings.without_quote, dict(zip(unquoted, unquoted, strict=True)), rows, source)
+    return rows
 
 
 def _find_lines(
