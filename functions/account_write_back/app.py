@@ -16,7 +16,8 @@ from closedwon.aws.secrets import Secret
 from closedwon.domain import errors
 from closedwon.domain.customer import Customer, Failed, LeaseLost, Work, Written
 from closedwon.provisioning.step import Step, acquire_lease, held, ledger
-from closedwon.salesforce.client import SalesforceClient, error_of, records_of
+from closedwon.salesforce.answers import error_of, records_of
+from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.write_back import composite_request
 from closedwon.settings import setting
 
