@@ -1,5 +1,6 @@
-"""A look at one customer as it is now, in all three systems: what differs, by the rules of reconciliation. Writes
-nothing.
+"""Reads one customer as it is now in Salesforce, the ledger and Stigg, and compares by the rules of reconciliation.
+
+Writes nothing.
 """
 
 from __future__ import annotations

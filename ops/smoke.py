@@ -1,4 +1,4 @@
-"""``closedwon smoke``: whether a deployed stack is alive, without leaving a trace."""
+"""``closedwon smoke``: tests a deployed stack without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Check(NamedTuple):
 @show.json_option
 @click.pass_obj
 def smoke(chosen: Chosen, as_json: bool) -> None:
-    """Try the deployed stack: API, keys, functions, Stigg, Salesforce, ledger, schedules.
+    """Test the deployed stack: API, keys, functions, Stigg, Salesforce, ledger, schedules.
 
-    A made-up deal is sent to be refused, and another one to be previewed: nothing is recorded, written or provisioned.
+    Sends one made-up deal that must be refused and one to preview: nothing is recorded, written or provisioned.
     Exit code 1 when something is wrong.
     """
     chosen.stack.act_as()
