@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar
 import click
 
 from closedwon.aws.ledger import at_once
-from closedwon.domain.catalogue import Catalogue, fetch_catalogue
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import ClosedWonError, Transient
 from closedwon.provisioning.step import ledger
 from closedwon.provisioning.work import now, stigg
@@ -35,6 +35,7 @@ from closedwon.reconciliation.report import counted, duration
 from closedwon.salesforce import reading
 from closedwon.salesforce.bulk import BulkQueries
 from closedwon.settings import backlinks, policy, setting
+from closedwon.stigg.catalogue import fetch_catalogue
 from ops.stack import Chosen
 
 T = TypeVar("T")
