@@ -23,9 +23,9 @@ from closedwon.domain.links import salesforce_record_url, stigg_customer_url, st
 from closedwon.domain.plan import LIVE
 from closedwon.provisioning.step import ledger
 from closedwon.reconciliation.drift import CustomerView
-from closedwon.reconciliation.report import counted
 from closedwon.salesforce.write_back import account_fields
 from closedwon.settings import setting
+from closedwon.words.counted import counted
 from ops import orders, show
 from ops.executions import Execution, Executions
 from ops.look import ACTS_AS, Look, look_at

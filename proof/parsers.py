@@ -40,7 +40,7 @@ from closedwon.preview.answers import PreviewedInvoice
 from closedwon.preview.preview import preview
 from closedwon.provisioning import approvals, callout
 from closedwon.provisioning.step import Step
-from closedwon.reconciliation import report, views
+from closedwon.reconciliation import report_page, views
 from closedwon.reconciliation.finding import Finding, Repair
 from closedwon.reconciliation.runs import Run
 from closedwon.salesforce import reading
@@ -830,7 +830,7 @@ def findings() -> tuple[Any, Callable[[Any], None]]:
     def feed(given: Mapping[str, str]) -> None:
         files = reports.Files()
         told = reports.report([Finding.from_json({**good, **given})], files=files)
-        "".join(report.page(told, reports.PLACES)).encode()
+        "".join(report_page.page(told, reports.PLACES)).encode()
         files.rows.encode()
         for line in files.lines.splitlines():
             json.loads(line)
