@@ -11,6 +11,7 @@ from typing import Any
 import botocore.exceptions
 import click
 
+from closedwon import __version__
 from closedwon.domain.errors import ClosedWonError
 from ops.api import Api
 from ops.approve import approve
@@ -68,6 +69,7 @@ class Commands(click.Group):
 @click.option("--region", help="The AWS region, where the profile or AWS_REGION does not say it.")
 @click.option("--url", envvar="CLOSEDWON_URL", help="Address of the API, instead of asking AWS.")
 @click.option("--key", envvar="CLOSEDWON_KEY", help="The callout key, with --url; better in the environment.")
+@click.version_option(__version__, prog_name="closedwon")
 @click.pass_context
 def main(
     context: click.Context, stack: str, profile: str | None, region: str | None, url: str | None, key: str | None

@@ -30,7 +30,7 @@ from closedwon.aws import ledger
 from closedwon.aws.ledger import Ledger
 from closedwon.aws.secrets import Secret
 from closedwon.domain.catalogue import fetch_catalogue
-from closedwon.domain.errors import ClosedWonError, told
+from closedwon.domain.errors import ClosedWonError, failure_text
 from closedwon.domain.order import Order, Problem
 from closedwon.domain.plan import Actual, customer_difference
 from closedwon.intake.deal import Approval, Deal, DealToRead, Result, errors_of, problems_of
@@ -808,7 +808,7 @@ def steps() -> tuple[Any, Callable[[Any], None]]:
             case "run":
                 Run.of(value)
             case "failure":
-                told(value)
+                failure_text(value)
             case "wish":
                 reconcile_begin.wanted(value)
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from closedwon.domain.errors import safe_text, told
+from closedwon.domain.errors import failure_text, safe_text
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.links import (
     object_url,
@@ -104,7 +104,7 @@ def headline(report: Report) -> str:
 
 def reason(report: Report) -> str:
     """What stopped the run, in a sentence; "" where nothing did."""
-    text = cleaned_text(told(report.ending.failure)) if report.ending.failure else ""
+    text = cleaned_text(failure_text(report.ending.failure)) if report.ending.failure else ""
     return text if not text or text.endswith((".", "…", "!", "?")) else f"{text}."
 
 

@@ -20,7 +20,7 @@ from closedwon.domain.errors import (
     Transient,
     WriteUnanswered,
 )
-from closedwon.wire.private import foreign_text
+from closedwon.wire.private import redacted
 
 Json = dict[str, Any]
 
@@ -111,10 +111,10 @@ def _first_error(content: Any, hide: tuple[str, ...]) -> tuple[str, str, list[st
     """Code, message and fields of the first error of Salesforce's list; empty where it is none."""
     first = content[0] if isinstance(content, list) and content else content
     first = first if isinstance(first, dict) else {}
-    code = foreign_text(first.get("errorCode") or first.get("statusCode"), limit=80, hide=hide)
+    code = redacted(first.get("errorCode") or first.get("statusCode"), limit=80, hide=hide)
     fields = first.get("fields")
-    names = [foreign_text(name, limit=80) for name in fields] if isinstance(fields, list) else []
-    return code, foreign_text(first.get("message"), hide=hide), names
+    names = [redacted(name, limit=80) for name in fields] if isinstance(fields, list) else []
+    return code, redacted(first.get("message"), hide=hide), names
 
 
 def _throttled(message: str, code: str, about: Mapping[str, Any]) -> SalesforceThrottled:

@@ -18,7 +18,7 @@ from closedwon.domain.errors import (
     SalesforceUnavailable,
     SecretInvalid,
 )
-from closedwon.wire.private import foreign_text, keep_secret
+from closedwon.wire.private import keep_secret, redacted
 
 Json = dict[str, Any]
 
@@ -81,8 +81,8 @@ class Login:
 
 def _no_token(status: int, content: Json, hide: tuple[str, ...]) -> ClosedWonError:
     """Why an answer holds no token. In: its status and content; the strings that the error must not show."""
-    code = foreign_text(content.get("error"), limit=80, hide=hide)
-    message = foreign_text(content.get("error_description"), hide=hide)
+    code = redacted(content.get("error"), limit=80, hide=hide)
+    message = redacted(content.get("error_description"), hide=hide)
     if status == 429 or re.search(r"rate.{0,7}exceeded", f"{code} {message}"):
         metrics.note("Throttled", System="Salesforce")
         return SalesforceThrottled("too many logins", operation=_OPERATION, status=status, code=code)

@@ -42,7 +42,7 @@ from closedwon.domain.errors import (
     StiggUnavailable,
     WriteUnanswered,
 )
-from closedwon.wire.private import foreign_text
+from closedwon.wire.private import redacted
 from closedwon.wire.sending import never_sent
 from closedwon.wire.session import TIMEOUTS, BoundedSession
 
@@ -104,12 +104,12 @@ class Stigg:
 
     def provision_customer(self, body: Json, idempotency_key: str) -> Json:
         """Make a customer."""
-        self._turn("provision customer", f"customer {body.get('id')}")
+        self._wait_for_rate_slot("provision customer", f"customer {body.get('id')}")
         return self._write("provision customer", "POST", ("customers",), body, idempotency_key)
 
     def update_customer(self, customer_id: str, body: Json) -> Json:
         """Change a customer. `metadata` in the body replaces the customer's whole metadata."""
-        self._turn("update", f"customer {customer_id}")
+        self._wait_for_rate_slot("update", f"customer {customer_id}")
         return self._write("update customer", "PATCH", ("customers", customer_id), body)
 
     # Subscriptions
@@ -141,7 +141,7 @@ class Stigg:
 
         Out: `id`, `status` (``SUCCESS`` or ``PAYMENT_REQUIRED`` with `checkoutUrl`: both normal), `subscription`.
         """
-        self._turn("provision subscription", _resource_of(body))
+        self._wait_for_rate_slot("provision subscription", _resource_of(body))
         answer = self._write("provision subscription", "POST", ("subscriptions",), body, idempotency_key)
         _saying(answer, "provision subscription", "id", "status")
         if answer["status"] == "SUCCESS":
@@ -150,13 +150,13 @@ class Stigg:
 
     def update_subscription(self, subscription_id: str, body: Json) -> Json:
         """Change a subscription. A list in the body replaces the whole list; the plan cannot be changed."""
-        self._turn("update", f"subscription {subscription_id}")
+        self._wait_for_rate_slot("update", f"subscription {subscription_id}")
         answer = self._write("update subscription", "PATCH", ("subscriptions", subscription_id), body)
         return _saying(answer, "update subscription", "status")
 
     def cancel_subscription(self, subscription_id: str, body: Json, idempotency_key: str) -> Json:
         """End a subscription, when `cancellationTime` in the body says."""
-        self._turn("cancel", f"subscription {subscription_id}")
+        self._wait_for_rate_slot("cancel", f"subscription {subscription_id}")
         path = ("subscriptions", subscription_id, "cancel")
         answer = self._write("cancel subscription", "POST", path, body, idempotency_key)
         return _saying(answer, "cancel subscription", "status")
@@ -168,7 +168,7 @@ class Stigg:
 
     def grant_credits(self, body: Json, idempotency_key: str) -> Json:
         """Grant credits. A grant has no ID of ours and cannot be edited: intend it in the ledger first."""
-        self._turn("grant", _resource_of(body))
+        self._wait_for_rate_slot("grant", _resource_of(body))
         answer = self._write("grant credits", "POST", ("credits", "grants"), body, idempotency_key)
         return _saying(answer, "grant credits", "id")
 
@@ -201,7 +201,7 @@ class Stigg:
 
     # What they are made of
 
-    def _turn(self, kind: Kind, entity: str) -> None:
+    def _wait_for_rate_slot(self, kind: Kind, entity: str) -> None:
         """Wait for the rate slot of a write. Raises GovernorBusy. Reads are far from Stigg's limits for them: none
         waits.
         """
@@ -408,7 +408,7 @@ def _reason(content: Any, key: str) -> tuple[str, str]:
             message = message or place
         elif isinstance(place, dict):
             message, code = message or _message_of(place), code or _text(place.get("code"))
-    return foreign_text(message, hide=(key,)), foreign_text(code, limit=80, hide=(key,))
+    return redacted(message, hide=(key,)), redacted(code, limit=80, hide=(key,))
 
 
 def _message_of(place: Json) -> str:
