@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
-from closedwon.aws.ledger import Accepted, at_once
+from closedwon.aws.ledger import at_once
+from closedwon.aws.ledger_items import Accepted
 from closedwon.domain.customer import Customer, OpportunityState, execution_name
 from closedwon.domain.instants import instant_of
 from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url

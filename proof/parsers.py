@@ -26,8 +26,8 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from benchmarks.table import MemoryTable
 from closedwon import settings
-from closedwon.aws import ledger
 from closedwon.aws.ledger import Ledger
+from closedwon.aws.ledger_items import accepted_order, customer_of, exported
 from closedwon.aws.secrets import Secret
 from closedwon.domain.catalogue import fetch_catalogue
 from closedwon.domain.errors import ClosedWonError, failure_text
@@ -743,13 +743,13 @@ def ledger_items(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         kind, item = given
         match kind:
             case "head":
-                ledger.customer_of("001", 1, item["body"]["S"], {})
+                customer_of("001", 1, item["body"]["S"], {})
             case "opportunity":
-                ledger.customer_of("001", 1, heads[0]["body"]["S"], {"006": item["body"]["S"]})
+                customer_of("001", 1, heads[0]["body"]["S"], {"006": item["body"]["S"]})
             case "order":
-                ledger._accepted(item)
+                accepted_order(item)
             case "export":
-                ledger.exported(item)
+                exported(item)
             case "control":
                 table = MemoryTable()
                 table.put_item(Item=item)

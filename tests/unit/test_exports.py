@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedwon.aws.ledger import exported
+from closedwon.aws.ledger_items import exported
 from closedwon.domain.errors import (
     LedgerExportFailed,
     MappingsUnusable,
