@@ -31,11 +31,11 @@ from closedwon.provisioning.work import now, stigg
 from closedwon.reconciliation.backfill import CHANGES, VERDICTS, Outlook, new_deals, outlook
 from closedwon.reconciliation.drift import CustomerView
 from closedwon.reconciliation.judging import live
-from closedwon.reconciliation.report import counted, duration
 from closedwon.salesforce import reading
 from closedwon.salesforce.bulk import BulkQueries
 from closedwon.settings import backlinks, policy, setting
 from closedwon.stigg.catalogue import fetch_catalogue
+from closedwon.words.counted import counted, duration
 from ops.stack import Chosen
 
 T = TypeVar("T")

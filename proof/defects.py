@@ -96,7 +96,7 @@ DEFECTS = (
         "together: of two writes at the same moment one is lost (G3)",
         (
             Edit(
-                f"{PACKAGE}/aws/ledger.py",
+                f"{PACKAGE}/aws/ledger_table.py",
                 '                "rev = :rev" if known.rev else "attribute_not_exists(pk)",\n',
                 "                None,\n",
             ),

@@ -26,8 +26,8 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from benchmarks.table import MemoryTable
 from closedwon import settings
-from closedwon.aws import ledger
 from closedwon.aws.ledger import Ledger
+from closedwon.aws.ledger_items import accepted_order, customer_of, exported
 from closedwon.aws.secrets import Secret
 from closedwon.domain.errors import ClosedWonError, failure_text
 from closedwon.domain.order import Order, Problem
@@ -38,7 +38,7 @@ from closedwon.preview.answers import PreviewedInvoice
 from closedwon.preview.preview import preview
 from closedwon.provisioning import approvals, callout
 from closedwon.provisioning.step import Step
-from closedwon.reconciliation import report, views
+from closedwon.reconciliation import report_page, views
 from closedwon.reconciliation.finding import Finding, Repair
 from closedwon.reconciliation.runs import Run
 from closedwon.salesforce import reading
@@ -744,13 +744,13 @@ def ledger_items(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         kind, item = given
         match kind:
             case "head":
-                ledger.customer_of("001", 1, item["body"]["S"], {})
+                customer_of("001", 1, item["body"]["S"], {})
             case "opportunity":
-                ledger.customer_of("001", 1, heads[0]["body"]["S"], {"006": item["body"]["S"]})
+                customer_of("001", 1, heads[0]["body"]["S"], {"006": item["body"]["S"]})
             case "order":
-                ledger._accepted(item)
+                accepted_order(item)
             case "export":
-                ledger.exported(item)
+                exported(item)
             case "control":
                 table = MemoryTable()
                 table.put_item(Item=item)
@@ -831,7 +831,7 @@ def findings() -> tuple[Any, Callable[[Any], None]]:
     def feed(given: Mapping[str, str]) -> None:
         files = reports.Files()
         told = reports.report([Finding.from_json({**good, **given})], files=files)
-        "".join(report.page(told, reports.PLACES)).encode()
+        "".join(report_page.page(told, reports.PLACES)).encode()
         files.rows.encode()
         for line in files.lines.splitlines():
             json.loads(line)

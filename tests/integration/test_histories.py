@@ -183,7 +183,7 @@ def approve(sandbox: Sandbox, histories: Iterable[History]) -> None:
 def customer(sandbox: Sandbox, history: History) -> Customer:
     """The customer in the ledger, whole."""
     ledger = Ledger(sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb"))
-    return ledger._read(history.account)
+    return ledger.customer(history.account)
 
 
 def faults_of(sandbox: Sandbox, history: History, foreign: Json | None) -> Iterator[str]:

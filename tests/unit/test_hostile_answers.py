@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from closedwon.aws.ledger import customer_of, exported
+from closedwon.aws.ledger_items import customer_of, exported
 from closedwon.aws.secrets import Secret
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import (

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
 
-from closedwon.aws.ledger import customer_of
+from closedwon.aws.ledger_items import customer_of
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.errors import SettingMissing
