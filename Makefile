@@ -35,7 +35,8 @@ FIND_PYTHON = for python in $(CANDIDATES); do \
 	    "or name it: make setup PYTHON=path/to/python3" >&2; exit 1; \
 	fi
 
-.PHONY: help setup demo sandbox test check checkov check-salesforce format prove prove-long bench build deploy rehearse-deploy lock clean
+.PHONY: help setup demo sandbox test check checkov check-salesforce format prove prove-long bench build deploy rehearse-deploy check-tag release \
+	lock clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -104,6 +105,12 @@ deploy: ## ENV=sandbox|staging|production: build, then change that stack (GUIDED
 rehearse-deploy: build ## package, upload and make a change set, in an emulator on this machine (ENV=staging)
 	@$(RUN) -m tools.rehearse_deploy --sam $(VENV_SAM)/bin/sam --environment $(or $(ENV),staging)
 
+check-tag: setup ## is TAG=v1.2.3 the version that package, template and changelog say?
+	@$(RUN) -m tools.release --tag "$$TAG"
+
+release: build ## the archive to deploy from and the release's text, in .build/release/
+	@$(RUN) -m tools.release
+
 $(VENV_SAM)/.installed: requirements-build.txt
 	@if ! $(VENV_SAM)/bin/python -c '' 2>/dev/null; then $(FIND_PYTHON); "$$python" -m venv --clear $(VENV_SAM); fi
 	@printf 'Installing the SAM CLI, about a minute '
@@ -127,7 +134,7 @@ lock: ## resolve every requirements*.in into its .txt anew, with hashes (UPGRADE
 	mv layers/closedwon/requirements.txt.new layers/closedwon/requirements.txt; \
 	for name in dev build checkov; do \
 	  compile requirements-$$name --python-version 3.11 $(UPGRADE); \
-	  for version in 3.11 3.12 3.13; do \
+	  for version in 3.11 3.12 3.13 3.14; do \
 	    $(VENV_LOCK)/bin/uv pip install --quiet --dry-run --only-binary :all: --python-version $$version \
 	      --target $(VENV_LOCK)/unused -r requirements-$$name.txt.new; \
 	  done; \

@@ -1,5 +1,5 @@
 """``python -m benchmarks [package-size|cold-start|one-deal|callout|burst|reconcile ...] [--rounds N] [--sizes N,N]
-[--keep]``: measures; prints each result with its goal, and what was kept of it last.
+[--before COMMIT] [--keep]``: measures; prints each result with its goal, and what was kept of it last.
 
 Exit code 0 when every goal is met, 1 when one is missed, 2 when something could not be measured.
 """
@@ -20,6 +20,9 @@ from benchmarks.world import World
 MEASUREMENTS = ("package-size", "cold-start", "one-deal", "callout", "burst", "reconcile")
 
 PLAIN, COMPILED = 0.25, 0.60
+NOT_SLOWER = 1.05
+"""The most times the cold start of an earlier commit; two runs of the same code differ by as much."""
+
 MOST_CALLS, MOST_WRITES, MOST_TRANSITIONS = 5, 3, 8
 MOST_CALLS_OF_AN_AMENDMENT = 4
 MOST_MILLISECONDS = 2.0
@@ -48,9 +51,9 @@ NOT_MEASURED = (
 )
 
 
-def cold_starts(rounds: int) -> list[Line]:
-    """Prints the times; out: the ratios, until ready and until the first answer."""
-    built = folders.build()
+def cold_starts(rounds: int, before: str | None = None) -> list[Line]:
+    """Prints the times; out: the ratios, until ready and until the first answer, and to an earlier commit's."""
+    built = folders.build(before)
     with World() as world:
         compared = cold_start.compare(built, world, rounds, _progress)
     _progress("")
@@ -83,7 +86,28 @@ def cold_starts(rounds: int) -> list[Line]:
             measured = f"{min(ratios.values()):.2f} to {max(ratios.values()):.2f}"
             measured += f" (above: {', '.join(missed)})" if missed else ""
             lines.append(Line(f"cold start {called}, to {name}", measured, f"<= {goal:.2f}", not missed))
-    return lines
+    return lines + ([] if before is None else _to_before(compared, before))
+
+
+def _to_before(compared: Sequence[cold_start.Comparison], commit: str) -> list[Line]:
+    """Prints the ratios to an earlier commit's cold starts; out: the largest of each figure."""
+    ratios = {one.step: {figure: one.ratio(one.before, figure) for figure in cold_start.FIGURES} for one in compared}
+    print()
+    _print(
+        [
+            [f"ours to {commit}", *cold_start.FIGURES],
+            *([step, *(f"{ratio:.2f}" for ratio in of.values())] for step, of in ratios.items()),
+        ]
+    )
+    return [
+        Line(
+            f"cold start, {figure}, to {commit}",
+            f"{min(of[figure] for of in ratios.values()):.2f} to {max(of[figure] for of in ratios.values()):.2f}",
+            f"<= {NOT_SLOWER:.2f}",
+            all(of[figure] <= NOT_SLOWER for of in ratios.values()),
+        )
+        for figure in cold_start.FIGURES
+    ]
 
 
 def package_sizes() -> list[Line]:
@@ -366,6 +390,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="closed-won, measured")
     parser.add_argument("which", nargs="*", metavar="|".join(MEASUREMENTS), help="all of them by default")
     parser.add_argument("--rounds", type=int, default=7, help="how often each cold start is measured")
+    parser.add_argument("--before", metavar="COMMIT", help="compare cold starts with an earlier commit's as well")
     parser.add_argument(
         "--sizes",
         type=_sizes,
@@ -385,7 +410,7 @@ def main(arguments: Sequence[str]) -> int:
         if "package-size" in wanted:
             lines += package_sizes()
         if "cold-start" in wanted:
-            lines += cold_starts(asked.rounds)
+            lines += cold_starts(asked.rounds, asked.before)
         if "one-deal" in wanted:
             lines += one_deals()
         if "callout" in wanted:

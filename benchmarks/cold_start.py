@@ -150,14 +150,15 @@ def start(
 
 
 class Comparison(NamedTuple):
-    """One step, in all rounds: the processes of each way, in turns."""
+    """One step, in all rounds: the processes of each way, in turns. before: empty where no commit was asked for."""
 
     step: str
     ours: list[ColdStart]
     usual: list[ColdStart]
     usual_compiled: list[ColdStart]
+    before: Sequence[ColdStart] = ()
 
-    def ratio(self, other: list[ColdStart], what: str) -> float:
+    def ratio(self, other: Sequence[ColdStart], what: str) -> float:
         """Ours to the other's: the median of the rounds' ratios."""
         pairs = zip(self.ours, other, strict=True)
         return statistics.median(getattr(one, what) / getattr(two, what) for one, two in pairs)
@@ -187,5 +188,5 @@ def _compare(folders: Folders, world: World, step: str, rounds: int, progress: C
                 raise NotMeasured(f"{step} ({way.name}) did not do its work: {answer}")
             if number:
                 starts[way.name].append(measured)
-    ours, usual, compiled = (starts[way.name] for way in folders.ways)
-    return Comparison(step, ours, usual, compiled)
+    ours, usual, compiled, *before = (starts[way.name] for way in folders.ways)
+    return Comparison(step, ours, usual, compiled, *before)

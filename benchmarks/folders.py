@@ -46,17 +46,20 @@ class Way(NamedTuple):
 
 
 class Folders(NamedTuple):
-    """What is compared. python: the interpreter it is built for; runtime: AWS's runtime client, which Lambda brings."""
+    """What is compared. python: the interpreter it is built for; runtime: AWS's runtime client, which Lambda brings.
+    before: closed-won as it was at an earlier commit, None where none was asked for.
+    """
 
     python: str
     runtime: Path
     ours: Way
     usual: Way
     usual_compiled: Way
+    before: Way | None = None
 
     @property
     def ways(self) -> tuple[Way, ...]:
-        return (self.ours, self.usual, self.usual_compiled)
+        return tuple(filter(None, (self.ours, self.usual, self.usual_compiled, self.before)))
 
 
 def python() -> str:
@@ -67,8 +70,11 @@ def python() -> str:
         return sys.executable
 
 
-def build() -> Folders:
-    """Build whatever is not there yet. The package registry is asked the first time only. Raises BuildError."""
+def build(before: str | None = None) -> Folders:
+    """Build whatever is not there yet. The package registry is asked the first time only.
+
+    before: a commit to build as well, with the packages of today. Raises BuildError.
+    """
     interpreter = python()
     constraints = _versions()
     runtime = _packages(interpreter, "runtime", ["awslambdaric", "--constraint", constraints], compiled=True)
@@ -95,7 +101,25 @@ def build() -> Folders:
         Way("ours", functions / "ours", ours),
         Way("usual", functions / "usual", usual),
         Way("usual, compiled", functions / "usual-compiled", usual_compiled),
+        None if before is None else _earlier(interpreter, before, ours),
     )
+
+
+def _earlier(interpreter: str, commit: str, packages: Path) -> Way:
+    """closed-won as a commit has it."""
+    folder = BUILD / "before"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    archive = ["git", "archive", commit, "functions", "layers/closedwon/closedwon"]
+    packed = subprocess.run(archive, cwd=ROOT, capture_output=True, check=False)
+    if packed.returncode:
+        raise BuildError(f"there is no commit {commit} here: {packed.stderr.decode(errors='replace').strip()}")
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
+    _copy(packages, folder / "packages")
+    _copy(folder / "layers" / "closedwon" / "closedwon", folder / "packages" / "closedwon")
+    for part in ("functions", "packages"):
+        _compile(interpreter, folder / part)
+    return Way(f"at {commit}", folder / "functions", folder / "packages")
 
 
 def _versions() -> str:

@@ -25,13 +25,11 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from benchmarks.table import MemoryTable
-from closedwon.aws import ledger
 from closedwon.aws.ledger import Ledger
+from closedwon.aws.ledger_items import accepted_order, customer_of, exported
 from closedwon.aws.secrets import Secret
-from closedwon.domain.catalogue import fetch_catalogue
-from closedwon.domain.errors import ClosedWonError, told
+from closedwon.domain.errors import ClosedWonError, failure_text
 from closedwon.domain.order import Order, Problem
-from closedwon.domain.plan import Actual, customer_difference
 from closedwon.intake.answers import Result, errors_of, invalid
 from closedwon.intake.deal import Approval, Deal, DealToRead, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, revision_of, unrecordable
@@ -40,13 +38,18 @@ from closedwon.own_application import client as own_application
 from closedwon.preview.answers import PreviewedInvoice
 from closedwon.provisioning import approvals
 from closedwon.provisioning.step import Step
-from closedwon.reconciliation import report, views
+from closedwon.reconciliation import report_page, views
 from closedwon.reconciliation.finding import Finding, Repair
 from closedwon.reconciliation.runs import Run
 from closedwon.salesforce import reading
+from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.bulk import BulkQueries
-from closedwon.salesforce.client import SalesforceClient, error_of, records_of
+from closedwon.salesforce.client import SalesforceClient
+from closedwon.salesforce.mapping_records import COLUMNS, QUOTE_LINE
 from closedwon.stack import Stack
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.bodies import customer_difference
+from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.stigg.client import Stigg
 from proof.fuzz import Attack, any_scalar, any_text, any_value, json_texts, spoilt
 from sandbox.flow import deal_of
@@ -415,7 +418,7 @@ def stigg_answers(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         "make a subscription": ("POST subscriptions", lambda stigg: _made(stigg.provision_subscription(body, "3"))),
         "list subscriptions": (
             "GET subscriptions",
-            lambda stigg: [Actual.from_stigg(one, catalogue) for one in stigg.list_subscriptions(customer)],
+            lambda stigg: [actual_of(one, catalogue) for one in stigg.list_subscriptions(customer)],
         ),
         "read a subscription": ("GET subscriptions/sub-1", lambda stigg: stigg.get_subscription("sub-1")),
         "change a subscription": (
@@ -548,7 +551,7 @@ def salesforce_rows(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
     """Records as anybody in the organisation may have filled them, and Stigg Mappings that lead to any field."""
     mappings = bench.salesforce_app.query(
         "SELECT MasterLabel, Active__c, "
-        + ", ".join(column for column, *_ in reading._COLUMNS.values())
+        + ", ".join(column for column, *_ in COLUMNS.values())
         + " FROM Stigg_Mapping__mdt"
     )
     lookups = {
@@ -595,7 +598,7 @@ def salesforce_rows(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
             "Stigg_Price_Override__c": True,
         },
     }
-    cpq = [{**one, "Active__c": one["Line_Object__c"] == reading.QUOTE_LINE} for one in mappings]
+    cpq = [{**one, "Active__c": one["Line_Object__c"] == QUOTE_LINE} for one in mappings]
     given = {"organizationId": bench.organization_id, "opportunity": {"id": lookups["Id"]}, "terms": {"end": None}}
 
     def scene(trigger: str, some: Any) -> Json:
@@ -739,13 +742,13 @@ def ledger_items(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         kind, item = given
         match kind:
             case "head":
-                ledger.customer_of("001", 1, item["body"]["S"], {})
+                customer_of("001", 1, item["body"]["S"], {})
             case "opportunity":
-                ledger.customer_of("001", 1, heads[0]["body"]["S"], {"006": item["body"]["S"]})
+                customer_of("001", 1, heads[0]["body"]["S"], {"006": item["body"]["S"]})
             case "order":
-                ledger._accepted(item)
+                accepted_order(item)
             case "export":
-                ledger.exported(item)
+                exported(item)
             case "control":
                 table = MemoryTable()
                 table.put_item(Item=item)
@@ -760,7 +763,7 @@ def snapshots(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
     good = json.loads(fetch_catalogue(client, 0).to_json())
 
     def feed(text: str) -> None:
-        from closedwon.domain.catalogue import kept_catalogue
+        from closedwon.stigg.catalogue import kept_catalogue
 
         kept_catalogue(SimpleNamespace(snapshot=lambda: text), 1000)
 
@@ -804,7 +807,7 @@ def steps() -> tuple[Any, Callable[[Any], None]]:
             case "run":
                 Run.of(value)
             case "failure":
-                told(value)
+                failure_text(value)
             case "wish":
                 reconcile_begin.wanted(value)
 
@@ -826,7 +829,7 @@ def findings() -> tuple[Any, Callable[[Any], None]]:
     def feed(given: Mapping[str, str]) -> None:
         files = reports.Files()
         told = reports.report([Finding.from_json({**good, **given})], files=files)
-        "".join(report.page(told, reports.PLACES)).encode()
+        "".join(report_page.page(told, reports.PLACES)).encode()
         files.rows.encode()
         for line in files.lines.splitlines():
             json.loads(line)

@@ -31,6 +31,10 @@ CHECKS: dict[str, list[str]] = {
     "ruff": [PYTHON, "-m", "ruff", "check", "."],
     "format": [PYTHON, "-m", "ruff", "format", "--check", "."],
     "openapi": [PYTHON, "-m", "tools.openapi", "--check"],
+    "files": [PYTHON, "-m", "tools.check_files"],
+    "versions": [PYTHON, "-m", "tools.release", "--check"],
+    "decisions": [PYTHON, "-m", "tools.check_decisions"],
+    "complexity": [PYTHON, "-m", "tools.check_complexity"],
     "licences": [PYTHON, "-m", "tools.licences", "--check"],
     "manifests": [PYTHON, "-m", "tools.salesforce_manifest", "--check"],
 }

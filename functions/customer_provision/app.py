@@ -13,10 +13,10 @@ from aws_lambda_powertools.logging import Logger
 from closedwon.aws import metrics
 from closedwon.domain.customer import Ensured, Naming, Work
 from closedwon.domain.desired import Slot
-from closedwon.domain.plan import customer_body, customer_difference
 from closedwon.provisioning.step import Step
 from closedwon.provisioning.work import newest_contributing
 from closedwon.stack import STACK, Stack
+from closedwon.stigg.bodies import customer_body, customer_difference
 from closedwon.stigg.client import idempotency_key
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def would(account_id: str, stack: Stack) -> list[str]:
     """
     from zoneinfo import ZoneInfo  # what only watching takes keeps no start waiting
 
-    from closedwon.words.changes import Calendar, told
+    from closedwon.words.changes import Calendar, sentences
 
     customer = stack.ledger.customer(account_id)
     desired, catalogue = stack.provisioner.desired_of(customer)
@@ -69,7 +69,7 @@ def would(account_id: str, stack: Stack) -> list[str]:
     words = [f"Creates the customer {id} in Stigg."] if is_new else []
     applied = {Slot.of_key(key): record.applied for key, record in customer.slots.items() if record.applied}
     calendar = Calendar(ZoneInfo(stack.settings["TIME_ZONE"]))
-    return [*words, *told(stack.provisioner.planned(customer, desired, catalogue), applied, calendar)]
+    return [*words, *sentences(stack.provisioner.planned(customer, desired, catalogue), applied, calendar)]
 
 
 @metrics.emitted

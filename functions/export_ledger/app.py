@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon.aws.ledger import Ledger, exported
+from closedwon.aws.ledger import Ledger
+from closedwon.aws.ledger_items import exported
 from closedwon.domain.errors import LedgerExportFailed, safe_text
 from closedwon.reconciliation.exporting import Json, Shift, one_round
 from closedwon.reconciliation.runs import PartitionWriter, Run, Storage, key

@@ -18,7 +18,8 @@ from closedwon.reconciliation.exporting import Json, Shift, one_round
 from closedwon.reconciliation.runs import Run, Storage
 from closedwon.salesforce.bulk import BulkQueries
 from closedwon.salesforce.client import SalesforceClient
-from closedwon.salesforce.reading import MAPPINGS_SOQL, Scope, Unreadable, bulk_queries, mapped, value_at
+from closedwon.salesforce.export_queries import Scope, bulk_queries
+from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, Unreadable, mapped, value_at
 from closedwon.stack import STACK, Stack
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from aws_lambda_powertools.logging import Logger
 from closedwon.aws import metrics
 from closedwon.domain.errors import RunInputInvalid
 from closedwon.domain.instants import iso_utc
-from closedwon.reconciliation.register import Registered
+from closedwon.reconciliation.run_register import Registered
 from closedwon.reconciliation.runs import Mode, Run
-from closedwon.salesforce.reading import Scope
+from closedwon.salesforce.export_queries import Scope
 from closedwon.stack import STACK, Stack
 
 if TYPE_CHECKING:

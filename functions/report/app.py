@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
-from closedwon.reconciliation import report
-from closedwon.reconciliation.report import FILES, Compared, Ending, Places, Repairs, Report
+from closedwon.reconciliation import report_files, report_message, report_page
+from closedwon.reconciliation.report import FILES, Compared, Ending, Repairs, Report
+from closedwon.reconciliation.report_words import Places
 from closedwon.reconciliation.runs import ObjectWriter, Run, Storage, key
 from closedwon.stack import STACK, Stack
 
@@ -59,25 +60,25 @@ def write(ending: Ending, storage: Storage, where: Places) -> Report:
         ObjectWriter(storage, run, FILES["lines"], "application/x-ndjson; charset=utf-8") as lines,
         ObjectWriter(storage, run, FILES["csv"], "text/csv; charset=utf-8") as rows,
     ):
-        tally = report.tell(findings(), repairs, where, lines.write, rows.write)
+        tally = report_files.tell(findings(), repairs, where, lines.write, rows.write)
     told = Report(ending, compared, repairs, tally)
     with ObjectWriter(storage, run, FILES["page"], "text/html; charset=utf-8") as page:
-        page.write(report.page(told, where))
-    storage.put_json(run, FILES["summary"], report.summary(told))
+        page.write(report_page.page(told, where))
+    storage.put_json(run, FILES["summary"], report_files.summary(told))
     return told
 
 
 def notify(told: Report, where: Places, stack: Stack) -> None:
     """Tell who subscribed, where there is something to tell. By its attributes they can choose what they hear of."""
     topic = stack.settings.get("NOTIFICATION_TOPIC")
-    if not topic or not report.worth_telling(told):
+    if not topic or not report_message.worth_telling(told):
         return
     attributes = {"mode": told.run.mode, "state": told.state}
     sns = stack.client("sns", retries={"mode": "standard", "total_max_attempts": 6})
     sns.publish(
         TopicArn=topic,
-        Subject=report.subject(told, where),
-        Message=report.message(told, where),
+        Subject=report_message.subject(told, where),
+        Message=report_message.message(told, where),
         MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
     )
 
@@ -95,7 +96,7 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
     where = places(stack)
     told = write(ending, stack.storage, where)
     stack.register.finish(ending.run, told.good)
-    for one in report.measured(told):
+    for one in report_files.measured(told):
         metrics.note(one.name, one.value, **one.by)
     notify(told, where, stack)  # the last: what fails before it is tried again, and nobody wants to be told twice
     result = {

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
-from closedwon.domain.application import Application, idempotency_key, request_body
+from closedwon.domain.application import Application
 from closedwon.domain.customer import OpportunityState, Prepared, Work
 from closedwon.domain.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable
 from closedwon.domain.order import Order
+from closedwon.own_application.bodies import idempotency_key, request_body
 from closedwon.own_application.client import LONGEST, TIMEOUTS, NotYet, OwnApplication
 from closedwon.provisioning.step import Step
 from closedwon.stack import STACK, Stack

@@ -1,4 +1,4 @@
-"""An operator's terminal: the command as a process of its own, against the running system."""
+"""An operator's terminal: the command against the running system, in this process or in one of its own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from closedwon.wire import private
+from ops.cli import main
 from sandbox.aws.stack import STACK_NAME
 from sandbox.sandbox import ROOT, Sandbox
 
@@ -29,28 +35,39 @@ class Operator:
             "CLOSEDWON_KEY": sandbox.callout_key,
         }
 
+    def runs(
+        self, *arguments: str, answer: str = "", stack: str = STACK_NAME, **environment: str
+    ) -> tuple[int, str, str]:
+        """Run the command in this process, which saves a second each time, with what is typed. environment: what is set
+        besides, and with "" what is not set at all. Out: exit code, output, errors.
+        """
+        runner = CliRunner()
+        with self._here(environment):
+            ended = runner.invoke(main, ["--stack", stack, *arguments], input=answer, prog_name="closedwon")
+        if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+            raise ended.exception  # a process would show its traceback
+        return ended.exit_code, ended.stdout, ended.stderr
+
+    def runs_apart(
+        self, *arguments: str, answer: str = "", stack: str = STACK_NAME, **environment: str
+    ) -> tuple[int, str, str]:
+        """Run the command as an operator does, in a process of its own."""
+        with self.begins(*arguments, stack=stack, **environment) as process:
+            said, errors = process.communicate(answer, timeout=600)
+        assert "Traceback" not in errors, errors
+        return process.returncode, said, errors
+
     def begins(self, *arguments: str, stack: str = STACK_NAME, **environment: str) -> subprocess.Popen[str]:
-        known = {name: value for name, value in {**self.environment, **environment}.items() if value}
+        """Start the command in a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "ops", "--stack", stack, *arguments],
             cwd=self.folder,
-            env=known,
+            env=self._known(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-
-    def runs(
-        self, *arguments: str, answer: str = "", stack: str = STACK_NAME, **environment: str
-    ) -> tuple[int, str, str]:
-        """Run the command, with what is typed. Out: exit code, output, errors. environment: what is set besides, and
-        with "" what is not set at all.
-        """
-        with self.begins(*arguments, stack=stack, **environment) as process:
-            said, errors = process.communicate(answer, timeout=600)
-        assert "Traceback" not in errors, errors
-        return process.returncode, said, errors
 
     def does(self, *arguments: str, answer: str = "") -> str:
         """It ends well. Out: what it said."""
@@ -61,3 +78,27 @@ class Operator:
     def json(self, *arguments: str) -> Any:
         """What it prints for scripts; it ends well."""
         return json.loads(self.does(*arguments, "--json"))
+
+    def _known(self, environment: dict[str, str]) -> dict[str, str]:
+        return {name: value for name, value in {**self.environment, **environment}.items() if value}
+
+    @contextmanager
+    def _here(self, environment: dict[str, str]) -> Iterator[None]:
+        """This process is as one that was just started in the operator's folder; afterwards it is as it was."""
+        before = dict(os.environ)
+        try:
+            with chdir(self.folder):
+                _forget()
+                os.environ.clear()
+                os.environ.update(self._known(environment))
+                yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            _forget()
+
+
+def _forget() -> None:
+    """Forget what the product keeps for the length of a process: what no text may show."""
+    private._secrets.clear()
+    private._names.clear()

@@ -48,8 +48,8 @@ class Clock:
 
 def test_of_one_cause_people_are_told_once_and_of_another_again(notifier: Notifier) -> None:
     for deal in range(5):
-        assert notifier.tell(UNAUTHORIZED, lambda: 17) is (deal == 0)
-    assert notifier.tell(Failure("SettingMissing", "the setting X is missing", "b", ARN, 1), lambda: 17)
+        assert notifier.notify(UNAUTHORIZED, lambda: 17) is (deal == 0)
+    assert notifier.notify(Failure("SettingMissing", "the setting X is missing", "b", ARN, 1), lambda: 17)
     assert sorted(one["MessageAttributes"]["cause"]["Value"] for one in told()) == [
         "SettingMissing",
         "StiggUnauthorized",
@@ -92,7 +92,7 @@ def test_what_passes_by_itself_or_is_on_the_deal_is_told_to_nobody(notifier: Not
     mended_by_engineering = {"StiggUnauthorized", "SecretInvalid", "SettingMissing", "SalesforceRefused", "KeyError"}
     others = {"StiggUnavailable", "StiggThrottled", "WriteUnanswered", "LedgerContended", "DealRefused"}
     assert {cause for cause in mended_by_engineering | others if is_for_engineering(cause)} == mended_by_engineering
-    assert not notifier.tell(Failure("StiggUnavailable", "", "", "", 1), lambda: 0)
+    assert not notifier.notify(Failure("StiggUnavailable", "", "", "", 1), lambda: 0)
     assert told() == []
 
 
@@ -116,11 +116,11 @@ def test_what_still_stands_after_six_hours_is_told_again_with_when_it_began() ->
 
 def test_who_could_not_be_told_is_told_by_the_next(notifier: Notifier, topic: str) -> None:
     with pytest.raises(ClientError, match="NotFound"):
-        notifier_of(f"{topic}-gone").tell(UNAUTHORIZED, lambda: 0)
-    assert notifier.tell(UNAUTHORIZED, lambda: 0)
+        notifier_of(f"{topic}-gone").notify(UNAUTHORIZED, lambda: 0)
+    assert notifier.notify(UNAUTHORIZED, lambda: 0)
     assert len(told()) == 1
 
 
 def test_without_a_topic_nothing_is_written() -> None:
-    assert not notifier_of("").tell(UNAUTHORIZED, lambda: 0)
+    assert not notifier_of("").notify(UNAUTHORIZED, lambda: 0)
     assert boto3.client("dynamodb").scan(TableName="ledger")["Items"] == []

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from closedwon.domain.errors import RunUnderWay, StorageUnavailable
-from closedwon.reconciliation.register import Entry, Register, Registered
+from closedwon.reconciliation.run_register import Entry, Register, Registered
 from closedwon.reconciliation.runs import PartitionWriter, Run, Storage, partition_of
 from closedwon.stack import Stack
 from unit.aws import make_ledger

@@ -14,7 +14,7 @@ from closedwon.domain.identifiers import normalised_id
 
 if TYPE_CHECKING:  # each is imported where it is made: no function needs them all
     from closedwon.domain.desired import Policy
-    from closedwon.domain.plan import Backlinks
+    from closedwon.domain.marks import Backlinks
     from closedwon.intake.mapping import MappingRules
 
 
@@ -82,7 +82,7 @@ class Settings:
 
     def backlinks(self, account_id: str) -> Backlinks:
         """The way from Stigg back to one account in Salesforce."""
-        from closedwon.domain.plan import Backlinks
+        from closedwon.domain.marks import Backlinks
 
         return Backlinks(
             salesforce_url=self["SALESFORCE_URL"].rstrip("/"),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from closedwon.provisioning.step import Leases
     from closedwon.provisioning.work import Provisioner
     from closedwon.reconciliation.judging import Judge
-    from closedwon.reconciliation.register import Register
+    from closedwon.reconciliation.run_register import Register
     from closedwon.reconciliation.runs import Storage
     from closedwon.reconciliation.views import Live
     from closedwon.salesforce.bulk import BulkQueries
@@ -229,7 +229,7 @@ class Stack:
     @cached_property
     def register(self) -> Register:
         """The register of runs."""
-        from closedwon.reconciliation.register import Register
+        from closedwon.reconciliation.run_register import Register
 
         return Register(self.dynamodb, self.settings["LEDGER_TABLE"])
 
@@ -247,9 +247,9 @@ class Stack:
 
         In: the day from which won deals count; the catalogue; where there is none, it is read.
         """
-        from closedwon.domain.catalogue import kept_catalogue, read_catalogue
         from closedwon.reconciliation.drift import Watch
         from closedwon.reconciliation.judging import Judge, remedies_of
+        from closedwon.stigg.catalogue import kept_catalogue, read_catalogue
 
         def catalogue() -> Catalogue:
             at = self.now()

@@ -167,7 +167,7 @@ class Notifier:
         self._stack = stack
         self._zone = ZoneInfo(time_zone)
 
-    def tell(self, failure: Failure, customers: Callable[[], int]) -> bool:
+    def notify(self, failure: Failure, customers: Callable[[], int]) -> bool:
         """Tell of a failure, unless its cause was told already. Out: whether it was told now.
 
         customers: counts those that are due within the hour; asked only where somebody is told.

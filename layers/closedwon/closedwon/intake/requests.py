@@ -24,7 +24,7 @@ from closedwon.intake.deal import MOST_DEALS, Deal, DealToRead, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, foreign, revision_of, unrecordable
 
 if TYPE_CHECKING:
-    from closedwon.salesforce.reading import Source
+    from closedwon.salesforce.lookups import Source
 
 logger = Logger()
 

@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from closedwon.aws.ledger import Ledger, at_once
-from closedwon.domain.catalogue import FRESH_SECONDS, Catalogue, fetch_catalogue
+from closedwon.domain.catalogue import FRESH_SECONDS, Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.errors import CustomerTaken, StiggRefused, StiggThrottled, StiggUnavailable
+from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Problem
-from closedwon.domain.plan import Backlinks, Create, customer_difference
+from closedwon.domain.plan import Create
 from closedwon.intake.answers import Result
 from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.preview.answers import PreviewedInvoice, PreviewedInvoices, PreviewResult, PreviewResults
@@ -35,6 +36,8 @@ from closedwon.preview.foresight import (
     tell,
 )
 from closedwon.provisioning.work import desired_by, newest_contributing
+from closedwon.stigg.bodies import customer_difference
+from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.stigg.client import Stigg
 from closedwon.words.changes import Calendar
 
@@ -71,7 +74,7 @@ class Previewer:
         look = Look(self.stigg, self.ledger.snapshot(), self.now, time.monotonic() + seconds)
 
         def one(account_id: str) -> dict[int, PreviewResult]:
-            return self._account(account_id, accounts[account_id], look)
+            return self.preview_account(account_id, accounts[account_id], look)
 
         try:
             for some in at_once(one, accounts):
@@ -80,7 +83,7 @@ class Previewer:
             raise NotNow(f"{error.message}. Nothing was recorded; ask again", 60) from None
         return PreviewResults(results=[results[index] for index in range(len(deals))])
 
-    def _account(self, account_id: str, deals: Mapping[int, Compiled], look: Look) -> dict[int, PreviewResult]:
+    def preview_account(self, account_id: str, deals: Mapping[int, Compiled], look: Look) -> dict[int, PreviewResult]:
         """The answers to the deals of one account, by their place in the request."""
         known, customer, acceptances = self.ledger.foresee(account_id, [found.arrival for found in deals.values()])
         at = self.now()

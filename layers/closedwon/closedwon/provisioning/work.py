@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from closedwon.aws.ledger import Ledger
-from closedwon.domain.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
+from closedwon.domain.catalogue import CERTAIN_SECONDS, Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Policy, Slot, catalogue_problems, fold
+from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Order, Problem, Standing
-from closedwon.domain.plan import Actual, Backlinks, Plan, plan
+from closedwon.domain.plan import Actual, Plan, plan
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.catalogue import kept_catalogue, read_catalogue
 from closedwon.stigg.client import Stigg
 
 T = TypeVar("T")
@@ -52,7 +55,7 @@ class Provisioner:
         if customer.customer_id is not None and (desired.subscriptions or records):
             # Those that ended too: the ID of one is not used again.
             subscriptions = self._stigg.list_subscriptions(customer.customer_id)
-            actual = [Actual.from_stigg(subscription, catalogue) for subscription in subscriptions]
+            actual = [actual_of(subscription, catalogue) for subscription in subscriptions]
         return plan(
             customer.customer_id or "",
             desired,

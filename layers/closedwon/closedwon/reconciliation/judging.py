@@ -9,20 +9,20 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from closedwon.aws.ledger import customer_of
+from closedwon.aws.ledger_items import customer_of
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Policy
 from closedwon.domain.errors import SettingMissing
-from closedwon.domain.plan import TERMS_KEY, Backlinks
+from closedwon.domain.marks import TERMS_KEY, Backlinks
 from closedwon.intake.answers import Result, invalid
 from closedwon.intake.requests import Intake
 from closedwon.reconciliation import drift
 from closedwon.reconciliation.drift import KINDS, Compared, CustomerView, DealSeen, Finding, Remedy, Repair, Watch
 from closedwon.reconciliation.runs import Run, Storage
 from closedwon.reconciliation.views import Live, account_seen, deal_seen, given_of
-from closedwon.salesforce import reading
-from closedwon.salesforce.reading import Row, Unreadable
+from closedwon.salesforce.deal_records import deal_from_rows, trigger_of
+from closedwon.salesforce.mapping_records import Row, Unreadable, mapped
 
 Json = dict[str, Any]
 
@@ -94,14 +94,14 @@ class Export:
     def read(cls, storage: Storage, run: Run, partition: int, intake: Intake, trial_stages: tuple[str, ...]) -> Export:
         """Read a partition whole: about two thousand deals, whatever the size of the organisation."""
         export = cls(datetime.fromisoformat(run.started_at), intake, trial_stages)
-        mapped = reading.mapped(storage.mappings(run)) if run.mode == "all" else None
+        mappings = mapped(storage.mappings(run)) if run.mode == "all" else None
         seen: set[str] = set()
         for record in storage.read(run, "opportunities", partition):
             export.opportunities[record["k"]].append(record["row"])
             seen.add(record["k"])
         for record in storage.read(run, "lines", partition):
-            if mapped is not None:
-                export.lines[record["opportunity"]].append(mapped.row(record["mapping"], record["row"]))
+            if mappings is not None:
+                export.lines[record["opportunity"]].append(mappings.row(record["mapping"], record["row"]))
             seen.add(record["k"])
         for record in storage.read(run, "provisionings", partition):
             export.provisionings[record["k"]][record["row"]["Opportunity_ID__c"]] = record["row"]
@@ -161,13 +161,13 @@ class Export:
     def deal(self, row: Json, customer: Customer) -> DealSeen:
         """An opportunity as it was exported, with the order a callout would have made of it."""
         known = customer.opportunities.get(row["Id"])
-        trigger = reading.trigger_of(row, known.order.trigger if known else None, self.trial_stages)
+        trigger = trigger_of(row, known.order.trigger if known else None, self.trial_stages)
         if trigger is None:
             return deal_seen(row, None, None)
         try:
             content = given_of(row, trigger, self.intake.organization_id)
             if trigger != "cancellation":
-                content = reading.deal_from_rows(content, row, self.lines.get(row["Id"], ()), self.read_at)
+                content = deal_from_rows(content, row, self.lines.get(row["Id"], ()), self.read_at)
         except Unreadable as error:
             return deal_seen(row, trigger, invalid(row["Id"], [error.problem]))
         found = self.intake.valid_deal(content)

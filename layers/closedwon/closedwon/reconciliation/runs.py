@@ -118,9 +118,6 @@ def partition_of(key: str, partitions: int) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % partitions
 
 
-# Keys
-
-
 def key(run: Run, name: str) -> str:
     """The S3 key of one of the run's objects (``report/report.html``). What was exported holds personal data, and lies
     where it is deleted after a few days.
@@ -150,7 +147,7 @@ class Storage:
         self.put_json(run, "partitions.json", [{"partition": number} for number in range(run.partitions)])
 
     def put_mappings(self, run: Run, records: list[Json]) -> None:
-        """Store the active Stigg Mappings the lines were exported by; see `closedwon.salesforce.reading.mapped`."""
+        """Store the active Stigg Mappings the lines were exported by; see `salesforce.mapping_records.mapped`."""
         self.put_json(run, "mappings.json", records)
 
     def mappings(self, run: Run) -> list[Json]:

@@ -15,11 +15,12 @@ from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.customer import Customer
 from closedwon.domain.errors import as_read, unreadable
 from closedwon.domain.instants import iso_utc
-from closedwon.domain.plan import LIVE, TERMS_KEY
+from closedwon.domain.marks import TERMS_KEY
+from closedwon.domain.plan import LIVE
 from closedwon.intake.answers import Result
 from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.reconciliation.drift import AccountSeen, Allowed, CustomerView, DealSeen
-from closedwon.salesforce.reading import trigger_of
+from closedwon.salesforce.deal_records import trigger_of
 from closedwon.salesforce.write_back import SHOWN_FIELDS
 
 if TYPE_CHECKING:
