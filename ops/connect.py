@@ -31,7 +31,7 @@ from closedwon.domain.errors import (
 from closedwon.domain.identifiers import normalised_id
 from closedwon.salesforce.access import Access, access
 from closedwon.salesforce.client import SalesforceClient
-from closedwon.salesforce.reading import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped
+from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped
 from closedwon.stigg.client import Stigg
 from ops.show import as_json as print_json
 from ops.show import check, facts, json_option, say, verbatim

@@ -15,7 +15,7 @@ from closedwon.domain.errors import ClosedWonError
 from closedwon.domain.instants import instant_of
 from closedwon.provisioning.step import ledger
 from closedwon.salesforce import reading
-from closedwon.salesforce.client import error_of, records_of
+from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.write_back import RECORDS_A_COLLECTION
 from ops import show
 from ops.stack import Chosen, Stack

@@ -26,7 +26,8 @@ from closedwon.provisioning.callout import NotNow, compile_all
 from closedwon.provisioning.work import now, stigg
 from closedwon.reconciliation.views import given_of
 from closedwon.salesforce.client import SalesforceClient
-from closedwon.salesforce.reading import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped, trigger_of, value_at
+from closedwon.salesforce.deal_records import trigger_of
+from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped, value_at
 from closedwon.settings import mapping_rules, setting
 from ops.show import as_json as print_json
 from ops.show import json_option, progress, say, table

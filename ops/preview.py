@@ -14,7 +14,7 @@ from closedwon.intake.deal import Trigger
 from closedwon.provisioning.step import ledger
 from closedwon.reconciliation.views import given_of
 from closedwon.salesforce import reading
-from closedwon.salesforce.reading import trigger_of
+from closedwon.salesforce.deal_records import trigger_of
 from closedwon.settings import trial_stages
 from closedwon.words.changes import money
 from ops import show

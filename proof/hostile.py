@@ -29,7 +29,8 @@ from closedwon.domain import errors
 from closedwon.domain.identifiers import normalised_id
 from closedwon.intake.deal import Deal
 from closedwon.salesforce.client import formatted
-from closedwon.salesforce.reading import LineSource, Scope, Unreadable
+from closedwon.salesforce.export_queries import Scope
+from closedwon.salesforce.mapping_records import LineSource, Unreadable
 from closedwon.stigg.client import Stigg
 from proof.fuzz import INJECTIONS, TEXTS, Outcome, run, shown
 from proof.parsers import Bench, Keys, Scripted, _function, attacks

@@ -30,7 +30,7 @@ from closedwon.aws import ledger
 from closedwon.aws.ledger import Ledger
 from closedwon.aws.secrets import Secret
 from closedwon.domain.catalogue import fetch_catalogue
-from closedwon.domain.errors import ClosedWonError, told
+from closedwon.domain.errors import ClosedWonError, failure_text
 from closedwon.domain.order import Order, Problem
 from closedwon.domain.plan import Actual, customer_difference
 from closedwon.intake.deal import Approval, Deal, DealToRead, Result, errors_of, problems_of
@@ -44,8 +44,10 @@ from closedwon.reconciliation import report, views
 from closedwon.reconciliation.finding import Finding, Repair
 from closedwon.reconciliation.runs import Run
 from closedwon.salesforce import reading
+from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.bulk import BulkQueries
-from closedwon.salesforce.client import SalesforceClient, error_of, records_of
+from closedwon.salesforce.client import SalesforceClient
+from closedwon.salesforce.mapping_records import COLUMNS, QUOTE_LINE
 from closedwon.stigg.client import Stigg
 from proof.fuzz import Attack, any_scalar, any_text, any_value, json_texts, spoilt
 from sandbox.flow import deal_of
@@ -550,7 +552,7 @@ def salesforce_rows(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
     """Records as anybody in the organisation may have filled them, and Stigg Mappings that lead to any field."""
     mappings = bench.salesforce_app.query(
         "SELECT MasterLabel, Active__c, "
-        + ", ".join(column for column, *_ in reading._COLUMNS.values())
+        + ", ".join(column for column, *_ in COLUMNS.values())
         + " FROM Stigg_Mapping__mdt"
     )
     lookups = {
@@ -597,7 +599,7 @@ def salesforce_rows(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
             "Stigg_Price_Override__c": True,
         },
     }
-    cpq = [{**one, "Active__c": one["Line_Object__c"] == reading.QUOTE_LINE} for one in mappings]
+    cpq = [{**one, "Active__c": one["Line_Object__c"] == QUOTE_LINE} for one in mappings]
     given = {"organizationId": bench.organization_id, "opportunity": {"id": lookups["Id"]}, "terms": {"end": None}}
 
     def scene(trigger: str, some: Any) -> Json:
@@ -806,7 +808,7 @@ def steps() -> tuple[Any, Callable[[Any], None]]:
             case "run":
                 Run.of(value)
             case "failure":
-                told(value)
+                failure_text(value)
             case "wish":
                 reconcile_begin.wanted(value)
 

@@ -20,7 +20,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -28,6 +28,8 @@ from types import ModuleType
 from typing import Any
 
 import yaml
+
+from tools.sam_template import logical_id, names_chosen, read_template, state_machines, timeout
 
 ROOT = Path(__file__).resolve().parent.parent
 ERRORS_MODULE = "closedwon.domain.errors"
@@ -112,30 +114,6 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-class _TemplateLoader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms: ``!GetAtt A.Arn`` becomes ``{"Fn::GetAtt": "A.Arn"}``."""
-
-
-def _short_form(loader: _TemplateLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
-    value: Any
-    if isinstance(node, yaml.MappingNode):
-        value = loader.construct_mapping(node, deep=True)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        value = node.value
-    return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
-
-
-_TemplateLoader.add_multi_constructor("!", _short_form)
-
-
-def read_template(path: Path) -> dict[str, Any]:
-    """A SAM template as plain values, short forms spelled out. Raises OSError and yaml.YAMLError."""
-    content = _TemplateLoader(path.read_text(encoding="utf-8")).get_single_data()
-    return content if isinstance(content, dict) else {}
-
-
 @dataclass(frozen=True)
 class ErrorNames:
     """The error classes a state machine may name. Out of reach of `raised`: base classes, which nobody raises."""
@@ -148,19 +126,18 @@ class ErrorNames:
     @classmethod
     def of(cls, module: ModuleType) -> ErrorNames:
         """Read a module that has the classes `Transient` and `Permanent` and their subclasses."""
-        classes = {
-            name: kind
-            for name, kind in vars(module).items()
+        classes = [
+            kind
+            for kind in vars(module).values()
             if inspect.isclass(kind) and issubclass(kind, Exception) and kind.__module__ == module.__name__
-        }
-        bases = {base for kind in classes.values() for base in kind.__mro__[1:]}
-        leaves = {name: kind for name, kind in classes.items() if kind not in bases}
-        return cls(
-            frozenset(name for name, kind in leaves.items() if issubclass(kind, module.Transient)),
-            frozenset(name for name, kind in leaves.items() if issubclass(kind, module.Permanent)),
-            frozenset(leaves),
-            module.__name__,
-        )
+        ]
+        bases = {base for kind in classes for base in kind.__mro__[1:]}
+        leaves = [kind for kind in classes if kind not in bases]
+
+        def below(base: type) -> frozenset[str]:
+            return frozenset(kind.__name__ for kind in leaves if issubclass(kind, base))
+
+        return cls(below(module.Transient), below(module.Permanent), below(Exception), module.__name__)
 
 
 @dataclass
@@ -221,22 +198,24 @@ class Machine:
         start = self._chosen.get(str(scope.get("StartAt")), scope.get("StartAt"))
         if start not in states:
             self.wrong(where, f"StartAt: there is no state {start!r}")
-        leads_to: dict[str, set[str]] = {}
-        ends = set()
         nodes = _children(_children(node).get("States"))
-        for name, state in states.items():
-            led = self._state(str(name), state, nodes.get(name))
-            targets = {place: self._chosen.get(target, target) for place, target in led}
-            for place, target in targets.items():
-                if target not in states:
-                    self.wrong(name, f"{place}: there is no state {target!r}")
-            leads_to[name] = set(targets.values()) & set(states)
-            if state.get("End") is True or state.get("Type") in ("Succeed", "Fail"):
-                ends.add(name)
+        leads_to = {name: self._targets(str(name), state, nodes.get(name), states) for name, state in states.items()}
+        self._ways({start} & set(states), leads_to, {name for name in states if _ends(states[name])}, where)
+
+    def _targets(self, name: str, state: dict[str, Any], node: yaml.Node | None, states: Container[str]) -> set[str]:
+        """Check one state. Out: the states it leads to."""
+        targets = {place: self._chosen.get(target, target) for place, target in self._state(name, state, node)}
+        for place, target in targets.items():
+            if target not in states:
+                self.wrong(name, f"{place}: there is no state {target!r}")
+        return {target for target in targets.values() if target in states}
+
+    def _ways(self, start: set[str], leads_to: dict[str, set[str]], ends: set[str], where: str) -> None:
+        """Every state is reached from the start, and leads to an end."""
         if not ends:
             self.wrong(where, "no state ends the execution")
-        reached = _closure({start} & set(states), leads_to)
-        for name in states:
+        reached = _closure(start, leads_to)
+        for name in leads_to:
             if name not in reached:
                 self.wrong(name, "is never reached")
             elif ends and not (_closure({name}, leads_to) & ends):
@@ -258,29 +237,39 @@ class Machine:
         if not state.get("Comment"):
             self.wrong(name, "has no Comment")
         self._numbers(name, state)
-
         if kind == "Choice":
-            choices = state.get("Choices") or []
-            if not choices:
-                self.wrong(name, "no Choices")
-            for position, choice in enumerate(choices, start=1):
-                yield f"Choices {position}", choice.get("Next")
-            if "Default" in state:
-                yield "Default", state["Default"]
-            else:
-                self.wrong(name, "no Default: an unexpected value would fail with States.NoChoiceMatched")
+            yield from self._choices(name, state)
         elif kind not in ("Succeed", "Fail"):
-            if ("Next" in state) == (state.get("End") is True):
-                self.wrong(name, "needs either Next or End: true")
-            if "Next" in state:
-                yield "Next", state["Next"]
-
+            yield from self._next(name, state)
         if kind == "Task":
             self._task(name, state, node)
         elif kind == "Wait" and len(set(state) & WAITS) != 1:
             self.wrong(name, f"needs one of {', '.join(sorted(WAITS))}")
         elif kind == "Map" and not state.get("MaxConcurrency") and "MaxConcurrencyPath" not in state:
             self.wrong(name, "no MaxConcurrency: everything at once would throttle whatever it asks")
+        self._inside(name, state, node)
+        self._retry(name, state.get("Retry") or [])
+        yield from self._catch(name, state.get("Catch") or [])
+
+    def _choices(self, name: str, state: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        choices = state.get("Choices") or []
+        if not choices:
+            self.wrong(name, "no Choices")
+        for position, choice in enumerate(choices, start=1):
+            yield f"Choices {position}", choice.get("Next")
+        if "Default" in state:
+            yield "Default", state["Default"]
+        else:
+            self.wrong(name, "no Default: an unexpected value would fail with States.NoChoiceMatched")
+
+    def _next(self, name: str, state: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        if ("Next" in state) == (state.get("End") is True):
+            self.wrong(name, "needs either Next or End: true")
+        if "Next" in state:
+            yield "Next", state["Next"]
+
+    def _inside(self, name: str, state: dict[str, Any], node: yaml.Node | None) -> None:
+        """Check the state machines within a state: a Parallel's branches, a Map's processor."""
         branches = _children(node).get("Branches")
         nodes = branches.value if isinstance(branches, yaml.SequenceNode) else []
         for position, (branch, inside) in enumerate(zip(state.get("Branches") or [], nodes, strict=False), start=1):
@@ -288,8 +277,6 @@ class Machine:
         for processor in ("ItemProcessor", "Iterator"):
             if processor in state:
                 self._scope(state[processor], _children(node).get(processor), f"{name}, {processor}")
-        self._retry(name, state.get("Retry") or [])
-        yield from self._catch(name, state.get("Catch") or [])
 
     def _numbers(self, name: str, fields: dict[str, Any], where: str = "") -> None:
         for key, least in WHOLE_NUMBERS.items():
@@ -306,11 +293,9 @@ class Machine:
             self.wrong(name, "no TimeoutSeconds: a lost answer would hold the execution for a year")
         elif isinstance(resource, str) and isinstance(timeout, int):
             self.timeouts.extend((name, key, timeout) for key in PLACEHOLDER.findall(resource)[:1])
+        written = self._lines[node.start_mark.line : node.end_mark.line] if node else []
         for kind, pattern in DOCUMENTED.items():
-            documented = node is not None and any(
-                pattern.search(line) for line in self._lines[node.start_mark.line : node.end_mark.line]
-            )
-            if not state.get(kind) and not documented:
+            if not state.get(kind) and not any(pattern.search(line) for line in written):
                 self.wrong(name, f"no {kind}, and no comment '# no {kind.lower()}: <reason>'")
 
     def _names(self, name: str, place: str, rule: dict[str, Any], last: bool) -> list[str]:
@@ -339,18 +324,22 @@ class Machine:
                 if error in seen:
                     self.wrong(name, f"{place}: {error} is already retried above, so this is never used")
                 seen.add(error)
-            for unknown in sorted(set(rule) - RETRY_FIELDS - {"Comment"}):
-                self.wrong(name, f"{place}: there is no field {unknown}")
-            self._numbers(name, rule, f"{place}: ")
-            backoff = rule.get("BackoffRate", 2.0)
-            if not isinstance(backoff, int | float) or backoff < 1:
-                self.wrong(name, f"{place}: BackoffRate is {backoff!r}, not a number from 1")
-            if rule.get("JitterStrategy", "NONE") not in ("FULL", "NONE"):
-                self.wrong(name, f"{place}: JitterStrategy is neither FULL nor NONE")
-            longest, first = rule.get("MaxDelaySeconds"), rule.get("IntervalSeconds", 1)
-            if isinstance(longest, int) and isinstance(first, int) and longest <= first:
-                self.wrong(name, f"{place}: MaxDelaySeconds must be more than IntervalSeconds")
+            self._rhythm(name, place, rule)
         self.retried |= seen
+
+    def _rhythm(self, name: str, place: str, rule: dict[str, Any]) -> None:
+        """Check when a retry tries again."""
+        for unknown in sorted(set(rule) - RETRY_FIELDS - {"Comment"}):
+            self.wrong(name, f"{place}: there is no field {unknown}")
+        self._numbers(name, rule, f"{place}: ")
+        backoff = rule.get("BackoffRate", 2.0)
+        if not isinstance(backoff, int | float) or backoff < 1:
+            self.wrong(name, f"{place}: BackoffRate is {backoff!r}, not a number from 1")
+        if rule.get("JitterStrategy", "NONE") not in ("FULL", "NONE"):
+            self.wrong(name, f"{place}: JitterStrategy is neither FULL nor NONE")
+        longest, first = rule.get("MaxDelaySeconds"), rule.get("IntervalSeconds", 1)
+        if isinstance(longest, int) and isinstance(first, int) and longest <= first:
+            self.wrong(name, f"{place}: MaxDelaySeconds must be more than IntervalSeconds")
 
     def _catch(self, name: str, rules: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
         for position, rule in enumerate(rules, start=1):
@@ -381,6 +370,11 @@ def _children(node: yaml.Node | None) -> dict[str, yaml.Node]:
     return {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
 
 
+def _ends(state: Mapping[str, Any]) -> bool:
+    """Whether an execution can end in a state."""
+    return state.get("End") is True or state.get("Type") in ("Succeed", "Fail")
+
+
 def _closure(start: set[str], leads_to: dict[str, set[str]]) -> set[str]:
     """Every state that can come at or after the given ones."""
     reached: set[str] = set()
@@ -401,58 +395,55 @@ def check_template(template: Path, machines: Iterable[Machine]) -> list[str]:
     """
     problems = []
     content = read_template(template)
-    resources: dict[str, Any] = content.get("Resources") or {}
-    common = ((content.get("Globals") or {}).get("Function") or {}).get("Timeout")
     by_path = {machine.path.resolve(): machine for machine in machines}
     used: set[Path] = set()
-    for name, resource in resources.items():
-        if resource.get("Type") != "AWS::Serverless::StateMachine":
-            continue
-        properties = resource.get("Properties") or {}
-        definition = properties.get("DefinitionUri")
-        if not isinstance(definition, str):
-            problems.append(f"{template.name}: {name}: no DefinitionUri")
-            continue
-        path = (template.parent / definition).resolve()
-        if path not in by_path:
-            problems.append(f"{template.name}: {name}: DefinitionUri {definition} is no file that was checked")
-            continue
-        used.add(path)
-        machine = by_path[path]
-        given: dict[str, Any] = properties.get("DefinitionSubstitutions") or {}
-        for missing in sorted(machine.placeholders - set(given)):
-            problems.append(f"{template.name}: {name}: DefinitionSubstitutions lacks {missing}, used in {path.name}")
-        for unused in sorted(set(given) - machine.placeholders):
-            problems.append(f"{template.name}: {name}: substitution {unused} is not used in {path.name}")
-        for state, placeholder, seconds in machine.timeouts:
-            target = given.get(placeholder)
-            attribute = target.get("Fn::GetAtt") if isinstance(target, dict) else None
-            logical = attribute.split(".")[0] if isinstance(attribute, str) else (attribute or [None])[0]
-            function = (resources.get(logical) or {}).get("Properties") or {}
-            limit = function.get("Timeout", common)
-            if isinstance(limit, int) and seconds <= limit:
-                problems.append(
-                    f"{path.name}: {state}: TimeoutSeconds {seconds} is not more than {logical}'s own Timeout, {limit}"
-                )
+    for declared in state_machines(content):
+        where = f"{template.name}: {declared.name}"
+        path = declared.definition(template)
+        if path is None:
+            problems.append(f"{where}: no DefinitionUri")
+        elif path not in by_path:
+            problems.append(f"{where}: DefinitionUri {declared.uri} is no file that was checked")
+        else:
+            used.add(path)
+            problems += _substitutions(where, declared.given, by_path[path])
+            problems += _short_timeouts(content, declared.given, by_path[path])
     for path in sorted(set(by_path) - used):
         problems.append(f"{path.name}: -: no state machine in {template.name} uses it")
     return problems
+
+
+def _substitutions(where: str, given: Mapping[str, Any], machine: Machine) -> Iterator[str]:
+    """Placeholders that the template does not fill, and substitutions that fill none."""
+    for missing in sorted(machine.placeholders - set(given)):
+        yield f"{where}: DefinitionSubstitutions lacks {missing}, used in {machine.path.name}"
+    for unused in sorted(set(given) - machine.placeholders):
+        yield f"{where}: substitution {unused} is not used in {machine.path.name}"
+
+
+def _short_timeouts(content: dict[str, Any], given: Mapping[str, Any], machine: Machine) -> Iterator[str]:
+    """Tasks that give up before their function does."""
+    for state, placeholder, seconds in machine.timeouts:
+        function = logical_id(given.get(placeholder))
+        limit = timeout(content, function) if function else None
+        if isinstance(limit, int) and seconds <= limit:
+            yield (
+                f"{machine.path.name}: {state}: TimeoutSeconds {seconds} is not more than {function}'s own Timeout, "
+                f"{limit}"
+            )
 
 
 def states_chosen(template: Path, definition: Path) -> dict[str, tuple[str, ...]]:
     """The substitutions of a definition that are plain text, or a choice of two with ``!If``: names of states, where
     they are used as such. Raises OSError and yaml.YAMLError.
     """
-    chosen = {}
-    for resource in (read_template(template).get("Resources") or {}).values():
-        properties = resource.get("Properties") or {}
-        uri = properties.get("DefinitionUri")
-        if isinstance(uri, str) and (template.parent / uri).resolve() == definition.resolve():
-            for name, given in (properties.get("DefinitionSubstitutions") or {}).items():
-                values = given.get("Fn::If", [])[1:] if isinstance(given, dict) else [given]
-                if values and all(isinstance(value, str) for value in values):
-                    chosen[name] = tuple(values)
-    return chosen
+    return {
+        name: names
+        for declared in state_machines(read_template(template))
+        if declared.definition(template) == definition.resolve()
+        for name, given in declared.given.items()
+        if (names := names_chosen(given))
+    }
 
 
 def check(definitions: Iterable[Path], errors: ErrorNames, template: Path | None) -> list[str]:

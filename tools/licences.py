@@ -76,12 +76,9 @@ def pinned(path: Path) -> Iterator[tuple[str, str]]:
 
 def licence_of(name: str, told: Mapping[str, list[str]] | None = None) -> str:
     """In: a package's name; its metadata, else that of what is installed. Out: SPDX, as well as it can be told."""
+    told = _installed(name) if told is None else told
     if told is None:
-        try:
-            about = metadata.metadata(name)
-        except metadata.PackageNotFoundError:
-            return NOT_EVERYWHERE.get(name, "")
-        told = {field: [str(value) for value in about.get_all(field) or []] for field in set(about)}
+        return NOT_EVERYWHERE.get(name, "")
     if expression := told.get("License-Expression"):
         return expression[0]
     written = told.get("License", [""])[0].strip()
@@ -89,6 +86,15 @@ def licence_of(name: str, told: Mapping[str, list[str]] | None = None) -> str:
         return SPDX.get(written, written)
     classified = [c.rpartition("::")[2].strip() for c in told.get("Classifier", []) if c.startswith("License ::")]
     return " OR ".join(SPDX.get(one, one) for one in classified)
+
+
+def _installed(name: str) -> dict[str, list[str]] | None:
+    """The metadata of a package that is installed, None where it is not."""
+    try:
+        about = metadata.metadata(name)
+    except metadata.PackageNotFoundError:
+        return None
+    return {field: [str(value) for value in about.get_all(field) or []] for field in set(about)}
 
 
 def is_permissive(licence: str) -> bool:

@@ -19,6 +19,7 @@ from closedwon.preview.answers import PreviewResults
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "openapi.json"
+NULL = {"type": "null"}
 
 
 def document() -> dict[str, Any]:
@@ -165,17 +166,7 @@ def _as_openapi_3_0(schema: Any) -> Any:
         return [_as_openapi_3_0(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    schema = {name: _as_openapi_3_0(part) for name, part in schema.items()}
-    if (choices := schema.get("anyOf")) and {"type": "null"} in choices:
-        others = [choice for choice in choices if choice != {"type": "null"}]
-        del schema["anyOf"]
-        if len(others) == 1 and "$ref" not in others[0]:
-            schema = {**others[0], **schema}
-        elif len(others) == 1:
-            schema["allOf"] = others
-        else:
-            schema["anyOf"] = others
-        schema["nullable"] = True
+    schema = _nullable({name: _as_openapi_3_0(part) for name, part in schema.items()})
     if schema.get("default", ...) is None:
         del schema["default"]
     if "const" in schema:
@@ -183,6 +174,20 @@ def _as_openapi_3_0(schema: Any) -> Any:
     if isinstance(schema.get("examples"), list):
         schema["example"] = schema.pop("examples")[0]
     return schema
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema that may be null says so by a word of its own."""
+    choices = schema.get("anyOf") or []
+    if NULL not in choices:
+        return schema
+    others = [choice for choice in choices if choice != NULL]
+    rest = {name: part for name, part in schema.items() if name != "anyOf"}
+    if len(others) > 1:
+        return {**rest, "anyOf": others, "nullable": True}
+    if "$ref" in others[0]:
+        return {**rest, "allOf": others, "nullable": True}
+    return {**others[0], **rest, "nullable": True}
 
 
 def main() -> int:
@@ -194,7 +199,7 @@ def main() -> int:
         return 0
     if DOCUMENT.exists() and DOCUMENT.read_text() == text:
         return 0
-    print("docs/openapi.json is not what the code says: run `make openapi` and commit it", file=sys.stderr)
+    print("docs/openapi.json is not what the code says: run `python -m tools.openapi` and commit it", file=sys.stderr)
     return 1
 
 

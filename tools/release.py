@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools.check_state_machines import read_template
+from tools.sam_template import read_template
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "layers/closedwon/closedwon/__init__.py"
@@ -93,13 +93,20 @@ def shipped(root: Path) -> list[Path]:
     for name in SHIPPED:
         path = root / name
         found |= {path} if path.is_file() else {one for one in path.rglob("*") if one.is_file()}
-    folders = {folder for path in found for folder in path.parents}
-    for name, resource in (read_template(built).get("Resources") or {}).items():
+    there = found | {folder for path in found for folder in path.parents}
+    for name, link, named in linked(built):
+        if (built.parent / named).resolve() not in there:
+            raise ReleaseError(f"{name}: {link} {named} is not in the archive")
+    return sorted(found)
+
+
+def linked(template: Path) -> Iterator[tuple[str, str, str]]:
+    """The files and folders that a template's resources name: resource, property, path from the template's folder."""
+    for name, resource in (read_template(template).get("Resources") or {}).items():
         for link in LINKS:
             named = (resource.get("Properties") or {}).get(link)
-            if isinstance(named, str) and (built.parent / named).resolve() not in found | folders:
-                raise ReleaseError(f"{name}: {link} {named} is not in the archive")
-    return sorted(found)
+            if isinstance(named, str):
+                yield name, link, named
 
 
 def write_archive(root: Path, target: Path) -> None:

@@ -16,7 +16,8 @@ from closedwon.aws.secrets import Secret
 from closedwon.domain import errors
 from closedwon.domain.customer import Customer, Failed, LeaseLost, Work, Written
 from closedwon.provisioning.step import Step, acquire_lease, held, ledger
-from closedwon.salesforce.client import SalesforceClient, error_of, records_of
+from closedwon.salesforce.answers import error_of, records_of
+from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.write_back import composite_request
 from closedwon.settings import setting
 
@@ -79,7 +80,7 @@ def write_back(work: Work, customer: Customer, failed: bool) -> tuple[Customer, 
 
 def reason_of(failure: dict[str, str], execution: str) -> str:
     """A failure in a sales rep's words."""
-    return f"{errors.told(failure)}\nclosed-won tries again by itself. Execution {execution} tells more."
+    return f"{errors.failure_text(failure)}\nclosed-won tries again by itself. Execution {execution} tells more."
 
 
 def refusals_of(customer: Customer, written: list[str], execution: str) -> str:
@@ -108,7 +109,7 @@ def count_failure(cause: str, said: str, step: Step, event: dict[str, Any], cust
     arn = event.get("executionArn", "")  # executions that began before there was one go on without
     failure = notices.Failure(cause, said, step.execution, arn, waiting)
     try:
-        if notices.tell(failure, lambda: ledger().waiting(HOUR)):
+        if notices.notify(failure, lambda: ledger().waiting(HOUR)):
             logger.info("told", extra={"execution": step.execution, "cause": cause})
     except Exception:  # the deals' outcomes are written: a notice must not undo that
         logger.exception("nobody was told", extra={"execution": step.execution, "cause": cause})
@@ -135,12 +136,12 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         raise
     except Exception as error:
         if failure:
-            count_failure(failure["Error"], errors.told(failure), step, event, customer)
+            count_failure(failure["Error"], errors.failure_text(failure), step, event, customer)
         said = str(error) if isinstance(error, errors.ClosedWonError) else "An unexpected failure."
         count_failure(type(error).__name__, said, step, event, customer)
         raise
     if failure:
-        count_failure(failure["Error"], errors.told(failure), step, event, customer)
+        count_failure(failure["Error"], errors.failure_text(failure), step, event, customer)
     cause = refusals_of(customer, written, step.execution)
     logger.info("written back", extra={"execution": step.execution, "opportunities": len(written), "follows": follows})
     result = "again" if follows == "again" else "refused" if cause else "provisioned"

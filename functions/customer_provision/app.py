@@ -57,7 +57,7 @@ def would(account_id: str) -> list[str]:
     """
     from zoneinfo import ZoneInfo  # what only watching takes keeps no start waiting
 
-    from closedwon.words.changes import Calendar, told
+    from closedwon.words.changes import Calendar, sentences
 
     customer = ledger().customer(account_id)
     desired, catalogue = desired_of(customer)
@@ -67,7 +67,7 @@ def would(account_id: str) -> list[str]:
         words = [f"Creates the customer {customer.customer_id} in Stigg."]
     applied = {Slot.of_key(key): record.applied for key, record in customer.slots.items() if record.applied}
     calendar = Calendar(ZoneInfo(policy().time_zone))
-    return [*words, *told(planned(customer, desired, catalogue), applied, calendar)]
+    return [*words, *sentences(planned(customer, desired, catalogue), applied, calendar)]
 
 
 @metrics.emitted

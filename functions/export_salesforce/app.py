@@ -19,7 +19,9 @@ from closedwon.reconciliation import runs
 from closedwon.reconciliation.exporting import Json, Shift, one_round
 from closedwon.reconciliation.runs import PartitionWriter, Run
 from closedwon.salesforce.bulk import BulkQueries
-from closedwon.salesforce.reading import MAPPINGS_SOQL, Scope, Unreadable, bulk_queries, mapped, salesforce, value_at
+from closedwon.salesforce.export_queries import Scope, bulk_queries
+from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, Unreadable, mapped, value_at
+from closedwon.salesforce.reading import salesforce
 from closedwon.settings import setting, trial_stages
 
 logger = Logger()

@@ -16,7 +16,8 @@ from closedwon.domain.errors import RunInputInvalid
 from closedwon.domain.instants import iso_utc
 from closedwon.reconciliation import runs
 from closedwon.reconciliation.runs import Mode, Registered, Run
-from closedwon.salesforce.reading import Scope, salesforce
+from closedwon.salesforce.export_queries import Scope
+from closedwon.salesforce.reading import salesforce
 from closedwon.settings import trial_stages
 
 logger = Logger()

@@ -100,7 +100,7 @@ class Operator:
 
 
 def _forget() -> None:
-    """Forget what the product's package and the command keep as long as a process lasts: clients, settings, secrets."""
+    """Forget what product and command keep for the length of a process: clients, settings, secrets."""
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] in ("closedwon", "ops"):
             for kept in vars(module).values():

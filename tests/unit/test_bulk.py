@@ -14,7 +14,8 @@ import pytest
 
 from closedwon.domain.errors import ClosedWonError, SalesforceLimitExceeded, SalesforceRefused, SalesforceUnavailable
 from closedwon.salesforce.bulk import BulkQueries
-from closedwon.salesforce.client import ApiBudget, BoundedSession, SalesforceClient
+from closedwon.salesforce.client import ApiBudget, SalesforceClient
+from closedwon.wire.session import BoundedSession
 from sandbox.salesforce.app import Salesforce
 from sandbox.stand_in import StandIn
 from sandbox.tls import make_tls

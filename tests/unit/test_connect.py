@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from closedwon.domain.errors import SecretInvalid
 from closedwon.salesforce.access import access
-from closedwon.salesforce.reading import LineSource, Mapped
+from closedwon.salesforce.mapping_records import LineSource, Mapped
 from ops.connect import Checks, Given, Vault, fields_of, lacking, look_at_domain, wanted_of_salesforce
 from sandbox.salesforce.app import Salesforce
 from sandbox.salesforce.errors import Refusal

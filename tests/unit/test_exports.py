@@ -310,7 +310,7 @@ class Jobs:
         return []
 
     def patched(self, patch: pytest.MonkeyPatch, files: Written) -> None:
-        from closedwon.salesforce.reading import Bulk, BulkQuery
+        from closedwon.salesforce.export_queries import Bulk, BulkQuery
 
         asked = [
             BulkQuery("opportunities", "SELECT", account="AccountId", opportunity="Id"),
@@ -373,10 +373,10 @@ def test_what_was_deleted_is_looked_for_among_what_changed(monkeypatch: pytest.M
 def test_mappings_that_say_nothing_end_the_run_with_their_fault(
     monkeypatch: pytest.MonkeyPatch, written: Written
 ) -> None:
-    from closedwon.salesforce import reading
+    from closedwon.salesforce import mapping_records
 
     jobs = Jobs([1])
     jobs.patched(monkeypatch, written)
-    monkeypatch.setattr(salesforce_export, "mapped", reading.mapped)
+    monkeypatch.setattr(salesforce_export, "mapped", mapping_records.mapped)
     with pytest.raises(MappingsUnusable, match="no Stigg Mapping is active"):
         salesforce_export.start(RUN)

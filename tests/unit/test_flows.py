@@ -17,7 +17,7 @@ import pytest
 from closedwon.domain.identifiers import normalised_id
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal
-from closedwon.salesforce.reading import trigger_of
+from closedwon.salesforce.deal_records import trigger_of
 from unit.domain import ACCOUNT, ORGANIZATION, RULES, Json, opportunity_id
 from unit.flow_interpreter import (
     NODES,

@@ -22,8 +22,8 @@ from closedwon.domain.errors import (
     SalesforceUnavailable,
     StiggUnavailable,
     WriteUnanswered,
+    failure_text,
     safe_text,
-    told,
 )
 from closedwon.domain.plan import Actual
 from closedwon.provisioning.step import Step
@@ -122,4 +122,4 @@ def test_half_a_character_gets_into_no_text_of_ours() -> None:
 
 def test_a_cause_that_is_no_answer_of_lambdas_is_an_unexpected_failure() -> None:
     for cause in ("[" * 100_000, "7", "null", json.dumps({"errorMessage": None})):
-        assert told({"Error": "StiggRefused", "Cause": cause}).startswith("An unexpected failure")
+        assert failure_text({"Error": "StiggRefused", "Cause": cause}).startswith("An unexpected failure")

@@ -49,8 +49,8 @@ class Clock:
 
 def test_of_one_cause_people_are_told_once_and_of_another_again() -> None:
     for deal in range(5):
-        assert notices.tell(UNAUTHORIZED, lambda: 17) is (deal == 0)
-    assert notices.tell(Failure("SettingMissing", "the setting X is missing", "b", ARN, 1), lambda: 17)
+        assert notices.notify(UNAUTHORIZED, lambda: 17) is (deal == 0)
+    assert notices.notify(Failure("SettingMissing", "the setting X is missing", "b", ARN, 1), lambda: 17)
     assert sorted(one["MessageAttributes"]["cause"]["Value"] for one in told()) == [
         "SettingMissing",
         "StiggUnauthorized",
@@ -93,7 +93,7 @@ def test_what_passes_by_itself_or_is_on_the_deal_is_told_to_nobody() -> None:
     mended_by_engineering = {"StiggUnauthorized", "SecretInvalid", "SettingMissing", "SalesforceRefused", "KeyError"}
     others = {"StiggUnavailable", "StiggThrottled", "WriteUnanswered", "LedgerContended", "DealRefused"}
     assert {cause for cause in mended_by_engineering | others if is_for_engineering(cause)} == mended_by_engineering
-    assert not notices.tell(Failure("StiggUnavailable", "", "", "", 1), lambda: 0)
+    assert not notices.notify(Failure("StiggUnavailable", "", "", "", 1), lambda: 0)
     assert told() == []
 
 
@@ -118,13 +118,13 @@ def test_what_still_stands_after_six_hours_is_told_again_with_when_it_began() ->
 def test_who_could_not_be_told_is_told_by_the_next(monkeypatch: pytest.MonkeyPatch, topic: str) -> None:
     monkeypatch.setenv("NOTIFICATION_TOPIC", topic + "-gone")
     with pytest.raises(notices.sns().exceptions.NotFoundException):
-        notices.tell(UNAUTHORIZED, lambda: 0)
+        notices.notify(UNAUTHORIZED, lambda: 0)
     monkeypatch.setenv("NOTIFICATION_TOPIC", topic)
-    assert notices.tell(UNAUTHORIZED, lambda: 0)
+    assert notices.notify(UNAUTHORIZED, lambda: 0)
     assert len(told()) == 1
 
 
 def test_without_a_topic_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFICATION_TOPIC", "")
-    assert not notices.tell(UNAUTHORIZED, lambda: 0)
+    assert not notices.notify(UNAUTHORIZED, lambda: 0)
     assert boto3.client("dynamodb").scan(TableName="ledger")["Items"] == []

@@ -20,20 +20,10 @@ from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import MappingRules, compile_deal
 from closedwon.salesforce.bulk import BulkQueries
 from closedwon.salesforce.client import SalesforceClient
-from closedwon.salesforce.reading import (
-    MAPPINGS_SOQL,
-    Bulk,
-    LineSource,
-    Row,
-    Scope,
-    Unreadable,
-    bulk_queries,
-    deal_from_rows,
-    mapped,
-    read,
-    trigger_of,
-    value_at,
-)
+from closedwon.salesforce.deal_records import deal_from_rows, trigger_of
+from closedwon.salesforce.export_queries import Bulk, Scope, bulk_queries
+from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, LineSource, Row, Unreadable, mapped, value_at
+from closedwon.salesforce.reading import read
 from sandbox.sales import Cpq, Sales, Sold
 from sandbox.salesforce.app import Salesforce
 from sandbox.salesforce.errors import Refusal

@@ -22,7 +22,10 @@ from werkzeug.wrappers import Request, Response
 from closedwon.domain import errors
 from closedwon.domain.errors import SalesforceUnauthorized, SalesforceUnavailable, SecretInvalid
 from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
-from closedwon.salesforce.client import BoundedSession, SalesforceClient, _audience, error_of, raise_for, records_of
+from closedwon.salesforce.answers import error_of, raise_for, records_of
+from closedwon.salesforce.client import SalesforceClient
+from closedwon.salesforce.login import _audience
+from closedwon.wire.session import BoundedSession
 from sandbox.stand_in import StandIn
 from sandbox.tls import Tls, make_tls
 

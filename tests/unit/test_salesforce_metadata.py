@@ -23,7 +23,8 @@ from closedwon.intake.deal import Deal, Line, StiggId, Terms
 from closedwon.intake.mapping import KINDS, MappingRules, compile_deal, revision_of
 from closedwon.preview.answers import PreviewResult, PreviewResults
 from closedwon.salesforce.access import access
-from closedwon.salesforce.reading import MAPPINGS_SOQL, mapped, opportunities_of, read
+from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, mapped
+from closedwon.salesforce.reading import opportunities_of, read
 from closedwon.salesforce.write_back import composite_request
 from sandbox.flow import deal_of
 from sandbox.sales import Cpq, Sales, Sold

@@ -18,12 +18,12 @@ from typing import Any, ClassVar
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
-import requests
 from werkzeug.wrappers import Request, Response
 
 from closedwon.domain import errors
 from closedwon.domain.errors import StiggRefused, StiggUnauthorized, StiggUnavailable, WriteUnanswered
 from closedwon.stigg.client import Stigg, idempotency_key
+from closedwon.wire.session import BoundedSession
 from sandbox.stand_in import StandIn
 
 KEY = "server-key-1"
@@ -325,11 +325,11 @@ class KeepsAlive(BaseHTTPRequestHandler):
 def test_a_connection_is_kept_while_it_is_busy_and_replaced_after_lambda_froze_it() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), KeepsAlive) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        session = requests.Session()
+        session = BoundedSession()
         stigg = Stigg(f"http://127.0.0.1:{server.server_port}", Keys(KEY), session)
         stigg.get_customer("customer-1")
         stigg.get_customer("customer-1")
-        stigg._used_at -= 60
+        session._used_at -= 60
         stigg.get_customer("customer-1")
         session.close()
         server.shutdown()

@@ -168,7 +168,7 @@ def sns() -> Any:
     return clients.client("sns", connect_timeout=2, read_timeout=5, retries=retries)
 
 
-def tell(failure: Failure, customers: Callable[[], int]) -> bool:
+def notify(failure: Failure, customers: Callable[[], int]) -> bool:
     """Tell who subscribed, unless they were told of this cause already. Out: whether they were told now.
 
     customers: counts those that are due within the hour; asked only where somebody is told.

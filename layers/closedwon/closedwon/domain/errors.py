@@ -311,7 +311,7 @@ def unreadable(operation: str, mistake: str) -> StiggUnavailable:
     return StiggUnavailable(f"an answer that cannot be read ({mistake})", operation=operation)
 
 
-def told(failure: Mapping[str, str]) -> str:
+def failure_text(failure: Mapping[str, str]) -> str:
     """What stopped an execution, in a sentence that is safe to show. Only closed-won's own errors have such texts.
 
     In: what a state machine's Catch gives: `Error`, the class's name, and `Cause`, Lambda's JSON.

@@ -31,7 +31,7 @@ import requests
 from closedwon.aws.secrets import SecretLike
 from closedwon.domain.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable, ClosedWonError
 from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH
-from closedwon.wire.private import foreign_text, keep_private
+from closedwon.wire.private import keep_private, redacted
 from closedwon.wire.sending import never_sent
 
 Json = dict[str, Any]
@@ -231,4 +231,4 @@ def _message(answer: bytes, body: Json) -> str:
     except ApplicationAnswerInvalid:
         return ""
     keep_private(*(body[about].get("name") for about in ("account", "opportunity") if about in body))
-    return foreign_text(message)
+    return redacted(message)

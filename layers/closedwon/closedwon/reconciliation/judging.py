@@ -23,7 +23,8 @@ from closedwon.reconciliation.drift import KINDS, Compared, CustomerView, DealSe
 from closedwon.reconciliation.runs import Run
 from closedwon.reconciliation.views import Live, account_seen, deal_seen, given_of
 from closedwon.salesforce import reading
-from closedwon.salesforce.reading import Row, Unreadable
+from closedwon.salesforce.deal_records import deal_from_rows, trigger_of
+from closedwon.salesforce.mapping_records import Row, Unreadable, mapped
 from closedwon.settings import backlinks, policy, setting, trial_stages
 from closedwon.stigg.rate_limit import governor
 
@@ -95,14 +96,14 @@ class Export:
     def read(cls, run: Run, partition: int) -> Export:
         """Read a partition whole: about two thousand deals, whatever the size of the organisation."""
         export = cls(read_at=datetime.fromisoformat(run.started_at))
-        mapped = reading.mapped(runs.mappings(run)) if run.mode == "all" else None
+        mappings = mapped(runs.mappings(run)) if run.mode == "all" else None
         seen: set[str] = set()
         for record in runs.read(run, "opportunities", partition):
             export.opportunities[record["k"]].append(record["row"])
             seen.add(record["k"])
         for record in runs.read(run, "lines", partition):
-            if mapped is not None:
-                export.lines[record["opportunity"]].append(mapped.row(record["mapping"], record["row"]))
+            if mappings is not None:
+                export.lines[record["opportunity"]].append(mappings.row(record["mapping"], record["row"]))
             seen.add(record["k"])
         for record in runs.read(run, "provisionings", partition):
             export.provisionings[record["k"]][record["row"]["Opportunity_ID__c"]] = record["row"]
@@ -162,13 +163,13 @@ class Export:
     def deal(self, row: Json, customer: Customer) -> DealSeen:
         """An opportunity as it was exported, with the order a callout would have made of it."""
         known = customer.opportunities.get(row["Id"])
-        trigger = reading.trigger_of(row, known.order.trigger if known else None, trial_stages())
+        trigger = trigger_of(row, known.order.trigger if known else None, trial_stages())
         if trigger is None:
             return deal_seen(row, None, None)
         try:
             content = given_of(row, trigger)
             if trigger != "cancellation":
-                content = reading.deal_from_rows(content, row, self.lines.get(row["Id"], ()), self.read_at)
+                content = deal_from_rows(content, row, self.lines.get(row["Id"], ()), self.read_at)
         except Unreadable as error:
             return deal_seen(row, trigger, invalid(row["Id"], [error.problem]))
         found = valid_deal(content)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from closedwon.domain.errors import safe_text, told
+from closedwon.domain.errors import failure_text, safe_text
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.links import (
     execution_url,
@@ -479,7 +479,7 @@ def headline(report: Report) -> str:
 
 def _reason(report: Report) -> str:
     """What stopped the run, in a sentence; "" where nothing did."""
-    text = _cleaned(told(report.ending.failure)) if report.ending.failure else ""
+    text = _cleaned(failure_text(report.ending.failure)) if report.ending.failure else ""
     return text if not text or text.endswith((".", "…", "!", "?")) else f"{text}."
 
 

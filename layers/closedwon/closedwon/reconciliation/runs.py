@@ -230,7 +230,7 @@ def put_partitions(run: Run) -> None:
 
 
 def put_mappings(run: Run, records: list[Json]) -> None:
-    """Store the active Stigg Mappings the lines were exported by; see `closedwon.salesforce.reading.mapped`."""
+    """Store the active Stigg Mappings the lines were exported by; see `closedwon.salesforce.mapping_records.mapped`."""
     put_json(run, "mappings.json", records)
 
 

@@ -19,7 +19,7 @@ from closedwon.domain.plan import LIVE, TERMS_KEY
 from closedwon.intake.deal import Result
 from closedwon.provisioning.callout import Compiled, NotNow, compile_all
 from closedwon.reconciliation.drift import AccountSeen, Allowed, CustomerView, DealSeen
-from closedwon.salesforce.reading import trigger_of
+from closedwon.salesforce.deal_records import trigger_of
 from closedwon.salesforce.write_back import SHOWN_FIELDS
 from closedwon.settings import mapping_rules
 

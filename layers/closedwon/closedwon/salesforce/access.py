@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from closedwon.salesforce.reading import Mapped, paths_read
+from closedwon.salesforce.export_queries import paths_read
+from closedwon.salesforce.mapping_records import Mapped
 from closedwon.salesforce.write_back import ACCOUNT_FIELDS, SHOWN_FIELDS
 
 Json = dict[str, Any]
@@ -79,14 +80,16 @@ def _judge(one: Access, schema: Json | None) -> None:
         one.visible = False
         return
     one.unseen = tuple(name for name in one.reads.values() if not _field(schema, "name", name))
-    seen = [(name, known) for name in one.writes if (known := _field(schema, "name", name))]
     creates = one.object in _CREATED
-    one.unwritten = tuple(
-        name for name, known in seen if not (known.get("updateable") and (known.get("createable") or not creates))
-    )
+    one.unwritten = tuple(name for name in one.writes if _read_only(_field(schema, "name", name), creates))
     may = {"read": schema.get("queryable"), "edit": schema.get("updateable"), "create": schema.get("createable")}
     needs = ["read", *(["edit"] if one.writes else []), *(["create"] if creates else [])]
     one.lacks = tuple(need for need in needs if not may[need])
+
+
+def _read_only(field: Json | None, creates: bool) -> bool:
+    """Whether a field is seen, and may not be written. creates: whether records of its object are made, too."""
+    return field is not None and not (field.get("updateable") and (field.get("createable") or not creates))
 
 
 def _field(schema: Json | None, by: str, name: str) -> Json | None:

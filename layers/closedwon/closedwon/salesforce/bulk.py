@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from closedwon.domain.errors import SalesforceRefused, SalesforceUnavailable
 from closedwon.salesforce.client import formatted
-from closedwon.wire.private import foreign_text
+from closedwon.wire.private import redacted
 
 if TYPE_CHECKING:
     import requests
@@ -85,8 +85,8 @@ class BulkQueries:
         if state in ("UploadComplete", "InProgress"):
             return None
         if state != "JobComplete":
-            said = foreign_text(found.get("errorMessage")) or "no reason given"
-            raise SalesforceRefused(foreign_text(state, limit=80), said, operation="query")
+            said = redacted(found.get("errorMessage")) or "no reason given"
+            raise SalesforceRefused(redacted(state, limit=80), said, operation="query")
         processed = found.get("numberRecordsProcessed") or 0
         if not isinstance(processed, int):
             raise SalesforceUnavailable("an answer without a number", operation="look at query")

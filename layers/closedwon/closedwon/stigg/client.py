@@ -25,7 +25,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -43,21 +42,14 @@ from closedwon.domain.errors import (
     StiggUnavailable,
     WriteUnanswered,
 )
-from closedwon.wire.private import foreign_text
+from closedwon.wire.private import redacted
 from closedwon.wire.sending import never_sent
+from closedwon.wire.session import TIMEOUTS, BoundedSession
 
 if TYPE_CHECKING:
     from closedwon.stigg.rate_limit import Governor, Kind
 
 Json = dict[str, Any]
-
-TIMEOUTS = (3.05, 20.0)
-"""Seconds to wait for a connection (a little over one TCP retransmission) and for each read of an answer."""
-
-IDLE_SECONDS = 20.0
-"""A connection idle for longer is not used again: while Lambda freezes a function the other side hangs up unnoticed,
-and the next request would be lost in a way that looks like a write without an answer.
-"""
 
 PAGE_LIMIT = 100
 """The most a list returns at once, by Stigg's documentation."""
@@ -79,7 +71,7 @@ class Stigg:
     """A client of one Stigg environment.
 
     base_url: the setting STIGG_API_URL, without the path; secret: holds ``{"apiKey": ...}``; session: what to send
-    through (one of its own when None); timeouts: seconds to connect, and for each read; governor: where each write
+    through (a `BoundedSession` when None); timeouts: seconds to connect, and for each read; governor: where each write
     waits for its rate slot, None for a client that does not write.
     """
 
@@ -94,9 +86,8 @@ class Stigg:
         self._governor = governor
         self._base_url = base_url.rstrip("/") + "/api/v1/"
         self._secret = secret
-        self._session = session or requests.Session()
+        self._session = session or BoundedSession(timeouts)
         self._timeouts = timeouts
-        self._used_at = time.time()
 
     # Customers
 
@@ -113,12 +104,12 @@ class Stigg:
 
     def provision_customer(self, body: Json, idempotency_key: str) -> Json:
         """Make a customer."""
-        self._turn("provision customer", f"customer {body.get('id')}")
+        self._wait_for_rate_slot("provision customer", f"customer {body.get('id')}")
         return self._write("provision customer", "POST", ("customers",), body, idempotency_key)
 
     def update_customer(self, customer_id: str, body: Json) -> Json:
         """Change a customer. `metadata` in the body replaces the customer's whole metadata."""
-        self._turn("update", f"customer {customer_id}")
+        self._wait_for_rate_slot("update", f"customer {customer_id}")
         return self._write("update customer", "PATCH", ("customers", customer_id), body)
 
     # Subscriptions
@@ -150,7 +141,7 @@ class Stigg:
 
         Out: `id`, `status` (``SUCCESS`` or ``PAYMENT_REQUIRED`` with `checkoutUrl`: both normal), `subscription`.
         """
-        self._turn("provision subscription", _resource_of(body))
+        self._wait_for_rate_slot("provision subscription", _resource_of(body))
         answer = self._write("provision subscription", "POST", ("subscriptions",), body, idempotency_key)
         _saying(answer, "provision subscription", "id", "status")
         if answer["status"] == "SUCCESS":
@@ -159,13 +150,13 @@ class Stigg:
 
     def update_subscription(self, subscription_id: str, body: Json) -> Json:
         """Change a subscription. A list in the body replaces the whole list; the plan cannot be changed."""
-        self._turn("update", f"subscription {subscription_id}")
+        self._wait_for_rate_slot("update", f"subscription {subscription_id}")
         answer = self._write("update subscription", "PATCH", ("subscriptions", subscription_id), body)
         return _saying(answer, "update subscription", "status")
 
     def cancel_subscription(self, subscription_id: str, body: Json, idempotency_key: str) -> Json:
         """End a subscription, when `cancellationTime` in the body says."""
-        self._turn("cancel", f"subscription {subscription_id}")
+        self._wait_for_rate_slot("cancel", f"subscription {subscription_id}")
         path = ("subscriptions", subscription_id, "cancel")
         answer = self._write("cancel subscription", "POST", path, body, idempotency_key)
         return _saying(answer, "cancel subscription", "status")
@@ -177,7 +168,7 @@ class Stigg:
 
     def grant_credits(self, body: Json, idempotency_key: str) -> Json:
         """Grant credits. A grant has no ID of ours and cannot be edited: intend it in the ledger first."""
-        self._turn("grant", _resource_of(body))
+        self._wait_for_rate_slot("grant", _resource_of(body))
         answer = self._write("grant credits", "POST", ("credits", "grants"), body, idempotency_key)
         return _saying(answer, "grant credits", "id")
 
@@ -210,7 +201,7 @@ class Stigg:
 
     # What they are made of
 
-    def _turn(self, kind: Kind, entity: str) -> None:
+    def _wait_for_rate_slot(self, kind: Kind, entity: str) -> None:
         """Wait for the rate slot of a write. Raises GovernorBusy. Reads are far from Stigg's limits for them: none
         waits.
         """
@@ -311,9 +302,6 @@ class Stigg:
         key: str,
         writes: bool,
     ) -> requests.Response:
-        now = time.time()  # not monotonic, which may stand still while Lambda freezes the function
-        if not 0 <= now - self._used_at <= IDLE_SECONDS:
-            self._session.close()  # closes the connections; the session goes on with new ones
         # Raised below rather than in the handler: the exception of `requests` holds the request with the API key, and
         # must not hang on ours as its context.
         failure: ClosedWonError
@@ -333,8 +321,6 @@ class Stigg:
                 failure = StiggUnavailable(f"could not be reached ({name})", operation=operation)
             else:
                 failure = _unanswered(f"no answer ({name})", operation, writes)
-        finally:
-            self._used_at = time.time()
         raise failure
 
 
@@ -421,12 +407,19 @@ def _reason(content: Any, key: str) -> tuple[str, str]:
         if isinstance(place, str):  # {"error": "Bad Request"}
             message = message or place
         elif isinstance(place, dict):
-            text = place.get("message")
-            if isinstance(text, list):  # one text a field
-                text = "; ".join(part for part in text if isinstance(part, str))
-            message = message or (text if isinstance(text, str) else "")
-            code = code or (place["code"] if isinstance(place.get("code"), str) else "")
-    return foreign_text(message, hide=(key,)), foreign_text(code, limit=80, hide=(key,))
+            message, code = message or _message_of(place), code or _text(place.get("code"))
+    return redacted(message, hide=(key,)), redacted(code, limit=80, hide=(key,))
+
+
+def _message_of(place: Json) -> str:
+    text = place.get("message")
+    if isinstance(text, list):  # one text a field
+        return "; ".join(part for part in text if isinstance(part, str))
+    return _text(text)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _request_id(response: requests.Response) -> str:

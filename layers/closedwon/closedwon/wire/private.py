@@ -1,7 +1,7 @@
 """What other systems say, freed of what they repeat: keys, and the names of the customers at hand.
 
 An error text of Stigg, of Salesforce or of the user's own application is worth keeping, and may quote the request, the
-record or the key. Whoever reads a secret, or a customer from the ledger, says so here; `foreign_text` then lets none of
+record or the key. Whoever reads a secret, or a customer from the ledger, says so here; `redacted` then lets none of
 them through to a log line, an execution's history or a notice.
 
 What cannot be known here stays: a third person whom an organisation's own validation rule or trigger names.
@@ -25,12 +25,12 @@ _names: dict[str, None] = {}
 
 
 def keep_secret(*texts: str) -> None:
-    """From now on no foreign text shows these."""
+    """From now on no text of another system shows these."""
     _secrets.update(dict.fromkeys(text for text in texts if len(text) >= SHORTEST_SECRET))
 
 
 def keep_private(*names: str | None) -> None:
-    """From now on no foreign text shows these names, until many others came after them."""
+    """From now on no text of another system shows these names, until many others came after them."""
     for name in names:
         if name and len(name) >= SHORTEST_NAME:
             _names.pop(name, None)
@@ -39,7 +39,7 @@ def keep_private(*names: str | None) -> None:
         _names.pop(next(iter(_names)), None)
 
 
-def foreign_text(text: object, limit: int = MESSAGE_LIMIT, hide: Iterable[str] = ()) -> str:
+def redacted(text: object, limit: int = MESSAGE_LIMIT, hide: Iterable[str] = ()) -> str:
     """`safe_text` of what another system said, without secrets this process has read and names it has at hand.
 
     In: any value; the longest result in characters; further strings that must not appear.

@@ -220,7 +220,7 @@ def would(change: Change) -> str:
     return f"would change {', '.join(change.changes)} of the subscription {change.subscription_id}"
 
 
-def told(to_do: Plan, applied: Mapping[Slot, Subscription], calendar: Calendar) -> list[str]:
+def sentences(to_do: Plan, applied: Mapping[Slot, Subscription], calendar: Calendar) -> list[str]:
     """What a plan does, in sentences by IDs alone; nothing for one that does nothing. applied: what closed-won last
     brought about in each slot.
     """

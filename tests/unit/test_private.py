@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from closedwon.wire.private import MOST_NAMES, foreign_text, keep_private, keep_secret
+from closedwon.wire.private import MOST_NAMES, keep_private, keep_secret, redacted
 
 
 def test_every_secret_that_was_read_and_every_name_at_hand_is_hidden() -> None:
     keep_secret("server-1a2b3c", "")
     keep_private("Zephyrine Quux", "A renewal (2027)", None)
     said = "key server-1a2b3c: ZEPHYRINE QUUX has A renewal (2027), z.quux@private.example"
-    assert foreign_text(said) == "key ***: *** has ***, ***@***"
+    assert redacted(said) == "key ***: *** has ***, ***@***"
 
 
 def test_a_name_within_another_word_or_an_id_stays() -> None:
     keep_private("Enterprise", "Al")
-    assert foreign_text("plan-enterprise is no plan of Enterprises; Enterprise: all") == (
+    assert redacted("plan-enterprise is no plan of Enterprises; Enterprise: all") == (
         "plan-enterprise is no plan of Enterprises; ***: all"
     )
 
 
 def test_the_whole_of_a_name_goes_before_a_part_of_it() -> None:
     keep_private("Quux", "Zephyrine Quux")
-    assert foreign_text("Zephyrine Quux, and Quux") == "***, and ***"
+    assert redacted("Zephyrine Quux, and Quux") == "***, and ***"
 
 
 def test_the_newest_names_are_kept() -> None:
@@ -29,9 +29,9 @@ def test_the_newest_names_are_kept() -> None:
     keep_private(*(f"name {number}" for number in range(MOST_NAMES - 1)))
     keep_private("the first")
     keep_private("one more")
-    assert foreign_text("the first, name 0, name 1") == "***, name 0, ***"
+    assert redacted("the first, name 0, name 1") == "***, name 0, ***"
 
 
 def test_what_is_no_text_says_nothing_and_a_long_text_is_cut() -> None:
-    assert foreign_text(None) == foreign_text(["x"]) == ""
-    assert len(foreign_text("word " * 1000, limit=80)) == 80
+    assert redacted(None) == redacted(["x"]) == ""
+    assert len(redacted("word " * 1000, limit=80)) == 80
