@@ -24,17 +24,18 @@ from typing import Any, Literal, TypeVar
 import click
 
 from closedwon.aws.ledger import at_once
-from closedwon.domain.catalogue import Catalogue, fetch_catalogue
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import ClosedWonError, Transient
 from closedwon.provisioning.step import ledger
 from closedwon.provisioning.work import now, stigg
 from closedwon.reconciliation.backfill import CHANGES, VERDICTS, Outlook, new_deals, outlook
 from closedwon.reconciliation.drift import CustomerView
 from closedwon.reconciliation.judging import live
-from closedwon.reconciliation.report import counted, duration
 from closedwon.salesforce import reading
 from closedwon.salesforce.bulk import BulkQueries
 from closedwon.settings import backlinks, policy, setting
+from closedwon.stigg.catalogue import fetch_catalogue
+from closedwon.words.counted import counted, duration
 from ops.stack import Chosen
 
 T = TypeVar("T")

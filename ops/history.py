@@ -18,9 +18,9 @@ from closedwon.domain.errors import ClosedWonError
 from closedwon.domain.instants import instant_of
 from closedwon.domain.links import salesforce_record_url
 from closedwon.provisioning.step import ledger
-from closedwon.reconciliation.report import counted
 from closedwon.salesforce import reading
 from closedwon.settings import setting
+from closedwon.words.counted import counted
 from ops import show
 from ops.executions import STATUSES, Execution, Executions, opportunity_of
 from ops.look import ACTS_AS

@@ -14,7 +14,8 @@ from rich.status import Status
 from closedwon.domain.links import execution_url, object_url
 from closedwon.reconciliation import runs
 from closedwon.reconciliation.finding import KINDS
-from closedwon.reconciliation.report import FILES, counted, duration
+from closedwon.reconciliation.report import FILES
+from closedwon.words.counted import counted, duration
 from ops import show
 from ops.executions import Execution, Executions
 from ops.show import json_option, say, stop

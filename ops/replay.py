@@ -21,7 +21,7 @@ from closedwon.aws.ledger import at_once
 from closedwon.domain.customer import Customer
 from closedwon.domain.instants import instant_of
 from closedwon.provisioning.step import ledger
-from closedwon.reconciliation.report import counted
+from closedwon.words.counted import counted
 from ops import show
 from ops.executions import FAILURES, Executions, opportunity_of
 from ops.history import Since

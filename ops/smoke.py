@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import click
 import requests
 
-from closedwon.domain.catalogue import Catalogue, fetch_catalogue
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import ClosedWonError
 from closedwon.domain.instants import instant_of
 from closedwon.provisioning.step import ledger
 from closedwon.provisioning.work import now, stigg
 from closedwon.salesforce import reading
+from closedwon.stigg.catalogue import fetch_catalogue
 from ops import show
 from ops.api import SECONDS
 from ops.stack import Chosen, Stack

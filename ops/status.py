@@ -16,16 +16,17 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
-from closedwon.aws.ledger import Accepted, at_once
+from closedwon.aws.ledger import at_once
+from closedwon.aws.ledger_items import Accepted
 from closedwon.domain.customer import Customer, OpportunityState, execution_name
 from closedwon.domain.instants import instant_of
 from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
 from closedwon.domain.plan import LIVE
 from closedwon.provisioning.step import ledger
 from closedwon.reconciliation.drift import CustomerView
-from closedwon.reconciliation.report import counted
 from closedwon.salesforce.write_back import account_fields
 from closedwon.settings import setting
+from closedwon.words.counted import counted
 from ops import orders, show
 from ops.executions import Execution, Executions
 from ops.look import ACTS_AS, Look, look_at

@@ -14,7 +14,7 @@ from closedwon.domain.identifiers import normalised_id
 
 if TYPE_CHECKING:  # each is imported where it is made: no function needs them all
     from closedwon.domain.desired import Policy
-    from closedwon.domain.plan import Backlinks
+    from closedwon.domain.marks import Backlinks
     from closedwon.intake.mapping import MappingRules
 
 
@@ -68,7 +68,7 @@ def policy() -> Policy:
 
 def backlinks(account_id: str) -> Backlinks:
     """What Stigg needs to link one customer back to its account in Salesforce."""
-    from closedwon.domain.plan import Backlinks
+    from closedwon.domain.marks import Backlinks
 
     return Backlinks(
         salesforce_url=setting("SALESFORCE_URL").rstrip("/"),
