@@ -268,7 +268,7 @@ def look_ahead(
 ) -> Iterator[tuple[str, Desired]]:
     """What there should be at the next moments at which something changes by itself, if nothing is sold any more."""
     standings = [
-        (state.brought(state.order) if id in after.provisioned else state).standing
+        (state.with_provisioned(state.order) if id in after.provisioned else state).standing
         for id, state in customer.opportunities.items()
     ]
     for _ in range(min(MOST_MOMENTS, max(1, MOST_FOLDED // max(1, len(standings))))):
