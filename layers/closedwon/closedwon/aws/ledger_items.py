@@ -42,7 +42,9 @@ class Accepted(NamedTuple):
 
 
 def keep_names_private(orders: Iterable[Order]) -> None:
-    """Whoever fails of these from here on says nothing of who the customer is. Addresses are known by their form."""
+    """Register the names of a customer and its opportunities, so that no error text shows them from here on. E-mail
+    addresses need no registration: they are recognised by their form.
+    """
     for order in orders:
         keep_private(order.account_name, order.opportunity_name)
 
@@ -67,7 +69,7 @@ def customer_of(account_id: str, rev: int, head: str, opportunities: Mapping[str
 
 
 def unreadable(pk: str, mistake: str) -> LedgerUnreadable:
-    """What is not as closed-won writes it. In: its partition key; the kind of mistake that reading it was."""
+    """The error of an item that is not as closed-won writes it. In: its partition key; the name of Python's error."""
     return LedgerUnreadable(f"the ledger's {pk} cannot be read ({mistake})")
 
 
@@ -102,14 +104,14 @@ def head_item(customer: Customer, rev: int) -> Item:
 
 
 def fitting(of_each: Sequence[list[Item]]) -> int:
-    """How many opportunities, of those whose writes are given, a transaction takes: one at least."""
+    """How many of the opportunities, whose writes are given, fit into one transaction: at least one."""
     sizes = (sum(_size(put["Put"]["Item"]) for put in puts) for puts in of_each)
     fitting = sum(together <= BYTES_A_TRANSACTION for together in accumulate(sizes))
     return max(1, min(fitting, OPPORTUNITIES_A_TRANSACTION))
 
 
 def _size(item: Item) -> int:
-    """Bytes, as DynamoDB counts them: names and values. What is written here is ASCII."""
+    """The size of an item in bytes, as DynamoDB counts: names and values. Everything written here is ASCII."""
     return sum(len(name) + len(text) for name, value in item.items() for text in value.values())
 
 

@@ -40,15 +40,15 @@ PASSING = (
     "ThrottlingError",
     "ProvisionedThroughputExceeded",
 )
-"""Why DynamoDB gives a transaction up that can be tried again; boto3 does not try these by itself."""
+"""Reasons for which DynamoDB cancels a transaction that can be tried again; boto3 does not retry these by itself."""
 
 
 class TooMuch(Exception):
-    """What should be written at one moment is more than a transaction holds."""
+    """A write has more items or bytes than one transaction holds."""
 
 
 class Conflict(Exception):
-    """Somebody wrote the customer between our reading and writing it."""
+    """Somebody wrote the customer after it was read and before it was written here."""
 
 
 class LedgerTable:
@@ -66,7 +66,7 @@ class LedgerTable:
     # One customer
 
     def change(self, account_id: str, rule: Callable[[Customer], tuple[Customer, T]]) -> T:
-        """Read a customer whole, apply a rule, write what changed; again when somebody was faster."""
+        """Read a whole customer, apply a rule, write what changed; again when somebody else wrote it first."""
 
         def once() -> T:
             known = self.customer(account_id)
@@ -77,7 +77,7 @@ class LedgerTable:
         return self.retried(once)
 
     def retried(self, once: Callable[[], T]) -> T:
-        """Do something until nobody was faster. Raises LedgerContended when every try was lost."""
+        """Repeat a write until no other came first. Raises LedgerContended when every try was lost."""
         for attempt in range(TRIES):
             try:
                 return once()
@@ -139,7 +139,7 @@ class LedgerTable:
         self._transact(puts)
 
     def _transact(self, puts: list[Item]) -> None:
-        """Write all of these at one moment. Raises Conflict where DynamoDB gave it up for what passes."""
+        """Write these items in one transaction. Raises Conflict where DynamoDB cancelled it for a passing reason."""
         try:
             self._client.transact_write_items(TransactItems=puts)
         except self._client.exceptions.TransactionCanceledException as error:
@@ -151,7 +151,7 @@ class LedgerTable:
             raise Conflict from error
 
     def _of_opportunity(self, known: Customer, account_id: str, id: str, state: OpportunityState) -> list[Item]:
-        """What a transaction does to write one opportunity's new state."""
+        """The writes that store one opportunity's new state, as a transaction takes them."""
         puts = [self._put(opportunity_item(account_id, id, state))]
         before = known.opportunities.get(id)
         if before is None:

@@ -1,4 +1,4 @@
-"""Reading Stigg's catalogue, and keeping what was read for the next to ask."""
+"""Reads Stigg's catalogue, and keeps it as a snapshot, so that most invocations need not ask Stigg."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def fetch_catalogue(stigg: CatalogueLists, now: int) -> Catalogue:
 
 
 def read_catalogue(store: SnapshotStore, stigg: CatalogueLists, now: int) -> Catalogue:
-    """The catalogue as Stigg has it now; kept for the next to ask."""
+    """The catalogue as Stigg has it now; it is kept as the snapshot."""
     catalogue = fetch_catalogue(stigg, now)
     store.keep_snapshot(catalogue.to_json())
     return catalogue
