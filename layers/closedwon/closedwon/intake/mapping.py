@@ -1,6 +1,7 @@
 """The mapping: a deal becomes an order, or the reasons why it cannot.
 
-Pure. What the body itself shows is judged here and answered at once; what only Stigg's catalogue shows is `desired`'s.
+Pure. Problems that the deal itself shows are found here and answered at once; those that only Stigg's catalogue shows
+are found by `desired.catalogue_problems`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 
 MOST_PROBLEMS = 50
-"""The most problems that are told of one deal: more helps nobody, and all are kept with it in one ledger item."""
+"""The most problems that one deal shows: more help nobody, and all are kept with it in one ledger item."""
 
 MOST_ID_CHARACTERS = 40_000
 """The most characters of all Stigg IDs on a deal's lines together: 200 for each of the most lines. The ledger keeps up
@@ -47,7 +48,7 @@ AHEAD = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class MappingRules:
-    """What a stack chooses about mapping.
+    """The stack's rules of mapping.
 
     organization_id: the one Salesforce organisation it serves (18 characters). plan_prefix, addon_prefix,
     feature_prefix: what Stigg's IDs start with. time_zone: where a date without a time begins.
@@ -107,7 +108,7 @@ def is_stigg_id(text: str) -> bool:
 
 
 def unmapped(deal: Deal) -> tuple[int, ...]:
-    """The numbers of the lines on which something is sold and nothing provisioned: they have no Stigg Type."""
+    """The numbers of lines that sell something but have no Stigg Type, so that nothing is provisioned for them."""
     return tuple(
         line_number(line, index)
         for index, line in enumerate(deal.lines or ())
@@ -178,14 +179,14 @@ class _Compiler:
         )
 
     def told(self) -> tuple[Problem, ...]:
-        """What is wrong; of very much, the beginning."""
+        """The problems; of very many, the first."""
         left = len(self.problems) - MOST_PROBLEMS
         if left <= 0:
             return tuple(self.problems)
         return (*self.problems[:MOST_PROBLEMS], Problem(None, "lines", f"and {left} more problems, not told here"))
 
     def links(self) -> None:
-        """What the deal says it amends, renews or cancels, against what it is."""
+        """Check `amends` against the trigger."""
         trigger, amends = self.deal.trigger, self.deal.amends
         if trigger in ("closed_won", "trial") and amends:
             self.refuse(None, "amends", f"a {trigger} deal amends nothing: leave it out, or send what it is")
@@ -304,7 +305,7 @@ class _Compiler:
                 self.refuse(plan.lines[0], "stiggId", said)
 
     def item(self, placed: _Placed, start: str | None, end: str | None) -> Item | None:
-        """One line as an item, or None after saying what is wrong with it."""
+        """One line as an item; None where it has problems, which are noted."""
         line, number, starts, ends = placed
         before = len(self.problems)
         kind = next((kind for kind in KINDS if kind == line.stigg_type), None)
@@ -398,12 +399,12 @@ class _Compiler:
         return int(given)
 
     def entity(self, item: Item) -> tuple[Any, ...]:
-        """What items that are added up have in common. Differences of a limit and of no limit at all do not mix."""
+        """The key of items that are added up. Differences of a limit and of no limit at all do not mix."""
         apart = self.differences and item.unlimited
         return (KINDS.index(item.kind), item.stigg_id, item.plan_id or "", item.start or "", item.end or "", apart)
 
     def added_up(self, items: list[Item]) -> Iterator[Item]:
-        """Items of one entity and time as one. Quantities add up; differences are netted, their prices too."""
+        """Add up the items of one entity and time. Differences, and their prices, are netted."""
         for _, group in groupby(items, key=self.entity):
             same = list(group)
             first = same[0]
@@ -455,7 +456,7 @@ class _Placed(NamedTuple):
 
 
 def _unit_price(items: list[Item]) -> float | None:
-    """What one unit of what differences add costs: the mean, where lines of one product differ."""
+    """The price of one unit that differences add, in whole currency units: the mean, where lines differ."""
     added = [(item.quantity, item.price) for item in items if item.price is not None and item.quantity > 0]
     total = sum(quantity for quantity, _ in added)
     return round(sum(quantity * price for quantity, price in added) / total, 6) if total else None

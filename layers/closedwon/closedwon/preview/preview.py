@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 def preview(deals: list[Any], seconds: float) -> PreviewResults:
-    """Tell what provisioning would do with each deal; one that is invalid does not touch the others.
+    """Preview each deal; an invalid one does not affect the others.
 
     In: the deals as they were sent; how many seconds there are for asking Stigg.
     Raises what is wrong with the stack itself: StiggUnauthorized, SecretInvalid, SettingMissing, SecretUnavailable.
@@ -74,7 +74,7 @@ def preview(deals: list[Any], seconds: float) -> PreviewResults:
 
 
 class Look:
-    """One request's look at Stigg: once Stigg does not answer, or time is up, it is not asked any more."""
+    """One request's reads of Stigg: once Stigg does not answer, or time is up, it is not asked again."""
 
     def __init__(self, until: float) -> None:
         self._until = until

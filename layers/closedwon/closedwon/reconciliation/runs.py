@@ -142,7 +142,7 @@ def s3() -> Any:
 
 @dataclass
 class _Held:
-    """What is held of one partition: lines as they come, and those before, compressed block by block."""
+    """One partition in memory: the newest lines as text, the earlier ones compressed block by block."""
 
     lines: bytearray = field(default_factory=bytearray)
     zipped: bytearray = field(default_factory=bytearray)
@@ -216,7 +216,7 @@ def read(run: Run, source: str, partition: int) -> Iterator[Json]:
 
 
 def put_partitions(run: Run) -> None:
-    """What the state machine's maps go over."""
+    """Write the list of partitions that the state machine's maps go over."""
     put_json(run, "partitions.json", [{"partition": number} for number in range(run.partitions)])
 
 
@@ -326,7 +326,7 @@ class ObjectWriter:
 
 @contextmanager
 def _storage() -> Iterator[None]:
-    """Around a request to S3: what passes by itself gets a name the state machine tries again by."""
+    """Wraps a request to S3: a transient failure becomes StorageUnavailable, which is retried by name."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -61,7 +61,7 @@ _TERMS = {
 """The opportunity's fields that are terms, by what the deal calls them."""
 
 _DATES = ("start", "end")
-"""The contract's and its lines': a trial has none of them."""
+"""Terms of a contract and its lines, which a trial does not have."""
 
 _CPQ_OPPORTUNITY = (
     "SBQQ__AmendedContract__c",
@@ -184,7 +184,7 @@ def _terms(opportunity: Json, trigger: str, lines: Sequence[Json]) -> Json:
 
 
 def _quote_dates(quote: Json, lines: Sequence[Json]) -> Json:
-    """The first and the last day that a CPQ quote says."""
+    """The first and the last day of a CPQ quote."""
     start, end = quote.get("SBQQ__StartDate__c"), quote.get("SBQQ__EndDate__c")
     months = quote.get("SBQQ__SubscriptionTerm__c")
     # CPQ works out each line's last day itself; the term is its last resort, and taken for months, as CPQ's default is.
@@ -221,7 +221,7 @@ def lines_of(rows: Sequence[Row], differences: bool) -> list[Json]:
 
 
 def _line(row: Row, number: int, differences: bool) -> Json | None:
-    """One line; None for one that says nothing about Stigg, or was quoted as an option and not bought."""
+    """One line of the deal; None for one without a Stigg Type, or an option that was quoted and not bought."""
     if _not_sold(row):
         return None
     source = row.source
@@ -261,7 +261,7 @@ def _quantities(row: Row) -> tuple[Any, Any, Any]:
 
 
 def _quoted_quantities(row: Row, differences: bool) -> tuple[Any, Any, Any]:
-    """The same of a quote line, as CPQ keeps them, whatever the mapping's fields are."""
+    """The same three of a quote line, from CPQ's own fields, whatever the mapping names."""
     # Each line's total is sent, not only where the effective quantity tells nothing (block and slab prices).
     total = row.get(TOTAL)
     return row.get(EFFECTIVE) if differences else total, row.get(PRIOR) if row.get(UPGRADED) else None, total
