@@ -151,6 +151,7 @@ class Ledger:
 
         All orders of one account are accepted in as few transactions as possible, and one execution is named for them.
         """
+        # A bulk save may have 200 deals of one account: one transaction for many costs one change of its head.
         groups: dict[str, list[int]] = defaultdict(list)
         for index, arrival in enumerate(arrivals):
             groups[arrival.order.account_id].append(index)
@@ -158,6 +159,7 @@ class Ledger:
 
         def accept_account(account_id: str) -> None:
             indices, most = groups[account_id], OPPORTUNITIES_A_TRANSACTION
+            # A chunk that is too large is halved: lines decide the size, and nobody knows it before it is built.
             while chunk := indices[:most]:
                 some = [arrivals[i] for i in chunk]
                 accept = partial(
@@ -225,6 +227,7 @@ class Ledger:
         requested, and then fewer customers are claimed. A customer takes as many as it needs (see
         `customer.rate_slots_due`) and begins with its last; the last one claimed takes what is left.
         """
+        # After a burst or an outage more may be due than one sweep can start.
         due = self._table.due(self._clock(), most)
         metrics.note("Due", len(due))
         oldest = min((since for _, since in due), default=self._clock())
@@ -233,6 +236,7 @@ class Ledger:
         claims = []
         room = Room(rate_slots)
         for place, account_id in enumerate(accounts):
+            # Without a rate slot the rest stays due: a claim would only move it out of the next sweep's sight.
             if not room.there_is(len(accounts) - place):
                 break
             try:
@@ -266,6 +270,7 @@ class Ledger:
         opportunities = self._table.change(account_id, rule)
         for id in opportunities:
             for item in self._table.items(f"OPPORTUNITY#{id}", "ORDER#"):
+                # The digest in the key stays the old one: it names the order, and has no name in it that could be read.
                 body = json.dumps(Order.from_json(json.loads(item["body"]["S"])).nameless().to_json())
                 self._table.put({**item, "body": {"S": body}})
         return opportunities
@@ -364,8 +369,10 @@ class Ledger:
         keys: list[str] = []
         for order, _ in arrivals:
             if order.opportunity_id not in known.opportunities:
+                # A deal that moved to another account in Salesforce must not give a second customer its access.
                 keys.append(f"OPPORTUNITY#{order.opportunity_id}")
             if known.customer_id is None:
+                # Two accounts must not share one customer in Stigg: each would undo what the other provisions.
                 keys.append(f"STIGG#{order.customer_id or known.account_id}")
         of: dict[str, dict[str, str]] = {"OPPORTUNITY": {}, "STIGG": {}}
         for item in self._table.find_all((pk, "OWNER") for pk in keys):

@@ -90,6 +90,7 @@ def exported(line: bytes) -> tuple[str, Json] | None:
 
 def head_item(customer: Customer, rev: int) -> Item:
     body = {f.name: getattr(customer, f.name) for f in fields(customer) if f.name not in ("rev", "opportunities")}
+    # Opportunities are items of their own: a head with all deals would outgrow DynamoDB's 400 KB.
     body["slots"] = {key: record.to_json() for key, record in customer.slots.items()}
     body["grants"] = {key: asdict(record) for key, record in customer.grants.items()}
     item: Item = {
@@ -98,6 +99,7 @@ def head_item(customer: Customer, rev: int) -> Item:
         "rev": {"N": str(rev)},
         "body": {"S": json.dumps(body, separators=(",", ":"))},
     }
+    # Only due customers have these attributes, so that the index holds nothing else (a sparse index).
     if customer.due_at is not None:
         item |= {"due": {"S": "DUE"}, "due_at": {"N": str(customer.due_at)}}
     return item
@@ -128,6 +130,7 @@ def owner_item(pk: str, account_id: str) -> Item:
 
 
 def order_item(account_id: str, id: str, state: OpportunityState, now: int) -> Item:
+    # Padded, so that the keys sort as numbers do; 13 digits last until the year 2286.
     revision = f"{state.revision.modified:013d}.{state.revision.read:013d}"
     return {
         "pk": {"S": f"OPPORTUNITY#{id}"},

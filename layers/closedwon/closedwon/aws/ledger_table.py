@@ -82,6 +82,7 @@ class LedgerTable:
             try:
                 return once()
             except Conflict:
+                # Full jitter: writers that met once would otherwise meet again at every try.
                 self._pause(random.uniform(0, min(0.4, 0.01 * 2**attempt)))  # nosec B311 - jitter, no secret
         raise LedgerContended(f"others kept writing the same customer, {TRIES} times over")
 
@@ -90,6 +91,7 @@ class LedgerTable:
         docstring.
         """
         pk = f"ACCOUNT#{account_id}"
+        # Read in this order, a write in between shows as another `rev` when the transaction checks it.
         head = self.find(pk, "CUSTOMER")
         if head is None:
             return Customer(account_id)
@@ -122,6 +124,7 @@ class LedgerTable:
             if whole:
                 raise TooMuch(f"{len(states)} opportunities")
             first = dict(islice(states.items(), most))
+            # The head keeps its old content here: only the last transaction releases or applies anything.
             between = replace(known, opportunities={**known.opportunities, **first})
             self.write(known, between)
             return self.write(replace(between, rev=known.rev + 1), changed)
@@ -134,6 +137,7 @@ class LedgerTable:
         ]
         puts += chain.from_iterable(of_each)
         if changed.customer_id not in (None, known.customer_id):
+            # Somebody may have bound the customer to another account since it was looked up: then all of it fails.
             free = "attribute_not_exists(pk)"
             puts.append(self._put(owner_item(f"STIGG#{changed.customer_id}", changed.account_id), free))
         self._transact(puts)
@@ -143,6 +147,7 @@ class LedgerTable:
         try:
             self._client.transact_write_items(TransactItems=puts)
         except self._client.exceptions.TransactionCanceledException as error:
+            # One reason that does not pass (a denied permission, an item too large) must not be retried.
             reasons = {reason["Code"] for reason in error.response.get("CancellationReasons", ())}
             if reasons <= {"None", *PASSING}:
                 raise Conflict from error
@@ -152,6 +157,7 @@ class LedgerTable:
 
     def _of_opportunity(self, known: Customer, account_id: str, id: str, state: OpportunityState) -> list[Item]:
         """The writes that store one opportunity's new state, as a transaction takes them."""
+        # The order is written beside it under a key of its own, so that the history is never overwritten.
         puts = [self._put(opportunity_item(account_id, id, state))]
         before = known.opportunities.get(id)
         if before is None:
@@ -216,6 +222,7 @@ class LedgerTable:
             some, wanted = wanted[:KEYS_A_READ], wanted[KEYS_A_READ:]
             answer = self._client.batch_get_item(RequestItems={self._table: {"Keys": some, "ConsistentRead": True}})
             items += answer["Responses"].get(self._table, [])
+            # DynamoDB returns at most 16 MB, and less under load: what it left out is requested again.
             wanted += answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
         return items
 

@@ -176,6 +176,7 @@ def notify(failure: Failure, customers: Callable[[], int]) -> bool:
 
     customers: counts the customers that are due within the hour; called only where a notice is sent.
     """
+    # Without a topic nothing is claimed: a topic that is added later gets the next failure.
     topic = os.environ.get("NOTIFICATION_TOPIC")
     if not topic or not is_for_engineering(failure.cause):
         return False
@@ -191,6 +192,7 @@ def notify(failure: Failure, customers: Callable[[], int]) -> bool:
             MessageAttributes={"cause": {"DataType": "String", "StringValue": failure.cause}},
         )
     except Exception:
+        # Unreleased, a message that SNS refused would silence the cause for six hours.
         notices().release(failure.cause)
         raise
     return True

@@ -81,6 +81,7 @@ def begins(order: Order, others: Mapping[str, Order]) -> bool:
     """
     if order.problems:
         return False
+    # A renewal of a contract in the ledger belongs to the workspace that the contract got.
     if order.trigger == "renewal":
         ours = (known for id, known in others.items() if id != order.opportunity_id)
         return not any(order.amends in (known.opportunity_id, known.contract_id) for known in ours)

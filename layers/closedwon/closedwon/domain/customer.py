@@ -395,6 +395,7 @@ def accept(
     one that failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its
     reason is shown.
     """
+    # One version for all of them: whoever provisions folds the customer as a whole, so one round is enough.
     version, attempt = customer.version + 1, customer.attempt + 1
     opportunities = dict(customer.opportunities)
     customer_id = customer.customer_id
@@ -404,11 +405,13 @@ def accept(
         order, now_bound = bound(order, customer_id)
         id = order.opportunity_id
         state = opportunities.get(id)
+        # The digest breaks a tie between two saves of one millisecond, in the same way on every machine.
         newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)
         same = state is not None and order.digest == state.order.digest
         if state is not None and not newer and not same:
             answers.append(Acceptance(id, "superseded", state.execution))
             continue
+        # A failed deal that is sent again, unchanged, is tried again: the catalogue may have been corrected.
         if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
             started = started or execution_name(id, revision, attempt)
             outcome = Outcome("Failed", _reason_of(order.problems)) if order.problems else Outcome()
@@ -429,6 +432,8 @@ def accept(
             )  # the same deal; CPQ may have numbered its lines differently
         opportunities[id] = state
         status: Literal["accepted", "duplicate", "invalid"] = "duplicate" if same else "accepted"
+        # A duplicate of a deal that is not provisioned yet starts its execution again, in case that start was lost;
+        # the same name cannot start twice.
         start = state.version == version or state.outcome.status == "Provisioning"
         answers.append(Acceptance(id, "invalid" if order.problems else status, state.execution, order.problems, start))
     customer = replace(customer, opportunities=opportunities, customer_id=customer_id)
@@ -438,6 +443,7 @@ def accept(
             version=version,
             attempt=attempt,
             failures=0,
+            # Due although somebody starts it now: if that start is lost, the sweep finds it after the grace.
             due_at=_sooner(customer.due_at, max(now, rate_slot) + grace),
         )
     return customer, answers
@@ -514,6 +520,7 @@ def made_due(
     Out: the customer, and whether it is due now. It is not where it was written since the comparison: the difference
     may be gone already.
     """
+    # It changed since it was compared, so the finding may be out of date: the next run finds what remains.
     if customer.rev != rev:
         return customer, False
     states = {id: replace(customer.opportunities[id], written=None) for id in opportunities}
@@ -583,16 +590,19 @@ def acquire_lease(
     goes_on = False
     if lease is not None and lease.owner == owner:
         goes_on = token == lease.token
+        # The same execution with an older token: its last try died in mid-step, and its write may still land.
         if not goes_on and not lease.answered and held:
             return customer, Unanswered(lease.until)
     elif lease is not None and held:
         return customer, Busy(lease.until)
     looks = customer.look_again_at is not None and customer.look_again_at <= now
     needs: Literal["provision", "write_back"] = "write_back"
+    # A customer whose only news is for Salesforce costs no call to Stigg.
     if customer.applied < customer.version or looks:
         needs = "provision"
     elif not (customer.unwritten or customer.account_unwritten or goes_on):
         return replace(customer, lease=None, due_at=customer.look_again_at), Current()
+    # Due at the lease's end: if this execution dies, the sweep starts the customer then.
     granted = Lease(owner, customer.token + 1, now + lease_milliseconds)
     customer = replace(customer, lease=granted, token=granted.token, due_at=granted.until)
     return customer, Work(customer, needs)
@@ -608,6 +618,7 @@ def record_result(
     meanwhile.
     Raises LeaseLost when another execution has the lease.
     """
+    # A step that lasted longer than its lease must not record: another execution has read Stigg since.
     if customer.lease is None or customer.lease.token != work.lease.token:
         raise LeaseLost
     match report:

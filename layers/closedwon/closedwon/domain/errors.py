@@ -322,6 +322,7 @@ def failure_text(failure: Mapping[str, str]) -> str:
         said = json.loads(failure.get("Cause", "")).get("errorMessage", "")
     except (ValueError, TypeError, AttributeError, RecursionError):
         said = ""
+    # The text of an error that closed-won did not write may hold names or keys, so it is not repeated.
     known = globals().get(name)
     ours = isinstance(known, type) and issubclass(known, ClosedWonError) and said
     return str(said) if ours else f"An unexpected failure ({name})."

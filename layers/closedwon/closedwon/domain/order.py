@@ -116,6 +116,7 @@ class Order:
         """
         content = self.to_json()
         for name in ("stored_customer_id", "customer_id", "as_of"):
+            # Left in, the second send of a deal would look like a change, only because the first one was written back.
             content.pop(name, None)
         for item in content.get("items", ()):
             item["lines"] = ()

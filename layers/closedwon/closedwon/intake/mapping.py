@@ -137,6 +137,7 @@ class _Compiler:
         self.deal = deal
         self.rules = rules
         self.problems: list[Problem] = []
+        # Only an amendment has something to differ from; every other deal lists all there is.
         self.differences = deal.trigger == "amendment" and deal.quantities == "differences"
         self.ends = deal.trigger == "cancellation"
         self.lines = [
@@ -169,6 +170,7 @@ class _Compiler:
             resource_id=deal.resource_id,
             trigger=deal.trigger,
             currency=deal.opportunity.currency_iso_code.lower(),
+            # A cancellation may name its own opportunity, which is what it cancels without a name.
             amends=deal.amends if deal.amends != deal.opportunity.id else None,
             contract_id=deal.contract_id,
             differences=self.differences,
@@ -201,6 +203,7 @@ class _Compiler:
 
     def customer_id(self) -> str | None:
         given, stored = self.deal.customer_id, self.deal.account.stigg_customer_id
+        # Provisioning either of them could give one customer's access to another: a person has to say which.
         if given and stored and given != stored:
             self.refuse(None, "customerId", f"{given} is not the account's Stigg Customer ID, {stored}")
         return given or stored
@@ -211,6 +214,7 @@ class _Compiler:
         starts, ends = [placed.start for placed in self.lines], [placed.end for placed in self.lines]
         start = self.instant("terms.start", terms.start)
         end = self.instant("terms.end", terms.end, day_after=True)
+        # CPQ may leave the quote's dates empty and give each line its own.
         if not self.ends:  # terms that only the lines say
             start = start or (min(filter(None, starts)) if starts and all(starts) else None)
             end = end or (max(filter(None, ends)) if ends and all(ends) else None)
@@ -230,11 +234,13 @@ class _Compiler:
             self.refuse(None, "terms.cancel", "goes without terms.end: that says the day already")
         plans = {placed.line.stigg_id for placed in self.lines if placed.line.stigg_type == "Plan"}
         for field, value in (("budget", terms.budget), ("minimumSpend", terms.minimum_spend)):
+            # Stigg keeps these on one subscription, and nobody knows how to divide them between several.
             if value is not None and len(plans) > 1:
                 said = "is one subscription's, and this deal has several plans: give each its own deal"
                 self.refuse(None, f"terms.{field}", said)
         return {
             "billing_period": terms.billing_period,
+            # A cancellation's start is that of the lost deal, which was never sold.
             "start": None if self.ends else start,
             "end": end,
             "cancel": self.cancel(terms.cancel) if self.ends and not end else None,
@@ -261,6 +267,7 @@ class _Compiler:
             return None
         zone = ZoneInfo(self.rules.time_zone)
         try:
+            # A bare date is a day where the stack's users live: in Berlin it begins before it does in UTC.
             if _DAY.fullmatch(value):
                 day = date.fromisoformat(value) + timedelta(days=1 if day_after else 0)
                 moment = datetime.combine(day, time(), zone)
@@ -288,6 +295,7 @@ class _Compiler:
         for item in mapped:
             if item.plan_id and item.plan_id not in plans and not (self.differences or self.ends):
                 self.refuse(item.lines[0], "planId", f"no line of the deal has the plan {item.plan_id}")
+        # In one order whatever the order of the lines, because the digest must not change with it.
         mapped.sort(key=lambda item: (*self.entity(item), item.lines))
         self.plans_apart([item for item in mapped if item.kind == "Plan"])
         return tuple(self.added_up(mapped))
@@ -337,8 +345,10 @@ class _Compiler:
             self.refuse(number, "priorQuantity", f"{line.prior_quantity} is not a whole number")
         if starts and ends and ends <= starts:
             self.refuse(number, "end", "is not after the line's start")
+        # All problems of a line are listed before it is dropped, so that an admin corrects them in one go.
         if len(self.problems) > before:
             return None
+        # Of a difference the whole amount counts: prices of units bought at different times are netted by it.
         priced = line.price is not None and self.differences
         return Item(
             kind=kind,
@@ -353,6 +363,7 @@ class _Compiler:
             plan_id=line.plan_id or None,
             value=quantity * (line.price or 0) if priced else None,
             prior=int(line.prior_quantity) if line.prior_quantity is not None and self.differences else None,
+            # A line's date that its deal has anyway is left out: the digest is then the same with and without it.
             start=starts if starts and starts > (start or "") else None,
             end=ends if ends and (end is None or ends < end or kind == "Credit grant") else None,
         )
@@ -391,6 +402,7 @@ class _Compiler:
         most = _most(kind)
         if given != int(given):
             self.refuse(number, "quantity", f"{given} is not a whole number")
+        # Credits that were granted are never taken back.
         elif given <= 0 and (not self.differences or kind == "Credit grant"):
             said = "on a new deal" if kind != "Credit grant" else "for a credit grant"
             self.refuse(number, "quantity", f"{int(given)} is not possible {said}: it takes 1 or more")

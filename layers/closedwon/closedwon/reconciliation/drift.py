@@ -204,6 +204,7 @@ class _Comparison:
         self.calendar = Calendar(ZoneInfo(policy.time_zone))
         self.desired = self.folded(self.customer)
         self.records = {Slot.of_key(key): record for key, record in self.customer.slots.items()}
+        # An export is keyed by account and may hold subscriptions of another customer with this account's link.
         self.listed = tuple(view.subscriptions or ())
         self.actual = {
             one["id"]: actual_of(one, catalogue)
@@ -279,6 +280,7 @@ class _Comparison:
                 self.moved(deal.opportunity_id, self.customer.account_id, deal.account_id)
             elif state is None and deal.known_to not in (None, self.customer.account_id):
                 self.moved(deal.opportunity_id, deal.known_to or "", deal.account_id)
+            # A deal that was saved a moment ago may have its callout still on the way: it is no drift yet.
             elif moved or deal.trigger is None or deal.modified > self.now - SOON:
                 continue
             elif deal.problem:
@@ -288,6 +290,7 @@ class _Comparison:
                     missed.append((deal, deal.arrival))
             elif deal.arrival is not None:
                 self.revision(deal, deal.arrival, state)
+        # All missed deals of a customer together: one alone may look like a reduction that another makes up for.
         lowers = bool(missed) and self.would_lower(arrival for _, arrival in missed)
         for deal, arrival in missed:
             self.triggers[deal.opportunity_id] = arrival.order.trigger
@@ -312,6 +315,7 @@ class _Comparison:
                 continue
             if not self.view.live:
                 self.absent = self.absent or id not in self.desired.fates or self.gives(id)
+            # A deal that gives nothing any more may be deleted: nothing depends on it.
             elif self.gives(id):
                 self.deleted(
                     id, "is not to be found in Salesforce: it was deleted for good, or closed-won may not see it"
@@ -335,6 +339,7 @@ class _Comparison:
     def revision(self, deal: DealSeen, arrival: Arrival, state: OpportunityState) -> None:
         """Compare a deal with the order that was last accepted for it."""
         order = as_recorded(arrival.order, state.order, [s.order for s in self.customer.opportunities.values()])
+        # As accepting would do it, so that the comparison finds exactly what accepting would change.
         recorded, _ = bound(order, self.customer.customer_id)
         if recorded is state.order or recorded.digest == state.order.digest:
             return  # accepting it would change nothing
@@ -348,6 +353,7 @@ class _Comparison:
         else:
             words = "Nobody touched this deal, but it would be sent differently today: its products or mapping changed."
         self.triggers[deal.opportunity_id] = arrival.order.trigger
+        # An older revision would be superseded, and the question is what accepting it would do.
         newest = state.revision._replace(read=state.revision.read + 1)  # it would be read now
         should, is_now = difference_of(order, state.order)
         self.find(
@@ -369,6 +375,7 @@ class _Comparison:
     def moved(self, opportunity_id: str, was: str, is_now: str) -> None:
         account = self.view.account
         if account is not None and account.state == "merged" and account.merged_into == is_now:
+            # Salesforce moves all deals of a merged account: a finding for each would hide the one that matters.
             return  # the merged account is the finding
         words = "This deal was moved to another account after closed-won had accepted it."
         self.find("moved_deal", words, opportunity_id=opportunity_id, should=was, is_now=is_now)
@@ -412,6 +419,7 @@ class _Comparison:
 
     def beneath(self) -> Plan:
         """Compare held slots with what was written last: where a change is held, the plan does not compare."""
+        # A foreign subscription in the way is no change of what closed-won wrote.
         held = {hold.slot for hold in self.plan.holds if hold.foreign is None}
         records = {slot: self.records[slot] for slot in held if slot in self.records}
         written = {slot: record.applied for slot, record in records.items() if record.applied is not None}
@@ -479,6 +487,7 @@ class _Comparison:
         gone = self.actual.get(record.subscription_id or "")
         stood = applied is not None and record.status in LIVE
         should = self.described(wanted)
+        # A subscription that ended on the day it was written with was not ended by hand.
         own_end = None if applied is None else applied.trial_end if wanted.slot.trial else applied.cancellation
         lasts = own_end in (None, END_OF_BILLING_PERIOD) or _earlier(instant_of(self.now), own_end)
         if standing is None and stood and gone is not None and gone.status not in LIVE and lasts:
@@ -699,6 +708,7 @@ class _Comparison:
             return
         mine = {e.id: amount_of(e) for e in wanted.entitlements if e.type == "FEATURE"}
         theirs = {feature: read.amounts.get(feature, 0.0) for feature in mine}
+        # Stigg shows what a customer may use in all: add-ons and other subscriptions add to this one's values.
         if not read.alone:  # what is more than enough may come from elsewhere
             theirs = {feature: min(amount, mine[feature]) for feature, amount in theirs.items()}
         if mine == theirs:
@@ -724,6 +734,7 @@ class _Comparison:
         known = {record.subscription_id for record in self.records.values() if record.applied is not None}
         for one in self.listed:
             id, standing = one["id"], self.actual.get(one["id"])
+            # What ended, or is in a slot, is the plan's to compare.
             if one["status"] not in LIVE or id in known:
                 continue
             elsewhere = standing is None
@@ -756,6 +767,7 @@ class _Comparison:
         if standing is None:
             return False
         if not self.ours(standing, slot, record) or standing.plan_id != wanted.plan_id:
+            # Two plans cannot be compared by numbers, so replacing one counts as a reduction, which a person approves.
             return True  # what another plan gives, only people can tell
         later = change.start is not None and standing.status == "ACTIVE" and change.start > instant_of(self.now)
         units = units_of(standing, record, wanted)
@@ -765,6 +777,7 @@ class _Comparison:
 
     def failures(self) -> dict[str, OpportunityState]:
         """The deals that failed and that closed-won can try again by itself: refused deals are not among them."""
+        # The sweep will try again within a day: that is no drift.
         if self.customer.due_at is not None and self.customer.due_at <= self.now + 86_400_000:
             return {}
         unprepared = self.customer.unprepared
@@ -818,6 +831,7 @@ class _Comparison:
         """Compare the Stigg Provisioning of each deal that has an outcome."""
         deals = {deal.opportunity_id: deal for deal in self.view.deals or ()}
         for id, state in self.customer.opportunities.items():
+            # A deal on its way has no outcome yet; the write-back shows one when there is.
             settled = state.outcome.status != "Provisioning" or state.outcome.reason
             deal = deals.get(id)
             if not settled or (deal is not None and deal.deleted):

@@ -234,6 +234,7 @@ def repair_of(
         _why(finding, effect, chosen, by_hand, reductions)
         for finding, effect in zip(compared.findings, compared.effects, strict=True)
     ]
+    # Accepting a deal provisions the customer, which would also overwrite what only a close look shows.
     accepts = any(effect == "accept" and not why for effect, why in zip(compared.effects, whys, strict=True))
     touched = ("look", "hidden") if accepts else ("look",)
     in_the_way = [

@@ -99,12 +99,14 @@ def deal_of(given: Json, opportunity: Json, rows: Sequence[Row], read_at: dateti
     Raises Unreadable where the rows contradict what was said, or cannot be said in a deal.
     """
     account = opportunity.get("Account")
+    # A missing account and a hidden one look alike in a query, and need different people to correct them.
     if not opportunity.get("AccountId"):
         raise Unreadable("account.id", "is missing: the opportunity has no account in Salesforce")
     if not account:
         raise Unreadable("account.id", "closed-won's user may not see the opportunity's account in Salesforce")
     deal = {**given, **_links(given, opportunity)}
     lines = lines_of(rows, differences=deal.get("quantities") == "differences")
+    # A trial's lines carry the dates of the contract that may follow: the trial has its own end.
     if deal["trigger"] == "trial":
         lines = [{name: value for name, value in line.items() if name not in _DATES} for line in lines]
     return {
@@ -177,6 +179,7 @@ def _terms(opportunity: Json, trigger: str, lines: Sequence[Json]) -> Json:
     """
     terms = {name: opportunity[field] for field, name in _TERMS.items() if opportunity.get(field) is not None}
     terms = {**_quote_dates(opportunity.get("SBQQ__PrimaryQuote__r") or {}, lines), **terms}
+    # Salesforce has one number; whether the budget is soft is only in a callout.
     if "budget" in terms:
         terms["budget"] = {"limit": terms["budget"]}
     apart = _DATES if trigger == "trial" else ("trialEnd", "trialEndBehavior")
@@ -303,6 +306,7 @@ def deal_from_rows(given: Json, opportunity: Json, rows: Iterable[Row], read_at:
     hang on something the opportunity does not (any more) point at, such as another quote than its primary one, are left
     out. A line's number is its place among those that were read: in bulk, only what says something about Stigg.
     """
+    # In bulk, the lines of every quote arrive, but only those of the primary quote were sold.
     own = [row for row in rows if row.get(row.source.parent) == value_at(opportunity, row.source.lookup or "Id")]
     return deal_of(given, opportunity, sorted(own, key=_place), read_at)
 
@@ -323,6 +327,7 @@ def trigger_of(row: Json, known: str | None, trial_stages: Sequence[str] = ()) -
         return _trigger_of_won(row)
     if row["IsClosed"] and row.get("Stigg_Amends__c"):
         return "cancellation"
+    # The ledger knows it as won, and Salesforce does not any more.
     if known in ("closed_won", "amendment", "renewal"):
         return "cancellation"  # won no more; a trial that is not won ends as its own terms say
     if not row["IsClosed"] and row.get("StageName") in trial_stages:
