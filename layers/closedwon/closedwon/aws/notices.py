@@ -172,6 +172,7 @@ class Notifier:
 
         customers: counts the customers that are due within the hour; called only where a notice is sent.
         """
+        # Without a topic nothing is claimed: a topic that is added later gets the next failure.
         if not self._topic or not is_for_engineering(failure.cause):
             return False
         since = self._notices.claim(failure.cause)
@@ -185,6 +186,7 @@ class Notifier:
                 MessageAttributes={"cause": {"DataType": "String", "StringValue": failure.cause}},
             )
         except Exception:
+            # Unreleased, a message that SNS refused would silence the cause for six hours.
             self._notices.release(failure.cause)
             raise
         return True

@@ -114,6 +114,7 @@ class Secret:
             return kept[1]
         text, failure = self._fetch(stage)
         if failure is not None:
+            # An old key mostly still works; one that does not is refused, and then read again at once.
             if kept is not None and not at_once and isinstance(failure, SecretUnavailable):
                 return kept[1]
             raise failure
