@@ -1,5 +1,6 @@
-"""A look at one customer as it is now, in all three systems: what differs, by the rules of reconciliation. Writes
-nothing.
+"""Reads one customer as it is now in Salesforce, the ledger and Stigg, and compares by the rules of reconciliation.
+
+Writes nothing.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ from typing import Any, TypeVar
 
 import botocore.exceptions
 
-from closedwon.domain.catalogue import Catalogue, fetch_catalogue, kept_catalogue
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.errors import ClosedWonError
 from closedwon.preview.preview import stigg
 from closedwon.provisioning.step import ledger
 from closedwon.provisioning.work import now
-from closedwon.reconciliation import runs
+from closedwon.reconciliation import run_register
 from closedwon.reconciliation.drift import CustomerView, Finding, Repair
 from closedwon.reconciliation.judging import Judge
 from closedwon.reconciliation.views import Live
 from closedwon.salesforce import reading
 from closedwon.settings import trial_stages
+from closedwon.stigg.catalogue import fetch_catalogue, kept_catalogue
 from ops.stack import in_words
 
 T = TypeVar("T")
@@ -104,7 +106,7 @@ def look_at(customer: Customer) -> Look:
 
 def deals_since() -> str:
     """The day of the first deals that had to arrive: as the stack says, since the first reconciliation, or today."""
-    since = os.environ.get("DEALS_SINCE") or runs.register().deals_since
+    since = os.environ.get("DEALS_SINCE") or run_register.register().deals_since
     return since or datetime.now(UTC).date().isoformat()
 
 

@@ -1,4 +1,4 @@
-"""``closedwon status``: the whole story of a deal or a customer, from the ledger, Step Functions, Stigg and Salesforce.
+"""``closedwon status``: the history of a deal or a customer, from the ledger, Step Functions, Stigg and Salesforce.
 
 First it is gathered, as what ``--json`` prints; then it is told from that.
 """
@@ -16,16 +16,17 @@ from zoneinfo import ZoneInfo
 import click
 from rich.text import Text
 
-from closedwon.aws.ledger import Accepted, at_once
+from closedwon.aws.ledger import at_once
+from closedwon.aws.ledger_items import Accepted
 from closedwon.domain.customer import Customer, OpportunityState, execution_name
 from closedwon.domain.instants import instant_of
 from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
 from closedwon.domain.plan import LIVE
 from closedwon.provisioning.step import ledger
 from closedwon.reconciliation.drift import CustomerView
-from closedwon.reconciliation.report import counted
 from closedwon.salesforce.write_back import account_fields
 from closedwon.settings import setting
+from closedwon.words.counted import counted
 from ops import orders, show
 from ops.executions import Execution, Executions
 from ops.look import ACTS_AS, Look, look_at
@@ -566,16 +567,16 @@ def _remedy(finding: Json) -> str:
     return f"{values}Left to people: {finding['why']}."
 
 
-@click.command(short_help="Tell the whole story of a deal or a customer.")
+@click.command(short_help="Show the history of a deal or a customer.")
 @click.argument("id")
-@click.option("--all", "everything", is_flag=True, help="Tell of all deals, orders and subscriptions, ended ones too.")
+@click.option("--all", "everything", is_flag=True, help="Show all deals, orders and subscriptions, ended ones too.")
 @json_option
 @click.pass_obj
 def status(chosen: Chosen, id: str, everything: bool, as_json: bool) -> None:
-    """Tell the whole story of an ID: an opportunity, an account, a customer in Stigg, or an execution.
+    """Show the history of an ID: an opportunity, an account, a customer in Stigg, or an execution.
 
-    What the ledger knows, who changed what and when, what was executed, what Stigg and Salesforce hold now, and whether
-    that is as it should be. Changes nothing. Exit code 1 when Stigg or Salesforce could not be asked.
+    It shows what the ledger holds, who changed what and when, which executions ran, what Stigg and Salesforce hold now,
+    and whether that is as it should be. It changes nothing. Exit code 1 when Stigg or Salesforce did not answer.
     """
     chosen.stack.act_as(*ACTS_AS)
     executions = Executions(chosen.stack.client("stepfunctions"), chosen.stack.outputs["ProvisionStateMachineArn"])

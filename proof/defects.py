@@ -97,7 +97,7 @@ DEFECTS = (
         "together: of two writes at the same moment one is lost (G3)",
         (
             Edit(
-                f"{PACKAGE}/aws/ledger.py",
+                f"{PACKAGE}/aws/ledger_table.py",
                 '                "rev = :rev" if known.rev else "attribute_not_exists(pk)",\n',
                 "                None,\n",
             ),
@@ -127,8 +127,8 @@ DEFECTS = (
         "gentle: what others keep on a subscription is wiped out (G6)",
         (
             Edit(
-                f"{PACKAGE}/domain/plan.py",
-                '"metadata": {**standing.metadata, **metadata_of(wanted, links)},',
+                f"{PACKAGE}/stigg/bodies.py",
+                '"metadata": {**update.metadata, **metadata_of(wanted, links)},',
                 '"metadata": metadata_of(wanted, links),',
             ),
         ),
@@ -166,12 +166,11 @@ DEFECTS = (
         (
             Edit(
                 f"{PACKAGE}/domain/plan.py",
-                '        body["addons"] = _addons(wanted)\n',
-                "        was, there = dict(applied.addons if applied else ()), dict(standing.addons)\n"
-                '        body["addons"] = [\n'
-                '            {**one, "quantity": one["quantity"] - was.get(one["id"], 0) + there.get(one["id"], 0)}\n'
-                "            for one in _addons(wanted)\n"
-                "        ]\n",
+                "    return Update(wanted, standing.id, aspects, standing.metadata, withdrawn)\n",
+                "    was, there = dict(applied.addons if applied else ()), dict(standing.addons)\n"
+                "    addons = tuple((id, count - was.get(id, 0) + there.get(id, 0)) for id, count in wanted.addons)\n"
+                "    wanted = replace(wanted, addons=addons)\n"
+                "    return Update(wanted, standing.id, aspects, standing.metadata, withdrawn)\n",
             ),
         ),
         test="tests/unit/test_drift.py::test_what_was_changed_in_stigg_by_hand_has_a_name_and_is_left_to_people",

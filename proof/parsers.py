@@ -26,13 +26,11 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from benchmarks.table import MemoryTable
 from closedwon import settings
-from closedwon.aws import ledger
 from closedwon.aws.ledger import Ledger
+from closedwon.aws.ledger_items import accepted_order, customer_of, exported
 from closedwon.aws.secrets import Secret
-from closedwon.domain.catalogue import fetch_catalogue
 from closedwon.domain.errors import ClosedWonError, failure_text
 from closedwon.domain.order import Order, Problem
-from closedwon.domain.plan import Actual, customer_difference
 from closedwon.intake.deal import Approval, Deal, DealToRead, Result, errors_of, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, revision_of, unrecordable
 from closedwon.own_application import client as own_application
@@ -40,7 +38,7 @@ from closedwon.preview.answers import PreviewedInvoice
 from closedwon.preview.preview import preview
 from closedwon.provisioning import approvals, callout
 from closedwon.provisioning.step import Step
-from closedwon.reconciliation import report, views
+from closedwon.reconciliation import report_page, views
 from closedwon.reconciliation.finding import Finding, Repair
 from closedwon.reconciliation.runs import Run
 from closedwon.salesforce import reading
@@ -48,6 +46,9 @@ from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.bulk import BulkQueries
 from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.mapping_records import COLUMNS, QUOTE_LINE
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.bodies import customer_difference
+from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.stigg.client import Stigg
 from proof.fuzz import Attack, any_scalar, any_text, any_value, json_texts, spoilt
 from sandbox.flow import deal_of
@@ -419,7 +420,7 @@ def stigg_answers(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         "make a subscription": ("POST subscriptions", lambda stigg: _made(stigg.provision_subscription(body, "3"))),
         "list subscriptions": (
             "GET subscriptions",
-            lambda stigg: [Actual.from_stigg(one, catalogue) for one in stigg.list_subscriptions(customer)],
+            lambda stigg: [actual_of(one, catalogue) for one in stigg.list_subscriptions(customer)],
         ),
         "read a subscription": ("GET subscriptions/sub-1", lambda stigg: stigg.get_subscription("sub-1")),
         "change a subscription": (
@@ -743,13 +744,13 @@ def ledger_items(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         kind, item = given
         match kind:
             case "head":
-                ledger.customer_of("001", 1, item["body"]["S"], {})
+                customer_of("001", 1, item["body"]["S"], {})
             case "opportunity":
-                ledger.customer_of("001", 1, heads[0]["body"]["S"], {"006": item["body"]["S"]})
+                customer_of("001", 1, heads[0]["body"]["S"], {"006": item["body"]["S"]})
             case "order":
-                ledger._accepted(item)
+                accepted_order(item)
             case "export":
-                ledger.exported(item)
+                exported(item)
             case "control":
                 table = MemoryTable()
                 table.put_item(Item=item)
@@ -764,7 +765,7 @@ def snapshots(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
     good = json.loads(fetch_catalogue(client, 0).to_json())
 
     def feed(text: str) -> None:
-        from closedwon.domain.catalogue import kept_catalogue
+        from closedwon.stigg.catalogue import kept_catalogue
 
         kept_catalogue(SimpleNamespace(snapshot=lambda: text), 1000)
 
@@ -830,7 +831,7 @@ def findings() -> tuple[Any, Callable[[Any], None]]:
     def feed(given: Mapping[str, str]) -> None:
         files = reports.Files()
         told = reports.report([Finding.from_json({**good, **given})], files=files)
-        "".join(report.page(told, reports.PLACES)).encode()
+        "".join(report_page.page(told, reports.PLACES)).encode()
         files.rows.encode()
         for line in files.lines.splitlines():
             json.loads(line)

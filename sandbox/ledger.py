@@ -13,7 +13,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from typing import Literal
 
-from closedwon.aws.ledger import DUE_AT_ONCE, Accepted, Claim, Control, Room, measure
+from closedwon.aws.ledger import DUE_AT_ONCE, Claim, Control, Room
+from closedwon.aws.ledger_items import Accepted
+from closedwon.aws.ledger_metrics import measure
 from closedwon.domain import customer as rules
 from closedwon.domain.customer import (
     Acceptance,

@@ -14,7 +14,7 @@ from typing import Any
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import clients
-from closedwon.aws.ledger import exported
+from closedwon.aws.ledger_items import exported
 from closedwon.domain.errors import LedgerExportFailed, safe_text
 from closedwon.provisioning.step import ledger
 from closedwon.reconciliation import runs

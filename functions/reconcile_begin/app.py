@@ -14,8 +14,9 @@ from aws_lambda_powertools.logging import Logger
 from closedwon.aws import clients, metrics
 from closedwon.domain.errors import RunInputInvalid
 from closedwon.domain.instants import iso_utc
-from closedwon.reconciliation import runs
-from closedwon.reconciliation.runs import Mode, Registered, Run
+from closedwon.reconciliation import run_register, runs
+from closedwon.reconciliation.run_register import Registered
+from closedwon.reconciliation.runs import Mode, Run
 from closedwon.salesforce.export_queries import Scope
 from closedwon.salesforce.reading import salesforce
 from closedwon.settings import trial_stages
@@ -47,7 +48,7 @@ def begin(event: Mapping[str, Any]) -> Run:
     execution = str(event["execution"])
     id = f"{began:%Y%m%dT%H%M%SZ}-{mode}-{hashlib.sha256(execution.encode()).hexdigest()[:8]}"
     day = began.date().isoformat()
-    registered = runs.enter(id, execution, day, os.environ.get("DEALS_SINCE", ""), is_under_way)
+    registered = run_register.enter(id, execution, day, os.environ.get("DEALS_SINCE", ""), is_under_way)
     since = changed_since(registered) if mode == "changed" else ""
     run = Run(
         id=id,

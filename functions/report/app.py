@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import clients, metrics
-from closedwon.reconciliation import report, runs
-from closedwon.reconciliation.report import FILES, Compared, Ending, Places, Repairs, Report
+from closedwon.reconciliation import report_files, report_message, report_page, run_register, runs
+from closedwon.reconciliation.report import FILES, Compared, Ending, Repairs, Report
+from closedwon.reconciliation.report_words import Places
 from closedwon.reconciliation.runs import ObjectWriter, Run
 from closedwon.settings import setting
 
@@ -60,24 +61,24 @@ def write(ending: Ending) -> Report:
         ObjectWriter(run, FILES["lines"], "application/x-ndjson; charset=utf-8") as lines,
         ObjectWriter(run, FILES["csv"], "text/csv; charset=utf-8") as rows,
     ):
-        tally = report.tell(findings(), repairs, where, lines.write, rows.write)
+        tally = report_files.tell(findings(), repairs, where, lines.write, rows.write)
     told = Report(ending, compared, repairs, tally)
     with ObjectWriter(run, FILES["page"], "text/html; charset=utf-8") as page:
-        page.write(report.page(told, where))
-    runs.put_json(run, FILES["summary"], report.summary(told))
+        page.write(report_page.page(told, where))
+    runs.put_json(run, FILES["summary"], report_files.summary(told))
     return told
 
 
 def notify(told: Report) -> None:
     """Tell who subscribed, where there is something to tell. By its attributes they can choose what they hear of."""
     topic = os.environ.get("NOTIFICATION_TOPIC")
-    if not topic or not report.worth_telling(told):
+    if not topic or not report_message.worth_telling(told):
         return
     attributes = {"mode": told.run.mode, "state": told.state}
     sns().publish(
         TopicArn=topic,
-        Subject=report.subject(told, places()),
-        Message=report.message(told, places()),
+        Subject=report_message.subject(told, places()),
+        Message=report_message.message(told, places()),
         MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
     )
 
@@ -93,8 +94,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         failure=event["failure"],
     )
     told = write(ending)
-    runs.finish(ending.run, told.good)
-    for one in report.measured(told):
+    run_register.finish(ending.run, told.good)
+    for one in report_files.measured(told):
         metrics.note(one.name, one.value, **one.by)
     notify(told)  # the last: what fails before it is tried again, and nobody wants to be told twice
     result = {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedwon.aws.ledger import exported
+from closedwon.aws.ledger_items import exported
 from closedwon.domain.errors import (
     LedgerExportFailed,
     MappingsUnusable,
@@ -20,7 +20,8 @@ from closedwon.domain.errors import (
     StiggUnavailable,
 )
 from closedwon.reconciliation.exporting import AFTER_A_FAULT, Json, Shift, one_round
-from closedwon.reconciliation.runs import Registered, Run
+from closedwon.reconciliation.run_register import Registered
+from closedwon.reconciliation.runs import Run
 from functions.export_ledger import app as ledger_export
 from functions.export_salesforce import app as salesforce_export
 from functions.export_stigg import app as stigg_export

@@ -20,7 +20,8 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.dynamodb.models import dynamo_type
 
-from closedwon.aws.ledger import TRIES, Claim, Control, Ledger
+from closedwon.aws.ledger import Claim, Control, Ledger
+from closedwon.aws.ledger_table import TRIES
 from closedwon.domain.application import Application
 from closedwon.domain.customer import (
     START_GRACE,

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from closedwon.domain.desired import Desired, Policy, Subscription, fold
 from closedwon.domain.instants import iso_utc, milliseconds
 from closedwon.domain.order import Order, Standing
-from closedwon.domain.plan import entitlement_body
+from closedwon.stigg.bodies import entitlement_body
 from unit.domain import (
     CATALOGUE,
     CREDITS,

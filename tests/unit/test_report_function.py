@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from closedwon.aws import clients
 from closedwon.aws.metrics import NAMESPACE
-from closedwon.reconciliation import runs
+from closedwon.reconciliation import run_register, runs
 from closedwon.reconciliation.drift import Finding
 from closedwon.reconciliation.runs import ObjectWriter
 from functions.report import app
@@ -46,7 +46,7 @@ def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        runs.enter(RUN.id, ARN, "2026-11-22", "", lambda _: False)
+        run_register.enter(RUN.id, ARN, "2026-11-22", "", lambda _: False)
         yield arn
     for cached in (runs.s3, clients.dynamodb, app.sns):
         cached.cache_clear()
@@ -121,7 +121,7 @@ def test_reporting_again_writes_the_same_files_and_never_touches_another_run() -
     compared([finding(1)])
     end()
     before = stored("report/findings.csv")
-    runs.enter("another", OTHER, "2026-11-23", "", lambda _: False)
+    run_register.enter("another", OTHER, "2026-11-23", "", lambda _: False)
     end()
     assert stored("report/findings.csv") == before
     assert register()["execution"] == OTHER

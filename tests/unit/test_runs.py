@@ -17,7 +17,7 @@ from moto import mock_aws
 
 from closedwon.aws.clients import dynamodb
 from closedwon.domain.errors import RunUnderWay, StorageUnavailable
-from closedwon.reconciliation import runs
+from closedwon.reconciliation import run_register, runs
 from closedwon.reconciliation.runs import PartitionWriter, Run, partition_of
 from unit.aws import make_ledger
 
@@ -179,8 +179,8 @@ def test_s3_that_does_not_answer_is_an_error_that_passes(
 # The register
 
 
-def enter(run: str = "one", execution: str = ONE, deals_since: str = "", lives: bool = True) -> runs.Registered:
-    return runs.enter(run, execution, "2026-11-20", deals_since, under_way=lambda _: lives)
+def enter(run: str = "one", execution: str = ONE, deals_since: str = "", lives: bool = True) -> run_register.Registered:
+    return run_register.enter(run, execution, "2026-11-20", deals_since, under_way=lambda _: lives)
 
 
 def test_one_run_goes_on_at_a_time(register: None) -> None:
@@ -188,14 +188,14 @@ def test_one_run_goes_on_at_a_time(register: None) -> None:
     assert enter("one", ONE) == enter("one", ONE)  # a step that is tried again
     with pytest.raises(RunUnderWay, match="another run is under way: one"):
         enter("other", OTHER)
-    runs.finish(replace(RUN, id="one"), good=True)
+    run_register.finish(replace(RUN, id="one"), good=True)
     enter("other", OTHER)
 
 
 def test_a_run_that_died_holds_up_nobody(register: None) -> None:
     enter("one", ONE)
     enter("other", OTHER, lives=False)
-    runs.finish(replace(RUN, id="one"), good=True)  # late, and its turn is over
+    run_register.finish(replace(RUN, id="one"), good=True)  # late, and its turn is over
     with pytest.raises(RunUnderWay, match="under way: other"):
         enter("third", ONE + "3")
 
@@ -207,26 +207,26 @@ def test_of_two_that_begin_at_once_one_does(register: None) -> None:
 
     enter("one", ONE)
     with pytest.raises(RunUnderWay, match="just begun"):
-        runs.enter("other", OTHER, "2026-11-20", "", meanwhile)
+        run_register.enter("other", OTHER, "2026-11-20", "", meanwhile)
 
 
 def test_the_last_good_run_is_remembered(register: None) -> None:
     assert enter().last_good == ""
-    runs.finish(replace(RUN, id="one"), good=False)
+    run_register.finish(replace(RUN, id="one"), good=False)
     assert enter().last_good == ""
-    runs.finish(replace(RUN, id="one"), good=True)
+    run_register.finish(replace(RUN, id="one"), good=True)
     assert enter().last_good == RUN.started_at
 
 
 def test_deals_count_from_the_first_run_on_unless_the_stack_says_otherwise(register: None) -> None:
     assert enter().deals_since == "2026-11-20"
-    assert runs.enter("one", ONE, "2026-12-24", "", lambda _: True).deals_since == "2026-11-20"
+    assert run_register.enter("one", ONE, "2026-12-24", "", lambda _: True).deals_since == "2026-11-20"
     assert enter(deals_since="2026-01-01").deals_since == "2026-01-01"
 
 
 def test_the_register_can_be_read(register: None) -> None:
-    assert runs.register() == runs.Register()
+    assert run_register.register() == run_register.Register()
     enter("one", ONE)
-    assert runs.register() == runs.Register("one", ONE, "", "2026-11-20")
-    runs.finish(replace(RUN, id="one"), good=True)
-    assert runs.register() == runs.Register("one", "", RUN.started_at, "2026-11-20")
+    assert run_register.register() == run_register.Register("one", ONE, "", "2026-11-20")
+    run_register.finish(replace(RUN, id="one"), good=True)
+    assert run_register.register() == run_register.Register("one", "", RUN.started_at, "2026-11-20")

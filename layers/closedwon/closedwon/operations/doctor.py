@@ -20,6 +20,7 @@ from closedwon.domain.desired import catalogue_problems
 from closedwon.domain.order import Item, Kind, Order, Problem
 from closedwon.intake.deal import Deal, problems_of
 from closedwon.intake.mapping import KINDS, MappingRules, compile_deal
+from closedwon.stigg.catalogue import catalogue_of
 
 Json = dict[str, Any]
 Severity = Literal["error", "warning", "note"]
@@ -111,7 +112,7 @@ class InStigg:
             for id, some in charges.items()
         }
         return cls(
-            catalogue=Catalogue.from_stigg(plans, addons, features, currencies, now),
+            catalogue=catalogue_of(plans, addons, features, currencies, now),
             statuses=statuses,
             charges=own,
             dependencies={addon["id"]: tuple(addon.get("dependencies") or ()) for addon in addons},

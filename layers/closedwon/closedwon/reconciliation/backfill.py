@@ -15,8 +15,11 @@ from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.chain import Fate
 from closedwon.domain.customer import Arrival, Customer, accept
 from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, fold
-from closedwon.domain.plan import Actual, Backlinks, Change, Create, Plan, Update, amount_of, plan
+from closedwon.domain.marks import Backlinks
+from closedwon.domain.plan import Change, Create, Plan, Update, amount_of, plan
 from closedwon.reconciliation.drift import CustomerView, DealSeen
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.bodies import spending
 from closedwon.words.changes import Calendar, granted, would
 
 Verdict = Literal["adopt", "create", "change", "held", "refused", "over", "known", "none"]
@@ -161,7 +164,7 @@ class _Prospect:
         to_do = plan(
             changed.customer_id or "",
             desired,
-            [Actual.from_stigg(one, self.catalogue) for one in self.view.subscriptions or ()],
+            [actual_of(one, self.catalogue) for one in self.view.subscriptions or ()],
             {Slot.of_key(key): record for key, record in changed.slots.items()},
             self.policy,
             self.links,
@@ -218,8 +221,8 @@ class _Prospect:
                 if entitlement.type == "FEATURE" and sold != used:
                     rest = "" if read.alone or used < sold else ", perhaps with what add-ons give"
                     yield f"set {entitlement.id} to {_amount(sold)} (it is {_amount(used)} now{rest})"
-        if "cancellationDate" in change.body:
-            ends = change.body["cancellationDate"]
+        if "end" in change.aspects:
+            ends = change.subscription.cancellation
             if ends and ends != END_OF_BILLING_PERIOD:
                 yield f"let it end after {self.calendar.last(ends)}"
             elif standing.get("cancellationDate"):
@@ -227,8 +230,9 @@ class _Prospect:
         coupon = change.subscription.coupon
         if coupon and coupon not in {one["id"] for one in standing.get("coupons") or ()}:
             yield f"apply the coupon {coupon}"
+        spent = spending(change.subscription)
         for name, words in (("budget", "budget"), ("minimumSpend", "minimum spend")):
-            wanted, there = change.body.get(name), standing.get(name) or {}
+            wanted, there = spent.get(name), standing.get(name) or {}
             if wanted and any(there.get(key) != value for key, value in wanted.items()):
                 yield f"set its {words}"
 

@@ -29,15 +29,15 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, NamedTuple, Self, cast
+from typing import Any, Literal, Self, cast
 
 from closedwon.aws import clients
-from closedwon.domain.errors import RunInputInvalid, RunUnderWay, StorageUnavailable, as_read
+from closedwon.domain.errors import RunInputInvalid, StorageUnavailable, as_read
 from closedwon.settings import setting
 
 Json = dict[str, Any]
@@ -121,9 +121,6 @@ def partition_of(key: str, partitions: int) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % partitions
 
 
-# Keys
-
-
 def key(run: Run, name: str) -> str:
     """The S3 key of one of the run's objects (``report/report.html``). What was exported holds personal data, and lies
     where it is deleted after a few days.
@@ -141,9 +138,6 @@ def bucket() -> str:
 def s3() -> Any:
     """The client that writes and reads them."""
     return clients.client("s3", retries={"mode": "standard", "total_max_attempts": 6}, max_pool_connections=2 * AT_ONCE)
-
-
-# Exports
 
 
 @dataclass
@@ -219,9 +213,6 @@ def read(run: Run, source: str, partition: int) -> Iterator[Json]:
     """The records of one partition of a source, in the order of their objects' names. Flat in memory."""
     for name in _names(key(run, f"export/{source}/{partition:04d}/")):
         yield from _lines(name)
-
-
-# Findings, repairs, summaries, and what else a run has
 
 
 def put_partitions(run: Run) -> None:
@@ -331,89 +322,6 @@ class ObjectWriter:
             self._send()
         with _storage():
             s3().complete_multipart_upload(**self._place, UploadId=self._upload, MultipartUpload={"Parts": self._parts})
-
-
-# The register: one item of the ledger's table
-
-
-class Registered(NamedTuple):
-    """What the register says. last_good: when the last good run began, an ISO instant, "" before the first.
-    deals_since: the date of the first deals that are closed-won's business.
-    """
-
-    last_good: str
-    deals_since: str
-
-
-def enter(run_id: str, execution: str, today: str, deals_since: str, under_way: Callable[[str], bool]) -> Registered:
-    """Enter a run into the register, unless another is under way. Entering it again changes nothing.
-
-    In: the run's ID; its execution's ARN; its day; since when deals count, "" for what the register says, or today
-    where it says nothing; whether an execution is still under way: one that was aborted or died holds up nobody.
-    Raises RunUnderWay.
-    """
-    key = {"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}}
-    table = setting("LEDGER_TABLE")
-    known = clients.dynamodb().get_item(TableName=table, Key=key, ConsistentRead=True).get("Item", {})
-    holder = known.get("execution", {}).get("S")
-    if holder is not None and holder != execution and under_way(holder):
-        raise RunUnderWay(f"another run is under way: {known['run']['S']}")
-    since = deals_since or known.get("deals_since", {}).get("S") or today
-    values = {":run": {"S": run_id}, ":execution": {"S": execution}, ":since": {"S": since}}
-    try:
-        clients.dynamodb().update_item(
-            TableName=table,
-            Key=key,
-            UpdateExpression="SET run = :run, execution = :execution, deals_since = :since",
-            ConditionExpression="execution = :holder" if holder else "attribute_not_exists(execution)",
-            ExpressionAttributeValues={**values, ":holder": {"S": holder}} if holder else values,
-        )
-    except clients.dynamodb().exceptions.ConditionalCheckFailedException:
-        raise RunUnderWay("another run has just begun") from None
-    return Registered(known.get("last_good", {}).get("S", ""), since)
-
-
-class Register(NamedTuple):
-    """What the register holds. run: the ID of the last run that was entered; execution: its ARN while it is entered.
-    Each is "" where there is none, and so are the others, as in `Registered`.
-    """
-
-    run: str = ""
-    execution: str = ""
-    last_good: str = ""
-    deals_since: str = ""
-
-
-def register() -> Register:
-    """Read the register."""
-    key = {"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}}
-    known = clients.dynamodb().get_item(TableName=setting("LEDGER_TABLE"), Key=key, ConsistentRead=True).get("Item", {})
-    return Register(*(known.get(name, {}).get("S", "") for name in Register._fields))
-
-
-def finish(run: Run, good: bool) -> None:
-    """Strike a run from the register, and remember a good one: the next one in mode ``changed`` goes on from there.
-
-    In: the run; whether it looked at everything it was to look at. Nothing happens where it is not the one entered.
-    """
-    values = {":run": {"S": run.id}}
-    change = "REMOVE execution"
-    if good:
-        change += " SET last_good = :began"
-        values[":began"] = {"S": run.started_at}
-    try:
-        clients.dynamodb().update_item(
-            TableName=setting("LEDGER_TABLE"),
-            Key={"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}},
-            UpdateExpression=change,
-            ConditionExpression="run = :run AND attribute_exists(execution)",
-            ExpressionAttributeValues=values,
-        )
-    except clients.dynamodb().exceptions.ConditionalCheckFailedException:
-        return
-
-
-# What they are made of
 
 
 @contextmanager
