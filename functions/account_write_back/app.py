@@ -1,7 +1,7 @@
-"""account_write_back: shows in Salesforce what the ledger holds, on the account and on every opportunity that changed.
+"""account_write_back: writes outcomes to Salesforce, to the account and to every opportunity that changed.
 
-The last step of a provisioning, after success and after failure. It writes the ledger's current outcomes, not what
-this execution remembers, in one composite call.
+The last step of a provisioning, after success and after failure. It writes the ledger's current outcomes, not those
+that this execution remembers, in one composite call.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""authorizer: lets a request in that carries the callout key.
+"""authorizer: admits requests that carry the callout key.
 
 The key is compared with the current and the previous version of its secret, so that it can be changed in both places
 without an outage. API Gateway keeps the answer for five minutes.

@@ -1,7 +1,7 @@
-"""compare: looks for drift among the customers of one partition, and says of each finding what is to be done.
+"""compare: finds drift among the customers of one partition, and decides the remedy of each finding.
 
-What the exports show is a suspicion: they were taken at different moments. Each suspect is looked at as it is now, by
-the same rules, before anything is found. In a run over what changed there is nothing to suspect by: all are looked at.
+What the exports show is only a suspicion, because they were taken at different moments. Each suspect is read live and
+compared again, by the same rules, before anything becomes a finding. In mode ``changed`` all customers are read live.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""customer_provision: takes the customer's work and makes sure the customer exists in Stigg, as its account says.
+"""customer_provision: acquires the customer's lease, and makes sure the customer exists in Stigg, as its account says.
 
-The first step of a provisioning. Where only Salesforce is behind, or nothing is due, it says so and Stigg is not
-asked. While the stack is paused it takes nothing; while it only watches (shadow), it tells what it would do.
+The first step of a provisioning. Where only Salesforce is behind, or nothing is due, it says so without a call to
+Stigg. While the stack is paused it does nothing; in shadow mode it answers what it would do.
 """
 
 from __future__ import annotations

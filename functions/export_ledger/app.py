@@ -1,7 +1,8 @@
-"""export_ledger: brings the customers from the ledger to S3.
+"""export_ledger: exports the customers from the ledger to S3.
 
-For a reconciliation of everything DynamoDB exports the table as it is at one moment, which costs no read capacity; here
-the export is read and partitioned. In mode ``changed`` only the accounts that are long overdue are brought.
+For a reconciliation of everything, DynamoDB itself exports the table as it is at one moment, which costs no read
+capacity; here that export is read and partitioned. In mode ``changed`` only the accounts that are long overdue are
+written.
 """
 
 from __future__ import annotations

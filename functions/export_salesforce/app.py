@@ -1,7 +1,7 @@
-"""export_salesforce: brings the opportunities, their lines and what is shown on them from Salesforce to S3.
+"""export_salesforce: exports the opportunities, their lines and their Stigg Provisionings from Salesforce to S3.
 
-Bulk queries do it, so that the number of API calls follows the number of pages of 50,000 records. In mode ``changed``
-only the opportunities that changed are brought: their accounts are looked at live.
+It uses bulk queries, so that a page of 50,000 records costs one API call. In mode ``changed`` only the opportunities
+that changed are exported: their accounts are read live later.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""export_stigg: brings the subscriptions of the whole environment from Stigg to S3, for a reconciliation of everything.
+"""export_stigg: exports all subscriptions of the environment from Stigg to S3, for a reconciliation of everything.
 
-In mode ``changed`` nothing is brought: the customers that changed are looked at live.
+In mode ``changed`` it exports nothing: the customers that changed are read live later.
 """
 
 from __future__ import annotations

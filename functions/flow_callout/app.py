@@ -1,7 +1,7 @@
-"""flow_callout: takes deals from Salesforce Flow and tells where they stand.
+"""flow_callout: the API that Salesforce's flows call: accepts deals and approvals, answers where a deal stands.
 
 POST /v1/provisionings answers each deal at once, and reads from Salesforce those that come without lines; POST
-/v1/approvals lets through what is held; GET /v1/provisionings/{opportunityId} reads the ledger.
+/v1/approvals approves what is held; GET /v1/provisionings/{opportunityId} reads the ledger.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""preview: tells what provisioning would do with deals. Writes nothing.
+"""preview: answers what provisioning would do with deals. Writes nothing.
 
-POST /v1/previews takes the body that POST /v1/provisionings takes.
+POST /v1/previews takes the same body as POST /v1/provisionings.
 """
 
 from __future__ import annotations

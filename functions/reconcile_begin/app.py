@@ -1,4 +1,4 @@
-"""reconcile_begin: enters a run of reconciliation, unless another is under way, and says how large it is."""
+"""reconcile_begin: registers a run of reconciliation, unless another is under way, and counts what it will compare."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""repair: makes what differs due in the ledger, for the customers of one partition. An execution of the provisioning
-state machine then brings each in line, as after a callout: nothing is written to Stigg or Salesforce here.
+"""repair: makes the customers of one partition due in the ledger where they differ.
+
+An execution of the provisioning state machine then repairs each, as after a callout: nothing is written to Stigg or
+Salesforce here.
 """
 
 from __future__ import annotations

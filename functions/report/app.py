@@ -1,5 +1,7 @@
-"""report: the last step of a run of reconciliation, after success and after failure: tells people and machines what was
-found, what was repaired, and what needs somebody; and strikes the run from the register.
+"""report: writes what a run of reconciliation found and repaired, and what needs a person.
+
+The last step of a run, after success and after failure. It also closes the run in the register, so that the next one
+can begin.
 """
 
 from __future__ import annotations

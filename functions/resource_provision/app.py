@@ -1,7 +1,8 @@
-"""resource_provision: has the user's own application create accounts or workspaces, before anything is made in Stigg.
+"""resource_provision: asks the user's own application for accounts or workspaces, before anything is created in Stigg.
 
-The first step of a provisioning where such an application is configured. It is asked once about each new start; its
-answer, its refusal or its "not yet" is in the ledger before the next step begins, and concerns that one deal only.
+The first step of a provisioning where such an application is configured. It is asked once about each deal that begins
+something; its answer, its refusal or its "not yet" is in the ledger before the next step begins, and concerns that one
+deal only.
 """
 
 from __future__ import annotations

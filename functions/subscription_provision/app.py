@@ -1,7 +1,6 @@
-"""subscription_provision: brings the customer's subscriptions in Stigg to what its deals say.
+"""subscription_provision: changes the customer's subscriptions in Stigg to what its deals say.
 
-Looks at what is there, plans, and writes only what differs. What one subscription is refused does not touch the
-others.
+It reads what is there, plans, and writes only what differs. A refusal of one subscription does not affect the others.
 """
 
 from __future__ import annotations

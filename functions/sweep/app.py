@@ -1,6 +1,8 @@
-"""sweep: every minute, starts what is due: starts that were lost, executions that died, payments and dates to look at
-again, repairs; nothing while an operator has paused the stack. It takes no more rate slots than come until the next
-sweep, so that callouts never wait long behind it.
+"""sweep: starts, every minute, whatever is due.
+
+That is: starts that were lost, executions that died, payments and dates to check again, repairs. While an operator has
+paused the stack it starts nothing. It takes no more rate slots than come before the next sweep, so that callouts never
+wait long behind it.
 """
 
 from __future__ import annotations

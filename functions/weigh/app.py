@@ -1,4 +1,4 @@
-"""weigh: after the comparison, decides whether repairs go ahead, or so much differs that somebody is asked first."""
+"""weigh: decides, after the comparison, whether repairs go ahead, or so much differs that a person is asked first."""
 
 from __future__ import annotations
 

@@ -55,6 +55,7 @@ SALESFORCE_FAULTS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.parametrize("number", ROUNDS)
 def test_when_all_is_quiet_stigg_holds_what_the_deals_come_to(sandbox: Sandbox, number: int) -> None:

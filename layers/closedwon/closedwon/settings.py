@@ -1,4 +1,4 @@
-"""What a stack chooses, read from the environment that template.yaml gives its functions.
+"""The stack's settings, read from the environment that template.yaml gives its functions.
 
 Nothing is read before it is asked for: a missing variable is an error of the call that needs it.
 """
@@ -37,7 +37,7 @@ class Settings:
 
     @property
     def own_application_url(self) -> str | None:
-        """Where the user's own application is asked about new starts; None where there is none."""
+        """The address of the user's own application; None where there is none."""
         return self.get("OWN_APPLICATION_URL") or None
 
     @property
@@ -53,7 +53,7 @@ class Settings:
 
     @cached_property
     def mapping_rules(self) -> MappingRules:
-        """What the stack chooses about mapping."""
+        """The stack's rules of mapping: organisation, prefixes, time zone."""
         from closedwon.intake.mapping import MappingRules
 
         return MappingRules(
@@ -66,9 +66,7 @@ class Settings:
 
     @cached_property
     def policy(self) -> Policy:
-        """What the stack does at the end of a term, with reopened deals, with subscriptions of others, and with large
-        reductions.
-        """
+        """The stack's policies: at the end of a term, for reopened deals, foreign subscriptions, large reductions."""
         from closedwon.domain.desired import Policy
 
         return Policy(
@@ -81,7 +79,7 @@ class Settings:
         )
 
     def backlinks(self, account_id: str) -> Backlinks:
-        """The way from Stigg back to one account in Salesforce."""
+        """What Stigg needs to link one customer back to its account in Salesforce."""
         from closedwon.domain.marks import Backlinks
 
         return Backlinks(

@@ -22,7 +22,7 @@ from closedwon.domain import errors
 from closedwon.domain.links import execution_url
 
 QUIET = 21_600
-"""Seconds for which a cause that was told is not told again: six hours."""
+"""Seconds for which no second notice of a cause is sent: six hours."""
 
 SUBJECT = 100
 """The most characters of a subject (SNS, API reference: Publish)."""
@@ -168,10 +168,11 @@ class Notifier:
         self._zone = ZoneInfo(time_zone)
 
     def notify(self, failure: Failure, customers: Callable[[], int]) -> bool:
-        """Tell of a failure, unless its cause was told already. Out: whether it was told now.
+        """Send a notice to the topic's subscribers, unless this cause was sent lately. Out: whether it was sent.
 
-        customers: counts those that are due within the hour; asked only where somebody is told.
+        customers: counts the customers that are due within the hour; called only where a notice is sent.
         """
+        # Without a topic nothing is claimed: a topic that is added later gets the next failure.
         if not self._topic or not is_for_engineering(failure.cause):
             return False
         since = self._notices.claim(failure.cause)
@@ -185,6 +186,7 @@ class Notifier:
                 MessageAttributes={"cause": {"DataType": "String", "StringValue": failure.cause}},
             )
         except Exception:
+            # Unreleased, a message that SNS refused would silence the cause for six hours.
             self._notices.release(failure.cause)
             raise
         return True

@@ -61,7 +61,7 @@ class Previewer:
     now: Callable[[], int]
 
     def preview(self, deals: list[Any], seconds: float) -> PreviewResults:
-        """Tell what provisioning would do with each deal; one that is invalid does not touch the others.
+        """Preview each deal; an invalid one does not affect the others.
 
         In: the deals as they were sent; how many seconds there are for asking Stigg.
         Raises what is wrong with the stack itself: StiggUnauthorized, SecretInvalid, SettingMissing, SecretUnavailable.
@@ -130,7 +130,7 @@ class Previewer:
 
 
 class Look:
-    """One request's look at Stigg: once Stigg does not answer, or time is up, it is not asked any more.
+    """One request's reads of Stigg: once Stigg does not answer, or time is up, it is not asked again.
 
     In: the client of Stigg; the kept snapshot of its catalogue; now, in epoch milliseconds; until when it is asked, by
     `time.monotonic`.

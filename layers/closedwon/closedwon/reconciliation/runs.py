@@ -234,7 +234,7 @@ class Storage:
 
 @dataclass
 class _Held:
-    """What is held of one partition: lines as they come, and those before, compressed block by block."""
+    """One partition in memory: the newest lines as text, the earlier ones compressed block by block."""
 
     lines: bytearray = field(default_factory=bytearray)
     zipped: bytearray = field(default_factory=bytearray)
@@ -351,7 +351,7 @@ class ObjectWriter:
 
 @contextmanager
 def _storage() -> Iterator[None]:
-    """Around a request to S3: what passes by itself gets a name the state machine tries again by."""
+    """Wraps a request to S3: a transient failure becomes StorageUnavailable, which is retried by name."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

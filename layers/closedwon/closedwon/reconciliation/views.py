@@ -1,4 +1,4 @@
-"""Views of customers: what Salesforce, the ledger and Stigg say of one; read now, or taken from exports.
+"""Views of customers: what Salesforce, the ledger and Stigg hold for one; read live, or taken from exports.
 
 Reading now goes account by account in the ledger and in Stigg, and for all asked accounts together in Salesforce. Which
 deals count, and how their rows become the deal a callout would have sent, is `reading`'s and the callout's own.
@@ -92,14 +92,14 @@ class Live:
         return {account_id: view_of(account_id, customer) for account_id, customer in customers.items()}
 
     def in_stigg(self, view: CustomerView, deep: bool) -> CustomerView:
-        """The view of a customer, with what Stigg says of it."""
+        """The view of a customer, completed by what Stigg holds."""
         shown = view.account.customer_id if view.account else None
         customer_id = view.customer.customer_id or shown or view.customer.account_id
         subscriptions, exists, allowed = self._in_stigg(customer_id, deep)
         return replace(view, subscriptions=tuple(subscriptions), customer_in_stigg=exists, allowed=allowed)
 
     def given(self, opportunities: Mapping[str, str]) -> list[Json]:
-        """Deals to be accepted, as a callout says them of opportunities whose lines are still to be read."""
+        """Deals to be accepted, in the form of a callout without lines."""
         rows = [row for chunk in _chunks(opportunities) for row in self._seen("Id IN {ids}", ids=chunk)]
         return [given_of(row, opportunities[row["Id"]], self.intake.organization_id) for row in rows]
 
@@ -107,7 +107,7 @@ class Live:
         return self.salesforce.query(_SEEN + where, with_deleted=True, **values)
 
     def _opportunities(self, customers: Mapping[str, Customer]) -> list[Json]:
-        """Every opportunity of the accounts that may concern them, and those the ledger knows wherever they are now."""
+        """The opportunities of the accounts that may matter, and those that the ledger knows, wherever they are now."""
         counts = "(IsWon = TRUE OR Stigg_Amends__c != NULL"
         counts += " OR StageName IN {stages})" if self.trial_stages else ")"
         rows: dict[str, Json] = {}

@@ -1,4 +1,4 @@
-"""Deals that come without lines: read from Salesforce, with or without CPQ.
+"""Reads deals that come without lines from Salesforce, with or without CPQ.
 
 All deals of a request are read together: one query for the mappings, one for the opportunities, one for the lines of
 each active mapping; with CPQ one more for opportunities without a quote. What deals without lines name as contracts
@@ -60,7 +60,7 @@ def opportunities_of(contracts: Iterable[str], source: Source) -> dict[str, str]
 
 
 def in_words(error: Permanent) -> str:
-    """What Salesforce said, without the statement it said it about and its advice to programmers."""
+    """Salesforce's message, without the quoted query and the advice to programmers."""
     return _ADVICE.sub("", _WHERE.sub("", error.message))
 
 
