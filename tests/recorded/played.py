@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from unittest import mock
@@ -46,18 +47,24 @@ from functions.subscription_provision import app as subscription_provision
 from recorded.files import Recording, plain_items, stored_item
 from recorded.table import Table
 from sandbox.salesforce.app import Salesforce
-from sandbox.sandbox import ROOT
 from sandbox.stigg.app import Stigg
 from unit.in_process import InProcess
 
 Json = dict[str, Any]
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 TABLE = "ledger"
 MOMENTS = 12
 """How many moments of a customer's future are looked at."""
 
 PASSING_ITEMS = ("GOVERNOR#", "CATALOGUE")
 """Items that say nothing about a customer: the rate limits, the copy of Stigg's catalogue."""
+
+
+@cache
+def session() -> boto3.Session:
+    """One for all stacks: what a session knows of AWS's services takes long to read."""
+    return boto3.Session()
 
 
 class Context:
@@ -133,7 +140,7 @@ class Played:
 
     def _aws(self) -> Json:
         """Make in moto what of the template's resources is needed. Out: what `!Ref` says of them."""
-        self._dynamodb = boto3.client("dynamodb")
+        self._dynamodb = session().client("dynamodb")
         keys = {"pk": "HASH", "sk": "RANGE"}
         self._dynamodb.create_table(
             TableName=TABLE,
@@ -142,9 +149,9 @@ class Played:
             KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in keys.items()],
         )
         logins = {"apiKey": "made-up", "clientId": "made-up", "clientSecret": "made-up"}  # nosec B105
-        secrets = boto3.client("secretsmanager")
+        secrets = session().client("secretsmanager")
         secret = secrets.create_secret(Name="logins", SecretString=json.dumps(logins))["ARN"]
-        self._stepfunctions = boto3.client("stepfunctions")
+        self._stepfunctions = session().client("stepfunctions")
         self._make_state_machine()
         known = dict.fromkeys(("StiggSecret", "SalesforceSecret", "OwnApplicationSecret"), secret)
         return {**known, "LedgerTable": TABLE, "ProvisionStateMachine": self._state_machine}

@@ -28,24 +28,18 @@ def recording(request: pytest.FixtureRequest) -> Recording:
 
 
 @pytest.fixture(scope="module")
-def standing(recording: Recording) -> Iterator[Played]:
+def stack(recording: Recording) -> Iterator[Played]:
+    """The stack as it was recorded. What writes to it puts everything back first, and comes last."""
     with played(recording) as stands:
         yield stands
 
 
-@pytest.fixture
-def stack(standing: Played) -> Played:
-    """The stack as it was recorded."""
-    return standing.put_back()
-
-
 @pytest.fixture(scope="module")
-def now(recording: Recording, standing: Played) -> dict[str, Json]:
+def now(recording: Recording, stack: Played) -> dict[str, Json]:
     """What this version says of each customer, by name."""
     accounts = {one["name"]: one["account"] for one in recording.customers}
-    standing.put_back()
-    verdicts = standing.verdicts(accounts.values())
-    return {name: {**standing.seen(account), "verdict": verdicts[account]} for name, account in accounts.items()}
+    verdicts = stack.verdicts(accounts.values())
+    return {name: {**stack.seen(account), "verdict": verdicts[account]} for name, account in accounts.items()}
 
 
 def then(recording: Recording, *aspects: str) -> dict[str, Json]:
@@ -126,7 +120,7 @@ def test_reconciliation_finds_what_it_found(recording: Recording, now: dict[str,
 def test_a_deal_that_is_sent_again_is_answered_as_then_and_starts_and_changes_nothing_more(
     recording: Recording, stack: Played
 ) -> None:
-    assert stack.again() == recording.again
+    assert stack.put_back().again() == recording.again
 
 
 def test_a_deal_that_is_sent_again_as_salesforce_has_it_since_is_answered_alike(
@@ -142,17 +136,18 @@ def test_a_deal_that_is_sent_again_as_salesforce_has_it_since_is_answered_alike(
         account = {**deal["account"], "stiggCustomerId": shown or deal["account"].get("stiggCustomerId")}
         return {**deal, "account": account}
 
-    again = stack.again(*map(since, recording.newest))
+    again = stack.put_back().again(*map(since, recording.newest))
     assert (again["answers"], again["started"]) == (recording.again["answers"], recording.again["started"])
 
 
 def test_a_revision_that_came_too_late_comes_too_late_again(recording: Recording, stack: Played) -> None:
     late = [sent["deal"] for sent in recording.deals if sent["answer"] == "superseded"]
     if late:
-        assert {answer["status"] for answer in stack.send(*late)} == {"superseded"}
+        assert {answer["status"] for answer in stack.put_back().send(*late)} == {"superseded"}
         assert stack.started() == []
 
 
 def test_an_execution_of_each_customer_writes_nothing_but_what_was_pending(recording: Recording, stack: Played) -> None:
+    stack.put_back()
     written = {one["name"]: stack.run(one["account"]) for one in recording.customers}
     assert written == {one["name"]: one["written"] for one in recording.customers}
