@@ -97,8 +97,11 @@ def record(stack: Stack, commit: str) -> tuple[Recording, Json]:
             own_application=stack.own_application,
         ) as sandbox,
     ):
+        sandbox.aws.client("sns").create_topic(Name="notices")  # for the stack that has a NotificationTopic
         shop = Shop(sandbox, Operator(sandbox, Path(folder)))
         accounts = sell(stack, shop)
+        if stack.reconciled:
+            reconciled(sandbox)
         sandbox.settle()
         at = time.time_ns() // 1_000_000
         table = sandbox.aws.resources["LedgerTable"]

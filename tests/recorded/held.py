@@ -11,7 +11,10 @@ from recorded.shop import CREDITS, ENTERPRISE, SEATS, SUPPORT, WORKSPACE, Shop, 
 from sandbox.sales import Sold
 
 STACK = Stack(
-    "held", {}, "The template's defaults again: what is held, fails, was made by others or changed by people.", []
+    "held",
+    {"NotificationTopic": "arn:aws:sns:us-east-1:123456789012:notices"},
+    "The template's defaults again: what is held, fails, was made by others or changed by people.",
+    [],
 )
 PLAN = Sold("plan-enterprise", 1, 48000)
 
@@ -379,6 +382,12 @@ def missed_deal(shop: Shop) -> None:
     account = shop.account()
     shop.sell(account, *ENTERPRISE, terms=shop.year())
     shop.deal(account, Sold("plan-analytics", 1, 9000), terms=shop.year())
+
+
+@STACK.customer
+def unknown_to_the_ledger(shop: Shop) -> None:
+    """A first deal was won, and its callout never arrived: the ledger has never heard of the customer."""
+    shop.deal(shop.account(), *ENTERPRISE, terms=shop.year())
 
 
 @STACK.customer

@@ -288,6 +288,17 @@ def trial_converted(shop: Shop) -> Iterator[None]:
 
 
 @STACK.customer
+def trial_converted_and_extended(shop: Shop) -> Iterator[None]:
+    """Held: a trial that became paid by itself, and is to go on as a trial."""
+    terms = {"trialEndBehavior": "CONVERT_TO_PAID", "paymentCollection": "INVOICE"}
+    _, deal = _trial(shop, trialEnd=shop.soon(6), **terms)
+    yield
+    longer = shop.again(deal, {"Stigg_Trial_End_Date__c": shop.day(9)}, terms={**terms, "trialEnd": shop.day(9)})
+    shop.send(longer)
+    shop.expect(longer, "Held", "became a paid subscription already")
+
+
+@STACK.customer
 def trial_missed(shop: Shop) -> None:
     """Held: a trial that would have become paid was over before anything was provisioned."""
     _, deal = _trial(shop, trialEnd=shop.day(-3), trialEndBehavior="CONVERT_TO_PAID")

@@ -21,6 +21,7 @@ END = Stack(
     },
     "Access ends with the term, a reopened deal loses it, others' subscriptions are replaced, 20 %, Berlin.",
     [],
+    reconciled=True,
 )
 GRACE = Stack(
     "grace",

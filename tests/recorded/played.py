@@ -57,8 +57,8 @@ TABLE = "ledger"
 MOMENTS = 12
 """How many moments of a customer's future are looked at."""
 
-PASSING_ITEMS = ("GOVERNOR#", "CATALOGUE")
-"""Items that say nothing about a customer: the rate limits, the copy of Stigg's catalogue."""
+PASSING_ITEMS = ("GOVERNOR#", "NOTICE#", "CATALOGUE")
+"""Items that say nothing about a customer: the rate limits, who was told, the copy of Stigg's catalogue."""
 
 
 @cache
@@ -320,7 +320,7 @@ class Played:
                     assert ledger().bound_to(name) == item["account_id"]
                 case "OPPORTUNITY", "OWNER":
                     assert ledger().owners([name]) == {name: item["account_id"]}
-                case "ACCOUNT" | "OPPORTUNITY" | "GOVERNOR" | "RECONCILIATION", _:
+                case "ACCOUNT" | "OPPORTUNITY" | "GOVERNOR" | "NOTICE" | "RECONCILIATION", _:
                     pass
                 case _:
                     raise AssertionError(f"nobody reads {item['pk']}")

@@ -51,13 +51,14 @@ class Customer(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """One stack to be recorded: its parameters, and who buys there."""
+    """One stack to be recorded: its parameters, and who buys there. reconciled: whether a reconciliation has run."""
 
     name: str
     parameters: Mapping[str, str]
     stands_for: str
     customers: list[Customer]
     own_application: bool = False
+    reconciled: bool = False
 
     def customer(self, story: Story) -> Story:
         """Have one recorded: the function tells the story, its docstring what it stands for."""
