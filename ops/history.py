@@ -15,7 +15,7 @@ import click
 
 from closedwon.aws.ledger import at_once
 from closedwon.domain.errors import ClosedWonError
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import iso_of
 from closedwon.domain.links import salesforce_record_url
 from closedwon.provisioning.step import ledger
 from closedwon.reconciliation.report import counted
@@ -117,7 +117,7 @@ def overdue(most: int) -> list[Json]:
     return [
         {
             "accountId": one.account_id,
-            "dueAt": instant_of(one.due_at) if one.due_at is not None else None,
+            "dueAt": iso_of(one.due_at) if one.due_at is not None else None,
             "failures": one.failures,
             "working": one.lease.owner if one.lease else None,
         }

@@ -10,7 +10,7 @@ import requests
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import ClosedWonError
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import iso_of
 from closedwon.provisioning.step import ledger
 from closedwon.provisioning.work import now, stigg
 from closedwon.salesforce import reading
@@ -118,7 +118,7 @@ def previewed(chosen: Chosen) -> str:
     plan_id = next(iter(sorted(catalogue.plans)), None)
     if plan_id is None:
         return "there is no plan to preview"
-    at = instant_of(now())
+    at = iso_of(now())
     deal: dict[str, Any] = {
         "organizationId": chosen.stack.parameters["SalesforceOrganizationId"],
         "trigger": "closed_won",

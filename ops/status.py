@@ -18,7 +18,7 @@ from rich.text import Text
 
 from closedwon.aws.ledger import Accepted, at_once
 from closedwon.domain.customer import Customer, OpportunityState, execution_name
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import iso_of
 from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
 from closedwon.domain.plan import LIVE
 from closedwon.provisioning.step import ledger
@@ -137,7 +137,7 @@ def due(customer: Customer, now: int) -> str:
 
 
 def _at(milliseconds: int | None) -> str | None:
-    return None if milliseconds is None else instant_of(milliseconds)
+    return None if milliseconds is None else iso_of(milliseconds)
 
 
 def _deal(customer: Customer, state: OpportunityState) -> Json:

@@ -7,7 +7,6 @@ others.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.logging import Logger
@@ -16,7 +15,7 @@ from closedwon.aws import metrics
 from closedwon.domain.customer import Applied, Intended, Interrupted, LeaseLost, Work
 from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
-from closedwon.domain.instants import iso_utc
+from closedwon.domain.instants import from_milliseconds
 from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of
@@ -137,7 +136,7 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
 def end(change: End, records: dict[Slot, SlotRecord], execution: str) -> SlotRecord:
     """End a subscription. Out: what to remember of its slot."""
     record = records.get(change.slot, SlotRecord())
-    at = iso_utc(datetime.now(UTC))
+    at = from_milliseconds(now())
     ending = ending_of(change, records.get(change.after) if change.after else None, at)
     if ending is None:
         return record
