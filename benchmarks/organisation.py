@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from closedwon.aws.ledger import customer_of
+from closedwon.aws.ledger_items import customer_of
 from closedwon.domain.customer import Outcome, SubscriptionLink
 from closedwon.domain.desired import Slot
 from closedwon.domain.marks import TERMS_KEY

@@ -12,9 +12,10 @@ from botocore.exceptions import ClientError
 from rich.status import Status
 
 from closedwon.domain.links import execution_url, object_url
-from closedwon.reconciliation import runs
 from closedwon.reconciliation.finding import KINDS
-from closedwon.reconciliation.report import FILES, counted, duration
+from closedwon.reconciliation.report import FILES
+from closedwon.reconciliation.runs import Run
+from closedwon.words.counted import counted, duration
 from ops import show
 from ops.executions import Execution, Executions
 from ops.show import json_option, say, stop
@@ -45,7 +46,7 @@ class Reconciliation:
 
     def __init__(self, chosen: Chosen) -> None:
         self.stack = chosen.stack
-        self.stack.act_as(ACTS_AS)
+        self._storage = self.stack.parts(ACTS_AS).storage
         self._client = self.stack.client("stepfunctions")
         self.executions = Executions(self._client, self.stack.outputs["ReconcileStateMachineArn"])
 
@@ -79,7 +80,7 @@ class Reconciliation:
         if not run and ended.failed:  # a failed execution has no output: the report's own record says whose it is
             run = self._run_of(ended.arn)
         failure = ended.output.get("failure") or {}
-        summary = runs.get_json(runs.Run.of(run), FILES["summary"]) if run else None
+        summary = self._storage.get_json(Run.of(run), FILES["summary"]) if run else None
         return {
             **ended.to_json(),
             "error": ended.error or failure.get("Error", ""),
@@ -177,7 +178,7 @@ def tell(result: Json, command: str) -> None:
     show.verbatim(f"  {show.command('reconcile', '--report', 'report.html')}")
 
 
-@click.command(short_help="Find what differs, and repair it.")
+@click.command(short_help="Find drift between Salesforce, ledger and Stigg, and repair it.")
 @click.option(
     "--mode",
     type=click.Choice(["changed", "all"]),
@@ -186,14 +187,14 @@ def tell(result: Json, command: str) -> None:
     help="What changed since the last good run, or everything.",
 )
 @click.option("--deep", is_flag=True, help="With --mode all: compare entitlement values too.")
-@click.option("--approved", is_flag=True, help="Repair however much differs: somebody looked at the last report.")
-@click.option("--wait", is_flag=True, help="Wait for its end, and tell how it went.")
-@click.option("--follow", is_flag=True, help="Start nothing: wait for the run that is under way.")
+@click.option("--approved", is_flag=True, help="Repair, however much differs: you have read the last report.")
+@click.option("--wait", is_flag=True, help="Wait until it ends, and show how it went.")
+@click.option("--follow", is_flag=True, help="Start nothing; wait for the run that is under way.")
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Start nothing: write the last run's report to this file.",
+    help="Start nothing; write the last run's report to this file.",
 )
 @json_option
 @click.pass_obj
@@ -207,7 +208,7 @@ def reconcile(
     report: Path | None,
     as_json: bool,
 ) -> None:
-    """Look for every difference between Salesforce, the ledger and Stigg, and repair what the stack repairs.
+    """Find every difference between Salesforce, the ledger and Stigg, and repair those that policy allows.
 
     It runs by itself every hour and every night; this starts a run now. Exit code 1 when the run failed, stopped, or
     asks before it repairs.

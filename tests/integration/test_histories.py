@@ -56,6 +56,7 @@ SALESFORCE_FAULTS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.parametrize("number", ROUNDS)
 def test_when_all_is_quiet_stigg_holds_what_the_deals_come_to(sandbox: Sandbox, number: int) -> None:
@@ -184,7 +185,7 @@ def approve(sandbox: Sandbox, histories: Iterable[History]) -> None:
 def customer(sandbox: Sandbox, history: History) -> Customer:
     """The customer in the ledger, whole."""
     ledger = Ledger(sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb"))
-    return ledger._read(history.account)
+    return ledger.customer(history.account)
 
 
 def faults_of(sandbox: Sandbox, history: History, foreign: Json | None) -> Iterator[str]:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from closedwon.reconciliation.report import Repairs, Report, page
+from closedwon.reconciliation.report import Repairs, Report
+from closedwon.reconciliation.report_page import page
 from unit import reports
 from unit.reports import GO, PLACES, report
 

@@ -9,7 +9,9 @@ from zoneinfo import ZoneInfo
 
 from closedwon.domain.identifiers import normalised_id
 from closedwon.reconciliation.drift import KINDS, Finding
-from closedwon.reconciliation.report import Compared, Ending, Places, Repairs, Report, tell
+from closedwon.reconciliation.report import Compared, Ending, Repairs, Report
+from closedwon.reconciliation.report_files import tell
+from closedwon.reconciliation.report_words import Places
 from closedwon.reconciliation.runs import Run
 
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:closed-won-Reconcile:5c0ffee0-1111-4222-8333-444455556666"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from closedwon.aws import metrics
-from closedwon.aws.ledger import measure
+from closedwon.aws.ledger_metrics import measure
 from closedwon.aws.metrics import METRICS, NAMESPACE, emitted, note, take
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status
 from closedwon.domain.order import Revision

@@ -16,28 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from closedwon.reconciliation.drift import KINDS, Finding
-from closedwon.reconciliation.report import (
-    OUTCOMES,
-    SHOWN,
-    SUBJECT,
-    Compared,
-    Repairs,
-    Report,
-    command,
-    defused,
-    duration,
-    groups,
-    headline,
-    measured,
-    message,
-    missing,
-    page,
-    subject,
-    summary,
-    tell,
-    words_of,
-    worth_telling,
-)
+from closedwon.reconciliation.report import OUTCOMES, SHOWN, Compared, Repairs, Report
+from closedwon.reconciliation.report_files import defused, measured, summary, tell
+from closedwon.reconciliation.report_message import SUBJECT, message, subject, worth_telling
+from closedwon.reconciliation.report_page import groups, page
+from closedwon.reconciliation.report_words import command, headline, missing, words_of
+from closedwon.words.counted import duration
 from unit import reports
 from unit.reports import EXPORTED, GO, HOSTILE, PLACES, RUN, Files, account, finding, repaired, report
 
@@ -240,6 +224,7 @@ def test_the_csv_leads_to_the_records() -> None:
     assert row["subscription_url"] == "https://app.stigg.io/production/subscriptions/s%2F2"
 
 
+@pytest.mark.long
 def test_however_many_findings_there_are_only_what_the_page_shows_is_held() -> None:
     def findings(partition: int) -> Iterator[dict[str, Any]]:
         for number in range(2_000):

@@ -5,7 +5,6 @@ They come from botocore, which boto3's clients are made of; boto3 itself would o
 
 from __future__ import annotations
 
-from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -25,9 +24,3 @@ def client(service: str, **config: Any) -> Any:
 
         _session = _session or get_session()
         return _session.create_client(service, config=Config(**config))
-
-
-@cache
-def dynamodb() -> Any:
-    """The one client of DynamoDB: a second one would take as long again to make, and connect and shake hands anew."""
-    return client("dynamodb")

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
-from closedwon.aws import clients
 from closedwon.aws.ledger import Claim
 from closedwon.domain.instants import iso_of
-from closedwon.settings import setting
 
 
 class Start:
-    """Starts executions of one state machine. In: its ARN; a boto3 Step Functions client (made on first use when
-    None).
+    """Starts executions of one state machine. In: its ARN; what gives a client of Step Functions, asked
+    for the first start.
     """
 
-    def __init__(self, state_machine_arn: str, client: Any = None) -> None:
+    def __init__(self, state_machine_arn: str, client: Callable[[], Any]) -> None:
         self._arn = state_machine_arn
         self._client = client
 
@@ -27,21 +25,14 @@ class Start:
 
         Source: StartExecution is idempotent for a running execution, and names stay taken for 90 days after the end.
         """
-        if self._client is None:
-            self._client = clients.client("stepfunctions")
+        client = self._client()
         try:
-            self._client.start_execution(
+            client.start_execution(
                 stateMachineArn=self._arn,
                 name=claim.execution,
                 input=json.dumps(
                     {"accountId": claim.account_id, "token": 0, "notBefore": iso_of(claim.rate_slot)}  # nosec B105 - a lease's
                 ),
             )
-        except self._client.exceptions.ExecutionAlreadyExists:
+        except client.exceptions.ExecutionAlreadyExists:
             return
-
-
-@cache
-def start() -> Start:
-    """Starts the stack's provisionings."""
-    return Start(setting("PROVISION_STATE_MACHINE_ARN"))

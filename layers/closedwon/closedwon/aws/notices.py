@@ -11,22 +11,18 @@ publishes one message; the others are quiet for `QUIET`. A notice never fails wh
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from closedwon.aws import clients
 from closedwon.domain import errors
 from closedwon.domain.links import execution_url
-from closedwon.settings import setting
 
 QUIET = 21_600
-"""Seconds for which a cause that was told is not told again: six hours."""
+"""Seconds for which no second notice of a cause is sent: six hours."""
 
 SUBJECT = 100
 """The most characters of a subject (SNS, API reference: Publish)."""
@@ -157,37 +153,40 @@ def message(failure: Failure, stack: str, since: int, customers: int, zone: Zone
     return "\n".join(lines) + "\n"
 
 
-@cache
-def notices() -> Notices:
-    return Notices(setting("LEDGER_TABLE"), clients.dynamodb())
+class Notifier:
+    """Tells who subscribed.
 
-
-@cache
-def sns() -> Any:
-    retries = {"mode": "standard", "total_max_attempts": 2}
-    return clients.client("sns", connect_timeout=2, read_timeout=5, retries=retries)
-
-
-def notify(failure: Failure, customers: Callable[[], int]) -> bool:
-    """Tell who subscribed, unless they were told of this cause already. Out: whether they were told now.
-
-    customers: counts those that are due within the hour; asked only where somebody is told.
+    In: who was told of what; what gives a client of SNS; the topic's ARN, "" where nobody is told; the stack's name;
+    the time zone in which times are told.
     """
-    topic = os.environ.get("NOTIFICATION_TOPIC")
-    if not topic or not is_for_engineering(failure.cause):
-        return False
-    since = notices().claim(failure.cause)
-    if since is None:
-        return False
-    stack = setting("STACK_NAME")
-    try:
-        sns().publish(
-            TopicArn=topic,
-            Subject=subject(failure, stack),
-            Message=message(failure, stack, since, customers(), ZoneInfo(setting("TIME_ZONE"))),
-            MessageAttributes={"cause": {"DataType": "String", "StringValue": failure.cause}},
-        )
-    except Exception:
-        notices().release(failure.cause)
-        raise
-    return True
+
+    def __init__(self, notices: Notices, sns: Callable[[], Any], topic: str, stack: str, time_zone: str) -> None:
+        self._notices = notices
+        self._sns = sns
+        self._topic = topic
+        self._stack = stack
+        self._zone = ZoneInfo(time_zone)
+
+    def notify(self, failure: Failure, customers: Callable[[], int]) -> bool:
+        """Send a notice to the topic's subscribers, unless this cause was sent lately. Out: whether it was sent.
+
+        customers: counts the customers that are due within the hour; called only where a notice is sent.
+        """
+        # Without a topic nothing is claimed: a topic that is added later gets the next failure.
+        if not self._topic or not is_for_engineering(failure.cause):
+            return False
+        since = self._notices.claim(failure.cause)
+        if since is None:
+            return False
+        try:
+            self._sns().publish(
+                TopicArn=self._topic,
+                Subject=subject(failure, self._stack),
+                Message=message(failure, self._stack, since, customers(), self._zone),
+                MessageAttributes={"cause": {"DataType": "String", "StringValue": failure.cause}},
+            )
+        except Exception:
+            # Unreleased, a message that SNS refused would silence the cause for six hours.
+            self._notices.release(failure.cause)
+            raise
+        return True

@@ -1,4 +1,4 @@
-"""Reading Secrets Manager: seldom, and without ever showing what was read."""
+"""Reads Secrets Manager: seldom, and without ever showing what was read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from closedwon.aws import clients
 from closedwon.domain.errors import ClosedWonError, SecretInvalid, SecretUnavailable
 from closedwon.wire.private import keep_secret
 
@@ -21,10 +20,10 @@ _LASTING = frozenset(
         "UnrecognizedClientException",
     }
 )
-"""Error codes of GetSecretValue that somebody has to do something about."""
+"""Error codes of GetSecretValue that do not pass by themselves: a person has to act."""
 
 NOT_SECRET = frozenset({"clientId", "username", "audience"})
-"""Fields of a secret that may be told."""
+"""Fields of a secret that are not secret: they name who asks, and may be shown."""
 
 
 class SecretLike(Protocol):
@@ -42,16 +41,16 @@ class SecretLike(Protocol):
 class Secret:
     """One secret of Secrets Manager, kept in memory for a while.
 
-    arn: which; client: a boto3 ``secretsmanager`` client (made on the first read when None); lifetime_seconds: how
+    arn: which; client: what gives a boto3 ``secretsmanager`` client, asked for the first read; lifetime_seconds: how
     long a value is used before it is read again; clock: seconds that never go back.
 
-    When a value has outlived its lifetime and Secrets Manager does not answer, the old one is used on.
+    When a value is past its lifetime and Secrets Manager does not answer, the old value stays in use.
     """
 
     def __init__(
         self,
         arn: str,
-        client: Any = None,
+        client: Callable[[], Any],
         lifetime_seconds: float = 300,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,7 +98,7 @@ class Secret:
         try:
             previous = self._read("AWSPREVIOUS")
         except (SecretInvalid, SecretUnavailable):
-            previous = None  # a caller with the current key must not suffer for it
+            previous = None  # a caller with the current key must not fail because of the previous one
         return [current] if previous is None or previous == current else [current, previous]
 
     def _required(self, text: str | None) -> str:
@@ -115,6 +114,7 @@ class Secret:
             return kept[1]
         text, failure = self._fetch(stage)
         if failure is not None:
+            # An old key mostly still works; one that does not is refused, and then read again at once.
             if kept is not None and not at_once and isinstance(failure, SecretUnavailable):
                 return kept[1]
             raise failure
@@ -126,10 +126,9 @@ class Secret:
         # Errors are returned and raised elsewhere, so that they carry no other exception as their context.
         from botocore.exceptions import BotoCoreError, ClientError
 
-        if self._client is None:
-            self._client = _client()
+        client = self._client()
         try:
-            answer = self._client.get_secret_value(SecretId=self.arn, VersionStage=stage)
+            answer = client.get_secret_value(SecretId=self.arn, VersionStage=stage)
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", "unknown error"))
             if code == "ResourceNotFoundException" and stage != "AWSCURRENT":
@@ -144,7 +143,7 @@ class Secret:
 
 
 def _hidden_of(text: str | None) -> list[str]:
-    """What of a secret nobody may see: all of it, or what its fields say but for those that only name who asks."""
+    """The texts of a secret that are never shown: all of it, or of a JSON object every field not in `NOT_SECRET`."""
     parsed = _parsed(text) if text else None
     if not isinstance(parsed, dict):
         return [text] if text else []
@@ -161,9 +160,3 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _client() -> Any:
-    # Short, because the authorizer's whole time is 5 s.
-    retries = {"total_max_attempts": 2, "mode": "standard"}
-    return clients.client("secretsmanager", connect_timeout=1, read_timeout=2, retries=retries)
