@@ -89,7 +89,8 @@ class Customers:
             grants={grant.key: GrantRecord(grant.amount, "granted") for grant in foresight.desired.grants},
             opportunities={
                 id: replace(
-                    state.brought(state.order) if id in after.provisioned else state, outcome=after.outcomes[id]
+                    state.with_provisioned(state.order) if id in after.provisioned else state,
+                    outcome=after.outcomes[id],
                 )
                 for id, state in foresight.customer.opportunities.items()
             },

@@ -1,4 +1,4 @@
-"""The mapping on trial: what would be refused of the products that are for sale, before a deal fails by it. Pure.
+"""Checks the mapping: which products for sale would be refused, before a deal fails because of one. Pure.
 
 The mapping's and the catalogue's own rules judge (`mapping.compile_deal`, `desired.catalogue_problems`): each product
 as if it were sold alone, and the deals that were won lately as if they came now. Beside them stand the few things that
@@ -31,7 +31,7 @@ SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 MAPPING_FIELDS = frozenset(
     {"stiggType", "stiggId", "planId", "lines", "quantity", "price", "unlimited", "resetPeriod", "cadence"}
 )
-"""What of a deal the mapping decides. Dates, amounts and who pays are each deal's own."""
+"""The fields of a deal that the mapping decides; dates, amounts and the payer are each deal's own."""
 
 _A = {
     "Plan": "a plan",
@@ -44,7 +44,7 @@ _A = {
 
 @dataclass(frozen=True)
 class Product:
-    """Something that is for sale and mapped. type, stigg_id: as Salesforce has them, None where empty."""
+    """A product that is for sale and mapped. type, stigg_id: as Salesforce has them, None where empty."""
 
     id: str
     name: str
@@ -135,7 +135,7 @@ class InStigg:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or worth a look. words: what; fix: what to do; product: whose it is, None where it is
+    """One problem of the mapping, or a note. words: what; fix: what to do; product: whose it is, None where it is
     no single product's; opportunities: the won deals that show it.
     """
 
@@ -192,7 +192,7 @@ class _Judge:
         self.wrong: set[str] = set()  # IDs of products that no deal can sell
 
     def each_product(self) -> Iterator[Finding]:
-        """What no deal with the product could be without."""
+        """Problems that every deal with the product would have."""
         for product in self.products:
             for problem in product_problems(product, self.stigg.catalogue, self.rules):
                 self.wrong.add(product.id)
@@ -231,7 +231,7 @@ class _Judge:
         return any(problem.line == 2 for problem in catalogue_problems(order, self.stigg.catalogue))
 
     def deals(self, sales: Iterable[Sale], known: Iterable[Finding]) -> Iterator[Finding]:
-        """What the rules refuse of the deals that were won."""
+        """Problems of the deals that were won lately, by the rules for deals."""
         told = {(one.product.type, one.product.stigg_id, one.words) for one in known if one.product}
         for sale in sales:
             problems = sale.problems
@@ -289,7 +289,7 @@ class _Judge:
         return "Copy the ID from Stigg exactly, or make it there."
 
     def stigg_itself(self, sales: Iterable[Sale]) -> Iterator[Finding]:
-        """What no rule of closed-won refuses, and Stigg would."""
+        """Problems that only Stigg would find, when it is too late."""
         currencies: set[str] = set()
         told: set[str] = set()  # words
         for sale in sales:

@@ -128,6 +128,7 @@ class _Prospect:
         changed, desired = self.folded(arrivals)
         if wrong := self.refusals(arrivals, changed, desired):
             return Outlook(changed.account_id, "refused", words=wrong, customer_id=changed.customer_id)
+        # Contracts that are over or cancelled give nothing any more: bringing them in would give access back.
         gone = _without(desired.fates, arrivals, _GONE)
         found = self.brought(arrivals, gone)
         past = _without(desired.fates, arrivals, (*_GONE, "past its term")) - gone
@@ -175,6 +176,7 @@ class _Prospect:
         verdict, words = self.verdict(to_do)
         held = [f"{id}: {desired.held[id]}" for id in wanted if id in desired.held]
         held += [f"{', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
+        # One hold decides for all: a customer is brought in whole, or stays as it is.
         if held:
             verdict, words = "held", list(dict.fromkeys(held))
         makes_customer = verdict == "create" and self.view.customer_in_stigg is False
