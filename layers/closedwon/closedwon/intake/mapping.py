@@ -177,10 +177,10 @@ class _Compiler:
             as_of=iso_utc(deal.opportunity.system_modstamp),
             items=items,
             **terms,
-            problems=self.told(),
+            problems=self.first_problems(),
         )
 
-    def told(self) -> tuple[Problem, ...]:
+    def first_problems(self) -> tuple[Problem, ...]:
         """The problems; of very many, the first."""
         left = len(self.problems) - MOST_PROBLEMS
         if left <= 0:
