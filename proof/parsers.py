@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import requests
@@ -25,18 +25,18 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from benchmarks.table import MemoryTable
-from closedwon import settings
 from closedwon.aws.ledger import Ledger
 from closedwon.aws.ledger_items import accepted_order, customer_of, exported
 from closedwon.aws.secrets import Secret
 from closedwon.domain.errors import ClosedWonError, failure_text
 from closedwon.domain.order import Order, Problem
-from closedwon.intake.deal import Approval, Deal, DealToRead, Result, errors_of, problems_of
+from closedwon.intake.answers import Result, errors_of, invalid
+from closedwon.intake.deal import Approval, Deal, DealToRead, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, revision_of, unrecordable
+from closedwon.intake.requests import opportunity_id_of
 from closedwon.own_application import client as own_application
 from closedwon.preview.answers import PreviewedInvoice
-from closedwon.preview.preview import preview
-from closedwon.provisioning import approvals, callout
+from closedwon.provisioning import approvals
 from closedwon.provisioning.step import Step
 from closedwon.reconciliation import report_page, views
 from closedwon.reconciliation.finding import Finding, Repair
@@ -46,6 +46,7 @@ from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.bulk import BulkQueries
 from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.mapping_records import COLUMNS, QUOTE_LINE
+from closedwon.stack import Stack
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import customer_difference
 from closedwon.stigg.catalogue import fetch_catalogue
@@ -235,32 +236,28 @@ class Bench:
             "REOPENED_DEAL_POLICY": "end",
             "FOREIGN_SUBSCRIPTION_POLICY": "hold",
             "REMOVAL_GUARD_PERCENT": "50",
-            "LEDGER_TABLE": "ledger",
+        }
+        of_the_process = {
             "POWERTOOLS_SERVICE_NAME": "closed-won",
             "POWERTOOLS_METRICS_NAMESPACE": "ClosedWon",
             "LOG_LEVEL": "CRITICAL",
             "STACK_NAME": "proof",
         }
         enter = self._exits.enter_context
-        enter(mock.patch.dict(os.environ, environment))
+        enter(mock.patch.dict(os.environ, of_the_process))
         logging.disable(logging.CRITICAL)
         self._exits.callback(logging.disable, logging.NOTSET)
-        for cached in (settings.mapping_rules, settings.policy):
-            cached.cache_clear()
-        self._exits.callback(settings.mapping_rules.cache_clear)
-        self._exits.callback(settings.policy.cache_clear)
-        reads = SalesforceClient(environment["SALESFORCE_URL"], Keys(), "66.0", session=session_to(self.salesforce_app))
-        asks = Stigg("https://api.stigg.io", Keys(), session=session_to(self.stigg_app))
+        stack = self.stack = Stack(environment)
+        stack.ledger = self.ledger
+        stack.quick_salesforce = SalesforceClient(
+            environment["SALESFORCE_URL"], Keys(), "66.0", session=session_to(self.salesforce_app)
+        )
+        stack.quick_stigg = Stigg("https://api.stigg.io", Keys(), session=session_to(self.stigg_app))
         rate_slots = SimpleNamespace(
             rate_slots=lambda count, *_: (0,) * count, book=lambda orders: _Booked(orders), give_back=lambda *_: None
         )
-        here: dict[str, Any] = {"ledger": lambda: self.ledger, "governor": lambda: rate_slots}
-        enter(mock.patch.multiple(callout, start=lambda: lambda claim: None, **here))
-        enter(mock.patch.multiple(approvals, **here))
-        enter(mock.patch.multiple(preview, ledger=lambda: self.ledger, stigg=lambda: asks))
-        enter(mock.patch.object(reading, "salesforce", return_value=reads))
+        stack.governor, stack.start = cast(Any, rate_slots), cast(Any, lambda claim: None)
         self.flow_callout, self.preview = _function("flow_callout"), _function("preview")
-        enter(mock.patch.object(self.flow_callout, "ledger", return_value=self.ledger))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -310,7 +307,8 @@ class Bench:
 
     def _ask(self, function: ModuleType, event: Json) -> Json:
         with contextlib.redirect_stdout(io.StringIO()):
-            answer: Json = function.lambda_handler(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 29_000))
+            context = SimpleNamespace(get_remaining_time_in_millis=lambda: 29_000)
+            answer: Json = function.lambda_handler(event, context, self.stack)
         promise(isinstance(json.loads(answer["body"].encode()), dict), "the answer is no JSON object")
         return answer
 
@@ -346,11 +344,11 @@ def compiled(bench: Bench, content: Any) -> None:
     except ValueError as error:
         problems = problems_of(content, error)  # type: ignore[arg-type]
         promise(bool(problems), "refused without a reason")
-        answer = callout.invalid(callout.opportunity_id_of(content), problems)
+        answer = invalid(opportunity_id_of(content), problems)
     else:
         problems = unrecordable(deal, bench.rules, datetime.now(UTC))
         if problems:  # it goes no farther
-            callout.invalid(deal.opportunity.id, problems).model_dump_json(by_alias=True).encode()
+            invalid(deal.opportunity.id, problems).model_dump_json(by_alias=True).encode()
             return
         order = compile_deal(deal, bench.rules)
         revision_of(deal)
@@ -366,7 +364,7 @@ def readable(content: Any) -> None:
     try:
         DealToRead.model_validate(content).model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
     except ValueError as error:
-        callout.invalid(None, problems_of(content, error)).model_dump_json(by_alias=True)  # type: ignore[arg-type]
+        invalid(None, problems_of(content, error)).model_dump_json(by_alias=True)  # type: ignore[arg-type]
 
 
 def approved(content: Any) -> None:
@@ -411,7 +409,7 @@ def stigg_answers(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         "read a customer": (
             f"GET customers/{customer}",
             lambda stigg: (
-                customer_difference(found, order, settings.backlinks(customer))
+                customer_difference(found, order, bench.stack.settings.backlinks(customer))
                 if (found := stigg.get_customer(customer))
                 else None
             ),
@@ -620,11 +618,11 @@ def salesforce_rows(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         rows = Rows({"Stigg_Mapping__mdt": [], "Opportunity": [], **scene["rows"]})
         for found in reading.read([scene["deal"]], rows):
             if isinstance(found, Problem):
-                callout.invalid(None, [found]).model_dump_json(by_alias=True)
+                invalid(None, [found]).model_dump_json(by_alias=True)
             else:
-                judged = callout.valid_deal(found)
+                judged = bench.stack.intake.valid_deal(found)
                 if not isinstance(judged, Result):
-                    callout.compiled(judged)
+                    bench.stack.intake.compiled(judged)
 
     # A mapping's names are anybody's; what Salesforce answers to a query has its fields, filled with anything.
     known = st.sampled_from(["closed_won", "amendment", "renewal", "trial"]).flatmap(
@@ -777,7 +775,7 @@ def secrets() -> tuple[Any, Callable[[Any], None]]:
 
     def feed(text: str) -> None:
         client = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": text})
-        secret = Secret("arn", client)
+        secret = Secret("arn", lambda: client)
         _, session = scripted()
         for use in (
             lambda: Stigg("https://api.stigg.io", secret, session=session).list_plans(),

@@ -39,7 +39,8 @@ from closedwon.domain.plan import (
     subscription_id,
 )
 from closedwon.domain.records import SlotRecord
-from closedwon.intake.deal import Deal, errors_of
+from closedwon.intake.answers import errors_of
+from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import unmapped
 from closedwon.preview.answers import (
     PreviewedAddon,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from closedwon.domain.instants import iso_utc
 from closedwon.salesforce.mapping_records import (
@@ -26,10 +26,6 @@ from closedwon.salesforce.mapping_records import (
     distinct,
     value_at,
 )
-
-if TYPE_CHECKING:
-    from closedwon.intake.deal import Trigger
-
 
 Json = dict[str, Any]
 
@@ -316,12 +312,12 @@ def _place(row: Row) -> tuple[int, bool, float, str]:
     return row.mapping, at is None, at or 0, row.get("Id")
 
 
-def trigger_of(row: Json, known: str | None, trial_stages: Sequence[str] = ()) -> Trigger | None:
+def trigger_of(row: Json, known: str | None, trial_stages: Sequence[str] = ()) -> str | None:
     """What a callout would say of an opportunity as it is now, as the flow templates in ``salesforce/`` decide it.
 
     In: its row, with IsWon, IsClosed, StageName, Type, Stigg_Amends__c and, with CPQ, the contracts it amends and
     renews; the trigger of the ledger's newest order of it, None where it has none; the stages that give a trial.
-    Out: None where no flow would send it.
+    Out: one of `intake.deal.Trigger`; None where no flow would send it.
     """
     if row["IsWon"]:
         return _trigger_of_won(row)
@@ -335,7 +331,7 @@ def trigger_of(row: Json, known: str | None, trial_stages: Sequence[str] = ()) -
     return None
 
 
-def _trigger_of_won(row: Json) -> Trigger:
+def _trigger_of_won(row: Json) -> str:
     if any(row.get(field) for field in ("SBQQ__AmendedContract__c", "SBQQ__RenewedContract__c")):
         return "closed_won"  # which of the two it is, the quote says (`_links`)
     if not row.get("Stigg_Amends__c"):

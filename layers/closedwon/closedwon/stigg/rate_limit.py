@@ -21,13 +21,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
 from itertools import accumulate, takewhile
 from typing import Any, Literal, NamedTuple
 
-from closedwon.aws import clients, metrics
+from closedwon.aws import metrics
 from closedwon.domain.errors import GovernorBusy, LedgerContended
-from closedwon.settings import setting
 
 Kind = Literal[
     "executions",
@@ -270,19 +268,16 @@ limit may go at once or nearly so (a third), the rest at its pace.
 """
 
 
-@cache
-def governor() -> Governor:
-    """The stack's governor."""
-    percent = int(setting("STIGG_SHARE_PERCENT"))
-    writes = Rate.within(int(setting("STIGG_WRITES_PER_MINUTE")), percent)
-    rates: dict[Kind, Rate] = {
-        "executions": writes,
-        "provision customer": writes,
-        "provision subscription": writes,
-        "update": writes,
-        "cancel": writes,
-        "grant": writes,
-        "list subscriptions": Rate.within(int(setting("STIGG_LISTS_PER_MINUTE")), percent),
-        "read": Rate.within(int(setting("STIGG_READS_PER_MINUTE")), percent),
+def rates_of(percent: int, writes: int, lists: int, reads: int) -> dict[Kind, Rate]:
+    """The rates of all kinds. In: the share of Stigg's limits in percent; those limits, requests a minute."""
+    rate = Rate.within(writes, percent)
+    return {
+        "executions": rate,
+        "provision customer": rate,
+        "provision subscription": rate,
+        "update": rate,
+        "cancel": rate,
+        "grant": rate,
+        "list subscriptions": Rate.within(lists, percent),
+        "read": Rate.within(reads, percent),
     }
-    return Governor(setting("LEDGER_TABLE"), clients.dynamodb(), rates, ENTITY)
