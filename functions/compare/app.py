@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
+from closedwon.reconciliation.comparing import Export
 from closedwon.reconciliation.drift import Finding, Repair
-from closedwon.reconciliation.judging import Export
 from closedwon.reconciliation.runs import Run
 from closedwon.stack import STACK, Stack
 
@@ -36,8 +36,8 @@ def compare_partition(run: Run, partition: int, time_left: Callable[[], int], st
     time_left: milliseconds until the invocation is cut off.
     """
     export = Export.read(stack.storage, run, partition, stack.intake, stack.settings.trial_stages)
-    judge = stack.judge(run.deals_since)
-    suspects = export.accounts if run.mode == "changed" else list(export.suspects(judge, stack.live, run.deep))
+    comparer = stack.comparer(run.deals_since)
+    suspects = export.accounts if run.mode == "changed" else list(export.suspects(comparer, stack.live, run.deep))
     findings: list[Finding] = []
     repairs: list[Repair] = []
     looked_at = 0
@@ -47,7 +47,7 @@ def compare_partition(run: Run, partition: int, time_left: Callable[[], int], st
             break
         lot = suspects[start : start + ACCOUNTS_AT_ONCE]
         for view in stack.live.views(lot, run.deep):
-            found, repair = judge.verdict(view)
+            found, repair = comparer.verdict(view)
             findings += found
             repairs += [repair] if repair else []
         looked_at += len(lot)

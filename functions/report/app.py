@@ -62,7 +62,7 @@ def write(ending: Ending, storage: Storage, where: Places) -> Report:
         ObjectWriter(storage, run, FILES["lines"], "application/x-ndjson; charset=utf-8") as lines,
         ObjectWriter(storage, run, FILES["csv"], "text/csv; charset=utf-8") as rows,
     ):
-        tally = report_files.tell(findings(), repairs, where, lines.write, rows.write)
+        tally = report_files.write_findings(findings(), repairs, where, lines.write, rows.write)
     told = Report(ending, compared, repairs, tally)
     with ObjectWriter(storage, run, FILES["page"], "text/html; charset=utf-8") as page:
         page.write(report_page.page(told, where))
