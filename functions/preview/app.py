@@ -29,7 +29,7 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
     """In: API Gateway's proxy event. Out: its proxy response."""
     try:
         seconds = ASKING * context.get_remaining_time_in_millis() / 1000
-        previewer: Previewer = stack.previewer
+        previewer: Previewer = stack.previewer  # named here, so that a start imports it, not the first request
         results = previewer.preview(deals_of(event["body"]), seconds)
     except (RequestRefused, NotNow) as error:
         return refusal(error)

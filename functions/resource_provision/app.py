@@ -21,6 +21,7 @@ from closedwon.domain.order import Order
 from closedwon.own_application.bodies import idempotency_key, request_body
 from closedwon.own_application.client import LONGEST, TIMEOUTS, NotYet, OwnApplication
 from closedwon.provisioning.step import Step
+from closedwon.provisioning.work import Provisioner
 from closedwon.stack import STACK, Stack
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def prepare(work: Work, execution: str, context: Context, stack: Stack) -> None:
     waiting = [
         state for state in replace(work.customer, asks=True).unprepared.values() if is_due(state, execution, now())
     ]
-    refused = stack.provisioner.catalogue_refusals([state.order for state in waiting])
+    provisioner: Provisioner = stack.provisioner  # named here, so that a start imports it, not the first deal
+    refused = provisioner.catalogue_refusals([state.order for state in waiting])
     unavailable: ApplicationUnavailable | None = None
     # Those never asked come first: one that hangs cannot keep the others from being asked.
     for place, state in enumerate(sorted(waiting, key=lambda state: state.application is not None)):

@@ -80,7 +80,7 @@ class InStigg(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stack:
+class Choices:
     """What a stack chooses, as far as a preview needs it. links: the way back to this account in Salesforce."""
 
     policy: Policy
@@ -108,7 +108,7 @@ class Foresight:
     moments: tuple[tuple[str, Desired], ...]
     relatives: Mapping[str, frozenset[str]]
     in_stigg: InStigg
-    stack: Stack
+    stack: Choices
     now: str
 
     @property
@@ -161,7 +161,7 @@ def foresee(
     desired: Desired,
     catalogue: Catalogue,
     in_stigg: InStigg,
-    stack: Stack,
+    stack: Choices,
     now: int,
 ) -> Foresight:
     """Plan for a customer and look ahead.

@@ -26,9 +26,9 @@ from closedwon.intake.answers import Result
 from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.preview.answers import PreviewedInvoice, PreviewedInvoices, PreviewResult, PreviewResults
 from closedwon.preview.foresight import (
+    Choices,
     Foresight,
     InStigg,
-    Stack,
     foresee,
     invalid,
     invoice_question,
@@ -107,7 +107,7 @@ class Previewer:
         in_stigg = InStigg(True)
         if newest is not None or customer.slots:
             in_stigg = look_at(customer, look)
-        stack = Stack(self.policy, self.backlinks(account_id), Calendar(ZoneInfo(self.time_zone)))
+        stack = Choices(self.policy, self.backlinks(account_id), Calendar(ZoneInfo(self.time_zone)))
         asked = [found.arrival.order.opportunity_id for found in deals.values()]
         foresight = foresee(asked, known, customer, desired, catalogue, in_stigg, stack, at)
         customer_changes: list[str] = []
