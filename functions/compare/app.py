@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 logger = Logger()
 
 ACCOUNTS_AT_ONCE = 25
-"""Suspects looked at together: Salesforce is asked about all of them at once."""
+"""Suspects read together: one request to Salesforce is for all of them."""
 
 LAST = 0.1
-"""The share of the time in which no lot is begun any more. What is left then is counted, and the next run's."""
+"""The last share of the time, in which no new lot is begun. What is left then is counted, and left to the next run."""
 
 
 def compare_partition(run: Run, partition: int, time_left: Callable[[], int], stack: Stack) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def compare_partition(run: Run, partition: int, time_left: Callable[[], int], st
 def summary_of(
     partition: int, export: Export, findings: list[Finding], repairs: list[Repair], suspects: int, looked_at: int
 ) -> dict[str, Any]:
-    """What the report and the weighing need to know of a partition."""
+    """The numbers of a partition that `weigh` and `report` need."""
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for finding in findings:
         kinds[finding.kind][finding.remedy] += 1

@@ -28,7 +28,7 @@ NOTHING = "nothing to provision"
 
 
 def ensure_customer(work: Work, execution: str, stack: Stack) -> str:
-    """Make the customer, or change what differs; a customer whose every deal is refused is not made.
+    """Create the customer in Stigg, or change what differs. A customer whose every deal is refused is not created.
 
     Out: what was done: `NOTHING`, ``made``, ``changed`` or ``unchanged``.
     Raises what `closedwon.stigg.client` does, and CustomerTaken.

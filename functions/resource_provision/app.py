@@ -34,7 +34,7 @@ ONE_REQUEST = round(1000 * (sum(TIMEOUTS) + LONGEST + 2))
 
 
 def prepare(work: Work, execution: str, context: Context, stack: Stack) -> None:
-    """Ask about every new start the application has not answered for; each answer is recorded at once.
+    """Ask about every deal that the application has to prepare; each answer is recorded at once.
 
     What there is no time left for stays unasked, and the next step sends the execution here again. Without an
     application there is nothing to ask, and nothing waits for it any more.

@@ -33,7 +33,7 @@ logger = Logger()
 
 
 def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
-    """Fold the customer's orders, plan and apply. Out: what to record; None where the customer has to be made first:
+    """Fold the customer's orders, plan and apply. Out: what to record; None where the customer has to be created first:
     the deal that needs it was accepted since the step before looked.
 
     Raises what `closedwon.stigg.client` does, but a refusal of one subscription or grant, which is its deals' outcome.
@@ -65,8 +65,8 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
 
 
 def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord], ledger: Ledger) -> None:
-    """Record the generations and the credits about to be sent, so that nothing is ever sent twice with another
-    meaning.
+    """Record the generations and the credits that are about to be sent, so that a retry sends the same again and
+    nothing else.
     """
     raised = {
         change.subscription.slot: change.generation
@@ -152,7 +152,7 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str, stigg: Sti
 
 
 def standing(record: SlotRecord, wanted: Subscription, subscription_id: str, status: str) -> SlotRecord:
-    """What to remember of a subscription that stands as it should. A checkout link goes once it is paid."""
+    """The record of a subscription that is as it should be. Its checkout link is dropped once it is paid."""
     checkout_url = record.checkout_url if status == "PAYMENT_PENDING" else None
     return SlotRecord(record.generation, True, subscription_id, status, checkout_url, applied=wanted)
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 logger = Logger()
 
 ALWAYS = 5
-"""Customers that are repaired without asking, whatever their share: in a small run three are soon a large one."""
+"""Customers that are repaired without asking, whatever their share: in a small run, three are a large share."""
 
 
 def weigh(run: Run, storage: Storage, most: int) -> dict[str, Any]:
-    """What the partitions found, together. most: the share of customers, in percent, that is repaired without asking.
+    """Add up what the partitions found, and decide. most: the share of customers, in percent, that is repaired without
+    asking.
 
     Out: `repair`: ``go``, ``ask`` (more customers would change than the stack's share allows) or ``nothing``;
     `customers` compared and `toRepair`, their number; `failedPartitions`: those that told nothing.
