@@ -23,19 +23,20 @@ def weigh(run: Run, storage: Storage, most: int) -> dict[str, Any]:
     asking.
 
     Out: `repair`: ``go``, ``ask`` (more customers would change than the stack's share allows) or ``nothing``;
-    `customers` compared and `toRepair`, their number; `failedPartitions`: those that told nothing.
+    `customers` compared and `toRepair`, their number; `failedPartitions`: those without a summary.
     """
     summaries = list(storage.summaries(run))
     customers = sum(summary["customers"] for summary in summaries)
     to_repair = sum(summary["customersToRepair"] for summary in summaries)
-    told = {summary["partition"] for summary in summaries}
+    # A partition that failed wrote no summary.
+    compared = {summary["partition"] for summary in summaries}
     too_many = to_repair > ALWAYS and 100 * to_repair > most * customers
     return {
         "repair": "nothing" if not to_repair else "ask" if too_many and not run.approved else "go",
         "customers": customers,
         "toRepair": to_repair,
         "mostPercent": most,
-        "failedPartitions": sorted(set(range(run.partitions)) - told),
+        "failedPartitions": sorted(set(range(run.partitions)) - compared),
     }
 
 
