@@ -241,6 +241,21 @@ class Salesforce:
             self._first = self._store.savepoint()
         return ids
 
+    def kept(self) -> list[dict[str, Any]]:
+        """Every record as plain data, deleted ones and configuration too; each with its `object`."""
+        with self._lock:
+            return self._store.kept()
+
+    def put_back(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """What `kept` gave, in place of all records there are; with CPQ's objects, where there are records of them.
+        Afterwards this is the first state, as after `load`.
+        """
+        with self._lock:
+            if any(record["object"].startswith("SBQQ__") for record in records):
+                self.install_cpq()
+            self._store.put_back(records)
+            self._first = self._store.savepoint()
+
     @staticmethod
     def _referred(value: Any, ids: Mapping[str, str]) -> Any:
         return ids[value[1:]] if isinstance(value, str) and value[:1] == "@" and value[1:] in ids else value

@@ -17,7 +17,7 @@ from sandbox.salesforce import rules
 from sandbox.salesforce.errors import Refusal, deleted, not_found
 from sandbox.salesforce.ids import make_id, to_18
 from sandbox.salesforce.schema import TEXT_KINDS, Field, Schema, SObject
-from sandbox.salesforce.values import accept, parse_date, parse_datetime
+from sandbox.salesforce.values import accept, parse_date, parse_datetime, to_json
 
 Record = dict[str, Any]
 
@@ -255,6 +255,40 @@ class Store:
         self._numbers[target.name] = number
         self._indexes = {place: index for place, index in self._indexes.items() if place[0] != target.name}
         return ids
+
+    def kept(self) -> list[Record]:
+        """Every record as plain data, by object, then in the order of creation: what is not blank of the fields that
+        the organisation has, as the REST API shows them, and `object`.
+        """
+        found = []
+        for target in self.schema.objects.values():
+            blank = self._unsaid(target)
+            for record in self._tables[target.name].values():
+                said = {name: to_json(record[name]) for name in blank if record.get(name) != blank[name]}
+                found.append({"object": target.name, **said})
+        return found
+
+    def put_back(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """What `kept` gave, in place of all records there are. The schema has to be the one it was kept under."""
+        self._tables = {name: {} for name in self._tables}
+        self._unique = {key: {} for key in self._unique}
+        self._numbers = dict.fromkeys(self._numbers, 0)
+        self._indexes.clear()
+        self._done.clear()
+        for said in records:
+            target = self.schema.objects[said["object"]]
+            record: Record = self._unsaid(target)
+            for name, value in said.items():
+                if name != "object":
+                    record[name] = accept(target.fields[name], value) if name in target.fields else value
+            self._numbers[target.name] += 1
+            self._place(target, record["Id"], record)
+
+    def _unsaid(self, target: SObject) -> Record:
+        """What a record is that says nothing: the integration user's, and blank."""
+        blank: Record = {"IsDeleted": False, **_blank(target)}
+        users = ("CreatedById", "LastModifiedById", "OwnerId")
+        return blank | {name: self.user_id for name in users if name in target.fields}
 
     def backdate(self, target: SObject, record_id: str, by: timedelta) -> None:
         """Let a record have been saved earlier."""
