@@ -1,6 +1,6 @@
 """Checks the mapping: which products for sale would be refused, before a deal fails because of one. Pure.
 
-The mapping's and the catalogue's own rules judge (`mapping.compile_deal`, `desired.catalogue_problems`): each product
+The mapping's and the catalogue's own rules decide (`mapping.compile_deal`, `desired.catalogue_problems`): each product
 as if it were sold alone, and the deals that were won lately as if they came now. Beside them stand the few things that
 only Stigg refuses, when it is too late: prices, billing periods, what custom plans alone may have.
 """
@@ -173,15 +173,15 @@ def judge(
     In: the active products that are mapped; the deals that were won lately; what was sold in them without being mapped;
     what Stigg has; the stack's rules.
     """
-    judged = _Judge(products, stigg, rules)
-    found = [*judged.each_product(), *judged.twins(), *judged.of_no_plan()]
-    found += judged.deals(sales, found)
-    found += judged.stigg_itself(sales)
+    check = _Check(products, stigg, rules)
+    found = [*check.each_product(), *check.twins(), *check.of_no_plan()]
+    found += check.deals(sales, found)
+    found += check.stigg_itself(sales)
     found += _not_mapped(sales, unmapped)
     return sorted(_merged(found), key=lambda one: (SEVERITIES.index(one.severity), -len(one.opportunities), one.words))
 
 
-class _Judge:
+class _Check:
     def __init__(self, products: Sequence[Product], stigg: InStigg, rules: MappingRules) -> None:
         self.products = products
         self.stigg = stigg

@@ -109,7 +109,7 @@ def outlook(
 
 @dataclass(frozen=True)
 class _Prospect:
-    """Looks ahead for one customer."""
+    """Computes, for one customer, what bringing in deals would do."""
 
     view: CustomerView
     catalogue: Catalogue
@@ -131,7 +131,7 @@ class _Prospect:
             return Outlook(changed.account_id, "refused", words=wrong, customer_id=changed.customer_id)
         # Contracts that are over or cancelled give nothing any more: bringing them in would give access back.
         gone = _without(desired.fates, arrivals, _GONE)
-        found = self.brought(arrivals, gone)
+        found = self.bringing_in(arrivals, gone)
         past = _without(desired.fates, arrivals, (*_GONE, "past its term")) - gone
         if found.verdict in ("adopt", "over") or not past:
             return found
@@ -141,7 +141,7 @@ class _Prospect:
             for id, fate in ended
             if fate.kind == "past its term" and fate.at.instant
         )
-        found = self.brought(arrivals, gone | past)
+        found = self.bringing_in(arrivals, gone | past)
         return replace(found, words=found.words + left_out)
 
     def folded(self, arrivals: Mapping[str, Arrival]) -> tuple[Customer, Desired]:
@@ -156,8 +156,8 @@ class _Prospect:
         found += [f"{id}: {problem}" for id in arrivals for problem in desired.refused.get(id, ())]
         return tuple(dict.fromkeys(found))
 
-    def brought(self, arrivals: Mapping[str, Arrival], without: Collection[str]) -> Outlook:
-        """What bringing in the others would do."""
+    def bringing_in(self, arrivals: Mapping[str, Arrival], without: Collection[str]) -> Outlook:
+        """What bringing in these deals, without some of them, would do."""
         wanted = {id: arrival for id, arrival in arrivals.items() if id not in without}
         customer = self.view.customer
         if not wanted:
@@ -194,21 +194,21 @@ class _Prospect:
         )
 
     def verdict(self, to_do: Plan) -> tuple[Verdict, list[str]]:
-        """What the plan comes to, by the most serious of its changes, and what those are."""
+        """The verdict on a plan, by its most serious change, and its changes as sentences."""
         words: list[str] = []
         found: set[Verdict] = {"adopt"}
         for change in to_do.changes:
-            told = list(self.told(change))
+            said = list(self.sentences(change))
             makes = isinstance(change, Create) and not change.replaces
-            found |= {"create" if makes else "change"} if told else set()
-            words += told
+            found |= {"create" if makes else "change"} if said else set()
+            words += said
         for grant in to_do.grants:
             found.add("create")
             words.append(f"would give credits: {granted(grant, self.calendar)}")
         return "change" if "change" in found else "create" if "create" in found else "adopt", words
 
-    def told(self, change: Change) -> Iterator[str]:
-        """What a change is, in words; nothing for one that adopts what stands there and leaves it as it is."""
+    def sentences(self, change: Change) -> Iterator[str]:
+        """A change as sentences; none for one that only adopts a subscription and leaves it as it is."""
         if isinstance(change, Update) and change.adopts:
             for words in self.adopted(change):
                 yield f"{would(change)} and {words}"
@@ -216,7 +216,7 @@ class _Prospect:
             yield would(change)
 
     def adopted(self, change: Update) -> Iterator[str]:
-        """What adopting would change besides mark and links."""
+        """What adopting would change besides the metadata and links."""
         standing = next(one for one in self.view.subscriptions or () if one["id"] == change.subscription_id)
         if read := (self.view.allowed or {}).get(change.subscription_id):
             for entitlement in change.subscription.entitlements:
