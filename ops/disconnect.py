@@ -13,7 +13,7 @@ import click
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.customer import Customer
 from closedwon.domain.errors import ClosedWonError
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import iso_of
 from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.write_back import RECORDS_A_COLLECTION
@@ -119,7 +119,7 @@ def cancellations(customers: Iterable[Customer], salesforce: SalesforceClient) -
             order = state.provisioned
             if order is None or order.trigger not in ("closed_won", "trial", "renewal"):
                 continue
-            at = instant_of(max(time.time_ns() // 1_000_000, state.revision.modified + 1))
+            at = iso_of(max(time.time_ns() // 1_000_000, state.revision.modified + 1))
             named = {"id": id, "name": order.opportunity_name or id}
             yield {
                 "organizationId": organization_id,

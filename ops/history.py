@@ -15,7 +15,7 @@ import click
 
 from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.errors import ClosedWonError
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import iso_of
 from closedwon.domain.links import salesforce_record_url
 from closedwon.stack import Stack as Parts
 from closedwon.words.counted import counted
@@ -115,7 +115,7 @@ def overdue(most: int, ledger: Ledger) -> list[Json]:
     return [
         {
             "accountId": one.account_id,
-            "dueAt": instant_of(one.due_at) if one.due_at is not None else None,
+            "dueAt": iso_of(one.due_at) if one.due_at is not None else None,
             "failures": one.failures,
             "working": one.lease.owner if one.lease else None,
         }

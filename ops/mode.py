@@ -7,7 +7,7 @@ from typing import Any, Literal
 import click
 
 from closedwon.aws.ledger import Control
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import iso_of
 from ops import show
 from ops.stack import Chosen
 
@@ -70,7 +70,7 @@ def change(chosen: Chosen, to: Literal["run", "pause", "shadow"], why: str, as_j
 
 
 def tell(control: Control, as_json: bool) -> None:
-    since = instant_of(control.since) if control.since else None
+    since = iso_of(control.since) if control.since else None
     if as_json:
         content: dict[str, Any] = {"mode": control.mode, "since": since, "why": control.why}
         show.as_json(content)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from datetime import datetime
 from typing import NamedTuple
 
 from closedwon.domain.errors import safe_text
+from closedwon.domain.instants import Moment, iso_utc, starting
 from closedwon.domain.order import Item, Order
 from closedwon.words.changes import money
 
@@ -79,14 +81,14 @@ def _terms(order: Order, before: Order) -> Iterator[Change]:
             yield Change(f"{name} from {_told(was)} to {_told(now)}")
 
 
-def _by_name(order: Order) -> dict[tuple[str, str, str], Item]:
+def _by_name(order: Order) -> dict[tuple[str, str, Moment], Item]:
     """An order's items; what is sold from another day on is another item."""
-    return {(item.kind, item.stigg_id, item.start or ""): item for item in order.items}
+    return {(item.kind, item.stigg_id, starting(item.start)): item for item in order.items}
 
 
 def _item(item: Item, order: Order) -> str:
     price = f" at {_price(item, order)}" if item.price is not None else ""
-    since = f" from {item.start[:10]}" if item.start else ""
+    since = f" from {item.start:%Y-%m-%d}" if item.start else ""
     return f"{item.stigg_id} {_amount(item)}{price}{since}"
 
 
@@ -101,4 +103,6 @@ def _price(item: Item, order: Order) -> str:
 def _told(value: object) -> str:
     if value is None or value == ():
         return "none"
+    if isinstance(value, datetime):
+        return iso_utc(value)
     return str(value).lower() if isinstance(value, bool) else safe_text(str(value), 100)

@@ -20,7 +20,7 @@ from rich.status import Status
 
 from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.customer import Customer
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import iso_of
 from closedwon.stack import Stack as Parts
 from closedwon.words.counted import counted
 from ops import show
@@ -133,7 +133,7 @@ def planned(asked: Asked, parts: Parts) -> Replay:
     if customer.failures or (behind and customer.due_at is None):
         said = f"failed {counted(customer.failures, 'time')}" if customer.failures else "nothing is due to try it"
         if customer.due_at is not None:
-            said += f"; by itself it is tried again at {instant_of(customer.due_at)[:19]}Z"
+            said += f"; by itself it is tried again at {iso_of(customer.due_at)[:19]}Z"
         return replace(plan, action="again", words=said)
     if behind:
         return replace(plan, action="already", words="its execution begins, or waits for its rate slot")

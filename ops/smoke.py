@@ -10,7 +10,7 @@ import requests
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import ClosedWonError
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import iso_of
 from closedwon.stack import Stack as Parts
 from closedwon.stigg.catalogue import fetch_catalogue
 from ops import show
@@ -116,7 +116,7 @@ def previewed(chosen: Chosen, parts: Parts) -> str:
     plan_id = next(iter(sorted(catalogue.plans)), None)
     if plan_id is None:
         return "there is no plan to preview"
-    at = instant_of(parts.now())
+    at = iso_of(parts.now())
     deal: dict[str, Any] = {
         "organizationId": chosen.stack.parameters["SalesforceOrganizationId"],
         "trigger": "closed_won",

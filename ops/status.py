@@ -19,7 +19,7 @@ from rich.text import Text
 from closedwon.aws.ledger import at_once
 from closedwon.aws.ledger_items import Accepted
 from closedwon.domain.customer import Customer, OpportunityState, execution_name
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import iso_of
 from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
 from closedwon.domain.plan import LIVE
 from closedwon.reconciliation.drift import CustomerView
@@ -134,7 +134,7 @@ def due(customer: Customer, now: int) -> str:
 
 
 def _at(milliseconds: int | None) -> str | None:
-    return None if milliseconds is None else instant_of(milliseconds)
+    return None if milliseconds is None else iso_of(milliseconds)
 
 
 def _deal(customer: Customer, state: OpportunityState, salesforce_url: str) -> Json:

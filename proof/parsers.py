@@ -57,8 +57,8 @@ from sandbox.sales import Sales, Sold
 from sandbox.salesforce.app import Salesforce as SalesforceApp
 from sandbox.sandbox import ROOT, packaged_configuration
 from sandbox.stigg.app import Stigg as StiggApp
+from sandbox.wsgi_session import InProcess, session_to
 from unit import reports
-from unit.in_process import InProcess, session_to
 
 Json = dict[str, Any]
 

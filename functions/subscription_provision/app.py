@@ -16,7 +16,7 @@ from closedwon.aws.ledger import Ledger
 from closedwon.domain.customer import Applied, Intended, Interrupted, LeaseLost, Work
 from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
-from closedwon.domain.instants import iso_utc
+from closedwon.domain.instants import instant_of
 from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of
@@ -144,7 +144,7 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
 def end(change: End, records: dict[Slot, SlotRecord], execution: str, stigg: Stigg) -> SlotRecord:
     """End a subscription. Out: what to remember of its slot."""
     record = records.get(change.slot, SlotRecord())
-    at = iso_utc(datetime.now(UTC))
+    at = instant_of(datetime.now(UTC))
     # A trial ends only once the paid subscription stands: a sale that waits for payment keeps it.
     ending = ending_of(change, records.get(change.after) if change.after else None, at)
     if ending is None:

@@ -20,7 +20,7 @@ from stigg.types.v1.credits import GrantCreateParams
 
 from closedwon.domain.catalogue import CURRENCIES
 from closedwon.domain.desired import Policy, Slot, fold
-from closedwon.domain.instants import EndOfBillingPeriod
+from closedwon.domain.instants import EndOfBillingPeriod, from_milliseconds
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Standing
 from closedwon.domain.plan import Create, End, Update, ending_of, plan
@@ -107,7 +107,7 @@ def test_trials_and_terms_of_money_are_sent_in_stiggs_words(changes: dict[str, A
 @pytest.mark.parametrize("converts", [False, True])
 def test_subscriptions_are_ended_in_stiggs_words(at: EndOfBillingPeriod | None, trial: bool, converts: bool) -> None:
     end = End(Slot(PLATFORM, None, trial), "northwind-1", "plan-enterprise", (), at, converts=converts)
-    ending = ending_of(end, None, "2026-11-20T09:16:00.000Z")
+    ending = ending_of(end, None, from_milliseconds(AT))
     assert ending is not None
     kind, body = end_call(ending)
     assert accepts(SubscriptionCancelParams if kind == "cancel" else SubscriptionUpdateParams, json.dumps(body))

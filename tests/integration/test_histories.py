@@ -20,7 +20,8 @@ import requests
 
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.customer import Customer
-from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Slot, Subscription
+from closedwon.domain.desired import Desired, Slot, Subscription
+from closedwon.domain.instants import EndOfBillingPeriod
 from closedwon.domain.marks import Backlinks, metadata_of
 from closedwon.domain.outcome import STIGG_FIRST
 from closedwon.domain.plan import plan
@@ -259,7 +260,7 @@ def _subscriptions(live: list[Json], desired: Desired, links: Backlinks, held: s
     for slot in standing.keys() - desired.subscriptions.keys() - held:
         paid_slot = slot._replace(trial=False)
         paid = desired.subscriptions.get(paid_slot)
-        lasts = paid is not None and (paid_slot in held or standing[slot]["trialEndDate"] == paid.start)
+        lasts = paid is not None and (paid_slot in held or standing[slot]["trialEndDate"] == paid.to_json()["start"])
         if not (slot.trial and lasts):
             yield f"{slot} stands, and no deal gives it: {standing[slot]}"
     for slot, wanted in desired.subscriptions.items():
@@ -267,7 +268,7 @@ def _subscriptions(live: list[Json], desired: Desired, links: Backlinks, held: s
         if slot in held:
             continue
         if s is None:
-            if wanted.cancellation != END_OF_BILLING_PERIOD:
+            if wanted.cancellation != EndOfBillingPeriod():
                 yield f"{slot} does not stand: {wanted}"
             continue
         said, is_so = _said(wanted, links), _shown(s)
@@ -276,15 +277,16 @@ def _subscriptions(live: list[Json], desired: Desired, links: Backlinks, held: s
             differs.append("links")
         elif differs and differs[-1].startswith("metadata"):
             differs.pop()
-        if wanted.cancellation == END_OF_BILLING_PERIOD and s["cancellationDate"]:
+        if wanted.cancellation == EndOfBillingPeriod() and s["cancellationDate"]:
             differs = [what for what in differs if not what.startswith("cancellation")]
-        if s["status"] == "NOT_STARTED" and s["startDate"] != wanted.start:
-            differs.append(f"starts {s['startDate']}, not {wanted.start}")
+        if s["status"] == "NOT_STARTED" and s["startDate"] != (start := wanted.to_json()["start"]):
+            differs.append(f"starts {s['startDate']}, not {start}")
         if differs:
             yield f"{slot} {s['id']}: {'; '.join(differs)}"
 
 
 def _said(wanted: Subscription, links: Backlinks) -> Json:
+    stored = wanted.to_json()
     return {
         "plan": wanted.plan_id,
         "units": wanted.unit_quantity,
@@ -292,8 +294,8 @@ def _said(wanted: Subscription, links: Backlinks) -> Json:
         "entitlements": {e.id: entitlement_body(e) for e in wanted.entitlements},
         "prices": {p.addon_id: (p.amount, p.currency) for p in wanted.prices},
         "billing period": wanted.billing_period,
-        "cancellation": wanted.cancellation,
-        "trial end": wanted.trial_end,
+        "cancellation": stored["cancellation"],
+        "trial end": stored["trial_end"],
         "salesforce ID": wanted.opportunities[0],
         "metadata": metadata_of(wanted, links),
     }

@@ -16,6 +16,7 @@ from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import MappingRules, compile_deal
 from integration.scenes import Json, addons, limits, provision, subscriptions
 from sandbox.sandbox import ROOT, Sandbox
+from unit.domain import iso
 
 CLASSES = ROOT / "salesforce" / "force-app" / "main" / "default" / "classes"
 FIXTURE = ROOT / "events" / "apex_callout.json"
@@ -62,7 +63,7 @@ def test_an_amendment_that_apex_sends_says_what_the_callout_understands() -> Non
     assert (items["feature-seats"].quantity, items["feature-seats"].prior) == (5, 10)
     assert (items["feature-sso"].quantity, items["feature-sso"].unlimited) == (-1, True)
     later = items["addon-extra-workspace"]
-    assert (later.start, later.end) == ("2026-06-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z")
+    assert (iso(later.start), iso(later.end)) == ("2026-06-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z")
 
 
 def test_what_apex_sends_is_taken_and_provisioned(sandbox: Sandbox, sent: Json) -> None:

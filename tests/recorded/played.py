@@ -45,7 +45,7 @@ from recorded.files import Recording, plain_items, stored_item
 from recorded.table import Table
 from sandbox.salesforce.app import Salesforce
 from sandbox.stigg.app import Stigg
-from unit.in_process import InProcess
+from sandbox.wsgi_session import InProcess
 
 Json = dict[str, Any]
 

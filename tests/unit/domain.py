@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, fold
 from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.instants import Instant, iso_utc
 from closedwon.domain.order import Order, Problem, Standing
 from closedwon.intake.deal import Deal, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, unrecordable
@@ -238,6 +239,11 @@ def at_noon(day: str) -> int:
     """A day at noon, or an instant, in epoch milliseconds."""
     moment = datetime.fromisoformat(day if "T" in day else f"{day}T12:00")
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def iso(at: Instant | None) -> str | None:
+    """An instant as it is stored; None for none."""
+    return at and iso_utc(at)
 
 
 def day(instant: datetime) -> str:

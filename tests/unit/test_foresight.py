@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from closedwon.domain.customer import Acceptance, Arrival, Customer, accept
-from closedwon.domain.desired import END_OF_BILLING_PERIOD, Policy, fold
+from closedwon.domain.desired import Policy, fold
+from closedwon.domain.instants import EndOfBillingPeriod
 from closedwon.domain.marks import Backlinks, metadata_of
 from closedwon.domain.plan import Create, Update
 from closedwon.domain.records import GrantRecord, SlotRecord
@@ -107,7 +108,7 @@ def as_remembered(record: SlotRecord) -> SlotRecord:
 
 
 def as_stigg_shows(record: Any) -> Json:
-    wanted = record.applied
+    wanted, stored = record.applied, record.applied.to_json()
     return {
         "id": record.subscription_id,
         "resourceId": wanted.slot.resource_id,
@@ -122,10 +123,10 @@ def as_stigg_shows(record: Any) -> Json:
             for p in wanted.prices
         ],
         "cancellationDate": "2027-11-20T09:16:00.000Z"
-        if wanted.cancellation == END_OF_BILLING_PERIOD
-        else wanted.cancellation,
-        "startDate": wanted.start,
-        "trialEndDate": wanted.trial_end,
+        if wanted.cancellation == EndOfBillingPeriod()
+        else stored["cancellation"],
+        "startDate": stored["start"],
+        "trialEndDate": stored["trial_end"],
         "metadata": metadata_of(wanted, LINKS),
     }
 

@@ -40,6 +40,7 @@ from closedwon.domain.customer import (
 )
 from closedwon.domain.desired import Entitlement, Price, Slot, Subscription
 from closedwon.domain.errors import LedgerContended
+from closedwon.domain.instants import Never, from_iso
 from closedwon.domain.order import Item, Order, Revision
 from closedwon.domain.records import SlotRecord
 from sandbox.ledger import MemoryLedger
@@ -351,8 +352,8 @@ def test_a_whole_provisioning_is_in_the_ledger_as_it_was_reported(ledger: Either
         prices=(Price(None, 48000.0, "usd"),),
         billing_period="ANNUALLY",
         payment_collection="INVOICE",
-        start="2026-12-01T00:00:00.000Z",
-        cancellation=None,
+        start=from_iso("2026-12-01T00:00:00.000Z"),
+        cancellation=Never(),
         opportunities=(A,),
     )
     record = SlotRecord(1, True, "sub-1", "ACTIVE", None, subscription)

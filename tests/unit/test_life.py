@@ -19,7 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from closedwon.domain.desired import Desired, Policy, Subscription, fold
-from closedwon.domain.instants import iso_utc, milliseconds
+from closedwon.domain.instants import At, Never, from_iso, instant_of, milliseconds
 from closedwon.domain.order import Order, Standing
 from closedwon.stigg.bodies import entitlement_body
 from unit.domain import (
@@ -137,7 +137,7 @@ def histories(draw: st.DrawFn, most: int = 3) -> list[Json]:
 
 
 def _saved(deal: Json) -> int:
-    return milliseconds(deal["opportunity"]["systemModstamp"])
+    return milliseconds(from_iso(deal["opportunity"]["systemModstamp"]))
 
 
 def _newest(deals: list[Json]) -> dict[str, Order]:
@@ -173,7 +173,8 @@ def stands_as_wanted(world: World) -> None:
         assert {a["id"]: a["quantity"] for a in held.addons} == dict(wanted.addons)
         assert (held.unit_quantity or 1) == wanted.unit_quantity
         assert wanted.billing_period in (None, held.billing_period)  # what no deal says is left as it is
-        assert (iso_utc(held.cancellation_date) if held.cancellation_date else None) == wanted.cancellation
+        ends = At(instant_of(held.cancellation_date)) if held.cancellation_date else Never()
+        assert ends == wanted.cancellation
     live = Counter((*s.slot, s.is_trial) for s in world.stigg.book.subscriptions.values() if s.live)
     assert not live or max(live.values()) == 1
     if not planned.holds:  # a trial that was won lasts until the subscription starts
@@ -350,7 +351,7 @@ def test_between_a_trial_that_is_won_and_its_subscription_there_is_no_gap(
     world.send(won(1, *sold, start=start, saved=closed))
     world.provision()
     moments = [at_noon(f"2026-11-{day:02}") for day in range(27, 31)] + [at_noon(day) for day in (*DAYS[:3], *AFTER)]
-    for moment in sorted({*moments, *(milliseconds(f"{day}T00:00:00Z") for day in DAYS[:3])}):
+    for moment in sorted({*moments, *(milliseconds(from_iso(f"{day}T00:00:00Z")) for day in DAYS[:3])}):
         world.until(max(world.now, moment))
         assert any(s.live for s in world.stigg.book.subscriptions.values()), moment
     ended = sorted((s.ended_at, s) for s in world.stigg.book.subscriptions.values() if s.ended_at and s.is_trial)

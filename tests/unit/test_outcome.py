@@ -8,7 +8,7 @@ from closedwon.domain.order import Order, Revision
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Plan
 from closedwon.intake.mapping import MappingRules
-from unit.domain import ACCOUNT, AT, ORGANIZATION, a_deal, folded, order_of
+from unit.domain import ACCOUNT, AT, ORGANIZATION, a_deal, folded, iso, order_of
 
 
 def told(order: Order, policy: Policy) -> Outcome:
@@ -20,6 +20,6 @@ def told(order: Order, policy: Policy) -> Outcome:
 
 def test_days_in_reasons_are_those_of_the_stacks_time_zone() -> None:
     order = order_of(a_deal(), MappingRules(ORGANIZATION, time_zone="Europe/Berlin"))
-    assert order.start == "2026-11-30T23:00:00.000Z"
+    assert iso(order.start) == "2026-11-30T23:00:00.000Z"
     berlin, utc = (told(order, Policy(time_zone=zone)) for zone in ("Europe/Berlin", "UTC"))
     assert (berlin.reason, utc.reason) == ("Access starts on 2026-12-01.", "Access starts on 2026-11-30.")

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedwon.domain.desired import Desired, Policy, Slot, fold
-from closedwon.domain.instants import iso_utc
+from closedwon.domain.instants import instant_of
 from closedwon.domain.marks import GRANT_KEY, TERMS_KEY, Backlinks
 from closedwon.domain.order import Standing
 from closedwon.domain.plan import LIVE, Create, End, Hold, Keep, Plan, Update, ending_of, is_ours, plan, subscription_id
@@ -40,6 +40,7 @@ from unit.domain import (
     a_line,
     addon,
     an_order,
+    cancelled,
     entitlement,
     folded,
     on_trial,
@@ -388,7 +389,7 @@ def test_beside_a_trial_a_paid_subscription_says_that_it_begins_now_or_stigg_wou
     paid = an_order(terms__start=None)
     trial = an_order(number=2, trigger="trial", terms={"trialEnd": "2026-12-24"})
     together = [change for change in stigg().plan(folded(paid, trial)).changes if isinstance(change, Create)]
-    assert {create.subscription.slot.trial: create.start for create in together} == {True: None, False: iso_utc(NOW)}
+    assert {create.subscription.slot.trial: create.start for create in together} == {True: None, False: instant_of(NOW)}
 
 
 @pytest.mark.parametrize("shows", [LIVE, (*LIVE, "CANCELED")])
@@ -440,6 +441,25 @@ def test_what_an_update_cannot_change_is_held_and_not_called_done() -> None:
 
 
 # Subscriptions of others
+
+
+@pytest.mark.parametrize("ends", [None, "2027-06-30T22:00:00.000Z"])
+def test_a_foreign_subscription_that_is_adopted_is_told_to_end_with_its_billing_period(ends: str | None) -> None:
+    base = an_order(plan_line(), terms__end=None)
+    world = settled(base)
+    [ours] = live(world)
+    world.end(ours)
+    world.subscriptions["theirs"] = somebodys("plan-enterprise", cancellationDate=ends)
+    cancellation = order_of(cancelled(1, cancel="end_of_term"))
+    todo = world.plan(folded(Standing(cancellation, base, base)))
+    update, *more = todo.changes
+    assert isinstance(update, Update)
+    assert (update.subscription_id, update.adopts) == ("theirs", True)
+    assert "cancellationDate" not in update_body(update, LINKS)
+    endings = [ending_of(end, None, instant_of(NOW)) for end in more if isinstance(end, End)]
+    calls = [end_call(ending) for ending in endings if ending]
+    # One that has an end already ends when somebody said.
+    assert calls == ([] if ends else [("cancel", {"cancellationTime": "END_OF_BILLING_PERIOD"})])
 
 
 def test_a_foreign_subscription_that_is_what_the_deal_wants_is_adopted_and_then_kept() -> None:
@@ -626,7 +646,7 @@ def test_a_trial_that_was_won_ends_with_the_start_of_what_follows(
     if paid.status:
         paid = replace(paid, applied=folded(an_order()).subscriptions[SLOT])
     end = End(TRIAL, "trial-1", "plan-enterprise", (ONE,), after=SLOT, converts=converts)
-    ending = ending_of(end, paid, iso_utc(NOW))
+    ending = ending_of(end, paid, instant_of(NOW))
     made = end_call(ending) if ending else None
     assert (made and (made[0], made[1].get("trialEndDate"))) == call
 

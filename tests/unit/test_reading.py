@@ -29,7 +29,8 @@ from sandbox.salesforce.app import Salesforce
 from sandbox.salesforce.errors import Refusal
 from sandbox.salesforce.schema import STANDARD, Schema, _lookup, _object, _text
 from sandbox.sandbox import packaged_configuration
-from unit.in_process import session_to
+from sandbox.wsgi_session import session_to
+from unit.domain import iso
 
 Json = dict[str, Any]
 
@@ -375,8 +376,8 @@ def test_a_new_quote_is_whole_and_dated(org: Org, cpq: Cpq, account: str) -> Non
         ("feature-seats", 40, "2026-07-01", "2026-12-31"),
     ]
     order = org.order(deal)
-    assert (order.start, order.end) == ("2026-01-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z")
-    assert [(i.stigg_id, i.start, i.end) for i in order.items] == [
+    assert (iso(order.start), iso(order.end)) == ("2026-01-01T00:00:00.000Z", "2027-01-01T00:00:00.000Z")
+    assert [(i.stigg_id, iso(i.start), iso(i.end)) for i in order.items] == [
         ("plan-enterprise", None, None),
         ("feature-seats", None, "2026-07-01T00:00:00.000Z"),
         ("feature-seats", "2026-07-01T00:00:00.000Z", None),
@@ -496,7 +497,7 @@ def test_a_renewal_is_whole_and_what_it_takes_to_zero_is_churn(org: Org, cpq: Cp
     assert (deal["trigger"], deal["quantities"], deal["amends"]) == ("renewal", "whole", base)
     order = org.order(deal)
     assert items(order) == {"plan-enterprise": 1, "addon-audit-log": 1, "feature-seats": 20, "feature-api-calls": 1000}
-    assert (order.start, order.end) == ("2027-01-01T00:00:00.000Z", "2028-01-01T00:00:00.000Z")
+    assert (iso(order.start), iso(order.end)) == ("2027-01-01T00:00:00.000Z", "2028-01-01T00:00:00.000Z")
     assert all(item.prior is None for item in order.items)
 
 

@@ -27,7 +27,7 @@ from closedwon.domain.customer import (
     record_result,
 )
 from closedwon.domain.desired import Desired, Policy, Slot, fold
-from closedwon.domain.instants import iso_utc
+from closedwon.domain.instants import instant_of
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of, plan
@@ -202,7 +202,7 @@ class World:
         """One change, as subscription_provision makes it."""
         if isinstance(change, End):
             record = records[change.slot]
-            ending = ending_of(change, records.get(change.after) if change.after else None, iso_utc(self._clock))
+            ending = ending_of(change, records.get(change.after) if change.after else None, instant_of(self._clock))
             if ending is None:
                 return record
             kind, body = end_call(ending)

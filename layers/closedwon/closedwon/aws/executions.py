@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from closedwon.aws.ledger import Claim
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import iso_of
 
 
 class Start:
@@ -31,7 +31,7 @@ class Start:
                 stateMachineArn=self._arn,
                 name=claim.execution,
                 input=json.dumps(
-                    {"accountId": claim.account_id, "token": 0, "notBefore": instant_of(claim.rate_slot)}  # nosec B105 - a lease's
+                    {"accountId": claim.account_id, "token": 0, "notBefore": iso_of(claim.rate_slot)}  # nosec B105 - a lease's
                 ),
             )
         except client.exceptions.ExecutionAlreadyExists:

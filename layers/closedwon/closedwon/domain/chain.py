@@ -5,8 +5,7 @@ cancels. Within a chain orders are laid over each other by their effective dates
 amendment without CPQ) is all there is from its date on, differences add to what there is, a cancellation ends it. What
 arrived first does not matter, nor does a revision: the same orders always make the same chain.
 
-Instants are ISO 8601 in UTC, as `order.iso_utc` writes them, so that they compare as texts; "" lies before all of
-them.
+When something counts is a `Moment`: an instant, the beginning, or a day that nobody knows.
 """
 
 from __future__ import annotations
@@ -15,15 +14,12 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from closedwon.domain.instants import day_of, iso_utc
+from closedwon.domain.instants import BEGINNING, NO_DAY, Instant, Moment, day_of, ending, iso_utc, starting
 from closedwon.domain.order import Item, Kind, Order
-
-NEVER = "9"
-"""Later than every instant."""
 
 TERMS = ("billing_period", "payment_collection", "paying_customer_id")
 """Terms that a renewal keeps unless it says others; an amendment keeps all."""
@@ -36,7 +32,7 @@ class Placed(NamedTuple):
     """An order in its chain. effective: from when it counts. depth: how many links lead to the base."""
 
     order: Order
-    effective: str
+    effective: Moment
     depth: int
 
     @property
@@ -59,7 +55,7 @@ class Fate(NamedTuple):
     """
 
     kind: Literal["in force", "past its term", "scheduled", "replaced", "cancelled", "over", "trial over"]
-    at: str = ""
+    at: Moment = BEGINNING
     by: str = ""
 
 
@@ -86,8 +82,8 @@ class _Share(NamedTuple):
 
     order: Order
     item: Item
-    start: str
-    end: str | None
+    start: Moment
+    end: Moment
     difference: bool
 
 
@@ -117,43 +113,43 @@ class Chain:
     time_zone: str = "UTC"
 
     @cached_property
-    def moments(self) -> tuple[str, ...]:
-        """The instants at which something may change, in order; "" where something counts from the beginning."""
-        found: set[str] = set()
+    def moments(self) -> tuple[Moment, ...]:
+        """The moments at which something may change, in order; the beginning where something counts from there."""
+        found: set[Moment] = set()
         for order, effective, _ in self.placed:
-            found |= {effective, trial_over(order) or "", order.end or ""}
+            found |= {effective, starting(trial_over(order)), starting(order.end)}
             if order.end and (over := self._over(order.end)):
-                found.add(over)
+                found.add(starting(over))
             for item in order.items:
                 if item.kind != "Credit grant":
-                    found |= {max(item.start or "", effective), item.end or ""}
-        return tuple(sorted(found - {NEVER}))
+                    found |= {max(starting(item.start), effective), starting(item.end)}
+        return tuple(sorted(found - {NO_DAY}))
 
     @cached_property
     def ends_with_billing_period(self) -> bool:
         """Whether it was cancelled for the end of a term that nobody said the day of."""
-        return any(order.trigger == "cancellation" and effective == NEVER for order, effective, _ in self.placed)
+        return any(order.trigger == "cancellation" and effective == NO_DAY for order, effective, _ in self.placed)
 
-    def _day(self, instant: str) -> str:
-        return day_of(instant, self.time_zone) if instant not in ("", NEVER) else "any day"
+    def _day(self, moment: Moment) -> str:
+        return day_of(moment.instant, self.time_zone) if moment.instant else "any day"
 
-    def _over(self, end: str) -> str | None:
+    def _over(self, end: Instant) -> Instant | None:
         """When access ends after a term that ended, by the stack's policy."""
         if self.grace is None:
             return None
-        return end if not self.grace else iso_utc(datetime.fromisoformat(end) + timedelta(seconds=self.grace))
+        return end + timedelta(seconds=self.grace)
 
-    def laid(self, at: str) -> Laid:
+    def laid(self, at: Moment) -> Laid:
         """What is laid over each other at a moment."""
         if at not in self._known:
             self._known[at] = self._laid(at)
         return self._known[at]
 
     @cached_property
-    def _known(self) -> dict[str, Laid]:
+    def _known(self) -> dict[Moment, Laid]:
         return {}
 
-    def _laid(self, at: str) -> Laid:
+    def _laid(self, at: Moment) -> Laid:
         shares: list[_Share] = []
         terms: Order | None = None
         fate = Fate("in force")
@@ -197,36 +193,38 @@ class Chain:
             in_force.append(order)
             fates[order.opportunity_id] = Fate("in force")
             # A difference that ends before its term does is for a while only.
-            until = (
-                order.end if order.differences and order.end and terms and order.end < (terms.end or NEVER) else None
-            )
+            while_only = order.differences and order.end and terms and starting(order.end) < ending(terms.end)
+            until = order.end if while_only else None
             shares += [
-                _Share(order, item, max(item.start or "", effective), item.end or until, order.differences)
+                _Share(order, item, max(starting(item.start), effective), ending(item.end or until), order.differences)
                 for item in order.items
                 if item.kind != "Credit grant"
             ]
         for share in shares:
             milestones |= {
-                f"{share.order.opportunity_id}@{day}" for day in (share.item.start, share.end) if day and day <= at
+                f"{share.order.opportunity_id}@{iso_utc(day)}"
+                for day in (share.item.start, share.end.instant)
+                if day and starting(day) <= at
             }
         if terms is not None and shares:
             over = trial_over(terms)
-            if terms.trigger == "trial" and terms.trial_end and over and over <= at:
-                milestones.add(f"{terms.opportunity_id}@{terms.trial_end}")
+            if terms.trigger == "trial" and terms.trial_end and over and starting(over) <= at:
+                milestones.add(f"{terms.opportunity_id}@{iso_utc(terms.trial_end)}")
                 if terms.trial_end_behavior != "CONVERT_TO_PAID":
-                    done(Fate("trial over", terms.trial_end), in_force)
+                    done(Fate("trial over", starting(terms.trial_end)), in_force)
                     shares = []
             over = self._over(terms.end) if terms.end else None
-            if over and over <= at:
-                milestones.add(f"{terms.opportunity_id}@{over}")
-                done(Fate("over", over), in_force)
+            if over and starting(over) <= at:
+                milestones.add(f"{terms.opportunity_id}@{iso_utc(over)}")
+                done(Fate("over", starting(over)), in_force)
                 shares = []
-            elif terms.end and terms.end <= at and terms.trigger != "trial":
-                done(Fate("past its term", terms.end), [order for order in in_force if order.trigger != "cancellation"])
-        counted = tuple(share for share in shares if share.start <= at < (share.end or NEVER))
+            elif terms.end and starting(terms.end) <= at and terms.trigger != "trial":
+                past = Fate("past its term", starting(terms.end))
+                done(past, [order for order in in_force if order.trigger != "cancellation"])
+        counted = tuple(share for share in shares if share.start <= at < share.end)
         return Laid(counted, terms, fates, frozenset(milestones))
 
-    def state(self, at: str) -> State | None:
+    def state(self, at: Moment) -> State | None:
         """What the chain gives at a moment; None when that is nothing."""
         place = bisect_right(self.moments, at)  # nothing changes between two moments
         if place == 0:
@@ -236,21 +234,21 @@ class Chain:
             self._states[moment] = self._state(moment)
         return self._states[moment]
 
-    def _totals(self, at: str) -> list[Item]:
+    def _totals(self, at: Moment) -> list[Item]:
         """What is laid over each other at a moment, as one item for each entity."""
         if at not in self._added_up:
             self._added_up[at] = _totals(self.laid(at).shares)
         return self._added_up[at]
 
     @cached_property
-    def _added_up(self) -> dict[str, list[Item]]:
+    def _added_up(self) -> dict[Moment, list[Item]]:
         return {}
 
     @cached_property
-    def _states(self) -> dict[str, State | None]:
+    def _states(self) -> dict[Moment, State | None]:
         return {}
 
-    def since(self, at: str, plan_id: str) -> str:
+    def since(self, at: Moment, plan_id: str) -> Moment:
         """From when the chain gave a plan without a break that it gives at a moment."""
         state = self.state(at)
         since = at
@@ -266,7 +264,7 @@ class Chain:
             since = moment
         return since
 
-    def _state(self, at: str) -> State | None:
+    def _state(self, at: Moment) -> State | None:
         laid = self.laid(at)
         if laid.terms is None or not laid.shares:
             return None
@@ -275,7 +273,7 @@ class Chain:
             return None
         orders = tuple({share.order.opportunity_id: share.order for share in laid.shares}.values())
         terms = laid.terms
-        trial = terms.trigger == "trial" and at < (trial_over(terms) or NEVER)
+        trial = terms.trigger == "trial" and at < ending(trial_over(terms))
         return State(orders, items, terms, trial)
 
     def faults(self) -> Iterable[Fault]:
@@ -313,7 +311,7 @@ class Chain:
     def _without(self, order: Order) -> Chain:
         return replace(self, placed=tuple(placed for placed in self.placed if placed.order is not order))
 
-    def _another_currency(self, order: Order, effective: str) -> Iterable[Fault]:
+    def _another_currency(self, order: Order, effective: Moment) -> Iterable[Fault]:
         if all(placed.order.currency == order.currency for placed in self.placed):
             return
         others = self._without(order)
@@ -322,7 +320,7 @@ class Chain:
             said = f"this deal is in {order.currency.upper()}, the contract in {terms.currency.upper()}."
             yield Fault(((order.opportunity_id, said),))
 
-    def _nothing_to_end(self, order: Order, effective: str) -> Iterable[Fault]:
+    def _nothing_to_end(self, order: Order, effective: Moment) -> Iterable[Fault]:
         others = self._without(order)
         held = {(item.kind, item.stigg_id) for share in others.laid(effective).shares for item in (share.item,)}
         for item in order.items:
@@ -330,7 +328,7 @@ class Chain:
                 said = f"this deal ends {item.stigg_id}, which the contract does not have on {self._day(effective)}."
                 yield Fault(((order.opportunity_id, said),))
 
-    def _below_zero(self, at: str) -> Iterable[Fault]:
+    def _below_zero(self, at: Moment) -> Iterable[Fault]:
         laid = self.laid(at)
         for item in self._totals(at):
             key = (item.kind, item.stigg_id)
@@ -351,18 +349,18 @@ class Chain:
                 rest = item.quantity - share.item.quantity
                 said = (
                     f"this deal takes away {-share.item.quantity} of {item.stigg_id}, and the contract has "
-                    f"{max(rest, 0)}{f' on {self._day(at)}' if at else ''}."
+                    f"{max(rest, 0)}{f' on {self._day(at)}' if at.instant else ''}."
                 )
                 yields.append((share.order.opportunity_id, f"{said} It is applied by itself once it fits."))
             for share in reversed(givers):
                 said = (
                     f"later amendments take away more of {item.stigg_id} than this deal would leave "
-                    f"({item.quantity}{f' on {self._day(at)}' if at else ''})."
+                    f"({item.quantity}{f' on {self._day(at)}' if at.instant else ''})."
                 )
                 yields.append((share.order.opportunity_id, said))
             yield Fault(tuple(yields))
 
-    def _another_prior(self, order: Order, effective: str) -> Iterable[Fault]:
+    def _another_prior(self, order: Order, effective: Moment) -> Iterable[Fault]:
         """A quote line knows how many there were. Amendments of one day may not know of each other, so any of them
         count or not.
         """
@@ -500,7 +498,7 @@ def _price(shares: list[_Share], units: int) -> float | None:
     return latest if unknown or units <= 0 else round(money / units, 6)
 
 
-def trial_over(order: Order) -> str | None:
+def trial_over(order: Order) -> Instant | None:
     """When a trial is over as far as the fold is concerned; None where the order is none.
 
     Stigg makes a paid subscription of one that converts. It is given a minute to do so: looked for any earlier, the
@@ -508,7 +506,7 @@ def trial_over(order: Order) -> str | None:
     """
     if order.trial_end is None or order.trial_end_behavior != "CONVERT_TO_PAID":
         return order.trial_end
-    return iso_utc(datetime.fromisoformat(order.trial_end) + timedelta(minutes=1))
+    return order.trial_end + timedelta(minutes=1)
 
 
 def chained(orders: Iterable[Order]) -> list[tuple[Placed, ...]]:
@@ -524,7 +522,7 @@ def chained(orders: Iterable[Order]) -> list[tuple[Placed, ...]]:
     return sorted((tuple(sorted(group, key=_layer)) for group in groups.values()), key=lambda group: _layer(group[0]))
 
 
-def _layer(placed: Placed) -> tuple[str, int, int, str]:
+def _layer(placed: Placed) -> tuple[Moment, int, int, str]:
     """The place of an order in its chain: by effective date, links, then ID.
 
     Of one day, what ends a contract goes first: a renewal that was won after another was lost goes on from there. Then
@@ -551,9 +549,9 @@ class _Links:
                 self._contracts.setdefault(order.contract_id, order)
 
     @staticmethod
-    def _claim(order: Order) -> tuple[bool, str, str]:
+    def _claim(order: Order) -> tuple[bool, Moment, str]:
         """Of several that say they became a contract, it is the base or renewal, the earliest, the lowest ID."""
-        return (order.trigger not in ("closed_won", "trial", "renewal"), order.start or "", order.opportunity_id)
+        return (order.trigger not in ("closed_won", "trial", "renewal"), starting(order.start), order.opportunity_id)
 
     def named(self, order: Order) -> Order | None:
         """The order that an order amends, renews or cancels."""
@@ -582,34 +580,35 @@ class _Links:
         last = way[-1]
         return last.amends or last.opportunity_id
 
-    def effective(self, order: Order) -> str:
+    def effective(self, order: Order) -> Moment:
         """From when an order counts: never before what it names. A deal that is known only as cancelled says nothing of
         when it began: had it come before its cancellation, that would not count either.
         """
         way = [other for other in self._way(order) if other is order or other.trigger != "cancellation"]
-        return max(own for other in way if (own := self._own(other)) != NEVER or other is order)
+        return max(own for other in way if (own := self._own(other)) != NO_DAY or other is order)
 
-    def _own(self, order: Order) -> str:
+    def _own(self, order: Order) -> Moment:
         if order.trigger == "cancellation":
             if order.end:
-                return order.end
+                return starting(order.end)
             if order.cancel == "end_of_term":
-                return self._last_term_end(order) or NEVER
-            return order.as_of or ""
+                return ending(self._last_term_end(order))
+            return starting(order.as_of)
         if order.trigger == "renewal" and not order.start:
-            return self._term_end(order) or ""
-        return order.start or ""
+            return starting(self._term_end(order))
+        return starting(order.start)
 
-    def _term_end(self, order: Order) -> str | None:
+    def _term_end(self, order: Order) -> Instant | None:
         """When the term ends that an order renews or cancels."""
         return next((other.end for other in self._way(order)[1:] if other.end and not other.differences), None)
 
-    def _last_term_end(self, order: Order) -> str | None:
+    def _last_term_end(self, order: Order) -> Instant | None:
         """When the term ends that an order cancels, or the one that took its place before it was over."""
         end = self._term_end(order)
         chain = self.chain_of(order)
         renewals = [o for o in self._deals.values() if o.trigger == "renewal" and self.chain_of(o) == chain]
         for renewal in sorted(renewals, key=self._own):
-            if end is not None and self._own(renewal) < end and (renewal.end is None or renewal.end > end):
+            renews = end is not None and self._own(renewal) < starting(end)
+            if renews and ending(renewal.end) > ending(end):
                 end = renewal.end
         return end

@@ -405,37 +405,25 @@ def accept(
         order, now_bound = bound(order, customer_id)
         id = order.opportunity_id
         state = opportunities.get(id)
+        same = state is not None and order.digest == state.order.digest
         # The digest breaks a tie between two saves of one millisecond, in the same way on every machine.
         newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)
-        same = state is not None and order.digest == state.order.digest
         if state is not None and not newer and not same:
             answers.append(Acceptance(id, "superseded", state.execution))
             continue
         # A failed deal that is sent again, unchanged, is tried again: the catalogue may have been corrected.
         if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
             started = started or execution_name(id, revision, attempt)
-            outcome = Outcome("Failed", _reason_of(order.problems)) if order.problems else Outcome()
-            provisioned, won = (state.provisioned, state.won) if state else (None, None)
-            latest = revision if state is None else max(revision, state.revision)
-            application = state.application if state else None
-            if (
-                application is not None and application.problem
-            ):  # asked again: the deal or the application may be corrected
-                application = None
-            state = OpportunityState(
-                order, latest, version, started, provisioned, outcome, now, won=won, application=application
-            )
+            state = _recorded(state, order, revision, version, started, now)
             customer_id = now_bound  # only a recorded order binds: else nothing would be due that shows the ID
         elif newer:
-            state = replace(
-                state, revision=revision, order=order
-            )  # the same deal; CPQ may have numbered its lines differently
+            # The same deal; CPQ may have numbered its lines differently.
+            state = replace(state, revision=revision, order=order)
         opportunities[id] = state
-        status: Literal["accepted", "duplicate", "invalid"] = "duplicate" if same else "accepted"
         # A duplicate of a deal that is not provisioned yet starts its execution again, in case that start was lost;
         # the same name cannot start twice.
         start = state.version == version or state.outcome.status == "Provisioning"
-        answers.append(Acceptance(id, "invalid" if order.problems else status, state.execution, order.problems, start))
+        answers.append(Acceptance(id, _answer(order, same), state.execution, order.problems, start))
     customer = replace(customer, opportunities=opportunities, customer_id=customer_id)
     if started:
         customer = replace(
@@ -447,6 +435,35 @@ def accept(
             due_at=_sooner(customer.due_at, max(now, rate_slot) + grace),
         )
     return customer, answers
+
+
+def _recorded(
+    state: OpportunityState | None, order: Order, revision: Revision, version: int, execution: str, now: int
+) -> OpportunityState:
+    """An opportunity with another newest order, or one that is tried again. state: None where it is new."""
+    outcome = Outcome("Failed", _reason_of(order.problems)) if order.problems else Outcome()
+    if state is None:
+        return OpportunityState(order, revision, version, execution, outcome=outcome, at=now)
+    application = state.application
+    if application is not None and application.problem:  # asked again: the deal or the application may be corrected
+        application = None
+    return replace(
+        state,
+        order=order,
+        revision=max(revision, state.revision),
+        version=version,
+        execution=execution,
+        outcome=outcome,
+        at=now,
+        written=None,
+        application=application,
+    )
+
+
+def _answer(order: Order, same: bool) -> Literal["accepted", "duplicate", "invalid"]:
+    if order.problems:
+        return "invalid"
+    return "duplicate" if same else "accepted"
 
 
 def accept_owned(
@@ -628,17 +645,10 @@ def record_result(
             return replace(customer, named=True), "again"
         case Ensured():
             return replace(customer, ensured=True), "again"
-        case Intended(generations, grants):
-            slots = dict(customer.slots)
-            for key, generation in generations.items():
-                slots[key] = replace(slots.get(key, SlotRecord()), generation=generation, made=False)
-            return replace(customer, slots=slots, grants={**customer.grants, **grants}), "again"
-        case Interrupted(unanswered_for, burned):
-            slots = {key: replace(r, made=True) if key in burned else r for key, r in customer.slots.items()}
-            lease = customer.lease._replace(answered=True)
-            if unanswered_for:
-                lease = customer.lease._replace(until=now + unanswered_for)
-            return replace(customer, slots=slots, lease=lease, due_at=lease.until), "again"
+        case Intended():
+            return _intended(customer, report), "again"
+        case Interrupted():
+            return _interrupted(customer, customer.lease, report, now), "again"
         case Applied():
             return _applied(customer, work, report, now), "again"
         case Failed(reason):
@@ -662,6 +672,24 @@ def _prepared(customer: Customer, work: Work, report: Prepared, now: int) -> Cus
             customer = replace(customer, customer_id=application.customer_id)
         opportunities[id] = replace(state, application=application)
     return replace(customer, asks=report.asks, opportunities=opportunities)
+
+
+def _intended(customer: Customer, report: Intended) -> Customer:
+    """Remember what is about to be sent."""
+    slots = dict(customer.slots)
+    for key, generation in report.generations.items():
+        slots[key] = replace(slots.get(key, SlotRecord()), generation=generation, made=False)
+    return replace(customer, slots=slots, grants={**customer.grants, **report.grants})
+
+
+def _interrupted(customer: Customer, lease: Lease, report: Interrupted, now: int) -> Customer:
+    """Keep the lease for as long as a write without an answer may land; where all was answered, a retry may go on."""
+    slots = {key: replace(r, made=True) if key in report.burned else r for key, r in customer.slots.items()}
+    if report.unanswered_for:
+        lease = lease._replace(until=now + report.unanswered_for)
+    else:
+        lease = lease._replace(answered=True)
+    return replace(customer, slots=slots, lease=lease, due_at=lease.until)
 
 
 def _contradiction(customer: Customer, order: Order, application: Application, taken: Mapping[str, str]) -> str | None:

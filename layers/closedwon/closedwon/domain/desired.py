@@ -11,18 +11,31 @@ import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.catalogue import CURRENCIES, Catalogue
-from closedwon.domain.chain import NEVER, Chain, Fate, Fault, chained, trial_over
-from closedwon.domain.instants import instant_of, milliseconds
+from closedwon.domain.chain import Chain, Fate, Fault, chained, trial_over
+from closedwon.domain.instants import (
+    NO_DAY,
+    At,
+    EndOfBillingPeriod,
+    Instant,
+    Moment,
+    Never,
+    Until,
+    ending,
+    from_iso,
+    from_milliseconds,
+    iso_utc,
+    milliseconds,
+    starting,
+    until_from_json,
+    until_to_json,
+)
 from closedwon.domain.order import Item, Kind, Order, Problem, Standing
-
-END_OF_BILLING_PERIOD = "END_OF_BILLING_PERIOD"
-"""Instead of the date of a cancellation: when the billing period ends that is under way then."""
 
 
 class Slot(NamedTuple):
@@ -90,11 +103,11 @@ class Price:
 
 @dataclass(frozen=True)
 class Subscription:
-    """One subscription as it should be. Times are ISO 8601 in UTC; start None means when it is provisioned.
+    """One subscription as it should be. start: None means when it is provisioned.
 
-    cancellation: when it ends, or END_OF_BILLING_PERIOD. opportunities: those that contribute to it, by start, then
-    ID; the first is the one Stigg links to. minimum_spend: for each billing period. milestones: the renewals,
-    cancellations and dates that lie behind: what may have lowered it without anybody's approval.
+    cancellation: until when it lasts. opportunities: those that contribute to it, by start, then ID; the first is the
+    one Stigg links to. minimum_spend: for each billing period. milestones: the renewals, cancellations and dates that
+    lie behind: what may have lowered it without anybody's approval.
     """
 
     slot: Slot
@@ -105,10 +118,10 @@ class Subscription:
     prices: tuple[Price, ...]
     billing_period: str | None
     payment_collection: str | None
-    start: str | None
-    cancellation: str | None
+    start: Instant | None
+    cancellation: Until
     opportunities: tuple[str, ...]
-    trial_end: str | None = None
+    trial_end: Instant | None = None
     trial_end_behavior: str | None = None
     coupon: str | None = None
     budget: float | None = None
@@ -117,6 +130,11 @@ class Subscription:
     paying_customer_id: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     milestones: tuple[str, ...] = ()
+
+    @property
+    def ends(self) -> Instant | None:
+        """When it ends by the dates it is written with; None where it does not, or only Stigg knows when."""
+        return self.trial_end if self.slot.trial else self.cancellation.instant
 
     @cached_property
     def fingerprint(self) -> str:
@@ -138,9 +156,18 @@ class Subscription:
         return f"{self.unit_quantity}-{digest[:32]}"
 
     def to_json(self) -> dict[str, Any]:
-        data = asdict(self)
+        """Plain data for the ledger; `from_json` is its inverse."""
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
         data["turns"] = data.pop("milestones")  # as it was called when ledgers were first written
-        return data
+        return {
+            **data,
+            "entitlements": tuple(dict(vars(entitlement)) for entitlement in self.entitlements),
+            "prices": tuple(dict(vars(price)) for price in self.prices),
+            "minimum_spend": self.minimum_spend and dict(vars(self.minimum_spend)),
+            "start": self.start and iso_utc(self.start),
+            "cancellation": until_to_json(self.cancellation),
+            "trial_end": self.trial_end and iso_utc(self.trial_end),
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Subscription:
@@ -151,7 +178,10 @@ class Subscription:
                 "addons": tuple((id, quantity) for id, quantity in data["addons"]),
                 "entitlements": tuple(Entitlement(**entitlement) for entitlement in data["entitlements"]),
                 "prices": tuple(Price(**price) for price in data["prices"]),
+                "start": data["start"] and from_iso(data["start"]),
+                "cancellation": until_from_json(data["cancellation"]),
                 "opportunities": tuple(data["opportunities"]),
+                "trial_end": data.get("trial_end") and from_iso(data["trial_end"]),
                 "minimum_spend": Price(**data["minimum_spend"]) if data.get("minimum_spend") else None,
                 "metadata": tuple((name, value) for name, value in data.get("metadata", ())),
                 "milestones": tuple(data.get("turns", ())),
@@ -172,7 +202,7 @@ class Ended:
 @dataclass(frozen=True)
 class Grant:
     """Credits that a deal grants once. key: names it for ever: its opportunity, currency and dates. amount: units of
-    the currency of credits. effective_at, expire_at: ISO 8601 in UTC, None for at once and never. cost: whole units of
+    the currency of credits. effective_at, expire_at: None for at once and never. cost: whole units of
     money.
     """
 
@@ -182,8 +212,8 @@ class Grant:
     currency_id: str
     amount: int
     resource_id: str | None
-    effective_at: str | None
-    expire_at: str | None
+    effective_at: Instant | None
+    expire_at: Instant | None
     cost: float | None
     money: str
     payment_collection: str | None
@@ -221,7 +251,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     before, so that a mistake in a new revision takes nothing away. Of deals that disagree, one that changed is held,
     the latest first: never one that stands as it was provisioned.
     """
-    at = instant_of(now)
+    at = starting(from_milliseconds(now))
     refused: dict[str, tuple[Problem, ...]] = {}
     held: dict[str, str] = {}
     firm: set[str] = set()  # held whatever becomes of other deals
@@ -248,7 +278,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
             firm.add(opportunity)
             chosen[opportunity] = before[opportunity]
     newest_of = dict(chosen)
-    known: dict[tuple[tuple[int, str, int], ...], _Contract] = {}
+    known: dict[tuple[tuple[int, Moment, int], ...], _Contract] = {}
     while True:
         picture = _Picture(chosen.values(), catalogue, policy, at, known)
         yields = next((y for fault in picture.each_fault() for y in fault.yields if y[0] in changed), None)
@@ -276,7 +306,8 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     # What is held may fit once a day of its own has come: when its trial is over, or its term has begun.
     waiting_too = {**chosen, **{opportunity: newest_of[opportunity] for opportunity in held}}
     moments = _Picture(waiting_too.values(), catalogue, policy, at, known).moments if held else picture.moments
-    days = [moment for moment in (*picture.moments, *moments, *grant_days) if moment > at]
+    later = (moment for moment in (*picture.moments, *moments, *grant_days) if moment > at)
+    days = [moment.instant for moment in later if moment.instant]
     return Desired(
         subscriptions=picture.subscriptions(),
         refused=refused,
@@ -324,7 +355,7 @@ def _reopened(standing: Standing) -> bool:
     )
 
 
-def _trial_missed(standing: Standing, at: str) -> bool:
+def _trial_missed(standing: Standing, at: Moment) -> bool:
     """Whether a trial that would have become a paid subscription was over before it ever stood.
 
     Folded like others it would be paid for without ever having been tried, and without a deal that was won.
@@ -332,7 +363,7 @@ def _trial_missed(standing: Standing, at: str) -> bool:
     newest, provisioned, _ = standing
     stood = provisioned is not None and provisioned.trigger != "cancellation"
     over = trial_over(newest) if newest.trigger == "trial" else None
-    return not stood and over is not None and over <= at and newest.trial_end_behavior == "CONVERT_TO_PAID"
+    return not stood and over is not None and starting(over) <= at and newest.trial_end_behavior == "CONVERT_TO_PAID"
 
 
 def _same(one: Order | None, other: Order | None) -> bool:
@@ -345,7 +376,7 @@ class _Contract:
     def __init__(self, chain: Chain, catalogue: Catalogue) -> None:
         self.chain = chain
         self._catalogue = catalogue
-        self._parts: dict[str, dict[Slot, list[_Part]]] = {}
+        self._parts: dict[Moment, dict[Slot, list[_Part]]] = {}
 
     @cached_property
     def faults(self) -> tuple[Fault, ...]:
@@ -370,7 +401,7 @@ class _Contract:
                 said = f"with this deal, {problem}."
                 yield Fault(tuple((order.opportunity_id, said) for order in reversed(concerned)))
 
-    def parts(self, moment: str) -> dict[Slot, list[_Part]]:
+    def parts(self, moment: Moment) -> dict[Slot, list[_Part]]:
         """What it contributes to each slot at a moment."""
         if moment not in self._parts:
             slots: dict[Slot, list[_Part]] = {}
@@ -380,13 +411,13 @@ class _Contract:
         return self._parts[moment]
 
     @cached_property
-    def since(self) -> dict[Slot, str]:
+    def since(self) -> dict[Slot, Moment]:
         """The slots it ever gives something, each from when."""
         return {slot: moment for moment in reversed(self.chain.moments) for slot in self.parts(moment)}
 
-    def milestones(self, slot: Slot, moment: str) -> frozenset[str]:
+    def milestones(self, slot: Slot, moment: Moment) -> frozenset[str]:
         """What lies behind it in a slot that it gave something by then, even if it gives nothing any more."""
-        return self.chain.laid(moment).milestones if self.since.get(slot, NEVER) <= moment else frozenset()
+        return self.chain.laid(moment).milestones if self.since.get(slot, NO_DAY) <= moment else frozenset()
 
 
 class _Agreement:
@@ -441,8 +472,8 @@ class _Picture:
         orders: Iterable[_Orders],
         catalogue: Catalogue,
         policy: Policy,
-        at: str,
-        known: dict[tuple[tuple[int, str, int], ...], _Contract],
+        at: Moment,
+        known: dict[tuple[tuple[int, Moment, int], ...], _Contract],
     ) -> None:
         self.catalogue = catalogue
         self.at = at
@@ -455,12 +486,12 @@ class _Picture:
                 known[key] = _Contract(Chain(placed, grace, policy.time_zone), catalogue)
             self.contracts.append(known[key])
         self.chains = [contract.chain for contract in self.contracts]
-        self._changing: dict[str, list[_Contract]] = {at: self.contracts}
+        self._changing: dict[Moment, list[_Contract]] = {at: self.contracts}
         for contract in self.contracts:
             for moment in contract.chain.moments[bisect_right(contract.chain.moments, at) :]:
                 self._changing.setdefault(moment, []).append(contract)
         self.moments = sorted(self._changing)
-        self._slots: dict[str, dict[Slot, list[_Part]]] = {}
+        self._slots: dict[Moment, dict[Slot, list[_Part]]] = {}
         self._found: dict[Fault, None] = {}
         self._search = self._all_faults()
 
@@ -524,7 +555,7 @@ class _Picture:
                     milestones = {
                         milestone for contract in ever[slot] for milestone in contract.milestones(slot, moment)
                     }
-                    found[slot] = _sum(slot, parts, next(later, None), milestones)
+                    found[slot] = _sum(slot, parts, next(later, NO_DAY), milestones)
         return found
 
     def lapsing(self) -> dict[Slot, tuple[str, ...]]:
@@ -532,7 +563,7 @@ class _Picture:
         found: dict[Slot, tuple[str, ...]] = {}
         for contract in self.contracts:
             if contract.chain.ends_with_billing_period:
-                by = tuple(p.order.opportunity_id for p in contract.chain.placed if p.effective == NEVER)
+                by = tuple(p.order.opportunity_id for p in contract.chain.placed if p.effective == NO_DAY)
                 found |= {slot: (*found.get(slot, ()), *by) for slot in contract.since}
         return found
 
@@ -543,7 +574,7 @@ class _Picture:
         for contract in self.contracts:
             chain = contract.chain
             last: dict[Slot, _Part] = {}
-            end: dict[Slot, str] = {}
+            end: dict[Slot, Moment] = {}
             moments = [m for m in chain.moments if m <= self.at]
             for moment in (*moments, self.at):
                 here = {slot: parts[-1] for slot, parts in contract.parts(moment).items()}
@@ -570,28 +601,28 @@ class _Picture:
         return slots
 
 
-def _grants(picture: _Picture) -> tuple[tuple[Grant, ...], list[str]]:
+def _grants(picture: _Picture) -> tuple[tuple[Grant, ...], list[Moment]]:
     """The credits that deals in force grant once, of those whose day has come; and the days to come."""
     grants: list[Grant] = []
-    days: list[str] = []
+    days: list[Moment] = []
     for chain in picture.chains:
         for order, effective, _ in chain.placed:
             fate = picture.fates.get(order.opportunity_id)
             if order.trigger == "cancellation" or fate is None or fate.kind not in ("in force", "scheduled"):
                 continue
             for item in order.of_kind("Credit grant"):
-                start = max(item.start or "", effective)
+                start = max(starting(item.start), effective)
                 if start > picture.at:
                     days.append(start)
                 else:
-                    grants.append(_grant(order, item, start or None, chain))
+                    grants.append(_grant(order, item, start, chain))
     return tuple(grants), days
 
 
-def _grant(order: Order, item: Item, start: str | None, chain: Chain) -> Grant:
-    terms = chain.laid(start or "").terms
+def _grant(order: Order, item: Item, start: Moment, chain: Chain) -> Grant:
+    terms = chain.laid(start).terms
     resource_id = order.resource_id or (terms.resource_id if terms else None)
-    name = [order.opportunity_id, item.stigg_id, item.start, item.end]
+    name = [order.opportunity_id, item.stigg_id, *(day and iso_utc(day) for day in (item.start, item.end))]
     return Grant(
         key=hashlib.sha256(json.dumps(name).encode()).hexdigest()[:32],
         opportunity_id=order.opportunity_id,
@@ -599,7 +630,7 @@ def _grant(order: Order, item: Item, start: str | None, chain: Chain) -> Grant:
         currency_id=item.stigg_id,
         amount=item.quantity,
         resource_id=resource_id,
-        effective_at=start,
+        effective_at=start.instant,
         expire_at=item.end,
         cost=round(item.price * item.quantity, 6) if item.price else None,
         money=order.currency,
@@ -646,8 +677,9 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
             problems[Problem(line, "stiggId", said)] = None
     whole = order.trigger != "cancellation" and not order.differences
     if whole and all(plan.stigg_id in catalogue.plans for plan in order.of_kind("Plan")):
-        for moment in sorted({item.start or "" for item in order.items}):
-            items = [i for i in order.items if (i.start or "") <= moment < (i.end or "9") and i.kind != "Credit grant"]
+        for moment in sorted({starting(item.start) for item in order.items}):
+            counted = (i for i in order.items if starting(i.start) <= moment < ending(i.end))
+            items = [item for item in counted if item.kind != "Credit grant"]
             problems |= {problem: None for problem, _ in _unfit(items, catalogue)}
     return tuple(problems)
 
@@ -739,19 +771,19 @@ class _Part(NamedTuple):
     plan: Item
     items: tuple[Item, ...]
     boolean: frozenset[str]
-    since: str
+    since: Moment
     ends_with_billing_period: bool
 
 
-def _by_start(part: _Part) -> tuple[str, str]:
+def _by_start(part: _Part) -> tuple[Moment, str]:
     return (part.since, part.orders[0].opportunity_id)
 
 
-def _effective(order: Order) -> tuple[str, str]:
-    return (order.start or "", order.opportunity_id)
+def _effective(order: Order) -> tuple[Moment, str]:
+    return (starting(order.start), order.opportunity_id)
 
 
-def _parts(chain: Chain, moment: str, catalogue: Catalogue) -> Iterable[_Part]:
+def _parts(chain: Chain, moment: Moment, catalogue: Catalogue) -> Iterable[_Part]:
     """What a chain contributes at a moment."""
     state = chain.state(moment)
     if state is None:
@@ -835,11 +867,11 @@ def _disagreement(
     return None
 
 
-def _sum(slot: Slot, parts: list[_Part], ends: str | None, milestones: Iterable[str]) -> Subscription:
+def _sum(slot: Slot, parts: list[_Part], ends: Moment, milestones: Iterable[str]) -> Subscription:
     """Contributions of one slot as one subscription: quantities, limits and base prices add up, unlimited wins.
 
     A plan sold by the unit has one price a unit: where deals differ, the mean that charges what they charge together.
-    ends: the moment at which nothing contributes to it any more, None for none. milestones: see `Subscription`.
+    ends: the moment at which nothing contributes to it any more. milestones: see `Subscription`.
     """
     terms = parts[0].terms
     addons: dict[str, int] = defaultdict(int)
@@ -863,9 +895,7 @@ def _sum(slot: Slot, parts: list[_Part], ends: str | None, milestones: Iterable[
                 limits["CREDIT" if item.kind == "Credit entitlement" else "FEATURE", item.stigg_id].append(
                     (item, item.stigg_id in part.boolean)
                 )
-    if all(part.ends_with_billing_period for part in parts):
-        ends = END_OF_BILLING_PERIOD
-    orders = sorted((order for part in parts for order in part.orders), key=lambda order: order.start or "")
+    orders = sorted((order for part in parts for order in part.orders), key=lambda order: starting(order.start))
     return Subscription(
         slot=slot,
         plan_id=parts[0].plan.stigg_id,
@@ -877,8 +907,8 @@ def _sum(slot: Slot, parts: list[_Part], ends: str | None, milestones: Iterable[
         prices=tuple(price for _, price in sorted(prices.items(), key=lambda entry: entry[0] or "")),
         billing_period=terms.billing_period,
         payment_collection=terms.payment_collection,
-        start=min(part.since for part in parts) or None,
-        cancellation=None if slot.trial else ends,  # a trial ends by its own date
+        start=min(part.since for part in parts).instant,
+        cancellation=Never() if slot.trial else _until(parts, ends),  # a trial ends by its own date
         opportunities=tuple(dict.fromkeys(order.opportunity_id for order in orders)),
         trial_end=terms.trial_end if slot.trial else None,
         trial_end_behavior=terms.trial_end_behavior if slot.trial else None,
@@ -890,6 +920,12 @@ def _sum(slot: Slot, parts: list[_Part], ends: str | None, milestones: Iterable[
         metadata=tuple(sorted({pair for part in parts for pair in part.terms.metadata})),
         milestones=tuple(sorted(milestones)),
     )
+
+
+def _until(parts: list[_Part], ends: Moment) -> Until:
+    if all(part.ends_with_billing_period for part in parts):
+        return EndOfBillingPeriod()
+    return At(ends.instant) if ends.instant else Never()
 
 
 def _entitlement(key: tuple[str, str], items: list[tuple[Item, bool]]) -> Entitlement:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
+
+from closedwon.domain.instants import Instant, from_iso, iso_utc
 
 Kind = Literal["Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant"]
 
@@ -41,7 +44,7 @@ class Item:
     many more or fewer (negative) in an order of differences. price: net price of one unit for one billing period, in
     whole units of the order's currency, None where the deal does not override it. value: what a difference changes the
     price of them all by, in the same units. prior: how many there were before a difference, None where the deal does
-    not say. start, end: when it counts, in UTC, where that is not the whole of its order's time.
+    not say. start, end: when it counts, where that is not the whole of its order's time.
     """
 
     kind: Kind
@@ -56,17 +59,43 @@ class Item:
     plan_id: str | None = None
     value: float | None = None
     prior: int | None = None
-    start: str | None = None
-    end: str | None = None
+    start: Instant | None = None
+    end: Instant | None = None
 
     def meets(self, other: Item) -> bool:
         """Whether the two count at the same time, now or then."""
-        return (self.start or "") < (other.end or "9") and (other.start or "") < (self.end or "9")
+        return _before(self.start, other.end) and _before(other.start, self.end)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the ledger; `from_json` is its inverse."""
+        data = dict(vars(self))
+        if self.start is not None:
+            data["start"] = iso_utc(self.start)
+        if self.end is not None:
+            data["end"] = iso_utc(self.end)
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Item:
+        given = {**data, "lines": tuple(data["lines"])}
+        for name in ("start", "end"):
+            if given.get(name) is not None:
+                given[name] = from_iso(given[name])
+        return cls(**given)
+
+
+def _before(start: Instant | None, end: Instant | None) -> bool:
+    """Whether a start (None: it always was) lies before an end (None: never)."""
+    return start is None or end is None or start < end
+
+
+_INSTANTS = ("start", "end", "as_of", "trial_end")
+"""The fields of an order that are instants, and texts where it is stored."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What one opportunity contributes. Times are ISO 8601 in UTC.
+    """What one opportunity contributes.
 
     customer_id is what the deal or its account says the customer is called in Stigg; None leaves it to closed-won.
     amends: the contract or opportunity it amends, renews or cancels; contract_id: the contract it was turned into.
@@ -87,15 +116,15 @@ class Order:
     trigger: str
     currency: str
     billing_period: str | None = None
-    start: str | None = None
-    end: str | None = None
+    start: Instant | None = None
+    end: Instant | None = None
     payment_collection: str | None = None
     amends: str | None = None
     contract_id: str | None = None
     differences: bool = False
     cancel: Literal["now", "end_of_term"] | None = None
-    as_of: str | None = None
-    trial_end: str | None = None
+    as_of: Instant | None = None
+    trial_end: Instant | None = None
     trial_end_behavior: str | None = None
     coupon: str | None = None
     budget: float | None = None
@@ -138,14 +167,20 @@ class Order:
         # not `asdict`, which takes ten times as long: reconciliation does this for every deal there is
         data = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) not in (None, ())}
         if self.items:
-            data["items"] = tuple(dict(vars(item)) for item in self.items)
+            data["items"] = tuple(item.to_json() for item in self.items)
+        for name in _INSTANTS:
+            if name in data:
+                data[name] = iso_utc(data[name])
         data["problems"] = [list(problem) for problem in self.problems]
         return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Order:
         given = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
-        given["items"] = tuple(Item(**{**item, "lines": tuple(item["lines"])}) for item in data.get("items", ()))
+        for name in _INSTANTS:
+            if (told := given.get(name)) is not None:
+                given[name] = from_iso(told)
+        given["items"] = tuple(Item.from_json(item) for item in data.get("items", ()))
         given["problems"] = tuple(Problem(*problem) for problem in data.get("problems", ()))
         given["metadata"] = tuple((name, value) for name, value in data.get("metadata", ()))
         for optional in ("account_email", "stored_customer_id", "customer_id", "resource_id"):

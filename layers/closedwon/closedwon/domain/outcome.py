@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from closedwon.domain.chain import NEVER
+from closedwon.domain.chain import Fate
 from closedwon.domain.customer import LOOK_AGAIN, Applied, Customer, OpportunityState, Outcome, Status, SubscriptionLink
-from closedwon.domain.desired import END_OF_BILLING_PERIOD, REOPENED, Desired, Grant, Slot
+from closedwon.domain.desired import REOPENED, Desired, Grant, Slot
 from closedwon.domain.instants import day_of, milliseconds
+from closedwon.domain.order import Order
 from closedwon.domain.plan import End, Plan
 from closedwon.domain.records import GrantRecord, SlotRecord
 
@@ -91,26 +92,45 @@ def _settled(
     fate = desired.fates.get(order.opportunity_id)
     if fate is None:
         return Outcome("Provisioned", "Nothing was provisioned for this deal, so there is nothing to end.", links)
-    day = day_of(fate.at, desired.time_zone) if fate.at not in ("", NEVER) else ""
-    if fate.kind == "scheduled":
-        if fate.at == NEVER:
-            return Outcome("Scheduled", "Access ends with the billing period that is under way.", links)
-        what = "Access ends" if order.trigger == "cancellation" else "It takes effect"
-        starts = order.trigger in ("closed_won", "trial")
-        said = f"Access starts on {day}." if starts else f"{what} on {day}."
-        return Outcome("Scheduled", said, links, due_at=milliseconds(fate.at))
-    if fate.kind == "replaced":
-        since = f"Since {day} opportunity" if day else "Opportunity"  # no day: it names none, and none before it does
-        return Outcome("Superseded", f"{since} {fate.by} takes its place.", links)
-    if fate.kind == "cancelled":
-        if order.trigger == "cancellation" and fate.by == order.opportunity_id:
+    day = day_of(fate.at.instant, desired.time_zone) if fate.at.instant else ""
+    match fate.kind:
+        case "scheduled":
+            return _scheduled(order, fate, day, links)
+        case "replaced":
+            since = f"Since {day} opportunity" if day else "Opportunity"  # no day: it names none, nor does that one
+            return Outcome("Superseded", f"{since} {fate.by} takes its place.", links)
+        case "cancelled" if order.trigger == "cancellation" and fate.by == order.opportunity_id:
             return Outcome("Provisioned", f"Access ended on {day}.", links)
-        return Outcome("Superseded", f"Access ended on {day}: opportunity {fate.by} cancelled it.", links)
-    if fate.kind == "trial over":
-        return Outcome("Provisioned", f"The trial ended on {day}.", links)
-    if fate.kind == "over":
-        status: Status = "Provisioned" if state.provisioned else "Held"
-        return Outcome(status, f"The term of this deal is over: access ended on {day}.", links)
+        case "cancelled":
+            return Outcome("Superseded", f"Access ended on {day}: opportunity {fate.by} cancelled it.", links)
+        case "trial over":
+            return Outcome("Provisioned", f"The trial ended on {day}.", links)
+        case "over":
+            status: Status = "Provisioned" if state.provisioned else "Held"
+            return Outcome(status, f"The term of this deal is over: access ended on {day}.", links)
+        case "in force" | "past its term":
+            return _in_force(order, desired, fate, day, records, links)
+
+
+def _scheduled(order: Order, fate: Fate, day: str, links: tuple[SubscriptionLink, ...]) -> Outcome:
+    """The outcome of a deal that takes effect on a day to come, or with a billing period."""
+    if fate.at.instant is None:
+        return Outcome("Scheduled", "Access ends with the billing period that is under way.", links)
+    what = "Access ends" if order.trigger == "cancellation" else "It takes effect"
+    starts = order.trigger in ("closed_won", "trial")
+    said = f"Access starts on {day}." if starts else f"{what} on {day}."
+    return Outcome("Scheduled", said, links, due_at=milliseconds(fate.at.instant))
+
+
+def _in_force(
+    order: Order,
+    desired: Desired,
+    fate: Fate,
+    day: str,
+    records: list[SlotRecord],
+    links: tuple[SubscriptionLink, ...],
+) -> Outcome:
+    """The outcome of a deal that gives something now. day: on which its term ended, where access goes on after it."""
     sells = order.trigger != "cancellation" and not order.differences and order.of_kind("Plan")
     if sells and not records:
         if any(order.opportunity_id in wanted.opportunities for wanted in desired.subscriptions.values()):
@@ -168,10 +188,9 @@ def _own_end(record: SlotRecord, now: int) -> int | None:
     more, but what was held because of the subscription can be done then.
     """
     applied = record.applied
-    end = applied and (applied.trial_end if applied.slot.trial else applied.cancellation)
-    if not end or end == END_OF_BILLING_PERIOD:
+    if applied is None or applied.ends is None:
         return None
-    ended = milliseconds(end) + STIGG_FIRST
+    ended = milliseconds(applied.ends) + STIGG_FIRST
     return ended if ended > now else None
 
 

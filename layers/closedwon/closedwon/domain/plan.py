@@ -10,11 +10,10 @@ import hashlib
 import json
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 from closedwon.domain.desired import (
-    END_OF_BILLING_PERIOD,
     Desired,
     Entitlement,
     Grant,
@@ -23,7 +22,7 @@ from closedwon.domain.desired import (
     Slot,
     Subscription,
 )
-from closedwon.domain.instants import EndOfBillingPeriod, instant_of, iso_utc
+from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, Until, from_milliseconds
 from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
 from closedwon.domain.records import GrantRecord, SlotRecord
 
@@ -43,11 +42,16 @@ class Actual:
     addons: tuple[tuple[str, int], ...]
     entitlement_ids: tuple[str, ...]
     prices: tuple[Price, ...]
-    cancellation: str | None
+    cancellation: Until
     metadata: dict[str, str]
-    start: str | None = None
-    trial_end: str | None = None
+    start: Instant | None = None
+    trial_end: Instant | None = None
     coupons: tuple[str, ...] = ()
+
+    @property
+    def ends(self) -> Instant | None:
+        """When it ends by itself; None where it does not, or nobody knows when."""
+        return self.trial_end if self.slot.trial else self.cancellation.instant
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ class Create:
     subscription: Subscription
     generation: int
     replaces: str | None = None
-    start: str | None = None
+    start: Instant | None = None
 
 
 Aspect = Literal["add-ons", "prices", "entitlements", "end", "coupon", "end of trial", "terms", "links"]
@@ -119,7 +123,7 @@ class AtOnce:
 class TrialUntil:
     """A trial is given another end: it is not cancelled, so that there is no gap."""
 
-    at: str
+    at: Instant
 
 
 Ending = AtOnce | EndOfBillingPeriod | TrialUntil
@@ -236,7 +240,7 @@ class _Planner:
         self.records = records
         self.policy = policy
         self.links = links
-        self.now = instant_of(now)
+        self.now = from_milliseconds(now)
         self.approved = approved
         self.changes: list[Change] = []
         self.kept: list[Keep] = []
@@ -246,7 +250,7 @@ class _Planner:
     def decide(self, slot: Slot, wanted: Subscription) -> None:
         """What to do in a slot that a deal gives something."""
         record = self.records.get(slot, SlotRecord())
-        if slot.trial and wanted.trial_end and _instant(wanted.trial_end) <= _instant(self.now):
+        if slot.trial and wanted.trial_end and wanted.trial_end <= self.now:
             return  # Stigg is about to make a paid subscription of it
         # Ours are known by their ID: their plan, and with it their product, may have left the catalogue.
         here = [s for s in self.live if s.slot == slot or self._ours(s, slot, record)]
@@ -263,7 +267,7 @@ class _Planner:
         if standing is not None:
             same = standing.plan_id == wanted.plan_id and units_of(standing, record, wanted) == wanted.unit_quantity
             hold = _unchangeable(wanted, standing, record) if same else None
-            moved = not _same_instant(standing.start, wanted.start or self.now)
+            moved = standing.start != (wanted.start or self.now)
             anew = standing.status == "NOT_STARTED" and (moved or hold or not same)
             if anew or self._gap(wanted, standing, record):
                 end = End(slot, standing.id, standing.plan_id, wanted.opportunities, makes_way=True)
@@ -275,11 +279,12 @@ class _Planner:
             elif not self._tramples(wanted, foreign):
                 self.changes.append(self._create(wanted, record, replaces=standing.id))
             return
-        gone = record.applied is not None and record.applied.cancellation == END_OF_BILLING_PERIOD
-        if wanted.cancellation == END_OF_BILLING_PERIOD and (gone or not record.applied):
+        at_period_end = EndOfBillingPeriod()
+        gone = record.applied is not None and record.applied.cancellation == at_period_end
+        if wanted.cancellation == at_period_end and (gone or not record.applied):
             return  # it ended with its billing period, or never began
         if match := next((other for other in foreign if _matches(other, wanted)), None):
-            self.changes.append(_adoption(wanted, match))
+            self.changes += _adoption(wanted, match)
         elif not self._tramples(wanted, foreign):
             self.changes.append(self._create(wanted, record, replaces=foreign[0].id if foreign else None))
 
@@ -287,8 +292,7 @@ class _Planner:
         """Whether what runs was ended, and what comes next in its slot begins later. A start that was merely moved
         takes nothing back.
         """
-        begun = standing.status == "ACTIVE" and wanted.start is not None
-        if not begun or record.applied is None or _instant(wanted.start or "") <= _instant(self.now):
+        if standing.status != "ACTIVE" or record.applied is None or wanted.start is None or wanted.start <= self.now:
             return False
         return bool(set(wanted.milestones) - set(record.applied.milestones))
 
@@ -300,11 +304,7 @@ class _Planner:
             return None
         if standing.metadata.get(TERMS_KEY) == wanted.fingerprint and standing.addons == wanted.addons:
             return None
-        if (
-            standing.status == "NOT_STARTED"
-            and standing.start
-            and _instant(wanted.start or self.now) < _instant(standing.start)
-        ):
+        if standing.status == "NOT_STARTED" and standing.start and (wanted.start or self.now) < standing.start:
             return None
         return shrinks(record.applied, wanted, self.policy)
 
@@ -327,8 +327,7 @@ class _Planner:
         # A trial of ours that became a paid subscription belongs to the paid slot, where a deal gives that something.
         if standing.slot.trial != slot.trial and (not slot.trial or self._given(slot._replace(trial=False), standing)):
             return
-        own_end = standing.trial_end if standing.slot.trial else standing.cancellation
-        if own_end is not None and datetime.fromisoformat(own_end) <= datetime.fromisoformat(self.now):
+        if standing.ends is not None and standing.ends <= self.now:
             return  # Stigg is about to end it by itself
         ended = self.desired.ended.get(slot)
         gave = applied.opportunities if applied else _opportunities_of(standing)
@@ -342,7 +341,7 @@ class _Planner:
             self.changes += [replace(end, subscription_id=s.id) for s in others]
         elif slot.trial and not self.desired.trials.intersection(gave):
             self._end_of_a_trial_that_was_won(end, standing)
-        elif standing.cancellation is None:
+        elif standing.cancellation == Never():
             reason = (
                 f"no deal says {standing.plan_id} any more, or it left Stigg's catalogue; "
                 "a subscription does not end without a cancellation."
@@ -368,9 +367,9 @@ class _Planner:
         if not made and (ours is None or ours.status == "PAYMENT_PENDING"):
             return  # held, or until it is paid for: the trial is all the customer has
         starts = ours.start if ours is not None and ours.status == "NOT_STARTED" else None
-        if starts and _same_instant(trial.trial_end, trial_end_before(starts, end.converts)):
+        if starts and trial.trial_end == trial_end_before(starts, end.converts):
             applied = self.records[end.slot].applied
-            if applied is not None and not _same_instant(applied.trial_end, trial.trial_end):
+            if applied is not None and applied.trial_end != trial.trial_end:
                 # by a step that died before it was recorded: not to be taken for somebody's change by hand
                 self.kept.append(Keep(replace(applied, trial_end=trial.trial_end), trial.id, trial.status))
             return
@@ -417,7 +416,8 @@ class _Planner:
         used = max((_generation(s.id) for s in self.actual if is_ours(self.customer_id, wanted.slot, s.id)), default=0)
         unused = record.generation if record.generation and not record.made else record.generation + 1
         generation = max(record.generation, used) + 1 if replaces else max(unused, used + 1)
-        start = None if replaces and (wanted.start or "") <= self.now else wanted.start
+        begun = wanted.start is None or wanted.start <= self.now
+        start = None if replaces and begun else wanted.start
         trial_slot = wanted.slot._replace(trial=True)
         trial = trial_slot in self.desired.subscriptions or any(s.slot == trial_slot for s in self.live)
         if start is None and trial and not wanted.slot.trial:
@@ -426,19 +426,13 @@ class _Planner:
 
     def _difference(self, wanted: Subscription, standing: Actual, applied: Subscription | None) -> None:
         """What differs in place."""
-        at_period_end = wanted.cancellation == END_OF_BILLING_PERIOD
-        same_end = (
-            standing.cancellation is not None
-            if at_period_end
-            else _same_instant(standing.cancellation, wanted.cancellation)
-        )
         aspects: tuple[tuple[Aspect, bool], ...] = (
             ("add-ons", standing.addons == wanted.addons),
             ("prices", standing.prices == tuple(sorted(wanted.prices, key=price_order))),
             ("entitlements", standing.entitlement_ids == tuple(sorted(e.id for e in wanted.entitlements))),
-            ("end", same_end or at_period_end),
+            ("end", _ends_as(standing, wanted)),
             ("coupon", wanted.coupon is None or wanted.coupon in standing.coupons),
-            ("end of trial", not wanted.slot.trial or _same_instant(standing.trial_end, wanted.trial_end)),
+            ("end of trial", not wanted.slot.trial or standing.trial_end == wanted.trial_end),
             ("terms", standing.metadata.get(TERMS_KEY) == wanted.fingerprint),
             ("links", metadata_of(wanted, self.links).items() <= standing.metadata.items()),
         )
@@ -451,18 +445,16 @@ class _Planner:
             self.changes.append(_update(wanted, standing, tuple(differs), applied))
         else:
             self.kept.append(Keep(wanted, standing.id, standing.status))
-        if at_period_end and not same_end:
-            end = End(wanted.slot, standing.id, wanted.plan_id, wanted.opportunities, at=EndOfBillingPeriod())
-            self.changes.append(end)
+        self.changes += _ends_with_billing_period(wanted, standing)
 
 
-def trial_end_before(start: str, converts: bool) -> str:
+def trial_end_before(start: Instant, converts: bool) -> Instant:
     """When a trial is to end that a paid subscription follows at `start`.
 
     One that would become a paid subscription itself must not get there: it is given a day more, and cancelled once the
     other has started.
     """
-    return iso_utc(datetime.fromisoformat(start) + timedelta(days=1)) if converts else start
+    return start + timedelta(days=1) if converts else start
 
 
 def units_of(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
@@ -523,22 +515,35 @@ def _update(
     return Update(wanted, standing.id, aspects, standing.metadata, withdrawn)
 
 
-def _adoption(wanted: Subscription, standing: Actual) -> Update:
-    """From here on a subscription that somebody else made is closed-won's: it gets its marks, and what cannot be seen
-    to be the same.
+def _adoption(wanted: Subscription, standing: Actual) -> Iterable[Change]:
+    """From here on a subscription that somebody else made is closed-won's: it gets its marks, its end, and what cannot
+    be seen to be the same.
     """
     aspects: tuple[Aspect, ...] = ("terms",)
     if wanted.coupon:
         aspects += ("coupon",)
-    if not _same_instant(standing.cancellation, wanted.cancellation):
+    if not _ends_as(standing, wanted):
         aspects += ("end",)
-    return Update(wanted, standing.id, aspects, standing.metadata, adopts=True)
+    yield Update(wanted, standing.id, aspects, standing.metadata, adopts=True)
+    yield from _ends_with_billing_period(wanted, standing)
 
 
-def ending_of(end: End, paid: SlotRecord | None, now: str) -> Ending | None:
+def _ends_as(standing: Actual, wanted: Subscription) -> bool:
+    """Whether it ends on the day that is wanted, or no day is: an `End` tells it to end with its billing period."""
+    return isinstance(wanted.cancellation, EndOfBillingPeriod) or standing.cancellation == wanted.cancellation
+
+
+def _ends_with_billing_period(wanted: Subscription, standing: Actual) -> Iterable[End]:
+    """The end of one that is to end with its billing period, and has no end yet."""
+    match wanted.cancellation, standing.cancellation:
+        case EndOfBillingPeriod() as at, Never():
+            yield End(wanted.slot, standing.id, wanted.plan_id, wanted.opportunities, at=at)
+
+
+def ending_of(end: End, paid: SlotRecord | None, now: Instant) -> Ending | None:
     """How a subscription ends.
 
-    In: the change; of a trial that was won, what is known of the paid subscription; now, ISO 8601 in UTC.
+    In: the change; of a trial that was won, what is known of the paid subscription; now.
     Out: None while the paid subscription does not stand: the trial is all the customer has.
     """
     if end.at is not None:
@@ -573,16 +578,6 @@ def after_end(record: SlotRecord, ending: Ending, status: str) -> SlotRecord:
 def price_order(price: Price) -> str:
     """The place of a price among those of a subscription: the base price, then by add-on."""
     return price.addon_id or ""
-
-
-def _same_instant(one: str | None, other: str | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return _instant(one) == _instant(other)
-
-
-def _instant(text: str) -> datetime:
-    return datetime.fromisoformat(text)
 
 
 def subscription_id(customer_id: str, slot: Slot, generation: int) -> str:

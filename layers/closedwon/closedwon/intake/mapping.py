@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH
-from closedwon.domain.instants import iso_utc
+from closedwon.domain.instants import Instant, instant_of, starting
 from closedwon.domain.order import Item, Kind, Order, Problem, Revision
 from closedwon.intake.deal import Deal, Line, Terms, line_number
 
@@ -174,7 +174,7 @@ class _Compiler:
             amends=deal.amends if deal.amends != deal.opportunity.id else None,
             contract_id=deal.contract_id,
             differences=self.differences,
-            as_of=iso_utc(deal.opportunity.system_modstamp),
+            as_of=instant_of(deal.opportunity.system_modstamp),
             items=items,
             **terms,
             problems=self.first_problems(),
@@ -261,7 +261,9 @@ class _Compiler:
         own = self.deal.amends in (None, self.deal.opportunity.id)
         return given or (None if own else "end_of_term")
 
-    def instant(self, field: str, value: str | None, day_after: bool = False, line: int | None = None) -> str | None:
+    def instant(
+        self, field: str, value: str | None, day_after: bool = False, line: int | None = None
+    ) -> Instant | None:
         """A date or time as an instant in UTC. Salesforce's end dates are the last day: the instant is a day later."""
         if value is None:
             return None
@@ -276,7 +278,7 @@ class _Compiler:
             else:
                 moment = datetime.fromisoformat(value)
                 moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-            return iso_utc(moment)
+            return instant_of(moment)
         except OverflowError:
             self.refuse(line, field, "is too far away: the calendar ends with the year 9999; leave it out for no date")
             return None
@@ -284,7 +286,7 @@ class _Compiler:
             self.refuse(line, field, "is not a date (2026-12-01) or a time (2026-12-01T09:00:00Z)")
             return None
 
-    def items(self, start: str | None, end: str | None) -> tuple[Item, ...]:
+    def items(self, start: Instant | None, end: Instant | None) -> tuple[Item, ...]:
         mapped = [item for placed in self.lines if (item := self.item(placed, start, end))]
         types = {placed.line.stigg_type for placed in self.lines}
         if not self.lines and not (self.ends or self.differences):  # an amendment may change nothing that Stigg knows
@@ -312,7 +314,7 @@ class _Compiler:
                 said = f"{plan.stigg_id} is on line {other.lines[0]} already: one subscription has one plan"
                 self.refuse(plan.lines[0], "stiggId", said)
 
-    def item(self, placed: _Placed, start: str | None, end: str | None) -> Item | None:
+    def item(self, placed: _Placed, start: Instant | None, end: Instant | None) -> Item | None:
         """One line as an item; None where it has problems, which are noted."""
         line, number, starts, ends = placed
         before = len(self.problems)
@@ -364,7 +366,7 @@ class _Compiler:
             value=quantity * (line.price or 0) if priced else None,
             prior=int(line.prior_quantity) if line.prior_quantity is not None and self.differences else None,
             # A line's date that its deal has anyway is left out: the digest is then the same with and without it.
-            start=starts if starts and starts > (start or "") else None,
+            start=starts if starting(starts) > starting(start) else None,
             end=ends if ends and (end is None or ends < end or kind == "Credit grant") else None,
         )
 
@@ -413,7 +415,14 @@ class _Compiler:
     def entity(self, item: Item) -> tuple[Any, ...]:
         """The key of items that are added up. Differences of a limit and of no limit at all do not mix."""
         apart = self.differences and item.unlimited
-        return (KINDS.index(item.kind), item.stigg_id, item.plan_id or "", item.start or "", item.end or "", apart)
+        return (
+            KINDS.index(item.kind),
+            item.stigg_id,
+            item.plan_id or "",
+            starting(item.start),
+            starting(item.end),
+            apart,
+        )
 
     def added_up(self, items: list[Item]) -> Iterator[Item]:
         """Add up the items of one entity and time. Differences, and their prices, are netted."""
@@ -463,8 +472,8 @@ class _Placed(NamedTuple):
 
     line: Line
     number: int
-    start: str | None
-    end: str | None
+    start: Instant | None
+    end: Instant | None
 
 
 def _unit_price(items: list[Item]) -> float | None:

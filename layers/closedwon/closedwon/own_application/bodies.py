@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from closedwon.domain.instants import iso_utc
 from closedwon.domain.order import Order
 
 
@@ -23,7 +24,12 @@ def request_body(order: Order, organization_id: str, customer_id: str | None) ->
             _known(type=item.kind, id=item.stigg_id, quantity=item.quantity, unlimited=item.unlimited or None)
             for item in order.items
         ],
-        "terms": _known(start=order.start, end=order.end, trialEnd=order.trial_end, billingPeriod=order.billing_period),
+        "terms": _known(
+            start=order.start and iso_utc(order.start),
+            end=order.end and iso_utc(order.end),
+            trialEnd=order.trial_end and iso_utc(order.trial_end),
+            billingPeriod=order.billing_period,
+        ),
         **_known(customerId=customer_id, resourceId=order.resource_id),
     }
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.chain import NEVER, chained
+from closedwon.domain.chain import chained
 from closedwon.domain.customer import Acceptance, Applied, Customer
-from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, Subscription, contribution, fold
-from closedwon.domain.instants import instant_of, iso_utc
+from closedwon.domain.desired import Desired, Policy, Slot, Subscription, contribution, fold
+from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, from_iso, from_milliseconds, iso_utc
 from closedwon.domain.marks import Backlinks, metadata_of
 from closedwon.domain.order import Order, Problem
 from closedwon.domain.outcome import applied
@@ -65,9 +64,6 @@ MOST_FOLDED = 600
 COSTS_NOTHING = {"end", "end of trial", "links"}
 """Changes of a subscription that do not change its invoices."""
 
-SOME_DAY = "9999-12-31T00:00:00.000Z"
-"""The end of a billing period that only Stigg knows."""
-
 Json = dict[str, Any]
 
 
@@ -105,11 +101,11 @@ class Foresight:
     records: Mapping[Slot, SlotRecord]
     plan: Plan
     after: Applied
-    moments: tuple[tuple[str, Desired], ...]
+    moments: tuple[tuple[Instant, Desired], ...]
     relatives: Mapping[str, frozenset[str]]
     in_stigg: InStigg
     stack: Choices
-    now: str
+    now: Instant
 
     @property
     def customer_id(self) -> str:
@@ -120,7 +116,7 @@ class Foresight:
         standing = self.records.get(slot, SlotRecord()).applied
         return frozenset(standing.opportunities if standing else ())
 
-    def begins(self, start: str | None) -> str | None:
+    def begins(self, start: Instant | None) -> Instant | None:
         """When a new subscription begins, None for at once."""
         return None if start == self.now else start
 
@@ -169,7 +165,7 @@ def foresee(
     In: the opportunities that were asked about; the customer as the ledger has it, and with their deals accepted; its
     fold; what Stigg said; what the stack chooses; now in epoch milliseconds.
     """
-    at = instant_of(now)
+    at = from_milliseconds(now)
     records = {Slot.of_key(key): record for key, record in customer.slots.items()}
     if in_stigg.answered:
         actual = tuple(actual_of(subscription, catalogue) for subscription in in_stigg.subscriptions)
@@ -225,7 +221,7 @@ def remembered(records: Mapping[Slot, SlotRecord], catalogue: Catalogue, links: 
                 addons=wanted.addons,
                 entitlement_ids=tuple(sorted(entitlement.id for entitlement in wanted.entitlements)),
                 prices=wanted.prices,
-                cancellation=SOME_DAY if wanted.cancellation == END_OF_BILLING_PERIOD else wanted.cancellation,
+                cancellation=wanted.cancellation,
                 metadata=metadata_of(wanted, links),
                 start=wanted.start,
                 trial_end=wanted.trial_end,
@@ -236,7 +232,7 @@ def remembered(records: Mapping[Slot, SlotRecord], catalogue: Catalogue, links: 
 
 
 def records_after(
-    to_do: Plan, records: Mapping[Slot, SlotRecord], actual: Iterable[Actual], customer_id: str, at: str
+    to_do: Plan, records: Mapping[Slot, SlotRecord], actual: Iterable[Actual], customer_id: str, at: Instant
 ) -> dict[Slot, SlotRecord]:
     """The slot records after the plan, if Stigg made every change and nobody had to pay first."""
     found = dict(records)
@@ -266,7 +262,7 @@ def records_after(
 
 def look_ahead(
     customer: Customer, desired: Desired, after: Applied, catalogue: Catalogue, policy: Policy
-) -> Iterator[tuple[str, Desired]]:
+) -> Iterator[tuple[Instant, Desired]]:
     """The desired states at the next moments at which something changes by itself, if nothing else is sold."""
     standings = [
         (state.with_provisioned(state.order) if id in after.provisioned else state).standing
@@ -277,7 +273,7 @@ def look_ahead(
         if moment is None:
             return
         desired = fold(standings, catalogue, policy, moment)
-        yield instant_of(moment), desired
+        yield from_milliseconds(moment), desired
 
 
 def relatives_of(customer: Customer) -> dict[str, frozenset[str]]:
@@ -377,15 +373,16 @@ class _PreviewWriter:
         fate = self.foresight.desired.fates.get(self.id)
         waits = self.outcome.status == "Held"
         said = list(customer_changes) if self.changes or self.grants else []
-        if fate is not None and fate.kind == "scheduled" and fate.at != NEVER:
-            said.append(f"Takes effect on {self.calendar.first(fate.at)}.")
+        if fate is not None and fate.kind == "scheduled" and fate.at.instant:
+            said.append(f"Takes effect on {self.calendar.first(fate.at.instant)}.")
         for change in self.changes:
             said += self.sentences(change)
         said += [granted(grant, self.calendar) for grant in self.grants]
         if not self.changes and not self.grants and not later_changes:
             said.append(self.unchanged())
         said += [
-            later(moment.what, self.calendar.first(moment.at)) if moment.at else moment.what for moment in later_changes
+            later(moment.what, self.calendar.first(from_iso(moment.at))) if moment.at else moment.what
+            for moment in later_changes
         ]
         said += self.term()
         return [*(["This deal waits; the warnings say what for."] if waits else []), *said]
@@ -437,23 +434,23 @@ class _PreviewWriter:
         last = self.foresight.records.get(wanted.slot, SlotRecord()).applied or wanted
         if standing is None:
             return last
-        ends = _instant(standing.cancellation)
-        if ends and END_OF_BILLING_PERIOD in (wanted.cancellation, last.cancellation):
-            ends = END_OF_BILLING_PERIOD
+        ends = standing.cancellation
+        if ends != Never() and EndOfBillingPeriod() in (wanted.cancellation, last.cancellation):
+            ends = EndOfBillingPeriod()
         return replace(
             last,
             plan_id=standing.plan_id,
             addons=standing.addons,
             prices=standing.prices,
             cancellation=ends,
-            trial_end=_instant(standing.trial_end),
+            trial_end=standing.trial_end,
         )
 
     def starts(self) -> Iterator[PreviewedMoment]:
         """What begins later. The sentence about its making, or an earlier preview, said so."""
         for wanted in self.foresight.desired.subscriptions.values():
             if wanted.start and wanted.start > self.foresight.now and self.relatives & {*wanted.opportunities}:
-                yield PreviewedMoment(at=wanted.start, what=_starts(wanted))
+                yield PreviewedMoment(at=iso_utc(wanted.start), what=_starts(wanted))
 
     def later_changes(self) -> Iterator[PreviewedMoment]:
         """What happens later by itself, by the folds at the next moments."""
@@ -466,14 +463,14 @@ class _PreviewWriter:
                 givers = {id for found in (was, wanted) if found for id in found.opportunities}
                 if self.relatives & givers:
                     for what in self.changes_at(slot, was, wanted, now):
-                        yield PreviewedMoment(at=at, what=what)
+                        yield PreviewedMoment(at=iso_utc(at), what=what)
             for grant in desired.grants:
                 if grant.key not in grants and grant.opportunity_id in self.relatives:
-                    yield PreviewedMoment(at=at, what=granted(grant, self.calendar))
+                    yield PreviewedMoment(at=iso_utc(at), what=granted(grant, self.calendar))
             grants |= {grant.key for grant in desired.grants}
             before = now
         for wanted in self.foresight.desired.subscriptions.values():
-            if wanted.cancellation == END_OF_BILLING_PERIOD and self.relatives & {*wanted.opportunities}:
+            if isinstance(wanted.cancellation, EndOfBillingPeriod) and self.relatives & {*wanted.opportunities}:
                 what = f"Access to {wanted.plan_id} ends with the billing period that is under way."
                 yield PreviewedMoment(at=None, what=what)
 
@@ -489,7 +486,7 @@ class _PreviewWriter:
             return [] if slot._replace(trial=True) in self.foresight.desired.subscriptions else [_starts(wanted)]
         if was is None or wanted is None:
             return []
-        return changed(replace(was, cancellation=None), replace(wanted, cancellation=None), self.calendar)
+        return changed(replace(was, cancellation=Never()), replace(wanted, cancellation=Never()), self.calendar)
 
     def term(self) -> list[str]:
         """What becomes of access at the end of the term, where the stack's policy keeps it."""
@@ -498,7 +495,9 @@ class _PreviewWriter:
             self.order.trigger not in ("closed_won", "renewal")
             or self.foresight.stack.policy.end_of_term != "keep"
             or ends is None
-            or not any(isinstance(change, Create) and not change.subscription.cancellation for change in self.changes)
+            or not any(
+                isinstance(change, Create) and change.subscription.cancellation == Never() for change in self.changes
+            )
         ):
             return []
         return [f"Its term ends on {self.calendar.last(ends)}; without a renewal access goes on."]
@@ -587,7 +586,8 @@ class _PreviewWriter:
                 continue
             named.add(id)
             does = "takes the place of" if fate.kind == "replaced" else "ends"
-            yield f"This deal {does} opportunity {id}{f' from {self.calendar.first(fate.at)} on' if fate.at else ''}."
+            from_when = f" from {self.calendar.first(fate.at.instant)} on" if fate.at.instant else ""
+            yield f"This deal {does} opportunity {id}{from_when}."
 
     def foreign(self) -> Iterator[str]:
         """Warnings about foreign subscriptions that are adopted or ended; one in the way is a hold instead."""
@@ -639,14 +639,14 @@ class _PreviewWriter:
             PreviewedChange(
                 action="grant",
                 resource_id=grant.resource_id,
-                start=grant.effective_at,
+                start=_text(grant.effective_at),
                 opportunities=[grant.opportunity_id],
                 grant=PreviewedGrant(
                     currency_id=grant.currency_id,
                     amount=grant.amount,
                     cost=grant.cost,
                     currency=grant.money,
-                    expire_at=grant.expire_at,
+                    expire_at=_text(grant.expire_at),
                 ),
             )
             for grant in self.grants
@@ -698,10 +698,11 @@ NOT_ANSWERED = (
 )
 
 
-def _described(action: str, wanted: Subscription, id: str | None, *, start: str | None, **more: Any) -> PreviewedChange:
+def _described(
+    action: str, wanted: Subscription, id: str | None, *, start: Instant | None, **more: Any
+) -> PreviewedChange:
     """A change with the whole subscription it leads to."""
-    at_period_end = wanted.cancellation == END_OF_BILLING_PERIOD
-    if at_period_end:
+    if isinstance(wanted.cancellation, EndOfBillingPeriod):
         more.setdefault("reason", "ends with the billing period that is under way")
     return PreviewedChange.model_validate(
         {
@@ -710,9 +711,9 @@ def _described(action: str, wanted: Subscription, id: str | None, *, start: str 
             "subscription_id": id,
             "resource_id": wanted.slot.resource_id,
             "trial": wanted.slot.trial,
-            "start": start,
-            "end": None if at_period_end else wanted.cancellation,
-            "trial_end": wanted.trial_end,
+            "start": _text(start),
+            "end": _text(wanted.cancellation.instant),
+            "trial_end": _text(wanted.trial_end),
             "units": wanted.unit_quantity,
             "addons": [PreviewedAddon(id=addon, quantity=quantity) for addon, quantity in wanted.addons],
             "entitlements": [PreviewedEntitlement(**asdict(entitlement)) for entitlement in wanted.entitlements],
@@ -740,9 +741,8 @@ def _starts(wanted: Subscription) -> str:
     return f"The trial of {wanted.plan_id} starts." if wanted.slot.trial else f"Access to {wanted.plan_id} starts."
 
 
-def _instant(text: str | None) -> str | None:
-    """An instant of Stigg's as orders write it."""
-    return iso_utc(datetime.fromisoformat(text)) if text else None
+def _text(at: Instant | None) -> str | None:
+    return None if at is None else iso_utc(at)
 
 
 # Stigg's own preview of the invoices

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.chain import Fate
 from closedwon.domain.customer import Arrival, Customer, accept
-from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, fold
+from closedwon.domain.desired import Desired, Policy, Slot, fold
+from closedwon.domain.instants import At, from_iso
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.plan import Change, Create, Plan, Update, amount_of, plan
 from closedwon.reconciliation.drift import CustomerView, DealSeen
@@ -136,9 +137,9 @@ class _Prospect:
             return found
         ended = ((id, desired.fates[id]) for id in arrivals if id in past)
         left_out = tuple(
-            f"{id}: its term ended on {self.calendar.last(fate.at)} and nothing renews it; left out"
+            f"{id}: its term ended on {self.calendar.last(fate.at.instant)} and nothing renews it; left out"
             for id, fate in ended
-            if fate.kind == "past its term"
+            if fate.kind == "past its term" and fate.at.instant
         )
         found = self.bringing_in(arrivals, gone | past)
         return replace(found, words=found.words + left_out)
@@ -224,11 +225,11 @@ class _Prospect:
                     rest = "" if read.alone or used < sold else ", perhaps with what add-ons give"
                     yield f"set {entitlement.id} to {_amount(sold)} (it is {_amount(used)} now{rest})"
         if "end" in change.aspects:
-            ends = change.subscription.cancellation
-            if ends and ends != END_OF_BILLING_PERIOD:
-                yield f"let it end after {self.calendar.last(ends)}"
-            elif standing.get("cancellationDate"):
-                yield f"take away its end, {self.calendar.last(standing['cancellationDate'])}"
+            ends, ended = change.subscription.cancellation, standing.get("cancellationDate")
+            if isinstance(ends, At):
+                yield f"let it end after {self.calendar.last(ends.instant)}"
+            elif ended:
+                yield f"take away its end, {self.calendar.last(from_iso(ended))}"
         coupon = change.subscription.coupon
         if coupon and coupon not in {one["id"] for one in standing.get("coupons") or ()}:
             yield f"apply the coupon {coupon}"

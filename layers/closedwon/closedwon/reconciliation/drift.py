@@ -10,16 +10,26 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.customer import Arrival, Customer, OpportunityState, accept, bound
-from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, Subscription, fold
+from closedwon.domain.desired import Desired, Policy, Slot, Subscription, fold
 from closedwon.domain.errors import safe_text
 from closedwon.domain.identifiers import normalised_id
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import (
+    At,
+    EndOfBillingPeriod,
+    Instant,
+    Never,
+    Until,
+    ending,
+    from_iso,
+    from_milliseconds,
+    iso_of,
+    starting,
+)
 from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
 from closedwon.domain.plan import (
     LIVE,
@@ -295,7 +305,7 @@ class _Comparison:
         for deal, arrival in missed:
             self.triggers[deal.opportunity_id] = arrival.order.trigger
             did = {"trial": "started", "cancellation": "was lost"}.get(arrival.order.trigger, "was won")
-            day = deal.closed_on if arrival.order.trigger != "trial" else instant_of(deal.modified)[:10]
+            day = deal.closed_on if arrival.order.trigger != "trial" else iso_of(deal.modified)[:10]
             self.find(
                 "missed_deal",
                 f"This {_TRIGGERS.get(arrival.order.trigger, 'deal')} {did} ({day}) and never reached closed-won.",
@@ -304,7 +314,7 @@ class _Comparison:
                 should=summary_of(arrival.order),
                 is_now="unknown to the ledger",
                 lowers=lowers,
-                since=instant_of(deal.modified),
+                since=iso_of(deal.modified),
             )
         self.absences({deal.opportunity_id for deal in self.view.deals})
 
@@ -324,7 +334,7 @@ class _Comparison:
     def counts(self, deal: DealSeen) -> bool:
         """Whether a deal is one that had to arrive: trials by when they were saved, others by their close date."""
         if deal.trigger == "trial":
-            return not deal.closed and instant_of(deal.modified)[:10] >= self.watch.deals_since
+            return not deal.closed and iso_of(deal.modified)[:10] >= self.watch.deals_since
         return deal.closed_on >= self.watch.deals_since
 
     def would_lower(self, arrivals: Iterable[Arrival]) -> bool:
@@ -364,13 +374,13 @@ class _Comparison:
             should=should,
             is_now=is_now,
             lowers=self.would_lower([arrival._replace(revision=newest)]),
-            since=instant_of(deal.modified) if newer else "",
+            since=iso_of(deal.modified) if newer else "",
         )
 
     def unreadable(self, deal: DealSeen, known: bool) -> None:
         if known or self.counts(deal):
             words = f"This deal cannot be read: {safe_text(deal.problem)}"
-            self.find("unreadable_deal", words, opportunity_id=deal.opportunity_id, since=instant_of(deal.modified))
+            self.find("unreadable_deal", words, opportunity_id=deal.opportunity_id, since=iso_of(deal.modified))
 
     def moved(self, opportunity_id: str, was: str, is_now: str) -> None:
         account = self.view.account
@@ -488,8 +498,7 @@ class _Comparison:
         stood = applied is not None and record.status in LIVE
         should = self.described(wanted)
         # A subscription that ended on the day it was written with was not ended by hand.
-        own_end = None if applied is None else applied.trial_end if wanted.slot.trial else applied.cancellation
-        lasts = own_end in (None, END_OF_BILLING_PERIOD) or _earlier(instant_of(self.now), own_end)
+        lasts = applied is None or starting(from_milliseconds(self.now)) < ending(applied.ends)
         if standing is None and stood and gone is not None and gone.status not in LIVE and lasts:
             words = f"Somebody ended {self.of(wanted)} in Stigg; no deal ends it."
             self.find(
@@ -524,7 +533,7 @@ class _Comparison:
             yield "wrong_plan", should, is_now, was
             return
 
-        def starts(plan_id: str, at: str | None) -> str:
+        def starts(plan_id: str, at: Instant | None) -> str:
             return f"{plan_id} that starts {f'on {self.calendar.first(at)}' if at else 'at once'}"
 
         was = None if applied is None else starts(applied.plan_id, applied.start)
@@ -607,12 +616,12 @@ class _Comparison:
                 ids = {e.id for e in applied.entitlements} if applied else None
                 yield "wrong_entitlement", "entitlements", should, is_now, ids is not None and ids != there.keys()
             case "end":
-                by_hand = applied is not None and not _same_instant(applied.cancellation, standing.cancellation)
+                by_hand = applied is not None and applied.cancellation != standing.cancellation
                 should, is_now = self.ends(wanted.cancellation), self.ends(standing.cancellation)
                 yield "wrong_date", "the end", should, is_now, by_hand
             case "end of trial":
-                by_hand = applied is not None and not _same_instant(applied.trial_end, standing.trial_end)
-                should, is_now = self.ends(wanted.trial_end), self.ends(standing.trial_end)
+                by_hand = applied is not None and applied.trial_end != standing.trial_end
+                should, is_now = self.trial_ends(wanted.trial_end), self.trial_ends(standing.trial_end)
                 yield "wrong_date", "the end", should, is_now, by_hand
             case "coupon":
                 by_hand = applied is not None and applied.coupon not in (None, *standing.coupons)
@@ -648,12 +657,17 @@ class _Comparison:
             what = f"{difference.group} ({difference.name})"
             yield kinds[difference.group], what, difference.now, difference.was, False
 
-    def ends(self, at: str | None) -> str:
-        if at is None:
-            return "no end"
-        if at == END_OF_BILLING_PERIOD:
-            return "an end with the billing period"
-        return f"an end on {self.calendar.last(at)}"
+    def ends(self, until: Until) -> str:
+        match until:
+            case At(instant):
+                return f"an end on {self.calendar.last(instant)}"
+            case EndOfBillingPeriod():
+                return "an end with the billing period"
+            case Never():
+                return "no end"
+
+    def trial_ends(self, at: Instant | None) -> str:
+        return self.ends(At(at) if at else Never())
 
     def ending(self, change: End, effect: Effect, lowers: bool) -> None:
         """Name a subscription that is to end."""
@@ -662,7 +676,7 @@ class _Comparison:
         applied = self.records.get(change.slot, SlotRecord()).applied
         by_hand = False
         if change.at is not None:
-            by_hand = applied is not None and applied.cancellation == END_OF_BILLING_PERIOD
+            by_hand = applied is not None and applied.cancellation == change.at
             words = f"{change.plan_id} was cancelled for the end of its billing period, and does not end in Stigg."
         else:
             words = f"{change.plan_id} should have ended: no deal gives it any more."
@@ -672,7 +686,7 @@ class _Comparison:
             effect,
             opportunity_id=change.opportunities[0] if change.opportunities else None,
             subscription_id=change.subscription_id,
-            should=self.ends(END_OF_BILLING_PERIOD) if change.at else "ended",
+            should=self.ends(change.at) if change.at else "ended",
             is_now="runs on",
             by_hand=by_hand,
             lowers=lowers,
@@ -769,7 +783,7 @@ class _Comparison:
         if not self.ours(standing, slot, record) or standing.plan_id != wanted.plan_id:
             # Two plans cannot be compared by numbers, so replacing one counts as a reduction, which a person approves.
             return True  # what another plan gives, only people can tell
-        later = change.start is not None and standing.status == "ACTIVE" and change.start > instant_of(self.now)
+        later = change.start is not None and standing.status == "ACTIVE" and change.start > from_milliseconds(self.now)
         units = units_of(standing, record, wanted)
         return later or wanted.unit_quantity < units or _less(wanted, standing, record.applied)
 
@@ -795,7 +809,7 @@ class _Comparison:
         customer = self.customer
         lowers = any(self.covered(_slot(change)) and self.lowers(change, self.plan) for change in self.plan.changes)
         if self.behind or self.overdue:
-            since = instant_of(customer.due_at) if customer.due_at is not None else ""
+            since = iso_of(customer.due_at) if customer.due_at is not None else ""
             waiting = [id for id, state in customer.opportunities.items() if state.version > customer.applied]
             for id in waiting or (None,):
                 what = "This deal was accepted and is not provisioned" if id else "Work for this customer is not done"
@@ -806,7 +820,7 @@ class _Comparison:
             return
         for id, state in self.failed.items():
             words = "Provisioning this deal failed, and nothing is due that would try again."
-            since = instant_of(state.at)
+            since = iso_of(state.at)
             self.find("failed_not_rerun", words, "look", opportunity_id=id, lowers=lowers, since=since)
         for grant in self.plan.grants:
             if grant.opportunity_id not in self.failed:
@@ -822,7 +836,7 @@ class _Comparison:
                 days = (self.now - state.at) // 86_400_000
                 words = f"This deal has been {'refused' if refused else 'held'} for {days} days."
                 self.find(
-                    "held_too_long", words, opportunity_id=id, is_now=state.outcome.status, since=instant_of(state.at)
+                    "held_too_long", words, opportunity_id=id, is_now=state.outcome.status, since=iso_of(state.at)
                 )
 
     # What Salesforce shows
@@ -902,24 +916,9 @@ def _less(wanted: Subscription, standing: Actual, applied: Subscription | None) 
         granted.get(e.id, 0) < amount_of(e) for e in applied.entitlements if e.id in standing.entitlement_ids
     ):
         return True
-    if wanted.slot.trial:
-        return _earlier(wanted.trial_end, standing.trial_end)
-    if wanted.cancellation == END_OF_BILLING_PERIOD:
-        return standing.cancellation is None
-    return _earlier(wanted.cancellation, standing.cancellation)
-
-
-def _earlier(one: str | None, other: str | None) -> bool:
-    """Whether one end comes before another; None: never."""
-    if one is None:
-        return False
-    return other is None or datetime.fromisoformat(one) < datetime.fromisoformat(other)
-
-
-def _same_instant(one: str | None, other: str | None) -> bool:
-    if one is None or other is None or END_OF_BILLING_PERIOD in (one, other):
-        return one == other
-    return datetime.fromisoformat(one) == datetime.fromisoformat(other)
+    if isinstance(wanted.cancellation, EndOfBillingPeriod) and not wanted.slot.trial:
+        return standing.cancellation == Never()
+    return ending(wanted.ends) < ending(standing.ends)
 
 
 _NOT_COMPARED = ("attributes", "Approved__c", "Execution__c")
@@ -935,7 +934,7 @@ def _shows(name: str, wanted: Any, shown: Any) -> bool:
     if wanted in (None, "") or shown in (None, ""):
         return wanted in (None, "") and shown in (None, "")
     if name.endswith("_At__c"):
-        return abs((datetime.fromisoformat(wanted) - datetime.fromisoformat(shown)).total_seconds()) < 1
+        return abs((from_iso(wanted) - from_iso(shown)).total_seconds()) < 1
     if name in ("Opportunity__c", "Opportunity_ID__c", "Account__c"):
         return _id18(wanted) == _id18(shown)
     return _trimmed(wanted) == _trimmed(shown)

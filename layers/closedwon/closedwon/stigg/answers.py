@@ -11,6 +11,7 @@ from typing import Any
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.desired import Price, Slot
 from closedwon.domain.errors import as_read, unreadable
+from closedwon.domain.instants import At, Instant, Never, from_iso
 from closedwon.domain.plan import Actual, price_order
 
 
@@ -39,9 +40,13 @@ def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
                     key=price_order,
                 )
             ),
-            cancellation=data.get("cancellationDate"),
+            cancellation=At(ends) if (ends := _instant(data.get("cancellationDate"))) else Never(),
             metadata=dict(data.get("metadata") or {}),
-            start=data.get("startDate"),
-            trial_end=data.get("trialEndDate"),
+            start=_instant(data.get("startDate")),
+            trial_end=_instant(data.get("trialEndDate")),
             coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
         )
+
+
+def _instant(text: str | None) -> Instant | None:
+    return None if text is None else from_iso(text)

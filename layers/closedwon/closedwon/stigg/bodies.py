@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from closedwon.domain.desired import END_OF_BILLING_PERIOD, Entitlement, Grant, Subscription
+from closedwon.domain.desired import Entitlement, Grant, Subscription
 from closedwon.domain.errors import CustomerTaken, as_read, safe_text, unreadable
-from closedwon.domain.instants import EndOfBillingPeriod
+from closedwon.domain.instants import At, EndOfBillingPeriod, Instant, Never, Until, iso_utc
 from closedwon.domain.marks import GRANT_KEY, Backlinks, metadata_of
 from closedwon.domain.order import Order
 from closedwon.domain.plan import AtOnce, Create, Ending, TrialUntil, Update, subscription_id
@@ -84,8 +84,8 @@ def provision_body(customer_id: str, create: Create, links: Backlinks) -> dict[s
         "priceOverrides": _prices(wanted),
         "billingPeriod": wanted.billing_period,
         "paymentCollectionMethod": wanted.payment_collection,
-        "startDate": create.start,
-        "cancellationDate": wanted.cancellation if wanted.cancellation != END_OF_BILLING_PERIOD else None,
+        "startDate": _text(create.start),
+        "cancellationDate": _date(wanted.cancellation),
         "unitQuantity": wanted.unit_quantity if wanted.unit_quantity != 1 else None,
         "payingCustomerId": wanted.paying_customer_id,
         "appliedCoupon": {"couponId": wanted.coupon} if wanted.coupon else None,
@@ -101,7 +101,7 @@ def provision_body(customer_id: str, create: Create, links: Backlinks) -> dict[s
 def _trial(wanted: Subscription) -> dict[str, Any] | None:
     if not wanted.slot.trial:
         return None
-    return {"isTrial": True, "trialEndDate": wanted.trial_end, "trialEndBehavior": wanted.trial_end_behavior}
+    return {"isTrial": True, "trialEndDate": _text(wanted.trial_end), "trialEndBehavior": wanted.trial_end_behavior}
 
 
 def spending(wanted: Subscription) -> dict[str, Any]:
@@ -133,9 +133,9 @@ def update_body(update: Update, links: Backlinks) -> dict[str, Any]:
     if "coupon" in update.aspects:
         body["appliedCoupon"] = {"couponId": wanted.coupon}
     if "end of trial" in update.aspects:
-        body["trialEndDate"] = wanted.trial_end
+        body["trialEndDate"] = _text(wanted.trial_end)
     if "end" in update.aspects:
-        body["cancellationDate"] = wanted.cancellation
+        body["cancellationDate"] = _date(wanted.cancellation)
     return body
 
 
@@ -157,7 +157,7 @@ def end_call(ending: Ending) -> tuple[Literal["cancel", "update"], dict[str, Any
         case EndOfBillingPeriod():
             return "cancel", {"cancellationTime": "END_OF_BILLING_PERIOD"}
         case TrialUntil(at):
-            return "update", {"trialEndDate": at, "scheduleStrategy": "IMMEDIATE"}
+            return "update", {"trialEndDate": iso_utc(at), "scheduleStrategy": "IMMEDIATE"}
 
 
 def grant_body(customer_id: str, grant: Grant) -> dict[str, Any]:
@@ -174,8 +174,8 @@ def grant_body(customer_id: str, grant: Grant) -> dict[str, Any]:
         "cost": {"amount": grant.cost, "currency": grant.money} if grant.cost else None,
         "paymentCollectionMethod": grant.payment_collection if grant.cost else None,
         "resourceId": grant.resource_id,
-        "effectiveAt": grant.effective_at,
-        "expireAt": grant.expire_at,
+        "effectiveAt": _text(grant.effective_at),
+        "expireAt": _text(grant.expire_at),
         "metadata": {GRANT_KEY: grant.key, "salesforceOpportunityId": grant.opportunity_id},
     }
     return {name: value for name, value in body.items() if value is not None}
@@ -202,6 +202,21 @@ def entitlement_body(entitlement: Entitlement) -> dict[str, Any]:
     if entitlement.soft_limit:
         body["hasSoftLimit"] = True
     return {name: value for name, value in body.items() if value is not None}
+
+
+def _text(at: Instant | None) -> str | None:
+    return None if at is None else iso_utc(at)
+
+
+def _date(until: Until) -> str | None:
+    """The date on which a subscription is to end. None where it has none; with its billing period it ends by a call of
+    its own (`end_call`), never by a date.
+    """
+    match until:
+        case At(instant):
+            return iso_utc(instant)
+        case EndOfBillingPeriod() | Never():
+            return None
 
 
 def _addons(wanted: Subscription) -> list[dict[str, Any]]:

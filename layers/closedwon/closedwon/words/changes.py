@@ -7,11 +7,12 @@ one that is wanted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, time, timedelta
+from datetime import time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from closedwon.domain.desired import END_OF_BILLING_PERIOD, Entitlement, Grant, Price, Slot, Subscription
+from closedwon.domain.desired import Entitlement, Grant, Price, Slot, Subscription
+from closedwon.domain.instants import At, EndOfBillingPeriod, Instant, Never
 from closedwon.domain.plan import Change, Create, Plan, Update, amount_of
 
 PERIODS = {"MONTHLY": "monthly", "ANNUALLY": "annually"}
@@ -23,14 +24,14 @@ class Calendar(NamedTuple):
 
     zone: ZoneInfo
 
-    def first(self, instant: str) -> str:
+    def first(self, instant: Instant) -> str:
         """The day something begins; with the time where that is not midnight."""
-        local = datetime.fromisoformat(instant).astimezone(self.zone)
+        local = instant.astimezone(self.zone)
         return f"{local:%Y-%m-%d}" if local.time() == time() else f"{local:%Y-%m-%d at %H:%M}"
 
-    def last(self, instant: str) -> str:
+    def last(self, instant: Instant) -> str:
         """The last day before something is over; the time where that is not midnight."""
-        local = datetime.fromisoformat(instant).astimezone(self.zone)
+        local = instant.astimezone(self.zone)
         return f"{local - timedelta(days=1):%Y-%m-%d}" if local.time() == time() else f"{local:%Y-%m-%d at %H:%M}"
 
 
@@ -116,22 +117,18 @@ def _lower(text: str | None) -> str | None:
     return text.lower() if text else None
 
 
-def created(wanted: Subscription, start: str | None, calendar: Calendar) -> list[str]:
+def created(wanted: Subscription, start: Instant | None, calendar: Calendar) -> list[str]:
     """What a new subscription is, what it includes, its terms. start: None for at once."""
     begins = f" from {calendar.first(start)}" if start else ""
     resource = f" for {wanted.slot.resource_id}" if wanted.slot.resource_id else ""
     units = f", {wanted.unit_quantity:,} units" if wanted.unit_quantity != 1 else ""
-    ends = ""
-    if wanted.cancellation == END_OF_BILLING_PERIOD:
-        ends = " to the end of its billing period"
-    elif wanted.cancellation:
-        ends = f" to {calendar.last(wanted.cancellation)}"
     if wanted.slot.trial:
         until = f" to {calendar.last(wanted.trial_end)}" if wanted.trial_end else ""
         then = "it becomes a paid subscription" if wanted.trial_end_behavior == "CONVERT_TO_PAID" else "access ends"
         said = [f"Starts a trial of {wanted.plan_id}{resource}{begins}{until}{units}; if the deal is not won, {then}."]
     else:
-        said = [f"Creates a subscription to {wanted.plan_id}{resource}{begins}{ends}{units}{_billed(wanted)}."]
+        lasts = _lasts(wanted, calendar)
+        said = [f"Creates a subscription to {wanted.plan_id}{resource}{begins}{lasts}{units}{_billed(wanted)}."]
     prices = {price.addon_id: price for price in wanted.prices}
     parts = [f"{id} {units:,}{_each(prices.get(id))}" for id, units in wanted.addons]
     parts += [f"{entitlement.id} {quantity(entitlement)}" for entitlement in wanted.entitlements]
@@ -146,6 +143,16 @@ def created(wanted: Subscription, start: str | None, calendar: Calendar) -> list
     if any(value for _, value in terms):
         said.append(f"Its terms: {', '.join(f'{name} {value}' for name, value in terms if value)}.")
     return said
+
+
+def _lasts(wanted: Subscription, calendar: Calendar) -> str:
+    match wanted.cancellation:
+        case At(instant):
+            return f" to {calendar.last(instant)}"
+        case EndOfBillingPeriod():
+            return " to the end of its billing period"
+        case Never():
+            return ""
 
 
 def _billed(wanted: Subscription) -> str:
@@ -177,13 +184,14 @@ def changed(was: Subscription, now: Subscription, calendar: Calendar) -> list[st
 
 
 def _end(was: Subscription, now: Subscription, calendar: Calendar) -> str:
-    if now.cancellation == END_OF_BILLING_PERIOD:
-        return f"Ends {now.plan_id} with the billing period that is under way then."
-    if now.cancellation:
-        return f"Ends {now.plan_id}: the last day of access is {calendar.last(now.cancellation)}."
-    ends = was.cancellation
-    day = f" on {calendar.last(ends)}" if ends and ends != END_OF_BILLING_PERIOD else ""
-    return f"{now.plan_id} goes on: it does not end{day} any more."
+    match now.cancellation:
+        case EndOfBillingPeriod():
+            return f"Ends {now.plan_id} with the billing period that is under way then."
+        case At(instant):
+            return f"Ends {now.plan_id}: the last day of access is {calendar.last(instant)}."
+        case Never():
+            day = f" on {calendar.last(was.cancellation.instant)}" if isinstance(was.cancellation, At) else ""
+            return f"{now.plan_id} goes on: it does not end{day} any more."
 
 
 def granted(grant: Grant, calendar: Calendar) -> str:
