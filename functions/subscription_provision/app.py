@@ -130,9 +130,9 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
     try:
         answer = stack.stigg.provision_subscription(body, idempotency_key(execution, body["id"], body))
     except StiggRefused as refusal:
-        # 409: the ID was used, by a try whose answer was lost or by somebody else. The next try reads what is there.
         if refusal.status != 409:
             raise
+        # 409: the ID was used, by a try whose answer was lost or by somebody else. The next try reads what is there.
         stack.ledger.record_result(work, Interrupted(burned=(change.subscription.slot.key,)))
         raise WriteUnanswered("the subscription's ID was used before; looking again at what stands") from refusal
     # Else it is PAYMENT_REQUIRED: the subscription waits until somebody pays at the checkout.
