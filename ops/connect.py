@@ -78,7 +78,7 @@ def connect(
     """
     if only_check and (salesforce_anew or stigg_anew or salesforce_file or stigg_key_file):
         raise click.UsageError("--check stores nothing: leave out the options that give credentials")
-    if salesforce_file and stigg_key_file and salesforce_file.name == stigg_key_file.name == "<stdin>":
+    if _is_stdin(salesforce_file) and _is_stdin(stigg_key_file):
         raise click.UsageError("only one of the two files can be stdin")
     stack = chosen.stack
     if show_key:
@@ -88,22 +88,13 @@ def connect(
     if (salesforce_anew or stigg_anew or jwt) and not may_ask:
         raise click.UsageError("there is no terminal to ask at: use --salesforce-file and --stigg-key-file")
     checks = Checks(quiet=as_json)
+    for_salesforce = offering(
+        salesforce_file, None, may_ask, salesforce_anew or jwt, wanted_of_salesforce, lambda: ask_salesforce(jwt)
+    )
+    for_stigg = offering(stigg_key_file, "apiKey", may_ask, stigg_anew, lambda _: ("apiKey",), ask_stigg)
     if look_at_stack(checks, stack):
-        look_at_salesforce(
-            checks,
-            stack,
-            offering(
-                salesforce_file,
-                None,
-                may_ask,
-                salesforce_anew or jwt,
-                wanted_of_salesforce,
-                lambda: ask_salesforce(jwt),
-            ),
-        )
-        look_at_stigg(
-            checks, stack, offering(stigg_key_file, "apiKey", may_ask, stigg_anew, lambda _: ("apiKey",), ask_stigg)
-        )
+        look_at_salesforce(checks, stack, for_salesforce)
+        look_at_stigg(checks, stack, for_stigg)
         look_at_callout(checks, chosen)
         look_at_sweep(checks, stack)
         look_at_topics(checks, stack)
@@ -113,6 +104,10 @@ def connect(
         conclude(checks, chosen)
     if not checks.good:
         raise SystemExit(1)
+
+
+def _is_stdin(file: TextIO | None) -> bool:
+    return file is not None and file.name == "<stdin>"
 
 
 def result_of(checks: Checks, chosen: Chosen) -> dict[str, Any]:

@@ -128,7 +128,16 @@ def salesforce_client(
         checks.skip(f"There are credentials ({kind}), which could not be tried")
         return None
     client = SalesforceClient(url, Given(fields), version)
-    unchanged = " Nothing was stored." if new is not None else ""
+    if not logs_in(checks, client, kind, unchanged=" Nothing was stored." if new is not None else ""):
+        return None
+    if new is not None:
+        vault.put(fields)
+    checks.ok(f"Salesforce accepts the credentials ({kind})" + (f"; stored, {STORED}" if new is not None else ""))
+    return client
+
+
+def logs_in(checks: Checks, client: SalesforceClient, kind: str, unchanged: str) -> bool:
+    """Whether the credentials are accepted. kind: what kind they are of; unchanged: said of the secret if not."""
     try:
         client.budget()
     except SalesforceUnauthorized as error:
@@ -137,14 +146,11 @@ def salesforce_client(
             f"Salesforce does not accept the credentials ({kind}): {error.message}.{unchanged}",
             LOGIN_REMEDIES.get(error.code, usual),
         )
-        return None
+        return False
     except ClosedWonError as error:
         checks.bad(f"Logging in ({kind}): {error}.{unchanged}", f"{DOCS}, step 3: licence, API access, Run As.")
-        return None
-    if new is not None:
-        vault.put(fields)
-    checks.ok(f"Salesforce accepts the credentials ({kind})" + (f"; stored, {STORED}" if new is not None else ""))
-    return client
+        return False
+    return True
 
 
 def look_at_organization(checks: Checks, client: SalesforceClient, expected: str) -> None:
@@ -194,7 +200,14 @@ def tell_access(checks: Checks, one: Access) -> None:
         edits = f", {'creates it and ' if one.object == 'Stigg_Provisioning__c' else ''}edits {len(one.writes)}"
         checks.ok(f"{one.object}: reads {counted(len(one.reads), 'field')}{edits if one.writes else ''}")
     else:
-        wrong = [f"may not {need} it" for need in one.lacks]
-        wrong += [f"cannot see {', '.join(one.unseen)}"] if one.unseen else []
-        wrong += [f"may not edit {', '.join(one.unwritten)}"] if one.unwritten and "edit" not in one.lacks else []
-        checks.bad(f"{one.object}: the user {'; '.join(wrong)}", remedy)
+        checks.bad(f"{one.object}: the user {'; '.join(_wanting(one))}", remedy)
+
+
+def _wanting(one: Access) -> list[str]:
+    """What the user may not do with an object."""
+    wrong = [f"may not {need} it" for need in one.lacks]
+    if one.unseen:
+        wrong.append(f"cannot see {', '.join(one.unseen)}")
+    if one.unwritten and "edit" not in one.lacks:
+        wrong.append(f"may not edit {', '.join(one.unwritten)}")
+    return wrong

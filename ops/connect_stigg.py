@@ -47,25 +47,31 @@ def stigg_client(
         remedy = 'It takes {"apiKey": "..."}. ' + asking("--stigg", "--stigg-key-file")
         checks.bad("What was given is no key" if new is not None else "The secret StiggSecretArn has no apiKey", remedy)
         return None
-    unchanged = " Nothing was stored." if new is not None else ""
-    server = "Stigg's app > Integrations > API keys: the full access key, which begins with server-."
-    if fields["apiKey"].strip().startswith("client-"):
-        checks.bad(f"This is a publishable key, which may change nothing.{unchanged}", server)
-        return None
     client = Stigg(url, Given(fields))
-    try:
-        client.get_customer(NO_OPPORTUNITY)
-    except StiggUnauthorized as error:
-        if error.status != 403:  # a scoped key is a key: what it lacks is told below
-            checks.bad(f"Stigg does not accept the key.{unchanged}", f"{server} Then: ./closedwon connect --stigg")
-            return None
-    except ClosedWonError as error:
-        checks.bad(f"{error}.{unchanged}")
+    if not is_accepted(checks, client, fields["apiKey"], unchanged=" Nothing was stored." if new is not None else ""):
         return None
     if new is not None:
         vault.put(fields)
     checks.ok("Stigg accepts the key" + (f"; stored, {STORED}" if new is not None else ""))
     return client
+
+
+def is_accepted(checks: Checks, client: Stigg, key: str, unchanged: str) -> bool:
+    """Whether Stigg accepts the client's key. unchanged: what is said of the secret if not."""
+    server = "Stigg's app > Integrations > API keys: the full access key, which begins with server-."
+    if key.strip().startswith("client-"):
+        checks.bad(f"This is a publishable key, which may change nothing.{unchanged}", server)
+        return False
+    try:
+        client.get_customer(NO_OPPORTUNITY)
+    except StiggUnauthorized as error:
+        if error.status != 403:  # a scoped key is a key: what it lacks is told below
+            checks.bad(f"Stigg does not accept the key.{unchanged}", f"{server} Then: ./closedwon connect --stigg")
+            return False
+    except ClosedWonError as error:
+        checks.bad(f"{error}.{unchanged}")
+        return False
+    return True
 
 
 def look_at_scopes(checks: Checks, client: Stigg, app_url: str) -> None:

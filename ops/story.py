@@ -98,19 +98,21 @@ def due(customer: Customer, now: int) -> str:
     if customer.due_at is None:
         return "nothing is due"
     when = "now, at the next sweep (one each minute)" if customer.due_at <= now else f"at {_at(customer.due_at)}"
-    if lease is not None:
-        why = "an execution stopped in the middle, and its work is taken up again"
-    elif customer.failures:
-        why = f"it failed {counted(customer.failures, 'time')}, and is tried again"
-    elif customer.applied < customer.version:
-        why = "what was accepted is to be provisioned"
-    elif customer.due_at == customer.look_again_at:
-        why = "a payment, a start or an end is to be looked at"
-    elif customer.unwritten or customer.account_unwritten:
-        why = "Salesforce is to be brought up to date"
-    else:
-        why = "Stigg is to be looked at"
-    return f"{when}: {why}"
+    return f"{when}: {_why_due(customer)}"
+
+
+def _why_due(customer: Customer) -> str:
+    if customer.lease is not None:
+        return "an execution stopped in the middle, and its work is taken up again"
+    if customer.failures:
+        return f"it failed {counted(customer.failures, 'time')}, and is tried again"
+    if customer.applied < customer.version:
+        return "what was accepted is to be provisioned"
+    if customer.due_at == customer.look_again_at:
+        return "a payment, a start or an end is to be looked at"
+    if customer.unwritten or customer.account_unwritten:
+        return "Salesforce is to be brought up to date"
+    return "Stigg is to be looked at"
 
 
 def _at(milliseconds: int | None) -> str | None:
@@ -176,11 +178,15 @@ def _named(who: Who, chosen: Sequence[str], accepted: Mapping[str, Sequence[Acce
     names += [customer.opportunities[id].execution for id in chosen]
     wanted = [name for name in dict.fromkeys(names) if name][: None if everything else NEWEST]
     if who.opportunity_id is not None:
-        revisions = [one.revision for one in reversed(accepted.get(who.opportunity_id, ()))]
-        attempts = range(customer.attempt, 0, -1)
-        could = [execution_name(who.opportunity_id, one, attempt) for one in revisions for attempt in attempts]
+        could = _possible(who.opportunity_id, accepted.get(who.opportunity_id, ()), customer.attempt)
         wanted = list(dict.fromkeys([*wanted, *could[: None if everything else GUESSED]]))
     return wanted
+
+
+def _possible(id: str, accepted: Sequence[Accepted], attempts: int) -> list[str]:
+    """The executions that an opportunity can have had, the newest first, by its orders and how often it was tried."""
+    revisions = [one.revision for one in reversed(accepted)]
+    return [execution_name(id, one, attempt) for one in revisions for attempt in range(attempts, 0, -1)]
 
 
 def _executions(who: Who, wanted: Sequence[str], executions: Executions) -> list[Json]:
@@ -225,11 +231,14 @@ def _subscription(one: Mapping[str, Any], view: CustomerView) -> Json:
         "end": one.get("cancellationDate") or one.get("effectiveEndDate"),
         "trialEnd": one.get("trialEndDate"),
         "addons": {addon["id"]: addon.get("quantity", 1) for addon in one.get("addons") or ()},
-        "entitlements": {id: None if amount == float("inf") else amount for id, amount in allowed.amounts.items()}
-        if allowed
-        else None,
+        "entitlements": allowed and _finite(allowed.amounts),
         "opportunities": [id for id in marks.get("salesforceOpportunityIds", "").split(",") if id],
     }
+
+
+def _finite(amounts: Mapping[str, float]) -> Json:
+    """What may be used, by entitlement; None for what is unlimited, which JSON cannot say."""
+    return {id: None if amount == float("inf") else amount for id, amount in amounts.items()}
 
 
 def _in_salesforce(look: Look) -> Json:

@@ -180,20 +180,24 @@ class Teller:
         show.table(columns, rows, title="Executions", whole=("execution",))
         first = next((one for one in told if one["steps"]), None)
         if first is not None:
-            steps = [
-                (
-                    self.when(step["enteredAt"]),
-                    step["state"],
-                    step["tries"] if step["tries"] > 1 else "",
-                    "" if step["seconds"] is None else f"{step['seconds']:.1f}",
-                    _errors(step["errors"]),
-                )
-                for step in first["steps"]
-            ]
-            title = f"What {first['name']} went through"
-            show.table(("entered", "state", "tries", "seconds", "errors"), steps, title=title)
-            show.verbatim(first["url"])
-            say()
+            self.steps(first)
+
+    def steps(self, execution: Json) -> None:
+        """What one execution went through."""
+        rows = [
+            (
+                self.when(step["enteredAt"]),
+                step["state"],
+                step["tries"] if step["tries"] > 1 else "",
+                "" if step["seconds"] is None else f"{step['seconds']:.1f}",
+                _errors(step["errors"]),
+            )
+            for step in execution["steps"]
+        ]
+        title = f"What {execution['name']} went through"
+        show.table(("entered", "state", "tries", "seconds", "errors"), rows, title=title)
+        show.verbatim(execution["url"])
+        say()
 
     def stigg(self) -> None:
         told = self.told["stigg"]
@@ -201,6 +205,16 @@ class Teller:
             return
         live = [one for one in told["subscriptions"] if one["status"] in LIVE]
         shown = told["subscriptions"] if self.everything else live
+        if shown:
+            self.subscriptions(shown)
+        else:
+            say("In Stigg now: no subscription." if told["exists"] else "In Stigg now: the customer is not there.")
+        ended = len(told["subscriptions"]) - len(shown)
+        if ended:
+            say(f"{counted(ended, 'subscription')} that ended: --all shows {'it' if ended == 1 else 'them'}.")
+        say()
+
+    def subscriptions(self, shown: Sequence[Json]) -> None:
         rows = [
             (
                 one["id"],
@@ -212,17 +226,10 @@ class Teller:
             )
             for one in shown
         ]
-        if rows:
-            columns = ("subscription", "plan", "status", "from", "to", "add-ons and what may be used")
-            show.table(columns, rows, title="In Stigg now")
-            for one in shown[: None if self.everything else 3]:
-                show.verbatim(one["url"])
-        else:
-            say("In Stigg now: no subscription." if told["exists"] else "In Stigg now: the customer is not there.")
-        ended = len(told["subscriptions"]) - len(shown)
-        if ended:
-            say(f"{counted(ended, 'subscription')} that ended: --all shows {'it' if ended == 1 else 'them'}.")
-        say()
+        columns = ("subscription", "plan", "status", "from", "to", "add-ons and what may be used")
+        show.table(columns, rows, title="In Stigg now")
+        for one in shown[: None if self.everything else 3]:
+            show.verbatim(one["url"])
 
     def verdict(self) -> None:
         told = self.told
@@ -231,8 +238,12 @@ class Teller:
         if told["underWay"]:
             show.check("skipped", "Work is under way or about to begin: whether all is as it should be shows after it.")
             return
-        if not told["compared"]:
-            return
+        if told["compared"]:
+            self.compared()
+
+    def compared(self) -> None:
+        """Whether each side is as it should be, and what is not."""
+        told = self.told
         without = bool(told["statuses"].keys() & {"Failed", "Held"})
         undone = any(finding["kind"] == "failed_not_rerun" for finding in told["findings"]["deals"])
         fine = {
@@ -258,14 +269,17 @@ class Teller:
                 hints.setdefault(show.command("approve", id), "To let through what is held:")
             elif deal["status"] == "Failed":
                 hints.setdefault(show.command("replay", id), "Once the reason is mended, to try again at once:")
-        repairs = [one for found in told["findings"].values() for one in found if one["remedy"] == "repair"]
-        if repairs and not hints:
+        if not hints and self.repairable():
             hints[show.command("replay", told["account"]["id"])] = "To have it repaired now:"
         if hints:
             say()
         for command, words in list(hints.items())[:3]:
             say(words)
             show.verbatim(f"  {command}")
+
+    def repairable(self) -> bool:
+        """Whether reconciliation would repair any of what was found."""
+        return any(one["remedy"] == "repair" for found in self.told["findings"].values() for one in found)
 
     def more(self, shown: int, there: int, what: str) -> None:
         if shown < there:
