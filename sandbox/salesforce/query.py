@@ -16,7 +16,8 @@ from sandbox.salesforce import soql
 from sandbox.salesforce.errors import Refusal
 from sandbox.salesforce.ids import to_18
 from sandbox.salesforce.schema import ID_KINDS, NUMBER_KINDS, Field, SObject
-from sandbox.salesforce.store import Record, Store, folded
+from sandbox.salesforce.store import Store
+from sandbox.salesforce.tables import Record, folded
 from sandbox.salesforce.values import to_json
 
 MAX_OFFSET = 2000  # Salesforce's limit

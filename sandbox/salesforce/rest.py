@@ -17,7 +17,8 @@ from sandbox.salesforce.bulk import Csv, QueryJobs
 from sandbox.salesforce.errors import Refusal, json_error, not_found
 from sandbox.salesforce.ids import to_18
 from sandbox.salesforce.schema import Field, SObject
-from sandbox.salesforce.store import Record, Store
+from sandbox.salesforce.store import Store
+from sandbox.salesforce.tables import Record
 from sandbox.salesforce.values import to_json
 
 OLDEST_VERSION, LATEST_VERSION = 31, 66
