@@ -21,7 +21,8 @@ from closedwon.domain.errors import SalesforceRefused
 from closedwon.domain.links import salesforce_record_url
 from closedwon.domain.order import Problem
 from closedwon.intake.deal import line_number
-from closedwon.operations.doctor import SEVERITIES, Finding, InStigg, Product, Sale, Unmapped, judge
+from closedwon.operations.doctor import SEVERITIES, Finding, judge
+from closedwon.operations.on_sale import InStigg, Product, Sale, Unmapped
 from closedwon.provisioning.callout import NotNow, compile_all
 from closedwon.provisioning.work import now, stigg
 from closedwon.reconciliation.views import given_of
