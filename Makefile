@@ -60,8 +60,13 @@ demo: setup ## a deal closes in Salesforce and arrives in Stigg, on this machine
 sandbox: setup ## AWS, Stigg and Salesforce on this machine until Ctrl-C; addresses in .sandbox/endpoints.json
 	@$(RUN) -m sandbox
 
-test: setup ## unit, integration and contract tests (ARGS="-k name" chooses)
-	@$(RUN) -m pytest $(ARGS)
+# By default one worker for each processor, two at least and four at most. A few chosen tests need none: it would only
+# start a sandbox of its own.
+WORKERS = $(shell $(PY) -c 'import os; print(min(4, max(2, os.cpu_count() or 2)))')
+SEVERAL = $(if $(findstring .py,$(ARGS))$(findstring -k,$(ARGS)),,--numprocesses $(WORKERS) --dist worksteal)
+
+test: setup ## unit, integration and contract tests (ARGS="-k name" chooses, WORKERS=4 sets how many at once)
+	@$(RUN) -m pytest $(SEVERAL) $(ARGS)
 
 check: setup ## style, types, template, state machines, secrets, security (ARGS="mypy ruff" chooses)
 	@$(RUN) -m tools.check $(ARGS)
@@ -83,7 +88,7 @@ format: setup ## put every Python file into the project's style
 	@$(PY) -m ruff check --quiet --fix-only .
 	@$(PY) -m ruff format .
 
-prove: setup ## faults, deliberate defects, hostile input, load: a table at the end, a quarter of an hour (ARGS=campaign chooses)
+prove: setup ## faults, deliberate defects, hostile input, load: a table at the end, twenty minutes (ARGS=campaign chooses, ARGS=--short)
 	@$(RUN) -m proof $(ARGS)
 
 prove-long: setup ## the same at full size: hours

@@ -23,7 +23,8 @@ from typing import Any
 from closedwon.aws.ledger_items import customer_of
 from closedwon.domain.customer import Outcome, SubscriptionLink
 from closedwon.domain.desired import Slot
-from closedwon.domain.plan import TERMS_KEY, subscription_id
+from closedwon.domain.marks import TERMS_KEY
+from closedwon.domain.plan import subscription_id
 from sandbox.aws import exports
 from sandbox.sales import Sold
 from sandbox.salesforce.ids import make_id

@@ -1,4 +1,4 @@
-"""The deployed API, asked as Salesforce asks it."""
+"""The deployed API, called as Salesforce calls it."""
 
 from __future__ import annotations
 

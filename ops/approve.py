@@ -1,4 +1,4 @@
-"""``closedwon approve``: let through what waits for somebody."""
+"""``closedwon approve``: approves what is held on a deal."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ops.show import json_option, stop
 from ops.stack import Chosen
 
 
-@click.command(short_help="Let through what is held on a deal.")
+@click.command(short_help="Approve what is held on a deal.")
 @click.argument("opportunity")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @click.pass_obj
 def approve(chosen: Chosen, opportunity: str, yes: bool, as_json: bool) -> None:
-    """Let through what is held on an OPPORTUNITY: a reduction nobody expected, or a subscription in the way.
+    """Approve what is held on an OPPORTUNITY: a large reduction, or replacing a foreign subscription.
 
-    Shows what would happen and asks. Exit code 1 when nothing waits for approval.
+    Shows what would happen and asks first. Exit code 1 when nothing waits for approval.
     """
     api = chosen.api
     deal = api.get(f"/v1/provisionings/{opportunity}")
@@ -29,7 +29,7 @@ def approve(chosen: Chosen, opportunity: str, yes: bool, as_json: bool) -> None:
     if not as_json:
         click.echo(f"{opportunity} is {deal['status']}:\n  {deal['reason']}")
     if not yes:
-        click.confirm("Let it through?", abort=True, err=as_json)
+        click.confirm("Approve it?", abort=True, err=as_json)
     body = {
         "organizationId": deal["organizationId"],
         "opportunityId": deal["opportunityId"],

@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar
 import click
 
 from closedwon.aws.ledger import at_once
-from closedwon.domain.catalogue import Catalogue, fetch_catalogue
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import ClosedWonError, Transient
 from closedwon.provisioning.step import ledger
 from closedwon.provisioning.work import now, stigg
@@ -34,6 +34,7 @@ from closedwon.reconciliation.judging import live
 from closedwon.salesforce import reading
 from closedwon.salesforce.bulk import BulkQueries
 from closedwon.settings import backlinks, policy, setting
+from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.words.counted import counted, duration
 from ops.stack import Chosen
 
@@ -314,10 +315,10 @@ DAY = click.DateTime(["%Y-%m-%d"])
 
 @click.command()
 @click.option("--since", required=True, type=DAY, metavar="DAY", help="Deals closed on this day (2024-01-31) or later.")
-@click.option("--until", type=DAY, metavar="DAY", help="And not after this one; today by default.")
-@click.option("--run", "really", is_flag=True, help="Bring them in. Without it, nothing is written.")
-@click.option("--create", is_flag=True, help="With --run: also what has to be made or changed in Stigg.")
-@click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Where to put what is found.")
+@click.option("--until", type=DAY, metavar="DAY", help="Deals closed on this day or earlier; by default today.")
+@click.option("--run", "really", is_flag=True, help="Bring the deals in. Without it, nothing is written.")
+@click.option("--create", is_flag=True, help="With --run: also create and change subscriptions in Stigg.")
+@click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="The file that gets what is found.")
 @click.option("--json", "as_json", is_flag=True, help="Print what is found, a JSON object for each customer.")
 @click.pass_obj
 def backfill(
@@ -331,10 +332,10 @@ def backfill(
 ) -> None:
     """Bring in deals that were won before closed-won was there.
 
-    Without --run it only tells: how many customers, what is wrong with the mapping, what would be adopted, made or
-    held, and how long it would take. With --run it brings in the customers whose deals stand in Stigg already, and
-    reports the others. It can be stopped (Ctrl-C) and started again. Exit code 1 when it could not be done, 130 when
-    it was stopped.
+    Without --run it only shows how many customers there are, what is wrong with the mapping, what would be adopted,
+    created or held, and how long that would take. With --run it brings in the customers whose deals stand in Stigg
+    already, and reports the others. It can be stopped (Ctrl-C) and started again. Exit code 1 when it could not be
+    done, 130 when it was stopped.
     """
     if create and not really:
         raise click.UsageError("--create goes with --run")

@@ -34,14 +34,14 @@ from ops.status import status
 COMMANDS: dict[str, tuple[click.Command, ...]] = {
     "Set up and check": (connect, doctor, smoke),
     "See": (status, history, preview),
-    "Mend": (replay, send, approve, reconcile, backfill, restore),
-    "Stop and go on": (mode, pause, shadow, resume),
-    "Take away": (erase, disconnect),
+    "Correct": (replay, send, approve, reconcile, backfill, restore),
+    "Pause and resume": (mode, pause, shadow, resume),
+    "Remove": (erase, disconnect),
 }
 
 
 class Commands(click.Group):
-    """Says in an operator's words what other systems refuse; a bug still shows its traceback."""
+    """The group of commands. Shows refusals of other systems as messages; a bug still shows its traceback."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in COMMANDS.items():
@@ -65,16 +65,16 @@ class Commands(click.Group):
     envvar="CLOSEDWON_STACK",
     help="The stack, in the AWS account you are logged in to.",
 )
-@click.option("--profile", envvar="AWS_PROFILE", help="A profile of your AWS configuration.")
-@click.option("--region", help="The AWS region, where the profile or AWS_REGION does not say it.")
-@click.option("--url", envvar="CLOSEDWON_URL", help="Address of the API, instead of asking AWS.")
-@click.option("--key", envvar="CLOSEDWON_KEY", help="The callout key, with --url; better in the environment.")
+@click.option("--profile", envvar="AWS_PROFILE", help="The profile of your AWS configuration.")
+@click.option("--region", help="The AWS region; by default the profile's, or AWS_REGION.")
+@click.option("--url", envvar="CLOSEDWON_URL", help="The address of the API; by default the stack's.")
+@click.option("--key", envvar="CLOSEDWON_KEY", help="The callout key, with --url; better set as CLOSEDWON_KEY.")
 @click.version_option(__version__, prog_name="closedwon")
 @click.pass_context
 def main(
     context: click.Context, stack: str, profile: str | None, region: str | None, url: str | None, key: str | None
 ) -> None:
-    """Operate closed-won: see what happened to a deal, mend it, look after the stack."""
+    """Operate closed-won: see what happened to a deal, correct it, look after the stack."""
     if bool(url) != bool(key):
         raise click.UsageError("--url and the callout key go together")
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)

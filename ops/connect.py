@@ -1,4 +1,4 @@
-"""``closedwon connect``: brings a deployed stack together with Salesforce and Stigg, and shows what is still missing.
+"""``closedwon connect``: connects a deployed stack with Salesforce and Stigg, and shows what is still missing.
 
 Every step looks and says how it is; what cannot be looked at because of an earlier step is left out. Credentials that
 are typed in or come from a file are tried before they are stored: a secret that works is never replaced by one that
@@ -50,13 +50,15 @@ def shown_with(stack: Stack) -> str:
 
 
 @click.command()
-@click.option("--check", "only_check", is_flag=True, help="Only look: ask for nothing and store nothing.")
+@click.option("--check", "only_check", is_flag=True, help="Only check: ask for nothing and store nothing.")
 @click.option("--salesforce", "salesforce_anew", is_flag=True, help="Ask for Salesforce's credentials again.")
-@click.option("--jwt", is_flag=True, help="Ask for user name and private key (JWT bearer), not for a secret.")
+@click.option("--jwt", is_flag=True, help="Ask for user name and private key (JWT bearer) instead of a client secret.")
 @click.option("--stigg", "stigg_anew", is_flag=True, help="Ask for Stigg's key again.")
-@click.option("--salesforce-file", type=click.File(), help="Salesforce's credentials from a JSON file; - is stdin.")
-@click.option("--stigg-key-file", type=click.File(), help="Stigg's key from a file; - is stdin.")
-@click.option("--show-key", is_flag=True, help="Print the callout key and nothing else, to be copied.")
+@click.option(
+    "--salesforce-file", type=click.File(), help="Read Salesforce's credentials from a JSON file; - is stdin."
+)
+@click.option("--stigg-key-file", type=click.File(), help="Read Stigg's key from a file; - is stdin.")
+@click.option("--show-key", is_flag=True, help="Print the callout key, and nothing else.")
 @json_option
 @click.pass_obj
 def connect(
@@ -70,7 +72,7 @@ def connect(
     show_key: bool,
     as_json: bool,
 ) -> None:
-    """Connect the stack with Salesforce and Stigg, and check every step of it.
+    """Connect the stack with Salesforce and Stigg, and check each step.
 
     Where credentials are missing it asks for them, hidden, tries them and stores them in the stack's secrets. It writes
     nothing to Salesforce or Stigg. Run it as often as you like; the last lines say what is to be done by hand. Exit

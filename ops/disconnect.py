@@ -1,4 +1,4 @@
-"""``closedwon disconnect``: stops the integration, and says what stays."""
+"""``closedwon disconnect``: stops the integration, and lists what stays."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ RETAINED = ("LedgerTable", "ReconciliationBucket", "CalloutKeySecret", "StiggSec
 
 
 @click.command()
-@click.option("--links", is_flag=True, help="Also empty the fields in Salesforce that lead to Stigg.")
-@click.option("--end-access", is_flag=True, help="Also cancel, now, everything closed-won provisioned.")
+@click.option("--links", is_flag=True, help="Also clear the fields in Salesforce that link to Stigg.")
+@click.option("--end-access", is_flag=True, help="Also end, now, all access that closed-won provisioned.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def disconnect(chosen: Chosen, links: bool, end_access: bool, yes: bool) -> None:
-    """Stop the integration: nothing is accepted or written any more.
+    """Stop the integration: nothing is accepted or written from then on.
 
-    Customers keep their access unless --end-access says otherwise. Can be repeated. Afterwards the stack can be deleted
-    and the package removed; the last lines say how, and what stays.
+    Customers keep their access unless you give --end-access. It is safe to repeat. Afterwards you can delete the stack
+    and remove the package; the last lines say how, and what stays.
     """
     stack = chosen.stack
     stack.act_as()

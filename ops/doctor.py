@@ -1,4 +1,4 @@
-"""``closedwon doctor``: the mapping against Stigg's catalogue as it is now, before a deal fails by it.
+"""``closedwon doctor``: checks the mapping against Stigg's catalogue as it is now, before a deal fails because of it.
 
 Reads the products that are mapped, the deals of the last days as closed-won itself reads them, and Stigg's catalogue;
 `closedwon.operations.doctor` judges. It writes nothing.
@@ -292,16 +292,22 @@ def _as_text(cell: str) -> str:
 
 
 @click.command()
-@click.option("--days", type=click.IntRange(min=1), default=DAYS, show_default=True, help="Won deals of how many days.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print a table for spreadsheets.")
+@click.option(
+    "--days",
+    type=click.IntRange(min=1),
+    default=DAYS,
+    show_default=True,
+    help="Check the deals won in the last so many days.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, for spreadsheets.")
 @json_option
 @click.pass_obj
 def doctor(chosen: Chosen, days: int, as_csv: bool, as_json: bool) -> None:
-    """Check the mapping against Stigg's catalogue, before a deal fails by it.
+    """Check the mapping against Stigg's catalogue, before a deal fails because of it.
 
-    Looks at every active product that is mapped and at the deals won lately, by the rules that deals are judged by:
-    do the IDs exist, are they what they are said to be, do they go together, are there prices in the currencies that
-    are sold in? Nothing is written. Exit code 1 when there are errors.
+    Checks every active product that is mapped, and the deals won lately, by the same rules as a deal that arrives: do
+    the IDs exist, are they of the type they claim, do they fit together, are there prices in the currencies in use?
+    Nothing is written. Exit code 1 when there are errors.
     """
     if as_csv and as_json:
         raise click.UsageError("--csv or --json, not both")

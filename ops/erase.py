@@ -1,4 +1,4 @@
-"""``closedwon erase``: forgets what the ledger knows of the people of one account."""
+"""``closedwon erase``: erases names and e-mail addresses of one account from the ledger."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ STAYS = (
 @show.json_option
 @click.pass_obj
 def erase(chosen: Chosen, account: str, yes: bool, as_json: bool) -> None:
-    """Forget the names and e-mail addresses of one ACCOUNT (a Salesforce account's ID).
+    """Erase the names and e-mail addresses of one ACCOUNT (a Salesforce account's ID) from the ledger.
 
-    Erase the account in Salesforce first: as long as it has a name there, the next change of a deal brings it back.
-    Provisioning goes on as before. Says what stays, and where.
+    Erase the account in Salesforce first: while it has a name there, the next change of a deal brings the name back.
+    Provisioning goes on as before. The output says what stays, and where.
     """
     try:
         account_id = normalised_id(account, "001")

@@ -1,4 +1,4 @@
-"""Executions in Step Functions, read for people: how they ended, what they went through, what went wrong."""
+"""Executions in Step Functions: how they ended, which states they entered, what went wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``closedwon history``: what was provisioned lately, failures first; or what waits."""
+"""``closedwon history``: lists what was provisioned lately, failures first; or what waits for people."""
 
 from __future__ import annotations
 
@@ -224,19 +224,21 @@ def _short(cause: str) -> str:
     return cause if len(cause) <= SHORT else f"{cause[: SHORT - 1]}…"
 
 
-@click.command(short_help="Tell what was provisioned lately, failures first.")
-@click.option("--since", type=Since(), default="24h", show_default=True, help="How far back: 30m, 3d; or an instant.")
+@click.command(short_help="List what was provisioned lately, failures first.")
+@click.option("--since", type=Since(), default="24h", show_default=True, help="How far back: 30m, 3d; or a time.")
 @click.option(
     "--status",
     "statuses",
     type=click.Choice([*STATUSES], case_sensitive=False),
     multiple=True,
-    help="Only these; may be given more than once.",
+    help="Only executions with this status; can be repeated.",
 )
-@click.option("--cause", default="", help="Only failures whose error or cause says so, such as StiggUnavailable.")
-@click.option("--account", metavar="ID", help="Only those of one customer, by any ID that status takes.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The most of each status.")
-@click.option("--held", is_flag=True, help="Instead: the deals that wait for people, and what is due.")
+@click.option("--cause", default="", help="Only failures whose error or cause contains this, such as StiggUnavailable.")
+@click.option("--account", metavar="ID", help="Only those of one customer: any ID that `status` takes.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many of each status."
+)
+@click.option("--held", is_flag=True, help="List the deals that wait for people, and what is due, instead.")
 @json_option
 @click.pass_obj
 def history(
@@ -249,10 +251,10 @@ def history(
     held: bool,
     as_json: bool,
 ) -> None:
-    """Tell what was provisioned lately: failures first, then the others, newest first.
+    """List what was provisioned lately: failures first, then the others, newest first.
 
     Each line is one execution of the provisioning state machine. Failures are tried again by themselves, unless a deal
-    was refused: --held tells what waits for people.
+    was refused: --held lists what waits for people.
     """
     chosen.stack.act_as(*ACTS_AS)
     teller = Teller(ZoneInfo(setting("TIME_ZONE")))

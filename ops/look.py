@@ -1,5 +1,6 @@
-"""A look at one customer as it is now, in all three systems: what differs, by the rules of reconciliation. Writes
-nothing.
+"""Reads one customer as it is now in Salesforce, the ledger and Stigg, and compares by the rules of reconciliation.
+
+Writes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 import botocore.exceptions
 
-from closedwon.domain.catalogue import Catalogue, fetch_catalogue, kept_catalogue
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.errors import ClosedWonError
 from closedwon.preview.preview import stigg
@@ -24,6 +25,7 @@ from closedwon.reconciliation.judging import Judge
 from closedwon.reconciliation.views import Live
 from closedwon.salesforce import reading
 from closedwon.settings import trial_stages
+from closedwon.stigg.catalogue import fetch_catalogue, kept_catalogue
 from ops.stack import in_words
 
 T = TypeVar("T")

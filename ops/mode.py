@@ -1,4 +1,4 @@
-"""``closedwon pause``, ``shadow``, ``resume`` and ``mode``: what the stack may do."""
+"""``closedwon pause``, ``shadow``, ``resume`` and ``mode``: set and show what the stack may do."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ops.stack import Chosen
 WORDS = {
     "run": "Provisioning runs.",
     "pause": "Provisioning is paused: deals are accepted and wait; nothing is written to Stigg or Salesforce.",
-    "shadow": "Provisioning only watches: deals are accepted and planned, and nothing is written. Each execution's "
+    "shadow": "Provisioning only plans: deals are accepted and planned, and nothing is written. Each execution's "
     "output says what it would do.",
 }
 
-why_option = click.option("--why", default="", help="A few words for whoever looks next.")
+why_option = click.option("--why", default="", help="The reason, for the next operator.")
 
 
 @click.command("mode")
 @show.json_option
 @click.pass_obj
 def mode(chosen: Chosen, as_json: bool) -> None:
-    """Say whether the stack runs, is paused or only watches."""
+    """Show whether the stack runs, is paused or only plans (shadow)."""
     chosen.stack.act_as()
     tell(ledger().control(), as_json)
 
@@ -38,8 +38,8 @@ def mode(chosen: Chosen, as_json: bool) -> None:
 def pause(chosen: Chosen, why: str, as_json: bool) -> None:
     """Accept deals, but provision nothing until `resume`.
 
-    Callouts are answered as usual, and everything that is due waits in the ledger. What is being written for a customer
-    is finished first, which takes seconds.
+    Callouts are answered as usual, and everything that is due waits in the ledger. Writes that are under way are
+    finished first, which takes seconds.
     """
     change(chosen, "pause", why, as_json)
 
@@ -51,8 +51,8 @@ def pause(chosen: Chosen, why: str, as_json: bool) -> None:
 def shadow(chosen: Chosen, why: str, as_json: bool) -> None:
     """Accept and plan deals, but write nothing until `resume`.
 
-    Each deal still gets an execution, whose output says what provisioning would do: for trying a mapping, or a new
-    stack beside another integration.
+    Each deal still gets an execution, and its output says what provisioning would do. Use it to try a mapping, or a new
+    stack next to another integration.
     """
     change(chosen, "shadow", why, as_json)
 

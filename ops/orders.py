@@ -1,4 +1,4 @@
-"""The orders of one deal, as people tell them: who lowered what, and when. Pure."""
+"""The orders of one deal in words: which order lowered what, and when. Pure."""
 
 from __future__ import annotations
 

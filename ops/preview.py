@@ -1,4 +1,4 @@
-"""``closedwon preview``: what provisioning would do with a deal, as the API tells it. Writes nothing."""
+"""``closedwon preview``: shows what provisioning would do with a deal, as the API answers it. Writes nothing."""
 
 from __future__ import annotations
 
@@ -153,22 +153,22 @@ def _as_it_is(chosen: Chosen, opportunity: str, trigger: str | None) -> Json:
     return {"deals": [deal_of(id, trigger)]}
 
 
-@click.command(short_help="Tell what provisioning would do with a deal.")
+@click.command(short_help="Show what provisioning would do with a deal.")
 @click.argument("opportunity", required=False)
 @click.option(
     "--trigger",
     type=click.Choice(get_args(Trigger)),
-    help="Look at it as this; what the opportunity is by default.",
+    help="Preview it as this kind of deal; by default, what the opportunity is.",
 )
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Instead: a deal, or a request's whole body, as JSON.",
+    help="A JSON file with a deal, or with the body of a request, instead of an opportunity.",
 )
 @json_option
 @click.pass_obj
 def preview(chosen: Chosen, opportunity: str | None, trigger: str | None, file: Path | None, as_json: bool) -> None:
-    """Tell what provisioning would do with an OPPORTUNITY, in words, with Stigg's invoice. Changes nothing.
+    """Show what provisioning would do with an OPPORTUNITY, in words, with Stigg's invoice. Changes nothing.
 
     The opportunity is read from Salesforce, won or not. Exit code 1 when it would be refused.
     """

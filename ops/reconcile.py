@@ -228,7 +228,7 @@ def _check_options(mode: str, deep: bool, waits: bool, report: Path | None) -> N
         raise click.UsageError("--report starts nothing, and waits for nothing: leave out --wait and --follow")
 
 
-@click.command(short_help="Find what differs, and repair it.")
+@click.command(short_help="Find drift between Salesforce, ledger and Stigg, and repair it.")
 @click.option(
     "--mode",
     type=click.Choice(["changed", "all"]),
@@ -237,14 +237,14 @@ def _check_options(mode: str, deep: bool, waits: bool, report: Path | None) -> N
     help="What changed since the last good run, or everything.",
 )
 @click.option("--deep", is_flag=True, help="With --mode all: compare entitlement values too.")
-@click.option("--approved", is_flag=True, help="Repair however much differs: somebody looked at the last report.")
-@click.option("--wait", is_flag=True, help="Wait for its end, and tell how it went.")
-@click.option("--follow", is_flag=True, help="Start nothing: wait for the run that is under way.")
+@click.option("--approved", is_flag=True, help="Repair, however much differs: you have read the last report.")
+@click.option("--wait", is_flag=True, help="Wait until it ends, and show how it went.")
+@click.option("--follow", is_flag=True, help="Start nothing; wait for the run that is under way.")
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Start nothing: write the last run's report to this file.",
+    help="Start nothing; write the last run's report to this file.",
 )
 @json_option
 @click.pass_obj
@@ -258,7 +258,7 @@ def reconcile(
     report: Path | None,
     as_json: bool,
 ) -> None:
-    """Look for every difference between Salesforce, the ledger and Stigg, and repair what the stack repairs.
+    """Find every difference between Salesforce, the ledger and Stigg, and repair those that policy allows.
 
     It runs by itself every hour and every night; this starts a run now. Exit code 1 when the run failed, stopped, or
     asks before it repairs.

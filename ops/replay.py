@@ -1,4 +1,4 @@
-"""``closedwon replay``: have customers looked at again, now.
+"""``closedwon replay``: tries again what failed, and repairs what differs, now.
 
 It only makes customers due in the ledger; the sweep then starts them as it starts everything that is due. So it is safe
 to repeat, and to interrupt: nothing else is ever written.
@@ -300,13 +300,15 @@ def ids_of(file: Path) -> list[str]:
 
 @click.command(short_help="Try again what failed, now.")
 @click.argument("ids", nargs=-1, metavar="[OPPORTUNITY|ACCOUNT]...")
-@click.option("--failed-since", type=Since(), metavar="TIME", help="Also whatever failed since then, such as 2h.")
+@click.option(
+    "--failed-since", type=Since(), metavar="TIME", help="Also everything that failed since then, such as 2h."
+)
 @click.option(
     "--file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Also the IDs in this file, one a line.",
+    help="Also the IDs in this file, one on each line.",
 )
-@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--wait", is_flag=True, help="Wait until it is done; exit code 1 if any of it failed.")
 @json_option
@@ -321,7 +323,7 @@ def replay(
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Try again what failed, and bring in line what differs, now.
+    """Try again what failed, and repair what differs, now.
 
     It makes customers due in the ledger, nothing else: the sweep starts them within a minute, the usual steps do the
     work, and what is done already is not done twice. It is safe to repeat. What was changed by hand, or would be

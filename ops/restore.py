@@ -1,4 +1,4 @@
-"""``closedwon restore``: takes the ledger back to a backup."""
+"""``closedwon restore``: restores the ledger from a backup."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ITEMS_A_REQUEST = 25
 """The most items BatchWriteItem writes."""
 
 OF_THE_MOMENT = ("GOVERNOR#", "CONTROL", "CATALOGUE")
-"""What is no part of what was accepted: budgets of the last minutes, whether the stack is paused, Stigg's catalogue."""
+"""Items that are not restored, because they describe the present only: budgets, the stack's mode, the catalogue."""
 
 
 @click.command()
@@ -24,10 +24,11 @@ OF_THE_MOMENT = ("GOVERNOR#", "CONTROL", "CATALOGUE")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def restore(chosen: Chosen, table: str, yes: bool) -> None:
-    """Make the ledger what a TABLE holds that was restored from a backup of it.
+    """Restore the ledger from TABLE.
 
-    Provisioning has to be paused. What was accepted since the backup is not in the ledger then: run a reconciliation
-    of everything afterwards, which finds it in Salesforce.
+    TABLE is a DynamoDB table that was restored from a backup of the ledger. Provisioning must be paused. Deals accepted
+    since the backup are then missing from the ledger: run `reconcile --mode all` afterwards, which finds them in
+    Salesforce.
     """
     stack = chosen.stack
     stack.act_as()
@@ -41,7 +42,9 @@ def restore(chosen: Chosen, table: str, yes: bool) -> None:
     newer = [key for item in items(client, live) if (key := item_key(item)) not in found]
     customers = sum(sk == "CUSTOMER" for _, sk in found)
     if ledger().control().mode != "pause":
-        raise click.ClickException("the stack is not paused; nothing may write meanwhile: closedwon pause")
+        raise click.ClickException(
+            "the stack is not paused; pause it first, so that nothing writes meanwhile: closedwon pause"
+        )
     if not yes:
         question = f"Put {customers} customers from {table} into {live}, and delete {len(newer)} newer items there?"
         click.confirm(question, abort=True)
@@ -53,15 +56,13 @@ def restore(chosen: Chosen, table: str, yes: bool) -> None:
             write(client, live, some)
             progress.advance(task, len(some))
     show.check("ok", f"The ledger is what {table} holds: {customers} customers.")
-    show.say(
-        "Next: let it run, and have everything compared; what was accepted since the backup is found in Salesforce."
-    )
+    show.say("Next: resume, and reconcile everything, which finds in Salesforce what was accepted since the backup.")
     show.verbatim("  ./closedwon resume")
     show.verbatim("  ./closedwon reconcile --mode all --wait")
 
 
 def items(client: Any, table: str) -> Iterator[dict[str, Any]]:
-    """What was accepted, as a table has it."""
+    """The items of a table that belong to customers and deals."""
     for page in client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
         yield from (item for item in page["Items"] if not item["pk"]["S"].startswith(OF_THE_MOMENT))
 
@@ -76,6 +77,6 @@ def chunks(requests: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
 
 
 def write(client: Any, table: str, requests: list[dict[str, Any]]) -> None:
-    """Write some, however often DynamoDB takes only a part of them."""
+    """Write a batch; what DynamoDB left unprocessed is sent again."""
     while requests:
         requests = client.batch_write_item(RequestItems={table: requests})["UnprocessedItems"].get(table, [])

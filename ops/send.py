@@ -1,4 +1,4 @@
-"""``closedwon send``: has deals read from Salesforce and accepted, as a callout without lines does."""
+"""``closedwon send``: sends deals again, without lines, so that closed-won reads them from Salesforce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``closedwon smoke``: whether a deployed stack is alive, without leaving a trace."""
+"""``closedwon smoke``: tests a deployed stack without leaving anything behind."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import click
 import requests
 
-from closedwon.domain.catalogue import Catalogue, fetch_catalogue
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import ClosedWonError
 from closedwon.domain.instants import instant_of
 from closedwon.provisioning.step import ledger
 from closedwon.provisioning.work import now, stigg
 from closedwon.salesforce import reading
+from closedwon.stigg.catalogue import fetch_catalogue
 from ops import show
 from ops.api import SECONDS
 from ops.stack import Chosen, Stack
@@ -33,9 +34,9 @@ class Check(NamedTuple):
 @show.json_option
 @click.pass_obj
 def smoke(chosen: Chosen, as_json: bool) -> None:
-    """Try the deployed stack: API, keys, functions, Stigg, Salesforce, ledger, schedules.
+    """Test the deployed stack: API, keys, functions, Stigg, Salesforce, ledger, schedules.
 
-    A made-up deal is sent to be refused, and another one to be previewed: nothing is recorded, written or provisioned.
+    Sends one made-up deal that must be refused and one to preview: nothing is recorded, written or provisioned.
     Exit code 1 when something is wrong.
     """
     chosen.stack.act_as()

@@ -1,4 +1,4 @@
-"""``closedwon status``: the whole story of a deal or a customer.
+"""``closedwon status``: the history of a deal or a customer, from the ledger, Step Functions, Stigg and Salesforce.
 
 First it is gathered (`story`), as what ``--json`` prints; then it is told from that (`story_told`).
 """
@@ -20,16 +20,16 @@ from ops.story_told import Teller
 from ops.who import resolved
 
 
-@click.command(short_help="Tell the whole story of a deal or a customer.")
+@click.command(short_help="Show the history of a deal or a customer.")
 @click.argument("id")
-@click.option("--all", "everything", is_flag=True, help="Tell of all deals, orders and subscriptions, ended ones too.")
+@click.option("--all", "everything", is_flag=True, help="Show all deals, orders and subscriptions, ended ones too.")
 @json_option
 @click.pass_obj
 def status(chosen: Chosen, id: str, everything: bool, as_json: bool) -> None:
-    """Tell the whole story of an ID: an opportunity, an account, a customer in Stigg, or an execution.
+    """Show the history of an ID: an opportunity, an account, a customer in Stigg, or an execution.
 
-    What the ledger knows, who changed what and when, what was executed, what Stigg and Salesforce hold now, and whether
-    that is as it should be. Changes nothing. Exit code 1 when Stigg or Salesforce could not be asked.
+    It shows what the ledger holds, who changed what and when, which executions ran, what Stigg and Salesforce hold now,
+    and whether that is as it should be. It changes nothing. Exit code 1 when Stigg or Salesforce did not answer.
     """
     chosen.stack.act_as(*ACTS_AS)
     executions = Executions(chosen.stack.client("stepfunctions"), chosen.stack.outputs["ProvisionStateMachineArn"])

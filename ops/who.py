@@ -1,4 +1,4 @@
-"""Whom an operator means: an opportunity, an account, a customer in Stigg or an execution, as it was typed."""
+"""Finds what an operator means by an ID: an opportunity, an account, a customer in Stigg or an execution."""
 
 from __future__ import annotations
 

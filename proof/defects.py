@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,8 +127,8 @@ DEFECTS = (
         "gentle: what others keep on a subscription is wiped out (G6)",
         (
             Edit(
-                f"{PACKAGE}/domain/plan.py",
-                '"metadata": {**standing.metadata, **metadata_of(wanted, links)},',
+                f"{PACKAGE}/stigg/bodies.py",
+                '"metadata": {**update.metadata, **metadata_of(wanted, links)},',
                 '"metadata": metadata_of(wanted, links),',
             ),
         ),
@@ -165,12 +166,11 @@ DEFECTS = (
         (
             Edit(
                 f"{PACKAGE}/domain/plan.py",
-                '        body["addons"] = _addons(wanted)\n',
-                "        was, there = dict(applied.addons if applied else ()), dict(standing.addons)\n"
-                '        body["addons"] = [\n'
-                '            {**one, "quantity": one["quantity"] - was.get(one["id"], 0) + there.get(one["id"], 0)}\n'
-                "            for one in _addons(wanted)\n"
-                "        ]\n",
+                "    return Update(wanted, standing.id, aspects, standing.metadata, withdrawn)\n",
+                "    was, there = dict(applied.addons if applied else ()), dict(standing.addons)\n"
+                "    addons = tuple((id, count - was.get(id, 0) + there.get(id, 0)) for id, count in wanted.addons)\n"
+                "    wanted = replace(wanted, addons=addons)\n"
+                "    return Update(wanted, standing.id, aspects, standing.metadata, withdrawn)\n",
             ),
         ),
         test="tests/unit/test_drift.py::test_what_was_changed_in_stigg_by_hand_has_a_name_and_is_left_to_people",
@@ -316,10 +316,20 @@ def seen_in(output: str, tests: bool) -> str:
 
 def run(seed: int, long: bool) -> list[Line]:
     """Out: how many were caught. They have seeds of their own, by which they are met."""
+    return caught_of(DEFECTS)
+
+
+def short(seed: int) -> list[Line]:
+    """Those that a test without the sandbox catches."""
+    return caught_of([defect for defect in DEFECTS if defect.test.startswith("tests/unit")])
+
+
+def caught_of(defects: Sequence[Defect]) -> list[Line]:
+    """Out: how many were caught of those."""
     missed = []
     print(f"  {'defect':<42} {'caught by':<62} after")
     with ThreadPoolExecutor(AT_ONCE) as workers:
-        for defect, caught in zip(DEFECTS, workers.map(attempt, DEFECTS), strict=True):
+        for defect, caught in zip(defects, workers.map(attempt, defects), strict=True):
             by = caught.by if defect.test else caught.by and f"the campaign: {caught.by}"
             print(
                 f"  {defect.name:<42} {by[-62:] or 'NOTHING':<62} {caught.seconds:3.0f} s   {defect.breaks}", flush=True
@@ -327,8 +337,8 @@ def run(seed: int, long: bool) -> list[Line]:
             if not by:
                 missed.append(defect.name)
                 print("\n".join(f"    {line}" for line in caught.output.splitlines()[-12:]))
-    measured = f"{len(DEFECTS) - len(missed)} of {len(DEFECTS)}" + (f" (not: {', '.join(missed)})" if missed else "")
-    return [Line("deliberate defects that were caught", measured, f"{len(DEFECTS)} of {len(DEFECTS)}", not missed)]
+    measured = f"{len(defects) - len(missed)} of {len(defects)}" + (f" (not: {', '.join(missed)})" if missed else "")
+    return [Line("deliberate defects that were caught", measured, f"{len(defects)} of {len(defects)}", not missed)]
 
 
 def main(names: list[str]) -> int:

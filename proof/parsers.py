@@ -29,10 +29,8 @@ from closedwon import settings
 from closedwon.aws.ledger import Ledger
 from closedwon.aws.ledger_items import accepted_order, customer_of, exported
 from closedwon.aws.secrets import Secret
-from closedwon.domain.catalogue import fetch_catalogue
 from closedwon.domain.errors import ClosedWonError, failure_text
 from closedwon.domain.order import Order, Problem
-from closedwon.domain.plan import Actual, customer_difference
 from closedwon.intake.deal import Approval, Deal, DealToRead, Result, errors_of, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, revision_of, unrecordable
 from closedwon.own_application import client as own_application
@@ -48,6 +46,9 @@ from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.bulk import BulkQueries
 from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.mapping_records import COLUMNS, QUOTE_LINE
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.bodies import customer_difference
+from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.stigg.client import Stigg
 from proof.fuzz import Attack, any_scalar, any_text, any_value, json_texts, spoilt
 from sandbox.flow import deal_of
@@ -419,7 +420,7 @@ def stigg_answers(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         "make a subscription": ("POST subscriptions", lambda stigg: _made(stigg.provision_subscription(body, "3"))),
         "list subscriptions": (
             "GET subscriptions",
-            lambda stigg: [Actual.from_stigg(one, catalogue) for one in stigg.list_subscriptions(customer)],
+            lambda stigg: [actual_of(one, catalogue) for one in stigg.list_subscriptions(customer)],
         ),
         "read a subscription": ("GET subscriptions/sub-1", lambda stigg: stigg.get_subscription("sub-1")),
         "change a subscription": (
@@ -764,7 +765,7 @@ def snapshots(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
     good = json.loads(fetch_catalogue(client, 0).to_json())
 
     def feed(text: str) -> None:
-        from closedwon.domain.catalogue import kept_catalogue
+        from closedwon.stigg.catalogue import kept_catalogue
 
         kept_catalogue(SimpleNamespace(snapshot=lambda: text), 1000)
 

@@ -1,8 +1,9 @@
 """The guarantees as properties: over histories and interleavings that hypothesis and a model check make up.
 
-They are tests of their own (``pytest -m proof``), so that ``make test`` runs them too, with a few examples each. Here
-they run with other examples each time the seed changes; at full size with thousands, and histories through the running
-system. What fails prints the example, and the line that replays it.
+They are tests of their own, so that ``make test`` runs them too, with a few examples each. Here they run with more, and
+with others each time the seed changes; at full size with thousands. With them runs what is too long for ``make test``
+(``pytest -m long``): histories through the running system, bursts, and the other chapters at a small size. What fails
+prints the example, and the line that replays it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,21 @@ from benchmarks.lines import Line
 
 def run(seed: int, long: bool) -> list[Line]:
     """Out: one line, how many held."""
-    command = [sys.executable, "-m", "pytest", "-m", "proof", f"--hypothesis-seed={seed}", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "HYPOTHESIS_PROFILE": "prove" if long else "dev", "FIRST_HISTORY": str(seed * 1000)}
-    if not long:
-        command.append("tests/unit")
+    return _held(seed, "prove" if long else "short")
+
+
+def short(seed: int) -> list[Line]:
+    """What `make test` leaves out. Out: one line, how many held."""
+    return _held(seed, "short")
+
+
+def _held(seed: int, profile: str) -> list[Line]:
+    workers = str(min(4, max(2, os.cpu_count() or 2)))
+    command = [sys.executable, "-m", "pytest", "-m", "long or hypothesis", "-p", "no:cacheprovider", "--durations=15"]
+    command += ["--numprocesses", workers, "--dist", "worksteal"]
+    if not os.environ.get("CI"):  # there the examples are the same each time
+        command.append(f"--hypothesis-seed={seed}")
+    environment = {**os.environ, "HYPOTHESIS_PROFILE": profile, "FIRST_HISTORY": str(seed * 1000)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)  # nosec: our own tests
     print(done.stdout, end="", flush=True)
     counted = {word: int(count) for count, word in re.findall(r"(\d+) (passed|failed|error)", done.stdout)}

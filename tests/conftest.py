@@ -1,4 +1,6 @@
-"""What holds for every test: no AWS account can be reached, and hypothesis does not watch the clock."""
+"""What holds for every test: no AWS account can be reached, hypothesis does not watch the clock, long ones are left to
+`make prove`.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,18 @@ for name in FORGOTTEN:
     os.environ.pop(name, None)
 
 _ANY_MACHINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("dev", **_ANY_MACHINE)
-settings.register_profile("ci", **_ANY_MACHINE, derandomize=True, print_blob=True)
+# A change is judged by the same examples each time: few by `make test`, more by the short form of `make prove`.
+_SAME = {"derandomize": True, "print_blob": True} if os.environ.get("CI") else {}
+settings.register_profile("test", **_ANY_MACHINE, **_SAME, max_examples=40)
+settings.register_profile("short", **_ANY_MACHINE, **_SAME, max_examples=100)
 settings.register_profile("prove", **_ANY_MACHINE, max_examples=5_000, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What is marked long is left out, unless somebody names its file or chooses by marks."""
+    if not config.option.markexpr and not any(".py" in argument for argument in config.args):
+        config.option.markexpr = "not long"
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ from aws_lambda_powertools.logging import Logger
 from closedwon.aws import metrics
 from closedwon.domain.customer import Ensured, Naming, Work
 from closedwon.domain.desired import Slot
-from closedwon.domain.plan import customer_body, customer_difference
 from closedwon.provisioning.step import Step, acquire_lease, held, ledger
 from closedwon.provisioning.work import desired_of, newest_contributing, planned, stigg
 from closedwon.settings import backlinks, policy
+from closedwon.stigg.bodies import customer_body, customer_difference
 from closedwon.stigg.client import idempotency_key
 from closedwon.stigg.rate_limit import governor
 

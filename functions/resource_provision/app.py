@@ -14,10 +14,11 @@ from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
 from closedwon.aws.secrets import Secret
-from closedwon.domain.application import Application, idempotency_key, request_body
+from closedwon.domain.application import Application
 from closedwon.domain.customer import OpportunityState, Prepared, Work
 from closedwon.domain.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable
 from closedwon.domain.order import Order
+from closedwon.own_application.bodies import idempotency_key, request_body
 from closedwon.own_application.client import LONGEST, TIMEOUTS, NotYet, OwnApplication
 from closedwon.provisioning.step import Step, acquire_lease, held, ledger
 from closedwon.provisioning.work import catalogue_refusals, now

@@ -17,12 +17,14 @@ from closedwon.domain.customer import Applied, Intended, Interrupted, LeaseLost,
 from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
 from closedwon.domain.instants import iso_utc
+from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
-from closedwon.domain.plan import GRANT_KEY, Change, Create, End, Plan, after_end, end_call, grant_body, provision_body
+from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.provisioning.step import Step, acquire_lease, held, ledger
 from closedwon.provisioning.work import desired_of, now, planned, stigg
 from closedwon.settings import backlinks
+from closedwon.stigg.bodies import end_call, grant_body, provision_body, update_body
 from closedwon.stigg.client import idempotency_key
 from closedwon.stigg.rate_limit import governor
 
@@ -117,7 +119,7 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
     links = backlinks(work.customer.account_id)
     record = records.get(change.subscription.slot, SlotRecord())
     if not isinstance(change, Create):
-        answer = stigg().update_subscription(change.subscription_id, change.body)
+        answer = stigg().update_subscription(change.subscription_id, update_body(change, links))
         return standing(record, change.subscription, change.subscription_id, answer["status"])
     body = provision_body(customer_id, change, links)
     try:
@@ -136,16 +138,16 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str) -> SlotRec
     """End a subscription. Out: what to remember of its slot."""
     record = records.get(change.slot, SlotRecord())
     at = iso_utc(datetime.now(UTC))
-    call = end_call(change, records.get(change.after) if change.after else None, at)
-    if call is None:
+    ending = ending_of(change, records.get(change.after) if change.after else None, at)
+    if ending is None:
         return record
-    kind, body = call
+    kind, body = end_call(ending)
     if kind == "update":
         answer = stigg().update_subscription(change.subscription_id, body)
     else:
         key = idempotency_key(execution, change.subscription_id, body)
         answer = stigg().cancel_subscription(change.subscription_id, body, key)
-    return after_end(record, body, answer["status"])
+    return after_end(record, ending, answer["status"])
 
 
 def standing(record: SlotRecord, wanted: Subscription, subscription_id: str, status: str) -> SlotRecord:

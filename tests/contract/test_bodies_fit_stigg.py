@@ -19,23 +19,15 @@ from stigg.types.v1 import (
 from stigg.types.v1.credits import GrantCreateParams
 
 from closedwon.domain.catalogue import CURRENCIES
-from closedwon.domain.desired import END_OF_BILLING_PERIOD, Policy, Slot, fold
+from closedwon.domain.desired import Policy, Slot, fold
+from closedwon.domain.instants import EndOfBillingPeriod
+from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Standing
-from closedwon.domain.plan import (
-    Actual,
-    Backlinks,
-    Create,
-    End,
-    Update,
-    customer_body,
-    customer_difference,
-    end_call,
-    grant_body,
-    plan,
-    provision_body,
-)
+from closedwon.domain.plan import Create, End, Update, ending_of, plan
 from closedwon.domain.records import SlotRecord
 from closedwon.preview.foresight import PREVIEWED
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.bodies import customer_body, customer_difference, end_call, grant_body, provision_body, update_body
 from contract.stigg_contract import accepts, bare, fields
 from unit.domain import (
     ACCOUNT,
@@ -70,12 +62,12 @@ def test_subscriptions_are_made_and_changed_in_stiggs_words(
         assert isinstance(change, Create)
         body = provision_body(CUSTOMER, change, links)
         assert accepts(SubscriptionProvisionParams, json.dumps(body))
-        actual.append(Actual.from_stigg({**body, "pricingType": "CUSTOM", "status": "ACTIVE"}, CATALOGUE))
+        actual.append(actual_of({**body, "pricingType": "CUSTOM", "status": "ACTIVE"}, CATALOGUE))
         slot = change.subscription.slot
         records[slot] = SlotRecord(change.generation, True, body["id"], "ACTIVE", None, change.subscription)
     for change in plan(CUSTOMER, fold(second, CATALOGUE, Policy(), AT), actual, records, POLICY, links, AT).changes:
         if isinstance(change, Update):
-            assert accepts(SubscriptionUpdateParams, json.dumps(change.body))
+            assert accepts(SubscriptionUpdateParams, json.dumps(update_body(change, links)))
 
 
 TERMS = {
@@ -102,21 +94,22 @@ def test_trials_and_terms_of_money_are_sent_in_stiggs_words(changes: dict[str, A
     trial = {"status": "IN_TRIAL", "trialEndDate": "2027-01-01T00:00:00.000Z"} if "trigger" in changes else {}
     shown = {**body, "pricingType": "CUSTOM", "status": "ACTIVE", **trial, "metadata": {}, "addons": []}
     records = {create.subscription.slot: SlotRecord(1, True, body["id"], "ACTIVE", None, create.subscription)}
-    standing = [Actual.from_stigg(shown, CATALOGUE)]
+    standing = [actual_of(shown, CATALOGUE)]
     [update] = plan(CUSTOMER, folded(an_order(**changes)), standing, records, POLICY, LINKS, AT).changes
     assert isinstance(update, Update)
-    assert accepts(SubscriptionUpdateParams, json.dumps(update.body))
-    assert ("trialEndDate" in update.body) == ("trigger" in changes)
+    body = update_body(update, LINKS)
+    assert accepts(SubscriptionUpdateParams, json.dumps(body))
+    assert ("trialEndDate" in body) == ("trigger" in changes)
 
 
-@pytest.mark.parametrize("at", [None, END_OF_BILLING_PERIOD])
+@pytest.mark.parametrize("at", [None, EndOfBillingPeriod()])
 @pytest.mark.parametrize("trial", [False, True])
 @pytest.mark.parametrize("converts", [False, True])
-def test_subscriptions_are_ended_in_stiggs_words(at: str | None, trial: bool, converts: bool) -> None:
+def test_subscriptions_are_ended_in_stiggs_words(at: EndOfBillingPeriod | None, trial: bool, converts: bool) -> None:
     end = End(Slot(PLATFORM, None, trial), "northwind-1", "plan-enterprise", (), at, converts=converts)
-    call = end_call(end, None, "2026-11-20T09:16:00.000Z")
-    assert call is not None
-    kind, body = call
+    ending = ending_of(end, None, "2026-11-20T09:16:00.000Z")
+    assert ending is not None
+    kind, body = end_call(ending)
     assert accepts(SubscriptionCancelParams if kind == "cancel" else SubscriptionUpdateParams, json.dumps(body))
 
 

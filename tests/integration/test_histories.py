@@ -21,8 +21,11 @@ import requests
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Slot, Subscription
+from closedwon.domain.marks import Backlinks, metadata_of
 from closedwon.domain.outcome import STIGG_FIRST
-from closedwon.domain.plan import Actual, Backlinks, entitlement_body, metadata_of, plan
+from closedwon.domain.plan import plan
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.bodies import entitlement_body
 from integration.histories import LATEST, History, folded, make, told
 from integration.scenes import COMPOSITE, LIVE, SUBSCRIPTION, SUBSCRIPTIONS, Json, time_passes
 from sandbox.sandbox import STIGG_INTEGRATION, Sandbox
@@ -52,6 +55,7 @@ SALESFORCE_FAULTS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.proof
 @pytest.mark.parametrize("number", ROUNDS)
 def test_when_all_is_quiet_stigg_holds_what_the_deals_come_to(sandbox: Sandbox, number: int) -> None:
@@ -195,7 +199,7 @@ def faults_of(sandbox: Sandbox, history: History, foreign: Json | None) -> Itera
     everything = sandbox.stigg.subscriptions(history.account)
     live = [s for s in everything if s["status"] in LIVE]
     records = {Slot.of_key(key): record for key, record in known.slots.items()}
-    actual = [Actual.from_stigg(subscription, CATALOGUE) for subscription in everything]
+    actual = [actual_of(subscription, CATALOGUE) for subscription in everything]
     again = plan(history.account, desired, actual, records, POLICY, links, now, known.approved, known.grants)
     held = {hold.slot for hold in again.holds}
 

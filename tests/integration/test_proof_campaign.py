@@ -86,6 +86,7 @@ def test_the_oracle_lays_deals_over_each_other_by_their_days() -> None:
     assert seats(NOW + timedelta(days=60)) == (None, None, over)
 
 
+@pytest.mark.long
 def test_under_faults_of_all_kinds_every_deal_comes_out_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROOF_DEALS", "40")
     lines = campaign(seed=1, long=False)

@@ -27,11 +27,13 @@ def tour() -> Iterator[Tour]:
         yield made
 
 
+@pytest.mark.long
 def test_secrets_and_people_are_nowhere_but_where_they_belong(tour: Tour) -> None:
     missed = [line for line in search(tour.sandbox, tour.canaries, tour.said) if not line.met]
     assert missed == []
 
 
+@pytest.mark.long
 def test_every_call_is_allowed_and_every_permission_is_used(tour: Tour) -> None:
     told: list[str] = []
     lines = compare(tour.sandbox.aws, told.append)
@@ -39,6 +41,7 @@ def test_every_call_is_allowed_and_every_permission_is_used(tour: Tour) -> None:
     assert all(line.met for line in lines)
 
 
+@pytest.mark.long
 def test_a_permission_that_is_missing_is_seen(tour: Tour) -> None:
     grants, calls = Roles(tour.sandbox.aws).grants(), tour.sandbox.aws.calls.made()
     for lost in grants:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proof.hostile import SHORT, hostile
 
 
+@pytest.mark.long
 def test_hostile_input_is_answered_refused_or_a_designed_error() -> None:
     lines = hostile(seed=1, long=False, sizes=SHORT)
     assert len(lines) == 7

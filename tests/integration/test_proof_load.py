@@ -55,6 +55,7 @@ def test_a_function_that_leaks_is_seen(tmp_path: Path, does: str, flat: bool) ->
         process.kill()
 
 
+@pytest.mark.long
 def test_after_hundreds_of_invocations_nobody_holds_more_and_everybody_has_what_was_sold() -> None:
     with Sandbox(PARAMETERS, wait_scale=0.04, longest_invocation=20, rate_limits=False, concurrency=1) as sandbox:
         load, seen = endure(sandbox, seed=2, rounds=50)

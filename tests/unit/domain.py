@@ -21,6 +21,7 @@ from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.order import Order, Problem, Standing
 from closedwon.intake.deal import Deal, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, unrecordable
+from closedwon.stigg.catalogue import catalogue_of
 from sandbox.stigg.catalogue import sandbox_catalogue
 
 Json = dict[str, Any]
@@ -41,7 +42,7 @@ SUPPORT, WORKSPACE = "addon-premium-support", "addon-extra-workspace"
 
 def _catalogue() -> Catalogue:
     stigg = sandbox_catalogue()
-    return Catalogue.from_stigg(
+    return catalogue_of(
         plans=[plan.json() for plan in stigg.plans.values()],
         addons=[addon.json() for addon in stigg.addons.values()],
         features=[feature.json() for feature in stigg.features.values()],

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from closedwon.domain.application import TRY_AGAIN, Application, prepared, request_body
+from closedwon.domain.application import TRY_AGAIN, Application, prepared
 from closedwon.domain.customer import (
     Applied,
     Arrival,
@@ -25,6 +25,7 @@ from closedwon.domain.customer import (
     record_result,
 )
 from closedwon.domain.order import Item, Order, Revision
+from closedwon.own_application.bodies import request_body
 from closedwon.provisioning.work import standings_of
 from unit.domain import ACCOUNT, an_order, opportunity_id
 

@@ -89,3 +89,21 @@ def test_the_glossary_names_what_exists() -> None:
             files = (ROOT / "salesforce").rglob("*.xml")
             assert any(f"<label>{label}</label>" in file.read_text() for file in files), label
     assert len(terms) == len(set(terms)) > 40
+
+
+def test_the_walk_names_functions_that_exist() -> None:
+    page = ROOT / "docs/architecture.md"
+    stops = re.findall(r"^\| (\d+) \| \[`([\w.]+)`\]\(([^)]+)\) \|", page.read_text(), re.MULTILINE)
+    assert [int(number) for number, _, _ in stops] == list(range(1, len(stops) + 1))
+    assert 10 <= len(stops) <= 15
+    assert [name for _, name, path in stops if name not in names_in((page.parent / path).resolve())] == []
+
+
+def test_the_architecture_names_what_exists() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    folders = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(folders) == sorted(p.name for p in PACKAGE.iterdir() if (p / "__init__.py").is_file())
+    for name in re.findall(r"`((?:domain|provisioning|reconciliation)\.[\w.]+)`", text):
+        assert is_defined(name), name
+    for path in re.findall(r"`((?:functions|statemachines)/[\w./]+)`", text):
+        assert (ROOT / path).exists(), path

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from closedwon.domain.customer import Arrival, Customer, Lease, OpportunityState, accept, bound
 from closedwon.domain.desired import Policy
+from closedwon.domain.marks import TERMS_KEY
 from closedwon.domain.order import Item, Order, Revision
-from closedwon.domain.plan import LIVE, TERMS_KEY
+from closedwon.domain.plan import LIVE
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
 from closedwon.reconciliation import recorded_orders

@@ -14,7 +14,8 @@ import pytest
 
 from closedwon.domain.customer import Acceptance, Arrival, Customer, accept
 from closedwon.domain.desired import END_OF_BILLING_PERIOD, Policy, fold
-from closedwon.domain.plan import Backlinks, Create, Update, metadata_of
+from closedwon.domain.marks import Backlinks, metadata_of
+from closedwon.domain.plan import Create, Update
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of

@@ -14,7 +14,7 @@ import pytest
 
 from closedwon.aws.ledger_items import customer_of, exported
 from closedwon.aws.secrets import Secret
-from closedwon.domain.catalogue import Catalogue, fetch_catalogue
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import (
     ClosedWonError,
     LedgerUnreadable,
@@ -25,10 +25,11 @@ from closedwon.domain.errors import (
     failure_text,
     safe_text,
 )
-from closedwon.domain.plan import Actual
 from closedwon.provisioning.step import Step
 from closedwon.reconciliation.runs import Run
 from closedwon.salesforce.client import SalesforceClient
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.stigg.client import Stigg
 from proof.parsers import Keys, scripted
 from unit.domain import CATALOGUE
@@ -56,7 +57,7 @@ UNREADABLE: dict[str, tuple[Callable[[], object], type[ClosedWonError]]] = {
     "Stigg: a list of nothing": (lambda: stigg(b'{"data": [null]}').list_plans(), StiggUnavailable),
     "Stigg: a plan without an ID": (lambda: fetch_catalogue(stigg(b'{"data": [{}]}'), 0), StiggUnavailable),
     "Stigg: a subscription without a plan": (
-        lambda: Actual.from_stigg({"id": "s", "status": "ACTIVE"}, CATALOGUE),
+        lambda: actual_of({"id": "s", "status": "ACTIVE"}, CATALOGUE),
         StiggUnavailable,
     ),
     "Stigg: a new subscription without an ID": (

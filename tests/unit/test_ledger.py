@@ -1,6 +1,8 @@
-"""The ledger in DynamoDB: each verb happens at one moment or not at all, and nothing is lost or overwritten.
+"""The ledger, in DynamoDB and in memory: each verb happens at one moment or not at all, and nothing is lost or
+overwritten.
 
-What the verbs decide is test_customer.py's matter. moto's DynamoDB is not atomic under threads, as the real
+A test that asks for DynamoDB (`client`, `dynamodb`, `elsewhere`) is about its items and conflicts; all others hold for
+both. What the verbs decide is test_customer.py's matter. moto's DynamoDB is not atomic under threads, as the real
 one is: one call at a time reaches it.
 """
 
@@ -18,7 +20,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.dynamodb.models import dynamo_type
 
-from closedwon.aws.ledger import Claim, Ledger
+from closedwon.aws.ledger import Claim, Control, Ledger
 from closedwon.aws.ledger_table import TRIES
 from closedwon.domain.application import Application
 from closedwon.domain.customer import (
@@ -27,6 +29,7 @@ from closedwon.domain.customer import (
     Applied,
     Arrival,
     Busy,
+    Customer,
     Intended,
     LeaseLost,
     Outcome,
@@ -39,6 +42,7 @@ from closedwon.domain.desired import Entitlement, Price, Slot, Subscription
 from closedwon.domain.errors import LedgerContended
 from closedwon.domain.order import Item, Order, Revision
 from closedwon.domain.records import SlotRecord
+from sandbox.ledger import MemoryLedger
 
 TABLE = "ledger"
 ACCOUNT = "0015g00000XyZaBAAV"
@@ -48,6 +52,7 @@ B = "0065g00000ABCdFAAX"
 C = "0065g00000ABCdGAAX"
 NOW = 1_795_338_931_000
 LEASE = 120_000
+Either = Ledger | MemoryLedger
 MOST = 400 * 1024
 """Bytes of a DynamoDB item."""
 MOST_TOGETHER = 4 * 1024 * 1024
@@ -68,11 +73,11 @@ class Client:
         self.meanwhile: Callable[[str], None] = lambda call: None
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        def call(**given: Any) -> Any:
+        def call(*named: str, **given: Any) -> Any:
             self.calls.append(name)
             self.meanwhile(name)
             with self._lock:
-                return getattr(self._client, name)(**given)
+                return getattr(self._client, name)(*named, **given)
 
         return call
 
@@ -138,9 +143,18 @@ def clock() -> Clock:
     return Clock()
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Whatever does not ask for DynamoDB is tried on both ledgers."""
+    if "ledger" in metafunc.fixturenames:
+        of_dynamodb = {"client", "dynamodb", "elsewhere"} & {*metafunc.fixturenames}
+        metafunc.parametrize("ledger", ["DynamoDB"] if of_dynamodb else ["DynamoDB", "memory"], indirect=True)
+
+
 @pytest.fixture
-def ledger(client: Client, clock: Clock) -> Ledger:
-    return Ledger(TABLE, client, clock, pause=lambda seconds: None)
+def ledger(request: pytest.FixtureRequest, clock: Clock) -> Either:
+    if request.param == "memory":
+        return MemoryLedger(clock)
+    return Ledger(TABLE, request.getfixturevalue("client"), clock, pause=lambda seconds: None)
 
 
 @pytest.fixture
@@ -210,7 +224,7 @@ def one(answers: list[Acceptance]) -> Acceptance:
 
 
 def test_of_many_who_send_one_order_at_once_one_has_it_accepted_and_all_hear_of_one_execution(
-    ledger: Ledger,
+    ledger: Either,
 ) -> None:
     senders = 16
     together = threading.Barrier(senders)
@@ -228,7 +242,7 @@ def test_of_many_who_send_one_order_at_once_one_has_it_accepted_and_all_hear_of_
     assert (found[0].version, found[0].rev) == (1, 1)
 
 
-def test_orders_of_one_account_that_arrive_at_once_are_all_there_afterwards(ledger: Ledger) -> None:
+def test_orders_of_one_account_that_arrive_at_once_are_all_there_afterwards(ledger: Either) -> None:
     senders = TRIES - 2  # whoever loses a try lost it to somebody who then is done
     together = threading.Barrier(senders)
 
@@ -308,7 +322,7 @@ def test_nobody_works_with_a_customer_half_from_before_and_half_from_after(
     }
 
 
-def test_the_lease_has_one_holder_however_many_ask_at_once(ledger: Ledger) -> None:
+def test_the_lease_has_one_holder_however_many_ask_at_once(ledger: Either) -> None:
     ledger.accept([arrival()])
     executions = 8
     together = threading.Barrier(executions)
@@ -323,7 +337,7 @@ def test_the_lease_has_one_holder_however_many_ask_at_once(ledger: Ledger) -> No
     assert answers.count(Busy(NOW + LEASE)) == executions - 1
 
 
-def test_a_whole_provisioning_is_in_the_ledger_as_it_was_reported(ledger: Ledger, clock: Clock) -> None:
+def test_a_whole_provisioning_is_in_the_ledger_as_it_was_reported(ledger: Either, clock: Clock) -> None:
     ledger.accept([arrival()])
     work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
@@ -426,7 +440,7 @@ def test_a_customer_the_users_application_names_belongs_to_one_account_whoever_i
 
 
 def test_what_is_due_is_claimed_once_the_longest_due_first_and_gone_when_it_is_done(
-    ledger: Ledger, clock: Clock
+    ledger: Either, clock: Clock
 ) -> None:
     ledger.accept([arrival()])
     clock.now += 1
@@ -450,13 +464,13 @@ def test_what_is_due_is_claimed_once_the_longest_due_first_and_gone_when_it_is_d
     assert ledger.due(at_once) == []
 
 
-def test_what_nobody_starts_is_due_at_once(ledger: Ledger) -> None:
+def test_what_nobody_starts_is_due_at_once(ledger: Either) -> None:
     ledger.accept([arrival()], starts=False)
     assert [claim.account_id for claim in ledger.due(at_once)] == [ACCOUNT]
 
 
 def test_only_as_many_are_claimed_as_get_a_turn_and_none_is_started_again_before_its_turn(
-    ledger: Ledger, clock: Clock
+    ledger: Either, clock: Clock
 ) -> None:
     rate_slot = NOW + 3_600_000
     ledger.accept([arrival(), arrival(account=OTHER_ACCOUNT, opportunity=B)], {OTHER_ACCOUNT: rate_slot})
@@ -471,7 +485,7 @@ def test_only_as_many_are_claimed_as_get_a_turn_and_none_is_started_again_before
 
 
 def test_a_customer_that_is_due_takes_a_turn_for_each_plan_and_begins_with_the_last(
-    ledger: Ledger, clock: Clock
+    ledger: Either, clock: Clock
 ) -> None:
     plans = tuple(Item("Plan", f"plan-{n}", 1, (n,)) for n in range(3))
     third = OTHER_ACCOUNT.replace("C", "D", 1)
@@ -594,7 +608,7 @@ def test_a_report_that_ends_between_its_pieces_was_not_made_and_is_made_again(
 
 
 def test_deals_of_many_accounts_are_answered_in_turn_and_started_by_as_many_sweeps_as_it_takes(
-    ledger: Ledger, clock: Clock
+    ledger: Either, clock: Clock
 ) -> None:
     arrivals = [
         arrival(n, account=f"0015g0000{n:06}AAX", opportunity=f"0065g0000{n:06}AAX", at=n) for n in range(1, 61)
@@ -619,8 +633,9 @@ def test_the_largest_usual_deals_stay_far_below_what_an_item_holds(ledger: Ledge
     assert size(newest) < MOST / 2
 
 
+@pytest.mark.parametrize("deals", [12, pytest.param(40, marks=pytest.mark.long)])
 def test_deals_with_the_longest_ids_take_as_many_transactions_as_their_bytes_need(
-    ledger: Ledger, client: Client
+    ledger: Ledger, client: Client, deals: int
 ) -> None:
     written: list[int] = []
     transact = client.transact_write_items
@@ -630,7 +645,7 @@ def test_deals_with_the_longest_ids_take_as_many_transactions_as_their_bytes_nee
         return transact(**given)
 
     client.transact_write_items = counted  # type: ignore[method-assign]
-    opportunities = [f"0065g0000{n:06}AAX" for n in range(1, 41)]
+    opportunities = [f"0065g0000{n:06}AAX" for n in range(1, deals + 1)]
     for revision in (1, 2):  # the second time the order that was provisioned is there as well
         arrivals = [deal_of_200_lines(opportunity, longest=200, at=revision) for opportunity in opportunities]
         answers = ledger.accept([arrival._replace(revision=Revision(revision, 0)) for arrival in arrivals])
@@ -644,7 +659,7 @@ def test_deals_with_the_longest_ids_take_as_many_transactions_as_their_bytes_nee
         applied, _ = ledger.record_result(work, Applied({}, done, frozenset(done), ensured=True))
         marks = {id: state.mark(applied.shown_id) for id, state in applied.opportunities.items()}
         ledger.record_result(work, Written(marks, account=True))
-    assert max(written) < MOST_TOGETHER
+    assert max(written) < MOST_TOGETHER < sum(written)
     assert {ledger.find(id)[1].outcome.status for id in opportunities} == {"Provisioned"}  # type: ignore[index]
 
 
@@ -654,7 +669,7 @@ def size(item: dict[str, Any]) -> int:
 
 
 def test_every_order_of_an_opportunity_is_told_in_the_order_in_which_it_was_accepted(
-    ledger: Ledger, clock: Clock
+    ledger: Either, clock: Clock
 ) -> None:
     for quantity, at in ((3, 10), (1, 20), (2, 15)):  # the last one is superseded
         clock.now += 1000
@@ -667,7 +682,95 @@ def test_every_order_of_an_opportunity_is_told_in_the_order_in_which_it_was_acce
     assert ledger.orders("0065g00000NOBODYAA") == []
 
 
-def test_the_account_of_a_customer_in_stigg_is_found(ledger: Ledger) -> None:
+def test_the_account_of_a_customer_in_stigg_is_found(ledger: Either) -> None:
     ledger.accept([arrival(customer_id="customer-acme")])
     assert ledger.bound_to("customer-acme") == ACCOUNT
     assert ledger.bound_to("somebody-else") is None
+
+
+def test_what_is_held_is_let_through_once_and_only_what_it_says(ledger: Either, clock: Clock) -> None:
+    assert ledger.approve(A, "removal", 0) == ("unknown", None)
+    ledger.accept([arrival()])
+    work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
+    assert isinstance(work, Work)
+    held = Outcome("Held", "Half of it would go.", approval="removal")
+    customer, _ = ledger.record_result(work, Applied({}, {A: held}, frozenset(), ensured=False))
+    ledger.record_result(work, Written({A: customer.opportunities[A].mark(None)}, account=False))
+    assert ledger.approve(A, "something else", 0) == ("unknown", None)
+    status, claim = ledger.approve(A, "removal", NOW + 5)
+    assert status == "approved"
+    assert claim is not None
+    assert (claim.account_id, claim.rate_slot) == (ACCOUNT, NOW + 5)
+    status, same = ledger.approve(A, "removal", 0)
+    assert (status, same and same.execution) == ("approved", claim.execution)
+    known = ledger.customer(ACCOUNT)
+    assert (known.approved, known.version, known.opportunities[A].execution) == (("removal",), 2, claim.execution)
+
+
+def test_who_is_made_due_is_looked_at_again_unless_it_was_written_since(ledger: Either, clock: Clock) -> None:
+    ledger.accept([arrival()])
+    work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
+    assert isinstance(work, Work)
+    customer, _ = ledger.record_result(work, Applied({}, {A: Outcome("Provisioned")}, frozenset({A}), ensured=True))
+    ledger.record_result(work, Written({A: customer.opportunities[A].mark(ACCOUNT)}, account=True))
+    clock.now += 1000
+    known = ledger.customer(ACCOUNT)
+    assert (known.due_at, ledger.waiting(0)) == (None, 0)
+    assert not ledger.make_due(ACCOUNT, known.rev - 1, True, (), False), "what was seen may be mended already"
+    assert ledger.make_due(ACCOUNT, known.rev, True, (A,), True)
+    due = ledger.customer(ACCOUNT)
+    assert (due.due_at, due.look_again_at, due.account_written) == (clock.now, clock.now, None)
+    assert (due.opportunities[A].written, due.rev) == (None, known.rev + 1)
+    clock.now += 60_000
+    assert (ledger.waiting(0), list(ledger.overdue(60_000)), list(ledger.overdue(60_001))) == (1, [ACCOUNT], [])
+
+
+def test_who_is_erased_is_named_nowhere_and_nothing_becomes_due(ledger: Either, clock: Clock) -> None:
+    for at in (1, 2):
+        ledger.accept([arrival(at, at=at), arrival(at, at=at, opportunity=B)])
+    before = ledger.customer(ACCOUNT)
+    assert ledger.erase(ACCOUNT) == [A, B]
+    after = ledger.customer(ACCOUNT)
+    kept = [one.order for id in (A, B) for one in ledger.orders(id)]
+    assert {(known.opportunity_id, known.items[0].quantity) for known in kept} == {(A, 1), (A, 2), (B, 1), (B, 2)}
+    for text in (str(after), str(kept)):
+        assert "Northwind" not in text
+        assert "billing@" not in text
+    assert (after.version, after.due_at) == (before.version, before.due_at)
+    assert ledger.erase(ACCOUNT) == [A, B]
+    assert ledger.erase(OTHER_ACCOUNT) == []
+
+
+def test_what_is_foreseen_is_what_accepting_does_and_nothing_is_written(ledger: Either) -> None:
+    ledger.accept([arrival(opportunity=B, account=OTHER_ACCOUNT)])
+    arrivals = [arrival(), arrival(opportunity=B), arrival(opportunity=C, customer_id=OTHER_ACCOUNT)]
+    known, foreseen, answers = ledger.foresee(ACCOUNT, arrivals)
+    assert (known, ledger.customer(ACCOUNT)) == (known, known)
+    assert (known.version, ledger.find(A), ledger.owners([A, B])) == (0, None, {B: OTHER_ACCOUNT})
+    assert ledger.accept(arrivals) == answers
+    assert [answer.status for answer in answers] == ["accepted", "invalid", "invalid"]
+    assert [answer.problems[0].field for answer in answers[1:]] == ["account.id", "customerId"]
+    now = ledger.customer(ACCOUNT)
+    assert now.opportunities == foreseen.opportunities
+    assert (now.version, now.customer_id) == (foreseen.version, foreseen.customer_id)
+    assert ledger.owners([A, B, C, "0065g00000NOBODYAA"]) == {A: ACCOUNT, B: OTHER_ACCOUNT, C: ACCOUNT}
+
+
+def test_a_deal_is_found_with_its_customer_but_without_the_others(ledger: Either) -> None:
+    ledger.accept([arrival(), arrival(2, opportunity=B)])
+    found = ledger.find(B)
+    assert found is not None
+    customer, state = found
+    assert (set(customer.opportunities), state.order.items[0].quantity) == ({B}, 2)
+    assert set(ledger.customer(ACCOUNT).opportunities) == {A, B}
+    assert ledger.find(C) is None
+    assert ledger.customer(OTHER_ACCOUNT) == Customer(OTHER_ACCOUNT)
+
+
+def test_the_catalogue_and_what_the_operator_lets_happen_are_kept(ledger: Either, clock: Clock) -> None:
+    assert (ledger.snapshot(), ledger.control()) == (None, Control())
+    ledger.keep_snapshot('{"plans": []}')
+    clock.now += 1
+    ledger.set_control("pause", "Stigg moves the environment")
+    assert ledger.snapshot() == '{"plans": []}'
+    assert ledger.control() == Control("pause", NOW + 1, "Stigg moves the environment")

@@ -17,27 +17,12 @@ from hypothesis import strategies as st
 
 from closedwon.domain.desired import Desired, Policy, Slot, fold
 from closedwon.domain.instants import iso_utc
+from closedwon.domain.marks import GRANT_KEY, TERMS_KEY, Backlinks
 from closedwon.domain.order import Standing
-from closedwon.domain.plan import (
-    GRANT_KEY,
-    LIVE,
-    TERMS_KEY,
-    Actual,
-    Backlinks,
-    Create,
-    End,
-    Hold,
-    Keep,
-    Plan,
-    Update,
-    end_call,
-    grant_body,
-    is_ours,
-    plan,
-    provision_body,
-    subscription_id,
-)
+from closedwon.domain.plan import LIVE, Create, End, Hold, Keep, Plan, Update, ending_of, is_ours, plan, subscription_id
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.bodies import end_call, grant_body, provision_body, update_body
 from unit.domain import (
     ACCOUNT,
     AT,
@@ -85,7 +70,7 @@ class Pretend:
 
     def plan(self, desired: Desired, policy: Policy = POLICY) -> Plan:
         shown = json.loads(json.dumps([s for s in self.subscriptions.values() if s["status"] in self.shows]))
-        actual = [Actual.from_stigg(subscription, CATALOGUE) for subscription in shown]
+        actual = [actual_of(subscription, CATALOGUE) for subscription in shown]
         return plan(CUSTOMER, desired, actual, self.records, policy, LINKS, AT)
 
     def apply(self, plan: Plan, remembers: bool = True) -> None:
@@ -102,7 +87,7 @@ class Pretend:
                 self.records[slot] = record
                 id = self.provision(provision_body(CUSTOMER, change, LINKS))
             else:
-                id = self.update(change.subscription_id, change.body)
+                id = self.update(change.subscription_id, update_body(change, LINKS))
             if remembers:
                 status = self.subscriptions[id]["status"]
                 record = replace(record, made=True, subscription_id=id, status=status, applied=change.subscription)
@@ -227,7 +212,7 @@ def test_however_deals_change_steps_die_and_people_interfere_the_end_is_what_the
     for keep in end.kept:
         wanted, held = (
             keep.subscription,
-            Actual.from_stigg(world.subscriptions[keep.subscription_id], CATALOGUE),
+            actual_of(world.subscriptions[keep.subscription_id], CATALOGUE),
         )
         assert (held.slot, held.plan_id, held.addons, held.prices) == (
             wanted.slot,
@@ -266,8 +251,9 @@ def test_others_metadata_is_sent_back_with_every_update(first: Any, second: Any,
         subscription["metadata"] |= theirs
     for change in world.plan(folded(second), REPLACE).changes:
         if isinstance(change, Update):
-            assert theirs.items() <= change.body["metadata"].items()
-            assert change.body["scheduleStrategy"] == "IMMEDIATE"
+            body = update_body(change, LINKS)
+            assert theirs.items() <= body["metadata"].items()
+            assert body["scheduleStrategy"] == "IMMEDIATE"
 
 
 @given(st.lists(slots, min_size=2, max_size=6, unique=True), st.integers(1, 30), st.integers(1, 30))
@@ -374,7 +360,7 @@ def test_a_change_of_a_deal_is_an_update_that_sends_only_what_differs(
     [update] = world.plan(folded(an_order(*lines, **changes), policy=policy), policy).changes
     assert isinstance(update, Update)
     assert (update.subscription_id, update.changes) == (subscription_id(CUSTOMER, SLOT, 1), differs)
-    assert update.body.keys() - {"metadata", "salesforceId", "scheduleStrategy"} == sent
+    assert update_body(update, LINKS).keys() - {"metadata", "salesforceId", "scheduleStrategy"} == sent
 
 
 def test_a_change_of_plan_or_units_makes_a_subscription_of_the_next_generation() -> None:
@@ -434,7 +420,7 @@ def test_the_tenth_generation_comes_after_the_ninth() -> None:
 def test_a_subscription_whose_plan_vanished_from_the_catalogue_is_still_known_as_ours() -> None:
     world = settled(an_order(plan_line()))
     gone = replace(CATALOGUE, plans={id: p for id, p in CATALOGUE.plans.items() if id != "plan-enterprise"})
-    actual = [Actual.from_stigg(s, gone) for s in world.subscriptions.values()]
+    actual = [actual_of(s, gone) for s in world.subscriptions.values()]
     [create] = plan(
         CUSTOMER, folded(an_order(plan_line("plan-enterprise-plus"))), actual, world.records, POLICY, LINKS, AT
     ).changes
@@ -612,7 +598,7 @@ def test_a_reduction_that_was_approved_goes_through_and_says_so() -> None:
     less = folded(an_order(plan_line(), entitlement(quantity=10)))
     [hold] = world.plan(less).holds
     assert hold.approval
-    actual = [Actual.from_stigg(s, CATALOGUE) for s in world.subscriptions.values()]
+    actual = [actual_of(s, CATALOGUE) for s in world.subscriptions.values()]
     todo = plan(CUSTOMER, less, actual, world.records, POLICY, LINKS, AT, {hold.approval})
     assert (len(todo.changes), todo.holds, todo.approved) == (1, (), {SLOT: hold.approval})
     # It is an approval of this reduction, not of the next one.
@@ -640,7 +626,8 @@ def test_a_trial_that_was_won_ends_with_the_start_of_what_follows(
     if paid.status:
         paid = replace(paid, applied=folded(an_order()).subscriptions[SLOT])
     end = End(TRIAL, "trial-1", "plan-enterprise", (ONE,), after=SLOT, converts=converts)
-    made = end_call(end, paid, iso_utc(NOW))
+    ending = ending_of(end, paid, iso_utc(NOW))
+    made = end_call(ending) if ending else None
     assert (made and (made[0], made[1].get("trialEndDate"))) == call
 
 

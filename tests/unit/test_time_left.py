@@ -20,7 +20,7 @@ from moto.dynamodb.models import dynamo_type
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.customer import Arrival
 from closedwon.domain.errors import GovernorBusy
-from closedwon.domain.plan import Backlinks
+from closedwon.domain.marks import Backlinks
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
 from closedwon.provisioning import step, work

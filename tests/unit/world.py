@@ -28,23 +28,14 @@ from closedwon.domain.customer import (
 )
 from closedwon.domain.desired import Desired, Policy, Slot, fold
 from closedwon.domain.instants import iso_utc
+from closedwon.domain.marks import Backlinks
 from closedwon.domain.outcome import applied
-from closedwon.domain.plan import (
-    Actual,
-    Backlinks,
-    Change,
-    Create,
-    End,
-    Plan,
-    after_end,
-    end_call,
-    grant_body,
-    plan,
-    provision_body,
-)
+from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of, plan
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.bodies import end_call, grant_body, provision_body, update_body
 from sandbox.stigg import models
 from sandbox.stigg.catalogue import sandbox_catalogue
 from sandbox.stigg.errors import Refused
@@ -113,7 +104,7 @@ class World:
 
     def planned(self, desired: Desired) -> Plan:
         held = [subscription.json(self._clock) for subscription in self.stigg.book.subscriptions.values()]
-        actual = [Actual.from_stigg(json.loads(json.dumps(one)), CATALOGUE) for one in held]
+        actual = [actual_of(json.loads(json.dumps(one)), CATALOGUE) for one in held]
         customer = self.customer
         return plan(
             ACCOUNT,
@@ -211,10 +202,10 @@ class World:
         """One change, as subscription_provision makes it."""
         if isinstance(change, End):
             record = records[change.slot]
-            call = end_call(change, records.get(change.after) if change.after else None, iso_utc(self._clock))
-            if call is None:
+            ending = ending_of(change, records.get(change.after) if change.after else None, iso_utc(self._clock))
+            if ending is None:
                 return record
-            kind, body = call
+            kind, body = end_call(ending)
             sent = json.dumps(body).encode()
             if kind == "cancel":
                 held = self.stigg.cancel_subscription(
@@ -224,7 +215,7 @@ class World:
                 held = self.stigg.update_subscription(
                     change.subscription_id, models.read(models.SubscriptionUpdate, sent)
                 )
-            return after_end(record, body, held.status)
+            return after_end(record, ending, held.status)
         record = records.get(change.subscription.slot, SlotRecord())
         if isinstance(change, Create):
             record = replace(record, generation=change.generation)
@@ -234,7 +225,8 @@ class World:
             )
         else:
             held = self.stigg.update_subscription(
-                change.subscription_id, models.read(models.SubscriptionUpdate, json.dumps(change.body).encode())
+                change.subscription_id,
+                models.read(models.SubscriptionUpdate, json.dumps(update_body(change, LINKS)).encode()),
             )
         return SlotRecord(record.generation, True, held.id, held.status, None, change.subscription)
 

@@ -1,4 +1,4 @@
-"""What a stack chooses, read from the environment that template.yaml gives its functions.
+"""The stack's settings, read from the environment that template.yaml gives its functions.
 
 Frozen objects, made once. Nothing is read at import: a missing variable is an error of the call that needs it.
 """
@@ -14,7 +14,7 @@ from closedwon.domain.identifiers import normalised_id
 
 if TYPE_CHECKING:  # each is imported where it is made: no function needs them all
     from closedwon.domain.desired import Policy
-    from closedwon.domain.plan import Backlinks
+    from closedwon.domain.marks import Backlinks
     from closedwon.intake.mapping import MappingRules
 
 
@@ -27,7 +27,7 @@ def setting(name: str) -> str:
 
 
 def own_application_url() -> str | None:
-    """Where the user's own application is asked about new starts; None where there is none."""
+    """The address of the user's own application; None where there is none."""
     return os.environ.get("OWN_APPLICATION_URL") or None
 
 
@@ -39,7 +39,7 @@ def trial_stages() -> tuple[str, ...]:
 
 @cache
 def mapping_rules() -> MappingRules:
-    """What the stack chooses about mapping."""
+    """The stack's rules of mapping: organisation, prefixes, time zone."""
     from closedwon.intake.mapping import MappingRules
 
     return MappingRules(
@@ -53,9 +53,7 @@ def mapping_rules() -> MappingRules:
 
 @cache
 def policy() -> Policy:
-    """What the stack does at the end of a term, with reopened deals, with subscriptions of others, and with large
-    reductions.
-    """
+    """The stack's policies: at the end of a term, for reopened deals, foreign subscriptions and large reductions."""
     from closedwon.domain.desired import Policy
 
     return Policy(
@@ -69,8 +67,8 @@ def policy() -> Policy:
 
 
 def backlinks(account_id: str) -> Backlinks:
-    """The way from Stigg back to one account in Salesforce."""
-    from closedwon.domain.plan import Backlinks
+    """What Stigg needs to link one customer back to its account in Salesforce."""
+    from closedwon.domain.marks import Backlinks
 
     return Backlinks(
         salesforce_url=setting("SALESFORCE_URL").rstrip("/"),

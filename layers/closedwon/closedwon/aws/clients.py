@@ -1,4 +1,4 @@
-"""Clients of AWS's services, made where they are first used: the SDK takes longer to import than all else together.
+"""Clients of AWS's services, made on first use: importing the SDK takes longer than all other imports together.
 
 They come from botocore, which boto3's clients are made of; boto3 itself would only add S3 transfers and resources.
 """
@@ -29,5 +29,5 @@ def client(service: str, **config: Any) -> Any:
 
 @cache
 def dynamodb() -> Any:
-    """The one client of DynamoDB: a second one would take as long again to make, and connect and shake hands anew."""
+    """The process's one client of DynamoDB: a second one would take as long to make and open its own connections."""
     return client("dynamodb")

@@ -1,4 +1,4 @@
-"""Starting provisionings: one execution of the state machine for one customer."""
+"""Starts provisionings: one execution of the state machine for one customer."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class Start:
         self._client = client
 
     def __call__(self, claim: Claim) -> None:
-        """Start one, by name; it waits for its rate slot. A name that was used is the same start asked for twice, and
-        is no error.
+        """Start an execution by its name; it then waits for its rate slot.
+
+        A name that was used before means that this start was asked for twice, and is not an error.
 
         Source: StartExecution is idempotent for a running execution, and names stay taken for 90 days after the end.
         """
@@ -43,5 +44,5 @@ class Start:
 
 @cache
 def start() -> Start:
-    """Starts the stack's provisionings."""
+    """The `Start` of the stack's provisioning state machine."""
     return Start(setting("PROVISION_STATE_MACHINE_ARN"))

@@ -51,7 +51,7 @@ from closedwon.domain.customer import (
     Work,
 )
 from closedwon.domain.errors import LedgerContended, as_read
-from closedwon.domain.order import Order, Problem
+from closedwon.domain.order import Order
 
 DUE_AT_ONCE = 300
 """The most customers that one sweep starts: more than Stigg takes in its period."""
@@ -89,7 +89,7 @@ class Control(NamedTuple):
     why: str = ""
 
 
-class _Room:
+class Room:
     """Rate slots for customers that are due, reserved as it turns out how many they need.
 
     In: reserves so many rate slots, or as many as there is room for.
@@ -229,7 +229,7 @@ class Ledger:
         metrics.note("OldestDueSeconds", max(0.0, (self._clock() - oldest) / 1000))
         accounts = [account_id for account_id, _ in due]
         claims = []
-        room = _Room(rate_slots)
+        room = Room(rate_slots)
         for place, account_id in enumerate(accounts):
             if not room.there_is(len(accounts) - place):
                 break
@@ -242,7 +242,7 @@ class Ledger:
                 room.use(taken)
         return claims
 
-    def _claimed(self, account_id: str, room: _Room) -> tuple[Claim | None, int]:
+    def _claimed(self, account_id: str, room: Room) -> tuple[Claim | None, int]:
         """Out: the claim, None for a customer that is not due any more; how many rate slots it takes."""
 
         def rule(known: Customer) -> tuple[Customer, tuple[Claim | None, int]]:
@@ -352,25 +352,12 @@ class Ledger:
     ) -> tuple[Customer, list[Acceptance]]:
         """The customer with the arrivals, and an answer to each: nothing is written yet."""
         keep_names_private(arrival.order for arrival in arrivals)
-        owners = self._owners(known, arrivals)
-        ours: list[Arrival] = []
-        moved: dict[int, Acceptance] = {}
-        for index, arrival in enumerate(arrivals):
-            id, stigg_id = arrival.order.opportunity_id, arrival.order.customer_id or known.account_id
-            if (owner := owners.get(f"OPPORTUNITY#{id}", known.account_id)) != known.account_id:
-                moved[index] = _moved(id, owner)
-                continue
-            if (owner := owners.get(f"STIGG#{stigg_id}", known.account_id)) != known.account_id:
-                problem = Problem(None, "customerId", f"{stigg_id} is bound to another account, {owner}")
-                arrival = arrival._replace(order=arrival.order.refused((problem,)))
-            ours.append(arrival)
-        changed, accepted = rules.accept(known, ours, self._clock(), rate_slot, grace)
-        answers = iter(accepted)
-        return changed, [moved.get(index) or next(answers) for index in range(len(arrivals))]
+        opportunities, customers = self._owners(known, arrivals)
+        return rules.accept_owned(known, arrivals, opportunities, customers, self._clock(), rate_slot, grace)
 
-    def _owners(self, known: Customer, arrivals: Iterable[Arrival]) -> dict[str, str]:
-        """The accounts that opportunities new to this customer belong to already, and, while it is unbound, the
-        customers in Stigg it is given; by partition key.
+    def _owners(self, known: Customer, arrivals: Iterable[Arrival]) -> tuple[dict[str, str], dict[str, str]]:
+        """The accounts that opportunities new to this customer belong to already, and, while it is unbound, those of
+        the customers in Stigg it is given.
         """
         keys: list[str] = []
         for order, _ in arrivals:
@@ -378,8 +365,11 @@ class Ledger:
                 keys.append(f"OPPORTUNITY#{order.opportunity_id}")
             if known.customer_id is None:
                 keys.append(f"STIGG#{order.customer_id or known.account_id}")
-        items = self._table.find_all((pk, "OWNER") for pk in keys)
-        return {item["pk"]["S"]: item["account_id"]["S"] for item in items}
+        of: dict[str, dict[str, str]] = {"OPPORTUNITY": {}, "STIGG": {}}
+        for item in self._table.find_all((pk, "OWNER") for pk in keys):
+            kind, _, id = item["pk"]["S"].partition("#")
+            of[kind][id] = item["account_id"]["S"]
+        return of["OPPORTUNITY"], of["STIGG"]
 
     def _taken(self, known: Customer, report: Prepared) -> dict[str, str]:
         """The customers in Stigg a report names that belong to other accounts, with those accounts."""
@@ -387,12 +377,3 @@ class Ledger:
         items = self._table.find_all((f"STIGG#{id}", "OWNER") for id in named)
         owners = {item["pk"]["S"].partition("#")[2]: item["account_id"]["S"] for item in items}
         return {id: owner for id, owner in owners.items() if owner != known.account_id}
-
-
-def _moved(opportunity_id: str, owner: str) -> Acceptance:
-    problem = Problem(
-        None,
-        "account.id",
-        f"the opportunity belongs to the account {owner}; a moved deal is not moved by itself",
-    )
-    return Acceptance(opportunity_id, "invalid", None, (problem,))

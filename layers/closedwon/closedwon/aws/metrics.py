@@ -1,8 +1,8 @@
-"""What closed-won is measured by: noted where it happens, told to CloudWatch at the end of an invocation.
+"""Metrics: noted where a value is known, written to the log for CloudWatch at the end of an invocation.
 
-CloudWatch reads metrics off the log (embedded metric format), so that telling one costs no call. Whoever knows a value
-notes it, wherever in the package; a function's handler is wrapped in `emitted`, which writes what was noted, also when
-the handler fails. Elsewhere, as in an operator's terminal, nothing is ever written.
+CloudWatch reads metrics from the log (embedded metric format), so a metric costs no call. Code anywhere in the package
+calls `note`; a function's handler is wrapped in `emitted`, which writes what was noted, also when the handler fails.
+Elsewhere, as in an operator's terminal, nothing is ever written.
 
 Powertools can do this too. It would add a dimension to every metric, and 80 ms to the authorizer's start, which imports
 nothing else of it. There are no personal data in here: dimensions are taken from short lists and class names.
@@ -29,7 +29,7 @@ T = TypeVar("T")
 class Metric(NamedTuple):
     """unit: CloudWatch's word for it; by: its dimensions besides Stack; may_by: one that some values have, others not.
 
-    A metric of counts tells the sum of an invocation's values, one of a level the highest, one of times each of them.
+    Of an invocation's values, a count emits the sum, a level the highest, and a duration each single one.
     """
 
     unit: Literal["Count", "Seconds", "Percent", "None"]
@@ -46,8 +46,8 @@ METRICS: dict[str, Metric] = {
     # pace
     "Due": Metric("Count"),  # customers that were due when the sweep looked; it looks at no more than it starts
     "OldestDueSeconds": Metric("Seconds"),  # how long the one that waits longest has been due
-    "Throttled": Metric("Count", ("System",)),  # answers that asked to slow down
-    "GovernorWaits": Metric("Count"),  # writes to Stigg that had to wait for their turn
+    "Throttled": Metric("Count", ("System",)),  # answers with HTTP 429
+    "GovernorWaits": Metric("Count"),  # writes to Stigg that had to wait for their rate slot
     "StiggReserved": Metric("Count", ("Kind",)),  # requests to Stigg by kind, as its limits count them
     "SalesforceApiUsedPercent": Metric("Percent"),  # of the organisation's API calls of 24 hours, whoever used them
     # who may
@@ -98,7 +98,8 @@ def take() -> list[Noted]:
 
 
 def lines(noted: Iterable[Noted], stack: str, at: int) -> Iterator[str]:
-    """What CloudWatch reads: a line of JSON for each combination of dimensions, more where there are many values.
+    """The lines that CloudWatch reads: one of JSON for each combination of dimensions, more where there are many
+    values.
 
     In: what was noted; the stack's name; when, in epoch milliseconds.
     """
@@ -106,13 +107,13 @@ def lines(noted: Iterable[Noted], stack: str, at: int) -> Iterator[str]:
     for name, value, by in noted:
         found.setdefault(by, {}).setdefault(name, []).append(value)
     for by, named in found.items():
-        values = {name: _told(name, some) for name, some in named.items()}
+        values = {name: _emitted_values(name, some) for name, some in named.items()}
         while values:
             yield _line({"Stack": stack, **dict(by)}, {name: some[:MOST_VALUES] for name, some in values.items()}, at)
             values = {name: some[MOST_VALUES:] for name, some in values.items() if len(some) > MOST_VALUES}
 
 
-def _told(name: str, values: list[float]) -> list[float]:
+def _emitted_values(name: str, values: list[float]) -> list[float]:
     match METRICS[name].unit:
         case "Count":
             return [sum(values)]
@@ -128,8 +129,8 @@ def _line(dimensions: dict[str, str], values: dict[str, list[float]], at: int) -
         "Dimensions": [list(dimensions)],
         "Metrics": [{"Name": name, "Unit": METRICS[name].unit} for name in values],
     }
-    told = {name: some[0] if len(some) == 1 else some for name, some in values.items()}
-    line = {"_aws": {"Timestamp": at, "CloudWatchMetrics": [about]}, **dimensions, **told}
+    members = {name: some[0] if len(some) == 1 else some for name, some in values.items()}
+    line = {"_aws": {"Timestamp": at, "CloudWatchMetrics": [about]}, **dimensions, **members}
     return json.dumps(line, separators=(",", ":"))
 
 
@@ -141,7 +142,7 @@ def emit() -> None:
 
 
 def emitted(handler: Callable[P, T]) -> Callable[P, T]:
-    """A function's handler that tells what was noted while it ran, also when it fails."""
+    """A function's handler that writes the metrics noted while it ran, also when it fails."""
 
     @wraps(handler)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,12 +1,13 @@
-"""Telling engineering of what only it can mend: once for each cause, however many deals fail of it.
+"""Notices to engineering about causes that only it can remove: one for each cause, however many deals fail.
 
-What sales can mend is on the deal in Salesforce. A key that is not accepted, a secret without its field or a bug fails
-every deal alike: whoever meets such a cause first claims it in the ledger's table, by one conditional write, and
-publishes one message; the others are quiet for `QUIET`. A notice never fails what it tells of.
+What sales can correct is on the deal in Salesforce. A key that is not accepted, a secret without its field or a bug
+fails every deal alike: the first execution that fails of such a cause claims it in the ledger's table, by one
+conditional write, and publishes one message; the others say nothing for `QUIET` seconds. A notice that cannot be sent
+never fails the step that sends it.
 
 | pk | sk | what |
 |---|---|---|
-| ``NOTICE#<cause>`` | ``NOTICE`` | since and again, epoch seconds: told first, and when it may be told again; expires |
+| ``NOTICE#<cause>`` | ``NOTICE`` | since, again: epoch seconds, first sent and when it may be sent again; expires |
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from closedwon.domain.links import execution_url
 from closedwon.settings import setting
 
 QUIET = 21_600
-"""Seconds for which a cause that was told is not told again: six hours."""
+"""Seconds for which no second notice of a cause is sent: six hours."""
 
 SUBJECT = 100
 """The most characters of a subject (SNS, API reference: Publish)."""
@@ -38,7 +39,7 @@ WHAT_TO_DO = {
     "user in Salesforce, and at the Salesforce secret (stack output SalesforceSecretArn).",
     "SecretInvalid": "Correct the secret that the message names (stack outputs StiggSecretArn, SalesforceSecretArn, "
     "OwnApplicationSecretArn).",
-    "SettingMissing": "The deployment is not whole: deploy the stack again with the setting that the message names.",
+    "SettingMissing": "The deployment is incomplete: deploy the stack again with the setting that the message names.",
     "SalesforceRefused": "Salesforce refuses what closed-won writes there. Look at the permission set, the package's "
     "version, and validation rules and flows on the objects it writes.",
     "SalesforceLimitExceeded": "The organisation's API calls of 24 hours are used up. See who uses them (Setup, System "
@@ -46,17 +47,17 @@ WHAT_TO_DO = {
     "StiggRefused": "Stigg refuses what closed-won asks. The message holds Stigg's reason.",
     "CustomerTaken": "The customer's ID in Stigg is linked to another Salesforce account. Say in Stigg whose it is.",
 }
-"""By cause, for people who run the stack; other causes are unexpected."""
+"""What to do, by cause, for the people who operate the stack; other causes are unexpected."""
 
 UNEXPECTED = (
-    "This is nothing closed-won knows. The function's log has the traceback; it may be a bug: please report it."
+    "closed-won does not know this error. The function's log has the traceback; it may be a bug: please report it."
 )
 
 
 @dataclass(frozen=True)
 class Failure:
     """What failed. cause: the error's class name; said: a sentence that is safe to show; execution: its name, and arn
-    where it is known; deals: how many deals of this customer wait for it to be mended.
+    where it is known; deals: how many deals of this customer wait until it is corrected.
     """
 
     cause: str
@@ -67,14 +68,14 @@ class Failure:
 
 
 def is_for_engineering(cause: str) -> bool:
-    """Whether a failure is told: not what passes by itself, nor what is on the deal."""
+    """Whether a failure is worth a notice: not one that passes by itself, nor one that the deal itself shows."""
     known = getattr(errors, cause, None)
     passing = isinstance(known, type) and issubclass(known, errors.Transient)
     return not passing and cause != "DealRefused"
 
 
 class Notices:
-    """Who was told of what.
+    """The claims of causes, so that each is sent once.
 
     In: the ledger's table; a boto3 DynamoDB client; clock, epoch seconds.
     """
@@ -85,8 +86,10 @@ class Notices:
         self._clock = clock
 
     def claim(self, cause: str) -> int | None:
-        """Claim the right to tell of a cause. Out: since when it has stood, in epoch seconds; None where it was told
-        already, which is one refused write.
+        """Claim the right to send a notice of a cause.
+
+        Out: since when the cause has stood, in epoch seconds; None where somebody has claimed it, which costs one
+        refused write.
         """
         now = self._clock()
         anew = "attribute_not_exists(again) OR again < :before"
@@ -96,16 +99,16 @@ class Notices:
         again, since = (int(there[name]["N"]) for name in ("again", "since"))
         if again > now:
             return None
-        # It was told lately, and still stands.
+        # Its quiet time ended less than another one ago: it is the same incident, so `since` stays.
         return since if self._put(cause, "", now, now + QUIET, "again = :before", before=again) is None else None
 
     def release(self, cause: str) -> None:
-        """Give a claim back: nobody could be told."""
+        """Give a claim back: the notice could not be sent, so the next failure may try."""
         now = self._clock()
         self._put(cause, "", now, now, "again > :before", before=now)
 
     def _put(self, cause: str, more: str, now: int, again: int, condition: str, before: int) -> dict[str, Any] | None:
-        """Out: None where it was written, else what is there."""
+        """Write a claim on a condition. Out: None where it was written, else the item that is there."""
         values = {":again": again, ":expires": again + QUIET, ":before": before, **({":now": now} if more else {})}
         try:
             self._client.update_item(
@@ -123,7 +126,7 @@ class Notices:
 
 
 def subject(failure: Failure, stack: str) -> str:
-    """ASCII, one line."""
+    """The subject of the message: SNS takes one line of ASCII."""
     said = f"closed-won ({stack}): deals fail, {failure.cause}".encode("ascii", "replace").decode()
     return said if len(said) <= SUBJECT else f"{said[: SUBJECT - 3]}..."
 
@@ -132,10 +135,10 @@ def message(failure: Failure, stack: str, since: int, customers: int, zone: Zone
     """What happened, since when, how much waits, what to do.
 
     In: the failure; the stack's name; since when, in epoch seconds; how many customers are due within the hour;
-    the zone in which times are told.
+    the zone in which times are shown.
     """
     told = datetime.fromtimestamp(since, zone)
-    replayed = datetime.fromtimestamp(since - 60, UTC)  # the first failure was recorded before it was told
+    replayed = datetime.fromtimestamp(since - 60, UTC)  # the first failure was recorded before its notice
     waiting = f"{failure.deals} {'deal' if failure.deals == 1 else 'deals'} of the customer that failed now"
     waiting += f"; customers due within the hour, for this or another reason: {customers}"
     lines = [
@@ -169,9 +172,9 @@ def sns() -> Any:
 
 
 def notify(failure: Failure, customers: Callable[[], int]) -> bool:
-    """Tell who subscribed, unless they were told of this cause already. Out: whether they were told now.
+    """Send a notice to the topic's subscribers, unless this cause was sent lately. Out: whether it was sent.
 
-    customers: counts those that are due within the hour; asked only where somebody is told.
+    customers: counts the customers that are due within the hour; called only where a notice is sent.
     """
     topic = os.environ.get("NOTIFICATION_TOPIC")
     if not topic or not is_for_engineering(failure.cause):

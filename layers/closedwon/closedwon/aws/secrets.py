@@ -1,4 +1,4 @@
-"""Reading Secrets Manager: seldom, and without ever showing what was read."""
+"""Reads Secrets Manager: seldom, and without ever showing what was read."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LASTING = frozenset(
         "UnrecognizedClientException",
     }
 )
-"""Error codes of GetSecretValue that somebody has to do something about."""
+"""Error codes of GetSecretValue that do not pass by themselves: a person has to act."""
 
 NOT_SECRET = frozenset({"clientId", "username", "audience"})
-"""Fields of a secret that may be told."""
+"""Fields of a secret that are not secret: they name who asks, and may be shown."""
 
 
 class SecretLike(Protocol):
@@ -45,7 +45,7 @@ class Secret:
     arn: which; client: a boto3 ``secretsmanager`` client (made on the first read when None); lifetime_seconds: how
     long a value is used before it is read again; clock: seconds that never go back.
 
-    When a value has outlived its lifetime and Secrets Manager does not answer, the old one is used on.
+    When a value is past its lifetime and Secrets Manager does not answer, the old value stays in use.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Secret:
         try:
             previous = self._read("AWSPREVIOUS")
         except (SecretInvalid, SecretUnavailable):
-            previous = None  # a caller with the current key must not suffer for it
+            previous = None  # a caller with the current key must not fail because of the previous one
         return [current] if previous is None or previous == current else [current, previous]
 
     def _required(self, text: str | None) -> str:
@@ -144,7 +144,7 @@ class Secret:
 
 
 def _hidden_of(text: str | None) -> list[str]:
-    """What of a secret nobody may see: all of it, or what its fields say but for those that only name who asks."""
+    """The texts of a secret that are never shown: all of it, or of a JSON object every field not in `NOT_SECRET`."""
     parsed = _parsed(text) if text else None
     if not isinstance(parsed, dict):
         return [text] if text else []

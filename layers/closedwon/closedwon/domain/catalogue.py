@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-from closedwon.domain.errors import as_read, unreadable
+from typing import Any
 
 FRESH_SECONDS = 15 * 60
 """How old a snapshot may be to provision by."""
@@ -97,44 +95,6 @@ class Catalogue:
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
             return None
 
-    @classmethod
-    def from_stigg(
-        cls,
-        plans: list[dict[str, Any]],
-        addons: list[dict[str, Any]],
-        features: list[dict[str, Any]],
-        currencies: list[dict[str, Any]],
-        read_at: int,
-    ) -> Catalogue:
-        """From the answers of Stigg's list calls. Drafts and archived ones cannot be provisioned: of these, only
-        archived plans are remembered, apart.
-        """
-        return cls(
-            plans={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status", "PUBLISHED") == "PUBLISHED"},
-            retired={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status") == "ARCHIVED"},
-            max_quantities={
-                addon["id"]: addon.get("maxQuantity")
-                for addon in addons
-                if addon.get("status", "PUBLISHED") == "PUBLISHED"
-            },
-            feature_types={
-                feature["id"]: feature["featureType"]
-                for feature in features
-                if feature.get("featureStatus") != "SUSPENDED"
-            },
-            currencies=frozenset(currency.get("currencyId") or currency["id"] for currency in currencies),
-            read_at=read_at,
-        )
-
-
-def _plan_from_stigg(plan: dict[str, Any]) -> Plan:
-    return Plan(
-        product_id=plan["productId"],
-        pricing_type=plan.get("pricingType") or "CUSTOM",
-        addons=None if plan.get("compatibleAddonIds") is None else frozenset(plan["compatibleAddonIds"]),
-        entitlements=frozenset(entitlement["id"] for entitlement in plan.get("entitlements") or ()),
-    )
-
 
 def _plan_to_json(plan: Plan) -> list[Any]:
     addons = None if plan.addons is None else sorted(plan.addons)
@@ -144,43 +104,3 @@ def _plan_to_json(plan: Plan) -> list[Any]:
 def _plan_from_json(data: list[Any]) -> Plan:
     product_id, pricing_type, addons, entitlements = data
     return Plan(product_id, pricing_type, None if addons is None else frozenset(addons), frozenset(entitlements))
-
-
-class SnapshotStore(Protocol):
-    """Where the snapshot is kept between invocations; the ledger's table in production."""
-
-    def snapshot(self) -> str | None: ...
-
-    def keep_snapshot(self, text: str) -> None: ...
-
-
-class CatalogueLists(Protocol):
-    """The four list calls of `closedwon.stigg.Stigg`."""
-
-    def list_plans(self) -> list[dict[str, Any]]: ...
-
-    def list_addons(self) -> list[dict[str, Any]]: ...
-
-    def list_features(self) -> list[dict[str, Any]]: ...
-
-    def list_custom_currencies(self) -> list[dict[str, Any]]: ...
-
-
-def kept_catalogue(store: SnapshotStore, now: int) -> Catalogue | None:
-    """The kept snapshot, None where there is none or it is too old. now: epoch milliseconds."""
-    catalogue = Catalogue.kept(store.snapshot())
-    return catalogue if catalogue and catalogue.age(now) < FRESH_SECONDS else None
-
-
-def fetch_catalogue(stigg: CatalogueLists, now: int) -> Catalogue:
-    """The catalogue as Stigg has it now, in four calls. now: epoch milliseconds."""
-    lists = (stigg.list_plans(), stigg.list_addons(), stigg.list_features(), stigg.list_custom_currencies())
-    with as_read(lambda mistake: unreadable("read the catalogue", mistake)):
-        return Catalogue.from_stigg(*lists, now)
-
-
-def read_catalogue(store: SnapshotStore, stigg: CatalogueLists, now: int) -> Catalogue:
-    """The catalogue as Stigg has it now; kept for the next to ask."""
-    catalogue = fetch_catalogue(stigg, now)
-    store.keep_snapshot(catalogue.to_json())
-    return catalogue

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -439,6 +439,37 @@ def accept(
             due_at=_sooner(customer.due_at, max(now, rate_slot) + grace),
         )
     return customer, answers
+
+
+def accept_owned(
+    customer: Customer,
+    arrivals: Sequence[Arrival],
+    opportunities: Mapping[str, str],
+    customers: Mapping[str, str],
+    now: int,
+    rate_slot: int = 0,
+    grace: int = START_GRACE,
+) -> tuple[Customer, list[Acceptance]]:
+    """`accept`, where orders may name what belongs to other accounts: then they are refused.
+
+    In: besides, the accounts that opportunities belong to for ever, and those that customers in Stigg are bound to; of
+    both what is known and matters.
+    """
+    ours: list[Arrival] = []
+    moved: dict[int, Acceptance] = {}
+    for index, arrival in enumerate(arrivals):
+        id, stigg_id = arrival.order.opportunity_id, arrival.order.customer_id or customer.account_id
+        if (owner := opportunities.get(id, customer.account_id)) != customer.account_id:
+            words = f"the opportunity belongs to the account {owner}; a moved deal is not moved by itself"
+            moved[index] = Acceptance(id, "invalid", None, (Problem(None, "account.id", words),))
+            continue
+        if (owner := customers.get(stigg_id, customer.account_id)) != customer.account_id:
+            problem = Problem(None, "customerId", f"{stigg_id} is bound to another account, {owner}")
+            arrival = arrival._replace(order=arrival.order.refused((problem,)))
+        ours.append(arrival)
+    customer, accepted = accept(customer, ours, now, rate_slot, grace)
+    answers = iter(accepted)
+    return customer, [moved.get(index) or next(answers) for index in range(len(arrivals))]
 
 
 def approve(

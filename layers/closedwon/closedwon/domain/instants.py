@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
+
+
+@dataclass(frozen=True)
+class EndOfBillingPeriod:
+    """An end with the billing period that is under way then: only Stigg knows the day."""
 
 
 def iso_utc(moment: datetime) -> str:

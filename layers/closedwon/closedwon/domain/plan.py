@@ -1,6 +1,7 @@
 """The plan: the list of changes from the actual state to the desired one. Pure.
 
-Provisioning applies it, a preview shows it, drift is a plan that is not empty: there is no second comparer.
+Provisioning applies it, a preview shows it, drift is a plan that is not empty: there is no second comparer. What a
+change is in Stigg's API, `stigg.bodies` knows.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import json
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
-from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.desired import (
     END_OF_BILLING_PERIOD,
     Desired,
@@ -23,46 +23,12 @@ from closedwon.domain.desired import (
     Slot,
     Subscription,
 )
-from closedwon.domain.errors import CustomerTaken, as_read, safe_text, unreadable
-from closedwon.domain.instants import instant_of, iso_utc
-from closedwon.domain.links import salesforce_record_url
-from closedwon.domain.order import Order
+from closedwon.domain.instants import EndOfBillingPeriod, instant_of, iso_utc
+from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
 from closedwon.domain.records import GrantRecord, SlotRecord
 
 LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
 """States of a subscription that holds its slot, now or later. Every other state is an end."""
-
-GRANT_KEY = "closedWonGrant"
-"""Metadata of a credit grant: the key that names it for ever."""
-
-TERMS_KEY = "closedWonTerms"
-"""Metadata of a subscription: the fingerprint of what was written and cannot be read back."""
-
-
-@dataclass(frozen=True)
-class Backlinks:
-    """The way from Stigg back to Salesforce. salesforce_url: the organisation's My Domain, no slash at the end.
-    integration_id: the Salesforce integration's own ID in Stigg, None where it is not set up.
-    """
-
-    salesforce_url: str
-    account_id: str
-    integration_id: str | None = None
-
-    def of_customer(self) -> dict[str, str]:
-        """The metadata that leads from a customer to its account."""
-        return {
-            "salesforceAccountId": self.account_id,
-            "salesforceAccountUrl": salesforce_record_url(self.salesforce_url, self.account_id),
-        }
-
-    def of_subscription(self, opportunities: tuple[str, ...]) -> dict[str, str]:
-        """The metadata that leads from a subscription to its opportunities; the link opens the first."""
-        return {
-            "salesforceAccountId": self.account_id,
-            "salesforceOpportunityIds": ",".join(opportunities),
-            "salesforceOpportunityUrl": salesforce_record_url(self.salesforce_url, opportunities[0]),
-        }
 
 
 @dataclass(frozen=True)
@@ -83,39 +49,6 @@ class Actual:
     trial_end: str | None = None
     coupons: tuple[str, ...] = ()
 
-    @classmethod
-    def from_stigg(cls, data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
-        """From an element of Stigg's subscription list. A plan that left the catalogue has a product of its own."""
-        with as_read(lambda mistake: unreadable("list subscriptions", mistake)):
-            trial = data["status"] == "IN_TRIAL" or (data["status"] == "NOT_STARTED" and bool(data.get("trial")))
-            product_id = catalogue.product_of(data["planId"]) or f"({data['planId']})"
-            return cls(
-                id=data["id"],
-                slot=Slot(product_id, data.get("resourceId"), trial),
-                plan_id=data["planId"],
-                pricing_type=data["pricingType"],
-                status=data["status"],
-                addons=tuple(sorted((addon["id"], addon["quantity"]) for addon in data.get("addons") or ())),
-                entitlement_ids=tuple(
-                    sorted(entitlement["id"] for entitlement in data.get("subscriptionEntitlements") or ())
-                ),
-                prices=tuple(
-                    sorted(
-                        (
-                            Price(price.get("addonId"), float(price["amount"]), price.get("currency") or "usd")
-                            for price in data.get("prices") or ()
-                            if price.get("amount") is not None and (price.get("addonId") or price.get("baseCharge"))
-                        ),
-                        key=_price_order,
-                    )
-                ),
-                cancellation=data.get("cancellationDate"),
-                metadata=dict(data.get("metadata") or {}),
-                start=data.get("startDate"),
-                trial_end=data.get("trialEndDate"),
-                coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
-            )
-
 
 @dataclass(frozen=True)
 class Create:
@@ -129,30 +62,68 @@ class Create:
     start: str | None = None
 
 
+Aspect = Literal["add-ons", "prices", "entitlements", "end", "coupon", "end of trial", "terms", "links"]
+"""What of a subscription can differ in place. Terms: what no answer of Stigg shows."""
+
+
 @dataclass(frozen=True)
 class Update:
-    """Change a subscription in place. changes: what differs, in words. body: what Stigg's PATCH is sent."""
+    """Change a subscription in place.
+
+    aspects: what is written anew. metadata: what stands on it, with what others keep there. withdrawn: spending terms
+    that were written and no deal says any more; what no deal ever said is left alone. adopts: whether somebody else
+    made it, and from here on it is closed-won's.
+    """
 
     subscription: Subscription
     subscription_id: str
-    changes: tuple[str, ...]
-    body: dict[str, Any]
+    aspects: tuple[Aspect, ...]
+    metadata: Mapping[str, str]
+    withdrawn: tuple[Literal["budget", "minimum_spend"], ...] = ()
     adopts: bool = False
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What is done, in words."""
+        return ("adopted",) if self.adopts else self.aspects
+
+    @property
+    def sets_values(self) -> bool:
+        """Whether the values of entitlements are written anew: they go with every other term that is not shown."""
+        return not {"entitlements", "terms"}.isdisjoint(self.aspects)
 
 
 @dataclass(frozen=True)
 class End:
-    """End a subscription. at: now (None), or END_OF_BILLING_PERIOD. after: of a trial that was won, the slot of the
-    paid subscription that must stand first, so that there is no gap.
+    """End a subscription. at: now (None), or with its billing period. after: of a trial that was won, the slot of the
+    paid subscription that must stand first, so that there is no gap. converts: whether a trial would become a paid
+    subscription at its end. makes_way: whether it was not started yet and comes before a Create in its slot.
     """
 
     slot: Slot
     subscription_id: str
     plan_id: str
     opportunities: tuple[str, ...]
-    at: str | None = None
+    at: EndOfBillingPeriod | None = None
     after: Slot | None = None
     converts: bool = False
+    makes_way: bool = False
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """A subscription is cancelled now."""
+
+
+@dataclass(frozen=True)
+class TrialUntil:
+    """A trial is given another end: it is not cancelled, so that there is no gap."""
+
+    at: str
+
+
+Ending = AtOnce | EndOfBillingPeriod | TrialUntil
+"""How a subscription ends, once it is known what stands beside it."""
 
 
 @dataclass(frozen=True)
@@ -240,12 +211,8 @@ def _opportunities_of(standing: Actual) -> tuple[str, ...]:
 def _order_of_change(change: Change) -> int:
     """What was not started makes way first; what is left ends last, so that there is no gap."""
     if isinstance(change, End):
-        return 0 if change.at == MAKES_WAY else 2
+        return 0 if change.makes_way else 2
     return 1
-
-
-MAKES_WAY = "MAKES_WAY"
-"""The time of an End that comes before a Create in its slot: of what was not started yet."""
 
 
 class _Planner:
@@ -299,7 +266,7 @@ class _Planner:
             moved = not _same_instant(standing.start, wanted.start or self.now)
             anew = standing.status == "NOT_STARTED" and (moved or hold or not same)
             if anew or self._gap(wanted, standing, record):
-                end = End(slot, standing.id, standing.plan_id, wanted.opportunities, at=MAKES_WAY)
+                end = End(slot, standing.id, standing.plan_id, wanted.opportunities, makes_way=True)
                 self.changes += [end, self._create(wanted, record)]
             elif hold:
                 self.holds.append(hold)
@@ -312,7 +279,7 @@ class _Planner:
         if wanted.cancellation == END_OF_BILLING_PERIOD and (gone or not record.applied):
             return  # it ended with its billing period, or never began
         if match := next((other for other in foreign if _matches(other, wanted)), None):
-            self.changes.append(replace(_update(wanted, match, ("adopted",), self.links), adopts=True))
+            self.changes.append(_adoption(wanted, match))
         elif not self._tramples(wanted, foreign):
             self.changes.append(self._create(wanted, record, replaces=foreign[0].id if foreign else None))
 
@@ -465,30 +432,27 @@ class _Planner:
             if at_period_end
             else _same_instant(standing.cancellation, wanted.cancellation)
         )
-        differs = [
-            words
-            for words, same in (
-                ("add-ons", standing.addons == wanted.addons),
-                ("prices", standing.prices == tuple(sorted(wanted.prices, key=_price_order))),
-                ("entitlements", standing.entitlement_ids == tuple(sorted(e.id for e in wanted.entitlements))),
-                ("end", same_end or at_period_end),
-                ("coupon", wanted.coupon is None or wanted.coupon in standing.coupons),
-                ("end of trial", not wanted.slot.trial or _same_instant(standing.trial_end, wanted.trial_end)),
-                ("terms", standing.metadata.get(TERMS_KEY) == wanted.fingerprint),
-                ("links", metadata_of(wanted, self.links).items() <= standing.metadata.items()),
-            )
-            if not same
-        ]
+        aspects: tuple[tuple[Aspect, bool], ...] = (
+            ("add-ons", standing.addons == wanted.addons),
+            ("prices", standing.prices == tuple(sorted(wanted.prices, key=price_order))),
+            ("entitlements", standing.entitlement_ids == tuple(sorted(e.id for e in wanted.entitlements))),
+            ("end", same_end or at_period_end),
+            ("coupon", wanted.coupon is None or wanted.coupon in standing.coupons),
+            ("end of trial", not wanted.slot.trial or _same_instant(standing.trial_end, wanted.trial_end)),
+            ("terms", standing.metadata.get(TERMS_KEY) == wanted.fingerprint),
+            ("links", metadata_of(wanted, self.links).items() <= standing.metadata.items()),
+        )
+        differs = [aspect for aspect, same in aspects if not same]
         if "terms" in differs and metadata_of(wanted, self.links).items() - standing.metadata.items() == {
             (TERMS_KEY, wanted.fingerprint)
         }:
             differs.remove("links")  # the fingerprint is in the metadata too: it alone is no difference of links
         if differs:
-            self.changes.append(_update(wanted, standing, tuple(differs), self.links, applied))
+            self.changes.append(_update(wanted, standing, tuple(differs), applied))
         else:
             self.kept.append(Keep(wanted, standing.id, standing.status))
         if at_period_end and not same_end:
-            end = End(wanted.slot, standing.id, wanted.plan_id, wanted.opportunities, at=END_OF_BILLING_PERIOD)
+            end = End(wanted.slot, standing.id, wanted.plan_id, wanted.opportunities, at=EndOfBillingPeriod())
             self.changes.append(end)
 
 
@@ -549,147 +513,38 @@ def _matches(foreign: Actual, wanted: Subscription) -> bool:
 
 
 def _update(
-    wanted: Subscription,
-    standing: Actual,
-    changes: tuple[str, ...],
-    links: Backlinks,
-    applied: Subscription | None = None,
+    wanted: Subscription, standing: Actual, aspects: tuple[Aspect, ...], applied: Subscription | None
 ) -> Update:
-    """The PATCH: Stigg replaces a whole list by the one sent, so each is sent whole; others' metadata is sent back,
-    and a budget that no deal ever said is left alone.
+    """A change in place. applied: what was written last, None where that is not known."""
+    spending: tuple[Literal["budget", "minimum_spend"], ...] = ("budget", "minimum_spend")
+    withdrawn = tuple(
+        name for name in spending if applied and getattr(applied, name) is not None and getattr(wanted, name) is None
+    )
+    return Update(wanted, standing.id, aspects, standing.metadata, withdrawn)
+
+
+def _adoption(wanted: Subscription, standing: Actual) -> Update:
+    """From here on a subscription that somebody else made is closed-won's: it gets its marks, and what cannot be seen
+    to be the same.
     """
-    body: dict[str, Any] = {
-        "metadata": {**standing.metadata, **metadata_of(wanted, links)},
-        "salesforceId": wanted.opportunities[0],
-        "scheduleStrategy": "IMMEDIATE",
-    }
-    adopted = "adopted" in changes
-    if "add-ons" in changes:
-        body["addons"] = _addons(wanted)
-    if "prices" in changes:
-        body["priceOverrides"] = _prices(wanted)
-    if "entitlements" in changes or "terms" in changes or adopted:
-        body["entitlements"] = [entitlement_body(entitlement) for entitlement in wanted.entitlements]
-        if wanted.billing_period:
-            body["billingPeriod"] = wanted.billing_period
-        body |= _spending(wanted)
-        for name, was in (("budget", applied and applied.budget), ("minimumSpend", applied and applied.minimum_spend)):
-            if was is not None:
-                body.setdefault(name, None)
-    if "coupon" in changes or (adopted and wanted.coupon):
-        body["appliedCoupon"] = {"couponId": wanted.coupon}
-    if "end of trial" in changes:
-        body["trialEndDate"] = wanted.trial_end
-    if "end" in changes or (adopted and not _same_instant(standing.cancellation, wanted.cancellation)):
-        body["cancellationDate"] = wanted.cancellation
-    return Update(wanted, standing.id, changes, body)
+    aspects: tuple[Aspect, ...] = ("terms",)
+    if wanted.coupon:
+        aspects += ("coupon",)
+    if not _same_instant(standing.cancellation, wanted.cancellation):
+        aspects += ("end",)
+    return Update(wanted, standing.id, aspects, standing.metadata, adopts=True)
 
 
-def customer_body(customer_id: str, order: Order, links: Backlinks) -> dict[str, Any]:
-    """The body of Stigg's POST for a customer, named as the account of this order is."""
-    body = {
-        "id": customer_id,
-        "name": order.account_name,
-        "email": order.account_email,
-        "metadata": links.of_customer(),
-        "integrations": _integrations(links),
-    }
-    return {name: value for name, value in body.items() if value}
-
-
-def customer_difference(existing: Mapping[str, Any], order: Order, links: Backlinks) -> dict[str, Any]:
-    """The body of Stigg's PATCH that makes a customer what the order's account says; empty when it already is.
-
-    Stigg replaces metadata and integrations whole: what others put there is sent back as it was. What the account does
-    not say (an e-mail address) is left alone. Raises CustomerTaken when the customer belongs to another account.
-    """
-    with as_read(lambda mistake: unreadable("read customer", mistake)):
-        metadata = existing.get("metadata") or {}
-        owner = metadata.get("salesforceAccountId")
-        if owner not in (None, "", links.account_id):
-            raise CustomerTaken(
-                f"the customer {safe_text(existing['id'])} in Stigg belongs to another Salesforce account, "
-                f"{safe_text(owner)}"
-            )
-        body: dict[str, Any] = {}
-        if order.account_name and existing.get("name") != order.account_name:  # none: it was erased
-            body["name"] = order.account_name
-        if order.account_email and existing.get("email") != order.account_email:
-            body["email"] = order.account_email
-        if not links.of_customer().items() <= metadata.items():
-            body["metadata"] = {**metadata, **links.of_customer()}
-        integrations = existing.get("integrations") or []
-        missing = [link for link in _integrations(links) if link not in [_link(other) for other in integrations]]
-        if missing:
-            others = [_link(other) for other in integrations if other["id"] != links.integration_id]
-            body["integrations"] = others + missing
-        return body
-
-
-def _integrations(links: Backlinks) -> list[dict[str, str]]:
-    if links.integration_id is None:
-        return []
-    return [{"id": links.integration_id, "vendorIdentifier": "SALESFORCE", "syncedEntityId": links.account_id}]
-
-
-def _link(integration: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: integration.get(name) for name in ("id", "vendorIdentifier", "syncedEntityId")}
-
-
-def provision_body(customer_id: str, create: Create, links: Backlinks) -> dict[str, Any]:
-    """The body of Stigg's POST for a new subscription, with only what the deal says."""
-    wanted = create.subscription
-    body: dict[str, Any] = {
-        "customerId": customer_id,
-        "planId": wanted.plan_id,
-        "id": subscription_id(customer_id, wanted.slot, create.generation),
-        "resourceId": wanted.slot.resource_id,
-        "addons": _addons(wanted),
-        "entitlements": [entitlement_body(entitlement) for entitlement in wanted.entitlements],
-        "priceOverrides": _prices(wanted),
-        "billingPeriod": wanted.billing_period,
-        "paymentCollectionMethod": wanted.payment_collection,
-        "startDate": create.start,
-        "cancellationDate": wanted.cancellation if wanted.cancellation != END_OF_BILLING_PERIOD else None,
-        "unitQuantity": wanted.unit_quantity if wanted.unit_quantity != 1 else None,
-        "payingCustomerId": wanted.paying_customer_id,
-        "appliedCoupon": {"couponId": wanted.coupon} if wanted.coupon else None,
-        "trialOverrideConfiguration": _trial(wanted),
-        **_spending(wanted),
-        "salesforceId": wanted.opportunities[0],
-        "metadata": metadata_of(wanted, links),
-        "scheduleStrategy": "IMMEDIATE",
-    }
-    return {name: value for name, value in body.items() if value not in (None, [])}
-
-
-def _trial(wanted: Subscription) -> dict[str, Any] | None:
-    if not wanted.slot.trial:
-        return None
-    return {"isTrial": True, "trialEndDate": wanted.trial_end, "trialEndBehavior": wanted.trial_end_behavior}
-
-
-def _spending(wanted: Subscription) -> dict[str, Any]:
-    """Budget and minimum spend as Stigg's API takes them, where a deal says them."""
-    body: dict[str, Any] = {}
-    if wanted.budget is not None:
-        body["budget"] = {"limit": wanted.budget, "hasSoftLimit": wanted.budget_soft}
-    if wanted.minimum_spend is not None:
-        body["minimumSpend"] = {"amount": wanted.minimum_spend.amount, "currency": wanted.minimum_spend.currency}
-    return body
-
-
-def end_call(end: End, paid: SlotRecord | None, now: str) -> tuple[Literal["cancel", "update"], dict[str, Any]] | None:
-    """The call that ends a subscription, and its body.
+def ending_of(end: End, paid: SlotRecord | None, now: str) -> Ending | None:
+    """How a subscription ends.
 
     In: the change; of a trial that was won, what is known of the paid subscription; now, ISO 8601 in UTC.
     Out: None while the paid subscription does not stand: the trial is all the customer has.
     """
-    at_once: tuple[Literal["cancel"], dict[str, Any]] = ("cancel", {"cancellationTime": "IMMEDIATE"})
-    if end.at == END_OF_BILLING_PERIOD:
-        return "cancel", {"cancellationTime": END_OF_BILLING_PERIOD}
-    if not end.slot.trial or end.at == MAKES_WAY:
-        return at_once
+    if end.at is not None:
+        return end.at
+    if not end.slot.trial or end.makes_way:
+        return AtOnce()
     until = now
     if end.after is not None:
         if paid is None or paid.applied is None or paid.status not in ("ACTIVE", "NOT_STARTED"):
@@ -697,92 +552,26 @@ def end_call(end: End, paid: SlotRecord | None, now: str) -> tuple[Literal["canc
         if paid.status == "NOT_STARTED" and paid.applied.start:
             until = trial_end_before(paid.applied.start, end.converts)
     if end.converts and until == now:  # its end would make it a paid subscription
-        return at_once
-    return "update", {"trialEndDate": until, "scheduleStrategy": "IMMEDIATE"}
+        return AtOnce()
+    return TrialUntil(until)
 
 
-def after_end(record: SlotRecord, body: Mapping[str, Any], status: str) -> SlotRecord:
+def after_end(record: SlotRecord, ending: Ending, status: str) -> SlotRecord:
     """What to remember of a slot whose subscription was told to end.
 
-    In: what was remembered; the body of the call; the status Stigg answered with: later, it stands until then. The end
+    In: what was remembered; how it was told to; the status Stigg answered with: later, it stands until then. The end
     that a trial was given is remembered: whoever finds another one there knows that somebody changed it by hand.
     """
     if status not in LIVE:
         return replace(record, status=status, checkout_url=None, applied=None)
     applied = record.applied
-    if applied is not None and "trialEndDate" in body:
-        applied = replace(applied, trial_end=body["trialEndDate"])
+    if applied is not None and isinstance(ending, TrialUntil):
+        applied = replace(applied, trial_end=ending.at)
     return replace(record, status=status, applied=applied)
 
 
-def grant_body(customer_id: str, grant: Grant) -> dict[str, Any]:
-    """The body of Stigg's POST for a credit grant. Its key in the metadata tells it from every other, whatever
-    happens.
-    """
-    body = {
-        "customerId": customer_id,
-        "currencyId": grant.currency_id,
-        "amount": grant.amount,
-        "displayName": grant.opportunity_name or grant.opportunity_id,
-        "grantType": "PAID" if grant.cost else "PROMOTIONAL",
-        "cost": {"amount": grant.cost, "currency": grant.money} if grant.cost else None,
-        "paymentCollectionMethod": grant.payment_collection if grant.cost else None,
-        "resourceId": grant.resource_id,
-        "effectiveAt": grant.effective_at,
-        "expireAt": grant.expire_at,
-        "metadata": {GRANT_KEY: grant.key, "salesforceOpportunityId": grant.opportunity_id},
-    }
-    return {name: value for name, value in body.items() if value is not None}
-
-
-def metadata_of(wanted: Subscription, links: Backlinks) -> dict[str, str]:
-    """The metadata closed-won keeps on a subscription: what cannot be read back, and the way to Salesforce."""
-    return {
-        **dict(wanted.metadata),
-        **links.of_subscription(wanted.opportunities),
-        TERMS_KEY: wanted.fingerprint,
-    }
-
-
-def entitlement_body(entitlement: Entitlement) -> dict[str, Any]:
-    """One entitlement as Stigg's API takes it."""
-    if entitlement.type == "CREDIT":
-        body = {
-            "type": "CREDIT",
-            "id": entitlement.id,
-            "amount": entitlement.limit,
-            "cadence": entitlement.cadence,
-        }
-    else:
-        body = {
-            "type": "FEATURE",
-            "id": entitlement.id,
-            "usageLimit": entitlement.limit,
-            "resetPeriod": entitlement.reset_period,
-        }
-        if entitlement.unlimited:
-            body["hasUnlimitedUsage"] = True
-    if entitlement.soft_limit:
-        body["hasSoftLimit"] = True
-    return {name: value for name, value in body.items() if value is not None}
-
-
-def _addons(wanted: Subscription) -> list[dict[str, Any]]:
-    return [{"id": id, "quantity": quantity} for id, quantity in wanted.addons]
-
-
-def _prices(wanted: Subscription) -> list[dict[str, Any]]:
-    return [
-        {
-            **({"addonId": p.addon_id} if p.addon_id else {"baseCharge": True}),
-            "amount": p.amount,
-            "currency": p.currency,
-        }
-        for p in wanted.prices
-    ]
-
-
-def _price_order(price: Price) -> str:
+def price_order(price: Price) -> str:
+    """The place of a price among those of a subscription: the base price, then by add-on."""
     return price.addon_id or ""
 
 

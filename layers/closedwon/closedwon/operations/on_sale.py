@@ -8,6 +8,7 @@ from typing import Any
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.order import Order, Problem
+from closedwon.stigg.catalogue import catalogue_of
 
 Json = dict[str, Any]
 
@@ -74,7 +75,7 @@ class InStigg:
         statuses |= {("Add-on", addon["id"]): addon.get("status") or "PUBLISHED" for addon in addons}
         statuses |= {("Entitlement", one["id"]): one.get("featureStatus") or "ACTIVE" for one in features}
         return cls(
-            catalogue=Catalogue.from_stigg(plans, addons, features, currencies, now),
+            catalogue=catalogue_of(plans, addons, features, currencies, now),
             statuses=statuses,
             charges={id: _own_prices(some) for id, some in charges.items()},
             dependencies={addon["id"]: tuple(addon.get("dependencies") or ()) for addon in addons},

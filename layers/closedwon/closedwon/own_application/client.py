@@ -1,7 +1,8 @@
 """The client of the user's own application: one signed POST for an opportunity, and what its answer means.
 
 Nothing is retried in here, with one exception: after a 401 the signing key is read again and the request sent once
-more. A request without an answer may have had its effect; it is sent again all the same: its Idempotency-Key stays.
+more. A request without an answer may have had its effect. It is sent again all the same, because its Idempotency-Key
+stays the same.
 
 =================================================  ==========================
 the answer                                         what `ask` does
@@ -40,7 +41,7 @@ TIMEOUTS = (3.05, 15.0)
 """Seconds to wait for a connection (a little over one TCP retransmission) and for each read of an answer."""
 
 LONGEST = 20.0
-"""Seconds after which an answer that still trickles in is given up: no request takes longer than this and one read."""
+"""Seconds after which an answer that is still arriving is given up: `requests` limits each read, not the whole."""
 
 ANSWER_LIMIT = 65_536
 """The most bytes of an answer that are read."""
@@ -88,7 +89,9 @@ class OwnApplication:
         self._clock = clock
 
     def ask(self, body: Json, key: str) -> Ready | NotYet:
-        """Ask about one opportunity. In: the request's JSON; its Idempotency-Key. Raises as in the module's table."""
+        """Ask the application about one opportunity. In: the request's JSON; its Idempotency-Key. Raises as in the
+        table.
+        """
         content = json.dumps(body, allow_nan=False).encode()
         status, headers, answer = self._exchange(content, key)
         if status == 401:
@@ -149,8 +152,8 @@ def signature(signing_key: str, timestamp: int, body: bytes) -> str:
 
 
 def ready(answer: Json) -> Ready:
-    """An answer that is done, checked. Fields closed-won does not know are ignored: the application may have other
-    readers. Raises ApplicationAnswerInvalid.
+    """The checked content of an answer 200 or 201. Fields closed-won does not know are ignored: the application may
+    have other readers. Raises ApplicationAnswerInvalid.
     """
     return Ready(_id(answer, "customerId"), _id(answer, "resourceId"), _metadata(answer.get("metadata")))
 
@@ -225,7 +228,7 @@ def _object(answer: bytes) -> Json:
 
 
 def _message(answer: bytes, body: Json) -> str:
-    """Why it refused, by ``{"message": ...}``; without the account's name, which it may have repeated."""
+    """Why the application refused, from ``{"message": ...}``, without the names that it may have repeated."""
     try:
         message = _object(answer).get("message")
     except ApplicationAnswerInvalid:

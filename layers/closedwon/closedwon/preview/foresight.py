@@ -17,25 +17,24 @@ from closedwon.domain.chain import NEVER, chained
 from closedwon.domain.customer import Acceptance, Applied, Customer
 from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, Subscription, contribution, fold
 from closedwon.domain.instants import instant_of, iso_utc
+from closedwon.domain.marks import Backlinks, metadata_of
 from closedwon.domain.order import Order, Problem
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import (
     LIVE,
-    MAKES_WAY,
     Actual,
-    Backlinks,
+    AtOnce,
     Change,
     Create,
     End,
     Hold,
     Keep,
     Plan,
+    TrialUntil,
     Update,
-    end_call,
+    ending_of,
     is_ours,
-    metadata_of,
     plan,
-    provision_body,
     shrinks,
     subscription_id,
 )
@@ -52,6 +51,8 @@ from closedwon.preview.answers import (
     PreviewedPrice,
     PreviewResult,
 )
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.bodies import provision_body
 from closedwon.words.changes import Calendar, changed, created, differences, granted, later, listed, lowered
 
 MOST_MOMENTS = 12
@@ -170,7 +171,7 @@ def foresee(
     at = instant_of(now)
     records = {Slot.of_key(key): record for key, record in customer.slots.items()}
     if in_stigg.answered:
-        actual = tuple(Actual.from_stigg(subscription, catalogue) for subscription in in_stigg.subscriptions)
+        actual = tuple(actual_of(subscription, catalogue) for subscription in in_stigg.subscriptions)
     else:
         actual = remembered(records, catalogue, stack.links)
     customer_id = customer.customer_id or ""
@@ -255,11 +256,8 @@ def records_after(
             case Update(wanted, id):
                 stands(wanted, id, statuses[id])
             case End(slot, after=after):
-                call = end_call(change, found.get(after) if after else None, at)
-                if call in (
-                    ("cancel", {"cancellationTime": "IMMEDIATE"}),
-                    ("update", {"trialEndDate": at, "scheduleStrategy": "IMMEDIATE"}),
-                ):
+                ending = ending_of(change, found.get(after) if after else None, at)
+                if ending in (AtOnce(), TrialUntil(at)):
                     ended = found.get(slot, SlotRecord())
                     found[slot] = replace(ended, status="CANCELED", checkout_url=None, applied=None)
     return found
@@ -406,18 +404,18 @@ class _Teller:
                 standing = next((s for s in self.foresight.actual if s.id == replaces), None)
                 if standing is not None:
                     said.insert(1, f"It takes the place of {standing.plan_id} (subscription {standing.id}).")
-                elif any(isinstance(other, End) and other.at == MAKES_WAY for other in self.of_slot(wanted.slot)):
+                elif any(isinstance(other, End) and other.makes_way for other in self.of_slot(wanted.slot)):
                     said.insert(1, "It takes the place of one that has not started.")
                 return said
-            case Update(wanted, id, changes, _, adopts):
-                if adopts:
+            case Update(wanted, id, aspects):
+                if change.adopts:
                     return [f"Takes over the subscription {id} to {wanted.plan_id}, which is as this deal wants it."]
                 said = changed(self.was(change), wanted, self.calendar)
-                if not said and changes == ("links",):
+                if not said and aspects == ("links",):
                     return [f"Links {wanted.plan_id} to this deal."]
-                return said or [f"Brings {wanted.plan_id} in line with its deals: {listed(changes)}."]
-            case End(at=ends):
-                if ends == MAKES_WAY:  # told with what takes its place
+                return said or [f"Brings {wanted.plan_id} in line with its deals: {listed(aspects)}."]
+            case End(makes_way=makes_way):
+                if makes_way:  # told with what takes its place
                     return []
                 return [f"{_what(change)} {self.when(change)}."]
 
@@ -425,7 +423,7 @@ class _Teller:
         return [change for change in self.foresight.plan.changes if _slot(change) == slot]
 
     def when(self, end: End) -> str:
-        if end.at == END_OF_BILLING_PERIOD:
+        if end.at is not None:
             return "with the billing period that is under way"
         return "when the paid subscription starts" if end.after else "at once"
 
@@ -662,8 +660,8 @@ class _Teller:
             case Create(wanted, generation, _, start):
                 id = subscription_id(self.foresight.customer_id, wanted.slot, generation)
                 return _described("create", wanted, id, start=self.foresight.begins(start))
-            case Update(wanted, id, changes):
-                return _described("update", wanted, id, start=wanted.start, differs=list(changes))
+            case Update(wanted, id):
+                return _described("update", wanted, id, start=wanted.start, differs=list(change.changes))
             case End(slot, id, plan_id, opportunities):
                 return PreviewedChange(
                     action="end",
@@ -672,7 +670,7 @@ class _Teller:
                     resource_id=slot.resource_id,
                     trial=slot.trial,
                     opportunities=list(opportunities),
-                    reason="makes way for the new one" if change.at == MAKES_WAY else self.when(change),
+                    reason="makes way for the new one" if change.makes_way else self.when(change),
                 )
 
     def hold(self, hold: Hold) -> PreviewedChange:

@@ -16,12 +16,12 @@ from zoneinfo import ZoneInfo
 
 from closedwon.aws.ledger import at_once
 from closedwon.aws.secrets import Secret
-from closedwon.domain.catalogue import FRESH_SECONDS, Catalogue, fetch_catalogue
+from closedwon.domain.catalogue import FRESH_SECONDS, Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Slot
 from closedwon.domain.errors import CustomerTaken, StiggRefused, StiggThrottled, StiggUnavailable
 from closedwon.domain.order import Problem
-from closedwon.domain.plan import Create, customer_difference
+from closedwon.domain.plan import Create
 from closedwon.intake.deal import Result
 from closedwon.preview.answers import PreviewedInvoice, PreviewedInvoices, PreviewResult, PreviewResults
 from closedwon.preview.foresight import (
@@ -38,6 +38,8 @@ from closedwon.provisioning.callout import Compiled, NotNow, compile_all
 from closedwon.provisioning.step import ledger
 from closedwon.provisioning.work import desired_by, newest_contributing, now
 from closedwon.settings import backlinks, mapping_rules, policy, setting
+from closedwon.stigg.bodies import customer_difference
+from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.stigg.client import Stigg
 from closedwon.words.changes import Calendar
 

@@ -1,4 +1,4 @@
-"""Approving what is held: what the API does with a request, from its body to an answer for each approval.
+"""Approves what is held: from the body of a request to an answer for each approval.
 
 An approval is in the ledger before it is answered, and is applied even if its execution cannot be started now.
 """

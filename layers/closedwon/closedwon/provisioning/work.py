@@ -8,13 +8,15 @@ from functools import cache
 from typing import TypeVar
 
 from closedwon.aws.secrets import Secret
-from closedwon.domain.catalogue import CERTAIN_SECONDS, Catalogue, kept_catalogue, read_catalogue
+from closedwon.domain.catalogue import CERTAIN_SECONDS, Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Slot, catalogue_problems, fold
 from closedwon.domain.order import Order, Problem, Standing
 from closedwon.domain.plan import Actual, Plan, plan
 from closedwon.provisioning.step import ledger
 from closedwon.settings import backlinks, policy, setting
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.catalogue import kept_catalogue, read_catalogue
 from closedwon.stigg.client import Stigg
 from closedwon.stigg.rate_limit import governor
 
@@ -53,7 +55,7 @@ def planned(customer: Customer, desired: Desired, catalogue: Catalogue) -> Plan:
     if customer.customer_id is not None and (desired.subscriptions or records):
         # Those that ended too: the ID of one is not used again.
         subscriptions = stigg().list_subscriptions(customer.customer_id)
-        actual = [Actual.from_stigg(subscription, catalogue) for subscription in subscriptions]
+        actual = [actual_of(subscription, catalogue) for subscription in subscriptions]
     return plan(
         customer.customer_id or "",
         desired,

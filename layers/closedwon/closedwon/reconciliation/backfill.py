@@ -15,8 +15,11 @@ from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.chain import Fate
 from closedwon.domain.customer import Arrival, Customer, accept
 from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slot, fold
-from closedwon.domain.plan import Actual, Backlinks, Change, Create, Plan, Update, amount_of, plan
+from closedwon.domain.marks import Backlinks
+from closedwon.domain.plan import Change, Create, Plan, Update, amount_of, plan
 from closedwon.reconciliation.drift import CustomerView, DealSeen
+from closedwon.stigg.answers import actual_of
+from closedwon.stigg.bodies import spending
 from closedwon.words.changes import Calendar, granted, would
 
 Verdict = Literal["adopt", "create", "change", "held", "refused", "over", "known", "none"]
@@ -180,7 +183,7 @@ class _Prospect:
         return plan(
             changed.customer_id or "",
             desired,
-            [Actual.from_stigg(one, self.catalogue) for one in self.view.subscriptions or ()],
+            [actual_of(one, self.catalogue) for one in self.view.subscriptions or ()],
             {Slot.of_key(key): record for key, record in changed.slots.items()},
             self.policy,
             self.links,
@@ -234,9 +237,9 @@ class _Prospect:
 
     def another_end(self, change: Update, standing: Mapping[str, Any]) -> Iterator[str]:
         """When the subscription would end, where that changes. standing: the subscription as it is."""
-        if "cancellationDate" not in change.body:
+        if "end" not in change.aspects:
             return
-        ends = change.body["cancellationDate"]
+        ends = change.subscription.cancellation
         if ends and ends != END_OF_BILLING_PERIOD:
             yield f"let it end after {self.calendar.last(ends)}"
         elif standing.get("cancellationDate"):
@@ -245,8 +248,9 @@ class _Prospect:
 
 def _other_limits(change: Update, standing: Mapping[str, Any]) -> Iterator[str]:
     """Budget and minimum spend, where they change."""
+    spent = spending(change.subscription)
     for name, words in (("budget", "budget"), ("minimumSpend", "minimum spend")):
-        wanted, there = change.body.get(name), standing.get(name) or {}
+        wanted, there = spent.get(name), standing.get(name) or {}
         if wanted and any(there.get(key) != value for key, value in wanted.items()):
             yield f"set its {words}"
 

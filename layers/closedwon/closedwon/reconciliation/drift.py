@@ -21,12 +21,10 @@ from closedwon.domain.desired import END_OF_BILLING_PERIOD, Desired, Policy, Slo
 from closedwon.domain.errors import safe_text
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.instants import instant_of
+from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
 from closedwon.domain.plan import (
     LIVE,
-    MAKES_WAY,
-    TERMS_KEY,
     Actual,
-    Backlinks,
     Change,
     Create,
     End,
@@ -35,7 +33,6 @@ from closedwon.domain.plan import (
     Update,
     amount_of,
     is_ours,
-    metadata_of,
     plan,
     units_of,
 )
@@ -54,6 +51,7 @@ from closedwon.reconciliation.finding import (
 )
 from closedwon.reconciliation.recorded_orders import as_recorded, concerns_stigg, difference_of, summary_of
 from closedwon.salesforce.write_back import account_fields, provisioning_record
+from closedwon.stigg.answers import actual_of
 from closedwon.words.changes import Calendar, differences, listed, money, quantity
 
 __all__ = [
@@ -208,7 +206,7 @@ class _Comparison:
         self.records = {Slot.of_key(key): record for key, record in self.customer.slots.items()}
         self.listed = tuple(view.subscriptions or ())
         self.actual = {
-            one["id"]: Actual.from_stigg(one, catalogue)
+            one["id"]: actual_of(one, catalogue)
             for one in self.listed
             if one.get("customerId", self.customer.customer_id) == self.customer.customer_id
         }
@@ -569,7 +567,7 @@ class _Comparison:
                     words = f"{said.format(self.of(wanted))}: {is_now} instead of {should}."
                     words = words[:1].upper() + words[1:]
                     self.find(kind, words, effect, should=should, is_now=is_now, by_hand=by_hand, **more)
-        if "entitlements" in change.body:
+        if change.sets_values:
             self.values(wanted, standing.id, effect, lowers=lowers)
         else:
             self.values(wanted, standing.id)
@@ -654,7 +652,7 @@ class _Comparison:
             return
         applied = self.records.get(change.slot, SlotRecord()).applied
         by_hand = False
-        if change.at == END_OF_BILLING_PERIOD:
+        if change.at is not None:
             by_hand = applied is not None and applied.cancellation == END_OF_BILLING_PERIOD
             words = f"{change.plan_id} was cancelled for the end of its billing period, and does not end in Stigg."
         else:
@@ -665,7 +663,7 @@ class _Comparison:
             effect,
             opportunity_id=change.opportunities[0] if change.opportunities else None,
             subscription_id=change.subscription_id,
-            should=self.ends(change.at) if change.at else "ended",
+            should=self.ends(END_OF_BILLING_PERIOD) if change.at else "ended",
             is_now="runs on",
             by_hand=by_hand,
             lowers=lowers,
@@ -753,7 +751,7 @@ class _Comparison:
         wanted, record = change.subscription, self.records.get(slot, SlotRecord())
         if isinstance(change, Update):
             return _less(wanted, self.actual[change.subscription_id], record.applied)
-        way = next((c for c in of.changes if isinstance(c, End) and c.at == MAKES_WAY and c.slot == slot), None)
+        way = next((c for c in of.changes if isinstance(c, End) and c.makes_way and c.slot == slot), None)
         standing = self.actual.get(way.subscription_id if way else change.replaces or "")
         if standing is None:
             return False

@@ -18,15 +18,15 @@ from closedwon.domain.errors import ClosedWonError, Transient
 Json = dict[str, Any]
 
 AFTER_A_FAULT = 5
-"""Seconds to wait after a passing fault."""
+"""Seconds to wait after a transient fault."""
 
 logger = Logger()
 
 
 class Shift:
-    """An invocation's time. Half of it is for beginning with steps, the other half for finishing the last.
+    """The time of one invocation: steps begin in its first half; the second half is for finishing the last one.
 
-    In: the milliseconds that are left, as Lambda's context tells them.
+    In: a function that gives the milliseconds that are left, as Lambda's context does.
     """
 
     def __init__(self, left: Callable[[], int]) -> None:
@@ -39,11 +39,12 @@ class Shift:
 
 
 def one_round(progress: Json, step: Callable[[Json], Json], shift: Shift) -> Json:
-    """Take steps until all is done, one says to wait, or the shift is over. Out: the progress to go on from.
+    """Run steps until the export is complete, one says to wait, or the shift is over. Out: the progress to go on from.
 
     In: the progress so far, empty at first; a step, from one progress to the next: it sets `done` when there is nothing
     left, and `wait` to have its next step in another round.
-    Raises what the first step raises. A later passing fault leaves the rest to the next round: what was done is kept.
+    Raises what the first step raises. A later transient fault leaves the rest to the next round; what was exported is
+    kept.
     """
     progress = {"calls": 0, "records": 0, **progress, "done": False, "wait": 0}
     first = True

@@ -10,10 +10,10 @@ from functools import cache, cached_property
 from typing import Any
 
 from closedwon.aws.ledger_items import customer_of
-from closedwon.domain.catalogue import Catalogue, kept_catalogue, read_catalogue
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.errors import SettingMissing
-from closedwon.domain.plan import TERMS_KEY
+from closedwon.domain.marks import TERMS_KEY
 from closedwon.intake.deal import Result
 from closedwon.provisioning.callout import compiled, invalid, valid_deal
 from closedwon.provisioning.step import ledger
@@ -26,6 +26,7 @@ from closedwon.salesforce import reading
 from closedwon.salesforce.deal_records import deal_from_rows, trigger_of
 from closedwon.salesforce.mapping_records import Row, Unreadable, mapped
 from closedwon.settings import backlinks, policy, setting, trial_stages
+from closedwon.stigg.catalogue import kept_catalogue, read_catalogue
 from closedwon.stigg.rate_limit import governor
 
 Json = dict[str, Any]

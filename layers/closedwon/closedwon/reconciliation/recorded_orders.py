@@ -1,4 +1,4 @@
-"""A deal as Salesforce tells it now, against the order the ledger was told. Pure."""
+"""Compares a deal as Salesforce has it now with the order that the ledger recorded. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def difference_of(now: Order, before: Order) -> tuple[str, str]:
 
 
 _NAMES = ("opportunity_name", "account_name", "account_email", "stored_customer_id", "customer_id", "as_of")
-"""What gives nobody anything: names, and what closed-won itself wrote back."""
+"""Fields that change nothing in Stigg: names, and what closed-won itself wrote back."""
 
 _OPTIONAL_IN_SALESFORCE = (
     "resource_id",
@@ -65,7 +65,7 @@ _OPTIONAL_IN_SALESFORCE = (
     "minimum_spend",
     "paying_customer_id",
 )
-"""What a callout can say and Salesforce's fields need not: where they are empty, what was told stands."""
+"""Fields that a callout can fill and Salesforce may lack: where they are empty there, the recorded value stays."""
 
 
 _content = attrgetter(*(one.name for one in fields(Order) if one.name not in (*_NAMES, "items")))
@@ -73,39 +73,40 @@ _item_content = attrgetter(*(one.name for one in fields(Item) if one.name != "li
 _where = attrgetter("kind", "stigg_id", "start", "end")
 
 
-def as_recorded(read: Order, told: Order, others: Iterable[Order]) -> Order:
-    """A deal as it reads now, with what reading cannot know as the ledger was told it.
+def as_recorded(read: Order, recorded: Order, others: Iterable[Order]) -> Order:
+    """The order that a deal gives now, with the recorded values where Salesforce's fields cannot hold them.
 
-    A contract that the deal was turned into since matters only where another deal names it. Out: told itself, where
-    both say the same.
+    In: the order as read now; as recorded; the customer's other orders. A contract that the deal was turned into since
+    then matters only where another deal names it.
+    Out: `recorded` itself, where both say the same.
     """
-    if _content(read) == _content(told) and list(map(_item_content, read.items)) == list(
-        map(_item_content, told.items)
+    if _content(read) == _content(recorded) and list(map(_item_content, read.items)) == list(
+        map(_item_content, recorded.items)
     ):
-        return told  # nearly always: the rest takes its time
-    carried = {name: getattr(told, name) for name in _NAMES}
-    carried |= {name: getattr(read, name) or getattr(told, name) for name in _OPTIONAL_IN_SALESFORCE}
+        return recorded  # nearly always, and quick: the rest takes its time
+    carried = {name: getattr(recorded, name) for name in _NAMES}
+    carried |= {name: getattr(read, name) or getattr(recorded, name) for name in _OPTIONAL_IN_SALESFORCE}
     if read.budget is None:
-        carried |= {"budget": told.budget, "budget_soft": told.budget_soft}
-    elif read.budget == told.budget:
-        carried["budget_soft"] = told.budget_soft
+        carried |= {"budget": recorded.budget, "budget_soft": recorded.budget_soft}
+    elif read.budget == recorded.budget:
+        carried["budget_soft"] = recorded.budget_soft
     if not any(order.amends == read.contract_id for order in others):
-        carried["contract_id"] = told.contract_id
-    carried["metadata"] = read.metadata or told.metadata
-    return replace(read, **carried, items=tuple(_item_as_recorded(item, told.items) for item in read.items))
+        carried["contract_id"] = recorded.contract_id
+    carried["metadata"] = read.metadata or recorded.metadata
+    return replace(read, **carried, items=tuple(_item_as_recorded(item, recorded.items) for item in read.items))
 
 
-def _item_as_recorded(read: Item, told_items: Iterable[Item]) -> Item:
-    """An item, completed by what was told of the same one: of its plan, or where one of both names no plan."""
-    same = [item for item in told_items if _where(item) == _where(read)]
-    told = next((item for item in same if item.plan_id == read.plan_id), None)
-    told = told or next((item for item in same if not item.plan_id or not read.plan_id), None)
-    if told is None:
+def _item_as_recorded(read: Item, recorded_items: Iterable[Item]) -> Item:
+    """An item, completed by the recorded one of the same plan, or by one where either names no plan."""
+    same = [item for item in recorded_items if _where(item) == _where(read)]
+    recorded = next((item for item in same if item.plan_id == read.plan_id), None)
+    recorded = recorded or next((item for item in same if not item.plan_id or not read.plan_id), None)
+    if recorded is None:
         return read
     return replace(
         read,
-        plan_id=read.plan_id or told.plan_id,
-        soft_limit=read.soft_limit or told.soft_limit,
-        reset_period=read.reset_period or told.reset_period,
-        cadence=told.cadence,
+        plan_id=read.plan_id or recorded.plan_id,
+        soft_limit=read.soft_limit or recorded.soft_limit,
+        reset_period=read.reset_period or recorded.reset_period,
+        cadence=recorded.cadence,
     )

@@ -15,7 +15,8 @@ from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.customer import Customer
 from closedwon.domain.errors import as_read, unreadable
 from closedwon.domain.instants import iso_utc
-from closedwon.domain.plan import LIVE, TERMS_KEY
+from closedwon.domain.marks import TERMS_KEY
+from closedwon.domain.plan import LIVE
 from closedwon.intake.deal import Result
 from closedwon.provisioning.callout import Compiled, NotNow, compile_all
 from closedwon.reconciliation.drift import AccountSeen, Allowed, CustomerView, DealSeen

@@ -1,7 +1,7 @@
-"""What closed-won does in Salesforce, field by field, against what the schema lets its user do. Pure.
+"""Compares what closed-won does in Salesforce, field by field, with what its user is allowed to do. Pure.
 
-Salesforce describes objects and fields as the user who asks may use them: a field that a user may not see is not there,
-and one that it may only see says so. What is done is told by the modules that do it (`reading`, `write_back`).
+Salesforce describes objects and fields for the user who asks: a field the user may not see is missing, and one it may
+only read is marked so. What closed-won reads and writes is listed by the modules that do it (`reading`, `write_back`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _CREATED = ("Stigg_Provisioning__c",)
 
 @dataclass
 class Access:
-    """One object: what is done with it, and what of that may not be done.
+    """One object: what closed-won does with it, and what of that is not allowed.
 
     visible: whether there is such an object for the user. reads, writes: the names of the fields. unseen: the fields
-    that are not there; unwritten: those that may only be seen. lacks: of read, create and edit, what is not allowed on
+    that are missing; unwritten: those that may only be read. lacks: which of read, create and edit is not allowed on
     the object.
     """
 
@@ -46,26 +46,26 @@ class Access:
 
 
 def access(mappings: Mapped, describe: Describe) -> list[Access]:
-    """What is done with each object, and what of it the user may not do.
+    """The objects closed-won uses, each with what its user lacks.
 
-    In: the Stigg Mappings; how to look at an object's schema. Raises what that raises.
+    In: the Stigg Mappings; a function from an object's name to its schema. Raises what that function raises.
     """
-    look = cache(describe)
+    schema_of = cache(describe)
     found: dict[str, Access] = {}
     for object_name, paths in paths_read(mappings).items():
         for path in paths:
-            _walk(object_name, path, look, found)
+            _walk(object_name, path, schema_of, found)
     for one in found.values():
-        _judge(one, look(one.object))
+        _check(one, schema_of(one.object))
     return list(found.values())
 
 
-def _walk(object_name: str, path: str, look: Describe, found: dict[str, Access]) -> None:
-    """Note every field on a path with the object it is a field of, as far as the schema leads."""
+def _walk(object_name: str, path: str, schema_of: Describe, found: dict[str, Access]) -> None:
+    """Note each field on a path with its object, following lookups as far as the schema knows them."""
     *steps, last = path.split(".")
     for step in steps:
         one = found.setdefault(object_name.lower(), Access(object_name))
-        lookup = _field(look(object_name), "relationshipName", step)
+        lookup = _field(schema_of(object_name), "relationshipName", step)
         name = lookup["name"] if lookup else f"{step} (a lookup)"
         one.reads.setdefault(name.lower(), name)
         if lookup is None or not lookup.get("referenceTo"):
@@ -74,7 +74,8 @@ def _walk(object_name: str, path: str, look: Describe, found: dict[str, Access])
     found.setdefault(object_name.lower(), Access(object_name)).reads.setdefault(last.lower(), last)
 
 
-def _judge(one: Access, schema: Json | None) -> None:
+def _check(one: Access, schema: Json | None) -> None:
+    """Fill in what the user lacks on one object, by its schema (None where the user may not see it)."""
     one.writes = _WRITTEN.get(one.object, ())
     if schema is None:
         one.visible = False
@@ -88,7 +89,7 @@ def _judge(one: Access, schema: Json | None) -> None:
 
 
 def _read_only(field: Json | None, creates: bool) -> bool:
-    """Whether a field is seen, and may not be written. creates: whether records of its object are made, too."""
+    """Whether a field may be read but not written. creates: whether closed-won also creates records of its object."""
     return field is not None and not (field.get("updateable") and (field.get("createable") or not creates))
 
 

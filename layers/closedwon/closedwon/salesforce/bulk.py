@@ -1,9 +1,9 @@
 """Salesforce's Bulk API 2.0 queries: for results of any size, read piece by piece.
 
-A job is started, looked at until it is finished, and its result read page by page. A page is never held whole: its rows
-come one by one while it arrives. Each page is asked for by its locator, so that who stopped, or was cut off, asks for
-that page again. Errors are those of `closedwon.salesforce.client`; starting a job changes no record, so that a lost
-answer is SalesforceUnavailable there too: at worst a job runs for nobody.
+A job is started, polled until it is finished, and its result read page by page. A page is never held in memory whole:
+its rows are yielded one by one while it arrives. Each page is requested by its locator, so that a reader that stopped
+or was cut off can request that page again. Errors are those of `closedwon.salesforce.client`. Starting a job changes no
+record, so a lost answer to that is SalesforceUnavailable as well: at worst a job runs whose result nobody reads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 PAGE_RECORDS = 50_000
-"""Records asked for at a time. A page that breaks off is asked for again from its start."""
+"""Records on a page. A page that breaks off is requested again from its start."""
 
 TIMEOUTS = (3.05, 60.0)
 """Seconds to connect and for each read: a page's first bytes take longer than a record's."""
@@ -52,7 +52,7 @@ class Page(NamedTuple):
 class BulkQueries:
     """Queries by Bulk API 2.0, through a client that is logged in.
 
-    A row is what `SalesforceClient.query` gives for the same fields, but for three things that a table cannot show:
+    A row is what `SalesforceClient.query` gives for the same fields, except for three things that CSV cannot show:
     it has no `attributes`; a parent none of whose selected fields has a value is None, like one that is not there; and
     a parent's boolean is None where the parent is not there.
     """
@@ -111,7 +111,7 @@ class BulkQueries:
                 return
 
     def delete(self, job: str) -> None:
-        """Delete a finished job and its result. One that is gone already is none the worse for it."""
+        """Delete a finished job and its result. A job that is gone already is not an error."""
         try:
             self._client.rest("delete query", f"jobs/query/{job}", "DELETE")
         except SalesforceRefused as refused:
@@ -120,7 +120,9 @@ class BulkQueries:
         self._objects.pop(job, None)
 
     def rows(self, soql: str, with_deleted: bool = False, **values: Any) -> Iterator[Json]:
-        """All records of a query, waiting for its job: for who has the time and starts over when it breaks off."""
+        """All records of a query, waiting for its job: for callers that have the time, and start over when it breaks
+        off.
+        """
         job = self.start(soql, with_deleted, **values)
         wait = _FIRST_WAIT
         while self.finished(job) is None:
@@ -131,7 +133,7 @@ class BulkQueries:
         self.delete(job)
 
     def _known(self, job: Any, operation: str) -> str:
-        """A job's ID, by what Salesforce says of it; its object is kept."""
+        """The ID of a job that Salesforce described; the job's object is remembered for `_shape`."""
         if not isinstance(job, dict) or not isinstance(job.get("id"), str):
             raise SalesforceUnavailable("an answer without a job", operation=operation)
         id: str = job["id"]
@@ -158,12 +160,13 @@ class BulkQueries:
                 failure = "a page that is not whole"
         except (requests.RequestException, csv.Error, ValueError) as error:
             failure = f"a page that broke off ({type(error).__name__})"
-        if failure:  # raised here, so that the exception caught does not hang on it
+        if failure:  # raised here, so that it does not carry the caught exception, which may quote the data
             raise SalesforceUnavailable(failure, operation=_READ)
 
     # From columns to rows
 
     def _shape(self, job: str, header: Sequence[str]) -> _Record:
+        """How rows become records, by the header's dotted names (Account.Name) and the schema's types."""
         if job not in self._objects:
             self._known(self._client.rest("look at query", f"jobs/query/{job}"), "look at query")
         root = _Record()
@@ -216,7 +219,9 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "percent": float,
     "datetime": lambda cell: cell.removesuffix("Z") + "+0000" if cell[-1] == "Z" else cell,
 }
-"""How a cell is read, by the type of its field; everything else is text. Moments are written as a query writes them."""
+"""How a cell is read, by the type of its field; everything else is text. Instants get the form that a REST query gives
+them.
+"""
 
 
 def _lines(answer: requests.Response) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The ledger as Salesforce shows it: the fields of the account and of each opportunity's Stigg Provisioning. Pure."""
+"""The write-back's content: the fields of the account and of each opportunity's Stigg Provisioning. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECORDS_A_COLLECTION = 200
 _REASON_LENGTH = 32_768
 _LONG_TEXT_LENGTH = 32_768
 _URL_LENGTH = 255
-"""The most a URL field holds, and more cannot be set up; a longer one would have the whole record refused."""
+"""The most characters of a URL field, which cannot be raised; a longer link would get the whole record refused."""
 
 
 SHOWN_FIELDS = (
@@ -49,19 +49,21 @@ def account_fields(customer: Customer, app_url: str) -> dict[str, Any]:
 
 
 def _url(address: str | None) -> str | None:
-    """A link as a URL field can show it: half a link is none."""
+    """A link that fits a URL field, else None: half a link would lead nowhere."""
     return address if address is not None and len(address) <= _URL_LENGTH else None
 
 
 def provisioning_record(customer: Customer, state: OpportunityState, app_url: str) -> dict[str, Any]:
-    """One Stigg Provisioning, whole: null empties a field. Its external ID is the opportunity's, so that it is one
-    record. Every write unticks Approved: an approval is of what was held before it.
+    """All fields of one Stigg Provisioning, as JSON; null empties a field.
+
+    Its external ID is the opportunity's, so that there is one record for each opportunity. Every write unticks
+    Approved, because an approval holds only for what was held when it was given.
     """
     known = customer.shown_id
     subscriptions = state.outcome.subscriptions
     checkout = next((s.checkout_url for s in subscriptions if s.checkout_url), None)
     reason = state.outcome.reason
-    if checkout != _url(checkout):  # the one link somebody has to send on
+    if checkout != _url(checkout):  # too long for the field, but a person must be able to send it on
         reason = f"{reason}\n{checkout}"
     return {
         "attributes": {"type": "Stigg_Provisioning__c"},
@@ -93,10 +95,10 @@ def _instant(milliseconds: int) -> str:
 def composite_request(
     customer: Customer, opportunities: Iterable[str], app_url: str, data_path: str
 ) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
-    """The one call that brings Salesforce up to date.
+    """The composite request that brings Salesforce up to date, in one call.
 
-    In: the customer; the opportunities Salesforce does not show as they are; STIGG_APP_URL; the path of Salesforce's
-    data API.
+    In: the customer; the opportunities whose outcome Salesforce does not show yet; STIGG_APP_URL; the path of
+    Salesforce's data API.
     Out: its sub-requests, each with the opportunities whose records it carries (none for the account's).
     """
     requests: list[tuple[dict[str, Any], tuple[str, ...]]] = []

@@ -1,10 +1,10 @@
-"""What other systems say, freed of what they repeat: keys, and the names of the customers at hand.
+"""Redacts the texts of other systems: keys, and the names of the customers this process works on.
 
-An error text of Stigg, of Salesforce or of the user's own application is worth keeping, and may quote the request, the
-record or the key. Whoever reads a secret, or a customer from the ledger, says so here; `redacted` then lets none of
-them through to a log line, an execution's history or a notice.
+An error text of Stigg, Salesforce or the user's own application is worth keeping, but may quote the request, the record
+or the key. Code that reads a secret, or a customer from the ledger, registers it here (`keep_secret`, `keep_private`);
+`redacted` then replaces it, so that it reaches no log line, no execution's history and no notice.
 
-What cannot be known here stays: a third person whom an organisation's own validation rule or trigger names.
+It cannot know everybody: a third person whom an organisation's own validation rule or trigger names is not redacted.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _names: dict[str, None] = {}
 
 
 def keep_secret(*texts: str) -> None:
-    """From now on no text of another system shows these."""
+    """Register secrets: from now on `redacted` replaces them."""
     _secrets.update(dict.fromkeys(text for text in texts if len(text) >= SHORTEST_SECRET))
 
 
 def keep_private(*names: str | None) -> None:
-    """From now on no text of another system shows these names, until many others came after them."""
+    """Register names: from now on `redacted` replaces them, until `MOST_NAMES` newer ones were registered."""
     for name in names:
         if name and len(name) >= SHORTEST_NAME:
             _names.pop(name, None)
@@ -40,7 +40,7 @@ def keep_private(*names: str | None) -> None:
 
 
 def redacted(text: object, limit: int = MESSAGE_LIMIT, hide: Iterable[str] = ()) -> str:
-    """`safe_text` of what another system said, without secrets this process has read and names it has at hand.
+    """The text of another system, after `safe_text`, without the registered secrets and names.
 
     In: any value; the longest result in characters; further strings that must not appear.
     """

@@ -1,4 +1,4 @@
-"""Whether a request left this machine."""
+"""Tells requests that never left this machine from requests that may have been received."""
 
 from __future__ import annotations
 

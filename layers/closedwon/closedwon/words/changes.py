@@ -1,7 +1,7 @@
-"""What a change is, in the words of a sales rep. Pure.
+"""Changes as sentences for a sales rep. Pure.
 
-The same sentences tell what happens now and what happens later: they compare a subscription as it stands with the one
-that is wanted.
+The same sentences describe what happens now and what happens later: they compare a subscription as it stands with the
+one that is wanted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Calendar(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """One thing that differs: its group, its name, from what to what; lowers: whether the customer loses by it."""
+    """One value that differs: its group and name, before and after; lowers: whether the customer gets less."""
 
     group: str
     name: str
@@ -48,7 +48,7 @@ class Difference(NamedTuple):
 
 
 def money(amount: float, currency: str) -> str:
-    """48,000.00 USD; with more decimals where a price has them."""
+    """An amount in whole currency units as text: 48,000.00 USD; with more decimals where a price has them."""
     return f"{amount:,.2f} {currency.upper()}" if amount == round(amount, 2) else f"{amount:,} {currency.upper()}"
 
 
@@ -63,7 +63,7 @@ def quantity(entitlement: Entitlement | None) -> str:
 
 
 def differences(was: Subscription, now: Subscription) -> Iterator[Difference]:
-    """What differs between two states of one subscription, but for its dates, plan and links."""
+    """The differences between two states of one subscription, except in its dates, plan and links."""
     if was.unit_quantity != now.unit_quantity:
         lowers = now.unit_quantity < was.unit_quantity
         yield Difference("units", "units", f"{was.unit_quantity:,}", f"{now.unit_quantity:,}", lowers)
@@ -209,7 +209,7 @@ def later(sentence: str, day: str) -> str:
 
 
 def would(change: Change) -> str:
-    """What a change would do, by IDs alone: it may be logged."""
+    """What a change would do, naming IDs only, so that it may be logged."""
     if isinstance(change, Create):
         instead = f" in place of {change.replaces}" if change.replaces else ""
         return f"would make a subscription to {change.subscription.plan_id}{instead}"
@@ -221,8 +221,8 @@ def would(change: Change) -> str:
 
 
 def sentences(to_do: Plan, applied: Mapping[Slot, Subscription], calendar: Calendar) -> list[str]:
-    """What a plan does, in sentences by IDs alone; nothing for one that does nothing. applied: what closed-won last
-    brought about in each slot.
+    """What a plan does, in sentences that name IDs only; none for an empty plan. applied: the subscription that
+    closed-won last wrote in each slot.
     """
     said: list[str] = []
     for change in to_do.changes:

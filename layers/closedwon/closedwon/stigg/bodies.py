@@ -1,0 +1,214 @@
+"""The bodies of Stigg's API: what a decision of the plan is on the wire, with only what the deal says. Pure.
+
+Source: Stigg's API as its own SDK has it (tests/contract/test_bodies_fit_stigg.py compares them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from closedwon.domain.desired import END_OF_BILLING_PERIOD, Entitlement, Grant, Subscription
+from closedwon.domain.errors import CustomerTaken, as_read, safe_text, unreadable
+from closedwon.domain.instants import EndOfBillingPeriod
+from closedwon.domain.marks import GRANT_KEY, Backlinks, metadata_of
+from closedwon.domain.order import Order
+from closedwon.domain.plan import AtOnce, Create, Ending, TrialUntil, Update, subscription_id
+
+
+def customer_body(customer_id: str, order: Order, links: Backlinks) -> dict[str, Any]:
+    """The body of Stigg's POST for a customer, named as the account of this order is."""
+    body = {
+        "id": customer_id,
+        "name": order.account_name,
+        "email": order.account_email,
+        "metadata": links.of_customer(),
+        "integrations": _integrations(links),
+    }
+    return {name: value for name, value in body.items() if value}
+
+
+def customer_difference(existing: Mapping[str, Any], order: Order, links: Backlinks) -> dict[str, Any]:
+    """The body of Stigg's PATCH that makes a customer what the order's account says; empty when it already is.
+
+    Stigg replaces metadata and integrations whole: what others put there is sent back as it was. What the account does
+    not say (an e-mail address) is left alone. Raises CustomerTaken when the customer belongs to another account.
+    """
+    with as_read(lambda mistake: unreadable("read customer", mistake)):
+        metadata = existing.get("metadata") or {}
+        owner = metadata.get("salesforceAccountId")
+        if owner not in (None, "", links.account_id):
+            raise CustomerTaken(
+                f"the customer {safe_text(existing['id'])} in Stigg belongs to another Salesforce account, "
+                f"{safe_text(owner)}"
+            )
+        body: dict[str, Any] = {}
+        if order.account_name and existing.get("name") != order.account_name:  # none: it was erased
+            body["name"] = order.account_name
+        if order.account_email and existing.get("email") != order.account_email:
+            body["email"] = order.account_email
+        if not links.of_customer().items() <= metadata.items():
+            body["metadata"] = {**metadata, **links.of_customer()}
+        integrations = existing.get("integrations") or []
+        missing = [link for link in _integrations(links) if link not in [_link(other) for other in integrations]]
+        if missing:
+            others = [_link(other) for other in integrations if other["id"] != links.integration_id]
+            body["integrations"] = others + missing
+        return body
+
+
+def _integrations(links: Backlinks) -> list[dict[str, str]]:
+    if links.integration_id is None:
+        return []
+    return [{"id": links.integration_id, "vendorIdentifier": "SALESFORCE", "syncedEntityId": links.account_id}]
+
+
+def _link(integration: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: integration.get(name) for name in ("id", "vendorIdentifier", "syncedEntityId")}
+
+
+def provision_body(customer_id: str, create: Create, links: Backlinks) -> dict[str, Any]:
+    """The body of Stigg's POST for a new subscription, with only what the deal says."""
+    wanted = create.subscription
+    body: dict[str, Any] = {
+        "customerId": customer_id,
+        "planId": wanted.plan_id,
+        "id": subscription_id(customer_id, wanted.slot, create.generation),
+        "resourceId": wanted.slot.resource_id,
+        "addons": _addons(wanted),
+        "entitlements": [entitlement_body(entitlement) for entitlement in wanted.entitlements],
+        "priceOverrides": _prices(wanted),
+        "billingPeriod": wanted.billing_period,
+        "paymentCollectionMethod": wanted.payment_collection,
+        "startDate": create.start,
+        "cancellationDate": wanted.cancellation if wanted.cancellation != END_OF_BILLING_PERIOD else None,
+        "unitQuantity": wanted.unit_quantity if wanted.unit_quantity != 1 else None,
+        "payingCustomerId": wanted.paying_customer_id,
+        "appliedCoupon": {"couponId": wanted.coupon} if wanted.coupon else None,
+        "trialOverrideConfiguration": _trial(wanted),
+        **spending(wanted),
+        "salesforceId": wanted.opportunities[0],
+        "metadata": metadata_of(wanted, links),
+        "scheduleStrategy": "IMMEDIATE",
+    }
+    return {name: value for name, value in body.items() if value not in (None, [])}
+
+
+def _trial(wanted: Subscription) -> dict[str, Any] | None:
+    if not wanted.slot.trial:
+        return None
+    return {"isTrial": True, "trialEndDate": wanted.trial_end, "trialEndBehavior": wanted.trial_end_behavior}
+
+
+def spending(wanted: Subscription) -> dict[str, Any]:
+    """Budget and minimum spend as Stigg's API takes them, where a deal says them."""
+    body: dict[str, Any] = {}
+    if wanted.budget is not None:
+        body["budget"] = {"limit": wanted.budget, "hasSoftLimit": wanted.budget_soft}
+    if wanted.minimum_spend is not None:
+        body["minimumSpend"] = {"amount": wanted.minimum_spend.amount, "currency": wanted.minimum_spend.currency}
+    return body
+
+
+def update_body(update: Update, links: Backlinks) -> dict[str, Any]:
+    """The body of Stigg's PATCH for a subscription. Stigg replaces a whole list, and all metadata, by what is sent:
+    each is sent whole, and others' metadata is sent back.
+    """
+    wanted = update.subscription
+    body: dict[str, Any] = {
+        "metadata": {**update.metadata, **metadata_of(wanted, links)},
+        "salesforceId": wanted.opportunities[0],
+        "scheduleStrategy": "IMMEDIATE",
+    }
+    if "add-ons" in update.aspects:
+        body["addons"] = _addons(wanted)
+    if "prices" in update.aspects:
+        body["priceOverrides"] = _prices(wanted)
+    if update.sets_values:
+        body |= _values(update)
+    if "coupon" in update.aspects:
+        body["appliedCoupon"] = {"couponId": wanted.coupon}
+    if "end of trial" in update.aspects:
+        body["trialEndDate"] = wanted.trial_end
+    if "end" in update.aspects:
+        body["cancellationDate"] = wanted.cancellation
+    return body
+
+
+def _values(update: Update) -> dict[str, Any]:
+    """What no answer of Stigg shows: entitlements with their values, the billing period, spending terms."""
+    wanted = update.subscription
+    body: dict[str, Any] = {"entitlements": [entitlement_body(entitlement) for entitlement in wanted.entitlements]}
+    if wanted.billing_period:
+        body["billingPeriod"] = wanted.billing_period
+    names = {"budget": "budget", "minimum_spend": "minimumSpend"}
+    return {**body, **spending(wanted), **dict.fromkeys(names[name] for name in update.withdrawn)}
+
+
+def end_call(ending: Ending) -> tuple[Literal["cancel", "update"], dict[str, Any]]:
+    """The call that ends a subscription, and its body."""
+    match ending:
+        case AtOnce():
+            return "cancel", {"cancellationTime": "IMMEDIATE"}
+        case EndOfBillingPeriod():
+            return "cancel", {"cancellationTime": "END_OF_BILLING_PERIOD"}
+        case TrialUntil(at):
+            return "update", {"trialEndDate": at, "scheduleStrategy": "IMMEDIATE"}
+
+
+def grant_body(customer_id: str, grant: Grant) -> dict[str, Any]:
+    """The body of Stigg's POST for a credit grant. Its key in the metadata tells it from every other, whatever
+    happens.
+    """
+    body = {
+        "customerId": customer_id,
+        "currencyId": grant.currency_id,
+        "amount": grant.amount,
+        "displayName": grant.opportunity_name or grant.opportunity_id,
+        "grantType": "PAID" if grant.cost else "PROMOTIONAL",
+        "cost": {"amount": grant.cost, "currency": grant.money} if grant.cost else None,
+        "paymentCollectionMethod": grant.payment_collection if grant.cost else None,
+        "resourceId": grant.resource_id,
+        "effectiveAt": grant.effective_at,
+        "expireAt": grant.expire_at,
+        "metadata": {GRANT_KEY: grant.key, "salesforceOpportunityId": grant.opportunity_id},
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def entitlement_body(entitlement: Entitlement) -> dict[str, Any]:
+    """One entitlement as Stigg's API takes it."""
+    if entitlement.type == "CREDIT":
+        body = {
+            "type": "CREDIT",
+            "id": entitlement.id,
+            "amount": entitlement.limit,
+            "cadence": entitlement.cadence,
+        }
+    else:
+        body = {
+            "type": "FEATURE",
+            "id": entitlement.id,
+            "usageLimit": entitlement.limit,
+            "resetPeriod": entitlement.reset_period,
+        }
+        if entitlement.unlimited:
+            body["hasUnlimitedUsage"] = True
+    if entitlement.soft_limit:
+        body["hasSoftLimit"] = True
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _addons(wanted: Subscription) -> list[dict[str, Any]]:
+    return [{"id": id, "quantity": quantity} for id, quantity in wanted.addons]
+
+
+def _prices(wanted: Subscription) -> list[dict[str, Any]]:
+    return [
+        {
+            **({"addonId": p.addon_id} if p.addon_id else {"baseCharge": True}),
+            "amount": p.amount,
+            "currency": p.currency,
+        }
+        for p in wanted.prices
+    ]
