@@ -13,8 +13,8 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
@@ -456,19 +456,28 @@ def hostile_paths() -> Iterator[str]:
 
 def half_accepted(sandbox: Sandbox, recorded: set[str], found: Found) -> None:
     """Each deal that was answered with an execution is in the ledger whole, and nothing else is."""
-    table, dynamodb = sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb")
-    keys: set[tuple[str, str]] = set()
-    for page in dynamodb.get_paginator("scan").paginate(TableName=table, ProjectionExpression="pk, sk"):
-        keys |= {(item["pk"]["S"], item["sk"]["S"]) for item in page["Items"]}
-    owners = {pk.partition("#")[2] for pk, sk in keys if pk.startswith("OPPORTUNITY#") and sk == "OWNER"}
-    states = {sk.partition("#")[2] for pk, sk in keys if sk.startswith("OPPORTUNITY#")}
-    orders = {pk.partition("#")[2] for pk, sk in keys if sk.startswith("ORDER#")}
+    places = {"answered": recorded, **in_the_ledger(sandbox)}
     found.asked["deals accepted"] += len(recorded)
-    for id in recorded | owners | states | orders:
-        if not (id in recorded and id in owners and id in states and id in orders):
-            places = {"answered": recorded, "owner": owners, "state": states, "order": orders}
-            there = ", ".join(name for name, some in places.items() if id in some)
-            found.fail("half-accepted deals", f"{id}: only {there}")
+    for id in set().union(*places.values()):
+        there = [name for name, some in places.items() if id in some]
+        if len(there) < len(places):
+            found.fail("half-accepted deals", f"{id}: only {', '.join(there)}")
+
+
+def in_the_ledger(sandbox: Sandbox) -> dict[str, set[str]]:
+    """The opportunities that the ledger holds, by what it holds of them."""
+    table, dynamodb = sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb")
+    found: dict[str, set[str]] = {"owner": set(), "state": set(), "order": set()}
+    for page in dynamodb.get_paginator("scan").paginate(TableName=table, ProjectionExpression="pk, sk"):
+        for item in page["Items"]:
+            pk, sk = item["pk"]["S"], item["sk"]["S"]
+            if pk.startswith("OPPORTUNITY#") and sk == "OWNER":
+                found["owner"].add(pk.partition("#")[2])
+            elif sk.startswith("OPPORTUNITY#"):
+                found["state"].add(sk.partition("#")[2])
+            elif sk.startswith("ORDER#"):
+                found["order"].add(pk.partition("#")[2])
+    return found
 
 
 # Injection
@@ -537,17 +546,19 @@ def paths_stay(text: str) -> Iterator[str]:
     ]
     for wanted, call in calls:
         asked.clear()
-        try:
+        with suppress(errors.ClosedWonError, ValueError):  # refused, or the made-up answer was no good
             call()
-        except (errors.ClosedWonError, ValueError):
-            pass  # refused, or the made-up answer was no good
         for url in asked:
-            split = urlsplit(url)
-            if [unquote(part) for part in split.path.split("/")] != ["", "api", "v1", *wanted] or split.fragment:
-                yield f"a path of Stigg's: {url!r} for {text!r}"
-            values = [v for k, v in parse_qsl(split.query, keep_blank_values=True) if k in ("customerId", "resourceId")]
-            if any(value != text for value in values) or len(values) > 2:
-                yield f"a query of Stigg's: {url!r} for {text!r}"
+            yield from _led_astray(url, ["", "api", "v1", *wanted], text)
+
+
+def _led_astray(url: str, wanted: list[str], text: str) -> Iterator[str]:
+    split = urlsplit(url)
+    if [unquote(part) for part in split.path.split("/")] != wanted or split.fragment:
+        yield f"a path of Stigg's: {url!r} for {text!r}"
+    values = [v for k, v in parse_qsl(split.query, keep_blank_values=True) if k in ("customerId", "resourceId")]
+    if any(value != text for value in values) or len(values) > 2:
+        yield f"a query of Stigg's: {url!r} for {text!r}"
 
 
 def text_fields(model: Any = Deal, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -580,39 +591,56 @@ def injected(sandbox: Sandbox, count: int, found: Found) -> None:
     send(sandbox, [a_deal(sandbox, 900), *benign])
     statements = {statement(soql) for soql in queries(sandbox)}
     sandbox.reset()
-    deals: list[Json] = []
     chosen = tuple(dict.fromkeys(("..", *INJECTIONS[:: max(1, len(INJECTIONS) // count)])))
-    for canary in chosen:
-        for way in text_fields():
-            deal = a_deal(sandbox, 1_000 + len(deals))
-            put(deal, way, canary)
-            deals.append(deal)
+    deals = spoilt_deals(sandbox, chosen)
     found.asked["injections"] += send(sandbox, deals)
     read = read_deals(sandbox, chosen)
     found.asked["injections"] += send(sandbox, read)
     for canary in chosen:
-        for target in (f"/v1/provisionings/{quote(canary, safe='')}",):
-            status, text = ask(sandbox, "GET", target, b"", {})
-            found.answered("injections", status, 0, f"GET {target}: {text[:200]}")
-    customers = {deal["account"]["id"] for deal in [*deals, *read] if isinstance(deal["account"], dict)}
-    customers |= set(filter(None, (deal.get("customerId") for deal in deals)))
-    customers |= {
-        v for deal in deals if isinstance(deal["account"], dict) and (v := deal["account"].get("stiggCustomerId"))
-    }
+        target = f"/v1/provisionings/{quote(canary, safe='')}"
+        status, text = ask(sandbox, "GET", target, b"", {})
+        found.answered("injections", status, 0, f"GET {target}: {text[:200]}")
     for soql in queries(sandbox):
         if statement(soql) not in statements:
             found.fail("injections", f"a query nobody wrote: {soql[:600]}")
     for exchange in sandbox.salesforce_server.exchanges:
         found.failures["injections"] += unexpected(exchange, SALESFORCE_PATHS)
+    named = customers_named([*deals, *read])
     for exchange in sandbox.stigg_server.exchanges:
         found.failures["injections"] += unexpected(exchange, STIGG_PATHS)
-        split = urlsplit(exchange.target)
-        parts = [unquote(part) for part in split.path.split("/")]
-        if parts[3] == "customers" and len(parts) > 4 and parts[4] not in customers:
-            found.fail("injections", f"a customer nobody named: {exchange.target}")
-        for name, values in parse_qs(split.query, keep_blank_values=True).items():
-            if len(values) != 1 or name not in ("customerId", "resourceId", "limit", "after", "status"):
-                found.fail("injections", f"a parameter nobody wrote: {exchange.target}")
+        for fault in misdirected(exchange.target, named):
+            found.fail("injections", fault)
+
+
+def spoilt_deals(sandbox: Sandbox, canaries: Iterable[str]) -> list[Json]:
+    """A deal for each canary and each field of a deal, with the one in the other."""
+    deals: list[Json] = []
+    for canary in canaries:
+        for way in text_fields():
+            deal = a_deal(sandbox, 1_000 + len(deals))
+            put(deal, way, canary)
+            deals.append(deal)
+    return deals
+
+
+def customers_named(deals: Iterable[Json]) -> set[str]:
+    """The customers in Stigg that deals name, in any of the fields that can."""
+    named: set[Any] = {deal.get("customerId") for deal in deals}
+    for deal in deals:
+        if isinstance(deal["account"], dict):
+            named |= {deal["account"]["id"], deal["account"].get("stiggCustomerId")}
+    return set(filter(None, named))
+
+
+def misdirected(target: str, customers: Container[str]) -> Iterator[str]:
+    """What a request to Stigg asks for that no deal named, and that nobody wrote."""
+    split = urlsplit(target)
+    parts = [unquote(part) for part in split.path.split("/")]
+    if parts[3] == "customers" and len(parts) > 4 and parts[4] not in customers:
+        yield f"a customer nobody named: {target}"
+    for name, values in parse_qs(split.query, keep_blank_values=True).items():
+        if len(values) != 1 or name not in ("customerId", "resourceId", "limit", "after", "status"):
+            yield f"a parameter nobody wrote: {target}"
 
 
 SALESFORCE_PATHS = (

@@ -95,14 +95,17 @@ def answered(
         return _throttled("too many requests", code, about)
     if code in ("SERVER_UNAVAILABLE", "QUERY_TIMEOUT"):
         return SalesforceUnavailable(message or "unavailable", code=code, **about)
-    known = status or 0  # a record has none of its own
-    if known >= 500 or known == 408:
+    if status is not None and (status >= 500 or status == 408):
         return unanswered("no usable answer", operation, writes, status, code)
-    unsaid = _REDIRECT if 300 <= known < 400 else "no reason given"
-    return SalesforceRefused(code, message or unsaid, names, **about)
+    return _refused(status, code, message, names, about)
 
 
-_REDIRECT = "a redirect, which is not followed: is SALESFORCE_URL the org's My Domain?"
+def _refused(
+    status: int | None, code: str, message: str, names: list[str], about: Mapping[str, Any]
+) -> SalesforceRefused:
+    redirect = status is not None and 300 <= status < 400
+    unsaid = "a redirect, which is not followed: is SALESFORCE_URL the org's My Domain?" if redirect else ""
+    return SalesforceRefused(code, message or unsaid or "no reason given", names, **about)
 
 
 def _first_error(content: Any, hide: tuple[str, ...]) -> tuple[str, str, list[str]]:
