@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Mapping
 from types import ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from unittest import mock
 
 from benchmarks.folders import ROOT
@@ -18,7 +18,7 @@ from benchmarks.table import MemoryTable
 from benchmarks.world import World, proxy_event
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.identifiers import normalised_id
-from closedwon.provisioning import callout
+from closedwon.stack import Stack
 from closedwon.stigg.rate_limit import Booking
 
 DEALS = 200
@@ -60,16 +60,15 @@ def _handler() -> ModuleType:
 def _one(app: ModuleType, deal: Mapping[str, Any], *, one_account: bool) -> float:
     deals = [_numbered(deal, number, one_account) for number in range(DEALS)]
     event = proxy_event({"deals": deals})
-    ledger = Ledger("ledger", MemoryTable())
+    stack = Stack()
+    stack.ledger = Ledger("ledger", MemoryTable())
     rate_slots = SimpleNamespace(
         book=lambda needs: Booking(dict.fromkeys(needs, 0), needs, 0), give_back=lambda booking, used: None
     )
-    with mock.patch.multiple(
-        callout, ledger=lambda: ledger, governor=lambda: rate_slots, start=lambda: lambda claim: None
-    ):
-        before = time.process_time()
-        answer = app.lambda_handler(event, None)
-        spent = time.process_time() - before
+    stack.start, stack.governor = cast(Any, lambda claim: None), cast(Any, rate_slots)
+    before = time.process_time()
+    answer = app.lambda_handler(event, SimpleNamespace(), stack)
+    spent = time.process_time() - before
     if answer["statusCode"] != 202 or answer["body"].count('"accepted"') != DEALS:
         raise NotAccepted(answer["body"][:500])
     return 1000 * spent / DEALS

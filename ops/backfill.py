@@ -23,17 +23,13 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from closedwon.aws.ledger import at_once
+from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import ClosedWonError, Transient
-from closedwon.provisioning.step import ledger
-from closedwon.provisioning.work import now, stigg
 from closedwon.reconciliation.backfill import CHANGES, VERDICTS, Outlook, new_deals, outlook
 from closedwon.reconciliation.drift import CustomerView
-from closedwon.reconciliation.judging import live
-from closedwon.salesforce import reading
 from closedwon.salesforce.bulk import BulkQueries
-from closedwon.settings import backlinks, policy, setting
+from closedwon.stack import Stack as Parts
 from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.words.counted import counted, duration
 from ops.stack import Chosen
@@ -137,10 +133,9 @@ def in_one_piece() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def accounts_with_deals(since: str, until: str) -> list[str]:
+def accounts_with_deals(since: str, until: str, queries: BulkQueries) -> list[str]:
     """The accounts with opportunities won from one day to another, the one with the oldest first."""
     oldest: dict[str, str] = {}
-    queries = BulkQueries(reading.salesforce())
     soql = (
         "SELECT AccountId, CloseDate FROM Opportunity WHERE IsWon = TRUE AND AccountId != NULL "
         f"AND CloseDate >= {date.fromisoformat(since)} AND CloseDate <= {date.fromisoformat(until)}"  # nosec B608 - dates
@@ -151,41 +146,43 @@ def accounts_with_deals(since: str, until: str) -> list[str]:
     return sorted(oldest, key=lambda id: (oldest[id], id))
 
 
-def looked_at(accounts: Sequence[str], since: str, until: str, catalogue: Catalogue) -> Iterator[Outlook]:
+def looked_at(accounts: Sequence[str], since: str, until: str, catalogue: Catalogue, parts: Parts) -> Iterator[Outlook]:
     """What bringing in each customer's deals would do."""
-    look = partial(outlook_on, since=since, until=until, catalogue=catalogue)
+    look = partial(outlook_on, since=since, until=until, catalogue=catalogue, parts=parts)
 
     def look_at(some: Sequence[str]) -> list[Outlook]:
-        return at_once(look, live().views(some, deep=False))
+        return at_once(look, parts.live.views(some, deep=False))
 
     for start in range(0, len(accounts), ACCOUNTS_AT_ONCE):
         yield from patiently(partial(look_at, accounts[start : start + ACCOUNTS_AT_ONCE]))
 
 
-def outlook_on(view: CustomerView, since: str, until: str, catalogue: Catalogue) -> Outlook:
+def outlook_on(view: CustomerView, since: str, until: str, catalogue: Catalogue, parts: Parts) -> Outlook:
     """What bringing in one customer's deals would do."""
     if new_deals(view, since, until)[0]:
-        view = replace(view, allowed=live().allowed(view.subscriptions or (), ours=False))
-    return outlook(view, since, until, catalogue, policy(), backlinks(view.customer.account_id), now())
+        view = replace(view, allowed=parts.live.allowed(view.subscriptions or (), ours=False))
+    settings = parts.settings
+    links = settings.backlinks(view.customer.account_id)
+    return outlook(view, since, until, catalogue, settings.policy, links, parts.now())
 
 
-def bring_in(found: Outlook, mode: str) -> Entry:
+def bring_in(found: Outlook, mode: str, ledger: Ledger) -> Entry:
     """Accept a customer's deals, if they are to be. Out: what became of it."""
     wanted = mode != "dry" and (found.verdict == "adopt" or (mode == "create" and found.verdict in CHANGES))
-    answers = patiently(lambda: ledger().accept(found.arrivals, starts=False)) if wanted else []
+    answers = patiently(lambda: ledger.accept(found.arrivals, starts=False)) if wanted else []
     refused = [f"{answer.opportunity_id}: {problem}" for answer in answers for problem in answer.problems]
     if refused:  # by the ledger: another account has that customer
         found = replace(found, verdict="refused", words=tuple(refused))
     return {**found.to_json(), "accepted": sum(answer.status == "accepted" for answer in answers)}
 
 
-def run(task: Task, path: Path) -> Progress:
+def run(task: Task, path: Path, parts: Parts) -> Progress:
     """Look at every customer and, unless it is a dry run, bring in its deals. Shows how far it is; can be interrupted
     and started again. Raises ClickException for what other systems refuse.
     """
     progress = Progress(path, task)
     try:
-        _run(task, progress)
+        _run(task, progress, parts)
     except KeyboardInterrupt:
         click.echo(f"\nStopped after {counted(len(progress.done), 'customer')}. {GOES_ON}", err=True)
         raise SystemExit(INTERRUPTED) from None
@@ -195,19 +192,19 @@ def run(task: Task, path: Path) -> Progress:
     return progress
 
 
-def _run(task: Task, progress: Progress) -> None:
+def _run(task: Task, progress: Progress, parts: Parts) -> None:
     until = task.last
     click.echo("Asking Salesforce which customers have won deals ...", err=True)
-    accounts = patiently(lambda: accounts_with_deals(task.since, until))
+    accounts = patiently(lambda: accounts_with_deals(task.since, until, parts.bulk_queries))
     left = [id for id in accounts if id not in progress.done]
     if progress.done:
         done = counted(len(progress.done), "customer")
         click.echo(f"{done} {_were(len(progress.done))} done before; {len(left):,} {_are(len(left))} left.", err=True)
     if not left:
         return
-    catalogue = patiently(lambda: fetch_catalogue(stigg(), now()))
+    catalogue = patiently(lambda: fetch_catalogue(parts.stigg, parts.now()))
     outlooks: Any = click.progressbar(
-        looked_at(left, task.since, until, catalogue),
+        looked_at(left, task.since, until, catalogue, parts),
         length=len(left),
         label="Looking" if task.mode == "dry" else "Bringing in",
         file=sys.stderr,
@@ -216,17 +213,17 @@ def _run(task: Task, progress: Progress) -> None:
     with outlooks:
         for found in outlooks:
             with in_one_piece():
-                progress.add(bring_in(found, task.mode))
+                progress.add(bring_in(found, task.mode, parts.ledger))
 
 
-def summary(task: Task, progress: Progress) -> str:
-    """What was found and done, for people."""
+def summary(task: Task, progress: Progress, a_minute: float) -> str:
+    """What was found and done, for people. a_minute: how many customers Stigg's limits let through a minute."""
     entries = list(progress.done.values())
     days = f"from {task.since} to {task.last}"
     if not entries:
         return f"No customer has deals that were won {days}: there is nothing to bring in."
     told = f"{counted(len(entries), 'customer')} {'has' if len(entries) == 1 else 'have'} deals that were won {days}:"
-    return "\n".join([told, "", *_counts(entries), *_examples(entries), "", *_ending(task, entries)])
+    return "\n".join([told, "", *_counts(entries), *_examples(entries), "", *_ending(task, entries, a_minute)])
 
 
 def _counts(entries: Sequence[Entry]) -> Iterator[str]:
@@ -259,20 +256,20 @@ def _told(first: str, said: Iterable[str]) -> Iterator[str]:
         first = " " * len(first)
 
 
-def _ending(task: Task, entries: Sequence[Entry]) -> Iterator[str]:
+def _ending(task: Task, entries: Sequence[Entry], a_minute: float) -> Iterator[str]:
     """What was done, and what to do next."""
     adopted = _count(entries, "adopt")
     changed = _count(entries, *CHANGES)
     settled = _count(entries, "held", "refused")
-    yield "Nothing was written." if task.mode == "dry" else _brought_in(entries)
+    yield "Nothing was written." if task.mode == "dry" else _brought_in(entries, a_minute)
     if task.mode == "dry" and adopted:
-        yield f"To adopt what stands in Stigg ({counted(adopted, 'customer')}, {_takes(adopted)}):"
+        yield f"To adopt what stands in Stigg ({counted(adopted, 'customer')}, {_takes(adopted, a_minute)}):"
         yield f"  {task.command('--run')}"
     if task.mode != "create" and changed:
         many = adopted + changed if task.mode == "dry" else changed
         more = adopted or task.mode == "run"
         also = "To make and change what is told above as well" if more else "To make and change what is told above"
-        yield f"{also} ({counted(many, 'customer')}, {_takes(many)}):"
+        yield f"{also} ({counted(many, 'customer')}, {_takes(many, a_minute)}):"
         yield f"  {task.command('--run', '--create')}"
     if settled:
         yield (
@@ -281,14 +278,14 @@ def _ending(task: Task, entries: Sequence[Entry]) -> Iterator[str]:
         )
 
 
-def _brought_in(entries: Sequence[Entry]) -> str:
+def _brought_in(entries: Sequence[Entry], a_minute: float) -> str:
     accepted = [entry for entry in entries if entry["accepted"]]
     if not accepted:
         return "There was nothing to bring in: no deal was accepted."
     deals = sum(entry["accepted"] for entry in accepted)
     return (
         f"{counted(deals, 'deal')} of {counted(len(accepted), 'customer')} {_were(deals)} accepted. The sweep "
-        f"brings {'it' if deals == 1 else 'them'} to Stigg, after callouts: {_takes(len(accepted))}."
+        f"brings {'it' if deals == 1 else 'them'} to Stigg, after callouts: {_takes(len(accepted), a_minute)}."
     )
 
 
@@ -296,9 +293,8 @@ def _count(entries: Iterable[Entry], *verdicts: str) -> int:
     return sum(entry["verdict"] in verdicts for entry in entries)
 
 
-def _takes(customers: int) -> str:
+def _takes(customers: int, a_minute: float) -> str:
     """How long Stigg's limits let it take: one customer a rate slot."""
-    a_minute = int(setting("STIGG_WRITES_PER_MINUTE")) * int(setting("STIGG_SHARE_PERCENT")) / 100
     return f"about {duration(60 * max(1, math.ceil(customers / a_minute)))}"
 
 
@@ -344,12 +340,14 @@ def backfill(
     days = since.date().isoformat(), until.date().isoformat() if until else None
     mode: Literal["dry", "run", "create"] = ("create" if create else "run") if really else "dry"
     task = Task(chosen.stack.name, *days, mode=mode)
-    chosen.stack.act_as()
+    parts = chosen.stack.parts()
     path = file or task.file
-    done = run(task, path)
+    done = run(task, path, parts)
     if as_json:
         for entry in done.done.values():
             click.echo(json.dumps(entry))
     else:
-        click.echo(summary(task, done))
+        settings = parts.settings
+        a_minute = int(settings["STIGG_WRITES_PER_MINUTE"]) * int(settings["STIGG_SHARE_PERCENT"]) / 100
+        click.echo(summary(task, done, a_minute))
     click.echo(f"Every customer is in {path}.", err=as_json)

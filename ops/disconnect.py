@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 
+from closedwon.aws.ledger import Ledger
 from closedwon.domain.customer import Customer
 from closedwon.domain.errors import ClosedWonError
 from closedwon.domain.instants import instant_of
-from closedwon.provisioning.step import ledger
-from closedwon.salesforce import reading
 from closedwon.salesforce.answers import error_of, records_of
+from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.write_back import RECORDS_A_COLLECTION
+from closedwon.stack import Stack as Parts
 from ops import show
 from ops.stack import Chosen, Stack
 
@@ -53,21 +54,21 @@ def disconnect(chosen: Chosen, links: bool, end_access: bool, yes: bool) -> None
     and remove the package; the last lines say how, and what stays.
     """
     stack = chosen.stack
-    stack.act_as()
+    parts = stack.parts()
     tell_what_happens(links, end_access)
     if not yes:
         said = click.prompt(f"Type the stack's name, {stack.name}, to go on", default="", show_default=False)
         if said != stack.name:
             raise click.ClickException("that is not the stack's name; nothing was done")
     if end_access:
-        end_all(chosen)
-    ledger().set_control("pause", "disconnected")
+        end_all(chosen, parts)
+    parts.ledger.set_control("pause", "disconnected")
     show.check("ok", "Provisioning is paused.")
     revoke(stack)
     show.check("ok", "The callout key is revoked. API Gateway may accept it from its cache for five minutes more.")
     if links:
         for name in UNLINKED:
-            show.check("ok", f"{unlink(name)} records of {name} lead to Stigg no more.")
+            show.check("ok", f"{unlink(name, parts.quick_salesforce)} records of {name} lead to Stigg no more.")
     tell_what_is_next(stack)
 
 
@@ -79,15 +80,16 @@ def tell_what_happens(links: bool, end_access: bool) -> None:
     show.say(f"In Salesforce, links and IDs {'are emptied' if links else 'stay'}; the records stay.")
 
 
-def end_all(chosen: Chosen) -> None:
+def end_all(chosen: Chosen, parts: Parts) -> None:
     """Cancel every contract, as a callout does, and wait until that is in Stigg. Raises ClickException where it is not:
     nothing is disconnected then.
     """
-    if ledger().control().mode != "run":
+    ledger, salesforce = parts.ledger, parts.quick_salesforce
+    if ledger.control().mode != "run":
         raise click.ClickException("the stack does not run, so no access would end: closedwon resume, then again")
-    deals = list(cancellations(ledger().customer(id) for id in accounts()))
+    deals = list(cancellations(map(ledger.customer, accounts(salesforce)), salesforce))
     waited_for(chosen.stack, list(dict.fromkeys(sent(chosen, deals))))
-    left = [deal["opportunity"]["id"] for deal in deals if not ended(deal)]
+    left = [deal["opportunity"]["id"] for deal in deals if not ended(deal, ledger)]
     if left:
         raise click.ClickException(
             f"{len(left)} of {len(deals)} deals have not ended: {', '.join(left[:5])}. Look at them with closedwon "
@@ -108,15 +110,15 @@ def sent(chosen: Chosen, deals: list[dict[str, Any]]) -> list[str]:
     return executions
 
 
-def accounts() -> list[str]:
+def accounts(salesforce: SalesforceClient) -> list[str]:
     """The accounts closed-won wrote to."""
-    found = reading.salesforce().query("SELECT Id FROM Account WHERE Stigg_Customer_ID__c != NULL ORDER BY Id")
+    found = salesforce.query("SELECT Id FROM Account WHERE Stigg_Customer_ID__c != NULL ORDER BY Id")
     return [record["Id"] for record in found]
 
 
-def cancellations(customers: Iterable[Customer]) -> Iterator[dict[str, Any]]:
+def cancellations(customers: Iterable[Customer], salesforce: SalesforceClient) -> Iterator[dict[str, Any]]:
     """For each deal that gives a customer something, the deal that ends it now."""
-    organization_id = reading.salesforce().query("SELECT Id FROM Organization")[0]["Id"]
+    organization_id = salesforce.query("SELECT Id FROM Organization")[0]["Id"]
     for customer in customers:
         for id, state in sorted(customer.opportunities.items()):
             order = state.provisioned
@@ -134,9 +136,9 @@ def cancellations(customers: Iterable[Customer]) -> Iterator[dict[str, Any]]:
             }
 
 
-def ended(deal: dict[str, Any]) -> bool:
+def ended(deal: dict[str, Any], ledger: Ledger) -> bool:
     """Whether a cancellation is in Stigg."""
-    found = ledger().find(deal["opportunity"]["id"])
+    found = ledger.find(deal["opportunity"]["id"])
     return found is not None and found[1].stands and found[1].order.trigger == "cancellation"
 
 
@@ -156,9 +158,9 @@ def revoke(stack: Stack) -> None:
         stack.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=secrets.token_hex(KEY_LENGTH // 2))
 
 
-def unlink(name: str) -> int:
+def unlink(name: str, client: SalesforceClient) -> int:
     """Empty the fields of one kind of record that lead to Stigg. Out: how many records had any."""
-    client, fields = reading.salesforce(), UNLINKED[name]
+    fields = UNLINKED[name]
     filled = " OR ".join(f"{field} != NULL" for field in fields)
     ids = [record["Id"] for record in client.query(f"SELECT Id FROM {name} WHERE {filled}")]  # nosec B608 - constants
     for start in range(0, len(ids), RECORDS_A_COLLECTION):

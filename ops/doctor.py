@@ -16,20 +16,19 @@ from typing import Any
 import click
 from rich.text import Text
 
-from closedwon.aws.secrets import Secret
 from closedwon.domain.errors import SalesforceRefused
 from closedwon.domain.links import salesforce_record_url
 from closedwon.domain.order import Problem
 from closedwon.intake.deal import line_number
+from closedwon.intake.requests import Intake, NotNow
 from closedwon.operations.doctor import SEVERITIES, Finding, judge
 from closedwon.operations.on_sale import InStigg, Product, Sale, Unmapped
-from closedwon.provisioning.callout import NotNow, compile_all
-from closedwon.provisioning.work import now, stigg
 from closedwon.reconciliation.views import given_of
 from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.deal_records import trigger_of
 from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped, value_at
-from closedwon.settings import mapping_rules, setting
+from closedwon.stack import Stack as Parts
+from closedwon.stigg.client import Stigg
 from closedwon.words.counted import counted
 from ops.show import as_json as print_json
 from ops.show import json_option, progress, say, table
@@ -136,10 +135,13 @@ def won_since(day: str, mappings: Mapped, client: SalesforceClient) -> list[Json
     return sorted(client.query(soql), key=lambda row: (row["CloseDate"], row["Id"]), reverse=True)
 
 
-def sales_of(rows: Sequence[Json]) -> list[Sale]:
+def sales_of(rows: Sequence[Json], intake: Intake) -> list[Sale]:
     """The deals of some opportunities, read and compiled as if each was sent now."""
-    given = [{**given_of(row, str(trigger_of(row, None))), "account": {"id": row["AccountId"]}} for row in rows]
-    compiled, refused = compile_all(given)
+    given = [
+        {**given_of(row, str(trigger_of(row, None)), intake.organization_id), "account": {"id": row["AccountId"]}}
+        for row in rows
+    ]
+    compiled, refused = intake.compile_all(given)
 
     def sale(index: int, id: str) -> Sale:
         if index not in compiled:
@@ -171,13 +173,12 @@ def unmapped_of(
 # What Stigg has
 
 
-def in_stigg(ids: set[str]) -> InStigg:
+def in_stigg(ids: set[str], client: Stigg, now: int) -> InStigg:
     """Stigg's catalogue, with the prices of these plans and add-ons."""
-    client = stigg()
     plans, addons = client.list_plans(), client.list_addons()
     charges = {plan["id"]: client.list_charges("plans", plan["id"]) for plan in plans if plan["id"] in ids}
     charges |= {addon["id"]: client.list_charges("addons", addon["id"]) for addon in addons if addon["id"] in ids}
-    return InStigg.of(plans, addons, client.list_features(), client.list_custom_currencies(), charges, now())
+    return InStigg.of(plans, addons, client.list_features(), client.list_custom_currencies(), charges, now)
 
 
 # Stigg's own Salesforce app
@@ -214,11 +215,9 @@ def fields_of_stiggs_app(client: SalesforceClient) -> list[str]:
 # Showing
 
 
-def examine(days: int, quiet: bool) -> tuple[list[Finding], int, int]:
+def examine(days: int, quiet: bool, parts: Parts) -> tuple[list[Finding], int, int]:
     """Out: what was found; how many products and how many deals were looked at."""
-    # Not `reading.salesforce`, which is in API Gateway's hurry: what is asked here is searched for, not found by ID.
-    secret = Secret(setting("SALESFORCE_SECRET_ARN"))
-    client = SalesforceClient(setting("SALESFORCE_URL"), secret, setting("SALESFORCE_API_VERSION"))
+    client = parts.salesforce  # not the quick one: what is asked here is searched for, not found by ID
     try:
         mappings = mapped(client.query(MAPPINGS_SOQL))
     except Unreadable as error:
@@ -233,29 +232,33 @@ def examine(days: int, quiet: bool) -> tuple[list[Finding], int, int]:
         reads = bar.add_task("Reading deals", total=len(rows), visible=not quiet)
         for start in range(0, len(rows), DEALS_AT_ONCE):
             some = rows[start : start + DEALS_AT_ONCE]
-            sales += sales_of(some)
+            sales += sales_of(some, parts.intake)
             for id, name, opportunity in unmapped_of(some, shelves, client):
                 unmapped[id, name].append(opportunity)
             bar.advance(reads, len(some))
     sold = {item.stigg_id for sale in sales if sale.order for item in sale.order.items}
-    has = in_stigg(sold | {str(product.stigg_id) for product in products})
+    has = in_stigg(sold | {str(product.stigg_id) for product in products}, parts.stigg, parts.now())
     others = [Unmapped(id, name, tuple(dict.fromkeys(ids))) for (id, name), ids in unmapped.items()]
-    found = [*judge(products, sales, others, has, mapping_rules()), *other_senders(client)]
+    found = [*judge(products, sales, others, has, parts.settings.mapping_rules), *other_senders(client)]
     return sorted(found, key=lambda one: SEVERITIES.index(one.severity)), len(products), len(sales)
 
 
-def link_to(finding: Finding) -> str:
+def link_to(finding: Finding, salesforce_url: str) -> str:
     """The page in Salesforce where it is mended, as far as there is one."""
     id = finding.product.id if finding.product else ""
     id = id or (finding.opportunities[0] if finding.opportunities else "")
-    return salesforce_record_url(setting("SALESFORCE_URL"), id) if id else ""
+    return salesforce_record_url(salesforce_url, id) if id else ""
 
 
-def show(found: Sequence[Finding], products: int, deals: int, days: int) -> None:
+def show(found: Sequence[Finding], products: int, deals: int, days: int, salesforce_url: str) -> None:
     for severity in SEVERITIES:
         some = [one for one in found if one.severity == severity]
         if some:
-            table(("Product", "Deals", "What, and what to do"), map(_row, some), title=TITLES[severity])
+            table(
+                ("Product", "Deals", "What, and what to do"),
+                [_row(one, salesforce_url) for one in some],
+                title=TITLES[severity],
+            )
     errors = sum(one.severity == "error" for one in found)
     looked = f"{counted(products, 'mapped product')} and {counted(deals, 'deal')} won in the last {days} days"
     if errors:
@@ -264,24 +267,24 @@ def show(found: Sequence[Finding], products: int, deals: int, days: int) -> None
         say(f"{looked} were looked at: nothing by which a deal would be refused.")
 
 
-def _row(one: Finding) -> tuple[str, str, Text]:
+def _row(one: Finding, salesforce_url: str) -> tuple[str, str, Text]:
     product = one.product or Product("", "", None, None)
     named = [product.name, f"{product.type or ''} {product.stigg_id or ''}".strip()]
     begins = one.words[0]
     if not product.stigg_id or not one.words.startswith(product.stigg_id):  # an ID stays as it is written
         begins = begins.upper()
-    told = [f"{begins}{one.words[1:]}.", one.fix, link_to(one)]
+    told = [f"{begins}{one.words[1:]}.", one.fix, link_to(one, salesforce_url)]
     if one.opportunities and product.id:  # else the link leads to the first of them
         told.append(f"On {', '.join(one.opportunities[:3])}{' ...' if len(one.opportunities) > 3 else ''}")
     shown = Text("\n".join([*filter(None, told), ""]), overflow="fold")  # a link is broken, but never cut short
     return "\n".join(filter(None, named)), str(len(one.opportunities) or ""), shown
 
 
-def write_csv(found: Iterable[Finding]) -> None:
+def write_csv(found: Iterable[Finding], salesforce_url: str) -> None:
     writer = csv.DictWriter(sys.stdout, COLUMNS)
     writer.writeheader()
     for one in found:
-        row = one.to_json(link_to(one))
+        row = one.to_json(link_to(one, salesforce_url))
         row["opportunities"] = " ".join(row["opportunities"])
         writer.writerow({name: _as_text(str(cell)) for name, cell in row.items()})
 
@@ -311,17 +314,18 @@ def doctor(chosen: Chosen, days: int, as_csv: bool, as_json: bool) -> None:
     """
     if as_csv and as_json:
         raise click.UsageError("--csv or --json, not both")
-    chosen.stack.act_as()
+    parts = chosen.stack.parts()
+    salesforce_url = parts.settings["SALESFORCE_URL"]
     try:
-        found, products, deals = examine(days, quiet=as_csv or as_json)
+        found, products, deals = examine(days, as_csv or as_json, parts)
     except NotNow as error:
         raise click.ClickException(f"{error}. Try again in {error.seconds} seconds.") from None
     if as_json:
-        findings = [one.to_json(link_to(one)) for one in found]
+        findings = [one.to_json(link_to(one, salesforce_url)) for one in found]
         print_json({"days": days, "products": products, "deals": deals, "findings": findings})
     elif as_csv:
-        write_csv(found)
+        write_csv(found, salesforce_url)
     else:
-        show(found, products, deals, days)
+        show(found, products, deals, days, salesforce_url)
     if any(one.severity == "error" for one in found):
         raise SystemExit(1)

@@ -8,8 +8,7 @@ import click
 
 from closedwon.domain.errors import SalesforceRefused
 from closedwon.domain.identifiers import normalised_id
-from closedwon.provisioning.step import ledger
-from closedwon.salesforce import reading
+from closedwon.stack import Stack as Parts
 from ops import show
 from ops.stack import Chosen
 
@@ -40,11 +39,11 @@ def erase(chosen: Chosen, account: str, yes: bool, as_json: bool) -> None:
         account_id = normalised_id(account, "001")
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="ACCOUNT") from None
-    chosen.stack.act_as()
-    customer = ledger().customer(account_id)
+    parts = chosen.stack.parts()
+    customer = parts.ledger.customer(account_id)
     if not customer.version:
         raise click.ClickException(f"the ledger knows nothing of {account_id}: there is nothing to erase")
-    there = in_salesforce(account_id)
+    there = in_salesforce(account_id, parts)
     if there and not as_json:
         show.check(
             "warning",
@@ -58,7 +57,7 @@ def erase(chosen: Chosen, account: str, yes: bool, as_json: bool) -> None:
             abort=True,
             err=as_json,
         )
-    opportunities = ledger().erase(account_id)
+    opportunities = parts.ledger.erase(account_id)
     stays = [words.format(customer_id=customer.customer_id or "(none)") for words in STAYS]
     if as_json:
         done: dict[str, Any] = {"accountId": account_id, "opportunities": opportunities, "stays": stays}
@@ -70,10 +69,10 @@ def erase(chosen: Chosen, account: str, yes: bool, as_json: bool) -> None:
         show.say(f"- {words}")
 
 
-def in_salesforce(account_id: str) -> bool:
+def in_salesforce(account_id: str, parts: Parts) -> bool:
     """Whether Salesforce still has the account. Raises what `closedwon.salesforce.client` does."""
     try:
-        found = reading.salesforce().query("SELECT Id FROM Account WHERE Id = {id}", id=account_id)
+        found = parts.quick_salesforce.query("SELECT Id FROM Account WHERE Id = {id}", id=account_id)
     except SalesforceRefused:
         return False
     return bool(list(found))

@@ -13,13 +13,11 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from closedwon.aws.ledger import at_once
+from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.errors import ClosedWonError
 from closedwon.domain.instants import instant_of
 from closedwon.domain.links import salesforce_record_url
-from closedwon.provisioning.step import ledger
-from closedwon.salesforce import reading
-from closedwon.settings import setting
+from closedwon.stack import Stack as Parts
 from closedwon.words.counted import counted
 from ops import show
 from ops.executions import STATUSES, Execution, Executions, opportunity_of
@@ -89,9 +87,9 @@ def _saying(executions: Executions, some: Iterable[Execution], cause: str) -> It
             yield one
 
 
-def waiting(most: int) -> list[Json]:
+def waiting(most: int, parts: Parts) -> list[Json]:
     """The deals that wait for people, the longest first, as Salesforce shows them."""
-    rows = reading.salesforce().query(
+    rows = parts.quick_salesforce.query(
         "SELECT Opportunity_ID__c, Account__c, Status__c, Reason__c, Provisioned_At__c, Approval_ID__c "
         f"FROM Stigg_Provisioning__c WHERE Status__c IN {{waits}} ORDER BY Provisioned_At__c LIMIT {int(most) + 1}",  # nosec B608 - a number
         waits=list(WAITS),
@@ -104,16 +102,16 @@ def waiting(most: int) -> list[Json]:
             "since": row["Provisioned_At__c"],
             "reason": row["Reason__c"] or "",
             "approval": row["Approval_ID__c"],
-            "url": salesforce_record_url(setting("SALESFORCE_URL"), row["Opportunity_ID__c"]),
+            "url": salesforce_record_url(parts.settings["SALESFORCE_URL"], row["Opportunity_ID__c"]),
         }
         for row in rows
     ]
 
 
-def overdue(most: int) -> list[Json]:
+def overdue(most: int, ledger: Ledger) -> list[Json]:
     """The customers that the ledger has due by now: the sweep starts them."""
-    accounts = list(islice(ledger().overdue(0), most + 1))
-    customers = at_once(ledger().customer, accounts)
+    accounts = list(islice(ledger.overdue(0), most + 1))
+    customers = at_once(ledger.customer, accounts)
     return [
         {
             "accountId": one.account_id,
@@ -125,10 +123,10 @@ def overdue(most: int) -> list[Json]:
     ]
 
 
-def deals_now(every: Iterable[Execution]) -> dict[str, str]:
+def deals_now(every: Iterable[Execution], ledger: Ledger) -> dict[str, str]:
     """What became of the deals of those that failed, by the ledger: most were tried again since."""
     ids = sorted({id for one in every if one.failed and (id := opportunity_of(one.name))})
-    known = zip(ids, at_once(ledger().find, ids), strict=True)
+    known = zip(ids, at_once(ledger.find, ids), strict=True)
     return {id: found[1].outcome.status for id, found in known if found}
 
 
@@ -256,15 +254,15 @@ def history(
     Each line is one execution of the provisioning state machine. Failures are tried again by themselves, unless a deal
     was refused: --held lists what waits for people.
     """
-    chosen.stack.act_as(*ACTS_AS)
-    teller = Teller(ZoneInfo(setting("TIME_ZONE")))
+    parts = chosen.stack.parts(*ACTS_AS)
+    teller = Teller(ZoneInfo(parts.settings["TIME_ZONE"]))
     if held:
-        _held(teller, limit, as_json)
+        _held(teller, limit, as_json, parts)
         return
     machine = Executions(chosen.stack.client("stepfunctions"), chosen.stack.outputs["ProvisionStateMachineArn"])
-    opportunities = resolved(account).customer.opportunities if account else None
+    opportunities = resolved(account, parts).customer.opportunities if account else None
     every, more = found(machine, _asked_for(statuses, cause), since, limit, cause, opportunities)
-    now = deals_now(every)
+    now = deals_now(every, parts.ledger)
     if as_json:
         listed = [
             {**one.to_json(), "opportunityId": (id := opportunity_of(one.name)), "dealNow": now.get(id or "")}
@@ -283,11 +281,11 @@ def _asked_for(statuses: Sequence[str], cause: str) -> list[str]:
     return wanted
 
 
-def _held(teller: Teller, limit: int, as_json: bool) -> None:
+def _held(teller: Teller, limit: int, as_json: bool, parts: Parts) -> None:
     """What waits. Where Salesforce cannot be asked, what is due is told all the same."""
-    due, why = overdue(limit), ""
+    due, why = overdue(limit, parts.ledger), ""
     try:
-        deals = waiting(limit)
+        deals = waiting(limit, parts)
     except ClosedWonError as error:
         deals, why = [], str(error)
     if as_json:

@@ -5,7 +5,6 @@ Writes nothing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,15 +15,9 @@ import botocore.exceptions
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.errors import ClosedWonError
-from closedwon.preview.preview import stigg
-from closedwon.provisioning.step import ledger
-from closedwon.provisioning.work import now
-from closedwon.reconciliation import run_register
 from closedwon.reconciliation.drift import CustomerView, Finding, Repair
-from closedwon.reconciliation.judging import Judge
 from closedwon.reconciliation.views import Live
-from closedwon.salesforce import reading
-from closedwon.settings import trial_stages
+from closedwon.stack import Stack as Parts
 from closedwon.stigg.catalogue import fetch_catalogue, kept_catalogue
 from ops.stack import in_words
 
@@ -71,7 +64,7 @@ class Look:
         return [one for one in self.findings if one.kind in kinds]
 
 
-def look_at(customer: Customer) -> Look:
+def look_at(customer: Customer, parts: Parts) -> Look:
     """Look at a customer of the ledger. Salesforce and Stigg are asked each by itself: where one does not answer, the
     other is still seen.
     """
@@ -87,31 +80,32 @@ def look_at(customer: Customer) -> Look:
             look.not_reached[whom] = in_words(error)
         return None
 
-    if found := asked("Salesforce", lambda: _live().in_salesforce({account_id: customer})):
+    if found := asked("Salesforce", lambda: _live(parts).in_salesforce({account_id: customer})):
         look.view = found[account_id]
-    if seen := asked("Stigg", lambda: _live().in_stigg(look.view, deep=True)):
+    if seen := asked("Stigg", lambda: _live(parts).in_stigg(look.view, deep=True)):
         look.view = seen
-    catalogue = kept_catalogue(ledger(), now())
+    catalogue = kept_catalogue(parts.ledger, parts.now())
     if catalogue is None and "Stigg" not in look.not_reached:
-        catalogue = asked("Stigg", lambda: fetch_catalogue(stigg(), now()))
-    if catalogue is None and (snapshot := ledger().snapshot()):
+        catalogue = asked("Stigg", lambda: fetch_catalogue(parts.quick_stigg, parts.now()))
+    if catalogue is None and (snapshot := parts.ledger.snapshot()):
         catalogue = Catalogue.from_json(snapshot)
     if catalogue is not None:
-        judge = Judge(deals_since(), catalogue)
+        judge = parts.judge(deals_since(parts), catalogue)
         look.under_way = judge.compare(look.view).under_way
         look.compared = not look.under_way
         look.findings, look.repair = judge.verdict(look.view)
     return look
 
 
-def deals_since() -> str:
+def deals_since(parts: Parts) -> str:
     """The day of the first deals that had to arrive: as the stack says, since the first reconciliation, or today."""
-    since = os.environ.get("DEALS_SINCE") or run_register.register().deals_since
+    since = parts.settings.get("DEALS_SINCE") or parts.register.read().deals_since
     return since or datetime.now(UTC).date().isoformat()
 
 
-def _live() -> Live:
-    return Live(reading.salesforce(), stigg(), ledger(), trial_stages(), _no_pace)
+def _live(parts: Parts) -> Live:
+    stages = parts.settings.trial_stages
+    return Live(parts.quick_salesforce, parts.quick_stigg, parts.ledger, parts.intake, stages, _no_pace)
 
 
 def _no_pace(*_: Any) -> None:

@@ -8,7 +8,6 @@ import click
 
 from closedwon.aws.ledger import Control
 from closedwon.domain.instants import instant_of
-from closedwon.provisioning.step import ledger
 from ops import show
 from ops.stack import Chosen
 
@@ -27,8 +26,7 @@ why_option = click.option("--why", default="", help="The reason, for the next op
 @click.pass_obj
 def mode(chosen: Chosen, as_json: bool) -> None:
     """Show whether the stack runs, is paused or only plans (shadow)."""
-    chosen.stack.act_as()
-    tell(ledger().control(), as_json)
+    tell(chosen.stack.parts().ledger.control(), as_json)
 
 
 @click.command()
@@ -66,9 +64,9 @@ def resume(chosen: Chosen, as_json: bool) -> None:
 
 
 def change(chosen: Chosen, to: Literal["run", "pause", "shadow"], why: str, as_json: bool) -> None:
-    chosen.stack.act_as()
-    ledger().set_control(to, why)
-    tell(ledger().control(), as_json)
+    ledger = chosen.stack.parts().ledger
+    ledger.set_control(to, why)
+    tell(ledger.control(), as_json)
 
 
 def tell(control: Control, as_json: bool) -> None:

@@ -11,11 +11,9 @@ import click
 
 from closedwon.domain.identifiers import normalised_id
 from closedwon.intake.deal import Trigger
-from closedwon.provisioning.step import ledger
 from closedwon.reconciliation.views import given_of
-from closedwon.salesforce import reading
 from closedwon.salesforce.deal_records import trigger_of
-from closedwon.settings import trial_stages
+from closedwon.stack import Stack as Parts
 from closedwon.words.changes import money
 from ops import show
 from ops.look import ACTS_AS
@@ -38,24 +36,24 @@ _OPPORTUNITY = (
 )
 
 
-def deal_of(opportunity_id: str, trigger: str | None) -> Json:
+def deal_of(opportunity_id: str, trigger: str | None, parts: Parts) -> Json:
     """A deal as a callout without lines would say it: the API reads the rest. trigger: what it is to be looked at as,
     None for what it is. Raises ClickException where there is nothing to preview.
     """
-    rows = reading.salesforce().query(_OPPORTUNITY, id=opportunity_id)
+    rows = parts.quick_salesforce.query(_OPPORTUNITY, id=opportunity_id)
     if not rows:
         stop(f"Salesforce knows no opportunity {opportunity_id}, or closed-won's user may not see it")
     [row] = rows
     if row["AccountId"] is None:
         stop(f"{opportunity_id} has no account, so there is no customer to give anything to")
-    known = ledger().find(opportunity_id)
-    wanted = trigger or trigger_of(row, known[1].order.trigger if known else None, trial_stages())
+    known = parts.ledger.find(opportunity_id)
+    wanted = trigger or trigger_of(row, known[1].order.trigger if known else None, parts.settings.trial_stages)
     if wanted is None:
         stop(
             f"{opportunity_id} is not won ({row['StageName']}), so nothing would be sent. To see what it would give if "
             "it were: --trigger closed_won"
         )
-    return given_of(row, str(wanted))
+    return given_of(row, str(wanted), parts.settings.organization_id)
 
 
 def deals_in(file: Path) -> Json:
@@ -149,8 +147,7 @@ def _as_it_is(chosen: Chosen, opportunity: str, trigger: str | None) -> Json:
         id = normalised_id(opportunity, "006")
     except ValueError as error:
         raise click.UsageError(f"{opportunity} {error}") from None
-    chosen.stack.act_as(*ACTS_AS)
-    return {"deals": [deal_of(id, trigger)]}
+    return {"deals": [deal_of(id, trigger, chosen.stack.parts(*ACTS_AS))]}
 
 
 @click.command(short_help="Show what provisioning would do with a deal.")

@@ -12,9 +12,9 @@ from botocore.exceptions import ClientError
 from rich.status import Status
 
 from closedwon.domain.links import execution_url, object_url
-from closedwon.reconciliation import runs
 from closedwon.reconciliation.finding import KINDS
 from closedwon.reconciliation.report import FILES
+from closedwon.reconciliation.runs import Run
 from closedwon.words.counted import counted, duration
 from ops import show
 from ops.executions import Execution, Executions
@@ -46,7 +46,7 @@ class Reconciliation:
 
     def __init__(self, chosen: Chosen) -> None:
         self.stack = chosen.stack
-        self.stack.act_as(ACTS_AS)
+        self._storage = self.stack.parts(ACTS_AS).storage
         self._client = self.stack.client("stepfunctions")
         self.executions = Executions(self._client, self.stack.outputs["ReconcileStateMachineArn"])
 
@@ -80,7 +80,7 @@ class Reconciliation:
         if not run and ended.failed:  # a failed execution has no output: the report's own record says whose it is
             run = self._run_of(ended.arn)
         failure = ended.output.get("failure") or {}
-        summary = runs.get_json(runs.Run.of(run), FILES["summary"]) if run else None
+        summary = self._storage.get_json(Run.of(run), FILES["summary"]) if run else None
         return {
             **ended.to_json(),
             "error": ended.error or failure.get("Error", ""),

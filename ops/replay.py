@@ -11,16 +11,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 from rich.status import Status
 
-from closedwon.aws.ledger import at_once
+from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.instants import instant_of
-from closedwon.provisioning.step import ledger
+from closedwon.stack import Stack as Parts
 from closedwon.words.counted import counted
 from ops import show
 from ops.executions import FAILURES, Executions, opportunity_of
@@ -93,13 +94,13 @@ class Asked:
     opportunities: set[str] = field(default_factory=set)
 
 
-def customers(texts: Iterable[str]) -> tuple[list[Asked], list[Replay]]:
+def customers(texts: Iterable[str], parts: Parts) -> tuple[list[Asked], list[Replay]]:
     """Whom IDs mean, each customer once; and those that nobody knows."""
     by_account: dict[str, Asked] = {}
     unknown = []
     for text in dict.fromkeys(texts):
         try:
-            who = resolved(text)
+            who = resolved(text, parts)
         except click.ClickException as error:
             unknown.append(Replay(text, "unknown", error.message))
             continue
@@ -109,7 +110,7 @@ def customers(texts: Iterable[str]) -> tuple[list[Asked], list[Replay]]:
     return list(by_account.values()), unknown
 
 
-def planned(asked: Asked) -> Replay:
+def planned(asked: Asked, parts: Parts) -> Replay:
     """What is to be done for a customer. What the ledger does not know to be undone is looked for in Stigg and
     Salesforce; of what differs there, only what the stack's policy repairs is.
     """
@@ -133,7 +134,7 @@ def planned(asked: Asked) -> Replay:
         return replace(plan, action="again", words=_why_again(customer))
     if behind:
         return replace(plan, action="already", words="its execution begins, or waits for its rate slot")
-    return _compared(plan, look_at(customer), asked)
+    return _compared(plan, look_at(customer, parts), asked)
 
 
 def _why_again(customer: Customer) -> str:
@@ -193,22 +194,22 @@ def _standing(asked: Asked) -> Iterable[str]:
         yield "Stigg and Salesforce are as they should be."
 
 
-def make_due(plan: Replay) -> Replay:
+def make_due(plan: Replay, ledger: Ledger) -> Replay:
     """Do it. A customer that was written since it was looked at is left alone."""
     if plan.action not in DOES:
         return plan
-    made = ledger().make_due(plan.account_id, plan.rev, plan.look, plan.rewrite, plan.account)
+    made = ledger.make_due(plan.account_id, plan.rev, plan.look, plan.rewrite, plan.account)
     if made:
         return replace(plan, made_due=True)
     return replace(plan, action="already", words="somebody worked on it just now: look at it again")
 
 
-def waited(plans: Sequence[Replay], status: Status) -> dict[str, Customer]:
+def waited(plans: Sequence[Replay], ledger: Ledger, status: Status) -> dict[str, Customer]:
     """Wait until each customer was worked on. Out: how each is then, by account."""
     left = {plan.account_id: plan for plan in plans}
     done: dict[str, Customer] = {}
     while left:
-        for customer in at_once(ledger().customer, list(left)):
+        for customer in at_once(ledger.customer, list(left)):
             plan = left[customer.account_id]
             if customer.lease is None and (plan.leased or customer.token > plan.token):
                 done[customer.account_id] = customer
@@ -333,19 +334,19 @@ def replay(
     """
     if not (ids or failed_since or file):
         raise click.UsageError("name opportunities or accounts, or say --failed-since or --file")
-    chosen.stack.act_as(*ACTS_AS)
+    parts = chosen.stack.parts(*ACTS_AS)
     executions = Executions(chosen.stack.client("stepfunctions"), chosen.stack.outputs["ProvisionStateMachineArn"])
-    plans = _looked_at([*ids, *_ids_in(file), *_failed_since(failed_since, executions)])
+    plans = _looked_at([*ids, *_ids_in(file), *_failed_since(failed_since, executions)], parts)
     if not as_json:
         tell(plans) if plans else say("Nothing failed since then.")
     does = [plan for plan in plans if plan.action in DOES]
     if does and not dry_run:
         if not yes:
             click.confirm(f"Have {counted(len(does), 'customer')} looked at again?", abort=True, err=as_json)
-        plans = at_once(make_due, plans)
+        plans = at_once(partial(make_due, ledger=parts.ledger), plans)
     if not as_json:
         tell_made_due(plans, does, dry_run)
-    ended = _wait(plans, executions) if wait and not dry_run else []
+    ended = _wait(plans, parts.ledger, executions) if wait and not dry_run else []
     if as_json:
         show.as_json({"customers": [plan.to_json() for plan in plans], "ended": ended})
     elif ended:
@@ -371,23 +372,23 @@ def _failed_since(instant: datetime | None, executions: Executions) -> list[str]
     return [id for one in failed if (id := opportunity_of(one.name))]
 
 
-def _looked_at(wanted: Iterable[str]) -> list[Replay]:
+def _looked_at(wanted: Iterable[str], parts: Parts) -> list[Replay]:
     """What is to be done for each customer that these IDs mean."""
-    asked, plans = customers(wanted)
+    asked, plans = customers(wanted, parts)
     with show.progress() as progress:
-        for plan in progress.track(map(planned, asked), total=len(asked), description="Looking"):
+        for plan in progress.track((planned(one, parts) for one in asked), total=len(asked), description="Looking"):
             plans.append(plan)
     return plans
 
 
-def _wait(every: Sequence[Replay], executions: Executions) -> list[Json]:
+def _wait(every: Sequence[Replay], ledger: Ledger, executions: Executions) -> list[Json]:
     """How it ended for those that were made due, and those that were at work already."""
     plans = [plan for plan in every if plan.made_due] + [plan for plan in every if plan.action == "already"]
     if not plans:
         return []
     try:
         with Status("Waiting ...", console=show.console(err=True)) as status:
-            done = waited(plans, status)
+            done = waited(plans, ledger, status)
     except KeyboardInterrupt:
         say("Not waited for any longer; what is due is done all the same.", err=True)
         raise SystemExit(INTERRUPTED) from None

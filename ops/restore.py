@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from closedwon.provisioning.step import ledger
 from ops import show
 from ops.stack import Chosen
 
@@ -31,7 +30,6 @@ def restore(chosen: Chosen, table: str, yes: bool) -> None:
     Salesforce.
     """
     stack = chosen.stack
-    stack.act_as()
     live = stack.outputs["LedgerTableName"]
     if table == live:
         raise click.ClickException(f"{table} is the ledger itself: name the table that was restored from its backup")
@@ -41,7 +39,7 @@ def restore(chosen: Chosen, table: str, yes: bool) -> None:
         raise click.ClickException(f"{table} is no ledger: it has no customer")
     newer = [key for item in items(client, live) if (key := item_key(item)) not in found]
     customers = sum(sk == "CUSTOMER" for _, sk in found)
-    if ledger().control().mode != "pause":
+    if stack.parts().ledger.control().mode != "pause":
         raise click.ClickException(
             "the stack is not paused; pause it first, so that nothing writes meanwhile: closedwon pause"
         )

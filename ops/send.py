@@ -29,9 +29,9 @@ def send(chosen: Chosen, opportunities: tuple[str, ...], wait: bool, as_json: bo
     For a deal whose mapping was corrected, or whose callout was lost. What did not change is not done twice. Look first
     with `preview`. Exit code 1 when one is refused.
     """
-    chosen.stack.act_as(*ACTS_AS)
+    parts = chosen.stack.parts(*ACTS_AS)
     try:
-        deals = [deal_of(normalised_id(id, "006"), None) for id in dict.fromkeys(opportunities)]
+        deals = [deal_of(normalised_id(id, "006"), None, parts) for id in dict.fromkeys(opportunities)]
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="OPPORTUNITY") from None
     results = accepted(chosen, deals)

@@ -11,9 +11,7 @@ import requests
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import ClosedWonError
 from closedwon.domain.instants import instant_of
-from closedwon.provisioning.step import ledger
-from closedwon.provisioning.work import now, stigg
-from closedwon.salesforce import reading
+from closedwon.stack import Stack as Parts
 from closedwon.stigg.catalogue import fetch_catalogue
 from ops import show
 from ops.api import SECONDS
@@ -39,9 +37,8 @@ def smoke(chosen: Chosen, as_json: bool) -> None:
     Sends one made-up deal that must be refused and one to preview: nothing is recorded, written or provisioned.
     Exit code 1 when something is wrong.
     """
-    chosen.stack.act_as()
     found = []
-    for check in checks(chosen):
+    for check in checks(chosen, chosen.stack.parts()):
         found.append(check)
         if not as_json:
             show.check("problem" if check.wrong else "ok", check.what, check.wrong)
@@ -55,7 +52,7 @@ def smoke(chosen: Chosen, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def checks(chosen: Chosen) -> Iterator[Check]:
+def checks(chosen: Chosen, parts: Parts) -> Iterator[Check]:
     """Everything there is to try, one after the other; what one finds keeps no other from being tried."""
     stack = chosen.stack
     attempts: tuple[tuple[str, Callable[[], str]], ...] = (
@@ -63,10 +60,10 @@ def checks(chosen: Chosen) -> Iterator[Check]:
         ("The API refuses who has no key", lambda: no_key(chosen)),
         ("The API answers who has it", lambda: unknown_deal(chosen)),
         ("A deal that is none is refused, with the reason", lambda: refused_deal(chosen)),
-        ("Stigg takes the key", catalogue_there),
-        ("Salesforce lets the server in", organisation),
-        ("A deal is previewed", lambda: previewed(chosen)),
-        ("The ledger is there", ledger_there),
+        ("Stigg takes the key", lambda: catalogue_there(parts)),
+        ("Salesforce lets the server in", lambda: organisation(parts)),
+        ("A deal is previewed", lambda: previewed(chosen, parts)),
+        ("The ledger is there", lambda: ledger_there(parts)),
         ("The state machines are there", lambda: machines(stack)),
         ("The sweep is scheduled", lambda: scheduled(stack)),
     )
@@ -103,22 +100,23 @@ def refused_deal(chosen: Chosen) -> str:
     return "" if result["status"] == "invalid" and "organizationId" in named else f"it was {result['status']}"
 
 
-def catalogue_there() -> str:
-    return "" if fetch_catalogue(stigg(), now()).plans else "Stigg's catalogue has no plan: is the environment right?"
+def catalogue_there(parts: Parts) -> str:
+    plans = fetch_catalogue(parts.stigg, parts.now()).plans
+    return "" if plans else "Stigg's catalogue has no plan: is the environment right?"
 
 
-def organisation() -> str:
-    reading.salesforce().query("SELECT Id FROM Organization")
+def organisation(parts: Parts) -> str:
+    parts.quick_salesforce.query("SELECT Id FROM Organization")
     return ""
 
 
-def previewed(chosen: Chosen) -> str:
+def previewed(chosen: Chosen, parts: Parts) -> str:
     """The first plan of the catalogue, sold to an account that no organisation has."""
-    catalogue: Catalogue = fetch_catalogue(stigg(), now())
+    catalogue: Catalogue = fetch_catalogue(parts.stigg, parts.now())
     plan_id = next(iter(sorted(catalogue.plans)), None)
     if plan_id is None:
         return "there is no plan to preview"
-    at = instant_of(now())
+    at = instant_of(parts.now())
     deal: dict[str, Any] = {
         "organizationId": chosen.stack.parameters["SalesforceOrganizationId"],
         "trigger": "closed_won",
@@ -138,8 +136,8 @@ def previewed(chosen: Chosen) -> str:
     return "" if result["summary"] else f"nothing was told of {plan_id}: {' '.join(result['warnings'])}"
 
 
-def ledger_there() -> str:
-    ledger().control()
+def ledger_there(parts: Parts) -> str:
+    parts.ledger.control()
     return ""
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache, cached_property
+from threading import Lock
 from typing import Any
 
 import boto3
 import botocore.exceptions
 import click
+from botocore.config import Config
 
+from closedwon.stack import Stack as Parts
 from ops.api import Api
 
 REQUIRED = {"CalloutUrl", "CalloutKeySecretArn"}
@@ -103,15 +105,20 @@ class Stack:
         found = self.client("lambda").get_function_configuration(FunctionName=self.physical(function))
         return {name: str(value) for name, value in found["Environment"]["Variables"].items()}
 
-    def act_as(self, *functions: str) -> None:
-        """From now on, the product's package in this process works with the stack's settings, as those functions do,
+    def parts(self, *functions: str) -> Parts:
+        """The product's parts, put together with the settings of those functions (by default of the one that repairs)
         and with the operator's credentials.
         """
+        making = Lock()  # a session makes one client at a time
+        environment: dict[str, str] = {}
         for function in functions or ("RepairFunction",):
-            os.environ.update(self.settings(function))
-        os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = self.region
-        if self._profile:
-            os.environ["AWS_PROFILE"] = self._profile
+            environment.update(self.settings(function))
+
+        def client(service: str, **config: Any) -> Any:
+            with making:
+                return self.session.client(service, config=Config(**config))  # type: ignore[call-overload]
+
+        return Parts(environment, client)
 
     def secret(self, output: str) -> str:
         """A secret's value, by the output that names it. Never print it."""

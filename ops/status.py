@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from closedwon.settings import setting
 from ops import show
 from ops.executions import Executions
 from ops.look import ACTS_AS
@@ -31,12 +30,12 @@ def status(chosen: Chosen, id: str, everything: bool, as_json: bool) -> None:
     It shows what the ledger holds, who changed what and when, which executions ran, what Stigg and Salesforce hold now,
     and whether that is as it should be. It changes nothing. Exit code 1 when Stigg or Salesforce did not answer.
     """
-    chosen.stack.act_as(*ACTS_AS)
+    parts = chosen.stack.parts(*ACTS_AS)
     executions = Executions(chosen.stack.client("stepfunctions"), chosen.stack.outputs["ProvisionStateMachineArn"])
-    told = story(resolved(id), executions, everything)
+    told = story(resolved(id, parts), executions, everything, parts)
     if as_json:
         show.as_json(told)
     else:
-        Teller(told, ZoneInfo(setting("TIME_ZONE")), everything).tell()
+        Teller(told, ZoneInfo(parts.settings["TIME_ZONE"]), everything).tell()
     if told["notReached"]:
         raise SystemExit(1)

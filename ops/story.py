@@ -1,4 +1,4 @@
-"""The whole story of a deal or a customer, from the ledger, Step Functions, Stigg and Salesforce, as data."""
+"""The history of a deal or a customer, gathered as data from the ledger, Step Functions, Stigg and Salesforce."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from closedwon.domain.customer import Customer, OpportunityState, execution_name
 from closedwon.domain.instants import instant_of
 from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
 from closedwon.domain.plan import LIVE
-from closedwon.provisioning.step import ledger
 from closedwon.reconciliation.drift import CustomerView
 from closedwon.salesforce.write_back import account_fields
-from closedwon.settings import setting
+from closedwon.stack import Stack as Parts
 from closedwon.words.counted import counted
 from ops import orders
 from ops.executions import Execution, Executions
@@ -33,28 +32,29 @@ GUESSED = 40
 """Executions of one deal that are looked for by the names they may have."""
 
 
-def story(who: Who, executions: Executions, everything: bool) -> Json:
+def story(who: Who, executions: Executions, everything: bool, parts: Parts) -> Json:
     """All there is to tell. everything: also what is not among the newest."""
     customer = who.customer
     chosen = _chosen(who, everything)
-    look = look_at(customer)
-    accepted = dict(zip(chosen, at_once(ledger().orders, chosen), strict=True))
+    app_url, salesforce_url = parts.settings["STIGG_APP_URL"], parts.settings["SALESFORCE_URL"]
+    look = look_at(customer, parts)
+    accepted = dict(zip(chosen, at_once(parts.ledger.orders, chosen), strict=True))
     now = time.time_ns() // 1_000_000
     return {
         "asked": {"kind": who.kind, "id": who.text, "opportunityId": who.opportunity_id},
-        "account": {"id": customer.account_id, "url": _salesforce(customer.account_id)},
+        "account": {"id": customer.account_id, "url": salesforce_record_url(salesforce_url, customer.account_id)},
         "customer": {
             "id": customer.shown_id,
-            "url": customer.shown_id and stigg_customer_url(setting("STIGG_APP_URL"), customer.shown_id),
+            "url": customer.shown_id and stigg_customer_url(app_url, customer.shown_id),
         },
         "ledger": _ledger(customer, now),
-        "deals": [_deal(customer, customer.opportunities[id]) for id in chosen],
+        "deals": [_deal(customer, customer.opportunities[id], salesforce_url) for id in chosen],
         "dealsInAll": len(customer.opportunities),
         "statuses": Counter(state.outcome.status for state in customer.opportunities.values()),
         "orders": _orders(accepted),
         "executions": _executions(who, _named(who, chosen, accepted, everything), executions),
-        "stigg": _stigg(look),
-        "salesforce": _in_salesforce(look),
+        "stigg": _stigg(look, app_url),
+        "salesforce": _in_salesforce(look, app_url),
         "underWay": look.under_way,
         "compared": look.compared,
         "findings": {
@@ -72,10 +72,6 @@ def _chosen(who: Who, everything: bool) -> list[str]:
         who.customer.opportunities.items(), key=lambda pair: (pair[1].version, pair[1].revision, pair[0]), reverse=True
     )
     return [id for id, _ in (newest if everything else newest[:NEWEST])]
-
-
-def _salesforce(record_id: str) -> str:
-    return salesforce_record_url(setting("SALESFORCE_URL"), record_id)
 
 
 def _ledger(customer: Customer, now: int) -> Json:
@@ -119,11 +115,11 @@ def _at(milliseconds: int | None) -> str | None:
     return None if milliseconds is None else instant_of(milliseconds)
 
 
-def _deal(customer: Customer, state: OpportunityState) -> Json:
+def _deal(customer: Customer, state: OpportunityState, salesforce_url: str) -> Json:
     outcome, id = state.outcome, state.order.opportunity_id
     return {
         "opportunityId": id,
-        "url": _salesforce(id),
+        "url": salesforce_record_url(salesforce_url, id),
         "trigger": state.order.trigger,
         "status": outcome.status,
         "reason": outcome.reason,
@@ -206,7 +202,7 @@ def _executions(who: Who, wanted: Sequence[str], executions: Executions) -> list
     return at_once(told, found)
 
 
-def _stigg(look: Look) -> Json:
+def _stigg(look: Look, app_url: str) -> Json:
     view = look.view
     subscriptions = sorted(
         view.subscriptions or (), key=lambda one: (one["status"] in LIVE, one.get("startDate") or ""), reverse=True
@@ -214,16 +210,16 @@ def _stigg(look: Look) -> Json:
     return {
         "reached": view.subscriptions is not None,
         "exists": view.customer_in_stigg,
-        "subscriptions": [_subscription(one, view) for one in subscriptions],
+        "subscriptions": [_subscription(one, view, app_url) for one in subscriptions],
     }
 
 
-def _subscription(one: Mapping[str, Any], view: CustomerView) -> Json:
+def _subscription(one: Mapping[str, Any], view: CustomerView, app_url: str) -> Json:
     allowed = (view.allowed or {}).get(one["id"])
     marks = one.get("metadata") or {}
     return {
         "id": one["id"],
-        "url": stigg_subscription_url(setting("STIGG_APP_URL"), one["id"]),
+        "url": stigg_subscription_url(app_url, one["id"]),
         "planId": one.get("planId"),
         "resourceId": one.get("resourceId"),
         "status": one["status"],
@@ -241,11 +237,11 @@ def _finite(amounts: Mapping[str, float]) -> Json:
     return {id: None if amount == float("inf") else amount for id, amount in amounts.items()}
 
 
-def _in_salesforce(look: Look) -> Json:
+def _in_salesforce(look: Look, app_url: str) -> Json:
     """What Salesforce shows, of all deals: whether it should is among the findings."""
     view = look.view
     account = view.account
-    wanted = account_fields(view.customer, setting("STIGG_APP_URL")) if view.customer.ensured else {}
+    wanted = account_fields(view.customer, app_url) if view.customer.ensured else {}
     return {
         "reached": view.provisionings is not None,
         "account": account

@@ -1,4 +1,4 @@
-"""The story of a deal or a customer, told in a terminal."""
+"""The history of a deal or a customer, told in a terminal."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import click
 
 from closedwon.domain.customer import Customer
 from closedwon.domain.identifiers import normalised_id
-from closedwon.provisioning.step import ledger
+from closedwon.stack import Stack as Parts
 from ops.executions import NAME
 from ops.show import stop
 
@@ -29,28 +29,28 @@ class Who:
     execution: str | None = None
 
 
-def resolved(text: str) -> Who:
+def resolved(text: str, parts: Parts) -> Who:
     """Find whom the ledger knows by this. Raises ClickException where it knows nobody, UsageError for what is no ID."""
     text = text.strip()
     if text.startswith("arn:") and ":execution:" not in text:
         raise click.UsageError(f"{text} is no execution's ARN")
     name = text.rpartition(":")[2] if text.startswith("arn:") else text
     if found := NAME.fullmatch(name):
-        customer = _of_opportunity(found[1])
+        customer = _of_opportunity(found[1], parts)
         return Who("execution", name, customer, found[1], name)
     if text.startswith("arn:"):
         stop(f"{name} is no provisioning: their names begin with an opportunity's ID")
     if id := _salesforce_id(text, "006"):
-        return Who("opportunity", id, _of_opportunity(id), id)
+        return Who("opportunity", id, _of_opportunity(id, parts), id)
     if id := _salesforce_id(text, "001"):
-        return Who("account", id, _of_account(id))
-    account_id = ledger().bound_to(text)
+        return Who("account", id, _of_account(id, parts))
+    account_id = parts.ledger.bound_to(text)
     if account_id is None:
         stop(
             f"the ledger knows no {text}: give an opportunity's ID (006...), an account's (001...), a customer's ID in "
             "Stigg, or an execution's name or ARN"
         )
-    return Who("customer", text, ledger().customer(str(account_id)))
+    return Who("customer", text, parts.ledger.customer(str(account_id)))
 
 
 def _salesforce_id(text: str, prefix: str) -> str | None:
@@ -63,18 +63,18 @@ def _salesforce_id(text: str, prefix: str) -> str | None:
         raise click.UsageError(f"{text} {error}") from None
 
 
-def _of_opportunity(id: str) -> Customer:
-    account_id = ledger().owners([id]).get(id)
+def _of_opportunity(id: str, parts: Parts) -> Customer:
+    account_id = parts.ledger.owners([id]).get(id)
     if account_id is None:
         stop(
             f"{id} never reached closed-won: no callout of it was accepted. `closedwon preview {id}` shows what it "
             "would do; `closedwon reconcile` brings in what was missed"
         )
-    return ledger().customer(str(account_id))
+    return parts.ledger.customer(str(account_id))
 
 
-def _of_account(id: str) -> Customer:
-    customer = ledger().customer(id)
+def _of_account(id: str, parts: Parts) -> Customer:
+    customer = parts.ledger.customer(id)
     if not customer.opportunities:
         stop(
             f"the ledger knows no deal of the account {id}: no callout of one was accepted. `closedwon reconcile` "

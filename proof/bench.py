@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Mapping
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import requests
@@ -23,13 +23,10 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPHeaderDict, HTTPResponse
 
 from benchmarks.table import MemoryTable
-from closedwon import settings
 from closedwon.aws.ledger import Ledger
 from closedwon.intake.mapping import MappingRules
-from closedwon.preview.preview import preview
-from closedwon.provisioning import approvals, callout
-from closedwon.salesforce import reading
 from closedwon.salesforce.client import SalesforceClient
+from closedwon.stack import Stack
 from closedwon.stigg.client import Stigg
 from sandbox.flow import deal_of
 from sandbox.sales import Sales, Sold
@@ -214,32 +211,28 @@ class Bench:
             "REOPENED_DEAL_POLICY": "end",
             "FOREIGN_SUBSCRIPTION_POLICY": "hold",
             "REMOVAL_GUARD_PERCENT": "50",
-            "LEDGER_TABLE": "ledger",
+        }
+        of_the_process = {
             "POWERTOOLS_SERVICE_NAME": "closed-won",
             "POWERTOOLS_METRICS_NAMESPACE": "ClosedWon",
             "LOG_LEVEL": "CRITICAL",
             "STACK_NAME": "proof",
         }
         enter = self._exits.enter_context
-        enter(mock.patch.dict(os.environ, environment))
+        enter(mock.patch.dict(os.environ, of_the_process))
         logging.disable(logging.CRITICAL)
         self._exits.callback(logging.disable, logging.NOTSET)
-        for cached in (settings.mapping_rules, settings.policy):
-            cached.cache_clear()
-        self._exits.callback(settings.mapping_rules.cache_clear)
-        self._exits.callback(settings.policy.cache_clear)
-        reads = SalesforceClient(environment["SALESFORCE_URL"], Keys(), "66.0", session=session_to(self.salesforce_app))
-        asks = Stigg("https://api.stigg.io", Keys(), session=session_to(self.stigg_app))
+        stack = self.stack = Stack(environment)
+        stack.ledger = self.ledger
+        stack.quick_salesforce = SalesforceClient(
+            environment["SALESFORCE_URL"], Keys(), "66.0", session=session_to(self.salesforce_app)
+        )
+        stack.quick_stigg = Stigg("https://api.stigg.io", Keys(), session=session_to(self.stigg_app))
         rate_slots = SimpleNamespace(
             rate_slots=lambda count, *_: (0,) * count, book=lambda orders: _Booked(orders), give_back=lambda *_: None
         )
-        here: dict[str, Any] = {"ledger": lambda: self.ledger, "governor": lambda: rate_slots}
-        enter(mock.patch.multiple(callout, start=lambda: lambda claim: None, **here))
-        enter(mock.patch.multiple(approvals, **here))
-        enter(mock.patch.multiple(preview, ledger=lambda: self.ledger, stigg=lambda: asks))
-        enter(mock.patch.object(reading, "salesforce", return_value=reads))
+        stack.governor, stack.start = cast(Any, rate_slots), cast(Any, lambda claim: None)
         self.flow_callout, self.preview = function_of("flow_callout"), function_of("preview")
-        enter(mock.patch.object(self.flow_callout, "ledger", return_value=self.ledger))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -289,7 +282,8 @@ class Bench:
 
     def _ask(self, function: ModuleType, event: Json) -> Json:
         with contextlib.redirect_stdout(io.StringIO()):
-            answer: Json = function.lambda_handler(event, SimpleNamespace(get_remaining_time_in_millis=lambda: 29_000))
+            context = SimpleNamespace(get_remaining_time_in_millis=lambda: 29_000)
+            answer: Json = function.lambda_handler(event, context, self.stack)
         promise(isinstance(json.loads(answer["body"].encode()), dict), "the answer is no JSON object")
         return answer
 

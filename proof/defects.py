@@ -181,7 +181,7 @@ DEFECTS = (
         (
             Edit(
                 "functions/account_write_back/app.py",
-                "ledger().record_result(work, Failed(reason_of(failure, step.execution)))\n",
+                "stack.ledger.record_result(work, Failed(reason_of(failure, step.execution)))\n",
                 'customer, ""\n',
             ),
         ),
@@ -212,8 +212,8 @@ DEFECTS = (
             ),
             Edit(
                 "functions/subscription_provision/app.py",
-                "stigg().grant_credits(body, grant.key)",
-                "stigg().grant_credits(body, f'{grant.key}-{work.lease.token}')",
+                "stigg.grant_credits(body, grant.key)",
+                "stigg.grant_credits(body, f'{grant.key}-{work.lease.token}')",
             ),
         ),
         test="tests/integration/test_life.py::test_credits_are_granted_once_whatever_happens",

@@ -22,9 +22,11 @@ from closedwon.aws.ledger_items import accepted_order, customer_of, exported
 from closedwon.aws.secrets import Secret
 from closedwon.domain.errors import ClosedWonError, failure_text
 from closedwon.domain.order import Order
-from closedwon.intake.deal import Approval, Deal, DealToRead, Result, errors_of, problems_of
+from closedwon.intake.answers import Result, errors_of, invalid
+from closedwon.intake.deal import Approval, Deal, DealToRead, problems_of
 from closedwon.intake.mapping import compile_deal, revision_of, unrecordable
-from closedwon.provisioning import approvals, callout
+from closedwon.intake.requests import opportunity_id_of
+from closedwon.provisioning import approvals
 from closedwon.provisioning.step import Step
 from closedwon.reconciliation import report_page
 from closedwon.reconciliation.finding import Finding, Repair
@@ -54,11 +56,11 @@ def compiled(bench: Bench, content: Any) -> None:
     except ValueError as error:
         problems = problems_of(content, error)  # type: ignore[arg-type]
         promise(bool(problems), "refused without a reason")
-        answer = callout.invalid(callout.opportunity_id_of(content), problems)
+        answer = invalid(opportunity_id_of(content), problems)
     else:
         problems = unrecordable(deal, bench.rules, datetime.now(UTC))
         if problems:  # it goes no farther
-            callout.invalid(deal.opportunity.id, problems).model_dump_json(by_alias=True).encode()
+            invalid(deal.opportunity.id, problems).model_dump_json(by_alias=True).encode()
             return
         order = compile_deal(deal, bench.rules)
         revision_of(deal)
@@ -74,7 +76,7 @@ def readable(content: Any) -> None:
     try:
         DealToRead.model_validate(content).model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
     except ValueError as error:
-        callout.invalid(None, problems_of(content, error)).model_dump_json(by_alias=True)  # type: ignore[arg-type]
+        invalid(None, problems_of(content, error)).model_dump_json(by_alias=True)  # type: ignore[arg-type]
 
 
 def approved(content: Any) -> None:
@@ -143,7 +145,7 @@ def secrets() -> tuple[Any, Callable[[Any], None]]:
 
     def feed(text: str) -> None:
         client = SimpleNamespace(get_secret_value=lambda **_: {"SecretString": text})
-        secret = Secret("arn", client)
+        secret = Secret("arn", lambda: client)
         _, session = scripted()
         for use in (
             lambda: Stigg("https://api.stigg.io", secret, session=session).list_plans(),

@@ -12,14 +12,13 @@ from unittest import mock
 import requests
 from hypothesis import strategies as st
 
-from closedwon import settings
 from closedwon.domain.errors import ClosedWonError
 from closedwon.domain.order import Problem
-from closedwon.intake.deal import Deal, Result
+from closedwon.intake.answers import Result, invalid
+from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal
 from closedwon.own_application import client as own_application
 from closedwon.preview.answers import PreviewedInvoice
-from closedwon.provisioning import callout
 from closedwon.reconciliation import views
 from closedwon.salesforce import reading
 from closedwon.salesforce.answers import error_of, records_of
@@ -67,7 +66,7 @@ def stigg_answers(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         "read a customer": (
             f"GET customers/{customer}",
             lambda stigg: (
-                customer_difference(found, order, settings.backlinks(customer))
+                customer_difference(found, order, bench.stack.settings.backlinks(customer))
                 if (found := stigg.get_customer(customer))
                 else None
             ),
@@ -276,11 +275,11 @@ def salesforce_rows(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         rows = Rows({"Stigg_Mapping__mdt": [], "Opportunity": [], **scene["rows"]})
         for found in reading.read([scene["deal"]], rows):
             if isinstance(found, Problem):
-                callout.invalid(None, [found]).model_dump_json(by_alias=True)
+                invalid(None, [found]).model_dump_json(by_alias=True)
             else:
-                judged = callout.valid_deal(found)
+                judged = bench.stack.intake.valid_deal(found)
                 if not isinstance(judged, Result):
-                    callout.compiled(judged)
+                    bench.stack.intake.compiled(judged)
 
     # A mapping's names are anybody's; what Salesforce answers to a query has its fields, filled with anything.
     known = st.sampled_from(["closed_won", "amendment", "renewal", "trial"]).flatmap(

@@ -163,11 +163,11 @@ class Sandbox:
     def execution_arn(self, name: str) -> str:
         return f"{self.aws.state_machine_arns['ProvisionStateMachine'].replace(':stateMachine:', ':execution:')}:{name}"
 
-    def wait(self, names: Iterable[str], seconds: float = 60.0) -> list[dict[str, Any]]:
+    def wait(self, names: Iterable[str], seconds: float = 300.0) -> list[dict[str, Any]]:
         """Wait for executions, by name; what DescribeExecution tells of each. Raises TimeoutError."""
         return [self.aws.wait_for_execution(self.execution_arn(name), seconds) for name in names]
 
-    def wait_until_idle(self, seconds: float = 60.0) -> None:
+    def wait_until_idle(self, seconds: float = 300.0) -> None:
         """Wait until no execution runs. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while any(self.aws.executions(machine, "RUNNING") for machine in self.aws.state_machine_arns):

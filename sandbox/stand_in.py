@@ -225,7 +225,7 @@ class StandIn:
         """The exchanges whose method and path match in full, oldest first."""
         return [e for e in self.exchanges if re.fullmatch(method, e.method) and re.fullmatch(path, e.path)]
 
-    def wait_for(self, seen: Callable[[], bool], seconds: float = 20.0) -> None:
+    def wait_for(self, seen: Callable[[], bool], seconds: float = 120.0) -> None:
         """Wait until `seen` holds; raises TimeoutError after `seconds`."""
         deadline = time.monotonic() + seconds
         while not seen():

@@ -31,6 +31,7 @@ CHECKS: dict[str, list[str]] = {
     "ruff": [PYTHON, "-m", "ruff", "check", "."],
     "format": [PYTHON, "-m", "ruff", "format", "--check", "."],
     "openapi": [PYTHON, "-m", "tools.openapi", "--check"],
+    "imports": [str(Path(PYTHON).with_name("lint-imports")), "--no-cache"],
     "files": [PYTHON, "-m", "tools.check_files"],
     "versions": [PYTHON, "-m", "tools.release", "--check"],
     "decisions": [PYTHON, "-m", "tools.check_decisions"],

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from closedwon.intake.deal import ApprovalResults, Approvals, Callout, ProvisioningStatus, Refusal, Results
+from closedwon.intake.answers import ApprovalResults, ProvisioningStatus, Refusal, Results
+from closedwon.intake.deal import Approvals, Callout
 from closedwon.preview.answers import PreviewResults
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,25 +1,26 @@
-"""account_write_back: shows in Salesforce what the ledger holds, on the account and on every opportunity that changed.
+"""account_write_back: writes outcomes to Salesforce, to the account and to every opportunity that changed.
 
-The last step of a provisioning, after success and after failure. It writes the ledger's current outcomes, not what
-this execution remembers, in one composite call.
+The last step of a provisioning, after success and after failure. It writes the ledger's current outcomes, not those
+that this execution remembers, in one composite call.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
-from closedwon.aws.secrets import Secret
 from closedwon.domain import errors
 from closedwon.domain.customer import Customer, Failed, LeaseLost, Work, Written
-from closedwon.provisioning.step import Step, acquire_lease, held, ledger
+from closedwon.provisioning.step import Step
 from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.write_back import composite_request
-from closedwon.settings import setting
+from closedwon.stack import STACK, Stack
+
+if TYPE_CHECKING:
+    from closedwon.aws.context import Context
 
 logger = Logger()
 
@@ -27,20 +28,15 @@ CAUSE_LENGTH = 32_768
 """The most characters of an execution's cause (FailureDetails in Step Functions' API reference)."""
 
 
-@cache
-def salesforce() -> SalesforceClient:
-    url, secret = setting("SALESFORCE_URL"), Secret(setting("SALESFORCE_SECRET_ARN"))
-    return SalesforceClient(url, secret, setting("SALESFORCE_API_VERSION"))
-
-
-def write(customer: Customer) -> tuple[dict[str, str], bool, list[errors.ClosedWonError]]:
-    """Write what Salesforce does not show yet.
+def write(
+    customer: Customer, salesforce: SalesforceClient, app_url: str
+) -> tuple[dict[str, str], bool, list[errors.ClosedWonError]]:
+    """Write what Salesforce does not show yet. app_url: where Stigg's application is.
 
     Out: the marks of the outcomes it took, by opportunity; whether it took the account; what it refused.
     """
-    app_url = setting("STIGG_APP_URL")
-    requests = composite_request(customer, customer.unwritten, app_url, salesforce().data_path)
-    results = salesforce().composite([request for request, _ in requests]) if requests else []
+    requests = composite_request(customer, customer.unwritten, app_url, salesforce.data_path)
+    results = salesforce.composite([request for request, _ in requests]) if requests else []
     marks: dict[str, str] = {}
     account = False
     faults: list[errors.ClosedWonError] = []
@@ -59,7 +55,7 @@ def write(customer: Customer) -> tuple[dict[str, str], bool, list[errors.ClosedW
     return marks, account, faults
 
 
-def write_back(work: Work, customer: Customer, failed: bool) -> tuple[Customer, str]:
+def write_back(work: Work, customer: Customer, failed: bool, stack: Stack) -> tuple[Customer, str]:
     """Write what Salesforce does not show yet, and record what it took.
 
     In: the work; its customer as it is now; whether the provisioning failed, so that the customer stays due.
@@ -67,12 +63,12 @@ def write_back(work: Work, customer: Customer, failed: bool) -> tuple[Customer, 
     Raises the first error Salesforce answered, transient ones before permanent ones; what it took stays taken.
     """
     try:
-        marks, account, faults = write(customer)
+        marks, account, faults = write(customer, stack.salesforce, stack.settings["STIGG_APP_URL"])
     except errors.Permanent as refused:  # the request as a whole: the lease is given back all the same
         marks, account, faults = {}, False, [refused]
     fault = min(faults, key=lambda fault: not isinstance(fault, errors.Transient), default=None)
     hopeless = fault is not None and not isinstance(fault, errors.Transient)
-    customer, follows = ledger().record_result(work, Written(marks, account, failed=failed or hopeless))
+    customer, follows = stack.ledger.record_result(work, Written(marks, account, failed=failed or hopeless))
     if fault is not None:
         raise fault
     return customer, follows
@@ -99,36 +95,36 @@ HOUR = 3_600_000
 """The longest that a failed customer waits for its next try, in milliseconds."""
 
 
-def count_failure(cause: str, said: str, step: Step, event: dict[str, Any], customer: Customer) -> None:
+def count_failure(cause: str, said: str, step: Step, event: dict[str, Any], customer: Customer, stack: Stack) -> None:
     """Count a failure of the execution, and tell of it who has to mend it; never fails itself."""
-    from closedwon.aws import notices  # only here: as a rule nothing fails
+    from closedwon.aws.notices import Failure  # only here: as a rule nothing fails
 
     metrics.note("Failures", Cause=cause)
     states = customer.opportunities.values()
     waiting = sum(state.outcome.status == "Failed" and not state.order.problems for state in states)
     arn = event.get("executionArn", "")  # executions that began before there was one go on without
-    failure = notices.Failure(cause, said, step.execution, arn, waiting)
+    failure = Failure(cause, said, step.execution, arn, waiting)
     try:
-        if notices.notify(failure, lambda: ledger().waiting(HOUR)):
+        if stack.notifier.notify(failure, lambda: stack.ledger.waiting(HOUR)):
             logger.info("told", extra={"execution": step.execution, "cause": cause})
     except Exception:  # the deals' outcomes are written: a notice must not undo that
         logger.exception("nobody was told", extra={"execution": step.execution, "cause": cause})
 
 
 @metrics.emitted
-def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> dict[str, Any]:
     step = Step.of(event)
     failure = event.get("failure")
-    work = acquire_lease(step, context)
+    work = stack.leases.acquire(step, context)
     if not isinstance(work, Work):
         return step.handing_on(None, result="provisioned", cause="")
     customer = work.customer
     try:
-        with held(work):
+        with stack.leases.held(work):
             if failure:
-                customer, _ = ledger().record_result(work, Failed(reason_of(failure, step.execution)))
+                customer, _ = stack.ledger.record_result(work, Failed(reason_of(failure, step.execution)))
             written = customer.unwritten
-            customer, follows = write_back(work, customer, failed=failure is not None)
+            customer, follows = write_back(work, customer, failure is not None, stack)
     except LeaseLost:
         logger.warning("the lease passed on", extra={"execution": step.execution})
         return step.handing_on(None, result="provisioned", cause="")
@@ -136,12 +132,12 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         raise
     except Exception as error:
         if failure:
-            count_failure(failure["Error"], errors.failure_text(failure), step, event, customer)
+            count_failure(failure["Error"], errors.failure_text(failure), step, event, customer, stack)
         said = str(error) if isinstance(error, errors.ClosedWonError) else "An unexpected failure."
-        count_failure(type(error).__name__, said, step, event, customer)
+        count_failure(type(error).__name__, said, step, event, customer, stack)
         raise
     if failure:
-        count_failure(failure["Error"], errors.failure_text(failure), step, event, customer)
+        count_failure(failure["Error"], errors.failure_text(failure), step, event, customer, stack)
     cause = refusals_of(customer, written, step.execution)
     logger.info("written back", extra={"execution": step.execution, "opportunities": len(written), "follows": follows})
     result = "again" if follows == "again" else "refused" if cause else "provisioned"

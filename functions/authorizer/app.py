@@ -1,4 +1,4 @@
-"""authorizer: lets a request in that carries the callout key.
+"""authorizer: admits requests that carry the callout key.
 
 The key is compared with the current and the previous version of its secret, so that it can be changed in both places
 without an outage. API Gateway keeps the answer for five minutes.
@@ -7,17 +7,14 @@ without an outage. API Gateway keeps the answer for five minutes.
 from __future__ import annotations
 
 import hmac
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from closedwon.aws import metrics
 from closedwon.aws.secrets import Secret
-from closedwon.settings import setting
+from closedwon.stack import STACK, Stack
 
-
-@cache
-def callout_key() -> Secret:
-    return Secret(setting("CALLOUT_KEY_SECRET_ARN"))
+if TYPE_CHECKING:
+    from closedwon.aws.context import Context
 
 
 def is_key(given: str, key: Secret) -> bool:
@@ -31,12 +28,12 @@ def same(given: str, version: str) -> bool:
 
 
 @metrics.emitted
-def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> dict[str, Any]:
     """In: a TOKEN authorizer's event.
     Out: a policy for every route of the API, since the answer is kept for all of them.
     """
     api = "/".join(event["methodArn"].split("/")[:2])
-    allowed = is_key(event["authorizationToken"], callout_key())
+    allowed = is_key(event["authorizationToken"], stack.callout_key)
     if not allowed:
         metrics.note("Denied", Reason="WrongKey")
     return {

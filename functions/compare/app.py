@@ -1,22 +1,25 @@
-"""compare: looks for drift among the customers of one partition, and says of each finding what is to be done.
+"""compare: finds drift among the customers of one partition, and decides the remedy of each finding.
 
-What the exports show is a suspicion: they were taken at different moments. Each suspect is looked at as it is now, by
-the same rules, before anything is found. In a run over what changed there is nothing to suspect by: all are looked at.
+What the exports show is only a suspicion, because they were taken at different moments. Each suspect is read live and
+compared again, by the same rules, before anything becomes a finding. In mode ``changed`` all customers are read live.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
-from closedwon.reconciliation import runs
 from closedwon.reconciliation.drift import Finding, Repair
-from closedwon.reconciliation.judging import Export, Judge, live
+from closedwon.reconciliation.judging import Export
 from closedwon.reconciliation.runs import Run
+from closedwon.stack import STACK, Stack
+
+if TYPE_CHECKING:
+    from closedwon.aws.context import Context
 
 logger = Logger()
 
@@ -27,14 +30,14 @@ LAST = 0.1
 """The share of the time in which no lot is begun any more. What is left then is counted, and the next run's."""
 
 
-def compare_partition(run: Run, partition: int, time_left: Callable[[], int]) -> dict[str, Any]:
+def compare_partition(run: Run, partition: int, time_left: Callable[[], int], stack: Stack) -> dict[str, Any]:
     """Compare a partition's customers and store findings, repairs and a summary, which is what comes out.
 
     time_left: milliseconds until the invocation is cut off.
     """
-    export = Export.read(run, partition)
-    judge = Judge(run.deals_since)
-    suspects = export.accounts if run.mode == "changed" else list(export.suspects(judge, run.deep))
+    export = Export.read(stack.storage, run, partition, stack.intake, stack.settings.trial_stages)
+    judge = stack.judge(run.deals_since)
+    suspects = export.accounts if run.mode == "changed" else list(export.suspects(judge, stack.live, run.deep))
     findings: list[Finding] = []
     repairs: list[Repair] = []
     looked_at = 0
@@ -43,15 +46,15 @@ def compare_partition(run: Run, partition: int, time_left: Callable[[], int]) ->
         if time_left() < enough:
             break
         lot = suspects[start : start + ACCOUNTS_AT_ONCE]
-        for view in live().views(lot, run.deep):
+        for view in stack.live.views(lot, run.deep):
             found, repair = judge.verdict(view)
             findings += found
             repairs += [repair] if repair else []
         looked_at += len(lot)
     summary = summary_of(partition, export, findings, repairs, len(suspects), looked_at)
-    runs.put_findings(run, partition, [finding.to_json() for finding in findings])
-    runs.put_repairs(run, partition, [repair.to_json() for repair in repairs])
-    runs.put_summary(run, partition, summary)  # the last: who has one is whole
+    stack.storage.put_findings(run, partition, [finding.to_json() for finding in findings])
+    stack.storage.put_repairs(run, partition, [repair.to_json() for repair in repairs])
+    stack.storage.put_summary(run, partition, summary)  # the last: who has one is whole
     return summary
 
 
@@ -75,8 +78,8 @@ def summary_of(
 
 
 @metrics.emitted
-def lambda_handler(event: dict[str, Any], context: Any) -> str:
+def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> str:
     run = Run.of(event["run"])
-    summary = compare_partition(run, event["partition"], context.get_remaining_time_in_millis)
+    summary = compare_partition(run, event["partition"], context.get_remaining_time_in_millis, stack)
     logger.info("compared", extra={"run": run.id, **summary})
     return "ok"

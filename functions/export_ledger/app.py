@@ -1,7 +1,8 @@
-"""export_ledger: brings the customers from the ledger to S3.
+"""export_ledger: exports the customers from the ledger to S3.
 
-For a reconciliation of everything DynamoDB exports the table as it is at one moment, which costs no read capacity; here
-the export is read and partitioned. In mode ``changed`` only the accounts that are long overdue are brought.
+For a reconciliation of everything, DynamoDB itself exports the table as it is at one moment, which costs no read
+capacity; here that export is read and partitioned. In mode ``changed`` only the accounts that are long overdue are
+written.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon.aws import clients
+from closedwon.aws.ledger import Ledger
 from closedwon.aws.ledger_items import exported
 from closedwon.domain.errors import LedgerExportFailed, safe_text
-from closedwon.provisioning.step import ledger
-from closedwon.reconciliation import runs
 from closedwon.reconciliation.exporting import Json, Shift, one_round
-from closedwon.reconciliation.runs import PartitionWriter, Run
-from closedwon.settings import setting
+from closedwon.reconciliation.runs import PartitionWriter, Run, Storage, key
+from closedwon.stack import STACK, Stack
+
+if TYPE_CHECKING:
+    from closedwon.aws.context import Context
 
 logger = Logger()
 
@@ -35,10 +37,19 @@ LINES_A_STEP = 200_000
 
 
 class LedgerExport:
-    """One run's export of the table. In: the run. Keeps the file it reads open from step to step."""
+    """One run's export of the table. Keeps the file it reads open from step to step.
 
-    def __init__(self, run: Run) -> None:
+    In: the run; where it is stored; a boto3 DynamoDB client; the table's ARN; how many lines are written together.
+    """
+
+    def __init__(
+        self, run: Run, storage: Storage, dynamodb: Any, table_arn: str, lines_a_step: int = LINES_A_STEP
+    ) -> None:
         self._run = run
+        self._storage = storage
+        self._dynamodb = dynamodb
+        self._table_arn = table_arn
+        self._lines_a_step = lines_a_step
         self._open: tuple[int, int, Iterator[bytes]] | None = None
 
     def step(self, progress: Json) -> Json:
@@ -55,39 +66,39 @@ class LedgerExport:
 
     def _ask(self) -> str:
         """The export's ARN. The run's ID is its token: asking again asks for the same export."""
-        answer = clients.dynamodb().export_table_to_point_in_time(
-            TableArn=setting("LEDGER_TABLE_ARN"),
+        answer = self._dynamodb.export_table_to_point_in_time(
+            TableArn=self._table_arn,
             ClientToken=self._run.id,
-            S3Bucket=runs.bucket(),
-            S3Prefix=runs.key(self._run, "ledger"),
+            S3Bucket=self._storage.bucket,
+            S3Prefix=key(self._run, "ledger"),
             ExportFormat="DYNAMODB_JSON",
         )
         return str(answer["ExportDescription"]["ExportArn"])
 
     def _files(self, arn: str) -> str | None:
         """The key of the list of the export's files; None while it is under way. Raises LedgerExportFailed."""
-        export = clients.dynamodb().describe_export(ExportArn=arn)["ExportDescription"]
+        export = self._dynamodb.describe_export(ExportArn=arn)["ExportDescription"]
         if export["ExportStatus"] == "IN_PROGRESS":
             return None
         if export["ExportStatus"] != "COMPLETED":
             why = safe_text(export.get("FailureMessage")) or "no reason given"
             raise LedgerExportFailed(f"DynamoDB could not export the ledger: {why}")
-        manifest = json.loads(b"".join(runs.lines_of(export["ExportManifest"])))
+        manifest = json.loads(b"".join(self._storage.lines_of(export["ExportManifest"])))
         return str(manifest["manifestFilesS3Key"])
 
     def _write(self, progress: Json) -> Json:
-        files = [json.loads(line)["dataFileS3Key"] for line in runs.lines_of(progress["files"])]
+        files = [json.loads(line)["dataFileS3Key"] for line in self._storage.lines_of(progress["files"])]
         file, line = progress["file"], progress["line"]
         if file == len(files):
             return {**progress, "done": True}
         taken = written = 0
-        with PartitionWriter(self._run, f"ledger-{file}-{line}") as writer:
-            for text in islice(self._from(files, file, line), LINES_A_STEP):
+        with self._storage.batch(self._run, f"ledger-{file}-{line}") as writer:
+            for text in islice(self._from(files, file, line), self._lines_a_step):
                 taken += 1
                 self._add(writer, text)
             written = writer.records
         self._open = (file, line + taken, self._open[2]) if self._open else None
-        over = taken < LINES_A_STEP
+        over = taken < self._lines_a_step
         return {
             **progress,
             "file": file + 1 if over else file,
@@ -99,7 +110,7 @@ class LedgerExport:
     def _from(self, files: list[str], file: int, line: int) -> Iterator[bytes]:
         """The lines of a file from one on: where the step before stopped, or found again from its beginning."""
         if self._open is None or self._open[:2] != (file, line):
-            lines = runs.unzipped_lines(files[file])
+            lines = self._storage.unzipped_lines(files[file])
             next(islice(lines, line, line), None)
             self._open = (file, line, lines)
         return self._open[2]
@@ -116,19 +127,19 @@ class LedgerExport:
                 writer.add("owners", customer_id, {"account": account})
 
 
-def overdue(run: Run, progress: Json) -> Json:
+def overdue(run: Run, progress: Json, storage: Storage, ledger: Ledger) -> Json:
     """Write the accounts that are long overdue, all at once."""
-    with PartitionWriter(run, "overdue") as writer:
-        for account in ledger().overdue(OVERDUE_MILLISECONDS):
+    with storage.batch(run, "overdue") as writer:
+        for account in ledger.overdue(OVERDUE_MILLISECONDS):
             writer.add("customers", account, {})
     return {**progress, "done": True, "records": writer.records}
 
 
-def lambda_handler(event: dict[str, Any], context: Any) -> Json:
+def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> Json:
     run = Run.of(event["run"])
     shift = Shift(context.get_remaining_time_in_millis)
-    export = LedgerExport(run)
-    step = export.step if run.mode == "all" else lambda so_far: overdue(run, so_far)
+    export = LedgerExport(run, stack.storage, stack.dynamodb, stack.settings["LEDGER_TABLE_ARN"])
+    step = export.step if run.mode == "all" else lambda so_far: overdue(run, so_far, stack.storage, stack.ledger)
     progress = one_round(event["progress"], step, shift)
     logger.info("exported", extra={"run": run.id, **{name: progress[name] for name in ("done", "calls", "records")}})
     return progress

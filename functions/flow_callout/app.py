@@ -1,39 +1,42 @@
-"""flow_callout: takes deals from Salesforce Flow and tells where they stand.
+"""flow_callout: the API that Salesforce's flows call: accepts deals and approvals, answers where a deal stands.
 
 POST /v1/provisionings answers each deal at once, and reads from Salesforce those that come without lines; POST
-/v1/approvals lets through what is held; GET /v1/provisionings/{opportunityId} reads the ledger.
+/v1/approvals approves what is held; GET /v1/provisionings/{opportunityId} reads the ledger.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.links import stigg_customer_url, stigg_subscription_url
-from closedwon.intake.deal import ProvisioningStatus, Refusal
+from closedwon.intake.answers import ProvisioningStatus, Refusal, response
+from closedwon.intake.requests import NotNow, RequestRefused, deals_of, refusal
+from closedwon.provisioning.accepting import accept
 from closedwon.provisioning.approvals import approvals_of, approve
-from closedwon.provisioning.callout import NotNow, RequestRefused, accept, deals_of, refusal, response
-from closedwon.provisioning.step import ledger
-from closedwon.settings import setting
+from closedwon.stack import STACK, Stack
+
+if TYPE_CHECKING:
+    from closedwon.aws.context import Context
 
 logger = Logger()
 
 
-def status_of(opportunity_id: str) -> ProvisioningStatus | None:
+def status_of(opportunity_id: str, stack: Stack) -> ProvisioningStatus | None:
     """Where a deal stands; None when it was never accepted."""
-    found = ledger().find(opportunity_id)
+    found = stack.ledger.find(opportunity_id)
     if found is None:
         return None
     customer, state = found
-    app_url = setting("STIGG_APP_URL")
+    app_url = stack.settings["STIGG_APP_URL"]
     customer_id = customer.shown_id
     return ProvisioningStatus.model_validate(
         {
-            "organizationId": normalised_id(setting("SALESFORCE_ORGANIZATION_ID"), "00D"),
+            "organizationId": stack.settings.organization_id,
             "opportunityId": state.order.opportunity_id,
             "accountId": customer.account_id,
             "status": state.outcome.status,
@@ -64,12 +67,13 @@ def _instant(milliseconds: int | None) -> datetime | None:
 
 
 @metrics.emitted
-def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> dict[str, Any]:
     """In: API Gateway's proxy event. Out: its proxy response."""
     match event["httpMethod"], event["resource"]:
         case "POST", "/v1/provisionings":
             try:
-                results = accept(deals_of(event["body"]))
+                deals = deals_of(event["body"])
+                results = accept(deals, stack.intake, stack.ledger, stack.governor, stack.start)
             except (RequestRefused, NotNow) as error:
                 return refusal(error)
             for result in results.results:
@@ -84,12 +88,14 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             return response(202, results)
         case "POST", "/v1/approvals":
             try:
-                return response(202, approve(approvals_of(event["body"])))
+                approvals = approvals_of(event["body"])
             except RequestRefused as error:
                 return refusal(error)
+            organization_id = stack.settings.organization_id
+            return response(202, approve(approvals, organization_id, stack.ledger, stack.governor, stack.start))
         case "GET", "/v1/provisionings/{opportunityId}":
             try:
-                status = status_of(normalised_id(event["pathParameters"]["opportunityId"], "006"))
+                status = status_of(normalised_id(event["pathParameters"]["opportunityId"], "006"), stack)
             except ValueError as error:
                 return response(400, Refusal(message=f"opportunityId {error}"))
             if status is None:

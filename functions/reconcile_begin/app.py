@@ -1,25 +1,25 @@
-"""reconcile_begin: enters a run of reconciliation, unless another is under way, and says how large it is."""
+"""reconcile_begin: registers a run of reconciliation, unless another is under way, and counts what it will compare."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon.aws import clients, metrics
+from closedwon.aws import metrics
 from closedwon.domain.errors import RunInputInvalid
 from closedwon.domain.instants import iso_utc
-from closedwon.reconciliation import run_register, runs
 from closedwon.reconciliation.run_register import Registered
 from closedwon.reconciliation.runs import Mode, Run
 from closedwon.salesforce.export_queries import Scope
-from closedwon.salesforce.reading import salesforce
-from closedwon.settings import trial_stages
+from closedwon.stack import STACK, Stack
+
+if TYPE_CHECKING:
+    from closedwon.aws.context import Context
+    from closedwon.salesforce.client import SalesforceClient
 
 logger = Logger()
 
@@ -38,7 +38,7 @@ SECRETS = {
 """The settings that name the stack's secrets; the last is empty where there is no such application."""
 
 
-def begin(event: Mapping[str, Any]) -> Run:
+def begin(event: Mapping[str, Any], stack: Stack) -> Run:
     """The run of an execution. In: `input`, what the execution was started with; `execution`, its ARN; `startedAt`.
 
     Raises RunInputInvalid, RunUnderWay and what `closedwon.salesforce.client` does.
@@ -48,8 +48,13 @@ def begin(event: Mapping[str, Any]) -> Run:
     execution = str(event["execution"])
     id = f"{began:%Y%m%dT%H%M%SZ}-{mode}-{hashlib.sha256(execution.encode()).hexdigest()[:8]}"
     day = began.date().isoformat()
-    registered = run_register.enter(id, execution, day, os.environ.get("DEALS_SINCE", ""), is_under_way)
+
+    def under_way(other: str) -> bool:
+        return is_under_way(other, stack.stepfunctions)
+
+    registered = stack.register.enter(id, execution, day, stack.settings.get("DEALS_SINCE"), under_way)
     since = changed_since(registered) if mode == "changed" else ""
+    deals = deals_in(Scope(since or None, stack.settings.trial_stages), stack.quick_salesforce)
     run = Run(
         id=id,
         mode=mode,
@@ -58,9 +63,9 @@ def begin(event: Mapping[str, Any]) -> Run:
         since=since,
         started_at=iso_utc(began),
         deals_since=registered.deals_since,
-        partitions=partitions_for(deals_in(Scope(since or None, trial_stages()))),
+        partitions=partitions_for(deals),
     )
-    runs.put_partitions(run)
+    stack.storage.put_partitions(run)
     return run
 
 
@@ -87,9 +92,9 @@ def changed_since(registered: Registered) -> str:
     return iso_utc(datetime.fromisoformat(registered.last_good) - OVERLAP)
 
 
-def deals_in(scope: Scope) -> int:
+def deals_in(scope: Scope, salesforce: SalesforceClient) -> int:
     """How many opportunities there are to look at."""
-    return salesforce().count(f"SELECT COUNT() FROM Opportunity WHERE {scope.condition()}")  # nosec B608 - ours
+    return salesforce.count(f"SELECT COUNT() FROM Opportunity WHERE {scope.condition()}")  # nosec B608 - ours
 
 
 def partitions_for(deals: int) -> int:
@@ -97,32 +102,21 @@ def partitions_for(deals: int) -> int:
     return min(max(1, -(-deals // DEALS_A_PARTITION)), MOST_PARTITIONS)
 
 
-def is_under_way(execution: str) -> bool:
-    """Whether an execution runs. One that Step Functions has forgotten does not."""
-    client = stepfunctions()
+def is_under_way(execution: str, client: Any) -> bool:
+    """Whether an execution runs, by a boto3 Step Functions client. One that Step Functions has forgotten does not."""
     try:
         return bool(client.describe_execution(executionArn=execution)["status"] in ("RUNNING", "PENDING_REDRIVE"))
     except client.exceptions.ExecutionDoesNotExist:
         return False
 
 
-@cache
-def stepfunctions() -> Any:
-    return clients.client("stepfunctions")
-
-
-@cache
-def secretsmanager() -> Any:
-    return clients.client("secretsmanager", connect_timeout=2, read_timeout=5)
-
-
-def measure_secrets() -> None:
+def measure_secrets(stack: Stack) -> None:
     """Note how old the secrets are, here because this runs every hour. What cannot be read stops no run."""
     for name, variable in SECRETS.items():
-        if not (arn := os.environ.get(variable)):
+        if not (arn := stack.settings.get(variable)):
             continue
         try:
-            changed = secretsmanager().describe_secret(SecretId=arn)["LastChangedDate"]
+            changed = stack.secretsmanager.describe_secret(SecretId=arn)["LastChangedDate"]
         except Exception:
             logger.exception("the secret's age is not known", extra={"secret": name})
         else:
@@ -131,8 +125,8 @@ def measure_secrets() -> None:
 
 
 @metrics.emitted
-def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    measure_secrets()
-    run = begin(event)
+def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> dict[str, Any]:
+    measure_secrets(stack)
+    run = begin(event, stack)
     logger.info("begun", extra=run.to_json())
     return run.to_json()

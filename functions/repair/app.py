@@ -1,35 +1,39 @@
-"""repair: makes what differs due in the ledger, for the customers of one partition. An execution of the provisioning
-state machine then brings each in line, as after a callout: nothing is written to Stigg or Salesforce here.
+"""repair: makes the customers of one partition due in the ledger where they differ.
+
+An execution of the provisioning state machine then repairs each, as after a callout: nothing is written to Stigg or
+Salesforce here.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
-from closedwon.provisioning.callout import NotNow, record
-from closedwon.provisioning.step import ledger
-from closedwon.reconciliation import runs
+from closedwon.intake.requests import NotNow
+from closedwon.provisioning.accepting import record
 from closedwon.reconciliation.drift import Repair
-from closedwon.reconciliation.judging import live
 from closedwon.reconciliation.runs import Run
+from closedwon.stack import STACK, Stack
+
+if TYPE_CHECKING:
+    from closedwon.aws.context import Context
 
 logger = Logger()
 
 DEALS_AT_ONCE = 200
 
 
-def repair(run: Run, partition: int) -> dict[str, int]:
+def repair(run: Run, partition: int, stack: Stack) -> dict[str, int]:
     """Carry out the repairs of a partition. Doing so again does no harm: what was accepted is a duplicate, and what
     moved on is left alone.
 
     Out: how many deals were accepted, how many customers made due, how many left alone because they moved on.
     """
-    repairs = [Repair.from_json(data) for data in runs.repairs(run, partition)]
+    repairs = [Repair.from_json(data) for data in stack.storage.repairs(run, partition)]
     due = [
-        ledger().make_due(one.account_id, one.rev, one.look, one.rewrite, one.account)
+        stack.ledger.make_due(one.account_id, one.rev, one.look, one.rewrite, one.account)
         for one in repairs
         if one.look or one.rewrite or one.account
     ]
@@ -37,7 +41,8 @@ def repair(run: Run, partition: int) -> dict[str, int]:
     missed = [pair for one in repairs for pair in one.accept]
     for start in range(0, len(missed), DEALS_AT_ONCE):
         try:
-            results = record(live().given(dict(missed[start : start + DEALS_AT_ONCE]))).results
+            given = stack.live.given(dict(missed[start : start + DEALS_AT_ONCE]))
+            results = record(given, stack.intake, stack.ledger).results
         except NotNow as error:  # the reason itself: the state machine tries again by its name
             raise error.__context__ or error from None
         accepted += sum(result.status == "accepted" for result in results)
@@ -45,9 +50,9 @@ def repair(run: Run, partition: int) -> dict[str, int]:
 
 
 @metrics.emitted
-def lambda_handler(event: dict[str, Any], context: Any) -> str:
+def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> str:
     run = Run.of(event["run"])
-    done = repair(run, event["partition"])
-    runs.put_json(run, f"repaired/{event['partition']:04d}.json", done)
+    done = repair(run, event["partition"], stack)
+    stack.storage.put_json(run, f"repaired/{event['partition']:04d}.json", done)
     logger.info("repaired", extra={"run": run.id, "partition": event["partition"], **done})
     return "ok"

@@ -1,28 +1,31 @@
-"""resource_provision: has the user's own application create accounts or workspaces, before anything is made in Stigg.
+"""resource_provision: asks the user's own application for accounts or workspaces, before anything is created in Stigg.
 
-The first step of a provisioning where such an application is configured. It is asked once about each new start; its
-answer, its refusal or its "not yet" is in the ledger before the next step begins, and concerns that one deal only.
+The first step of a provisioning where such an application is configured. It is asked once about each deal that begins
+something; its answer, its refusal or its "not yet" is in the ledger before the next step begins, and concerns that one
+deal only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
-from closedwon.aws.secrets import Secret
 from closedwon.domain.application import Application
 from closedwon.domain.customer import OpportunityState, Prepared, Work
 from closedwon.domain.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable
 from closedwon.domain.order import Order
 from closedwon.own_application.bodies import idempotency_key, request_body
 from closedwon.own_application.client import LONGEST, TIMEOUTS, NotYet, OwnApplication
-from closedwon.provisioning.step import Step, acquire_lease, held, ledger
-from closedwon.provisioning.work import catalogue_refusals, now
-from closedwon.settings import own_application_url, setting
+from closedwon.provisioning.step import Step
+from closedwon.provisioning.work import Provisioner
+from closedwon.stack import STACK, Stack
+
+if TYPE_CHECKING:
+    from closedwon.aws.context import Context
 
 logger = Logger()
 
@@ -30,26 +33,24 @@ ONE_REQUEST = round(1000 * (sum(TIMEOUTS) + LONGEST + 2))
 """How long asking about one opportunity and recording the answer may take, in milliseconds."""
 
 
-@cache
-def application(url: str) -> OwnApplication:
-    return OwnApplication(url, Secret(setting("OWN_APPLICATION_SECRET_ARN")))
-
-
-def prepare(work: Work, execution: str, context: Any) -> None:
+def prepare(work: Work, execution: str, context: Context, stack: Stack) -> None:
     """Ask about every new start the application has not answered for; each answer is recorded at once.
 
     What there is no time left for stays unasked, and the next step sends the execution here again. Without an
     application there is nothing to ask, and nothing waits for it any more.
     Raises ApplicationUnavailable when some could not be asked: those are recorded too, and asked again by a retry.
     """
-    url = own_application_url()
+    application, now = stack.own_application, stack.now
     customer = work.customer
-    if customer.asks != (url is not None):
-        customer, _ = ledger().record_result(work, Prepared({}, asks=url is not None))
-    if url is None:
+    if customer.asks != (application is not None):
+        customer, _ = stack.ledger.record_result(work, Prepared({}, asks=application is not None))
+    if application is None:
         return
-    waiting = [state for state in replace(work.customer, asks=True).unprepared.values() if is_due(state, execution)]
-    refused = catalogue_refusals([state.order for state in waiting])
+    waiting = [
+        state for state in replace(work.customer, asks=True).unprepared.values() if is_due(state, execution, now())
+    ]
+    provisioner: Provisioner = stack.provisioner  # named here, so that a start imports it, not the first deal
+    refused = provisioner.catalogue_refusals([state.order for state in waiting])
     unavailable: ApplicationUnavailable | None = None
     # Those never asked come first: one that hangs cannot keep the others from being asked.
     for place, state in enumerate(sorted(waiting, key=lambda state: state.application is not None)):
@@ -61,32 +62,39 @@ def prepare(work: Work, execution: str, context: Any) -> None:
             if id in refused:
                 said = Application(before.since, problem="\n".join(str(problem) for problem in refused[id]))
             else:
-                said = answer(url, state.order, state.order.customer_id or customer.certain_id, before)
+                customer_id = state.order.customer_id or customer.certain_id
+                said = answer(application, stack.settings.organization_id, state.order, customer_id, before, now)
         except ApplicationUnavailable as error:
             unavailable = error
             said = before.failed(str(error), now(), unreached_by=execution)
-        customer, _ = ledger().record_result(work, Prepared({id: said}))
+        customer, _ = stack.ledger.record_result(work, Prepared({id: said}))
         logger.info("asked", extra={"execution": execution, "opportunity": id, "answered": said.answered})
     if unavailable is not None:
         raise unavailable
 
 
-def is_due(state: OpportunityState, execution: str) -> bool:
-    """Whether the application is to be asked now about an opportunity it has not prepared."""
-    return state.application is None or state.application.asks(execution, now())
+def is_due(state: OpportunityState, execution: str, now: int) -> bool:
+    """Whether the application is to be asked now, in epoch milliseconds, about an opportunity it has not prepared."""
+    return state.application is None or state.application.asks(execution, now)
 
 
-def answer(url: str, order: Order, customer_id: str | None, before: Application) -> Application:
+def answer(
+    application: OwnApplication,
+    organization_id: str,
+    order: Order,
+    customer_id: str | None,
+    before: Application,
+    now: Callable[[], int],
+) -> Application:
     """Ask about one opportunity.
 
-    In: the application's address; the order; the customer's ID in Stigg, None while the application may choose it; what
-    the application said before.
+    In: the application; the Salesforce organisation; the order; the customer's ID in Stigg, None while the application
+    may choose it; what the application said before; now, in epoch milliseconds.
     Out: what is known of it then. Raises ApplicationUnavailable, and what reading the secret does.
     """
-    organization_id = setting("SALESFORCE_ORGANIZATION_ID")
     body = request_body(order, organization_id, customer_id)
     try:
-        said = application(url).ask(body, idempotency_key(organization_id, order.opportunity_id))
+        said = application.ask(body, idempotency_key(organization_id, order.opportunity_id))
     except (ApplicationRefused, ApplicationAnswerInvalid) as error:
         return before.failed(str(error), now())
     if isinstance(said, NotYet):
@@ -95,14 +103,14 @@ def answer(url: str, order: Order, customer_id: str | None, before: Application)
 
 
 @metrics.emitted
-def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> dict[str, Any]:
     step = Step.of(event)
-    if ledger().control().mode != "run":  # the next step says so
+    if stack.ledger.control().mode != "run":  # the next step says so
         return step.handing_on(None)
-    work = acquire_lease(step, context)
+    work = stack.leases.acquire(step, context)
     if not isinstance(work, Work):
         return step.handing_on(None)
     if work.needs == "provision":
-        with held(work):
-            prepare(work, step.execution, context)
+        with stack.leases.held(work):
+            prepare(work, step.execution, context, stack)
     return step.handing_on(work)

@@ -1,18 +1,18 @@
-"""subscription_provision: brings the customer's subscriptions in Stigg to what its deals say.
+"""subscription_provision: changes the customer's subscriptions in Stigg to what its deals say.
 
-Looks at what is there, plans, and writes only what differs. What one subscription is refused does not touch the
-others.
+It reads what is there, plans, and writes only what differs. A refusal of one subscription does not affect the others.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
+from closedwon.aws.ledger import Ledger
 from closedwon.domain.customer import Applied, Intended, Interrupted, LeaseLost, Work
 from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
@@ -21,29 +21,30 @@ from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of
 from closedwon.domain.records import GrantRecord, SlotRecord
-from closedwon.provisioning.step import Step, acquire_lease, held, ledger
-from closedwon.provisioning.work import desired_of, now, planned, stigg
-from closedwon.settings import backlinks
+from closedwon.provisioning.step import Step
+from closedwon.stack import STACK, Stack
 from closedwon.stigg.bodies import end_call, grant_body, provision_body, update_body
-from closedwon.stigg.client import idempotency_key
-from closedwon.stigg.rate_limit import governor
+from closedwon.stigg.client import Stigg, idempotency_key
+
+if TYPE_CHECKING:
+    from closedwon.aws.context import Context
 
 logger = Logger()
 
 
-def bring_about(work: Work, execution: str) -> Applied | None:
+def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     """Fold the customer's orders, plan and apply. Out: what to record; None where the customer has to be made first:
     the deal that needs it was accepted since the step before looked.
 
     Raises what `closedwon.stigg.client` does, but a refusal of one subscription or grant, which is its deals' outcome.
     """
     customer = work.customer
-    desired, catalogue = desired_of(customer)
+    desired, catalogue = stack.provisioner.desired_of(customer)
     if (desired.subscriptions or desired.grants) and not customer.ensured:
         return None
     records = {Slot.of_key(key): record for key, record in customer.slots.items()}
-    to_do = planned(customer, desired, catalogue)
-    intend(work, to_do, records)
+    to_do = stack.provisioner.planned(customer, desired, catalogue)
+    intend(work, to_do, records, stack.ledger)
     for keep in to_do.kept:
         slot = keep.subscription.slot
         records[slot] = standing(records.get(slot, SlotRecord()), keep.subscription, keep.subscription_id, keep.status)
@@ -51,7 +52,7 @@ def bring_about(work: Work, execution: str) -> Applied | None:
     for change in to_do.changes:
         slot = change.slot if isinstance(change, End) else change.subscription.slot
         try:
-            records[slot] = make(work, change, records, execution)
+            records[slot] = make(work, change, records, execution, stack)
         except StiggRefused as refusal:
             plan_id = change.plan_id if isinstance(change, End) else change.subscription.plan_id
             refusals[slot] = f"Stigg refused {plan_id}: {refusal}"
@@ -59,11 +60,11 @@ def bring_about(work: Work, execution: str) -> Applied | None:
             "subscription",
             extra={"execution": execution, "change": type(change).__name__, "refused": slot in refusals},
         )
-    grants, refused_grants = grant_all(work, to_do.grants)
-    return applied(customer, desired, to_do, records, refusals, now(), grants, refused_grants)
+    grants, refused_grants = grant_all(work, to_do.grants, stack.stigg)
+    return applied(customer, desired, to_do, records, refusals, stack.now(), grants, refused_grants)
 
 
-def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord]) -> None:
+def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord], ledger: Ledger) -> None:
     """Record the generations and the credits about to be sent, so that nothing is ever sent twice with another
     meaning.
     """
@@ -78,12 +79,12 @@ def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord]) -> None:
     new = {g.key: GrantRecord(g.amount) for g in to_do.grants if g.key not in work.customer.grants}
     if raised or new:
         generations = {slot.key: generation for slot, generation in raised.items()}
-        ledger().record_result(work, Intended(generations, new))
+        ledger.record_result(work, Intended(generations, new))
     for slot, generation in raised.items():
         records[slot] = replace(records.get(slot, SlotRecord()), generation=generation, made=False)
 
 
-def grant_all(work: Work, grants: tuple[Grant, ...]) -> tuple[dict[str, GrantRecord], dict[str, str]]:
+def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict[str, GrantRecord], dict[str, str]]:
     """Grant credits, each once: they are looked for first, all of a resource in one go.
 
     Out: what is known of them now, by key; why Stigg refused one, by key.
@@ -94,7 +95,7 @@ def grant_all(work: Work, grants: tuple[Grant, ...]) -> tuple[dict[str, GrantRec
     # By an earlier try, which may not have lived to record it, or before the ledger was lost and restored.
     sent: dict[str, str] = {}
     for resource_id in dict.fromkeys(grant.resource_id for grant in grants):
-        for standing_grant in stigg().list_grants(customer_id, resource_id):
+        for standing_grant in stigg.list_grants(customer_id, resource_id):
             if key := (standing_grant.get("metadata") or {}).get(GRANT_KEY):
                 sent.setdefault(key, standing_grant["id"])
     for grant in grants:
@@ -103,7 +104,7 @@ def grant_all(work: Work, grants: tuple[Grant, ...]) -> tuple[dict[str, GrantRec
         if found is None:
             body = grant_body(customer_id, replace(grant, amount=amount))
             try:
-                found = stigg().grant_credits(body, grant.key)["id"]
+                found = stigg.grant_credits(body, grant.key)["id"]
             except StiggRefused as refusal:
                 refused[grant.key] = f"Stigg refused the credit grant of {grant.currency_id}: {refusal}"
                 continue
@@ -111,30 +112,30 @@ def grant_all(work: Work, grants: tuple[Grant, ...]) -> tuple[dict[str, GrantRec
     return records, refused
 
 
-def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution: str) -> SlotRecord:
+def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> SlotRecord:
     """Apply one change in Stigg. Out: what to remember of its slot."""
     if isinstance(change, End):
-        return end(change, records, execution)
+        return end(change, records, execution, stack.stigg)
     customer_id = work.customer.customer_id or ""
-    links = backlinks(work.customer.account_id)
+    links = stack.settings.backlinks(work.customer.account_id)
     record = records.get(change.subscription.slot, SlotRecord())
     if not isinstance(change, Create):
-        answer = stigg().update_subscription(change.subscription_id, update_body(change, links))
+        answer = stack.stigg.update_subscription(change.subscription_id, update_body(change, links))
         return standing(record, change.subscription, change.subscription_id, answer["status"])
     body = provision_body(customer_id, change, links)
     try:
-        answer = stigg().provision_subscription(body, idempotency_key(execution, body["id"], body))
+        answer = stack.stigg.provision_subscription(body, idempotency_key(execution, body["id"], body))
     except StiggRefused as refusal:
         if refusal.status != 409:
             raise
-        ledger().record_result(work, Interrupted(burned=(change.subscription.slot.key,)))
+        stack.ledger.record_result(work, Interrupted(burned=(change.subscription.slot.key,)))
         raise WriteUnanswered("the subscription's ID was used before; looking again at what stands") from refusal
     status = answer["subscription"]["status"] if answer["status"] == "SUCCESS" else "PAYMENT_PENDING"
     made = replace(record, generation=change.generation, checkout_url=answer.get("checkoutUrl"))
     return standing(made, change.subscription, answer["id"], status)
 
 
-def end(change: End, records: dict[Slot, SlotRecord], execution: str) -> SlotRecord:
+def end(change: End, records: dict[Slot, SlotRecord], execution: str, stigg: Stigg) -> SlotRecord:
     """End a subscription. Out: what to remember of its slot."""
     record = records.get(change.slot, SlotRecord())
     at = iso_utc(datetime.now(UTC))
@@ -143,10 +144,10 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str) -> SlotRec
         return record
     kind, body = end_call(ending)
     if kind == "update":
-        answer = stigg().update_subscription(change.subscription_id, body)
+        answer = stigg.update_subscription(change.subscription_id, body)
     else:
         key = idempotency_key(execution, change.subscription_id, body)
-        answer = stigg().cancel_subscription(change.subscription_id, body, key)
+        answer = stigg.cancel_subscription(change.subscription_id, body, key)
     return after_end(record, ending, answer["status"])
 
 
@@ -157,16 +158,16 @@ def standing(record: SlotRecord, wanted: Subscription, subscription_id: str, sta
 
 
 @metrics.emitted
-def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> dict[str, Any]:
     step = Step.of(event)
-    work = acquire_lease(step, context)
+    work = stack.leases.acquire(step, context)
     if not isinstance(work, Work):
         return step.handing_on(None)
     try:
-        with held(work), governor().ending_in(context.get_remaining_time_in_millis()):
-            report = bring_about(work, step.execution)
+        with stack.leases.held(work), stack.governor.ending_in(context.get_remaining_time_in_millis()):
+            report = bring_about(work, step.execution, stack)
             if report is not None:  # else the version is not applied, and the execution goes round again
-                ledger().record_result(work, report)
+                stack.ledger.record_result(work, report)
     except LeaseLost:
         logger.warning("the lease passed on", extra={"execution": step.execution})
         return step.handing_on(None)

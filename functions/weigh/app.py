@@ -1,14 +1,16 @@
-"""weigh: after the comparison, decides whether repairs go ahead, or so much differs that somebody is asked first."""
+"""weigh: decides, after the comparison, whether repairs go ahead, or so much differs that a person is asked first."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
-from closedwon.reconciliation import runs
-from closedwon.reconciliation.runs import Run
-from closedwon.settings import setting
+from closedwon.reconciliation.runs import Run, Storage
+from closedwon.stack import STACK, Stack
+
+if TYPE_CHECKING:
+    from closedwon.aws.context import Context
 
 logger = Logger()
 
@@ -16,17 +18,16 @@ ALWAYS = 5
 """Customers that are repaired without asking, whatever their share: in a small run three are soon a large one."""
 
 
-def weigh(run: Run) -> dict[str, Any]:
-    """What the partitions found, together.
+def weigh(run: Run, storage: Storage, most: int) -> dict[str, Any]:
+    """What the partitions found, together. most: the share of customers, in percent, that is repaired without asking.
 
     Out: `repair`: ``go``, ``ask`` (more customers would change than the stack's share allows) or ``nothing``;
     `customers` compared and `toRepair`, their number; `failedPartitions`: those that told nothing.
     """
-    summaries = list(runs.summaries(run))
+    summaries = list(storage.summaries(run))
     customers = sum(summary["customers"] for summary in summaries)
     to_repair = sum(summary["customersToRepair"] for summary in summaries)
     told = {summary["partition"] for summary in summaries}
-    most = int(setting("RECONCILE_STOP_PERCENT"))
     too_many = to_repair > ALWAYS and 100 * to_repair > most * customers
     return {
         "repair": "nothing" if not to_repair else "ask" if too_many and not run.approved else "go",
@@ -37,8 +38,8 @@ def weigh(run: Run) -> dict[str, Any]:
     }
 
 
-def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> dict[str, Any]:
     run = Run.of(event["run"])
-    weighed = weigh(run)
+    weighed = weigh(run, stack.storage, int(stack.settings["RECONCILE_STOP_PERCENT"]))
     logger.info("weighed", extra={"run": run.id, **weighed})
     return weighed

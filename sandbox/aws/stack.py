@@ -329,7 +329,7 @@ class AwsSandbox:
         entered = (event.get("stateEnteredEventDetails") for event in self.history(execution_arn))
         return [details["name"] for details in entered if details]
 
-    def wait_for_execution(self, execution_arn: str, seconds: float = 30.0) -> dict[str, Any]:
+    def wait_for_execution(self, execution_arn: str, seconds: float = 300.0) -> dict[str, Any]:
         """Wait for an execution's end. Out: what DescribeExecution tells. Raises TimeoutError."""
         backend = stepfunctions_backend(self.account, self.region)
         deadline = time.monotonic() + seconds

@@ -1,13 +1,15 @@
-"""One sandbox for all integration tests: the real template, state machine and functions; emptied before each test."""
+"""One sandbox for a worker's integration tests: the real template, state machine and functions; emptied each time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from integration.terminal import Operator
+from sandbox.pace import slowness
 from sandbox.sandbox import Sandbox
 
 PARAMETERS = {
@@ -20,11 +22,21 @@ PARAMETERS = {
 }
 
 
+def hurried_sandbox(**given: Any) -> Sandbox:
+    """A sandbox whose waits and time-outs are short, and less so on a busy machine.
+
+    They shrink alike: as in AWS, the retries after a lost answer (4 times 65 s) last nearly twice as long as the lease
+    of a function that died (its time-out and a write's lifetime).
+    """
+    busy = slowness()
+    return Sandbox(
+        PARAMETERS, **{"wait_scale": 0.04 * busy, "longest_invocation": 5 * busy, "rate_limits": False} | given
+    )
+
+
 @pytest.fixture(scope="session")
 def running_sandbox() -> Iterator[Sandbox]:
-    # Waits and time-outs shrink alike: as in AWS, the retries after a lost answer (4 times 65 s) last nearly twice
-    # as long as the lease of a function that died (its time-out and a write's lifetime).
-    with Sandbox(PARAMETERS, wait_scale=0.04, longest_invocation=5, rate_limits=False) as sandbox:
+    with hurried_sandbox() as sandbox:
         yield sandbox
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from closedwon.aws import clients
 from closedwon.wire import private
 from ops.cli import main
 from sandbox.aws.stack import STACK_NAME
@@ -100,12 +99,6 @@ class Operator:
 
 
 def _forget() -> None:
-    """Forget what product and command keep for the length of a process: clients, settings, secrets."""
-    for name, module in list(sys.modules.items()):
-        if name.split(".")[0] in ("closedwon", "ops"):
-            for kept in vars(module).values():
-                if callable(forget := getattr(kept, "cache_clear", None)):
-                    forget()
-    clients._session = None
+    """Forget what the product keeps for the length of a process: what no text may show."""
     private._secrets.clear()
     private._names.clear()

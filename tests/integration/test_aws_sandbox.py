@@ -469,6 +469,7 @@ def went(provision: AwsSandbox, script: str) -> tuple[str, str | None, list[str]
 # ---- the ledger's and the secrets' promises
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("hasty_threads")
 def test_conditional_writes_and_transactions_lose_nothing_among_many_threads_and_sandboxes(
     aws: AwsSandbox, name: str

@@ -164,6 +164,7 @@ def test_with_create_the_rest_is_brought_in_but_nothing_that_somebody_has_to_set
     assert world(sandbox) == after
 
 
+@pytest.mark.long
 def test_interrupted_and_started_again_it_ends_the_same(sandbox: Sandbox, operator: Operator) -> None:
     old = [sandbox.sales.account(f"Customer {number}") for number in range(40)]
     for account in old:
@@ -171,7 +172,7 @@ def test_interrupted_and_started_again_it_ends_the_same(sandbox: Sandbox, operat
     with operator.begins("backfill", *SINCE, "--run", "--create") as process:
         sandbox.salesforce_server.wait_for(lambda: len(ledger_of(sandbox)) > 6)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=600)
     assert process.returncode == 130, errors
     assert "The same command goes on from there." in errors
     assert "Traceback" not in errors

@@ -166,7 +166,7 @@ def at_a_terminal(operator: Operator, *arguments: str, typing: dict[str, str]) -
     except OSError:  # the terminal is gone with its process
         pass
     os.close(ours)
-    return process.wait(timeout=60), seen.decode()
+    return process.wait(timeout=600), seen.decode()
 
 
 def test_what_the_user_may_not_do_is_named_field_by_field(sandbox: Sandbox, operator: Operator) -> None:

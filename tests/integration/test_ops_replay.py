@@ -136,7 +136,7 @@ def test_waiting_tells_how_it_ended(sandbox: Sandbox, operator: Operator, failed
     with operator.begins("replay", opportunity_of(failed), "--yes", "--wait", "--json") as process:
         seen(sandbox, lambda: bool(operator_made_it_due(sandbox, failed)))
         assert sweep(sandbox) == 1
-        said, errors = process.communicate(timeout=60)
+        said, errors = process.communicate(timeout=600)
     assert process.returncode == (0 if mended else 1), errors
     assert f'"failed": {"false" if mended else "true"}' in said
     assert ("StiggUnavailable" in said) is not mended

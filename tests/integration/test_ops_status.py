@@ -84,7 +84,7 @@ def test_what_somebody_changed_in_stigg_is_said_with_both_values(
     [subscription] = subscriptions(sandbox, account)
     url = f"{sandbox.stigg_server.url}/api/v1/subscriptions/{subscription['id']}/cancel"
     headers = {"X-API-KEY": sandbox.stigg_api_key}
-    requests.post(url, json={"cancellationTime": "IMMEDIATE"}, headers=headers, timeout=10).raise_for_status()
+    requests.post(url, json={"cancellationTime": "IMMEDIATE"}, headers=headers, timeout=60).raise_for_status()
     said = operator.does("status", account)
     assert "Somebody ended plan-enterprise in Stigg; no deal ends it." in said
     assert "Left to people" in said

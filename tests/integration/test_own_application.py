@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from integration.conftest import PARAMETERS
+from integration.conftest import hurried_sandbox
 from integration.scenes import (
     SUBSCRIPTIONS,
     Json,
@@ -38,7 +38,7 @@ ANALYTICS = Sold("plan-analytics", 1, 9000)
 
 @pytest.fixture(scope="module")
 def own_sandbox() -> Iterator[Sandbox]:
-    with Sandbox(PARAMETERS, wait_scale=0.04, longest_invocation=5, rate_limits=False, own_application=True) as sandbox:
+    with hurried_sandbox(own_application=True) as sandbox:
         yield sandbox
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from closedwon.reconciliation.runs import SOURCES, partition_of
-from integration.conftest import PARAMETERS
+from integration.conftest import hurried_sandbox
 from integration.scenes import SUBSCRIPTIONS, Json, opportunity_of, provision, sell
 from sandbox.sandbox import ROOT, Sandbox
 
@@ -41,7 +41,7 @@ def template_with_steps_stood_in_for(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     template = template_with_steps_stood_in_for(tmp_path_factory.mktemp("template"))
-    with Sandbox(PARAMETERS, wait_scale=0.04, longest_invocation=10, rate_limits=False, template=template) as sandbox:
+    with hurried_sandbox(longest_invocation=40, template=template) as sandbox:
         accounts = sandbox.salesforce.seed("Account", ({"Name": f"Account {n}"} for n in range(DEALS // 10)))
         deal = {"Name": "Old", "StageName": "Closed Won", "CloseDate": "2025-01-01", "IsWon": True, "IsClosed": True}
         sandbox.salesforce.seed("Opportunity", ({**deal, "AccountId": accounts[n // 10]} for n in range(DEALS)))
@@ -76,7 +76,7 @@ def start(sandbox: Sandbox, **given: Any) -> str:
 def reconcile(sandbox: Sandbox, **given: Any) -> Json:
     """Run it to its end. Out: what DescribeExecution tells, `output` as data, and `states`, those it went through."""
     arn = start(sandbox, **given)
-    ended = sandbox.aws.wait_for_execution(arn, 60)
+    ended = sandbox.aws.wait_for_execution(arn)
     output = json.loads(ended["output"]) if "output" in ended else {}
     return {**ended, "output": output, "states": sandbox.aws.states_entered(arn)}
 

@@ -1,4 +1,4 @@
-"""What unit tests make in moto: the ledger's table, a topic whose messages can be read."""
+"""What unit tests make in moto: the ledger's table, a topic whose messages can be read; and Lambda's context."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import json
 from typing import Any
 
 import boto3
+
+
+class Invocation:
+    """Lambda's context, of an invocation that has just begun. milliseconds: the function's time."""
+
+    def __init__(self, milliseconds: int = 60_000) -> None:
+        self._milliseconds = milliseconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self._milliseconds
 
 
 def make_ledger(dynamodb: Any) -> None:

@@ -26,7 +26,6 @@ from closedwon.domain.customer import (
 )
 from closedwon.domain.order import Item, Order, Revision
 from closedwon.own_application.bodies import request_body
-from closedwon.provisioning.work import standings_of
 from unit.domain import ACCOUNT, an_order, opportunity_id
 
 A, B = opportunity_id(1), opportunity_id(2)
@@ -70,7 +69,7 @@ def applied(customer: Customer, now: int = NOW) -> Customer:
     """The customer after everything that is folded was brought to Stigg."""
     customer, work = taken(customer, customer.lease.token if customer.lease else 0, now)
     fine = Outcome("Provisioned", "", (SubscriptionLink("plan-enterprise", "sub-1", "ACTIVE"),))
-    folded = {standing.newest.opportunity_id for standing in standings_of(work.customer)}
+    folded = {standing.newest.opportunity_id for standing in work.customer.standings}
     # The outcomes are of every opportunity, as `outcome.applied` gives them.
     report = Applied({}, dict.fromkeys(work.customer.opportunities, fine), frozenset(folded), ensured=bool(folded))
     return record_result(customer, work, report, now)[0]
@@ -156,11 +155,11 @@ def test_a_deal_that_names_another_resource_than_was_made_is_refused() -> None:
 
 def test_what_the_application_has_not_prepared_is_not_folded_and_the_customers_other_deals_are() -> None:
     customer = told(with_orders(order(), order(2)), a=READY, b=NOT_YET)
-    [standing] = standings_of(customer)
+    [standing] = customer.standings
     assert standing.newest == prepared(order(), READY)
     again = told(applied(customer), b=replace(READY, customer_id=None, resource_id="workspace-8"))
-    assert {s.newest.resource_id for s in standings_of(again)} == {"workspace-7", "workspace-8"}
-    assert next(s for s in standings_of(again) if s.newest.opportunity_id == A).provisioned == standing.newest
+    assert {s.newest.resource_id for s in again.standings} == {"workspace-7", "workspace-8"}
+    assert next(s for s in again.standings if s.newest.opportunity_id == A).provisioned == standing.newest
 
 
 # What becomes of the customer's ID
@@ -272,7 +271,7 @@ def test_what_was_said_of_an_order_that_was_changed_meanwhile_is_asked_again() -
 def test_without_an_application_nothing_waits_for_it_any_more() -> None:
     customer, work = taken(told(with_orders(order()), a=NOT_YET), 1)
     customer, _ = record_result(customer, work, Prepared({}, asks=False), NOW)
-    assert [standing.newest for standing in standings_of(customer)] == [order()]
+    assert [standing.newest for standing in customer.standings] == [order()]
 
 
 @pytest.mark.parametrize("application", [None, READY, NOT_YET, NOT_YET.failed("no", NOW, unreached_by="one")])

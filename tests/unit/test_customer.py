@@ -574,12 +574,12 @@ def test_what_was_written_since_it_was_looked_at_is_left_alone() -> None:
 
 def test_a_cancellation_remembers_the_order_it_ends_until_the_deal_is_won_again() -> None:
     ends = replace(X, trigger="cancellation", items=())
-    state = arriving(NEW, (X, 1))[0].opportunities[A].brought(X)
+    state = arriving(NEW, (X, 1))[0].opportunities[A].with_provisioned(X)
     assert (state.standing.provisioned, state.standing.won) == (X, X)
-    over = state.brought(ends)
+    over = state.with_provisioned(ends)
     assert (over.standing.provisioned, over.standing.won) == (ends, X)
-    assert over.brought(ends).standing.won == X
-    assert over.brought(Y).standing.won == Y
+    assert over.with_provisioned(ends).standing.won == X
+    assert over.with_provisioned(Y).standing.won == Y
 
 
 def test_credits_are_remembered_before_they_are_sent_and_keep_their_amount() -> None:

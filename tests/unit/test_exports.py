@@ -32,10 +32,15 @@ ACCOUNT, OTHER = "0015g00000XyZaBAAV", "0015g00000XyZaCAAV"
 
 
 class Written(dict[str, list[tuple[str, str, Json]]]):
-    """Batches as a PartitionWriter would write them, by name: one written again takes the place of the one before."""
+    """Storage of a run, with its batches by name: one written again takes the place of the one before."""
 
-    def __call__(self, run: Run, batch: str) -> Batch:
-        return Batch(self, batch)
+    bucket = "bucket"
+
+    def batch(self, run: Run, name: str) -> Batch:
+        return Batch(self, name)
+
+    def put_mappings(self, run: Run, records: list[Json]) -> None:
+        """Kept nowhere."""
 
     @property
     def records(self) -> list[tuple[str, str, Json]]:
@@ -59,14 +64,6 @@ class Batch:
     def __exit__(self, kind: Any, *_: object) -> None:
         if kind is None:
             self._written[self._name] = self._held
-
-
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Written:
-    files = Written()
-    for app in (ledger_export, salesforce_export, stigg_export):
-        monkeypatch.setattr(app, "PartitionWriter", files)
-    return files
 
 
 def shift_of(steps: int) -> Shift:
@@ -162,17 +159,12 @@ class ListOfStigg:
 
 @given(pages=st.integers(1, 40), broken=st.lists(st.integers(0, 40), max_size=3), steps=st.integers(1, 3))
 def test_each_subscription_is_exported_once_at_the_governors_pace(pages: int, broken: list[int], steps: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        files, stigg, rate_slots = Written(), ListOfStigg(pages, broken), list[None]()
-        patch.setattr(stigg_export, "PartitionWriter", files)
-        patch.setattr(stigg_export, "stigg", lambda: stigg)
-        patch.setattr(stigg_export, "PAGES_A_STEP", 6)
-        patch.setattr(stigg_export, "PAGES_AT_ONCE", 2)
-        patch.setattr(stigg_export, "wait_for_rate_slot", lambda: rate_slots.append(None))
-        told = to_the_end(lambda progress: stigg_export.step(RUN, progress), steps)
-        assert [record["row"]["id"] for _, _, record in files.records] == [f"s{page}" for page in range(pages)]
-        assert (told["records"], told["calls"]) == (pages, pages)
-        assert 2 * len(rate_slots) >= pages
+    files, stigg, rate_slots = Written(), ListOfStigg(pages, broken), list[int]()
+    export = stigg_export.StiggExport(RUN, files, stigg, rate_slots.append, pages_a_step=6, pages_at_once=2)
+    told = to_the_end(export.step, steps)
+    assert [record["row"]["id"] for _, _, record in files.records] == [f"s{page}" for page in range(pages)]
+    assert (told["records"], told["calls"]) == (pages, pages)
+    assert sum(rate_slots) >= pages
 
 
 def test_a_subscription_says_itself_whose_it_is() -> None:
@@ -204,10 +196,11 @@ def test_of_the_ledger_customers_and_their_opportunities_are_exported_with_plain
     assert exported(line("RECONCILIATION", "RUN", run="x")) is None
 
 
-class Exporting:
+class Exporting(Written):
     """DynamoDB and S3, as far as an export of the table needs them. looks: how often it is still under way."""
 
     def __init__(self, files: list[list[bytes]], looks: int = 1, failed: str = "") -> None:
+        super().__init__()
         self.files, self.looks, self.failed = files, looks, failed
 
     def export_table_to_point_in_time(self, **asked: str) -> Json:
@@ -231,12 +224,8 @@ class Exporting:
     def unzipped_lines(self, key: str) -> Iterator[bytes]:
         yield from self.files[int(key)]
 
-    def patched(self, patch: pytest.MonkeyPatch) -> None:
-        patch.setenv("RECONCILIATION_BUCKET", "bucket")
-        patch.setenv("LEDGER_TABLE_ARN", "arn:table")
-        patch.setattr(ledger_export.clients, "dynamodb", lambda: self)
-        patch.setattr(ledger_export.runs, "lines_of", self.lines_of)
-        patch.setattr(ledger_export.runs, "unzipped_lines", self.unzipped_lines)
+    def export(self, lines_a_step: int = 100) -> ledger_export.LedgerExport:
+        return ledger_export.LedgerExport(RUN, self, self, "arn:table", lines_a_step)
 
 
 @given(
@@ -247,35 +236,44 @@ class Exporting:
 def test_each_customer_is_exported_once_however_the_files_are_cut(
     files: list[list[bytes]], lines: int, steps: int
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        batches = Written()
-        Exporting(files).patched(patch)
-        patch.setattr(ledger_export, "PartitionWriter", batches)
-        patch.setattr(ledger_export, "LINES_A_STEP", lines)
-        exports = iter(lambda: ledger_export.LedgerExport(RUN), None)
-        one = next(exports)
-        told = to_the_end(one.step if steps > 1 else lambda progress: next(exports).step(progress), steps)
-        wanted = [found for file in files for text in file if (found := exported(text))]
-        customers = [(account, record["item"]) for source, account, record in batches.records if source == "customers"]
-        assert customers == wanted
-        owners = [(key, record) for source, key, record in batches.records if source == "owners"]
-        assert owners == [("acme", {"account": ACCOUNT})] * sum(file.count(HEAD) for file in files)
-        assert told["records"] == len(customers) + len(owners)
+    batches = Exporting(files)
+    one = batches.export(lines)
+    told = to_the_end(one.step if steps > 1 else lambda progress: batches.export(lines).step(progress), steps)
+    wanted = [found for file in files for text in file if (found := exported(text))]
+    customers = [(account, record["item"]) for source, account, record in batches.records if source == "customers"]
+    assert customers == wanted
+    owners = [(key, record) for source, key, record in batches.records if source == "owners"]
+    assert owners == [("acme", {"account": ACCOUNT})] * sum(file.count(HEAD) for file in files)
+    assert told["records"] == len(customers) + len(owners)
 
 
-def test_an_export_that_dynamodb_gives_up_says_why(monkeypatch: pytest.MonkeyPatch, written: Written) -> None:
-    Exporting([], failed="the bucket is gone").patched(monkeypatch)
+def test_an_export_that_dynamodb_gives_up_says_why() -> None:
     with pytest.raises(LedgerExportFailed, match="the bucket is gone"):
-        to_the_end(ledger_export.LedgerExport(RUN).step)
+        to_the_end(Exporting([], failed="the bucket is gone").export().step)
 
 
 # Salesforce
 
 
+MAPPING = {
+    "MasterLabel": "Opportunity Products",
+    "Active__c": True,
+    "Line_Object__c": "OpportunityLineItem",
+    "Parent_Field__c": "OpportunityId",
+    "Stigg_Type_Field__c": "Product2.Stigg_Type__c",
+    "Stigg_ID_Field__c": "Product2.Stigg_ID__c",
+    "Quantity_Field__c": "Quantity",
+}
+
+
 class Jobs:
-    """Bulk queries with their pages. broken: pages that break off the first time; looks: until they are finished."""
+    """Salesforce, with the pages of three bulk queries: of opportunities, their lines, and Stigg Provisionings.
+
+    broken: pages that break off the first time; looks: until they are finished.
+    """
 
     def __init__(self, pages: Sequence[int], looks: int = 1, broken: Sequence[tuple[int, int]] = ()) -> None:
+        self.mappings: list[Json] = [MAPPING]
         self.left, self.looks = list(pages), {str(n): looks for n in range(len(pages))}
         self.broken, self.deleted, self.asked = list(broken), list[str](), list[bool]()
         self.calls = (0, 100_000)
@@ -295,11 +293,12 @@ class Jobs:
             yield Page(self._rows(int(job), page), str(page + 1) if page + 1 < self.left[int(job)] else None)
 
     def _rows(self, job: int, page: int) -> Iterator[Json]:
-        yield {"Id": f"{job}.{page}.0", "AccountId": ACCOUNT, "Opportunity": {"AccountId": OTHER}}
+        at = {"AccountId": ACCOUNT, "Opportunity": {"AccountId": OTHER}, "OpportunityId": "006A", "Account__c": ACCOUNT}
+        yield {"Id": f"{job}.{page}.0", **at}
         if (job, page) in self.broken:
             self.broken.remove((job, page))
             raise SalesforceUnavailable("broke off")
-        yield {"Id": f"{job}.{page}.1", "AccountId": ACCOUNT, "Opportunity": {"AccountId": OTHER}}
+        yield {"Id": f"{job}.{page}.1", **at}
 
     def delete(self, job: str) -> None:
         self.deleted.append(job)
@@ -308,76 +307,58 @@ class Jobs:
         return self.calls
 
     def query(self, soql: str) -> list[Json]:
-        return []
+        return self.mappings
 
-    def patched(self, patch: pytest.MonkeyPatch, files: Written) -> None:
-        from closedwon.salesforce.export_queries import Bulk, BulkQuery
+    def describe(self, object_name: str) -> Json:
+        return {"fields": []}
 
-        asked = [
-            BulkQuery("opportunities", "SELECT", account="AccountId", opportunity="Id"),
-            BulkQuery("lines", "SELECT", account="Opportunity.AccountId", opportunity="Id", mapping=2),
-        ]
-        patch.setenv("SALESFORCE_API_SHARE_PERCENT", "80")
-        patch.setattr(salesforce_export, "PAGES_A_STEP", 2)
-        patch.setattr(salesforce_export, "PartitionWriter", files)
-        patch.setattr(salesforce_export, "queries", lambda: self)
-        patch.setattr(salesforce_export, "salesforce", lambda: self)
-        patch.setattr(salesforce_export, "mapped", lambda records: records)
-        patch.setattr(salesforce_export, "bulk_queries", lambda *_: Bulk(tuple(asked[: len(self.left)]), ()))
-        patch.setattr(salesforce_export.runs, "put_mappings", lambda run, records: None)
+    def export(self, files: Written, run: Run = RUN) -> salesforce_export.SalesforceExport:
+        return salesforce_export.SalesforceExport(run, files, self, self, (), share=80, pages_a_step=2)
 
 
 @given(
-    pages=st.lists(st.integers(1, 4), min_size=1, max_size=2),
+    pages=st.lists(st.integers(1, 4), min_size=3, max_size=3),
     looks=st.integers(0, 2),
-    broken=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), max_size=3),
+    broken=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=3),
     steps=st.integers(1, 3),
 )
 def test_each_record_of_salesforce_is_exported_once(
     pages: list[int], looks: int, broken: list[tuple[int, int]], steps: int
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        files, jobs = Written(), Jobs(pages, looks, broken)
-        jobs.patched(patch, files)
-        told = to_the_end(lambda progress: salesforce_export.step(RUN, progress), steps)
-        wanted = {f"{job}.{page}.{row}" for job, many in enumerate(pages) for page in range(many) for row in range(2)}
-        assert sorted(record["row"]["Id"] for _, _, record in files.records) == sorted(wanted)
-        assert told["records"] == len(wanted)
-        assert len(files) == sum(-(-many // 2) for many in pages)  # two pages are written together
-        assert sorted(jobs.deleted) == [str(job) for job in range(len(pages))]
-        for source, account, record in files.records:
-            assert account == (OTHER if source == "lines" else ACCOUNT)
-            if source == "lines":
-                assert (record["mapping"], record["opportunity"]) == (2, record["row"]["Id"])
+    files, jobs = Written(), Jobs(pages, looks, broken)
+    told = to_the_end(jobs.export(files).step, steps)
+    wanted = {f"{job}.{page}.{row}" for job, many in enumerate(pages) for page in range(many) for row in range(2)}
+    assert sorted(record["row"]["Id"] for _, _, record in files.records) == sorted(wanted)
+    assert told["records"] == len(wanted)
+    assert len(files) == sum(-(-many // 2) for many in pages)  # two pages are written together
+    assert sorted(jobs.deleted) == [str(job) for job in range(len(pages))]
+    for source, account, record in files.records:
+        assert account == (OTHER if source == "lines" else ACCOUNT)
+        if source == "lines":
+            assert (record["mapping"], record["opportunity"]) == (0, "006A")
 
 
-def test_salesforces_calls_are_looked_at_after_each_request(monkeypatch: pytest.MonkeyPatch, written: Written) -> None:
-    jobs = Jobs([3])
-    jobs.patched(monkeypatch, written)
+def test_salesforces_calls_are_looked_at_after_each_request() -> None:
+    written, jobs = Written(), Jobs([3, 1, 1])
+    export = jobs.export(written)
     jobs.calls = (80_000, 100_000)
-    progress = salesforce_export.step(RUN, {"calls": 0, "records": 0})
+    progress = export.step({"calls": 0, "records": 0})
     jobs.looks["0"] = 0
     jobs.calls = (80_001, 100_000)
     with pytest.raises(SalesforceBudgetSpent, match="80001 of the organisation's 100000 API calls"):
-        salesforce_export.step(RUN, progress)
+        export.step(progress)
     assert written.records == []
 
 
-def test_what_was_deleted_is_looked_for_among_what_changed(monkeypatch: pytest.MonkeyPatch, written: Written) -> None:
+def test_what_was_deleted_is_looked_for_among_what_changed() -> None:
     for mode, with_deleted in (("changed", True), ("all", False)):
-        jobs = Jobs([1])
-        jobs.patched(monkeypatch, written)
-        salesforce_export.start(Run.of({**RUN.to_json(), "mode": mode}))
-        assert jobs.asked == [with_deleted]
+        jobs = Jobs([1, 1, 1])
+        jobs.export(Written(), Run.of({**RUN.to_json(), "mode": mode})).start()
+        assert set(jobs.asked) == {with_deleted}
 
 
-def test_mappings_that_say_nothing_end_the_run_with_their_fault(
-    monkeypatch: pytest.MonkeyPatch, written: Written
-) -> None:
-    from closedwon.salesforce import mapping_records
-
-    jobs = Jobs([1])
-    jobs.patched(monkeypatch, written)
-    monkeypatch.setattr(salesforce_export, "mapped", mapping_records.mapped)
+def test_mappings_that_say_nothing_end_the_run_with_their_fault() -> None:
+    jobs = Jobs([1, 1, 1])
+    jobs.mappings = []
     with pytest.raises(MappingsUnusable, match="no Stigg Mapping is active"):
-        salesforce_export.start(RUN)
+        jobs.export(Written()).start()

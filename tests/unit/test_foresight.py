@@ -20,7 +20,7 @@ from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
 from closedwon.preview.answers import PreviewResult
-from closedwon.preview.foresight import Foresight, InStigg, Stack, foresee, invoice_question, not_included, tell
+from closedwon.preview.foresight import Choices, Foresight, InStigg, foresee, invoice_question, not_included, tell
 from closedwon.words.changes import Calendar
 from unit.domain import (
     ACCOUNT,
@@ -49,7 +49,7 @@ class Customers:
     """One customer: what was sold to it stands in the ledger and in Stigg."""
 
     def __init__(self, policy: Policy = POLICY, zone: str = "UTC") -> None:
-        self.stack = Stack(policy, LINKS, Calendar(ZoneInfo(zone)))
+        self.stack = Choices(policy, LINKS, Calendar(ZoneInfo(zone)))
         self.catalogue = CATALOGUE
         self.customer = Customer(ACCOUNT)
         self.subscriptions: list[Json] = []
@@ -89,7 +89,8 @@ class Customers:
             grants={grant.key: GrantRecord(grant.amount, "granted") for grant in foresight.desired.grants},
             opportunities={
                 id: replace(
-                    state.brought(state.order) if id in after.provisioned else state, outcome=after.outcomes[id]
+                    state.with_provisioned(state.order) if id in after.provisioned else state,
+                    outcome=after.outcomes[id],
                 )
                 for id, state in foresight.customer.opportunities.items()
             },

@@ -19,7 +19,7 @@ from benchmarks.burst import Table
 from closedwon.domain.customer import Acceptance, Arrival
 from closedwon.domain.errors import GovernorBusy, LedgerContended
 from closedwon.domain.order import Revision
-from closedwon.provisioning import callout
+from closedwon.provisioning import accepting
 from closedwon.stigg.rate_limit import CALL, ENTITY, INLINE, TRIES, Booking, Governor, Rate
 from unit.aws import make_ledger
 from unit.domain import ACCOUNT, a_deal, opportunity_id, order_of, plan
@@ -345,15 +345,12 @@ def test_a_budget_that_nobody_used_for_a_day_is_forgotten(client: Counting, dyna
     assert int(item["expires"]["N"]) == NOW // 1000 + 86_400
 
 
-def test_an_execution_takes_a_turn_for_each_subscription_it_makes(
-    client: Counting, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_execution_takes_a_turn_for_each_subscription_it_makes(client: Counting) -> None:
     rate_slots = governor(client, Clock())
     rate_slots.rate_slots(RATE.burst)
-    monkeypatch.setattr(callout, "governor", lambda: rate_slots)
     both = a_deal(plan(), plan("plan-analytics"), changes={"account.id": OTHER})
     arrivals = [Arrival(order_of(deal), Revision(1, 1)) for deal in (a_deal(plan()), both)]
-    assert callout.rate_slots_of(arrivals).starts == {ACCOUNT: NOW + 300, OTHER: NOW + 900}
+    assert accepting.rate_slots_of(arrivals, rate_slots).starts == {ACCOUNT: NOW + 300, OTHER: NOW + 900}
 
 
 @pytest.mark.parametrize(
@@ -361,13 +358,14 @@ def test_an_execution_takes_a_turn_for_each_subscription_it_makes(
     [("accepted", True, 900), ("duplicate", True, 300), ("superseded", False, 300)],
 )
 def test_a_callout_that_is_sent_twice_takes_its_rate_slots_once(
-    client: Counting, monkeypatch: pytest.MonkeyPatch, status: Any, start: bool, next_rate_slot: int
+    client: Counting, status: Any, start: bool, next_rate_slot: int
 ) -> None:
     rate_slots = governor(client, Clock())
     rate_slots.rate_slots(RATE.burst)
-    monkeypatch.setattr(callout, "governor", lambda: rate_slots)
-    booking = callout.rate_slots_of([Arrival(order_of(a_deal(plan(), plan("plan-analytics"))), Revision(1, 1))])
-    callout.give_back(booking, [(ACCOUNT, Acceptance(opportunity_id(1), status, "execution", start=start))])
+    arrival = Arrival(order_of(a_deal(plan(), plan("plan-analytics"))), Revision(1, 1))
+    booking = accepting.rate_slots_of([arrival], rate_slots)
+    acceptance = Acceptance(opportunity_id(1), status, "execution", start=start)
+    accepting.give_back(booking, [(ACCOUNT, acceptance)], rate_slots)
     assert rate_slots.rate_slots(1) == (NOW + next_rate_slot,)
 
 

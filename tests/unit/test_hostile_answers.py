@@ -114,7 +114,7 @@ def test_a_secret_that_is_nested_too_deep_is_no_object() -> None:
             return {"SecretString": "[" * 100_000}
 
     with pytest.raises(ClosedWonError, match="is not a JSON object"):
-        Secret("arn", Manager()).json("apiKey")
+        Secret("arn", Manager).json("apiKey")
 
 
 def test_half_a_character_gets_into_no_text_of_ours() -> None:

@@ -85,6 +85,7 @@ def test_whatever_happens_in_whatever_order_both_systems_end_as_the_newest_order
             without_forgetting,
             Bounds((FIRST, SECOND, FIRST_AGAIN)),
             id="forgetting what Salesforce showed when the outcome changes",
+            marks=pytest.mark.long,
         ),
     ],
 )

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from closedwon.aws import notices
-from closedwon.aws.notices import QUIET, Failure, Notices, is_for_engineering
+from closedwon.aws.notices import QUIET, Failure, Notices, Notifier, is_for_engineering
+from closedwon.stack import Stack
 from unit.aws import make_ledger, make_topic, told
 
 ARN = "arn:aws:states:eu-central-1:123456789012:execution:provision:006A-1-1"
@@ -17,24 +19,21 @@ UNAUTHORIZED = Failure("StiggUnauthorized", "Stigg read customer: the API key is
 
 
 @pytest.fixture(autouse=True)
-def topic(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def topic() -> Iterator[str]:
     """A ledger's table, and a topic whose messages go to a queue."""
-    for cached in (notices.notices, notices.sns):
-        cached.cache_clear()
     with mock_aws():
         make_ledger(boto3.client("dynamodb"))
-        arn = make_topic()
-        environment = {
-            "LEDGER_TABLE": "ledger",
-            "NOTIFICATION_TOPIC": arn,
-            "STACK_NAME": "prod",
-            "TIME_ZONE": "Europe/Berlin",
-        }
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        yield arn
-    for cached in (notices.notices, notices.sns):
-        cached.cache_clear()
+        yield make_topic()
+
+
+@pytest.fixture
+def notifier(topic: str) -> Notifier:
+    return notifier_of(topic)
+
+
+def notifier_of(topic: str) -> Notifier:
+    environment = {"LEDGER_TABLE": "ledger", "STACK_NAME": "prod", "TIME_ZONE": "Europe/Berlin"}
+    return Stack({**environment, "NOTIFICATION_TOPIC": topic}).notifier
 
 
 class Clock:
@@ -47,10 +46,10 @@ class Clock:
         return self.now
 
 
-def test_of_one_cause_people_are_told_once_and_of_another_again() -> None:
+def test_of_one_cause_people_are_told_once_and_of_another_again(notifier: Notifier) -> None:
     for deal in range(5):
-        assert notices.notify(UNAUTHORIZED, lambda: 17) is (deal == 0)
-    assert notices.notify(Failure("SettingMissing", "the setting X is missing", "b", ARN, 1), lambda: 17)
+        assert notifier.notify(UNAUTHORIZED, lambda: 17) is (deal == 0)
+    assert notifier.notify(Failure("SettingMissing", "the setting X is missing", "b", ARN, 1), lambda: 17)
     assert sorted(one["MessageAttributes"]["cause"]["Value"] for one in told()) == [
         "SettingMissing",
         "StiggUnauthorized",
@@ -89,11 +88,11 @@ def test_nothing_private_is_in_it() -> None:
     assert text.startswith("Deals cannot be provisioned: Stigg: ***@*** is taken by ***@***\n")
 
 
-def test_what_passes_by_itself_or_is_on_the_deal_is_told_to_nobody() -> None:
+def test_what_passes_by_itself_or_is_on_the_deal_is_told_to_nobody(notifier: Notifier) -> None:
     mended_by_engineering = {"StiggUnauthorized", "SecretInvalid", "SettingMissing", "SalesforceRefused", "KeyError"}
     others = {"StiggUnavailable", "StiggThrottled", "WriteUnanswered", "LedgerContended", "DealRefused"}
     assert {cause for cause in mended_by_engineering | others if is_for_engineering(cause)} == mended_by_engineering
-    assert not notices.notify(Failure("StiggUnavailable", "", "", "", 1), lambda: 0)
+    assert not notifier.notify(Failure("StiggUnavailable", "", "", "", 1), lambda: 0)
     assert told() == []
 
 
@@ -115,16 +114,13 @@ def test_what_still_stands_after_six_hours_is_told_again_with_when_it_began() ->
     assert int(item["expires"]["N"]) == clock.now + 2 * QUIET
 
 
-def test_who_could_not_be_told_is_told_by_the_next(monkeypatch: pytest.MonkeyPatch, topic: str) -> None:
-    monkeypatch.setenv("NOTIFICATION_TOPIC", topic + "-gone")
-    with pytest.raises(notices.sns().exceptions.NotFoundException):
-        notices.notify(UNAUTHORIZED, lambda: 0)
-    monkeypatch.setenv("NOTIFICATION_TOPIC", topic)
-    assert notices.notify(UNAUTHORIZED, lambda: 0)
+def test_who_could_not_be_told_is_told_by_the_next(notifier: Notifier, topic: str) -> None:
+    with pytest.raises(ClientError, match="NotFound"):
+        notifier_of(f"{topic}-gone").notify(UNAUTHORIZED, lambda: 0)
+    assert notifier.notify(UNAUTHORIZED, lambda: 0)
     assert len(told()) == 1
 
 
-def test_without_a_topic_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NOTIFICATION_TOPIC", "")
-    assert not notices.notify(UNAUTHORIZED, lambda: 0)
+def test_without_a_topic_nothing_is_written() -> None:
+    assert not notifier_of("").notify(UNAUTHORIZED, lambda: 0)
     assert boto3.client("dynamodb").scan(TableName="ledger")["Items"] == []

@@ -224,6 +224,7 @@ def test_the_csv_leads_to_the_records() -> None:
     assert row["subscription_url"] == "https://app.stigg.io/production/subscriptions/s%2F2"
 
 
+@pytest.mark.long
 def test_however_many_findings_there_are_only_what_the_page_shows_is_held() -> None:
     def findings(partition: int) -> Iterator[dict[str, Any]]:
         for number in range(2_000):

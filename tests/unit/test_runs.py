@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
-from unittest import mock
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -15,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from closedwon.aws.clients import dynamodb
 from closedwon.domain.errors import RunUnderWay, StorageUnavailable
-from closedwon.reconciliation import run_register, runs
-from closedwon.reconciliation.runs import PartitionWriter, Run, partition_of
+from closedwon.reconciliation.run_register import Entry, Register, Registered
+from closedwon.reconciliation.runs import PartitionWriter, Run, Storage, partition_of
+from closedwon.stack import Stack
 from unit.aws import make_ledger
 
 RUN = Run("20261120T021500Z-all-0a1b2c3d", "all", False, False, "", "2026-11-20T02:15:00.000Z", "2026-11-01", 4)
@@ -26,25 +25,25 @@ ONE, OTHER = "arn:aws:states:eu-central-1:123456789012:execution:reconcile:one",
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[pytest.MonkeyPatch]:
-    """A bucket and a table, for all tests of this file."""
+def stack() -> Iterator[Stack]:
+    """A stack with a bucket and a table, for all tests of this file."""
     with pytest.MonkeyPatch.context() as patch, mock_aws():
-        patch.setenv("RECONCILIATION_BUCKET", "reconciliation")
-        patch.setenv("LEDGER_TABLE", "ledger")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        runs.s3.cache_clear()
-        dynamodb.cache_clear()
-        runs.s3().create_bucket(Bucket="reconciliation")
-        make_ledger(dynamodb())
-        yield patch
-        runs.s3.cache_clear()
-        dynamodb.cache_clear()
+        stack = Stack({"RECONCILIATION_BUCKET": "reconciliation", "LEDGER_TABLE": "ledger"})
+        stack.storage.s3.create_bucket(Bucket="reconciliation")
+        make_ledger(stack.dynamodb)
+        yield stack
 
 
 @pytest.fixture
-def register(aws: pytest.MonkeyPatch) -> Iterator[None]:
-    yield
-    dynamodb().delete_item(TableName="ledger", Key={"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}})
+def storage(stack: Stack) -> Storage:
+    return stack.storage
+
+
+@pytest.fixture
+def register(stack: Stack) -> Iterator[Register]:
+    yield stack.register
+    stack.dynamodb.delete_item(TableName="ledger", Key={"pk": {"S": "RECONCILIATION"}, "sk": {"S": "RUN"}})
 
 
 def test_a_run_travels_as_the_state_machine_carries_it() -> None:
@@ -87,17 +86,12 @@ records = st.lists(st.tuples(st.sampled_from(["lines", "customers"]), accounts, 
 def test_what_is_written_is_read_once_in_its_partition_however_often_a_batch_is_written(
     batches: list[list[tuple[str, str, str]]], budget: int, block: int, again: st.DataObject
 ) -> None:
-    bucket = Bucket()
-    with mock.patch.multiple(runs, s3=lambda: bucket, bucket=lambda: "reconciliation"):
-        write_and_read(batches, budget, block, again)
-
-
-def write_and_read(batches: list[list[tuple[str, str, str]]], budget: int, block: int, again: st.DataObject) -> None:
+    storage = Storage(Bucket(), "reconciliation")
 
     def write(number: int, most: int | None = None) -> None:
         """Write a batch, or only its beginning: then the function died."""
         try:
-            with PartitionWriter(RUN, f"750xx/{number}", budget, block) as writer:
+            with PartitionWriter(storage, RUN, f"750xx/{number}", budget, block) as writer:
                 for source, account, text in batches[number][:most]:
                     writer.add(source, account, {"text": text})
                 if most is not None:
@@ -115,7 +109,7 @@ def write_and_read(batches: list[list[tuple[str, str, str]]], budget: int, block
         (source, partition, record)
         for source in ("lines", "customers")
         for partition in range(RUN.partitions)
-        for record in runs.read(RUN, source, partition)
+        for record in storage.read(RUN, source, partition)
     ]
     assert all(partition == partition_of(record["k"], RUN.partitions) for _, partition, record in read)
     written = Counter(record for batch in batches for record in batch)
@@ -124,37 +118,37 @@ def write_and_read(batches: list[list[tuple[str, str, str]]], budget: int, block
 
 def test_a_batch_is_one_object_for_each_of_its_partitions() -> None:
     bucket = Bucket()
-    with mock.patch.multiple(runs, s3=lambda: bucket, bucket=lambda: "reconciliation"):
-        with PartitionWriter(RUN, "batch") as writer:
-            for number in range(20_000):  # a megabyte for each partition: many blocks
-                writer.add("lines", f"{number % 100}", {"text": f"{number:0200d}"})
-        assert len(bucket) == RUN.partitions
-        assert sum(1 for partition in range(4) for _ in runs.read(RUN, "lines", partition)) == 20_000
+    storage = Storage(bucket, "reconciliation")
+    with PartitionWriter(storage, RUN, "batch") as writer:
+        for number in range(20_000):  # a megabyte for each partition: many blocks
+            writer.add("lines", f"{number % 100}", {"text": f"{number:0200d}"})
+    assert len(bucket) == RUN.partitions
+    assert sum(1 for partition in range(4) for _ in storage.read(RUN, "lines", partition)) == 20_000
 
 
-def test_a_batch_that_failed_writes_nothing_more(aws: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_failed_writes_nothing_more(storage: Storage) -> None:
     run = replace(RUN, id="failed")
 
     def write() -> None:
-        with PartitionWriter(run, "batch") as writer:
+        with PartitionWriter(storage, run, "batch") as writer:
             writer.add("lines", "A", {})
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         write()
-    assert [record for partition in range(4) for record in runs.read(run, "lines", partition)] == []
+    assert [record for partition in range(4) for record in storage.read(run, "lines", partition)] == []
 
 
-def test_findings_repairs_and_summaries_are_kept_by_partition(aws: pytest.MonkeyPatch) -> None:
+def test_findings_repairs_and_summaries_are_kept_by_partition(storage: Storage) -> None:
     findings = [{"kind": "wrong_addon", "words": "fünf"}, {"kind": "missed_deal"}]
-    assert runs.put_findings(RUN, 2, findings) == 2
-    runs.put_repairs(RUN, 2, [{"account_id": "A"}])
+    assert storage.put_findings(RUN, 2, findings) == 2
+    storage.put_repairs(RUN, 2, [{"account_id": "A"}])
     for partition in (2, 0):
-        runs.put_summary(RUN, partition, {"partition": partition})
-    assert list(runs.findings(RUN, 2)) == findings
-    assert runs.repairs(RUN, 2) == [{"account_id": "A"}]
-    assert list(runs.summaries(RUN)) == [{"partition": 0}, {"partition": 2}]
-    assert (list(runs.findings(RUN, 3)), runs.repairs(RUN, 3)) == ([], [])
+        storage.put_summary(RUN, partition, {"partition": partition})
+    assert list(storage.findings(RUN, 2)) == findings
+    assert storage.repairs(RUN, 2) == [{"account_id": "A"}]
+    assert list(storage.summaries(RUN)) == [{"partition": 0}, {"partition": 2}]
+    assert (list(storage.findings(RUN, 3)), storage.repairs(RUN, 3)) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -166,67 +160,69 @@ def test_findings_repairs_and_summaries_are_kept_by_partition(aws: pytest.Monkey
     ],
 )
 def test_s3_that_does_not_answer_is_an_error_that_passes(
-    aws: pytest.MonkeyPatch, monkeypatch: pytest.MonkeyPatch, fault: Exception, raised: type[Exception]
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, fault: Exception, raised: type[Exception]
 ) -> None:
     def put_object(**_: Any) -> None:
         raise fault
 
-    monkeypatch.setattr(runs.s3(), "put_object", put_object)
+    monkeypatch.setattr(storage.s3, "put_object", put_object)
     with pytest.raises(raised):
-        runs.put_summary(RUN, 0, {})
+        storage.put_summary(RUN, 0, {})
 
 
 # The register
 
 
-def enter(run: str = "one", execution: str = ONE, deals_since: str = "", lives: bool = True) -> run_register.Registered:
-    return run_register.enter(run, execution, "2026-11-20", deals_since, under_way=lambda _: lives)
+def enter(
+    register: Register, run: str = "one", execution: str = ONE, deals_since: str = "", lives: bool = True
+) -> Registered:
+    return register.enter(run, execution, "2026-11-20", deals_since, under_way=lambda _: lives)
 
 
-def test_one_run_goes_on_at_a_time(register: None) -> None:
-    enter("one", ONE)
-    assert enter("one", ONE) == enter("one", ONE)  # a step that is tried again
+def test_one_run_goes_on_at_a_time(register: Register) -> None:
+    enter(register, "one", ONE)
+    assert enter(register, "one", ONE) == enter(register, "one", ONE)  # a step that is tried again
     with pytest.raises(RunUnderWay, match="another run is under way: one"):
-        enter("other", OTHER)
-    run_register.finish(replace(RUN, id="one"), good=True)
-    enter("other", OTHER)
+        enter(register, "other", OTHER)
+    register.finish(replace(RUN, id="one"), good=True)
+    enter(register, "other", OTHER)
 
 
-def test_a_run_that_died_holds_up_nobody(register: None) -> None:
-    enter("one", ONE)
-    enter("other", OTHER, lives=False)
-    run_register.finish(replace(RUN, id="one"), good=True)  # late, and its turn is over
+def test_a_run_that_died_holds_up_nobody(register: Register) -> None:
+    enter(register, "one", ONE)
+    enter(register, "other", OTHER, lives=False)
+    register.finish(replace(RUN, id="one"), good=True)  # late, and its turn is over
     with pytest.raises(RunUnderWay, match="under way: other"):
-        enter("third", ONE + "3")
+        enter(register, "third", ONE + "3")
 
 
-def test_of_two_that_begin_at_once_one_does(register: None) -> None:
+def test_of_two_that_begin_at_once_one_does(register: Register) -> None:
     def meanwhile(_: str) -> bool:
-        enter("third", ONE + "3", lives=False)
+        enter(register, "third", ONE + "3", lives=False)
         return False
 
-    enter("one", ONE)
+    enter(register, "one", ONE)
     with pytest.raises(RunUnderWay, match="just begun"):
-        run_register.enter("other", OTHER, "2026-11-20", "", meanwhile)
+        register.enter("other", OTHER, "2026-11-20", "", meanwhile)
 
 
-def test_the_last_good_run_is_remembered(register: None) -> None:
-    assert enter().last_good == ""
-    run_register.finish(replace(RUN, id="one"), good=False)
-    assert enter().last_good == ""
-    run_register.finish(replace(RUN, id="one"), good=True)
-    assert enter().last_good == RUN.started_at
+def test_the_last_good_run_is_remembered(register: Register) -> None:
+    assert enter(register).last_good == ""
+    register.finish(replace(RUN, id="one"), good=False)
+    assert enter(register).last_good == ""
+    register.finish(replace(RUN, id="one"), good=True)
+    assert enter(register).last_good == RUN.started_at
 
 
-def test_deals_count_from_the_first_run_on_unless_the_stack_says_otherwise(register: None) -> None:
-    assert enter().deals_since == "2026-11-20"
-    assert run_register.enter("one", ONE, "2026-12-24", "", lambda _: True).deals_since == "2026-11-20"
-    assert enter(deals_since="2026-01-01").deals_since == "2026-01-01"
+def test_deals_count_from_the_first_run_on_unless_the_stack_says_otherwise(register: Register) -> None:
+    assert enter(register).deals_since == "2026-11-20"
+    assert register.enter("one", ONE, "2026-12-24", "", lambda _: True).deals_since == "2026-11-20"
+    assert enter(register, deals_since="2026-01-01").deals_since == "2026-01-01"
 
 
-def test_the_register_can_be_read(register: None) -> None:
-    assert run_register.register() == run_register.Register()
-    enter("one", ONE)
-    assert run_register.register() == run_register.Register("one", ONE, "", "2026-11-20")
-    run_register.finish(replace(RUN, id="one"), good=True)
-    assert run_register.register() == run_register.Register("one", "", RUN.started_at, "2026-11-20")
+def test_the_register_can_be_read(register: Register) -> None:
+    assert register.read() == Entry()
+    enter(register, "one", ONE)
+    assert register.read() == Entry("one", ONE, "", "2026-11-20")
+    register.finish(replace(RUN, id="one"), good=True)
+    assert register.read() == Entry("one", "", RUN.started_at, "2026-11-20")

@@ -14,6 +14,7 @@ from moto import mock_aws
 
 from closedwon.aws.secrets import Secret
 from closedwon.domain.errors import SecretInvalid, SecretUnavailable
+from closedwon.stack import Stack
 
 HIDDEN = "s3cr3t-value"
 
@@ -46,7 +47,7 @@ def refusal(code: str) -> ClientError:
 
 def test_a_value_is_read_once_in_its_lifetime_and_at_once_when_asked() -> None:
     manager, clock = Manager("one", "two", "three"), Clock()
-    secret = Secret("arn", client=manager, lifetime_seconds=300, clock=clock)
+    secret = Secret("arn", client=lambda: manager, lifetime_seconds=300, clock=clock)
     assert [secret.value(), secret.value()] == ["one", "one"]
     clock.now = 299
     assert secret.value() == "one"
@@ -61,14 +62,15 @@ def test_an_old_value_outlives_an_outage_of_secrets_manager_but_not_its_removal(
     silent = EndpointConnectionError(endpoint_url="https://secretsmanager.test")
     clock = Clock()
     gone = refusal("ResourceNotFoundException")
-    secret = Secret("arn", client=Manager("one", silent, refusal("InternalServiceError"), gone), clock=clock)
+    manager = Manager("one", silent, refusal("InternalServiceError"), gone)
+    secret = Secret("arn", client=lambda: manager, clock=clock)
     secret.value()
     clock.now = 1000
     assert [secret.value(), secret.value()] == ["one", "one"]
     with pytest.raises(SecretInvalid):
         secret.value()
     with pytest.raises(SecretUnavailable):
-        Secret("arn", client=Manager(silent)).value()
+        Secret("arn", client=lambda: Manager(silent)).value()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_an_old_value_outlives_an_outage_of_secrets_manager_but_not_its_removal(
     ],
 )
 def test_an_unusable_secret_is_named_by_what_it_lacks_and_never_shown(text: str, missing: str) -> None:
-    secret = Secret("arn:of-the-secret", client=Manager(text))
+    secret = Secret("arn:of-the-secret", client=lambda: Manager(text))
     with pytest.raises(SecretInvalid, match=missing) as caught:
         secret.json("apiKey")
     shown = repr(secret) + "".join(traceback.format_exception(caught.value))
@@ -102,7 +104,7 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_a_rotating_key_has_its_current_and_its_previous_version(manager: Any) -> None:
     arn = manager.create_secret(Name="callout-key", SecretString="first")["ARN"]
-    secret = Secret(arn, client=manager, lifetime_seconds=0)
+    secret = Secret(arn, client=lambda: manager, lifetime_seconds=0)
     assert secret.versions() == ["first"]  # never rotated: there is no previous version, and that is fine
     manager.put_secret_value(SecretId=arn, SecretString="second")
     assert secret.versions() == ["second", "first"]
@@ -112,18 +114,19 @@ def test_a_rotating_key_has_its_current_and_its_previous_version(manager: Any) -
 
 def test_that_there_is_no_previous_version_is_remembered_too() -> None:
     manager = Manager("one", refusal("ResourceNotFoundException"))
-    secret = Secret("arn", client=manager)
+    secret = Secret("arn", client=lambda: manager)
     assert [secret.versions(), secret.versions()] == [["one"], ["one"]]
     assert manager.asked == 2
 
 
 def test_a_client_is_made_when_the_first_value_is_read(manager: Any) -> None:
     arn = manager.create_secret(Name="stigg", SecretString='{"apiKey": "key"}')["ARN"]
-    assert Secret(arn).json("apiKey") == {"apiKey": "key"}
+    stack = Stack({"STIGG_SECRET_ARN": arn})
+    assert stack.secret("STIGG_SECRET_ARN").json("apiKey") == {"apiKey": "key"}
 
 
 def test_a_secret_without_a_value_is_invalid(manager: Any) -> None:
     bytes_only = manager.create_secret(Name="bytes", SecretBinary=b"1")["ARN"]
     for arn in (bytes_only, "arn:aws:secretsmanager:eu-central-1:123456789012:secret:unknown"):
         with pytest.raises(SecretInvalid):
-            Secret(arn, client=manager).value()
+            Secret(arn, client=lambda: manager).value()

@@ -20,10 +20,9 @@ from moto.dynamodb.models import dynamo_type
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.customer import Arrival
 from closedwon.domain.errors import GovernorBusy
-from closedwon.domain.marks import Backlinks
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
-from closedwon.provisioning import step, work
+from closedwon.stack import Stack
 from closedwon.stigg.client import Stigg
 from closedwon.stigg.rate_limit import ENTITY, Governor, Rate
 from functions.customer_provision import app as customer_provision
@@ -96,6 +95,10 @@ class World:
         self.governor = Governor("ledger", client, rates, ENTITY, self.clock, self.clock.pause)
         self.client = Stigg("https://stigg.example", Key(), self.session, governor=self.governor)  # type: ignore[arg-type]
         self.ledger = Ledger("ledger", client, self.clock, self.clock.pause)
+        self.stack = Stack({"WRITE_LIFETIME_SECONDS": "60", "SALESFORCE_URL": "https://northwind.my.salesforce.com"})
+        self.stack.now = self.clock
+        self.stack.ledger, self.stack.governor, self.stack.stigg = self.ledger, self.governor, self.client
+        self.stack.settings.policy = POLICY
 
     def run(self, handler: Any, token: int) -> tuple[dict[str, Any], int]:
         """A step with the state machine's retries. Out: its output, and how many tries it took."""
@@ -103,7 +106,7 @@ class World:
             invocation = Invocation(self.clock)
             try:
                 given = {"accountId": ACCOUNT, "token": token, "execution": "execution"}
-                output: dict[str, Any] = handler(given, invocation)
+                output: dict[str, Any] = handler(given, invocation, self.stack)
             except GovernorBusy:
                 assert invocation.get_remaining_time_in_millis() > 0, "else Lambda would have ended it"
                 self.clock.now += min(60_000, 2_000 * 2**attempt) // 2  # full jitter, on average
@@ -121,19 +124,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         client = boto3.client("dynamodb", region_name="eu-central-1")
         make_ledger(client)
         world = World(client)
-        monkeypatch.setenv("WRITE_LIFETIME_SECONDS", "60")
-        for module in (customer_provision, subscription_provision, work, step):
-            replaced = {
-                "stigg": lambda: world.client,
-                "governor": lambda: world.governor,
-                "ledger": lambda: world.ledger,
-                "policy": lambda: POLICY,
-                "backlinks": lambda account_id: Backlinks("https://northwind.my.salesforce.com", account_id),
-                "now": world.clock,
-            }
-            for name, value in replaced.items():
-                if hasattr(module, name):
-                    monkeypatch.setattr(module, name, value)
         yield world
 
 

@@ -1,11 +1,10 @@
-"""Clients of AWS's services, made on first use: importing the SDK takes longer than all other imports together.
+"""Clients of AWS's services, made where they are first used: the SDK takes longer to import than all else together.
 
 They come from botocore, which boto3's clients are made of; boto3 itself would only add S3 transfers and resources.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -25,9 +24,3 @@ def client(service: str, **config: Any) -> Any:
 
         _session = _session or get_session()
         return _session.create_client(service, config=Config(**config))
-
-
-@cache
-def dynamodb() -> Any:
-    """The process's one client of DynamoDB: a second one would take as long to make and open its own connections."""
-    return client("dynamodb")

@@ -1,8 +1,8 @@
 """The ledger: every accepted order, and what each customer still needs. It owns all concurrency, in four verbs.
 
 `accept` records orders (and `approve` what somebody decided), `acquire_lease` gives one execution at a time the right
-to write for a customer, `record_result` records what it did, `due` says whom to start. What the verbs decide is in
-`customer`; how it is read and written at one moment is in `ledger_table`.
+to write for a customer, `record_result` records what it did, `due` says which customers to start. What the verbs decide
+is in `customer`; how it is read and written at one moment is in `ledger_table`.
 
 | pk | sk | what |
 |---|---|---|
@@ -57,15 +57,15 @@ DUE_AT_ONCE = 300
 """The most customers that one sweep starts: more than Stigg takes in its period."""
 
 AT_ONCE = 8
-"""Customers looked after at the same time: the time goes into waiting for other services."""
+"""Customers worked on at the same time, in threads: most of the time is spent waiting for other services."""
 
 K = TypeVar("K")
 T = TypeVar("T")
 
 
 def at_once(work: Callable[[K], T], keys: Collection[K]) -> list[T]:
-    """Do something for each of several customers at the same time. Out: what came of it, in their order."""
-    if len(keys) < 2:  # threads are not for one
+    """Call a function for each of several customers at the same time. Out: the results, in their order."""
+    if len(keys) < 2:  # one needs no thread
         return [work(key) for key in keys]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(work, keys))
@@ -90,9 +90,9 @@ class Control(NamedTuple):
 
 
 class Room:
-    """Rate slots for customers that are due, reserved as it turns out how many they need.
+    """Rate slots for due customers, reserved as it becomes known how many they need.
 
-    In: reserves so many rate slots, or as many as there is room for.
+    In: a function that reserves so many rate slots, or as many as there is room for, and says when each comes.
     """
 
     def __init__(self, rate_slots: Callable[[int], Sequence[int]]) -> None:
@@ -105,7 +105,7 @@ class Room:
         return bool(self._left or self._reserve(wanted))
 
     def for_one(self, needed: int) -> tuple[int, int]:
-        """How many rate slots somebody takes who needs so many, and the last of them. Nothing is taken yet."""
+        """How many rate slots a customer takes that needs so many, and when the last comes. None is used yet."""
         if needed > len(self._left):
             self._reserve(needed - len(self._left))
         taken = min(needed, len(self._left))
@@ -143,12 +143,15 @@ class Ledger:
     def accept(
         self, arrivals: Sequence[Arrival], rate_slots: Mapping[str, int] = {}, starts: bool = True
     ) -> list[Acceptance]:
-        """Record orders. In: orders; when the rate slot of each account's execution comes, for those that are started;
-        whether the caller starts what was accepted: if not, it is due at once.
-        Out: an answer to each arrival, in their order. What is answered here survives everything after it.
+        """Record orders.
+
+        In: orders; when the rate slot of each account's execution comes, for those that are started; whether the
+        caller starts what was accepted: if not, it is due at once.
+        Out: an answer to each arrival, in their order. What is answered here is stored, whatever fails later.
 
         All orders of one account are accepted in as few transactions as possible, and one execution is named for them.
         """
+        # A bulk save may have 200 deals of one account: one transaction for many costs one change of its head.
         groups: dict[str, list[int]] = defaultdict(list)
         for index, arrival in enumerate(arrivals):
             groups[arrival.order.account_id].append(index)
@@ -156,6 +159,7 @@ class Ledger:
 
         def accept_account(account_id: str) -> None:
             indices, most = groups[account_id], OPPORTUNITIES_A_TRANSACTION
+            # A chunk that is too large is halved: lines decide the size, and nobody knows it before it is built.
             while chunk := indices[:most]:
                 some = [arrivals[i] for i in chunk]
                 accept = partial(
@@ -174,7 +178,7 @@ class Ledger:
     def acquire_lease(
         self, account_id: str, owner: str, token: int, lease_milliseconds: int
     ) -> Work | Busy | Current | Unanswered:
-        """Take a customer's work for one execution; see `customer.acquire_lease`."""
+        """Acquire a customer's lease for one execution; see `customer.acquire_lease`."""
         return self._table.change(
             account_id, lambda known: rules.acquire_lease(known, owner, token, self._clock(), lease_milliseconds)
         )
@@ -186,8 +190,8 @@ class Ledger:
         """
 
         def rule(known: Customer) -> tuple[Customer, tuple[Customer, Customer, Literal["done", "again"]]]:
-            told = replace(report, taken=self._taken(known, report)) if isinstance(report, Prepared) else report
-            changed, follows = rules.record_result(known, work, told, self._clock())
+            result = replace(report, taken=self._taken(known, report)) if isinstance(report, Prepared) else report
+            changed, follows = rules.record_result(known, work, result, self._clock())
             return changed, (known, changed, follows)
 
         known, changed, follows = self._table.change(work.customer.account_id, rule)
@@ -197,7 +201,7 @@ class Ledger:
     def approve(
         self, opportunity_id: str, approval: str, rate_slot: int
     ) -> tuple[Literal["approved", "unknown"], Claim | None]:
-        """Let through what waits for somebody's approval; see `customer.approve`. Out: also the execution to start."""
+        """Approve what is held on an opportunity; see `customer.approve`. Out: also the execution to start."""
         found = self.find(opportunity_id)
         if found is None:
             return "unknown", None
@@ -210,7 +214,7 @@ class Ledger:
         return self._table.change(account_id, rule)
 
     def make_due(self, account_id: str, rev: int, look: bool, opportunities: Collection[str], account: bool) -> bool:
-        """Have a customer looked at again, to repair what differs; see `customer.made_due`. Out: whether it is due."""
+        """Make a customer due, so that an execution repairs what differs; see `customer.made_due`. Out: if it is."""
         return self._table.change(
             account_id,
             lambda known: rules.made_due(known, rev, look, opportunities, account, self._clock()),
@@ -219,10 +223,11 @@ class Ledger:
     def due(self, rate_slots: Callable[[int], Sequence[int]], most: int = DUE_AT_ONCE) -> list[Claim]:
         """Claim up to `most` customers that are due, the longest due first.
 
-        rate_slots: reserves so many rate slots, and says when each comes; fewer than were asked for where there is no
-        room, and then fewer are claimed. A customer takes as many as it needs (see `customer.rate_slots_due`) and
-        begins with its last; the last one claimed takes what is left.
+        rate_slots: a function that reserves so many rate slots and says when each comes; it may give fewer than were
+        requested, and then fewer customers are claimed. A customer takes as many as it needs (see
+        `customer.rate_slots_due`) and begins with its last; the last one claimed takes what is left.
         """
+        # After a burst or an outage more may be due than one sweep can start.
         due = self._table.due(self._clock(), most)
         metrics.note("Due", len(due))
         oldest = min((since for _, since in due), default=self._clock())
@@ -231,11 +236,12 @@ class Ledger:
         claims = []
         room = Room(rate_slots)
         for place, account_id in enumerate(accounts):
+            # Without a rate slot the rest stays due: a claim would only move it out of the next sweep's sight.
             if not room.there_is(len(accounts) - place):
                 break
             try:
                 claim, taken = self._claimed(account_id, room)
-            except LedgerContended:  # it stays due; what was claimed before it is to be started
+            except LedgerContended:  # it stays due; those claimed before it still have to be started
                 continue
             if claim is not None:
                 claims.append(claim)
@@ -243,7 +249,7 @@ class Ledger:
         return claims
 
     def _claimed(self, account_id: str, room: Room) -> tuple[Claim | None, int]:
-        """Out: the claim, None for a customer that is not due any more; how many rate slots it takes."""
+        """Claim one customer. Out: the claim, None where it is not due any more; how many rate slots it takes."""
 
         def rule(known: Customer) -> tuple[Customer, tuple[Claim | None, int]]:
             taken, rate_slot = room.for_one(rules.rate_slots_due(known))
@@ -253,9 +259,9 @@ class Ledger:
         return self._table.change(account_id, rule)
 
     def erase(self, account_id: str) -> list[str]:
-        """Forget what could name a person: in a customer's opportunities, and in every order they ever had.
+        """Erase what could name a person from a customer's opportunities, and from every order they ever had.
 
-        Out: the opportunities. Can be repeated; it goes on where it was stopped.
+        Out: the opportunities' IDs. It can be repeated after an interruption.
         """
 
         def rule(known: Customer) -> tuple[Customer, list[str]]:
@@ -264,6 +270,7 @@ class Ledger:
         opportunities = self._table.change(account_id, rule)
         for id in opportunities:
             for item in self._table.items(f"OPPORTUNITY#{id}", "ORDER#"):
+                # The digest in the key stays the old one: it names the order, and has no name in it that could be read.
                 body = json.dumps(Order.from_json(json.loads(item["body"]["S"])).nameless().to_json())
                 self._table.put({**item, "body": {"S": body}})
         return opportunities
@@ -288,7 +295,7 @@ class Ledger:
         return (known, state) if state else None
 
     def owners(self, opportunities: Iterable[str]) -> dict[str, str]:
-        """The accounts that opportunities belong to for ever, of those that were ever accepted."""
+        """The account of each opportunity that was ever accepted: it belongs to that account for ever."""
         keys = sorted({f"OPPORTUNITY#{id}" for id in opportunities})
         items = self._table.find_all((key, "OWNER") for key in keys)
         return {item["pk"]["S"].partition("#")[2]: item["account_id"]["S"] for item in items}
@@ -299,14 +306,14 @@ class Ledger:
         return owner["account_id"]["S"] if owner else None
 
     def orders(self, opportunity_id: str) -> list[Accepted]:
-        """Every order that was accepted for an opportunity, in the order in which that happened."""
+        """Every order that was accepted for an opportunity, the oldest first."""
         items = self._table.items(f"OPPORTUNITY#{opportunity_id}", "ORDER#")
         return sorted((accepted_order(item) for item in items), key=lambda one: (one.at, one.revision))
 
     def foresee(self, account_id: str, arrivals: Sequence[Arrival]) -> tuple[Customer, Customer, list[Acceptance]]:
-        """What `accept` would make of orders of one account. Nothing is written.
+        """What `accept` would do with orders of one account. Nothing is written.
 
-        Out: the whole customer as it is, as it would be, and the answer to each arrival in turn.
+        Out: the whole customer as it is; as it would be; the answer to each arrival, in their order.
         """
         known = changed = self._table.customer(account_id)
         answers: list[Acceptance] = []
@@ -328,13 +335,13 @@ class Ledger:
         self._table.put({"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "body": {"S": text}})
 
     def control(self) -> Control:
-        """What an operator lets the stack do; everything where nobody ever said."""
+        """The stack's mode; `run` where no operator ever chose one."""
         item = self._table.find("CONTROL", "CONTROL")
         with as_read(lambda mistake: unreadable("CONTROL", mistake)):
             return Control(**json.loads(item["body"]["S"])) if item else Control()
 
     def set_control(self, mode: Literal["run", "pause", "shadow"], why: str) -> None:
-        """Let the stack do that from now on. What is being written for a customer is finished first."""
+        """Set the stack's mode. Steps that are under way finish first: a step reads the mode only when it begins."""
         body = json.dumps(Control(mode, self._clock(), why)._asdict())
         self._table.put({"pk": {"S": "CONTROL"}, "sk": {"S": "CONTROL"}, "body": {"S": body}})
 
@@ -350,7 +357,7 @@ class Ledger:
     def _accepted(
         self, known: Customer, arrivals: list[Arrival], rate_slot: int = 0, grace: int = rules.START_GRACE
     ) -> tuple[Customer, list[Acceptance]]:
-        """The customer with the arrivals, and an answer to each: nothing is written yet."""
+        """The customer after the arrivals, and the answer to each. Nothing is written yet."""
         keep_names_private(arrival.order for arrival in arrivals)
         opportunities, customers = self._owners(known, arrivals)
         return rules.accept_owned(known, arrivals, opportunities, customers, self._clock(), rate_slot, grace)
@@ -362,8 +369,10 @@ class Ledger:
         keys: list[str] = []
         for order, _ in arrivals:
             if order.opportunity_id not in known.opportunities:
+                # A deal that moved to another account in Salesforce must not give a second customer its access.
                 keys.append(f"OPPORTUNITY#{order.opportunity_id}")
             if known.customer_id is None:
+                # Two accounts must not share one customer in Stigg: each would undo what the other provisions.
                 keys.append(f"STIGG#{order.customer_id or known.account_id}")
         of: dict[str, dict[str, str]] = {"OPPORTUNITY": {}, "STIGG": {}}
         for item in self._table.find_all((pk, "OWNER") for pk in keys):

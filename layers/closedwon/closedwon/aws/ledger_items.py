@@ -42,7 +42,9 @@ class Accepted(NamedTuple):
 
 
 def keep_names_private(orders: Iterable[Order]) -> None:
-    """Whoever fails of these from here on says nothing of who the customer is. Addresses are known by their form."""
+    """Register the names of a customer and its opportunities, so that no error text shows them from here on. E-mail
+    addresses need no registration: they are recognised by their form.
+    """
     for order in orders:
         keep_private(order.account_name, order.opportunity_name)
 
@@ -67,7 +69,7 @@ def customer_of(account_id: str, rev: int, head: str, opportunities: Mapping[str
 
 
 def unreadable(pk: str, mistake: str) -> LedgerUnreadable:
-    """What is not as closed-won writes it. In: its partition key; the kind of mistake that reading it was."""
+    """The error of an item that is not as closed-won writes it. In: its partition key; the name of Python's error."""
     return LedgerUnreadable(f"the ledger's {pk} cannot be read ({mistake})")
 
 
@@ -88,6 +90,7 @@ def exported(line: bytes) -> tuple[str, Json] | None:
 
 def head_item(customer: Customer, rev: int) -> Item:
     body = {f.name: getattr(customer, f.name) for f in fields(customer) if f.name not in ("rev", "opportunities")}
+    # Opportunities are items of their own: a head with all deals would outgrow DynamoDB's 400 KB.
     body["slots"] = {key: record.to_json() for key, record in customer.slots.items()}
     body["grants"] = {key: asdict(record) for key, record in customer.grants.items()}
     item: Item = {
@@ -96,20 +99,21 @@ def head_item(customer: Customer, rev: int) -> Item:
         "rev": {"N": str(rev)},
         "body": {"S": json.dumps(body, separators=(",", ":"))},
     }
+    # Only due customers have these attributes, so that the index holds nothing else (a sparse index).
     if customer.due_at is not None:
         item |= {"due": {"S": "DUE"}, "due_at": {"N": str(customer.due_at)}}
     return item
 
 
 def fitting(of_each: Sequence[list[Item]]) -> int:
-    """How many opportunities, of those whose writes are given, a transaction takes: one at least."""
+    """How many of the opportunities, whose writes are given, fit into one transaction: at least one."""
     sizes = (sum(_size(put["Put"]["Item"]) for put in puts) for puts in of_each)
     fitting = sum(together <= BYTES_A_TRANSACTION for together in accumulate(sizes))
     return max(1, min(fitting, OPPORTUNITIES_A_TRANSACTION))
 
 
 def _size(item: Item) -> int:
-    """Bytes, as DynamoDB counts them: names and values. What is written here is ASCII."""
+    """The size of an item in bytes, as DynamoDB counts: names and values. Everything written here is ASCII."""
     return sum(len(name) + len(text) for name, value in item.items() for text in value.values())
 
 
@@ -126,6 +130,7 @@ def owner_item(pk: str, account_id: str) -> Item:
 
 
 def order_item(account_id: str, id: str, state: OpportunityState, now: int) -> Item:
+    # Padded, so that the keys sort as numbers do; 13 digits last until the year 2286.
     revision = f"{state.revision.modified:013d}.{state.revision.read:013d}"
     return {
         "pk": {"S": f"OPPORTUNITY#{id}"},

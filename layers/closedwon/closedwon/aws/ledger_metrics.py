@@ -1,4 +1,4 @@
-"""What is measured of the outcomes that the ledger records."""
+"""Metrics of the outcomes that the ledger records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ or somebody had to mend something. How long it took says nothing about provision
 
 
 def measure(known: Customer, changed: Customer) -> None:
-    """Note the outcomes that a write of the ledger changed, once it is written."""
+    """Note the outcomes that a write of the ledger changed. To be called once it is written."""
     for id, state in changed.opportunities.items():
         before = known.opportunities.get(id)
         status, was = state.outcome.status, before.outcome.status if before else None

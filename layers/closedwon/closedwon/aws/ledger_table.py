@@ -40,15 +40,15 @@ PASSING = (
     "ThrottlingError",
     "ProvisionedThroughputExceeded",
 )
-"""Why DynamoDB gives a transaction up that can be tried again; boto3 does not try these by itself."""
+"""Reasons for which DynamoDB cancels a transaction that can be tried again; boto3 does not retry these by itself."""
 
 
 class TooMuch(Exception):
-    """What should be written at one moment is more than a transaction holds."""
+    """A write has more items or bytes than one transaction holds."""
 
 
 class Conflict(Exception):
-    """Somebody wrote the customer between our reading and writing it."""
+    """Somebody wrote the customer after it was read and before it was written here."""
 
 
 class LedgerTable:
@@ -66,7 +66,7 @@ class LedgerTable:
     # One customer
 
     def change(self, account_id: str, rule: Callable[[Customer], tuple[Customer, T]]) -> T:
-        """Read a customer whole, apply a rule, write what changed; again when somebody was faster."""
+        """Read a whole customer, apply a rule, write what changed; again when somebody else wrote it first."""
 
         def once() -> T:
             known = self.customer(account_id)
@@ -77,11 +77,12 @@ class LedgerTable:
         return self.retried(once)
 
     def retried(self, once: Callable[[], T]) -> T:
-        """Do something until nobody was faster. Raises LedgerContended when every try was lost."""
+        """Repeat a write until no other came first. Raises LedgerContended when every try was lost."""
         for attempt in range(TRIES):
             try:
                 return once()
             except Conflict:
+                # Full jitter: writers that met once would otherwise meet again at every try.
                 self._pause(random.uniform(0, min(0.4, 0.01 * 2**attempt)))  # nosec B311 - jitter, no secret
         raise LedgerContended(f"others kept writing the same customer, {TRIES} times over")
 
@@ -90,6 +91,7 @@ class LedgerTable:
         docstring.
         """
         pk = f"ACCOUNT#{account_id}"
+        # Read in this order, a write in between shows as another `rev` when the transaction checks it.
         head = self.find(pk, "CUSTOMER")
         if head is None:
             return Customer(account_id)
@@ -122,6 +124,7 @@ class LedgerTable:
             if whole:
                 raise TooMuch(f"{len(states)} opportunities")
             first = dict(islice(states.items(), most))
+            # The head keeps its old content here: only the last transaction releases or applies anything.
             between = replace(known, opportunities={**known.opportunities, **first})
             self.write(known, between)
             return self.write(replace(between, rev=known.rev + 1), changed)
@@ -134,15 +137,17 @@ class LedgerTable:
         ]
         puts += chain.from_iterable(of_each)
         if changed.customer_id not in (None, known.customer_id):
+            # Somebody may have bound the customer to another account since it was looked up: then all of it fails.
             free = "attribute_not_exists(pk)"
             puts.append(self._put(owner_item(f"STIGG#{changed.customer_id}", changed.account_id), free))
         self._transact(puts)
 
     def _transact(self, puts: list[Item]) -> None:
-        """Write all of these at one moment. Raises Conflict where DynamoDB gave it up for what passes."""
+        """Write these items in one transaction. Raises Conflict where DynamoDB cancelled it for a passing reason."""
         try:
             self._client.transact_write_items(TransactItems=puts)
         except self._client.exceptions.TransactionCanceledException as error:
+            # One reason that does not pass (a denied permission, an item too large) must not be retried.
             reasons = {reason["Code"] for reason in error.response.get("CancellationReasons", ())}
             if reasons <= {"None", *PASSING}:
                 raise Conflict from error
@@ -151,7 +156,8 @@ class LedgerTable:
             raise Conflict from error
 
     def _of_opportunity(self, known: Customer, account_id: str, id: str, state: OpportunityState) -> list[Item]:
-        """What a transaction does to write one opportunity's new state."""
+        """The writes that store one opportunity's new state, as a transaction takes them."""
+        # The order is written beside it under a key of its own, so that the history is never overwritten.
         puts = [self._put(opportunity_item(account_id, id, state))]
         before = known.opportunities.get(id)
         if before is None:
@@ -216,6 +222,7 @@ class LedgerTable:
             some, wanted = wanted[:KEYS_A_READ], wanted[KEYS_A_READ:]
             answer = self._client.batch_get_item(RequestItems={self._table: {"Keys": some, "ConsistentRead": True}})
             items += answer["Responses"].get(self._table, [])
+            # DynamoDB returns at most 16 MB, and less under load: what it left out is requested again.
             wanted += answer.get("UnprocessedKeys", {}).get(self._table, {}).get("Keys", [])
         return items
 

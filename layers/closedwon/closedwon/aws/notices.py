@@ -1,30 +1,25 @@
-"""Notices to engineering about causes that only it can remove: one for each cause, however many deals fail.
+"""Telling engineering of what only it can mend: once for each cause, however many deals fail of it.
 
-What sales can correct is on the deal in Salesforce. A key that is not accepted, a secret without its field or a bug
-fails every deal alike: the first execution that fails of such a cause claims it in the ledger's table, by one
-conditional write, and publishes one message; the others say nothing for `QUIET` seconds. A notice that cannot be sent
-never fails the step that sends it.
+What sales can mend is on the deal in Salesforce. A key that is not accepted, a secret without its field or a bug fails
+every deal alike: whoever meets such a cause first claims it in the ledger's table, by one conditional write, and
+publishes one message; the others are quiet for `QUIET`. A notice never fails what it tells of.
 
 | pk | sk | what |
 |---|---|---|
-| ``NOTICE#<cause>`` | ``NOTICE`` | since, again: epoch seconds, first sent and when it may be sent again; expires |
+| ``NOTICE#<cause>`` | ``NOTICE`` | since and again, epoch seconds: told first, and when it may be told again; expires |
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from closedwon.aws import clients
 from closedwon.domain import errors
 from closedwon.domain.links import execution_url
-from closedwon.settings import setting
 
 QUIET = 21_600
 """Seconds for which no second notice of a cause is sent: six hours."""
@@ -39,7 +34,7 @@ WHAT_TO_DO = {
     "user in Salesforce, and at the Salesforce secret (stack output SalesforceSecretArn).",
     "SecretInvalid": "Correct the secret that the message names (stack outputs StiggSecretArn, SalesforceSecretArn, "
     "OwnApplicationSecretArn).",
-    "SettingMissing": "The deployment is incomplete: deploy the stack again with the setting that the message names.",
+    "SettingMissing": "The deployment is not whole: deploy the stack again with the setting that the message names.",
     "SalesforceRefused": "Salesforce refuses what closed-won writes there. Look at the permission set, the package's "
     "version, and validation rules and flows on the objects it writes.",
     "SalesforceLimitExceeded": "The organisation's API calls of 24 hours are used up. See who uses them (Setup, System "
@@ -47,17 +42,17 @@ WHAT_TO_DO = {
     "StiggRefused": "Stigg refuses what closed-won asks. The message holds Stigg's reason.",
     "CustomerTaken": "The customer's ID in Stigg is linked to another Salesforce account. Say in Stigg whose it is.",
 }
-"""What to do, by cause, for the people who operate the stack; other causes are unexpected."""
+"""By cause, for people who run the stack; other causes are unexpected."""
 
 UNEXPECTED = (
-    "closed-won does not know this error. The function's log has the traceback; it may be a bug: please report it."
+    "This is nothing closed-won knows. The function's log has the traceback; it may be a bug: please report it."
 )
 
 
 @dataclass(frozen=True)
 class Failure:
     """What failed. cause: the error's class name; said: a sentence that is safe to show; execution: its name, and arn
-    where it is known; deals: how many deals of this customer wait until it is corrected.
+    where it is known; deals: how many deals of this customer wait for it to be mended.
     """
 
     cause: str
@@ -68,14 +63,14 @@ class Failure:
 
 
 def is_for_engineering(cause: str) -> bool:
-    """Whether a failure is worth a notice: not one that passes by itself, nor one that the deal itself shows."""
+    """Whether a failure is told: not what passes by itself, nor what is on the deal."""
     known = getattr(errors, cause, None)
     passing = isinstance(known, type) and issubclass(known, errors.Transient)
     return not passing and cause != "DealRefused"
 
 
 class Notices:
-    """The claims of causes, so that each is sent once.
+    """Who was told of what.
 
     In: the ledger's table; a boto3 DynamoDB client; clock, epoch seconds.
     """
@@ -86,10 +81,8 @@ class Notices:
         self._clock = clock
 
     def claim(self, cause: str) -> int | None:
-        """Claim the right to send a notice of a cause.
-
-        Out: since when the cause has stood, in epoch seconds; None where somebody has claimed it, which costs one
-        refused write.
+        """Claim the right to tell of a cause. Out: since when it has stood, in epoch seconds; None where it was told
+        already, which is one refused write.
         """
         now = self._clock()
         anew = "attribute_not_exists(again) OR again < :before"
@@ -99,16 +92,16 @@ class Notices:
         again, since = (int(there[name]["N"]) for name in ("again", "since"))
         if again > now:
             return None
-        # Its quiet time ended less than another one ago: it is the same incident, so `since` stays.
+        # It was told lately, and still stands.
         return since if self._put(cause, "", now, now + QUIET, "again = :before", before=again) is None else None
 
     def release(self, cause: str) -> None:
-        """Give a claim back: the notice could not be sent, so the next failure may try."""
+        """Give a claim back: nobody could be told."""
         now = self._clock()
         self._put(cause, "", now, now, "again > :before", before=now)
 
     def _put(self, cause: str, more: str, now: int, again: int, condition: str, before: int) -> dict[str, Any] | None:
-        """Write a claim on a condition. Out: None where it was written, else the item that is there."""
+        """Out: None where it was written, else what is there."""
         values = {":again": again, ":expires": again + QUIET, ":before": before, **({":now": now} if more else {})}
         try:
             self._client.update_item(
@@ -126,7 +119,7 @@ class Notices:
 
 
 def subject(failure: Failure, stack: str) -> str:
-    """The subject of the message: SNS takes one line of ASCII."""
+    """ASCII, one line."""
     said = f"closed-won ({stack}): deals fail, {failure.cause}".encode("ascii", "replace").decode()
     return said if len(said) <= SUBJECT else f"{said[: SUBJECT - 3]}..."
 
@@ -135,10 +128,10 @@ def message(failure: Failure, stack: str, since: int, customers: int, zone: Zone
     """What happened, since when, how much waits, what to do.
 
     In: the failure; the stack's name; since when, in epoch seconds; how many customers are due within the hour;
-    the zone in which times are shown.
+    the zone in which times are told.
     """
     told = datetime.fromtimestamp(since, zone)
-    replayed = datetime.fromtimestamp(since - 60, UTC)  # the first failure was recorded before its notice
+    replayed = datetime.fromtimestamp(since - 60, UTC)  # the first failure was recorded before it was told
     waiting = f"{failure.deals} {'deal' if failure.deals == 1 else 'deals'} of the customer that failed now"
     waiting += f"; customers due within the hour, for this or another reason: {customers}"
     lines = [
@@ -160,37 +153,40 @@ def message(failure: Failure, stack: str, since: int, customers: int, zone: Zone
     return "\n".join(lines) + "\n"
 
 
-@cache
-def notices() -> Notices:
-    return Notices(setting("LEDGER_TABLE"), clients.dynamodb())
+class Notifier:
+    """Tells who subscribed.
 
-
-@cache
-def sns() -> Any:
-    retries = {"mode": "standard", "total_max_attempts": 2}
-    return clients.client("sns", connect_timeout=2, read_timeout=5, retries=retries)
-
-
-def notify(failure: Failure, customers: Callable[[], int]) -> bool:
-    """Send a notice to the topic's subscribers, unless this cause was sent lately. Out: whether it was sent.
-
-    customers: counts the customers that are due within the hour; called only where a notice is sent.
+    In: who was told of what; what gives a client of SNS; the topic's ARN, "" where nobody is told; the stack's name;
+    the time zone in which times are told.
     """
-    topic = os.environ.get("NOTIFICATION_TOPIC")
-    if not topic or not is_for_engineering(failure.cause):
-        return False
-    since = notices().claim(failure.cause)
-    if since is None:
-        return False
-    stack = setting("STACK_NAME")
-    try:
-        sns().publish(
-            TopicArn=topic,
-            Subject=subject(failure, stack),
-            Message=message(failure, stack, since, customers(), ZoneInfo(setting("TIME_ZONE"))),
-            MessageAttributes={"cause": {"DataType": "String", "StringValue": failure.cause}},
-        )
-    except Exception:
-        notices().release(failure.cause)
-        raise
-    return True
+
+    def __init__(self, notices: Notices, sns: Callable[[], Any], topic: str, stack: str, time_zone: str) -> None:
+        self._notices = notices
+        self._sns = sns
+        self._topic = topic
+        self._stack = stack
+        self._zone = ZoneInfo(time_zone)
+
+    def notify(self, failure: Failure, customers: Callable[[], int]) -> bool:
+        """Send a notice to the topic's subscribers, unless this cause was sent lately. Out: whether it was sent.
+
+        customers: counts the customers that are due within the hour; called only where a notice is sent.
+        """
+        # Without a topic nothing is claimed: a topic that is added later gets the next failure.
+        if not self._topic or not is_for_engineering(failure.cause):
+            return False
+        since = self._notices.claim(failure.cause)
+        if since is None:
+            return False
+        try:
+            self._sns().publish(
+                TopicArn=self._topic,
+                Subject=subject(failure, self._stack),
+                Message=message(failure, self._stack, since, customers(), self._zone),
+                MessageAttributes={"cause": {"DataType": "String", "StringValue": failure.cause}},
+            )
+        except Exception:
+            # Unreleased, a message that SNS refused would silence the cause for six hours.
+            self._notices.release(failure.cause)
+            raise
+        return True

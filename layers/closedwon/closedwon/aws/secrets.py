@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from closedwon.aws import clients
 from closedwon.domain.errors import ClosedWonError, SecretInvalid, SecretUnavailable
 from closedwon.wire.private import keep_secret
 
@@ -42,7 +41,7 @@ class SecretLike(Protocol):
 class Secret:
     """One secret of Secrets Manager, kept in memory for a while.
 
-    arn: which; client: a boto3 ``secretsmanager`` client (made on the first read when None); lifetime_seconds: how
+    arn: which; client: what gives a boto3 ``secretsmanager`` client, asked for the first read; lifetime_seconds: how
     long a value is used before it is read again; clock: seconds that never go back.
 
     When a value is past its lifetime and Secrets Manager does not answer, the old value stays in use.
@@ -51,7 +50,7 @@ class Secret:
     def __init__(
         self,
         arn: str,
-        client: Any = None,
+        client: Callable[[], Any],
         lifetime_seconds: float = 300,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -115,6 +114,7 @@ class Secret:
             return kept[1]
         text, failure = self._fetch(stage)
         if failure is not None:
+            # An old key mostly still works; one that does not is refused, and then read again at once.
             if kept is not None and not at_once and isinstance(failure, SecretUnavailable):
                 return kept[1]
             raise failure
@@ -126,10 +126,9 @@ class Secret:
         # Errors are returned and raised elsewhere, so that they carry no other exception as their context.
         from botocore.exceptions import BotoCoreError, ClientError
 
-        if self._client is None:
-            self._client = _client()
+        client = self._client()
         try:
-            answer = self._client.get_secret_value(SecretId=self.arn, VersionStage=stage)
+            answer = client.get_secret_value(SecretId=self.arn, VersionStage=stage)
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", "unknown error"))
             if code == "ResourceNotFoundException" and stage != "AWSCURRENT":
@@ -161,9 +160,3 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def _client() -> Any:
-    # Short, because the authorizer's whole time is 5 s.
-    retries = {"total_max_attempts": 2, "mode": "standard"}
-    return clients.client("secretsmanager", connect_timeout=1, read_timeout=2, retries=retries)

@@ -1,5 +1,5 @@
-"""The user's own application, which creates workspaces before Stigg: what its answer makes of an order. Pure;
-`own_application` asks it, `customer` remembers what it said.
+"""The user's own application, which creates workspaces before Stigg: what an order becomes with its answer.
+Pure; `own_application` asks it, `customer` records its answers.
 
 Times are epoch milliseconds.
 """
@@ -17,12 +17,12 @@ TRY_AGAIN = (300_000, 900_000, 3_600_000)
 """How long after a first, second and every later failure the application is asked again about one opportunity."""
 
 LONG = 24 * 3_600_000
-"""After how long the reason on a deal says for how long its workspace has been prepared."""
+"""How long a workspace may be in preparation before the reason on the deal says for how long: 24 hours."""
 
 
 @dataclass(frozen=True)
 class Application:
-    """What the user's own application said about one opportunity.
+    """The state of the user's own application about one opportunity.
 
     since: when it was asked first. answered: whether it is done: customer_id, resource_id and metadata then are its
     answer, which stays for good. ask_again_at: when it is to be asked again; None of one that is not answered: only
@@ -42,13 +42,13 @@ class Application:
     execution: str | None = None
 
     def asks(self, execution: str, now: int) -> bool:
-        """Whether an execution is to ask again."""
+        """Whether an execution has to ask about it now."""
         if self.answered:
             return False
         return self.ask_again_at is None or self.ask_again_at <= now or self.execution == execution
 
     def failed(self, problem: str, now: int, unreached_by: str | None = None) -> Application:
-        """After a failure. unreached_by: the execution that could not reach it: its retries are one failure."""
+        """The state after a failure. unreached_by: the execution that could not reach it, whose retries count once."""
         failures = self.failures + (0 if unreached_by and unreached_by == self.execution else 1)
         wait = TRY_AGAIN[min(failures, len(TRY_AGAIN)) - 1]
         return Application(
@@ -81,6 +81,7 @@ def begins(order: Order, others: Mapping[str, Order]) -> bool:
     """
     if order.problems:
         return False
+    # A renewal of a contract in the ledger belongs to the workspace that the contract got.
     if order.trigger == "renewal":
         ours = (known for id, known in others.items() if id != order.opportunity_id)
         return not any(order.amends in (known.opportunity_id, known.contract_id) for known in ours)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FRESH_SECONDS = 15 * 60
-"""How old a snapshot may be to provision by."""
+"""The greatest age, in seconds, of a snapshot to provision by."""
 
 CERTAIN_SECONDS = 30
-"""How old a snapshot may be to refuse a deal by: the catalogue may have been mended a minute ago."""
+"""The greatest age, in seconds, of a snapshot to refuse a deal by: somebody may just have corrected the catalogue."""
 
 CURRENCIES = frozenset(
     "usd aed all amd ang aud awg azn bam bbd bdt bgn bif bmd bnd bsd bwp byn bzd brl cad cdf chf cny czk dkk dop "

@@ -21,10 +21,10 @@ from closedwon.domain.order import Order, Problem, Revision, Standing
 from closedwon.domain.records import GrantRecord, SlotRecord
 
 START_GRACE = 120_000
-"""How long after a start was asked for the sweep leaves it alone: StartExecution and a cold start take seconds."""
+"""How long the sweep leaves a requested start alone: StartExecution and a cold start take seconds."""
 
 LOOK_AGAIN = 3_600_000
-"""How often a payment that is pending is looked at."""
+"""How often a pending payment is checked in Stigg: an hour."""
 
 BACKOFF = (300_000, 900_000, 3_600_000)
 """How long a failed customer waits for its first, second and every later try by the sweep."""
@@ -45,8 +45,7 @@ class SubscriptionLink(NamedTuple):
 class Outcome:
     """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to.
 
-    approval: what of it waits for somebody's approval. due_at: when what is scheduled takes effect, epoch
-    milliseconds.
+    approval: the ID of what waits for approval. due_at: when a scheduled change takes effect, epoch milliseconds.
     """
 
     status: Status = "Provisioning"
@@ -60,9 +59,9 @@ class Outcome:
 class OpportunityState:
     """One opportunity in the ledger.
 
-    version: the customer's version that its newest order made. provisioned: the last order that was brought to Stigg;
-    won: the last of these that was no cancellation, where that is another. written: the mark of the outcome that
-    Salesforce shows for sure: None again as soon as there is another outcome, because a write of that one may land
+    version: the customer's version that its newest order made. provisioned: the last order that Stigg stands for;
+    won: the last of these that was not a cancellation, where that is another. written: the mark of the outcome that
+    Salesforce shows for certain: None again as soon as there is another outcome, because a write of that one may land
     without an answer. at: when the outcome was reached. application: what the user's own application said about it,
     None where it was not asked.
     """
@@ -80,7 +79,7 @@ class OpportunityState:
 
     @property
     def stands(self) -> bool:
-        """Whether its newest order is the one that was brought to Stigg."""
+        """Whether Stigg stands for its newest order."""
         return self.provisioned is not None and self.provisioned.digest == self.order.digest
 
     @property
@@ -93,18 +92,19 @@ class OpportunityState:
         newest = prepared(self.order, self.application)
         return Standing(newest, ready(self.provisioned), ready(self.won or self.provisioned))
 
-    def brought(self, order: Order) -> OpportunityState:
-        """The opportunity after an order of it was brought to Stigg."""
+    def with_provisioned(self, order: Order) -> OpportunityState:
+        """The opportunity after one of its orders was provisioned."""
+        # A cancellation's date may lie ahead: until then the fold needs the order that it ends.
         won = (self.won or self.provisioned) if order.trigger == "cancellation" else None
         return replace(self, provisioned=order, won=won)
 
     def mark(self, shown_id: str | None) -> str:
-        """A mark that changes with everything Salesforce is to show."""
+        """A short hash of everything Salesforce is to show: another mark means that it has to be written again."""
         shown = [asdict(self.outcome), shown_id]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
 
     def became(self, outcome: Outcome, now: int) -> OpportunityState:
-        """The opportunity with another outcome, or as it is when it is the same."""
+        """The opportunity with an outcome; unchanged, with its time, where it has that outcome already."""
         return self if outcome == self.outcome else replace(self, outcome=outcome, at=now, written=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class OpportunityState:
         outcome = data["outcome"]
         links = tuple(SubscriptionLink(*link) for link in outcome["subscriptions"])
         order = Order.from_json(data["order"])
-        stands = data["provisioned"] == data["order"]  # mostly; what is hashed of it is then hashed once
+        stands = data["provisioned"] == data["order"]  # mostly; then the digest, which is cached, is computed once
         return cls(
             **{
                 **data,
@@ -134,10 +134,10 @@ class OpportunityState:
 
 
 class Lease(NamedTuple):
-    """Who may write for a customer, and until when its writes may still land.
+    """The right to write for a customer, and until when its owner's writes may still land.
 
-    token: rises with every take; a step that ends hands it to the next one. answered: a step that failed had an answer
-    to all it wrote.
+    token: rises each time the lease is acquired; a step that ends hands it to the next one. answered: the step failed,
+    but had an answer to everything it wrote.
     """
 
     owner: str
@@ -151,13 +151,13 @@ class Customer:
     """A customer in the ledger.
 
     rev: raised by every write of it: the condition of the next one. version: raised by every accepted order. applied:
-    the version that Stigg stands for. customer_id: its ID in Stigg, bound by the first valid order. ensured: whether
-    it exists there. due_at: when the sweep is to start it, None when nothing is due. look_again_at: when a pending
-    payment or a later start is to be looked at. attempt: executions asked for so far. slots: what is remembered of
-    each slot, by its key. account_written: the customer ID that the account in Salesforce shows. approved: what
-    somebody approved and is not done yet. grants: the credits that were granted or are about to be, by their keys.
-    asks: whether new starts go to the user's own application first. named: whether its ID may be in use in Stigg
-    already, so that it stays.
+    the version that Stigg stands for. customer_id: its ID in Stigg, bound by the first valid order. ensured: whether it
+    exists there. due_at: when the sweep is to start it, None when nothing is due. look_again_at: when Stigg has to be
+    read again, for a pending payment or a later start. attempt: executions requested so far. slots: what is remembered
+    of each slot, by its key. account_written: the customer ID that the account in Salesforce shows. approved: approvals
+    whose change is not made yet. grants: the credits that were granted or are about to be, by their keys. asks: whether
+    new starts go to the user's own application first. named: whether its ID may be in use in Stigg already, so that it
+    stays.
     """
 
     account_id: str
@@ -197,15 +197,15 @@ class Customer:
 
     @property
     def certain_id(self) -> str | None:
-        """Its ID in Stigg once that stays; None while the user's own application may still choose it."""
+        """Its ID in Stigg once that is final; None while the user's own application may still choose it."""
         chosen = any(s.order.customer_id and not s.order.problems for s in self.opportunities.values())
         stays = self.ensured or self.named or chosen or self.customer_id != self.account_id
         return self.customer_id if stays else None
 
     @property
     def unprepared(self) -> dict[str, OpportunityState]:
-        """The opportunities that the user's own application has still to prepare: they are not provisioned. What was
-        provisioned before there was such an application never asks it.
+        """The opportunities that the user's own application has still to prepare, and which wait for it. It is never
+        asked about what was provisioned before it was configured.
         """
         if not self.asks:
             return {}
@@ -220,15 +220,13 @@ class Customer:
 
     @property
     def standings(self) -> list[Standing]:
-        """Its orders as the fold takes them. Those that the user's own application has not prepared yet wait, and are
-        left out.
-        """
+        """Its orders as the fold takes them, without those that the user's own application has not prepared yet."""
         unprepared = self.unprepared
         return [state.standing for id, state in self.opportunities.items() if id not in unprepared]
 
     @property
     def unasked(self) -> list[str]:
-        """Those of them that it does not know of: they have arrived since it was asked."""
+        """The unprepared opportunities that the application was never asked about: they arrived since it was asked."""
         return [id for id, state in self.unprepared.items() if state.application is None]
 
     @property
@@ -245,7 +243,7 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True)
 class Acceptance:
-    """The answer to one arrival. execution: the one that provisions it, or did; start: whether it is to be started
+    """The answer to one arrival. execution: the name of the one that provisions it, or did; start: whether to start it
     now.
     """
 
@@ -258,8 +256,8 @@ class Acceptance:
 
 @dataclass(frozen=True)
 class Work:
-    """What an execution may do for a customer while it holds the lease. needs: whether Stigg is to be looked at, or
-    only Salesforce written.
+    """What an execution may do for a customer while it holds the lease. needs: read and change Stigg, or only write to
+    Salesforce.
     """
 
     customer: Customer
@@ -273,14 +271,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Busy:
-    """Another execution holds the lease; it sees what was accepted meanwhile before it lets go."""
+    """Another execution holds the lease. Before it releases the lease, it sees what was accepted meanwhile."""
 
     until: int
 
 
 @dataclass(frozen=True)
 class Current:
-    """Nothing to do."""
+    """There is nothing to do for the customer."""
 
 
 @dataclass(frozen=True)
@@ -292,8 +290,8 @@ class Unanswered:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The user's own application was asked: what is known of it now, by opportunity. asks: whether there is one. taken:
-    customers in Stigg it names that are bound to another account, and that account; the ledger fills them in.
+    """The user's own application was asked: its answers, by opportunity. asks: whether there is such an application.
+    taken: customers in Stigg it names that are bound to another account, with that account; the ledger fills them in.
     """
 
     applications: dict[str, Application]
@@ -313,8 +311,8 @@ class Ensured:
 
 @dataclass(frozen=True)
 class Intended:
-    """What is about to be sent and must not be sent twice: generations of new subscriptions, by slot key, and credits,
-    by the grant's key.
+    """What is about to be sent, recorded first so that it is never sent twice: the generations of new subscriptions, by
+    slot key, and credits, by the grant's key.
     """
 
     generations: dict[str, int]
@@ -323,8 +321,8 @@ class Intended:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A step fails. unanswered_for: how long its last write may still land, in milliseconds; 0 when everything it
-    wrote was answered, so that a retry need not wait. burned: slot keys whose generation turned out to be used up.
+    """A step failed. unanswered_for: how long its last write may still land, in milliseconds; 0 when everything it
+    wrote was answered, so that a retry need not wait. burned: slot keys whose generation turned out to be used already.
     """
 
     unanswered_for: int = 0
@@ -333,9 +331,9 @@ class Interrupted:
 
 @dataclass(frozen=True)
 class Applied:
-    """Stigg stands for the work's version. slots: what to remember, by slot key; outcomes: by opportunity;
-    look_again_at: when a pending payment or a later change is to be looked at. grants: what is known of credits.
-    approved: the approvals that let a change through which stands now.
+    """The plan was applied: Stigg stands for the work's version. slots: what to remember, by slot key; outcomes: by
+    opportunity; look_again_at: when Stigg has to be read again, for a pending payment or a later change. grants: what
+    is known of credits. approved: the approvals that are used up, because their change was made.
     """
 
     slots: dict[str, SlotRecord]
@@ -349,7 +347,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Failed:
-    """The execution gives up; the sweep tries again later. reason: for Salesforce."""
+    """The execution gives up, and the sweep tries again later. reason: for the deal in Salesforce."""
 
     reason: str
 
@@ -367,7 +365,7 @@ StepResult = Prepared | Naming | Ensured | Intended | Interrupted | Applied | Fa
 
 
 class LeaseLost(Exception):
-    """The lease a report was made under has ended: another execution goes on from what it finds."""
+    """The lease has ended under which a result was to be recorded: another execution goes on from what it finds."""
 
 
 def execution_name(opportunity_id: str, revision: Revision, attempt: int) -> str:
@@ -391,12 +389,13 @@ def accept(
     """Accept orders of one customer.
 
     In: the customer with the state of the arrivals' opportunities; orders with their revisions, in any order; now; when
-    the rate slot of the execution that is asked for comes, 0 for at once; for how long the sweep leaves it alone.
+    the rate slot of the execution that is asked for comes, 0 for at once; how long the sweep leaves it alone.
     Out: the customer, with its version raised once if anything was accepted, and an answer to each arrival in turn. An
     older revision is superseded; an order equal to the newest is a duplicate, whatever its revision; a duplicate of
     one that failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its
     reason is shown.
     """
+    # One version for all of them: whoever provisions folds the customer as a whole, so one round is enough.
     version, attempt = customer.version + 1, customer.attempt + 1
     opportunities = dict(customer.opportunities)
     customer_id = customer.customer_id
@@ -406,27 +405,35 @@ def accept(
         order, now_bound = bound(order, customer_id)
         id = order.opportunity_id
         state = opportunities.get(id)
+        # The digest breaks a tie between two saves of one millisecond, in the same way on every machine.
         newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)
         same = state is not None and order.digest == state.order.digest
         if state is not None and not newer and not same:
             answers.append(Acceptance(id, "superseded", state.execution))
             continue
+        # A failed deal that is sent again, unchanged, is tried again: the catalogue may have been corrected.
         if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
             started = started or execution_name(id, revision, attempt)
-            outcome = Outcome("Failed", _said(order.problems)) if order.problems else Outcome()
+            outcome = Outcome("Failed", _reason_of(order.problems)) if order.problems else Outcome()
             provisioned, won = (state.provisioned, state.won) if state else (None, None)
             latest = revision if state is None else max(revision, state.revision)
             application = state.application if state else None
-            if application is not None and application.problem:  # asked anew: the deal, or it, may have been mended
+            if (
+                application is not None and application.problem
+            ):  # asked again: the deal or the application may be corrected
                 application = None
             state = OpportunityState(
                 order, latest, version, started, provisioned, outcome, now, won=won, application=application
             )
-            customer_id = now_bound  # not by an order that is not recorded: nothing would be due to show it
+            customer_id = now_bound  # only a recorded order binds: else nothing would be due that shows the ID
         elif newer:
-            state = replace(state, revision=revision, order=order)  # the same deal; its lines may be numbered anew
+            state = replace(
+                state, revision=revision, order=order
+            )  # the same deal; CPQ may have numbered its lines differently
         opportunities[id] = state
         status: Literal["accepted", "duplicate", "invalid"] = "duplicate" if same else "accepted"
+        # A duplicate of a deal that is not provisioned yet starts its execution again, in case that start was lost;
+        # the same name cannot start twice.
         start = state.version == version or state.outcome.status == "Provisioning"
         answers.append(Acceptance(id, "invalid" if order.problems else status, state.execution, order.problems, start))
     customer = replace(customer, opportunities=opportunities, customer_id=customer_id)
@@ -436,6 +443,7 @@ def accept(
             version=version,
             attempt=attempt,
             failures=0,
+            # Due although somebody starts it now: if that start is lost, the sweep finds it after the grace.
             due_at=_sooner(customer.due_at, max(now, rate_slot) + grace),
         )
     return customer, answers
@@ -475,15 +483,16 @@ def accept_owned(
 def approve(
     customer: Customer, opportunity_id: str, approval: str, now: int, rate_slot: int = 0
 ) -> tuple[Customer, Literal["approved", "unknown"], str | None]:
-    """Let through what waits for somebody's approval.
+    """Approve what is held on one opportunity.
 
-    In: the customer; one of its opportunities, and what its outcome says can be approved; now; when
-    the rate slot of the execution comes, 0 for at once.
-    Out: the customer; whether that waits (or was approved before); the execution to start, None where there is none.
+    In: the customer; the opportunity, and the approval ID that its outcome shows; now; when the rate slot of the
+    execution comes, 0 for at once.
+    Out: the customer; whether that approval waits (or was given before); the execution to start, None where there is
+    none.
     """
     state = customer.opportunities.get(opportunity_id)
     if state is None or state.outcome.approval != approval:
-        return customer, "unknown", None
+        return customer, "unknown", None  # another change may be held by now: it needs an approval of its own
     if approval in customer.approved:
         return customer, "approved", state.execution
     version, attempt = customer.version + 1, customer.attempt + 1
@@ -506,10 +515,12 @@ def made_due(
 ) -> tuple[Customer, bool]:
     """Make a customer due, so that an execution repairs what differs.
 
-    In: the customer; its rev when it was looked at; whether Stigg is to be brought in line; the opportunities whose
-    outcome Salesforce does not show any more; whether the account does not show its customer; now.
-    Out: the customer, and whether it is due now. Not where it was written since: what was seen may be mended already.
+    In: the customer; its rev when it was compared; whether Stigg has to be read again; the opportunities whose outcome
+    Salesforce does not show any more; whether the account does not show its customer; now.
+    Out: the customer, and whether it is due now. It is not where it was written since the comparison: the difference
+    may be gone already.
     """
+    # It changed since it was compared, so the finding may be out of date: the next run finds what remains.
     if customer.rev != rev:
         return customer, False
     states = {id: replace(customer.opportunities[id], written=None) for id in opportunities}
@@ -524,7 +535,7 @@ def made_due(
 
 
 def erased(customer: Customer) -> Customer:
-    """The customer without what could name a person. Nothing becomes due by it: what was sold stays the same."""
+    """The customer without what could name a person. Nothing becomes due, because what was sold stays the same."""
 
     def nameless(order: Order | None) -> Order | None:
         return order and order.nameless()
@@ -539,7 +550,7 @@ def erased(customer: Customer) -> Customer:
 
 
 def bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
-    """An account is bound to one customer in Stigg by its first valid order: the ID given, else the account's own.
+    """Bind the account to one customer in Stigg, by its first valid order: to the ID given, else the account's own ID.
 
     Out: the order as it is recorded, refused where it names another customer; the customer's ID.
     """
@@ -555,7 +566,7 @@ def bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
     return replace(order, problems=(problem,)), customer_id
 
 
-def _said(problems: Iterable[Problem]) -> str:
+def _reason_of(problems: Iterable[Problem]) -> str:
     return "\n".join(str(problem) for problem in problems)
 
 
@@ -566,28 +577,32 @@ def _sooner(one: int | None, other: int) -> int:
 def acquire_lease(
     customer: Customer, owner: str, token: int, now: int, lease_milliseconds: int
 ) -> tuple[Customer, Work | Busy | Current | Unanswered]:
-    """Take the customer's work.
+    """Acquire the customer's lease.
 
     In: the customer; the execution's name; the token its last step handed on, 0 at the start; now; how long a write of
-    this step can take to land, counted from now.
-    Out: the customer and the work, the lease held; or why there is none. A step that ended hands its token on: who
-    comes with an older one is a retry of a step that died, and waits until its writes have landed or never will.
+    this step can take to land, in milliseconds from now.
+    Out: the customer and the work, with the lease held; or why there is none. A step that ended hands its token on. An
+    execution with an older token is the retry of a step that died: it waits until that step's writes have landed or
+    never will.
     """
     lease = customer.lease
     held = lease is not None and now < lease.until
     goes_on = False
     if lease is not None and lease.owner == owner:
         goes_on = token == lease.token
+        # The same execution with an older token: its last try died in mid-step, and its write may still land.
         if not goes_on and not lease.answered and held:
             return customer, Unanswered(lease.until)
     elif lease is not None and held:
         return customer, Busy(lease.until)
     looks = customer.look_again_at is not None and customer.look_again_at <= now
     needs: Literal["provision", "write_back"] = "write_back"
+    # A customer whose only news is for Salesforce costs no call to Stigg.
     if customer.applied < customer.version or looks:
         needs = "provision"
     elif not (customer.unwritten or customer.account_unwritten or goes_on):
         return replace(customer, lease=None, due_at=customer.look_again_at), Current()
+    # Due at the lease's end: if this execution dies, the sweep starts the customer then.
     granted = Lease(owner, customer.token + 1, now + lease_milliseconds)
     customer = replace(customer, lease=granted, token=granted.token, due_at=granted.until)
     return customer, Work(customer, needs)
@@ -598,11 +613,12 @@ def record_result(
 ) -> tuple[Customer, Literal["done", "again"]]:
     """Record what a step did.
 
-    In: the customer as it is now; the work as it was taken; the step's report.
+    In: the customer as it is now; the work that the step had; its result; now.
     Out: the customer, and whether its execution is done or has to go round again because something was accepted
     meanwhile.
-    Raises LeaseLost when the lease has passed to somebody else.
+    Raises LeaseLost when another execution has the lease.
     """
+    # A step that lasted longer than its lease must not record: another execution has read Stigg since.
     if customer.lease is None or customer.lease.token != work.lease.token:
         raise LeaseLost
     match report:
@@ -632,14 +648,14 @@ def record_result(
 
 
 def _prepared(customer: Customer, work: Work, report: Prepared, now: int) -> Customer:
-    """Remember what the user's own application said. A customer that does not exist in Stigg yet is bound to the ID it
-    names; what contradicts a deal or the account is a failure, and it is asked again.
+    """Record the answers of the user's own application. A customer that does not exist in Stigg yet is bound to the ID
+    it names; an answer that contradicts a deal or the account is a failure, and the application is asked again.
     """
     opportunities = dict(customer.opportunities)
     for id, application in report.applications.items():
         state = opportunities[id]
         if application.problem and state.version > work.customer.version:
-            continue  # said of an older order: the newer one is still to be asked about
+            continue  # the failure was about an older order; the newer one has still to be asked about
         if problem := _contradiction(customer, state.order, application, report.taken):
             application = application.failed(problem, now)
         elif application.customer_id is not None:
@@ -649,7 +665,7 @@ def _prepared(customer: Customer, work: Work, report: Prepared, now: int) -> Cus
 
 
 def _contradiction(customer: Customer, order: Order, application: Application, taken: Mapping[str, str]) -> str | None:
-    """What is wrong with an answer, given what is known already; None when nothing is."""
+    """What an answer contradicts, as a sentence; None when it fits."""
     if conflict := resource_conflict(order, application):
         return f"resourceId: {conflict}"
     id = application.customer_id
@@ -667,10 +683,10 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
     for id, taken in work.customer.opportunities.items():
         state = opportunities[id]
         outcome = report.outcomes.get(id)
-        if id in unprepared:  # it was not folded: its outcome is what the user's own application said
+        if id in unprepared:  # it was not folded: its outcome is the answer of the user's own application
             outcome = _waiting(taken.application, now) if taken.application else None
         elif id in report.provisioned:
-            state = state.brought(taken.order)
+            state = state.with_provisioned(taken.order)
         if outcome is not None and state.version <= work.customer.version:
             state = state.became(outcome, now)
         opportunities[id] = state
@@ -678,7 +694,7 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
     unasked = (unprepared[id].version - 1 for id in work.customer.unasked)
     return replace(
         customer,
-        applied=min(unasked, default=work.customer.version),  # what was folded; a version raised since stays due
+        applied=min(unasked, default=work.customer.version),  # only what was folded; what was accepted since stays due
         slots={**customer.slots, **report.slots},
         grants={**customer.grants, **report.grants},
         approved=tuple(approval for approval in customer.approved if approval not in report.approved),
@@ -714,7 +730,7 @@ def _written(
     if account:
         customer = replace(customer, account_written=customer.customer_id)
     assert customer.lease is not None
-    if failed:  # what could not be applied stays due, later
+    if failed:  # stays due: the sweep tries again, later each time
         wait = BACKOFF[min(customer.failures, len(BACKOFF) - 1)]
         return replace(customer, lease=None, due_at=now + wait, failures=customer.failures + 1), "done"
     if customer.applied < customer.version or customer.unwritten or customer.account_unwritten:
@@ -723,9 +739,10 @@ def _written(
 
 
 def rate_slots_due(customer: Customer) -> int:
-    """How many rate slots a customer that is due takes: as many as its orders need that Stigg does not stand for yet.
-    One where only something is looked at again (a date, a payment, a repair): what differs then is not known before,
-    and mostly one subscription.
+    """How many rate slots a due customer takes: those of its orders that Stigg does not stand for yet.
+
+    One where Stigg is only read again (for a date, a payment, a repair): what differs is not known beforehand, and is
+    mostly one subscription.
     """
     return rate_slots_for(state.order for state in customer.opportunities.values() if state.version > customer.applied)
 
@@ -734,8 +751,8 @@ def claim(customer: Customer, now: int, rate_slot: int = 0) -> tuple[Customer, s
     """Claim a customer that is due, for the sweep.
 
     In: the customer; now; when the rate slot of its execution comes, 0 for at once.
-    Out: the customer and the name of the execution to start; None when it is not due any more. A claim that is not
-    followed by a start is due again after START_GRACE, under a new name.
+    Out: the customer and the name of the execution to start; None when it is not due any more. Where no start
+    follows a claim, the customer is due again after START_GRACE, under a new name.
     """
     if customer.due_at is None or customer.due_at > now or not customer.opportunities:
         return customer, None

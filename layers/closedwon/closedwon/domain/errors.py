@@ -5,7 +5,7 @@ class here changes how a failure is treated. Three kinds matter:
 
 - `Transient`: the same execution tries again, in the rhythm the class's docstring names.
 - `Permanent`: trying again at once cannot help; the execution writes the failure back to Salesforce and fails.
-- everything else is a bug, and fails the execution the same way a permanent error does.
+- Everything else is a bug, and fails the execution in the same way as a permanent error.
 
 No text in here can hold a secret or personal data: a message is written by closed-won, or is another service's own
 error text after `safe_text`; requests, headers and whole answers are never quoted.
@@ -26,10 +26,10 @@ _SPACE = re.compile(r"\s+")
 
 
 def safe_text(text: object, limit: int = MESSAGE_LIMIT, hide: Iterable[str] = ()) -> str:
-    """Another service's text, made fit for a log line, an execution's history and a record in Salesforce.
+    """Make another service's text fit for a log line, an execution's history and a record in Salesforce.
 
-    In: any value (only a string says anything); the longest result in characters; strings that must not appear, such
-    as the API key the request was sent with.
+    In: any value ("" comes of one that is not a string); the longest result in characters; strings that must not
+    appear, such as the API key the request was sent with.
     Out: one line of at most `limit` characters that UTF-8 can hold, e-mail addresses as ``***@***``, hidden strings as
     ``***``.
     """
@@ -47,7 +47,7 @@ def safe_text(text: object, limit: int = MESSAGE_LIMIT, hide: Iterable[str] = ()
 
 
 class ClosedWonError(Exception):
-    """Every error closed-won raises on purpose.
+    """The base of every error that closed-won raises on purpose.
 
     message: what happened, in a sentence that is safe to show (see the module's docstring).
     """
@@ -58,22 +58,22 @@ class ClosedWonError(Exception):
 
 
 class Transient(ClosedWonError):
-    """Trying again later can succeed without anybody doing anything; the state machine retries by the class's name."""
+    """Passes by itself: trying again later can succeed. The state machine retries by the class's name."""
 
 
 class Permanent(ClosedWonError):
-    """Trying again cannot succeed before somebody changes something; the state machine does not retry."""
+    """Needs a person or another deal before trying again can succeed. The state machine does not retry."""
 
 
 class ServiceError(ClosedWonError):
-    """An error another service gave; mixed into the classes below, so that one handler can describe them all.
+    """An error that another service answered; mixed into the classes below, so that one handler can describe them all.
 
     message: the service's own error text after `safe_text`, or closed-won's description.
     service: ``Stigg``, ``Salesforce`` or ``Your application``; operation: what was asked, in words without IDs
     ("provision subscription"). status: the HTTP status, None when there was no answer; request_id: the service's name
     for the request, for its support, "" when it gave none; code: the service's error code, "" when it gave none.
 
-    `str()` shows them all in one line, because that line is all an execution's history keeps.
+    `str()` gives them all in one line, because that line is all that an execution's history keeps.
     """
 
     service = ""
@@ -108,11 +108,11 @@ class ServiceError(ClosedWonError):
 
 
 class WriteUnanswered(ServiceError, Transient):
-    """A write to Stigg or Salesforce was sent and its answer was lost: it may or may not have landed, or may land yet.
+    """A write to Stigg or Salesforce was sent and its answer was lost: it may have landed, may not, or may land yet.
 
-    Raised for a read time-out, a dropped connection, a 5xx or an unreadable answer to a write; also by the ledger
-    while such a write's lifetime is not over. The state machine waits about a write's lifetime
-    (WRITE_LIFETIME_SECONDS) and tries again; the next attempt looks at what is there before it writes.
+    Raised for a read time-out, a dropped connection, a 5xx or an unreadable answer to a write; also by the ledger until
+    such a write's lifetime is over. The state machine waits about a write's lifetime
+    (WRITE_LIFETIME_SECONDS) and tries again; the next attempt reads what is there before it writes.
     """
 
 
@@ -124,7 +124,7 @@ class StiggThrottled(ServiceError, Transient):
 
 class GovernorBusy(Transient):
     """closed-won's own share of Stigg's limits is used up for longer than a function waits. Nothing was sent. Retried
-    patiently, with growing, jittered waits, like a 429 that was never caused.
+    patiently, with growing, jittered waits, like the 429 that it avoids.
     """
 
 
@@ -226,8 +226,9 @@ class SalesforceBudgetSpent(Permanent):
 
 class ApplicationUnavailable(ServiceError, Transient):
     """The user's own application could not be reached, did not answer in time, or answered 429 or 5xx. What it is asked
-    carries the same key every time, so it is simply sent again, a few times, soon; then that deal alone waits, and the
-    execution goes on without it."""
+    carries the same idempotency key every time, so it is sent again, a few times, soon; after that only this deal
+    waits, and the execution goes on without it.
+    """
 
     service = "Your application"
 
@@ -270,11 +271,11 @@ class LedgerUnreadable(Permanent):
 
 
 class RunInputInvalid(Permanent):
-    """What an execution was started with is not what it takes; the message says what. Not retried."""
+    """The input of an execution is not valid; the message says why. Not retried."""
 
 
 class RunUnderWay(Permanent):
-    """Another run of reconciliation is under way. Not retried, and no fault: this one ends without having looked."""
+    """Another run of reconciliation is under way. Not retried, and not a failure: this run ends without comparing."""
 
 
 class MappingsUnusable(Permanent):
@@ -290,7 +291,7 @@ class LedgerExportFailed(Permanent):
 
 
 class CustomerTaken(Permanent):
-    """The customer's ID in Stigg is linked to another Salesforce account. Not retried: somebody must say whose it
+    """The customer's ID in Stigg is linked to another Salesforce account. Not retried: somebody must decide whose it
     is."""
 
 
@@ -307,12 +308,12 @@ class SecretInvalid(Permanent):
 
 
 def unreadable(operation: str, mistake: str) -> StiggUnavailable:
-    """An answer of Stigg's to a question that is JSON, and not what Stigg answers. In: as in `as_read`."""
+    """The error of an answer to a read that is JSON, but not in the form that Stigg answers. In: as in `as_read`."""
     return StiggUnavailable(f"an answer that cannot be read ({mistake})", operation=operation)
 
 
 def failure_text(failure: Mapping[str, str]) -> str:
-    """What stopped an execution, in a sentence that is safe to show. Only closed-won's own errors have such texts.
+    """What stopped an execution, in a sentence that is safe to show: only closed-won's own errors have such texts.
 
     In: what a state machine's Catch gives: `Error`, the class's name, and `Cause`, Lambda's JSON.
     """
@@ -321,6 +322,7 @@ def failure_text(failure: Mapping[str, str]) -> str:
         said = json.loads(failure.get("Cause", "")).get("errorMessage", "")
     except (ValueError, TypeError, AttributeError, RecursionError):
         said = ""
+    # The text of an error that closed-won did not write may hold names or keys, so it is not repeated.
     known = globals().get(name)
     ours = isinstance(known, type) and issubclass(known, ClosedWonError) and said
     return str(said) if ours else f"An unexpected failure ({name})."
@@ -328,11 +330,11 @@ def failure_text(failure: Mapping[str, str]) -> str:
 
 @contextmanager
 def as_read(failure: Callable[[str], ClosedWonError]) -> Iterator[None]:
-    """Around taking apart what others wrote: where it is not what it has to be, this error is raised instead of what
-    Python makes of it.
+    """Wraps code that takes apart an answer of another system: where the answer does not have the expected form, a
+    named error is raised instead of Python's.
 
-    In: makes the error, of the kind of mistake (``KeyError``). The mistake itself, which may quote what was read, is
-    not shown with it.
+    In: a function that makes the error from the name of Python's (``KeyError``). Python's own error, which may quote
+    what was read, is not attached.
     """
     try:
         yield

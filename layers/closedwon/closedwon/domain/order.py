@@ -1,4 +1,4 @@
-"""An order: a deal compiled by the mapping, as the ledger keeps it. What one opportunity contributes, whole.
+"""An order: a deal compiled by the mapping, as the ledger keeps it.
 
 Plain frozen dataclasses: the steps of the state machine read orders without paying for a validation library at
 start-up.
@@ -38,10 +38,10 @@ class Item:
     """One Stigg entity of a deal. Lines that name the same one are added up into one item.
 
     lines: the numbers of the lines it came from, for messages. quantity: units; 1 for an unlimited entitlement; how
-    many more or fewer (negative) in an order of differences. price: net price of one unit in whole units of the
-    order's currency, None where the deal does not override it. value: what a difference changes the price of them all
-    by, in the same units. prior: how many there were before a difference, None where the deal does not say. start,
-    end: when it counts, in UTC, where that is not the whole of its order's time.
+    many more or fewer (negative) in an order of differences. price: net price of one unit for one billing period, in
+    whole units of the order's currency, None where the deal does not override it. value: what a difference changes the
+    price of them all by, in the same units. prior: how many there were before a difference, None where the deal does
+    not say. start, end: when it counts, in UTC, where that is not the whole of its order's time.
     """
 
     kind: Kind
@@ -116,6 +116,7 @@ class Order:
         """
         content = self.to_json()
         for name in ("stored_customer_id", "customer_id", "as_of"):
+            # Left in, the second send of a deal would look like a change, only because the first one was written back.
             content.pop(name, None)
         for item in content.get("items", ()):
             item["lines"] = ()

@@ -1,6 +1,4 @@
-"""What became of each deal: from the fold, the plan and Stigg's answers to a status and a reason people understand.
-Pure.
-"""
+"""The outcome of each deal: from the fold, the plan and Stigg's answers to a status and a reason in words. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +12,10 @@ from closedwon.domain.plan import End, Plan
 from closedwon.domain.records import GrantRecord, SlotRecord
 
 STIGG_FIRST = 60_000
-"""How long after a start it is looked at again, in milliseconds: Stigg, which starts it, has done so then."""
+"""Milliseconds after a start at which Stigg is read again: Stigg itself starts the subscription, and has by then."""
 
 STARTED_AT_LAST = 86_400_000
-"""How long a subscription that should have started is looked at, in milliseconds."""
+"""Milliseconds for which a subscription that should have started is checked again."""
 
 
 def applied(
@@ -38,7 +36,7 @@ def applied(
     """
     changed = {id for id, state in customer.opportunities.items() if not state.stands}
     waits = {
-        # A hold is about what is new in its slot: who stands there as provisioned waits for nothing.
+        # A hold concerns what is new in its slot: a deal that stands there as provisioned waits for nothing.
         opportunity: hold
         for hold in plan.holds
         for opportunity in changed.intersection(hold.opportunities) or hold.opportunities
@@ -68,7 +66,7 @@ def applied(
             if outcomes[id].status != "Held":
                 provisioned.add(id)
                 outcomes[id] = _with_grants(outcomes[id], (g for g in desired.grants if g.opportunity_id == id), grants)
-    # What stands in another slot is on its way out: nothing more is learnt from looking at it.
+    # A subscription in another slot is about to end: reading it again shows nothing new.
     again = [_look_again(record, now) for slot, record in records.items() if slot in desired.subscriptions]
     again.append(desired.next_change)
     again += [_own_end(records[hold.slot], now) for hold in plan.holds if hold.slot in records]
@@ -166,8 +164,8 @@ def _look_again(record: SlotRecord, now: int) -> int | None:
 
 
 def _own_end(record: SlotRecord, now: int) -> int | None:
-    """When what stands beneath a hold will have ended by the dates it was written with: no deal may speak of that day
-    any more, and what was held against it can be done then.
+    """When a held slot's subscription will have ended by the dates it was written with. No deal may name that day any
+    more, but what was held because of the subscription can be done then.
     """
     applied = record.applied
     end = applied and (applied.trial_end if applied.slot.trial else applied.cancellation)

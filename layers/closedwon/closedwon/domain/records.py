@@ -1,4 +1,4 @@
-"""What the ledger remembers of what stands in Stigg: a slot's subscription, and a credit grant."""
+"""The ledger's records of what stands in Stigg: a slot's subscription, and a credit grant."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From a deal as it is sent or read to an order."""
+"""Intake: from a deal, as it is sent or read, to an order."""

@@ -6,8 +6,6 @@ from, so their descriptions are written for the people who call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -73,7 +71,9 @@ Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_number)]
 Price = Annotated[float, Field(allow_inf_nan=False, ge=0), BeforeValidator(_number)]
 
 
-class _Model(BaseModel):
+class ApiModel(BaseModel):
+    """What the API's models have in common."""
+
     model_config = ConfigDict(
         alias_generator=to_camel,
         populate_by_name=True,
@@ -85,7 +85,7 @@ class _Model(BaseModel):
     )
 
 
-class Opportunity(_Model):
+class Opportunity(ApiModel):
     """The opportunity, with the two times that make its revision."""
 
     id: OpportunityId
@@ -100,7 +100,7 @@ class Opportunity(_Model):
     )
 
 
-class Account(_Model):
+class Account(ApiModel):
     """The opportunity's account: the customer."""
 
     id: AccountId
@@ -113,14 +113,14 @@ class Account(_Model):
     ] = None
 
 
-class Budget(_Model):
+class Budget(ApiModel):
     """How much the customer may spend on usage in a billing period."""
 
     limit: Annotated[Price, Field(description="In whole units of the currency.")]
     soft_limit: Annotated[bool, Field(description="Spending above the limit is reported, not refused.")] = False
 
 
-class Terms(_Model):
+class Terms(ApiModel):
     """What the contract says beside its lines. A date without a time is a day in the stack's time zone."""
 
     billing_period: Literal["MONTHLY", "ANNUALLY"] | None = None
@@ -157,7 +157,7 @@ class Terms(_Model):
     )
 
 
-class Line(_Model):
+class Line(ApiModel):
     """One product of the deal, mapped to Stigg."""
 
     line: Annotated[
@@ -204,7 +204,7 @@ class Line(_Model):
     ] = None
 
 
-class Deal(_Model):
+class Deal(ApiModel):
     """One opportunity with its account and lines."""
 
     organization_id: OrganizationId
@@ -265,58 +265,7 @@ class Callout(BaseModel):
     deals: Annotated[list[Deal | DealToRead], Field(min_length=1, max_length=MOST_DEALS)]
 
 
-class LineError(_Model):
-    """What is wrong, and where. line is null where the fault is not in a line."""
-
-    line: int | None
-    field: str
-    message: str
-
-
-class Result(_Model):
-    """What became of one deal of the request."""
-
-    opportunity_id: str | None
-    status: Literal["accepted", "duplicate", "superseded", "invalid"]
-    execution: Annotated[str | None, Field(description="Name of the execution that provisions it.")] = None
-    errors: list[LineError] = []
-
-
-class Results(_Model):
-    """The answer to POST /v1/provisionings, in the order of the request's deals."""
-
-    results: list[Result]
-
-
-class SubscriptionStatus(_Model):
-    """One subscription that a deal contributes to."""
-
-    plan_id: str
-    subscription_id: str
-    url: str
-    status: str
-    checkout_url: str | None = None
-
-
-class ProvisioningStatus(_Model):
-    """The answer to GET /v1/provisionings/{opportunityId}: where a deal stands."""
-
-    organization_id: str
-    opportunity_id: str
-    account_id: str
-    status: Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
-    reason: str
-    revision: datetime
-    execution: str | None
-    customer_id: str | None
-    customer_url: str | None
-    subscriptions: list[SubscriptionStatus]
-    approval: Annotated[str | None, Field(description="What waits for approval: send it to POST /v1/approvals.")] = None
-    due_at: Annotated[datetime | None, Field(description="When what is scheduled takes effect.")] = None
-    written_back: Annotated[bool, Field(description="Whether Salesforce shows this status already.")]
-
-
-class Approval(_Model):
+class Approval(ApiModel):
     """Somebody's decision to let through what is held."""
 
     organization_id: OrganizationId
@@ -331,32 +280,6 @@ class Approvals(BaseModel):
     """The body of POST /v1/approvals."""
 
     approvals: Annotated[list[Approval], Field(min_length=1, max_length=MOST_DEALS)]
-
-
-class ApprovalResult(_Model):
-    """What became of one approval: unknown when nothing of that deal waits for it, or not any more."""
-
-    opportunity_id: str | None
-    status: Literal["approved", "unknown"]
-    execution: Annotated[str | None, Field(description="Name of the execution that applies it.")] = None
-    message: str = ""
-
-
-class ApprovalResults(_Model):
-    """The answer to POST /v1/approvals, in the order of the request's approvals."""
-
-    results: list[ApprovalResult]
-
-
-class Refusal(_Model):
-    """The body of an answer that refuses the whole request."""
-
-    message: str
-
-
-def errors_of(problems: Iterable[Problem]) -> list[LineError]:
-    """Problems as the API tells them."""
-    return [LineError(line=problem.line, field=problem.field, message=problem.message) for problem in problems]
 
 
 def problems_of(deal: Any, error: ValidationError) -> tuple[Problem, ...]:

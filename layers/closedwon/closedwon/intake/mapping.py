@@ -1,6 +1,7 @@
 """The mapping: a deal becomes an order, or the reasons why it cannot.
 
-Pure. What the body itself shows is judged here and answered at once; what only Stigg's catalogue shows is `desired`'s.
+Pure. Problems that the deal itself shows are found here and answered at once; those that only Stigg's catalogue shows
+are found by `desired.catalogue_problems`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 
 MOST_PROBLEMS = 50
-"""The most problems that are told of one deal: more helps nobody, and all are kept with it in one ledger item."""
+"""The most problems that one deal shows: more help nobody, and all are kept with it in one ledger item."""
 
 MOST_ID_CHARACTERS = 40_000
 """The most characters of all Stigg IDs on a deal's lines together: 200 for each of the most lines. The ledger keeps up
@@ -47,7 +48,7 @@ AHEAD = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class MappingRules:
-    """What a stack chooses about mapping.
+    """The stack's rules of mapping.
 
     organization_id: the one Salesforce organisation it serves (18 characters). plan_prefix, addon_prefix,
     feature_prefix: what Stigg's IDs start with. time_zone: where a date without a time begins.
@@ -107,7 +108,7 @@ def is_stigg_id(text: str) -> bool:
 
 
 def unmapped(deal: Deal) -> tuple[int, ...]:
-    """The numbers of the lines on which something is sold and nothing provisioned: they have no Stigg Type."""
+    """The numbers of lines that sell something but have no Stigg Type, so that nothing is provisioned for them."""
     return tuple(
         line_number(line, index)
         for index, line in enumerate(deal.lines or ())
@@ -136,6 +137,7 @@ class _Compiler:
         self.deal = deal
         self.rules = rules
         self.problems: list[Problem] = []
+        # Only an amendment has something to differ from; every other deal lists all there is.
         self.differences = deal.trigger == "amendment" and deal.quantities == "differences"
         self.ends = deal.trigger == "cancellation"
         self.lines = [
@@ -168,6 +170,7 @@ class _Compiler:
             resource_id=deal.resource_id,
             trigger=deal.trigger,
             currency=deal.opportunity.currency_iso_code.lower(),
+            # A cancellation may name its own opportunity, which is what it cancels without a name.
             amends=deal.amends if deal.amends != deal.opportunity.id else None,
             contract_id=deal.contract_id,
             differences=self.differences,
@@ -178,14 +181,14 @@ class _Compiler:
         )
 
     def told(self) -> tuple[Problem, ...]:
-        """What is wrong; of very much, the beginning."""
+        """The problems; of very many, the first."""
         left = len(self.problems) - MOST_PROBLEMS
         if left <= 0:
             return tuple(self.problems)
         return (*self.problems[:MOST_PROBLEMS], Problem(None, "lines", f"and {left} more problems, not told here"))
 
     def links(self) -> None:
-        """What the deal says it amends, renews or cancels, against what it is."""
+        """Check `amends` against the trigger."""
         trigger, amends = self.deal.trigger, self.deal.amends
         if trigger in ("closed_won", "trial") and amends:
             self.refuse(None, "amends", f"a {trigger} deal amends nothing: leave it out, or send what it is")
@@ -200,6 +203,7 @@ class _Compiler:
 
     def customer_id(self) -> str | None:
         given, stored = self.deal.customer_id, self.deal.account.stigg_customer_id
+        # Provisioning either of them could give one customer's access to another: a person has to say which.
         if given and stored and given != stored:
             self.refuse(None, "customerId", f"{given} is not the account's Stigg Customer ID, {stored}")
         return given or stored
@@ -210,6 +214,7 @@ class _Compiler:
         starts, ends = [placed.start for placed in self.lines], [placed.end for placed in self.lines]
         start = self.instant("terms.start", terms.start)
         end = self.instant("terms.end", terms.end, day_after=True)
+        # CPQ may leave the quote's dates empty and give each line its own.
         if not self.ends:  # terms that only the lines say
             start = start or (min(filter(None, starts)) if starts and all(starts) else None)
             end = end or (max(filter(None, ends)) if ends and all(ends) else None)
@@ -229,11 +234,13 @@ class _Compiler:
             self.refuse(None, "terms.cancel", "goes without terms.end: that says the day already")
         plans = {placed.line.stigg_id for placed in self.lines if placed.line.stigg_type == "Plan"}
         for field, value in (("budget", terms.budget), ("minimumSpend", terms.minimum_spend)):
+            # Stigg keeps these on one subscription, and nobody knows how to divide them between several.
             if value is not None and len(plans) > 1:
                 said = "is one subscription's, and this deal has several plans: give each its own deal"
                 self.refuse(None, f"terms.{field}", said)
         return {
             "billing_period": terms.billing_period,
+            # A cancellation's start is that of the lost deal, which was never sold.
             "start": None if self.ends else start,
             "end": end,
             "cancel": self.cancel(terms.cancel) if self.ends and not end else None,
@@ -260,6 +267,7 @@ class _Compiler:
             return None
         zone = ZoneInfo(self.rules.time_zone)
         try:
+            # A bare date is a day where the stack's users live: in Berlin it begins before it does in UTC.
             if _DAY.fullmatch(value):
                 day = date.fromisoformat(value) + timedelta(days=1 if day_after else 0)
                 moment = datetime.combine(day, time(), zone)
@@ -287,6 +295,7 @@ class _Compiler:
         for item in mapped:
             if item.plan_id and item.plan_id not in plans and not (self.differences or self.ends):
                 self.refuse(item.lines[0], "planId", f"no line of the deal has the plan {item.plan_id}")
+        # In one order whatever the order of the lines, because the digest must not change with it.
         mapped.sort(key=lambda item: (*self.entity(item), item.lines))
         self.plans_apart([item for item in mapped if item.kind == "Plan"])
         return tuple(self.added_up(mapped))
@@ -304,7 +313,7 @@ class _Compiler:
                 self.refuse(plan.lines[0], "stiggId", said)
 
     def item(self, placed: _Placed, start: str | None, end: str | None) -> Item | None:
-        """One line as an item, or None after saying what is wrong with it."""
+        """One line as an item; None where it has problems, which are noted."""
         line, number, starts, ends = placed
         before = len(self.problems)
         kind = next((kind for kind in KINDS if kind == line.stigg_type), None)
@@ -336,8 +345,10 @@ class _Compiler:
             self.refuse(number, "priorQuantity", f"{line.prior_quantity} is not a whole number")
         if starts and ends and ends <= starts:
             self.refuse(number, "end", "is not after the line's start")
+        # All problems of a line are listed before it is dropped, so that an admin corrects them in one go.
         if len(self.problems) > before:
             return None
+        # Of a difference the whole amount counts: prices of units bought at different times are netted by it.
         priced = line.price is not None and self.differences
         return Item(
             kind=kind,
@@ -352,6 +363,7 @@ class _Compiler:
             plan_id=line.plan_id or None,
             value=quantity * (line.price or 0) if priced else None,
             prior=int(line.prior_quantity) if line.prior_quantity is not None and self.differences else None,
+            # A line's date that its deal has anyway is left out: the digest is then the same with and without it.
             start=starts if starts and starts > (start or "") else None,
             end=ends if ends and (end is None or ends < end or kind == "Credit grant") else None,
         )
@@ -390,6 +402,7 @@ class _Compiler:
         most = _most(kind)
         if given != int(given):
             self.refuse(number, "quantity", f"{given} is not a whole number")
+        # Credits that were granted are never taken back.
         elif given <= 0 and (not self.differences or kind == "Credit grant"):
             said = "on a new deal" if kind != "Credit grant" else "for a credit grant"
             self.refuse(number, "quantity", f"{int(given)} is not possible {said}: it takes 1 or more")
@@ -398,12 +411,12 @@ class _Compiler:
         return int(given)
 
     def entity(self, item: Item) -> tuple[Any, ...]:
-        """What items that are added up have in common. Differences of a limit and of no limit at all do not mix."""
+        """The key of items that are added up. Differences of a limit and of no limit at all do not mix."""
         apart = self.differences and item.unlimited
         return (KINDS.index(item.kind), item.stigg_id, item.plan_id or "", item.start or "", item.end or "", apart)
 
     def added_up(self, items: list[Item]) -> Iterator[Item]:
-        """Items of one entity and time as one. Quantities add up; differences are netted, their prices too."""
+        """Add up the items of one entity and time. Differences, and their prices, are netted."""
         for _, group in groupby(items, key=self.entity):
             same = list(group)
             first = same[0]
@@ -455,7 +468,7 @@ class _Placed(NamedTuple):
 
 
 def _unit_price(items: list[Item]) -> float | None:
-    """What one unit of what differences add costs: the mean, where lines of one product differ."""
+    """The price of one unit that differences add, in whole currency units: the mean, where lines differ."""
     added = [(item.quantity, item.price) for item in items if item.price is not None and item.quantity > 0]
     total = sum(quantity for quantity, _ in added)
     return round(sum(quantity * price for quantity, price in added) / total, 6) if total else None

@@ -1,1 +1,1 @@
-"""What the operators' command judges by."""
+"""Rules of the operators' command."""

@@ -1,4 +1,4 @@
-"""The mapping on trial: what would be refused of the products that are for sale, before a deal fails by it. Pure.
+"""Checks the mapping: which products for sale would be refused, before a deal fails because of one. Pure.
 
 The mapping's and the catalogue's own rules judge (`mapping.compile_deal`, `desired.catalogue_problems`): each product
 as if it were sold alone, and the deals that were won lately as if they came now. Beside them stand the few things that
@@ -32,12 +32,12 @@ SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 MAPPING_FIELDS = frozenset(
     {"stiggType", "stiggId", "planId", "lines", "quantity", "price", "unlimited", "resetPeriod", "cadence"}
 )
-"""What of a deal the mapping decides. Dates, amounts and who pays are each deal's own."""
+"""The fields of a deal that the mapping decides; dates, amounts and the payer are each deal's own."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or worth a look. words: what; fix: what to do; product: whose it is, None where it is
+    """One problem of the mapping, or a note. words: what; fix: what to do; product: whose it is, None where it is
     no single product's; opportunities: the won deals that show it.
     """
 
@@ -96,7 +96,7 @@ class _Judge:
         self.wrong: set[str] = set()  # IDs of products that no deal can sell
 
     def each_product(self) -> Iterator[Finding]:
-        """What no deal with the product could be without."""
+        """Problems that every deal with the product would have."""
         for product in self.products:
             for problem in product_problems(product, self.stigg.catalogue, self.rules):
                 self.wrong.add(product.id)
@@ -138,7 +138,7 @@ class _Judge:
         return any(problem.line == 2 for problem in catalogue_problems(order, self.stigg.catalogue))
 
     def deals(self, sales: Iterable[Sale], known: Iterable[Finding]) -> Iterator[Finding]:
-        """What the rules refuse of the deals that were won."""
+        """Problems of the deals that were won lately, by the rules for deals."""
         told = {(one.product.type, one.product.stigg_id, one.words) for one in known if one.product}
         for sale in sales:
             if _sells_nothing(sale):
@@ -163,7 +163,7 @@ class _Judge:
             yield Finding("error", said(problem), fix, shown, (sale.opportunity_id,))
 
     def stigg_itself(self, sales: Iterable[Sale]) -> Iterator[Finding]:
-        """What no rule of closed-won refuses, and Stigg would."""
+        """Problems that only Stigg would find, when it is too late."""
         currencies: set[str] = set()
         told: set[str] = set()  # words
         for sale in sales:

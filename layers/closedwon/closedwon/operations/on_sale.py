@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Product:
-    """Something that is for sale and mapped. type, stigg_id: as Salesforce has them, None where empty."""
+    """A product that is for sale and mapped. type, stigg_id: as Salesforce has them, None where empty."""
 
     id: str
     name: str

@@ -1,1 +1,1 @@
-"""The user's own application, which is asked before Stigg."""
+"""The client of the user's own application, which is asked before Stigg."""

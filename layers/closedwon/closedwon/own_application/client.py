@@ -94,6 +94,7 @@ class OwnApplication:
         """
         content = json.dumps(body, allow_nan=False).encode()
         status, headers, answer = self._exchange(content, key)
+        # The key may have been rotated within the five minutes for which it is kept.
         if status == 401:
             self._secret.again()
             status, headers, answer = self._exchange(content, key)
@@ -233,5 +234,6 @@ def _message(answer: bytes, body: Json) -> str:
         message = _object(answer).get("message")
     except ApplicationAnswerInvalid:
         return ""
+    # The application knows the names from the request, and may repeat them in its message.
     keep_private(*(body[about].get("name") for about in ("account", "opportunity") if about in body))
     return redacted(message)

@@ -1,1 +1,1 @@
-"""What provisioning would do with deals, told without writing anything."""
+"""Previews: what provisioning would do with deals, without writing anything."""

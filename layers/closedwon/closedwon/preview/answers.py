@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from closedwon.domain.errors import as_read, unreadable
-from closedwon.intake.deal import LineError
+from closedwon.intake.answers import LineError
 
 
 class _Answer(BaseModel):

@@ -1,4 +1,4 @@
-"""What provisioning would do for the deals of one customer, as a preview tells it. Pure.
+"""Previews the deals of one customer: what provisioning would do now and later. Pure.
 
 It decides nothing by itself: the rule of acceptance, the fold, the plan and the outcomes are provisioning's own,
 applied to a customer that nobody stored. What happens later is the fold again, at the moments it names.
@@ -39,7 +39,8 @@ from closedwon.domain.plan import (
     subscription_id,
 )
 from closedwon.domain.records import SlotRecord
-from closedwon.intake.deal import Deal, errors_of
+from closedwon.intake.answers import errors_of
+from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import unmapped
 from closedwon.preview.answers import (
     PreviewedAddon,
@@ -56,13 +57,13 @@ from closedwon.stigg.bodies import provision_body
 from closedwon.words.changes import Calendar, changed, created, differences, granted, later, listed, lowered
 
 MOST_MOMENTS = 12
-"""How many later moments are told: a ramp of three years has three, and each is a fold."""
+"""How many later moments are shown: a ramp of three years has three, and each costs a fold."""
 
 MOST_FOLDED = 600
-"""How many orders are folded for later moments, all in all: somebody waits, and a contract may have 200 amendments."""
+"""How many orders are folded for later moments in all: a person waits, and a contract may have 200 amendments."""
 
 COSTS_NOTHING = {"end", "end of trial", "links"}
-"""What of a subscription can differ and leaves its invoices as they are."""
+"""Changes of a subscription that do not change its invoices."""
 
 SOME_DAY = "9999-12-31T00:00:00.000Z"
 """The end of a billing period that only Stigg knows."""
@@ -71,7 +72,7 @@ Json = dict[str, Any]
 
 
 class InStigg(NamedTuple):
-    """What Stigg said of the customer. answered: whether it did. customer: None where it does not know it."""
+    """Stigg's answers about the customer. answered: whether it answered. customer: None where it is unknown."""
 
     answered: bool
     customer: Mapping[str, Any] | None = None
@@ -79,7 +80,7 @@ class InStigg(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stack:
+class Choices:
     """What a stack chooses, as far as a preview needs it. links: the way back to this account in Salesforce."""
 
     policy: Policy
@@ -89,7 +90,7 @@ class Stack:
 
 @dataclass(frozen=True)
 class Foresight:
-    """What would become of a customer.
+    """The customer as it would be after the request's deals.
 
     known: as the ledger has it; customer: with the deals that were asked about. after: what provisioning would record.
     moments: what there should be at later moments, in order. relatives: the opportunities of each one's chain.
@@ -107,7 +108,7 @@ class Foresight:
     moments: tuple[tuple[str, Desired], ...]
     relatives: Mapping[str, frozenset[str]]
     in_stigg: InStigg
-    stack: Stack
+    stack: Choices
     now: str
 
     @property
@@ -115,7 +116,7 @@ class Foresight:
         return self.customer.customer_id or ""
 
     def given(self, slot: Slot) -> frozenset[str]:
-        """The deals that gave a slot what stands there."""
+        """The deals that gave a slot its present subscription."""
         standing = self.records.get(slot, SlotRecord()).applied
         return frozenset(standing.opportunities if standing else ())
 
@@ -124,12 +125,12 @@ class Foresight:
         return None if start == self.now else start
 
     def concern(self, change: Change | Keep | Hold, opportunity_id: str) -> bool:
-        """Whether a change has to do with a deal: with its chain, which it changes as a whole."""
+        """Whether a change concerns a deal: every change of its chain does, which a deal changes as a whole."""
         relatives = self.relatives.get(opportunity_id, frozenset({opportunity_id}))
         return not relatives.isdisjoint(self.behind(change))
 
     def behind(self, change: Change | Keep | Hold) -> set[str]:
-        """The deals that a change comes from, and those that gave what stands there."""
+        """The deals that a change comes from, and those that gave the present subscription."""
         return {*_opportunities(change), *self.given(_slot(change))}
 
     @cached_property
@@ -139,11 +140,11 @@ class Foresight:
 
     @cached_property
     def also_due(self) -> list[Change]:
-        """What else provisioning would do for this customer."""
+        """The changes that provisioning would make besides, for other deals of this customer."""
         return [change for change in self.plan.changes if self.asked_about.isdisjoint(self.behind(change))]
 
     def invoiced(self) -> list[Create | Update]:
-        """The changes that cost something, of those that were asked about."""
+        """The changes of the request's deals that have a price."""
         return [
             change
             for change in self.plan.changes
@@ -160,7 +161,7 @@ def foresee(
     desired: Desired,
     catalogue: Catalogue,
     in_stigg: InStigg,
-    stack: Stack,
+    stack: Choices,
     now: int,
 ) -> Foresight:
     """Plan for a customer and look ahead.
@@ -237,7 +238,7 @@ def remembered(records: Mapping[Slot, SlotRecord], catalogue: Catalogue, links: 
 def records_after(
     to_do: Plan, records: Mapping[Slot, SlotRecord], actual: Iterable[Actual], customer_id: str, at: str
 ) -> dict[Slot, SlotRecord]:
-    """What the ledger would remember after the plan, had Stigg done all of it and nobody had to pay first."""
+    """The slot records after the plan, if Stigg made every change and nobody had to pay first."""
     found = dict(records)
     statuses = {subscription.id: subscription.status for subscription in actual}
 
@@ -266,9 +267,9 @@ def records_after(
 def look_ahead(
     customer: Customer, desired: Desired, after: Applied, catalogue: Catalogue, policy: Policy
 ) -> Iterator[tuple[str, Desired]]:
-    """What there should be at the next moments at which something changes by itself, if nothing is sold any more."""
+    """The desired states at the next moments at which something changes by itself, if nothing else is sold."""
     standings = [
-        (state.brought(state.order) if id in after.provisioned else state).standing
+        (state.with_provisioned(state.order) if id in after.provisioned else state).standing
         for id, state in customer.opportunities.items()
     ]
     for _ in range(min(MOST_MOMENTS, max(1, MOST_FOLDED // max(1, len(standings))))):
@@ -328,7 +329,7 @@ def invalid(opportunity_id: str | None, problems: Iterable[Problem], warnings: S
 
 
 class _Teller:
-    """Tells one deal what becomes of it."""
+    """Writes the preview of one deal."""
 
     def __init__(self, foresight: Foresight, deal: Deal, order: Order, refusals: Mapping[Slot, str]) -> None:
         self.foresight = foresight
@@ -397,7 +398,7 @@ class _Teller:
         return "Nothing changes: the customer has what this deal says already."
 
     def sentences(self, change: Change) -> list[str]:
-        """One change."""
+        """The preview of one change."""
         match change:
             case Create(wanted, _, replaces, start):
                 said = created(wanted, self.foresight.begins(start), self.calendar)
@@ -428,7 +429,7 @@ class _Teller:
         return "when the paid subscription starts" if end.after else "at once"
 
     def was(self, change: Create | Update) -> Subscription:
-        """A subscription before a change: as it was written last, but where Stigg shows others."""
+        """A subscription before a change: as it was last written, except where Stigg shows other values."""
         wanted = change.subscription
         standing = next(
             (s for s in self.foresight.actual if isinstance(change, Update) and s.id == change.subscription_id), None
@@ -455,7 +456,7 @@ class _Teller:
                 yield PreviewedMoment(at=wanted.start, what=_starts(wanted))
 
     def later_changes(self) -> Iterator[PreviewedMoment]:
-        """What else happens later by itself, as the fold says at its next moments."""
+        """What happens later by itself, by the folds at the next moments."""
         before = self.foresight.desired.subscriptions
         grants = {grant.key for grant in self.foresight.desired.grants}
         for at, desired in self.foresight.moments:
@@ -529,7 +530,7 @@ class _Teller:
                 yield f"Lines {numbers} have no Stigg Type: they are not provisioned."
 
     def waiting(self) -> Iterator[str]:
-        """Why the deal waits, or others wait because of it."""
+        """Why the deal is held, or other deals are held because of it."""
         if self.outcome.status in ("Held", "Superseded"):
             yield self.outcome.reason
         for id in sorted(self.foresight.customer.opportunities):
@@ -557,7 +558,7 @@ class _Teller:
                 yield f"{held.plan_id} would go down: {lost}."
 
     def taken_away_later(self) -> Iterator[str]:
-        """What goes down at later moments; and what is too much to go by itself, as it will be seen then."""
+        """What is lowered at later moments, and what the removal guard will hold then."""
         before = self.foresight.desired.subscriptions
         for at, desired in self.foresight.moments:
             for slot, wanted in desired.subscriptions.items():
@@ -575,7 +576,7 @@ class _Teller:
             yield f"What happens after {self.calendar.first(self.foresight.moments[-1][0])} is not shown here."
 
     def superseding(self) -> Iterator[str]:
-        """The deals whose place it takes or that it ends, now or later."""
+        """The deals that this deal replaces or ends, now or later."""
         told = set()
         now = [(id, fate) for id, fate in self.foresight.desired.fates.items()]
         ahead = [entry for _, desired in self.foresight.moments for entry in desired.fates.items()]
@@ -589,7 +590,7 @@ class _Teller:
             yield f"This deal {does} opportunity {id}{f' from {self.calendar.first(fate.at)} on' if fate.at else ''}."
 
     def foreign(self) -> Iterator[str]:
-        """Subscriptions somebody else made that are taken over or ended. Those in the way are a reason to wait."""
+        """Warnings about foreign subscriptions that are adopted or ended; one in the way is a hold instead."""
         for change in self.changes:
             if isinstance(change, Update) and change.adopts:
                 plan_id = change.subscription.plan_id
@@ -622,7 +623,7 @@ class _Teller:
                 yield f"The customer has to pay for {wanted.plan_id} first: a checkout link is shown on the deal."
 
     def elsewhere(self) -> Iterator[str]:
-        """What else is due for this customer: provisioning does it all."""
+        """Warnings about other changes that are due for this customer: provisioning makes them too."""
         if said := [sentence for change in self.foresight.also_due for sentence in self.sentences(change)[:1]]:
             yield f"Something else is due for this customer, too: {' '.join(said)}"
 
@@ -759,7 +760,7 @@ PREVIEWED = (
     "trialOverrideConfiguration",
     "unitQuantity",
 )
-"""What of a new subscription Stigg's preview takes: no entitlements, no price overrides, no spending terms."""
+"""The fields that Stigg's preview takes: no entitlements, no price overrides, no spending terms."""
 
 
 def invoice_question(foresight: Foresight, change: Create | Update) -> Json:
@@ -770,7 +771,7 @@ def invoice_question(foresight: Foresight, change: Create | Update) -> Json:
 
 
 def not_included(foresight: Foresight, change: Create | Update) -> list[str]:
-    """What of a subscription Stigg's preview does not count in, said plainly."""
+    """The parts of a subscription that Stigg's invoice preview leaves out, in words."""
     wanted = change.subscription
     said = []
     if wanted.prices:

@@ -9,86 +9,148 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from functools import cache
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from closedwon.aws.ledger import at_once
-from closedwon.aws.secrets import Secret
+from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.catalogue import FRESH_SECONDS, Catalogue
 from closedwon.domain.customer import Customer
-from closedwon.domain.desired import Slot
+from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.errors import CustomerTaken, StiggRefused, StiggThrottled, StiggUnavailable
+from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Problem
 from closedwon.domain.plan import Create
-from closedwon.intake.deal import Result
+from closedwon.intake.answers import Result
+from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.preview.answers import PreviewedInvoice, PreviewedInvoices, PreviewResult, PreviewResults
 from closedwon.preview.foresight import (
+    Choices,
     Foresight,
     InStigg,
-    Stack,
     foresee,
     invalid,
     invoice_question,
     not_included,
     tell,
 )
-from closedwon.provisioning.callout import Compiled, NotNow, compile_all
-from closedwon.provisioning.step import ledger
-from closedwon.provisioning.work import desired_by, newest_contributing, now
-from closedwon.settings import backlinks, mapping_rules, policy, setting
+from closedwon.provisioning.work import desired_by, newest_contributing
 from closedwon.stigg.bodies import customer_difference
 from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.stigg.client import Stigg
 from closedwon.words.changes import Calendar
 
-TIMEOUTS = (3.05, 6.0)
-"""Seconds to connect to Stigg, and for each read: API Gateway waits 29 seconds for all of it."""
-
 T = TypeVar("T")
 
 
-def preview(deals: list[Any], seconds: float) -> PreviewResults:
-    """Tell what provisioning would do with each deal; one that is invalid does not touch the others.
+@dataclass(frozen=True)
+class Previewer:
+    """Tells what provisioning would do with deals, by the ledger and Stigg as they are now.
 
-    In: the deals as they were sent; how many seconds there are for asking Stigg.
-    Raises what is wrong with the stack itself: StiggUnauthorized, SecretInvalid, SettingMissing, SecretUnavailable.
+    stigg: a client that gives up soon; backlinks: the way from Stigg back to an account; time_zone: in which days are
+    told; now: epoch milliseconds.
     """
-    compiled, refused = compile_all(deals)
-    results = {index: _refused(result) for index, result in refused.items()}
-    accounts: dict[str, dict[int, Compiled]] = defaultdict(dict)
-    for index, found in compiled.items():
-        accounts[found.arrival.order.account_id][index] = found
-    look = Look(time.monotonic() + seconds)
 
-    def one(account_id: str) -> dict[int, PreviewResult]:
-        return preview_account(account_id, accounts[account_id], look)
+    intake: Intake
+    ledger: Ledger
+    stigg: Stigg
+    policy: Policy
+    backlinks: Callable[[str], Backlinks]
+    time_zone: str
+    now: Callable[[], int]
 
-    try:
-        for some in at_once(one, accounts):
-            results |= some
-    except StiggUnavailable as error:  # it answered, but nothing that could be read
-        raise NotNow(f"{error.message}. Nothing was recorded; ask again", 60) from None
-    return PreviewResults(results=[results[index] for index in range(len(deals))])
+    def preview(self, deals: list[Any], seconds: float) -> PreviewResults:
+        """Preview each deal; an invalid one does not affect the others.
+
+        In: the deals as they were sent; how many seconds there are for asking Stigg.
+        Raises what is wrong with the stack itself: StiggUnauthorized, SecretInvalid, SettingMissing, SecretUnavailable.
+        """
+        compiled, refused = self.intake.compile_all(deals)
+        results = {index: _refused(result) for index, result in refused.items()}
+        accounts: dict[str, dict[int, Compiled]] = defaultdict(dict)
+        for index, found in compiled.items():
+            accounts[found.arrival.order.account_id][index] = found
+        look = Look(self.stigg, self.ledger.snapshot(), self.now, time.monotonic() + seconds)
+
+        def one(account_id: str) -> dict[int, PreviewResult]:
+            return self.preview_account(account_id, accounts[account_id], look)
+
+        try:
+            for some in at_once(one, accounts):
+                results |= some
+        except StiggUnavailable as error:  # it answered, but nothing that could be read
+            raise NotNow(f"{error.message}. Nothing was recorded; ask again", 60) from None
+        return PreviewResults(results=[results[index] for index in range(len(deals))])
+
+    def preview_account(self, account_id: str, deals: Mapping[int, Compiled], look: Look) -> dict[int, PreviewResult]:
+        """The answers to the deals of one account, by their place in the request."""
+        known, customer, acceptances = self.ledger.foresee(account_id, [found.arrival for found in deals.values()])
+        at = self.now()
+        try:
+            # Also what the user's own application has still to prepare: it is only told, not provisioned.
+            standings = [state.standing for state in customer.opportunities.values()]
+            desired, catalogue = desired_by(standings, self.policy, look.kept, look.catalogue, at)
+        except NoCatalogue:
+            return {
+                index: invalid(acceptance.opportunity_id, acceptance.problems)
+                if acceptance.problems
+                else PreviewResult(
+                    opportunity_id=acceptance.opportunity_id,
+                    status="ok",
+                    warnings=[UNJUDGED],
+                    customer_id=customer.customer_id,
+                )
+                for index, acceptance in zip(deals, acceptances, strict=True)
+            }
+        newest = newest_contributing(customer, desired)
+        in_stigg = InStigg(True)
+        if newest is not None or customer.slots:
+            in_stigg = look_at(customer, look)
+        stack = Choices(self.policy, self.backlinks(account_id), Calendar(ZoneInfo(self.time_zone)))
+        asked = [found.arrival.order.opportunity_id for found in deals.values()]
+        foresight = foresee(asked, known, customer, desired, catalogue, in_stigg, stack, at)
+        customer_changes: list[str] = []
+        if newest is not None and in_stigg.answered:
+            if in_stigg.customer is None:
+                customer_changes = [f"Creates the customer {customer.customer_id} in Stigg."]
+            else:
+                try:
+                    difference = customer_difference(in_stigg.customer, newest, stack.links)
+                except CustomerTaken as taken:
+                    problem = Problem(None, "customerId", taken.message)
+                    return {index: invalid(found.deal.opportunity.id, [problem]) for index, found in deals.items()}
+                if changes := [name for name in ("name", "email") if name in difference]:
+                    customer_changes = [f"Changes the customer's {' and '.join(changes)} in Stigg."]
+        invoices, refusals = invoices_of(foresight, look)
+        return {
+            index: tell(foresight, found.deal, found.arrival.order, acceptance, customer_changes, invoices, refusals)
+            for (index, found), acceptance in zip(deals.items(), acceptances, strict=True)
+        }
 
 
 class Look:
-    """One request's look at Stigg: once Stigg does not answer, or time is up, it is not asked any more."""
+    """One request's reads of Stigg: once Stigg does not answer, or time is up, it is not asked again.
 
-    def __init__(self, until: float) -> None:
+    In: the client of Stigg; the kept snapshot of its catalogue; now, in epoch milliseconds; until when it is asked, by
+    `time.monotonic`.
+    """
+
+    def __init__(self, stigg: Stigg, snapshot: str | None, now: Callable[[], int], until: float) -> None:
+        self._stigg = stigg
+        self._now = now
         self._until = until
         self._gone = False
         self._lock = Lock()
         self._catalogue: Catalogue | None = None
-        self._snapshot = Catalogue.kept(ledger().snapshot())
+        self._snapshot = Catalogue.kept(snapshot)
 
     def ask(self, question: Callable[[Stigg], T]) -> T | None:
         """Stigg's answer; None where there is none. Raises what Stigg refuses."""
         if self._gone or time.monotonic() > self._until:
             return None
         try:
-            return question(stigg())
+            return question(self._stigg)
         except (StiggUnavailable, StiggThrottled):
             self._gone = True
             return None
@@ -96,13 +158,13 @@ class Look:
     @property
     def kept(self) -> Catalogue | None:
         """The kept snapshot of the catalogue, if it is fresh."""
-        return self._snapshot if self._snapshot and self._snapshot.age(now()) < FRESH_SECONDS else None
+        return self._snapshot if self._snapshot and self._snapshot.age(self._now()) < FRESH_SECONDS else None
 
     def catalogue(self) -> Catalogue:
         """Stigg's catalogue as it is now; where Stigg does not answer, as it was. Raises NoCatalogue."""
         with self._lock:
             if self._catalogue is None:
-                self._catalogue = self.ask(lambda client: fetch_catalogue(client, now())) or self._snapshot
+                self._catalogue = self.ask(lambda client: fetch_catalogue(client, self._now())) or self._snapshot
         if self._catalogue is None:
             raise NoCatalogue
         return self._catalogue
@@ -110,52 +172,6 @@ class Look:
 
 class NoCatalogue(Exception):
     """Stigg does not answer, and its catalogue was never kept."""
-
-
-def preview_account(account_id: str, deals: Mapping[int, Compiled], look: Look) -> dict[int, PreviewResult]:
-    """The answers to the deals of one account, by their place in the request."""
-    known, customer, acceptances = ledger().foresee(account_id, [found.arrival for found in deals.values()])
-    at = now()
-    try:
-        # Also what the user's own application has still to prepare: it is only told, not provisioned.
-        standings = [state.standing for state in customer.opportunities.values()]
-        desired, catalogue = desired_by(standings, look.kept, look.catalogue, at)
-    except NoCatalogue:
-        return {
-            index: invalid(acceptance.opportunity_id, acceptance.problems)
-            if acceptance.problems
-            else PreviewResult(
-                opportunity_id=acceptance.opportunity_id,
-                status="ok",
-                warnings=[UNJUDGED],
-                customer_id=customer.customer_id,
-            )
-            for index, acceptance in zip(deals, acceptances, strict=True)
-        }
-    newest = newest_contributing(customer, desired)
-    in_stigg = InStigg(True)
-    if newest is not None or customer.slots:
-        in_stigg = look_at(customer, look)
-    stack = Stack(policy(), backlinks(account_id), Calendar(ZoneInfo(mapping_rules().time_zone)))
-    asked = [found.arrival.order.opportunity_id for found in deals.values()]
-    foresight = foresee(asked, known, customer, desired, catalogue, in_stigg, stack, at)
-    customer_changes: list[str] = []
-    if newest is not None and in_stigg.answered:
-        if in_stigg.customer is None:
-            customer_changes = [f"Creates the customer {customer.customer_id} in Stigg."]
-        else:
-            try:
-                difference = customer_difference(in_stigg.customer, newest, stack.links)
-            except CustomerTaken as taken:
-                problem = Problem(None, "customerId", taken.message)
-                return {index: invalid(found.deal.opportunity.id, [problem]) for index, found in deals.items()}
-            if changes := [name for name in ("name", "email") if name in difference]:
-                customer_changes = [f"Changes the customer's {' and '.join(changes)} in Stigg."]
-    invoices, refusals = invoices_of(foresight, look)
-    return {
-        index: tell(foresight, found.deal, found.arrival.order, acceptance, customer_changes, invoices, refusals)
-        for (index, found), acceptance in zip(deals.items(), acceptances, strict=True)
-    }
 
 
 UNJUDGED = (
@@ -211,9 +227,3 @@ def invoices_of(foresight: Foresight, look: Look) -> tuple[dict[Slot, PreviewedI
 
 def _refused(result: Result) -> PreviewResult:
     return PreviewResult(opportunity_id=result.opportunity_id, status="invalid", errors=result.errors)
-
-
-@cache
-def stigg() -> Stigg:
-    """The stack's client of Stigg, in a hurry."""
-    return Stigg(setting("STIGG_API_URL"), Secret(setting("STIGG_SECRET_ARN")), timeouts=TIMEOUTS)

@@ -1,1 +1,1 @@
-"""From an order to Stigg and back: accepting deals, approvals, what the state machine's steps share."""
+"""Provisioning: accepting deals, approvals, and what the state machine's steps share."""

@@ -10,12 +10,13 @@ from typing import Any
 from aws_lambda_powertools.logging import Logger
 from pydantic import ValidationError
 
-from closedwon.aws.ledger import Claim
-from closedwon.intake.deal import Approval, ApprovalResult, ApprovalResults, problems_of
-from closedwon.provisioning.callout import list_in, start_each
-from closedwon.provisioning.step import ledger
-from closedwon.settings import mapping_rules
-from closedwon.stigg.rate_limit import governor
+from closedwon.aws.executions import Start
+from closedwon.aws.ledger import Claim, Ledger
+from closedwon.intake.answers import ApprovalResult, ApprovalResults
+from closedwon.intake.deal import Approval, problems_of
+from closedwon.intake.requests import list_in
+from closedwon.provisioning.accepting import start_each
+from closedwon.stigg.rate_limit import Governor
 
 logger = Logger()
 
@@ -23,12 +24,17 @@ NOTHING_WAITS = "nothing of this deal waits for that approval, or not any more: 
 
 
 def approvals_of(body: str | None) -> list[Any]:
-    """The approvals of a request's body, not looked into yet. Raises callout.RequestRefused."""
+    """The approvals of a request's body, not looked into yet. Raises RequestRefused."""
     return list_in(body, "approvals", "approval")
 
 
-def approve(approvals: list[Any]) -> ApprovalResults:
-    """Answer every approval, and start what was approved; one that is wrong does not touch the others."""
+def approve(
+    approvals: list[Any], organization_id: str, ledger: Ledger, governor: Governor, start: Start
+) -> ApprovalResults:
+    """Answer every approval, and start what was approved; one that is wrong does not touch the others.
+
+    organization_id: the Salesforce organisation that the stack serves.
+    """
     results: list[ApprovalResult] = []
     claims: list[Claim] = []
     for content in approvals:
@@ -37,10 +43,10 @@ def approve(approvals: list[Any]) -> ApprovalResults:
         except ValidationError as error:
             results.append(unknown(None, "; ".join(str(problem) for problem in problems_of(content, error))))
             continue
-        if approval.organization_id != mapping_rules().organization_id:
+        if approval.organization_id != organization_id:
             results.append(unknown(approval.opportunity_id, "this stack serves another organisation"))
             continue
-        status, claim = ledger().approve(approval.opportunity_id, approval.approval, governor().rate_slots(1)[0])
+        status, claim = ledger.approve(approval.opportunity_id, approval.approval, governor.rate_slots(1)[0])
         logger.info("approval", extra={"opportunity": approval.opportunity_id, "status": status})
         if status == "unknown":
             results.append(unknown(approval.opportunity_id, NOTHING_WAITS))
@@ -49,7 +55,7 @@ def approve(approvals: list[Any]) -> ApprovalResults:
             claims.append(claim)
         execution = claim.execution if claim else None
         results.append(ApprovalResult(opportunity_id=approval.opportunity_id, status="approved", execution=execution))
-    start_each(claims)
+    start_each(claims, start)
     return ApprovalResults(results=results)
 
 

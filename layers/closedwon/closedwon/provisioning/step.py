@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from closedwon.aws import clients
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.customer import Busy, Current, Interrupted, LeaseLost, Unanswered, Work
 from closedwon.domain.errors import LedgerContended, RunInputInvalid, WriteUnanswered, as_read
-from closedwon.settings import setting
+
+if TYPE_CHECKING:
+    from closedwon.aws.context import Context
 
 
 class Step(NamedTuple):
@@ -38,41 +38,41 @@ class Step(NamedTuple):
         return {"accountId": self.account_id, "token": work.lease.token if work else self.token, **more}
 
 
-@cache
-def ledger() -> Ledger:
-    """The stack's ledger."""
-    return Ledger(setting("LEDGER_TABLE"), clients.dynamodb())
+class Leases:
+    """Taking customers' work, and leaving it well when a step fails.
 
-
-def acquire_lease(step: Step, context: Any) -> Work | Busy | Current:
-    """Take the customer's work for as long as this invocation can run and what it writes can still land.
-
-    In: the step's input; Lambda's context.
-    Raises WriteUnanswered while an earlier try of this step may have a write under way.
+    In: the ledger; how long after it was sent a write without an answer may still land, in milliseconds.
     """
-    lease = context.get_remaining_time_in_millis() + lifetime()
-    taken = ledger().acquire_lease(step.account_id, step.execution, step.token, lease)
-    if isinstance(taken, Unanswered):
-        raise WriteUnanswered(
-            "an earlier try of this step may have a write under way; looking again when it cannot land any more"
-        )
-    return taken
 
+    def __init__(self, ledger: Ledger, lifetime: int) -> None:
+        self._ledger = ledger
+        self._lifetime = lifetime
 
-@contextmanager
-def held(work: Work) -> Iterator[None]:
-    """Around what a step writes: when it fails, its retry waits for a write without an answer, and for nothing else."""
-    try:
-        yield
-    except LeaseLost:
-        raise
-    except Exception as error:
-        until = lifetime() if isinstance(error, WriteUnanswered) else 0
-        with suppress(LeaseLost, LedgerContended):  # the error that matters is the one under way
-            ledger().record_result(work, Interrupted(unanswered_for=until))
-        raise
+    def acquire(self, step: Step, context: Context) -> Work | Busy | Current:
+        """Take the customer's work for as long as this invocation can run and what it writes can still land.
 
+        In: the step's input; Lambda's context.
+        Raises WriteUnanswered while an earlier try of this step may have a write under way.
+        """
+        lease = context.get_remaining_time_in_millis() + self._lifetime
+        taken = self._ledger.acquire_lease(step.account_id, step.execution, step.token, lease)
+        if isinstance(taken, Unanswered):
+            raise WriteUnanswered(
+                "an earlier try of this step may have a write under way; looking again when it cannot land any more"
+            )
+        return taken
 
-def lifetime() -> int:
-    """How long after it was sent a write without an answer may still land, in milliseconds."""
-    return 1000 * int(setting("WRITE_LIFETIME_SECONDS"))
+    @contextmanager
+    def held(self, work: Work) -> Iterator[None]:
+        """Around what a step writes: when it fails, its retry waits for a write without an answer, and for nothing
+        else.
+        """
+        try:
+            yield
+        except LeaseLost:
+            raise
+        except Exception as error:
+            until = self._lifetime if isinstance(error, WriteUnanswered) else 0
+            with suppress(LeaseLost, LedgerContended):  # the error that matters is the one under way
+                self._ledger.record_result(work, Interrupted(unanswered_for=until))
+            raise

@@ -1,85 +1,105 @@
-"""What those who look at Stigg share: the client, and what the customer should have."""
+"""What those who look at Stigg share: what a customer should have, and what is to be done so that it has it."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import TypeVar
 
-from closedwon.aws.secrets import Secret
+from closedwon.aws.ledger import Ledger
 from closedwon.domain.catalogue import CERTAIN_SECONDS, Catalogue
 from closedwon.domain.customer import Customer
-from closedwon.domain.desired import Desired, Slot, catalogue_problems, fold
+from closedwon.domain.desired import Desired, Policy, Slot, catalogue_problems, fold
+from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Order, Problem, Standing
 from closedwon.domain.plan import Actual, Plan, plan
-from closedwon.provisioning.step import ledger
-from closedwon.settings import backlinks, policy, setting
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.catalogue import kept_catalogue, read_catalogue
 from closedwon.stigg.client import Stigg
-from closedwon.stigg.rate_limit import governor
 
 T = TypeVar("T")
 
 
-@cache
-def stigg() -> Stigg:
-    """The stack's client of Stigg."""
-    return Stigg(setting("STIGG_API_URL"), Secret(setting("STIGG_SECRET_ARN")), governor=governor())
+class Provisioner:
+    """Folds and plans one customer at a time. Writes nothing but the catalogue it read, for the next to use.
 
-
-def now() -> int:
-    """Now, in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def standings_of(customer: Customer) -> list[Standing]:
-    """A customer's orders as the fold takes them."""
-    return customer.standings
-
-
-def desired_of(customer: Customer) -> tuple[Desired, Catalogue]:
-    """What a customer should have, by its orders in the ledger and Stigg's catalogue; and that catalogue."""
-    kept = kept_catalogue(ledger(), now())
-    return desired_by(standings_of(customer), kept, lambda: read_catalogue(ledger(), stigg(), now()), now())
-
-
-def planned(customer: Customer, desired: Desired, catalogue: Catalogue) -> Plan:
-    """What is to be done in Stigg, as it is there now, so that the customer has what it should. Writes nothing.
-
-    Raises what `closedwon.stigg.client` does.
+    In: the ledger; the client of Stigg; the stack's policy; the way back from Stigg to an account; now, in epoch
+    milliseconds.
     """
-    records = {Slot.of_key(key): record for key, record in customer.slots.items()}
-    actual: list[Actual] = []
-    if customer.customer_id is not None and (desired.subscriptions or records):
-        # Those that ended too: the ID of one is not used again.
-        subscriptions = stigg().list_subscriptions(customer.customer_id)
-        actual = [actual_of(subscription, catalogue) for subscription in subscriptions]
-    return plan(
-        customer.customer_id or "",
-        desired,
-        actual,
-        records,
-        policy(),
-        backlinks(customer.account_id),
-        now(),
-        customer.approved,
-        customer.grants,
-    )
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        stigg: Stigg,
+        policy: Policy,
+        backlinks: Callable[[str], Backlinks],
+        now: Callable[[], int],
+    ) -> None:
+        self._ledger = ledger
+        self._stigg = stigg
+        self._policy = policy
+        self._backlinks = backlinks
+        self._now = now
+
+    def desired_of(self, customer: Customer) -> tuple[Desired, Catalogue]:
+        """What a customer should have, by its orders in the ledger and Stigg's catalogue; and that catalogue."""
+        at = self._now()
+        return desired_by(customer.standings, self._policy, kept_catalogue(self._ledger, at), self._catalogue, at)
+
+    def planned(self, customer: Customer, desired: Desired, catalogue: Catalogue) -> Plan:
+        """What is to be done in Stigg, as it is there now, so that the customer has what it should. Writes nothing.
+
+        Raises what `closedwon.stigg.client` does.
+        """
+        records = {Slot.of_key(key): record for key, record in customer.slots.items()}
+        actual: list[Actual] = []
+        if customer.customer_id is not None and (desired.subscriptions or records):
+            # Those that ended too: the ID of one is not used again.
+            subscriptions = self._stigg.list_subscriptions(customer.customer_id)
+            actual = [actual_of(subscription, catalogue) for subscription in subscriptions]
+        return plan(
+            customer.customer_id or "",
+            desired,
+            actual,
+            records,
+            self._policy,
+            self._backlinks(customer.account_id),
+            self._now(),
+            customer.approved,
+            customer.grants,
+        )
+
+    def catalogue_refusals(self, orders: Sequence[Order]) -> dict[str, tuple[Problem, ...]]:
+        """What Stigg's catalogue shows to be wrong with orders that were never provisioned, by opportunity.
+
+        As in `desired_by`, the kept snapshot is good enough for a yes; before a no, Stigg is asked again.
+        """
+        if not orders:
+            return {}
+
+        def judge(catalogue: Catalogue) -> tuple[dict[str, tuple[Problem, ...]], bool]:
+            found = {order.opportunity_id: catalogue_problems(order, catalogue) for order in orders}
+            refused = {id: problems for id, problems in found.items() if problems}
+            return refused, bool(refused)
+
+        at = self._now()
+        return _judged(judge, kept_catalogue(self._ledger, at), self._catalogue, at)[0]
+
+    def _catalogue(self) -> Catalogue:
+        """Stigg's catalogue as it is now; kept for the next to ask."""
+        return read_catalogue(self._ledger, self._stigg, self._now())
 
 
 def desired_by(
-    standings: list[Standing], kept: Catalogue | None, read: Callable[[], Catalogue], at: int
+    standings: list[Standing], policy: Policy, kept: Catalogue | None, read: Callable[[], Catalogue], at: int
 ) -> tuple[Desired, Catalogue]:
     """What a customer should have, and the catalogue that was judged by.
 
-    In: its orders; the kept snapshot, if it is fresh; how to ask Stigg; now, in epoch milliseconds. The snapshot is
-    good enough to provision by; before it refuses a deal, Stigg is asked again.
+    In: its orders; the stack's policy; the kept snapshot, if it is fresh; how to ask Stigg; now, in epoch milliseconds.
+    The snapshot is good enough to provision by; before it refuses a deal, Stigg is asked again.
     """
 
     def judge(catalogue: Catalogue) -> tuple[Desired, bool]:
-        desired = fold(standings, catalogue, policy(), at)
+        desired = fold(standings, catalogue, policy, at)
         return desired, any(not s.newest.problems for s in standings if s.newest.opportunity_id in desired.refused)
 
     return _judged(judge, kept, read, at)
@@ -105,20 +125,3 @@ def newest_contributing(customer: Customer, desired: Desired) -> Order | None:
     contributing |= {grant.opportunity_id for grant in desired.grants}
     states = [customer.opportunities[id] for id in contributing]
     return max(states, key=lambda state: state.revision).order if states else None
-
-
-def catalogue_refusals(orders: Sequence[Order]) -> dict[str, tuple[Problem, ...]]:
-    """What Stigg's catalogue shows to be wrong with orders that were never provisioned, by opportunity.
-
-    As in `desired_of`, the kept snapshot is good enough for a yes; before a no, Stigg is asked again.
-    """
-    if not orders:
-        return {}
-
-    def judge(catalogue: Catalogue) -> tuple[dict[str, tuple[Problem, ...]], bool]:
-        found = {order.opportunity_id: catalogue_problems(order, catalogue) for order in orders}
-        refused = {id: problems for id, problems in found.items() if problems}
-        return refused, bool(refused)
-
-    kept = kept_catalogue(ledger(), now())
-    return _judged(judge, kept, lambda: read_catalogue(ledger(), stigg(), now()), now())[0]

@@ -1,1 +1,1 @@
-"""Finding what differs between Salesforce, the ledger and Stigg, and having it repaired."""
+"""Reconciliation: finds drift between Salesforce, the ledger and Stigg, and makes it due for repair."""

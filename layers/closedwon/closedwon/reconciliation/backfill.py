@@ -128,6 +128,7 @@ class _Prospect:
         changed, desired = self.folded(arrivals)
         if wrong := self.refusals(arrivals, changed, desired):
             return Outlook(changed.account_id, "refused", words=wrong, customer_id=changed.customer_id)
+        # Contracts that are over or cancelled give nothing any more: bringing them in would give access back.
         gone = _without(desired.fates, arrivals, _GONE)
         found = self.brought(arrivals, gone)
         past = _without(desired.fates, arrivals, (*_GONE, "past its term")) - gone
@@ -163,6 +164,7 @@ class _Prospect:
         changed, desired = self.folded(wanted)
         to_do = self.planned(changed, desired)
         verdict, words = self.verdict(to_do)
+        # One hold decides for all: a customer is brought in whole, or stays as it is.
         if held := _held(wanted, desired, to_do):
             verdict, words = "held", held
         makes_customer = verdict == "create" and self.view.customer_in_stigg is False

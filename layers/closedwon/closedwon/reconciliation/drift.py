@@ -1,8 +1,7 @@
-"""Drift: every difference between Salesforce, the ledger and Stigg for one customer, by name; and what of it is
-repaired. Pure.
+"""Drift: names every difference between Salesforce, the ledger and Stigg for one customer. Pure.
 
-There is no second comparer: `fold` says what the customer should have, `plan` what would be changed, and this module
-gives a plan that is not empty though nothing is due its names. What the plan cannot know is added: deals that never
+There is no second comparer: `fold` says what the customer should have, `plan` what would be changed. Where the plan is
+not empty although nothing is due, this module names its changes. It adds what the plan cannot know: deals that never
 arrived, what Salesforce shows, work that stands still, records that were moved, merged or deleted.
 """
 
@@ -73,7 +72,7 @@ __all__ = [
 Json = Mapping[str, Any]
 
 SOON = 600_000
-"""What is due within this time, in milliseconds, is as good as begun; a deal saved so recently may still arrive."""
+"""Milliseconds: what is due within this time counts as begun, and a deal saved so recently may still arrive."""
 
 _GIVES = ("in force", "scheduled", "past its term")
 """The fates of an order that gives something, now or later."""
@@ -113,8 +112,8 @@ class AccountSeen:
 
 
 class Allowed(NamedTuple):
-    """How much a customer may use of each feature, in effect. alone: whether that comes from one subscription and no
-    add-on; else it may be more than the subscription's own entitlements give.
+    """How much a customer may use of each feature, from everything that gives it. alone: whether one subscription
+    without add-ons gives it all; else it may be more than the subscription's own entitlements.
     """
 
     amounts: Mapping[str, float]
@@ -123,7 +122,7 @@ class Allowed(NamedTuple):
 
 @dataclass(frozen=True)
 class CustomerView:
-    """What the three systems say of one customer. None: not looked at, so nothing is found from it.
+    """What the three systems hold for one customer. None: it was not read, so nothing is found from it.
 
     customer: the ledger's, or Customer(account_id) where it knows nothing. deals: the account's opportunities, with
     those that the ledger knows of it. provisionings: Stigg Provisioning records by opportunity. subscriptions: Stigg's
@@ -144,8 +143,9 @@ class CustomerView:
 
 @dataclass(frozen=True)
 class Watch:
-    """From when on what counts. deals_since: the close date of the first deal that had to arrive ("2026-01-15", ""
-    for all). overdue_ms: how long work may be due before it counts as standing still. app_url: STIGG_APP_URL.
+    """What counts as drift, and from when on. deals_since: the close date of the first deal that had to arrive
+    ("2026-01-15", "" for all). overdue_ms: how long work may be due before it counts as standing still. app_url:
+    STIGG_APP_URL.
     """
 
     deals_since: str = ""
@@ -161,7 +161,7 @@ def compare(
 
     In: what the three say; Stigg's catalogue; the stack's policy; the way back to Salesforce; what counts; now in epoch
     milliseconds.
-    Out: the findings, none of them judged yet (`repair_of` does), and whether an export is to be looked at live.
+    Out: the findings, without a remedy yet (`repair_of` decides it), and whether the customer has to be read live.
     """
     customer = view.customer
     if _under_way(customer, watch, now):
@@ -180,7 +180,7 @@ def compare(
 
 
 def _under_way(customer: Customer, watch: Watch, now: int) -> bool:
-    """Whether somebody works on a customer now, or is about to by himself."""
+    """Whether an execution works on a customer now, or will start by itself soon."""
     if customer.lease is not None and now < customer.lease.until:
         return True
     if customer.due_at is None or customer.due_at < now - watch.overdue_ms:
@@ -189,7 +189,7 @@ def _under_way(customer: Customer, watch: Watch, now: int) -> bool:
 
 
 class _Comparison:
-    """One customer: collects what is found, side by side with what settles it."""
+    """The comparison of one customer: collects findings, each with the effect that removes it."""
 
     def __init__(
         self, view: CustomerView, catalogue: Catalogue, policy: Policy, links: Backlinks, watch: Watch, now: int
@@ -204,6 +204,7 @@ class _Comparison:
         self.calendar = Calendar(ZoneInfo(policy.time_zone))
         self.desired = self.folded(self.customer)
         self.records = {Slot.of_key(key): record for key, record in self.customer.slots.items()}
+        # An export is keyed by account and may hold subscriptions of another customer with this account's link.
         self.listed = tuple(view.subscriptions or ())
         self.actual = {
             one["id"]: actual_of(one, catalogue)
@@ -254,7 +255,7 @@ class _Comparison:
 
     @property
     def there(self) -> bool:
-        """Whether the account can be written to, as far as is known."""
+        """Whether the account still exists, so that it can be written to, as far as is known."""
         return self.view.account is None or self.view.account.state in ("there", "unknown")
 
     def gives(self, opportunity_id: str) -> bool:
@@ -265,7 +266,7 @@ class _Comparison:
     # Deals
 
     def deals(self) -> None:
-        """What Salesforce has and the ledger does not, and the other way round."""
+        """Compare the deals that Salesforce has with those that the ledger has."""
         if self.view.deals is None:
             return
         missed: list[tuple[DealSeen, Arrival]] = []
@@ -279,6 +280,7 @@ class _Comparison:
                 self.moved(deal.opportunity_id, self.customer.account_id, deal.account_id)
             elif state is None and deal.known_to not in (None, self.customer.account_id):
                 self.moved(deal.opportunity_id, deal.known_to or "", deal.account_id)
+            # A deal that was saved a moment ago may have its callout still on the way: it is no drift yet.
             elif moved or deal.trigger is None or deal.modified > self.now - SOON:
                 continue
             elif deal.problem:
@@ -288,6 +290,7 @@ class _Comparison:
                     missed.append((deal, deal.arrival))
             elif deal.arrival is not None:
                 self.revision(deal, deal.arrival, state)
+        # All missed deals of a customer together: one alone may look like a reduction that another makes up for.
         lowers = bool(missed) and self.would_lower(arrival for _, arrival in missed)
         for deal, arrival in missed:
             self.triggers[deal.opportunity_id] = arrival.order.trigger
@@ -306,12 +309,13 @@ class _Comparison:
         self.absences({deal.opportunity_id for deal in self.view.deals})
 
     def absences(self, seen: set[str]) -> None:
-        """Deals of the ledger that Salesforce did not show."""
+        """Find deals of the ledger that Salesforce did not return."""
         for id, state in self.customer.opportunities.items():
             if id in seen or state.order.trigger == "cancellation":
                 continue
             if not self.view.live:
                 self.absent = self.absent or id not in self.desired.fates or self.gives(id)
+            # A deal that gives nothing any more may be deleted: nothing depends on it.
             elif self.gives(id):
                 self.deleted(
                     id, "is not to be found in Salesforce: it was deleted for good, or closed-won may not see it"
@@ -324,7 +328,7 @@ class _Comparison:
         return deal.closed_on >= self.watch.deals_since
 
     def would_lower(self, arrivals: Iterable[Arrival]) -> bool:
-        """Whether accepting deals would end or lower something that carrying out the plan as it is would not."""
+        """Whether accepting deals would end or lower something that the present plan leaves alone."""
         customer, _ = accept(self.customer, arrivals, self.now)
         then = self.planned(customer, self.folded(customer))
         return bool(self.lowered(then) - self.lowered(self.plan))
@@ -333,8 +337,9 @@ class _Comparison:
         return {(_slot(change), type(change)) for change in of.changes if self.lowers(change, of)}
 
     def revision(self, deal: DealSeen, arrival: Arrival, state: OpportunityState) -> None:
-        """A deal that says something else now than when closed-won last heard of it."""
+        """Compare a deal with the order that was last accepted for it."""
         order = as_recorded(arrival.order, state.order, [s.order for s in self.customer.opportunities.values()])
+        # As accepting would do it, so that the comparison finds exactly what accepting would change.
         recorded, _ = bound(order, self.customer.customer_id)
         if recorded is state.order or recorded.digest == state.order.digest:
             return  # accepting it would change nothing
@@ -348,6 +353,7 @@ class _Comparison:
         else:
             words = "Nobody touched this deal, but it would be sent differently today: its products or mapping changed."
         self.triggers[deal.opportunity_id] = arrival.order.trigger
+        # An older revision would be superseded, and the question is what accepting it would do.
         newest = state.revision._replace(read=state.revision.read + 1)  # it would be read now
         should, is_now = difference_of(order, state.order)
         self.find(
@@ -369,6 +375,7 @@ class _Comparison:
     def moved(self, opportunity_id: str, was: str, is_now: str) -> None:
         account = self.view.account
         if account is not None and account.state == "merged" and account.merged_into == is_now:
+            # Salesforce moves all deals of a merged account: a finding for each would hide the one that matters.
             return  # the merged account is the finding
         words = "This deal was moved to another account after closed-won had accepted it."
         self.find("moved_deal", words, opportunity_id=opportunity_id, should=was, is_now=is_now)
@@ -380,7 +387,7 @@ class _Comparison:
     # The account and the customer
 
     def account(self, seen: AccountSeen) -> None:
-        """The account as Salesforce shows it."""
+        """Compare the account's record in Salesforce with the customer."""
         customer = self.customer
         if seen.state in ("merged", "deleted"):
             if customer.opportunities:
@@ -404,14 +411,15 @@ class _Comparison:
     # Subscriptions
 
     def subscriptions(self) -> None:
-        """The plan's changes and holds, by name."""
+        """Name the plan's changes and holds."""
         self.named(self.plan, "look")
         for hold in self.plan.holds:
             self.hold(hold)
         self.named(self.beneath(), "hidden")
 
     def beneath(self) -> Plan:
-        """What differs from what was written last where a change waits for somebody: the plan does not look there."""
+        """Compare held slots with what was written last: where a change is held, the plan does not compare."""
+        # A foreign subscription in the way is no change of what closed-won wrote.
         held = {hold.slot for hold in self.plan.holds if hold.foreign is None}
         records = {slot: self.records[slot] for slot in held if slot in self.records}
         written = {slot: record.applied for slot, record in records.items() if record.applied is not None}
@@ -420,7 +428,7 @@ class _Comparison:
         return self.planned(self.customer, replace(self.desired, subscriptions=written, grants=()), records)
 
     def named(self, of: Plan, effect: Effect) -> None:
-        """The changes of a plan, by name. effect: what settles them."""
+        """Name the changes of a plan. effect: what removes them."""
         slots: dict[Slot, list[Change]] = defaultdict(list)
         for change in of.changes:
             slots[_slot(change)].append(change)
@@ -440,19 +448,19 @@ class _Comparison:
             self.values(keep.subscription, keep.subscription_id)
 
     def covered(self, slot: Slot) -> bool:
-        """Whether what is to be done in a slot is work that stands still, and found as such."""
+        """Whether the change in a slot is work that stands still, which is a finding of its own."""
         wanted = self.desired.subscriptions.get(slot)
         record = self.records.get(slot, SlotRecord())
         ids = {*(wanted.opportunities if wanted else ()), *(record.applied.opportunities if record.applied else ())}
         return self.behind or self.overdue or bool(ids & self.failed.keys())
 
     def of(self, wanted: Subscription) -> str:
-        """A subscription in a sentence."""
+        """A subscription's name for a sentence."""
         what = f"the trial of {wanted.plan_id}" if wanted.slot.trial else wanted.plan_id
         return f"{what} for {wanted.slot.resource_id}" if wanted.slot.resource_id else what
 
     def creation(self, change: Create, end: End | None, effect: Effect, lowers: bool) -> None:
-        """A subscription that is to be made, in place of another or where there is none."""
+        """Name a subscription that is to be created, in place of another or where there is none."""
         wanted, record = change.subscription, self.records.get(change.subscription.slot, SlotRecord())
         applied = record.applied
         more: dict[str, Any] = {
@@ -479,6 +487,7 @@ class _Comparison:
         gone = self.actual.get(record.subscription_id or "")
         stood = applied is not None and record.status in LIVE
         should = self.described(wanted)
+        # A subscription that ended on the day it was written with was not ended by hand.
         own_end = None if applied is None else applied.trial_end if wanted.slot.trial else applied.cancellation
         lasts = own_end in (None, END_OF_BILLING_PERIOD) or _earlier(instant_of(self.now), own_end)
         if standing is None and stood and gone is not None and gone.status not in LIVE and lasts:
@@ -504,7 +513,7 @@ class _Comparison:
     def replaced(
         self, wanted: Subscription, standing: Actual, applied: Subscription | None
     ) -> Iterator[tuple[str, str, str, str | None]]:
-        """What differs so much that the subscription is made anew: kind, what should be, what is, what was written."""
+        """Why a subscription is replaced: the kind of drift, what should be, what is, what was written."""
         if standing.plan_id != wanted.plan_id:
             yield "wrong_plan", wanted.plan_id, standing.plan_id, applied.plan_id if applied else None
             return
@@ -534,7 +543,7 @@ class _Comparison:
         return id == record.subscription_id or is_ours(customer_id, slot, id) or is_ours(customer_id, trial, id)
 
     def update(self, change: Update, effect: Effect, lowers: bool) -> None:
-        """A subscription that is to be changed in place: a finding for each aspect."""
+        """Name a subscription that is to be changed in place: one finding for each aspect."""
         wanted, standing = change.subscription, self.actual[change.subscription_id]
         applied = self.records.get(wanted.slot, SlotRecord()).applied
         more: dict[str, Any] = {
@@ -623,7 +632,7 @@ class _Comparison:
     def terms(
         self, wanted: Subscription, standing: Actual, applied: Subscription | None
     ) -> Iterator[tuple[str, str, str, str, bool]]:
-        """What the fingerprint tells of: what was written and cannot be read back."""
+        """Name a difference that only the fingerprint shows: in what was written and cannot be read back."""
         kept = standing.metadata.get(TERMS_KEY)
         if applied is None or kept != applied.fingerprint:
             is_now = "removed" if kept is None else "changed"
@@ -647,7 +656,7 @@ class _Comparison:
         return f"an end on {self.calendar.last(at)}"
 
     def ending(self, change: End, effect: Effect, lowers: bool) -> None:
-        """A subscription that is to end."""
+        """Name a subscription that is to end."""
         if self.covered(change.slot):
             return
         applied = self.records.get(change.slot, SlotRecord()).applied
@@ -693,12 +702,13 @@ class _Comparison:
             self.find("wrong_plan", words, opportunity_id=opportunity, should="decided by somebody", is_now="held")
 
     def values(self, wanted: Subscription, id: str, effect: Effect = "hidden", lowers: bool = False) -> None:
-        """Entitlement values, where they were read: no list shows them, so no plan does."""
+        """Compare entitlement values, where they were read: Stigg's lists leave them out, so no plan shows them."""
         read = (self.view.allowed or {}).get(id)
         if read is None:
             return
         mine = {e.id: amount_of(e) for e in wanted.entitlements if e.type == "FEATURE"}
         theirs = {feature: read.amounts.get(feature, 0.0) for feature in mine}
+        # Stigg shows what a customer may use in all: add-ons and other subscriptions add to this one's values.
         if not read.alone:  # what is more than enough may come from elsewhere
             theirs = {feature: min(amount, mine[feature]) for feature, amount in theirs.items()}
         if mine == theirs:
@@ -718,12 +728,13 @@ class _Comparison:
         )
 
     def orphans(self) -> None:
-        """Subscriptions that look like closed-won's own, and that no slot of the ledger knows."""
+        """Find subscriptions that look like closed-won's own, but are in no slot of the ledger."""
         customer_id = self.customer.customer_id
         slots = {*self.desired.subscriptions, *(slot for slot, r in self.records.items() if r.applied is not None)}
         known = {record.subscription_id for record in self.records.values() if record.applied is not None}
         for one in self.listed:
             id, standing = one["id"], self.actual.get(one["id"])
+            # What ended, or is in a slot, is the plan's to compare.
             if one["status"] not in LIVE or id in known:
                 continue
             elsewhere = standing is None
@@ -756,6 +767,7 @@ class _Comparison:
         if standing is None:
             return False
         if not self.ours(standing, slot, record) or standing.plan_id != wanted.plan_id:
+            # Two plans cannot be compared by numbers, so replacing one counts as a reduction, which a person approves.
             return True  # what another plan gives, only people can tell
         later = change.start is not None and standing.status == "ACTIVE" and change.start > instant_of(self.now)
         units = units_of(standing, record, wanted)
@@ -764,7 +776,8 @@ class _Comparison:
     # Work and waiting
 
     def failures(self) -> dict[str, OpportunityState]:
-        """The deals that failed and nobody but closed-won can mend: not those that are refused."""
+        """The deals that failed and that closed-won can try again by itself: refused deals are not among them."""
+        # The sweep will try again within a day: that is no drift.
         if self.customer.due_at is not None and self.customer.due_at <= self.now + 86_400_000:
             return {}
         unprepared = self.customer.unprepared
@@ -778,7 +791,7 @@ class _Comparison:
         }
 
     def still(self) -> None:
-        """Work that stands still."""
+        """Find work that stands still: nothing will start it."""
         customer = self.customer
         lowers = any(self.covered(_slot(change)) and self.lowers(change, self.plan) for change in self.plan.changes)
         if self.behind or self.overdue:
@@ -801,7 +814,7 @@ class _Comparison:
                 self.find("failed_not_rerun", words, "look", opportunity_id=grant.opportunity_id, lowers=lowers)
 
     def waiting(self) -> None:
-        """Deals that have waited for somebody for too long."""
+        """Find deals that have waited for a person for too long."""
         longest = self.watch.held_too_long_days * 86_400_000
         for id, state in self.customer.opportunities.items():
             refused = state.outcome.status == "Failed" and id not in self.failed and not self.behind
@@ -815,9 +828,10 @@ class _Comparison:
     # What Salesforce shows
 
     def written_back(self, shown: Mapping[str, Json]) -> None:
-        """The record of each deal that has an outcome."""
+        """Compare the Stigg Provisioning of each deal that has an outcome."""
         deals = {deal.opportunity_id: deal for deal in self.view.deals or ()}
         for id, state in self.customer.opportunities.items():
+            # A deal on its way has no outcome yet; the write-back shows one when there is.
             settled = state.outcome.status != "Provisioning" or state.outcome.reason
             deal = deals.get(id)
             if not settled or (deal is not None and deal.deleted):
@@ -857,7 +871,7 @@ _TRIGGERS = {"trial": "trial", "cancellation": "cancellation", "renewal": "renew
 
 
 def _differing(mine: Mapping[Any, Any], theirs: Mapping[Any, Any], words: Any) -> tuple[str, str]:
-    """What differs between two mappings, in words: both sides."""
+    """What differs between two dicts, in words: of the first, and of the second."""
     keys = sorted((key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key)), key=str)
     return tuple(", ".join(words(key, side.get(key)) for key in keys) for side in (mine, theirs))  # type: ignore[return-value]
 
@@ -909,7 +923,7 @@ def _same_instant(one: str | None, other: str | None) -> bool:
 
 
 _NOT_COMPARED = ("attributes", "Approved__c", "Execution__c")
-"""Approved is the reps' to tick. An execution is named anew by each try, and is written with the next outcome only."""
+"""Fields that are not compared: people tick Approved; each try has another execution, which alone is not written."""
 
 
 def _shows(name: str, wanted: Any, shown: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What a reconciliation finds, its kinds in words, and what of it is repaired. Pure; `drift` does the finding."""
+"""The findings of a reconciliation: their kinds in words, and which are repaired. Pure; `drift` finds them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ Json = Mapping[str, Any]
 Remedy = Literal["repair", "report"]
 
 Effect = Literal["look", "accept", "rewrite", "account", "hidden", "none"]
-"""What settles a difference: an execution that looks at Stigg again; accepting a deal; writing an opportunity's record
-or the account again; nothing that closed-won does by itself. hidden: no execution sees it, but one may overwrite it.
+"""What removes a difference: an execution that reads Stigg again (look); accepting a deal; writing an opportunity's
+record (rewrite) or the account again; nothing that closed-won does by itself (none). hidden: no execution sees the
+difference, but one may overwrite it.
 """
 
 
@@ -148,9 +149,9 @@ PLACES = {kind: place for place, kind in enumerate(KINDS)}
 
 @dataclass(frozen=True)
 class Finding:
-    """One difference. words: one sentence for people, without personal data. should, is_now: both values in words.
+    """One difference. words: a sentence for people, without personal data. should, is_now: both values in words.
     by_hand: Stigg no longer holds what closed-won wrote last. lowers: whether the repair would end or lower something.
-    why: why it is not repaired, "" if it is. since: the instant it has stood, "" where that is not known.
+    why: why it is not repaired, "" if it is. since: the instant since which it has stood, "" where that is not known.
     """
 
     kind: str
@@ -178,9 +179,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Compared:
-    """What was found for one customer. rev: the ledger's, at which it was compared. effects: what settles each finding,
-    in their order. triggers: of deals that can be accepted, what a callout would say of them. suspect: whether to look
-    at it live. under_way: somebody works on it, so nothing was compared.
+    """The findings of one customer. rev: the customer's `rev` at which it was compared. effects: what removes each
+    finding, in their order. triggers: the triggers of deals that can be accepted. suspect: whether to read the customer
+    live. under_way: an execution works on it, so nothing was compared.
     """
 
     account_id: str
@@ -221,8 +222,8 @@ def repair_of(
     by_hand: Remedy = "report",
     reductions: Remedy = "report",
 ) -> tuple[tuple[Finding, ...], Repair | None]:
-    """Decide what is repaired. A customer is brought in line whole or not at all: an execution carries out all of its
-    plan, so that nothing of it may be there that is only to be reported.
+    """Decide what is repaired. A customer is repaired whole or not at all: an execution applies its whole plan, so the
+    plan must not contain a change that is only to be reported.
 
     In: what was found; a remedy by kind (`DEFAULT_POLICIES` for those left out); what happens to what was changed by
     hand, and to what ends or lowers something.
@@ -233,6 +234,7 @@ def repair_of(
         _why(finding, effect, chosen, by_hand, reductions)
         for finding, effect in zip(compared.findings, compared.effects, strict=True)
     ]
+    # Accepting a deal provisions the customer, which would also overwrite what only a close look shows.
     accepts = any(effect == "accept" and not why for effect, why in zip(compared.effects, whys, strict=True))
     touched = ("look", "hidden") if accepts else ("look",)
     in_the_way = [
@@ -255,7 +257,7 @@ def repair_of(
 
 
 def _why(finding: Finding, effect: Effect, chosen: Mapping[str, Remedy], by_hand: Remedy, reductions: Remedy) -> str:
-    """Why a finding is not repaired, taken by itself; "" where it is."""
+    """Why a finding, by itself, is not repaired; "" where it is."""
     if effect == "hidden":
         return "as things are, no provisioning would set it back: set it back in Stigg, or change the deal"
     if effect == "none":

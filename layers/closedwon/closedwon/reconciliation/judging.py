@@ -3,87 +3,84 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from closedwon.aws.ledger_items import customer_of
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.customer import Customer
+from closedwon.domain.desired import Policy
 from closedwon.domain.errors import SettingMissing
-from closedwon.domain.marks import TERMS_KEY
-from closedwon.intake.deal import Result
-from closedwon.provisioning.callout import compiled, invalid, valid_deal
-from closedwon.provisioning.step import ledger
-from closedwon.provisioning.work import now, stigg
-from closedwon.reconciliation import drift, runs
+from closedwon.domain.marks import TERMS_KEY, Backlinks
+from closedwon.intake.answers import Result, invalid
+from closedwon.intake.requests import Intake
+from closedwon.reconciliation import drift
 from closedwon.reconciliation.drift import KINDS, Compared, CustomerView, DealSeen, Finding, Remedy, Repair, Watch
-from closedwon.reconciliation.runs import Run
+from closedwon.reconciliation.runs import Run, Storage
 from closedwon.reconciliation.views import Live, account_seen, deal_seen, given_of
-from closedwon.salesforce import reading
 from closedwon.salesforce.deal_records import deal_from_rows, trigger_of
 from closedwon.salesforce.mapping_records import Row, Unreadable, mapped
-from closedwon.settings import backlinks, policy, setting, trial_stages
-from closedwon.stigg.catalogue import kept_catalogue, read_catalogue
-from closedwon.stigg.rate_limit import governor
 
 Json = dict[str, Any]
 
 
-@cache
-def live() -> Live:
-    """Reads the stack's customers as they are now."""
-    return Live(reading.salesforce(), stigg(), ledger(), trial_stages(), governor().wait)
-
-
 @dataclass(frozen=True)
 class Judge:
-    """Judges customers by one catalogue and the stack's policies. deals_since: the day from which won deals count.
-    known: the catalogue; where there is none, it is read.
+    """Judges customers by one catalogue and the stack's policies.
+
+    catalogue: gives it, and is asked once; backlinks: the way from Stigg back to an account; watch: what to look out
+    for; remedies: what the stack repairs by itself, by kind of drift; by_hand, reductions: whether it does where
+    somebody changed Stigg by hand, and where the customer would lose something; now: epoch milliseconds.
     """
 
-    deals_since: str
-    known: Catalogue | None = None
+    catalogue: Callable[[], Catalogue]
+    policy: Policy
+    backlinks: Callable[[str], Backlinks]
+    watch: Watch
+    remedies: Mapping[str, Remedy]
+    by_hand: Remedy
+    reductions: Remedy
+    now: Callable[[], int]
 
     @cached_property
     def _catalogue(self) -> Catalogue:
-        return self.known or kept_catalogue(ledger(), now()) or read_catalogue(ledger(), stigg(), now())
-
-    @cached_property
-    def _watch(self) -> Watch:
-        return Watch(self.deals_since, int(setting("HELD_TOO_LONG_DAYS")), app_url=setting("STIGG_APP_URL"))
+        return self.catalogue()
 
     def compare(self, view: CustomerView) -> Compared:
         """See `drift.compare`."""
-        links = backlinks(view.customer.account_id)
-        return drift.compare(view, self._catalogue, policy(), links, self._watch, now())
+        links = self.backlinks(view.customer.account_id)
+        return drift.compare(view, self._catalogue, self.policy, links, self.watch, self.now())
 
     def verdict(self, view: CustomerView) -> tuple[tuple[Finding, ...], Repair | None]:
         """What differs, with what is to be done about each, and the repair, if there is one."""
-        return drift.repair_of(
-            self.compare(view),
-            _policies(),
-            by_hand=setting("CHANGED_BY_HAND_POLICY"),  # type: ignore[arg-type]  # the template allows no other
-            reductions=setting("REDUCTIONS_POLICY"),  # type: ignore[arg-type]
-        )
+        return drift.repair_of(self.compare(view), self.remedies, by_hand=self.by_hand, reductions=self.reductions)
 
 
-@cache
-def _policies() -> dict[str, Remedy]:
-    """What the stack repairs by itself, by kind of drift. Raises SettingMissing for a kind that there is not."""
-    repaired = {kind.strip() for kind in setting("REPAIRED_DRIFT").split(",")} - {"none"}
-    if unknown := repaired - KINDS.keys():
+def remedies_of(repaired: str) -> dict[str, Remedy]:
+    """What the stack repairs by itself, by kind of drift. In: the setting REPAIRED_DRIFT, kinds with commas.
+
+    Raises SettingMissing for a kind that there is not.
+    """
+    kinds = {kind.strip() for kind in repaired.split(",")} - {"none"}
+    if unknown := kinds - KINDS.keys():
         raise SettingMissing(f"REPAIRED_DRIFT: there is no drift called {' or '.join(sorted(unknown))}")
-    return {kind: "repair" if kind in repaired else "report" for kind in KINDS}
+    return {kind: "repair" if kind in kinds else "report" for kind in KINDS}
 
 
 @dataclass
 class Export:
-    """One partition of what was exported, by account. read_at: when the run began."""
+    """One partition of what was exported, by account.
+
+    read_at: when the run began; intake: compiles deals as it does those of a callout; trial_stages: the stages of open
+    opportunities that give a trial.
+    """
 
     read_at: datetime
+    intake: Intake
+    trial_stages: tuple[str, ...]
     opportunities: dict[str, list[Json]] = field(default_factory=lambda: defaultdict(list))
     lines: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     provisionings: dict[str, dict[str, Json]] = field(default_factory=lambda: defaultdict(dict))
@@ -94,31 +91,31 @@ class Export:
     accounts: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, run: Run, partition: int) -> Export:
+    def read(cls, storage: Storage, run: Run, partition: int, intake: Intake, trial_stages: tuple[str, ...]) -> Export:
         """Read a partition whole: about two thousand deals, whatever the size of the organisation."""
-        export = cls(read_at=datetime.fromisoformat(run.started_at))
-        mappings = mapped(runs.mappings(run)) if run.mode == "all" else None
+        export = cls(datetime.fromisoformat(run.started_at), intake, trial_stages)
+        mappings = mapped(storage.mappings(run)) if run.mode == "all" else None
         seen: set[str] = set()
-        for record in runs.read(run, "opportunities", partition):
+        for record in storage.read(run, "opportunities", partition):
             export.opportunities[record["k"]].append(record["row"])
             seen.add(record["k"])
-        for record in runs.read(run, "lines", partition):
+        for record in storage.read(run, "lines", partition):
             if mappings is not None:
                 export.lines[record["opportunity"]].append(mappings.row(record["mapping"], record["row"]))
             seen.add(record["k"])
-        for record in runs.read(run, "provisionings", partition):
+        for record in storage.read(run, "provisionings", partition):
             export.provisionings[record["k"]][record["row"]["Opportunity_ID__c"]] = record["row"]
             seen.add(record["k"])
-        for record in runs.read(run, "customers", partition):
+        for record in storage.read(run, "customers", partition):
             seen.add(record["k"])
             if item := record.get("item"):
                 if item["sk"] == "CUSTOMER":
                     export.heads[record["k"]] = item
                 else:
                     export.states[record["k"]][item["sk"].partition("#")[2]] = item["body"]
-        for record in runs.read(run, "subscriptions", partition):
+        for record in storage.read(run, "subscriptions", partition):
             export.subscriptions[record["k"]].append(record["row"])
-        export.owners = {record["k"]: record["account"] for record in runs.read(run, "owners", partition)}
+        export.owners = {record["k"]: record["account"] for record in storage.read(run, "owners", partition)}
         export.accounts = sorted(seen)
         return export
 
@@ -126,14 +123,14 @@ class Export:
     def deals(self) -> int:
         return sum(map(len, self.opportunities.values()))
 
-    def suspects(self, judge: Judge, deep: bool) -> Iterator[str]:
-        """The accounts that may differ, by what was exported. deep: and by a read of each subscription of ours, which
-        shows what Stigg's lists leave out.
+    def suspects(self, judge: Judge, live: Live, deep: bool) -> Iterator[str]:
+        """The accounts that may differ, by what was exported. deep: and by a read of each subscription of ours, now,
+        by `live`, which shows what Stigg's lists leave out.
         """
         for account_id in self.accounts:
             view = self.view(account_id)
             if deep:
-                view = replace(view, allowed=live().allowed(view.subscriptions or ()))
+                view = replace(view, allowed=live.allowed(view.subscriptions or ()))
             if judge.compare(view).suspect:
                 yield account_id
         for key, subscriptions in self.subscriptions.items():
@@ -164,14 +161,14 @@ class Export:
     def deal(self, row: Json, customer: Customer) -> DealSeen:
         """An opportunity as it was exported, with the order a callout would have made of it."""
         known = customer.opportunities.get(row["Id"])
-        trigger = trigger_of(row, known.order.trigger if known else None, trial_stages())
+        trigger = trigger_of(row, known.order.trigger if known else None, self.trial_stages)
         if trigger is None:
             return deal_seen(row, None, None)
         try:
-            content = given_of(row, trigger)
+            content = given_of(row, trigger, self.intake.organization_id)
             if trigger != "cancellation":
                 content = deal_from_rows(content, row, self.lines.get(row["Id"], ()), self.read_at)
         except Unreadable as error:
             return deal_seen(row, trigger, invalid(row["Id"], [error.problem]))
-        found = valid_deal(content)
-        return deal_seen(row, trigger, found if isinstance(found, Result) else compiled(found))
+        found = self.intake.valid_deal(content)
+        return deal_seen(row, trigger, found if isinstance(found, Result) else self.intake.compiled(found))

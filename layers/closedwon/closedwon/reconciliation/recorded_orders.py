@@ -90,6 +90,7 @@ def as_recorded(read: Order, recorded: Order, others: Iterable[Order]) -> Order:
         carried |= {"budget": recorded.budget, "budget_soft": recorded.budget_soft}
     elif read.budget == recorded.budget:
         carried["budget_soft"] = recorded.budget_soft
+    # Salesforce creates the contract after the deal was won: its ID alone must not look like a change.
     if not any(order.amends == read.contract_id for order in others):
         carried["contract_id"] = recorded.contract_id
     carried["metadata"] = read.metadata or recorded.metadata

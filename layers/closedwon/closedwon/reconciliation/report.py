@@ -20,10 +20,10 @@ from closedwon.reconciliation.drift import KINDS, Finding
 from closedwon.reconciliation.runs import Run
 
 Outcome = Literal["needs_person", "not_repaired", "repaired"]
-"""What became of a finding. not_repaired: policy would have it repaired, and this run did not come to it."""
+"""The outcome of a finding. not_repaired: policy allows its repair, but this run did not reach it."""
 
 OUTCOMES: tuple[Outcome, ...] = ("needs_person", "not_repaired", "repaired")
-"""In the order in which a report tells them. A customer's is the first of its findings'."""
+"""In the order of the report. A customer's outcome is the first of its findings' outcomes in this order."""
 
 State = Literal["matches", "repaired", "attention", "asks", "stopped", "failed"]
 """How a run as a whole ended, from good to bad."""
@@ -37,10 +37,10 @@ FILES = {
     "lines": "report/findings.jsonl",
     "summary": "report/summary.json",
 }
-"""Where a run keeps what is written here."""
+"""The names of the report's files, below the run."""
 
 _STOPPED = ("SalesforceBudgetSpent", "SalesforceLimitExceeded")
-"""The errors that stop a run without a fault: the state machine ends well after them."""
+"""Errors that stop a run without being failures: the state machine succeeds after them."""
 
 
 class Repairs(NamedTuple):
@@ -114,7 +114,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run came to its end, as the state machine tells it.
+    """How a run ended, from the state machine's data.
 
     execution: its ARN. ended_at: an ISO instant. weighed: whether it was to be repaired, None where it did not come so
     far. exported: what the exports took, by source, None likewise. failure: the error that stopped it.
@@ -152,7 +152,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Report:
-    """All that is to be told."""
+    """Everything that the report shows."""
 
     ending: Ending
     compared: Compared
@@ -165,7 +165,7 @@ class Report:
 
     @property
     def not_compared(self) -> list[int]:
-        """Partitions that could not be compared, in a run that came to comparing."""
+        """The partitions that could not be compared, in a run that reached the comparison."""
         if self.ending.exported is None:
             return []
         return sorted(set(range(self.run.partitions)) - self.compared.partitions)
@@ -177,12 +177,12 @@ class Report:
 
     @property
     def whole(self) -> bool:
-        """Whether everything was looked at that was to be looked at."""
+        """Whether everything was compared that the run is about."""
         return self.ending.failure is None and not self.not_compared and not self.compared.unconfirmed
 
     @property
     def good(self) -> bool:
-        """Whether the next run in mode ``changed`` may go on from here. Only a run over everything finds again what
+        """Whether the next run in mode ``changed`` may start from this one. Only a run over everything finds again what
         was not repaired.
         """
         return self.whole and (self.run.mode == "all" or not self.tally.count("not_repaired"))

@@ -61,7 +61,7 @@ def _outcome(finding: Finding, carried_out: bool) -> Outcome:
 
 
 def cleaned(finding: Finding) -> Finding:
-    """A finding fit to be shown: each text one line of seen characters, without e-mail addresses."""
+    """A finding that is fit to be shown: each text is one line of visible characters, without e-mail addresses."""
     texts = {name: cleaned_text(value) for name, value in vars(finding).items() if isinstance(value, str)}
     return replace(finding, **texts)  # type: ignore[arg-type]  # each stays the text it was
 
@@ -89,7 +89,7 @@ COLUMNS = (
 """The CSV's columns."""
 
 _FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")
-"""How a cell begins that a spreadsheet would calculate (OWASP, CSV injection)."""
+"""The beginning of a cell that a spreadsheet would take for a formula (OWASP, CSV injection)."""
 
 
 def defused(cell: str) -> str:
@@ -119,7 +119,7 @@ def _row(finding: Finding, outcome: Outcome, places: Places) -> list[str]:
 
 
 def summary(report: Report) -> Json:
-    """The report in numbers."""
+    """The report's numbers, as JSON."""
     ending, tally = report.ending, report.tally
     return {
         **report.run.to_json(),
@@ -159,7 +159,7 @@ class Measured(NamedTuple):
 
 
 def measured(report: Report) -> list[Measured]:
-    """What a run is measured by: all kinds of drift together, and each kind there is."""
+    """The metrics of a run: drift of all kinds together, and of each kind that was found."""
     tally = report.tally
     return [
         Measured("RunsGood", int(report.good), {"Mode": report.run.mode}),

@@ -1,4 +1,4 @@
-"""The report of a run as the notification that a topic gets. Pure."""
+"""The report of a run as a notification to a topic. Pure."""
 
 from __future__ import annotations
 
@@ -71,5 +71,5 @@ def _split(found: Mapping[Outcome, int]) -> str:
 
 
 def worth_telling(report: Report) -> bool:
-    """Whether anybody wants to hear of it: not of every hour in which all was well."""
+    """Whether a run deserves a notification: an hourly run that found nothing does not."""
     return report.run.mode == "all" or report.state != "matches"

@@ -58,7 +58,7 @@ def groups(tally: Tally, limit: int = SHOWN) -> dict[Outcome, list[Group]]:
 
 
 def page(report: Report, places: Places) -> str:
-    """The page for people: one file that needs nothing else."""
+    """The page for people, as one HTML file without further resources."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -117,7 +117,7 @@ _SECTIONS: tuple[tuple[Outcome, str, str], ...] = (
 
 
 def _intros(asks: bool) -> dict[Outcome, str]:
-    """What stands above each list of findings. asks: whether the run waits for somebody's approval."""
+    """The introduction of each list of findings. asks: whether the run waits for approval."""
     later = "closed-won would repair these, and this run did not come to it. A later run does."
     return {
         "needs_person": "closed-won leaves these alone; each says why.",
@@ -128,7 +128,7 @@ def _intros(asks: bool) -> dict[Outcome, str]:
 
 
 def _asked(report: Report) -> str:
-    """Why somebody is asked."""
+    """Why the run asks for approval."""
     weighed = report.ending.weighed or {}
     repairs, most = int(weighed.get("toRepair", 0)), weighed.get("mostPercent")
     many = f"{repairs:,} of {counted(report.compared.customers, 'customer')} would change"
@@ -136,7 +136,7 @@ def _asked(report: Report) -> str:
 
 
 def _totals(report: Report) -> list[tuple[str, int]]:
-    """The numbers to be shown large. Those of what did not happen are left out."""
+    """The numbers that are shown large; zeros are left out."""
     compared, tally, repairs = report.compared, report.tally, report.repairs
     numbers = [
         ("Customers compared", compared.customers, True),

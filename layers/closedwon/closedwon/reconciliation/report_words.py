@@ -27,7 +27,7 @@ LONGEST = 2_000
 """The most characters of one text of a finding."""
 
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-"""Characters that are not seen, or turn around what follows."""
+"""Characters that are invisible, or reverse the direction of what follows."""
 
 
 def cleaned_text(text: str) -> str:

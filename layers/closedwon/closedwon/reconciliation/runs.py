@@ -33,12 +33,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal, Self, cast
 
-from closedwon.aws import clients
 from closedwon.domain.errors import RunInputInvalid, StorageUnavailable, as_read
-from closedwon.settings import setting
 
 Json = dict[str, Any]
 Mode = Literal["changed", "all"]
@@ -129,20 +126,115 @@ def key(run: Run, name: str) -> str:
     return f"{place}/{run.id}/{name}"
 
 
-def bucket() -> str:
-    """The bucket they lie in."""
-    return setting("RECONCILIATION_BUCKET")
+class Storage:
+    """The bucket in which runs leave what they exported and found. In: a boto3 S3 client; the bucket's name."""
+
+    def __init__(self, s3: Any, bucket: str) -> None:
+        self.s3 = s3
+        self.bucket = bucket
+
+    def read(self, run: Run, source: str, partition: int) -> Iterator[Json]:
+        """The records of one partition of a source, in the order of their objects' names. Flat in memory."""
+        for name in self._names(key(run, f"export/{source}/{partition:04d}/")):
+            yield from self._lines(name)
+
+    def batch(self, run: Run, name: str) -> PartitionWriter:
+        """What writes one batch of an export; see there."""
+        return PartitionWriter(self, run, name)
+
+    def put_partitions(self, run: Run) -> None:
+        """What the state machine's maps go over."""
+        self.put_json(run, "partitions.json", [{"partition": number} for number in range(run.partitions)])
+
+    def put_mappings(self, run: Run, records: list[Json]) -> None:
+        """Store the active Stigg Mappings the lines were exported by; see `salesforce.mapping_records.mapped`."""
+        self.put_json(run, "mappings.json", records)
+
+    def mappings(self, run: Run) -> list[Json]:
+        """What `put_mappings` wrote."""
+        return cast(list[Json], self.get_json(run, "mappings.json") or [])
+
+    def put_findings(self, run: Run, partition: int, findings: Iterable[Mapping[str, Any]]) -> int:
+        """A partition's findings. Out: how many."""
+        count = 0
+        spool = io.BytesIO()
+        with gzip.GzipFile(fileobj=spool, mode="wb", compresslevel=LEVEL, mtime=0) as zipped:
+            for finding in findings:
+                zipped.write(json.dumps(finding, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+                count += 1
+        self.put(key(run, f"findings/{partition:04d}.jsonl.gz"), spool.getvalue())
+        return count
+
+    def findings(self, run: Run, partition: int) -> Iterator[Json]:
+        """A partition's findings; none where it has not come so far."""
+        name = key(run, f"findings/{partition:04d}.jsonl.gz")
+        if self._exists(name):
+            yield from self._lines(name)
+
+    def put_repairs(self, run: Run, partition: int, repairs: Iterable[Mapping[str, Any]]) -> None:
+        """What is to be repaired in a partition."""
+        self.put_json(run, f"repairs/{partition:04d}.json", list(repairs))
+
+    def repairs(self, run: Run, partition: int) -> list[Json]:
+        """What is to be repaired in a partition; nothing where it has not come so far."""
+        return cast(list[Json], self.get_json(run, f"repairs/{partition:04d}.json") or [])
+
+    def put_summary(self, run: Run, partition: int, summary: Mapping[str, Any]) -> None:
+        """What was counted in a partition; written last, since it says that the partition was compared."""
+        self.put_json(run, f"summaries/{partition:04d}.json", summary)
+
+    def summaries(self, run: Run) -> Iterator[Json]:
+        """The summaries there are, by partition. A partition that is not among them failed, or was not come to."""
+        for name in self._names(key(run, "summaries/")):
+            yield json.loads(self._get(name))
+
+    def put_json(self, run: Run, name: str, value: Any) -> None:
+        """Any other small object of the run."""
+        self.put(key(run, name), json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+
+    def get_json(self, run: Run, name: str) -> Any:
+        """What `put_json` wrote; None where there is nothing."""
+        return json.loads(self._get(key(run, name))) if self._exists(key(run, name)) else None
+
+    def put(self, name: str, body: bytes) -> None:
+        """One object of the bucket, by its key."""
+        with _storage():
+            self.s3.put_object(Bucket=self.bucket, Key=name, Body=body)
+
+    def _get(self, name: str) -> bytes:
+        with _storage():
+            return cast(bytes, self.s3.get_object(Bucket=self.bucket, Key=name)["Body"].read())
+
+    def _exists(self, name: str) -> bool:
+        return name in self._names(name)
+
+    def _names(self, prefix: str) -> Iterator[str]:
+        with _storage():
+            pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            for page in pages:
+                yield from (item["Key"] for item in page.get("Contents", ()))
+
+    def _lines(self, name: str) -> Iterator[Json]:
+        for line in self.unzipped_lines(name):
+            yield json.loads(line)
+
+    def lines_of(self, name: str) -> Iterator[bytes]:
+        """The lines of a plain object of the bucket, by its key. Flat in memory."""
+        with _storage():
+            yield from self.s3.get_object(Bucket=self.bucket, Key=name)["Body"].iter_lines()
+
+    def unzipped_lines(self, name: str) -> Iterator[bytes]:
+        """The lines of a gzip object of the bucket, by its key. Flat in memory."""
+        with _storage(), gzip.open(self.s3.get_object(Bucket=self.bucket, Key=name)["Body"]) as unzipped:
+            yield from unzipped
 
 
-@cache
-def s3() -> Any:
-    """The client that writes and reads them."""
-    return clients.client("s3", retries={"mode": "standard", "total_max_attempts": 6}, max_pool_connections=2 * AT_ONCE)
+# Writing what is large
 
 
 @dataclass
 class _Held:
-    """What is held of one partition: lines as they come, and those before, compressed block by block."""
+    """One partition in memory: the newest lines as text, the earlier ones compressed block by block."""
 
     lines: bytearray = field(default_factory=bytearray)
     zipped: bytearray = field(default_factory=bytearray)
@@ -159,13 +251,14 @@ class _Held:
 class PartitionWriter:
     """Writes one batch of an export: records in any order, of any sources, into their partitions.
 
-    In: the run; the batch's name, unique among the run's batches of these sources and the same when the batch is
-    written again (such as a job and a page's place in it): its objects are then overwritten, not added to. budget:
-    compressed bytes it may hold; block: bytes that are compressed together. To be used in a `with`: what is left is
-    written at its end, and nothing more after an error.
+    In: where it is stored; the run; the batch's name, unique among the run's batches of these sources and the same
+    when the batch is written again (such as a job and a page's place in it): its objects are then overwritten, not
+    added to. budget: compressed bytes it may hold; block: bytes that are compressed together. To be used in a `with`:
+    what is left is written at its end, and nothing more after an error.
     """
 
-    def __init__(self, run: Run, batch: str, budget: int = BUDGET, block: int = BLOCK) -> None:
+    def __init__(self, storage: Storage, run: Run, batch: str, budget: int = BUDGET, block: int = BLOCK) -> None:
+        self._storage = storage
         self._run = run
         self._batch = re.sub(r"[^\w-]", "_", batch)[:80] + "-" + hashlib.sha256(batch.encode()).hexdigest()[:12]
         self._budget = budget
@@ -196,7 +289,7 @@ class PartitionWriter:
             source, partition = place
             one = held.pop(place)  # popped, so that it is held only as long as it must
             one.compress()
-            _put(key(self._run, f"export/{source}/{partition:04d}/{name}.jsonl.gz"), bytes(one.zipped))
+            self._storage.put(key(self._run, f"export/{source}/{partition:04d}/{name}.jsonl.gz"), bytes(one.zipped))
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(put, list(held)))
@@ -209,85 +302,15 @@ class PartitionWriter:
             self.flush()
 
 
-def read(run: Run, source: str, partition: int) -> Iterator[Json]:
-    """The records of one partition of a source, in the order of their objects' names. Flat in memory."""
-    for name in _names(key(run, f"export/{source}/{partition:04d}/")):
-        yield from _lines(name)
-
-
-def put_partitions(run: Run) -> None:
-    """What the state machine's maps go over."""
-    put_json(run, "partitions.json", [{"partition": number} for number in range(run.partitions)])
-
-
-def put_mappings(run: Run, records: list[Json]) -> None:
-    """Store the active Stigg Mappings the lines were exported by; see `closedwon.salesforce.mapping_records.mapped`."""
-    put_json(run, "mappings.json", records)
-
-
-def mappings(run: Run) -> list[Json]:
-    """What `put_mappings` wrote."""
-    return cast(list[Json], get_json(run, "mappings.json") or [])
-
-
-def put_findings(run: Run, partition: int, findings: Iterable[Mapping[str, Any]]) -> int:
-    """A partition's findings. Out: how many."""
-    count = 0
-    spool = io.BytesIO()
-    with gzip.GzipFile(fileobj=spool, mode="wb", compresslevel=LEVEL, mtime=0) as zipped:
-        for finding in findings:
-            zipped.write(json.dumps(finding, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
-            count += 1
-    _put(key(run, f"findings/{partition:04d}.jsonl.gz"), spool.getvalue())
-    return count
-
-
-def findings(run: Run, partition: int) -> Iterator[Json]:
-    """A partition's findings; none where it has not come so far."""
-    name = key(run, f"findings/{partition:04d}.jsonl.gz")
-    if _exists(name):
-        yield from _lines(name)
-
-
-def put_repairs(run: Run, partition: int, repairs: Iterable[Mapping[str, Any]]) -> None:
-    """What is to be repaired in a partition."""
-    put_json(run, f"repairs/{partition:04d}.json", list(repairs))
-
-
-def repairs(run: Run, partition: int) -> list[Json]:
-    """What is to be repaired in a partition; nothing where it has not come so far."""
-    return cast(list[Json], get_json(run, f"repairs/{partition:04d}.json") or [])
-
-
-def put_summary(run: Run, partition: int, summary: Mapping[str, Any]) -> None:
-    """What was counted in a partition; written last, since it says that the partition was compared."""
-    put_json(run, f"summaries/{partition:04d}.json", summary)
-
-
-def summaries(run: Run) -> Iterator[Json]:
-    """The summaries there are, by partition. A partition that is not among them failed, or was not come to."""
-    for name in _names(key(run, "summaries/")):
-        yield json.loads(_get(name))
-
-
-def put_json(run: Run, name: str, value: Any) -> None:
-    """Any other small object of the run."""
-    _put(key(run, name), json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
-
-
-def get_json(run: Run, name: str) -> Any:
-    """What `put_json` wrote; None where there is nothing."""
-    return json.loads(_get(key(run, name))) if _exists(key(run, name)) else None
-
-
 class ObjectWriter:
     """Writes one large object as its text comes, in parts, so that it is flat in memory. To be used in a `with`: the
     object is there at its end, whole, and not at all after an error. Parts of one that was not finished are cleared
-    away by the bucket's lifecycle.
+    away by the bucket's lifecycle. In: where it is stored; the run; the object's name in it; its media type.
     """
 
-    def __init__(self, run: Run, name: str, content_type: str) -> None:
-        self._place = {"Bucket": bucket(), "Key": key(run, name)}
+    def __init__(self, storage: Storage, run: Run, name: str, content_type: str) -> None:
+        self._s3 = storage.s3
+        self._place = {"Bucket": storage.bucket, "Key": key(run, name)}
         self._content_type = content_type
         self._held = bytearray()
         self._upload = ""
@@ -302,10 +325,10 @@ class ObjectWriter:
         body, self._held = bytes(self._held), bytearray()
         with _storage():
             if not self._upload:
-                begun = s3().create_multipart_upload(**self._place, ContentType=self._content_type)
+                begun = self._s3.create_multipart_upload(**self._place, ContentType=self._content_type)
                 self._upload = begun["UploadId"]
             part = {"PartNumber": len(self._parts) + 1}
-            sent = s3().upload_part(**self._place, **part, UploadId=self._upload, Body=body)
+            sent = self._s3.upload_part(**self._place, **part, UploadId=self._upload, Body=body)
         self._parts.append({**part, "ETag": sent["ETag"]})
 
     def __enter__(self) -> Self:
@@ -316,17 +339,19 @@ class ObjectWriter:
             return
         if not self._upload:  # too little for parts, of which there must be one
             with _storage():
-                s3().put_object(**self._place, ContentType=self._content_type, Body=bytes(self._held))
+                self._s3.put_object(**self._place, ContentType=self._content_type, Body=bytes(self._held))
             return
         if self._held:
             self._send()
         with _storage():
-            s3().complete_multipart_upload(**self._place, UploadId=self._upload, MultipartUpload={"Parts": self._parts})
+            self._s3.complete_multipart_upload(
+                **self._place, UploadId=self._upload, MultipartUpload={"Parts": self._parts}
+            )
 
 
 @contextmanager
 def _storage() -> Iterator[None]:
-    """Around a request to S3: what passes by itself gets a name the state machine tries again by."""
+    """Wraps a request to S3: a transient failure becomes StorageUnavailable, which is retried by name."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -342,41 +367,3 @@ def _storage() -> Iterator[None]:
 
 def _zipped(data: bytes | bytearray) -> bytes:
     return gzip.compress(data, LEVEL, mtime=0)
-
-
-def _put(name: str, body: bytes) -> None:
-    with _storage():
-        s3().put_object(Bucket=bucket(), Key=name, Body=body)
-
-
-def _get(name: str) -> bytes:
-    with _storage():
-        return cast(bytes, s3().get_object(Bucket=bucket(), Key=name)["Body"].read())
-
-
-def _exists(name: str) -> bool:
-    return name in _names(name)
-
-
-def _names(prefix: str) -> Iterator[str]:
-    with _storage():
-        pages = s3().get_paginator("list_objects_v2").paginate(Bucket=bucket(), Prefix=prefix)
-        for page in pages:
-            yield from (item["Key"] for item in page.get("Contents", ()))
-
-
-def _lines(name: str) -> Iterator[Json]:
-    for line in unzipped_lines(name):
-        yield json.loads(line)
-
-
-def lines_of(name: str) -> Iterator[bytes]:
-    """The lines of a plain object of the bucket, by its key. Flat in memory."""
-    with _storage():
-        yield from s3().get_object(Bucket=bucket(), Key=name)["Body"].iter_lines()
-
-
-def unzipped_lines(name: str) -> Iterator[bytes]:
-    """The lines of a gzip object of the bucket, by its key. Flat in memory."""
-    with _storage(), gzip.open(s3().get_object(Bucket=bucket(), Key=name)["Body"]) as unzipped:
-        yield from unzipped

@@ -1,4 +1,4 @@
-"""Views of customers: what Salesforce, the ledger and Stigg say of one; read now, or taken from exports.
+"""Views of customers: what Salesforce, the ledger and Stigg hold for one; read live, or taken from exports.
 
 Reading now goes account by account in the ledger and in Stigg, and for all asked accounts together in Salesforce. Which
 deals count, and how their rows become the deal a callout would have sent, is `reading`'s and the callout's own.
@@ -17,12 +17,11 @@ from closedwon.domain.errors import as_read, unreadable
 from closedwon.domain.instants import iso_utc
 from closedwon.domain.marks import TERMS_KEY
 from closedwon.domain.plan import LIVE
-from closedwon.intake.deal import Result
-from closedwon.provisioning.callout import Compiled, NotNow, compile_all
+from closedwon.intake.answers import Result
+from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.reconciliation.drift import AccountSeen, Allowed, CustomerView, DealSeen
 from closedwon.salesforce.deal_records import trigger_of
 from closedwon.salesforce.write_back import SHOWN_FIELDS
-from closedwon.settings import mapping_rules
 
 if TYPE_CHECKING:
     from closedwon.salesforce.client import SalesforceClient
@@ -46,13 +45,16 @@ _ACCOUNTS = (
 
 @dataclass(frozen=True)
 class Live:
-    """Reads customers as they are now. trial_stages: the stages of open opportunities that give a trial. pace: waits
-    until so many requests of a kind may go to Stigg.
+    """Reads customers as they are now.
+
+    intake: compiles their deals as it does those of a callout; trial_stages: the stages of open opportunities that give
+    a trial; pace: waits until so many requests of a kind may go to Stigg.
     """
 
     salesforce: SalesforceClient
     stigg: Stigg
     ledger: Ledger
+    intake: Intake
     trial_stages: tuple[str, ...]
     pace: Callable[[Kind, int], None]
 
@@ -90,22 +92,22 @@ class Live:
         return {account_id: view_of(account_id, customer) for account_id, customer in customers.items()}
 
     def in_stigg(self, view: CustomerView, deep: bool) -> CustomerView:
-        """The view of a customer, with what Stigg says of it."""
+        """The view of a customer, completed by what Stigg holds."""
         shown = view.account.customer_id if view.account else None
         customer_id = view.customer.customer_id or shown or view.customer.account_id
         subscriptions, exists, allowed = self._in_stigg(customer_id, deep)
         return replace(view, subscriptions=tuple(subscriptions), customer_in_stigg=exists, allowed=allowed)
 
     def given(self, opportunities: Mapping[str, str]) -> list[Json]:
-        """Deals to be accepted, as a callout says them of opportunities whose lines are still to be read."""
+        """Deals to be accepted, in the form of a callout without lines."""
         rows = [row for chunk in _chunks(opportunities) for row in self._seen("Id IN {ids}", ids=chunk)]
-        return [given_of(row, opportunities[row["Id"]]) for row in rows]
+        return [given_of(row, opportunities[row["Id"]], self.intake.organization_id) for row in rows]
 
     def _seen(self, where: str, **values: Any) -> list[Json]:
         return self.salesforce.query(_SEEN + where, with_deleted=True, **values)
 
     def _opportunities(self, customers: Mapping[str, Customer]) -> list[Json]:
-        """Every opportunity of the accounts that may concern them, and those the ledger knows wherever they are now."""
+        """The opportunities of the accounts that may matter, and those that the ledger knows, wherever they are now."""
         counts = "(IsWon = TRUE OR Stigg_Amends__c != NULL"
         counts += " OR StageName IN {stages})" if self.trial_stages else ")"
         rows: dict[str, Json] = {}
@@ -124,11 +126,16 @@ class Live:
         for row in rows:
             known = states.get(row["Id"])
             triggers[row["Id"]] = trigger_of(row, known.order.trigger if known else None, self.trial_stages)
-        wanted = [given_of(row, trigger) for row in rows if (trigger := triggers[row["Id"]]) and not row["IsDeleted"]]
+        organization_id = self.intake.organization_id
+        wanted = [
+            given_of(row, trigger, organization_id)
+            for row in rows
+            if (trigger := triggers[row["Id"]]) and not row["IsDeleted"]
+        ]
         found: dict[str, Compiled | Result] = {}
         for some in _in_lots(wanted):
             try:
-                arrivals, answers = compile_all(list(some))
+                arrivals, answers = self.intake.compile_all(list(some))
             except NotNow as error:  # the reason itself: the state machine tries again by its name
                 raise error.__context__ or error from None
             for index, deal in enumerate(some):
@@ -190,13 +197,13 @@ def amounts_of(entitlements: Iterable[Json]) -> dict[str, float]:
         }
 
 
-def given_of(row: Json, trigger: str) -> Json:
+def given_of(row: Json, trigger: str, organization_id: str) -> Json:
     """What a callout without lines would say of an opportunity. A cancellation is never read, so it says all itself, as
     the flows do: a deal that is lost or was cancelled names what it amends, one that is merely not won any more itself.
     """
     now = iso_utc(datetime.now(UTC))
     deal: Json = {
-        "organizationId": mapping_rules().organization_id,
+        "organizationId": organization_id,
         "trigger": trigger,
         "opportunity": {
             "id": row["Id"],

@@ -25,7 +25,7 @@ from closedwon.wire.private import redacted
 Json = dict[str, Any]
 
 _CONSEQUENCES = frozenset({"ALL_OR_NONE_OPERATION_ROLLED_BACK", "PROCESSING_HALTED"})
-"""Codes of records and sub-requests that failed only because another one did."""
+"""Error codes of records and sub-requests that failed only because another one did."""
 
 
 def records_of(result: Mapping[str, Any]) -> list[Json]:
@@ -82,7 +82,7 @@ def _ok(result: Mapping[str, Any]) -> bool:
 def answered(
     status: int | None, content: Any, operation: str, writes: bool, hide: tuple[str, ...] = ()
 ) -> ClosedWonError:
-    """The error an answer stands for. status: None for a record; content: Salesforce's list of errors, if it is one."""
+    """The error that an answer means. status: None for a record; content: Salesforce's list of errors, if it is one."""
     code, message, names = _first_error(content, hide)
     about: dict[str, Any] = {"operation": operation, "status": status}
     if code == "UNABLE_TO_LOCK_ROW":

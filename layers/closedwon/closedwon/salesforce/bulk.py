@@ -152,6 +152,7 @@ class BulkQueries:
             row_of = self._shape(job, header) if header else None
             count = 0
             for cells in table:
+                # A connection that breaks off in mid-row leaves a short row, which must not pass for a record.
                 if row_of is None or header is None or len(cells) != len(header):
                     raise ValueError("a row that does not fit its header")
                 yield row_of.made(cells)
@@ -207,6 +208,7 @@ class _Record:
         record: Json = {name: read(cells[place]) if cells[place] else None for name, place, read in self.columns}
         for relationship, parent in self.parents.items():
             found = parent.made(cells)
+            # CSV shows a missing parent as empty cells, like a parent whose fields are all empty.
             record[relationship] = found if any(value is not None for value in found.values()) else None
         return record
 

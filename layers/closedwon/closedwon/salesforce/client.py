@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 
 def put_off(module: str, name: str) -> None:
-    """Import a module when the one name that others take from it is called, not when they do. Too late, it does
-    nothing.
+    """Import a module only when the one name that others import from it is called. Where the module is loaded already,
+    it does nothing.
     """
     stand_in = ModuleType(module)
 
@@ -68,14 +68,14 @@ SUB_REQUESTS_LIMIT = 25
 """The most sub-requests of one composite request, by Salesforce's documentation."""
 
 _LIBRARYS = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
-"""What simple-salesforce makes of an answer that is not what Salesforce answers."""
+"""What simple-salesforce raises for an answer that is not in Salesforce's form."""
 
 _API_USAGE = re.compile(r"api-usage=(\d+)/(\d+)")
 """In the header Sforce-Limit-Info; the first one, where an app has a limit of its own."""
 
 
 class ApiBudget(NamedTuple):
-    """The organisation's API calls within 24 hours: how many are used, by whomever, and the most there are."""
+    """The organisation's API calls within 24 hours: how many are used, by anybody, and how many there are."""
 
     used: int
     most: int
@@ -207,7 +207,7 @@ class SalesforceClient:
         return cast(requests.Response, self._call(operation, False, send))
 
     def budget(self) -> ApiBudget:
-        """The organisation's API calls, as the last answer told them; asked for where none did."""
+        """The organisation's API calls, from the last answer's header; requested where no answer had one."""
         if self._budget is None:
             limits = self.rest("read limits", "limits")
             if self._budget is None:  # the answer's own header is newer than its body
@@ -219,13 +219,13 @@ class SalesforceClient:
         return self._budget
 
     def _note_budget(self, response: requests.Response, *_: Any, **__: Any) -> None:
-        """Keep what an answer tells of the API calls; a hook of the session, so that it sees every answer."""
+        """Remember an answer's count of API calls; a hook of the session, so that it sees every answer."""
         if found := _API_USAGE.search(response.headers.get("Sforce-Limit-Info", "")):
             self._budget = ApiBudget(int(found[1]), int(found[2]))
             metrics.note("SalesforceApiUsedPercent", metrics.percent(*self._budget))
 
     def _call(self, operation: str, writes: bool, send: Callable[[Salesforce], Any]) -> Any:
-        """What `send` returns, logging in first where needed and again, once, when the session is not accepted."""
+        """Call `send`, after logging in where needed; once more, logged in again, when the session is not accepted."""
         from simple_salesforce.exceptions import SalesforceError
 
         answer = None

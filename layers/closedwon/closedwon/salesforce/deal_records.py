@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from closedwon.domain.instants import iso_utc
 from closedwon.salesforce.mapping_records import (
@@ -26,10 +26,6 @@ from closedwon.salesforce.mapping_records import (
     distinct,
     value_at,
 )
-
-if TYPE_CHECKING:
-    from closedwon.intake.deal import Trigger
-
 
 Json = dict[str, Any]
 
@@ -61,7 +57,7 @@ _TERMS = {
 """The opportunity's fields that are terms, by what the deal calls them."""
 
 _DATES = ("start", "end")
-"""The contract's and its lines': a trial has none of them."""
+"""Terms of a contract and its lines, which a trial does not have."""
 
 _CPQ_OPPORTUNITY = (
     "SBQQ__AmendedContract__c",
@@ -99,12 +95,14 @@ def deal_of(given: Json, opportunity: Json, rows: Sequence[Row], read_at: dateti
     Raises Unreadable where the rows contradict what was said, or cannot be said in a deal.
     """
     account = opportunity.get("Account")
+    # A missing account and a hidden one look alike in a query, and need different people to correct them.
     if not opportunity.get("AccountId"):
         raise Unreadable("account.id", "is missing: the opportunity has no account in Salesforce")
     if not account:
         raise Unreadable("account.id", "closed-won's user may not see the opportunity's account in Salesforce")
     deal = {**given, **_links(given, opportunity)}
     lines = lines_of(rows, differences=deal.get("quantities") == "differences")
+    # A trial's lines carry the dates of the contract that may follow: the trial has its own end.
     if deal["trigger"] == "trial":
         lines = [{name: value for name, value in line.items() if name not in _DATES} for line in lines]
     return {
@@ -177,6 +175,7 @@ def _terms(opportunity: Json, trigger: str, lines: Sequence[Json]) -> Json:
     """
     terms = {name: opportunity[field] for field, name in _TERMS.items() if opportunity.get(field) is not None}
     terms = {**_quote_dates(opportunity.get("SBQQ__PrimaryQuote__r") or {}, lines), **terms}
+    # Salesforce has one number; whether the budget is soft is only in a callout.
     if "budget" in terms:
         terms["budget"] = {"limit": terms["budget"]}
     apart = _DATES if trigger == "trial" else ("trialEnd", "trialEndBehavior")
@@ -184,7 +183,7 @@ def _terms(opportunity: Json, trigger: str, lines: Sequence[Json]) -> Json:
 
 
 def _quote_dates(quote: Json, lines: Sequence[Json]) -> Json:
-    """The first and the last day that a CPQ quote says."""
+    """The first and the last day of a CPQ quote."""
     start, end = quote.get("SBQQ__StartDate__c"), quote.get("SBQQ__EndDate__c")
     months = quote.get("SBQQ__SubscriptionTerm__c")
     # CPQ works out each line's last day itself; the term is its last resort, and taken for months, as CPQ's default is.
@@ -221,7 +220,7 @@ def lines_of(rows: Sequence[Row], differences: bool) -> list[Json]:
 
 
 def _line(row: Row, number: int, differences: bool) -> Json | None:
-    """One line; None for one that says nothing about Stigg, or was quoted as an option and not bought."""
+    """One line of the deal; None for one without a Stigg Type, or an option that was quoted and not bought."""
     if _not_sold(row):
         return None
     source = row.source
@@ -261,7 +260,7 @@ def _quantities(row: Row) -> tuple[Any, Any, Any]:
 
 
 def _quoted_quantities(row: Row, differences: bool) -> tuple[Any, Any, Any]:
-    """The same of a quote line, as CPQ keeps them, whatever the mapping's fields are."""
+    """The same three of a quote line, from CPQ's own fields, whatever the mapping names."""
     # Each line's total is sent, not only where the effective quantity tells nothing (block and slab prices).
     total = row.get(TOTAL)
     return row.get(EFFECTIVE) if differences else total, row.get(PRIOR) if row.get(UPGRADED) else None, total
@@ -303,6 +302,7 @@ def deal_from_rows(given: Json, opportunity: Json, rows: Iterable[Row], read_at:
     hang on something the opportunity does not (any more) point at, such as another quote than its primary one, are left
     out. A line's number is its place among those that were read: in bulk, only what says something about Stigg.
     """
+    # In bulk, the lines of every quote arrive, but only those of the primary quote were sold.
     own = [row for row in rows if row.get(row.source.parent) == value_at(opportunity, row.source.lookup or "Id")]
     return deal_of(given, opportunity, sorted(own, key=_place), read_at)
 
@@ -312,17 +312,18 @@ def _place(row: Row) -> tuple[int, bool, float, str]:
     return row.mapping, at is None, at or 0, row.get("Id")
 
 
-def trigger_of(row: Json, known: str | None, trial_stages: Sequence[str] = ()) -> Trigger | None:
+def trigger_of(row: Json, known: str | None, trial_stages: Sequence[str] = ()) -> str | None:
     """What a callout would say of an opportunity as it is now, as the flow templates in ``salesforce/`` decide it.
 
     In: its row, with IsWon, IsClosed, StageName, Type, Stigg_Amends__c and, with CPQ, the contracts it amends and
     renews; the trigger of the ledger's newest order of it, None where it has none; the stages that give a trial.
-    Out: None where no flow would send it.
+    Out: one of `intake.deal.Trigger`; None where no flow would send it.
     """
     if row["IsWon"]:
         return _trigger_of_won(row)
     if row["IsClosed"] and row.get("Stigg_Amends__c"):
         return "cancellation"
+    # The ledger knows it as won, and Salesforce does not any more.
     if known in ("closed_won", "amendment", "renewal"):
         return "cancellation"  # won no more; a trial that is not won ends as its own terms say
     if not row["IsClosed"] and row.get("StageName") in trial_stages:
@@ -330,7 +331,7 @@ def trigger_of(row: Json, known: str | None, trial_stages: Sequence[str] = ()) -
     return None
 
 
-def _trigger_of_won(row: Json) -> Trigger:
+def _trigger_of_won(row: Json) -> str:
     if any(row.get(field) for field in ("SBQQ__AmendedContract__c", "SBQQ__RenewedContract__c")):
         return "closed_won"  # which of the two it is, the quote says (`_links`)
     if not row.get("Stigg_Amends__c"):

@@ -79,7 +79,7 @@ _SEEN = (
     "Account.Stigg_Customer_URL__c",
     "Stigg_Cancel_Date__c",
 )
-"""What is looked at of an opportunity besides its deal."""
+"""Fields of an opportunity that reconciliation reads besides those of the deal."""
 
 
 def _opportunities_in_bulk(mappings: Mapped, currencies: bool, scope: Scope) -> BulkQuery:
@@ -112,7 +112,7 @@ _PROVISIONINGS = BulkQuery(
 
 
 def paths_read(mappings: Mapped) -> dict[str, tuple[str, ...]]:
-    """What is read of each object, one by one and in bulk: paths of fields, dots across lookups."""
+    """The fields that are read of each object, singly and in bulk: paths, with dots across lookups."""
     lookups = [each.lookup for each in mappings.active if each.lookup]
     paths: dict[str, list[str]] = {"Opportunity": [*opportunity_paths(mappings.cpq, False, lookups), *_SEEN]}
     paths["Account"] = [*ACCOUNT_FIELDS, "MasterRecordId"]

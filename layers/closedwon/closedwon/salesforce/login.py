@@ -1,4 +1,4 @@
-"""Logging in to a Salesforce organisation: an access token by client credentials or by JWT bearer."""
+"""Logs in to a Salesforce organisation: gets an access token by client credentials or by JWT bearer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Login:
         return token
 
     def _log_in(self) -> tuple[str, ClosedWonError | None]:
-        """One token request: the token, or why there is none. It writes nothing, so that no answer is no harm."""
+        """Send one token request. Out: the token, or why there is none. It writes nothing, so it is safe to repeat."""
         form, basic, hide = self._credentials()
         url = f"{self._url}/services/oauth2/token"
         try:
@@ -105,7 +105,7 @@ def _json(response: requests.Response) -> Json:
 
 
 def _audience(url: str) -> str:
-    """Who a JWT is for: the login server of the org's kind, also when it is sent to the org's My Domain."""
+    """The audience of a JWT: the login server of the org's kind, also when it is sent to the org's My Domain."""
     host = urlsplit(url).hostname or ""
     testing = "--" in host or ".sandbox." in host or ".scratch." in host
     return f"https://{'test' if testing else 'login'}.salesforce.com"

@@ -13,7 +13,9 @@ Json = dict[str, Any]
 
 
 class Way(NamedTuple):
-    """The way up from a line: to its opportunity's ID, to the opportunity; only: which of the lines have gone it."""
+    """The path from a line up to its opportunity's ID and to the opportunity; only: the condition for lines that have
+    it.
+    """
 
     id: str
     record: str
@@ -32,7 +34,7 @@ WAYS = {
 
 
 class Source(Protocol):
-    """What is asked: the client of `closedwon.salesforce.client`."""
+    """What is asked: in production, the client of `closedwon.salesforce.client`."""
 
     def query(self, soql: str, **values: Any) -> list[Json]: ...
 

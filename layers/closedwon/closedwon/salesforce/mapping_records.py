@@ -20,7 +20,7 @@ _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
 
 
 class Unreadable(Exception):
-    """One deal, or every deal there is, cannot be read, for this reason."""
+    """One deal, or every deal, cannot be read; the reason is for the deal."""
 
     def __init__(self, field: str, message: str, line: int | None = None) -> None:
         super().__init__(message)
@@ -195,7 +195,7 @@ class Mapped(NamedTuple):
 
 
 def mapped(records: Sequence[Json]) -> Mapped:
-    """What the records of Stigg Mapping say together. Raises Unreadable where they say nothing that can be used."""
+    """The active mappings, from the records of Stigg Mapping. Raises Unreadable where none can be used."""
     active = [LineSource.of(record) for record in records if record.get("Active__c") is True]
     if not active:
         said = "no Stigg Mapping is active, so it is not known where a deal's lines are"

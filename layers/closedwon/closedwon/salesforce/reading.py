@@ -1,4 +1,4 @@
-"""Deals that come without lines: read from Salesforce, with or without CPQ.
+"""Reads deals that come without lines from Salesforce, with or without CPQ.
 
 All deals of a request are read together: one query for the mappings, one for the opportunities, one for the lines of
 each active mapping; with CPQ one more for opportunities without a quote. What deals without lines name as contracts
@@ -10,38 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from closedwon.domain.errors import Permanent, SalesforceLimitExceeded, SalesforceRefused
 from closedwon.domain.order import Problem
 from closedwon.salesforce.deal_records import deal_of, opportunities_soql
 from closedwon.salesforce.lookups import Source, lookup_of
 from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, LineSource, Mapped, Row, Unreadable, mapped, value_at
-from closedwon.settings import setting
-
-if TYPE_CHECKING:
-    from closedwon.salesforce.client import SalesforceClient
-
 
 Json = dict[str, Any]
-
-TIMEOUTS = (3.05, 6.0)
-"""Seconds to connect and for each read: API Gateway gives the whole request 29, and records are found by ID."""
 
 _WHERE = re.compile(r".*ERROR at Row:\d+:Column:\d+\s*", re.DOTALL)
 _ADVICE = re.compile(r"\s*If you are attempting to use a custom .*", re.DOTALL)
 _NO_CURRENCY = re.compile(r"No such column 'CurrencyIsoCode'", re.IGNORECASE)
-
-
-@cache
-def salesforce() -> SalesforceClient:
-    """The stack's Salesforce, made when the first deal has to be read: importing the client takes half a second."""
-    from closedwon.aws.secrets import Secret
-    from closedwon.salesforce.client import SalesforceClient
-
-    url, secret = setting("SALESFORCE_URL"), Secret(setting("SALESFORCE_SECRET_ARN"))
-    return SalesforceClient(url, secret, setting("SALESFORCE_API_VERSION"), timeouts=TIMEOUTS)
 
 
 def read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
@@ -79,7 +60,7 @@ def opportunities_of(contracts: Iterable[str], source: Source) -> dict[str, str]
 
 
 def in_words(error: Permanent) -> str:
-    """What Salesforce said, without the statement it said it about and its advice to programmers."""
+    """Salesforce's message, without the quoted query and the advice to programmers."""
     return _ADVICE.sub("", _WHERE.sub("", error.message))
 
 

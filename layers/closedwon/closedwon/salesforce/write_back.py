@@ -61,6 +61,7 @@ def provisioning_record(customer: Customer, state: OpportunityState, app_url: st
     """
     known = customer.shown_id
     subscriptions = state.outcome.subscriptions
+    # The record has one field for the link: it shows the first that waits for payment.
     checkout = next((s.checkout_url for s in subscriptions if s.checkout_url), None)
     reason = state.outcome.reason
     if checkout != _url(checkout):  # too long for the field, but a person must be able to send it on

@@ -36,6 +36,7 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
     """
     with as_read(lambda mistake: unreadable("read customer", mistake)):
         metadata = existing.get("metadata") or {}
+        # An ID that was typed into the wrong account must not give that account another customer's access.
         owner = metadata.get("salesforceAccountId")
         if owner not in (None, "", links.account_id):
             raise CustomerTaken(
@@ -49,6 +50,7 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
             body["email"] = order.account_email
         if not links.of_customer().items() <= metadata.items():
             body["metadata"] = {**metadata, **links.of_customer()}
+        # Answers have more fields than the PATCH takes, and null where nothing is: only the three it knows are sent.
         integrations = existing.get("integrations") or []
         missing = [link for link in _integrations(links) if link not in [_link(other) for other in integrations]]
         if missing:
@@ -69,6 +71,8 @@ def _link(integration: Mapping[str, Any]) -> dict[str, Any]:
 
 def provision_body(customer_id: str, create: Create, links: Backlinks) -> dict[str, Any]:
     """The body of Stigg's POST for a new subscription, with only what the deal says."""
+    # What no deal says is left out, so that Stigg's own settings decide. The schedule is always said: a default could
+    # put the change off.
     wanted = create.subscription
     body: dict[str, Any] = {
         "customerId": customer_id,
@@ -164,6 +168,7 @@ def grant_body(customer_id: str, grant: Grant) -> dict[str, Any]:
         "customerId": customer_id,
         "currencyId": grant.currency_id,
         "amount": grant.amount,
+        # The opportunity's name may have been erased.
         "displayName": grant.opportunity_name or grant.opportunity_id,
         "grantType": "PAID" if grant.cost else "PROMOTIONAL",
         "cost": {"amount": grant.cost, "currency": grant.money} if grant.cost else None,

@@ -1,4 +1,4 @@
-"""Reading Stigg's catalogue, and keeping what was read for the next to ask."""
+"""Reads Stigg's catalogue, and keeps it as a snapshot, so that most invocations need not ask Stigg."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def catalogue_of(
     """
     return Catalogue(
         plans={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status", "PUBLISHED") == "PUBLISHED"},
+        # Customers keep archived plans: without them the fold would not know the product of what stands.
         retired={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status") == "ARCHIVED"},
         max_quantities={
             addon["id"]: addon.get("maxQuantity") for addon in addons if addon.get("status", "PUBLISHED") == "PUBLISHED"
@@ -69,13 +70,14 @@ def kept_catalogue(store: SnapshotStore, now: int) -> Catalogue | None:
 
 def fetch_catalogue(stigg: CatalogueLists, now: int) -> Catalogue:
     """The catalogue as Stigg has it now, in four calls. now: epoch milliseconds."""
+    # An answer in another form is a transient error: nothing was decided yet, and the sweep tries again.
     lists = (stigg.list_plans(), stigg.list_addons(), stigg.list_features(), stigg.list_custom_currencies())
     with as_read(lambda mistake: unreadable("read the catalogue", mistake)):
         return catalogue_of(*lists, now)
 
 
 def read_catalogue(store: SnapshotStore, stigg: CatalogueLists, now: int) -> Catalogue:
-    """The catalogue as Stigg has it now; kept for the next to ask."""
+    """The catalogue as Stigg has it now; it is kept as the snapshot."""
     catalogue = fetch_catalogue(stigg, now)
     store.keep_snapshot(catalogue.to_json())
     return catalogue

@@ -56,7 +56,7 @@ PAGE_LIMIT = 100
 
 
 def idempotency_key(execution: str, entity_id: str, body: Mapping[str, Any]) -> str:
-    """The Idempotency-Key of one write: the same wish of the same execution, and no other, has the same key.
+    """The Idempotency-Key of one write: it is the same only for the same write of the same execution.
 
     In: the execution's name; the ID of what is written (the customer's or the subscription's); the body as sent.
     Out: 64 hexadecimal digits. Stigg replays its first answer to a key for 24 hours, so the execution is part of it: a
@@ -96,14 +96,14 @@ class Stigg:
         return self._find("read customer", ("customers", customer_id))
 
     def entitlements(self, customer_id: str, resource_id: str | None = None) -> list[Json]:
-        """What a customer may use in effect, by all its subscriptions of the resource (without one: of none)."""
+        """What a customer may use, from all its subscriptions of one resource (None: those without a resource)."""
         query = {"resourceId": resource_id} if resource_id else None
         answer = self._exchange("read entitlements", "GET", ("customers", customer_id, "entitlements"), query=query)
         found = _object(answer, "read entitlements", writes=False).get("entitlements")
         return found if isinstance(found, list) else []
 
     def provision_customer(self, body: Json, idempotency_key: str) -> Json:
-        """Make a customer."""
+        """Create a customer."""
         self._wait_for_rate_slot("provision customer", f"customer {body.get('id')}")
         return self._write("provision customer", "POST", ("customers",), body, idempotency_key)
 
@@ -125,7 +125,7 @@ class Stigg:
     def subscription_pages(
         self, after: str | None = None, statuses: Iterable[str] = ()
     ) -> Iterator[tuple[list[Json], str | None]]:
-        """The subscriptions of the whole environment, page by page: one request for each page that is taken.
+        """The subscriptions of the whole environment, page by page: one request for each page that is read.
 
         after: the cursor of the page before, None for the first; statuses: as in `list_subscriptions`.
         Out: the page's items, and the cursor to go on from, None on the last page.
@@ -137,7 +137,7 @@ class Stigg:
         return self._find("read subscription", ("subscriptions", subscription_id))
 
     def provision_subscription(self, body: Json, idempotency_key: str) -> Json:
-        """Make a subscription; Stigg cancels what stands in its slot.
+        """Create a subscription; Stigg cancels the one that stands in its slot.
 
         Out: `id`, `status` (``SUCCESS`` or ``PAYMENT_REQUIRED`` with `checkoutUrl`: both normal), `subscription`.
         """
@@ -167,13 +167,13 @@ class Stigg:
         return _object(answer, "preview subscription", writes=False)
 
     def grant_credits(self, body: Json, idempotency_key: str) -> Json:
-        """Grant credits. A grant has no ID of ours and cannot be edited: intend it in the ledger first."""
+        """Grant credits. A grant has no ID of ours and cannot be changed: it is recorded as `Intended` first."""
         self._wait_for_rate_slot("grant", _resource_of(body))
         answer = self._write("grant credits", "POST", ("credits", "grants"), body, idempotency_key)
         return _saying(answer, "grant credits", "id")
 
     def list_grants(self, customer_id: str, resource_id: str | None = None) -> list[Json]:
-        """The credit grants of a customer, on all pages: without a resource only those that have none either."""
+        """The credit grants of a customer, on all pages: of one resource, or (None) those without a resource."""
         wanted = {"customerId": customer_id, **({"resourceId": resource_id} if resource_id else {})}
         return self._list("list credit grants", ("credits", "grants"), wanted)
 
@@ -202,9 +202,7 @@ class Stigg:
     # What they are made of
 
     def _wait_for_rate_slot(self, kind: Kind, entity: str) -> None:
-        """Wait for the rate slot of a write. Raises GovernorBusy. Reads are far from Stigg's limits for them: none
-        waits.
-        """
+        """Wait for the rate slot of a write. Raises GovernorBusy. Reads stay far below the limits and do not wait."""
         if self._governor is not None:
             self._governor.write(kind, entity)
 
@@ -263,7 +261,7 @@ class Stigg:
         idempotency_key: str | None = None,
         writes: bool = False,
     ) -> Json:
-        """One request and the JSON object it was answered with; raises what the module's table says."""
+        """Send one request. Out: the JSON object of its answer. Raises as in the module's table."""
         url = self._base_url + "/".join(_segment(part) for part in path)
         headers = {"Accept": "application/json"}
         data = None
@@ -344,7 +342,7 @@ def _segment(text: str) -> str:
 
 
 def _json(response: requests.Response) -> Any:
-    """The answer's JSON, None when it is none."""
+    """The answer's JSON; None where the body is not JSON."""
     try:
         return response.json()
     except (ValueError, RecursionError):
@@ -360,7 +358,7 @@ def _object(answer: Json, operation: str, writes: bool) -> Json:
 
 
 def _saying(answer: Any, operation: str, *names: str) -> Json:
-    """What a write was answered, which says these: without them nobody knows what the write did."""
+    """The answer to a write, checked to have these fields: without them nobody knows what the write did."""
     if not isinstance(answer, dict) or not all(isinstance(answer.get(name), str) for name in names):
         raise _unanswered(f"an answer without {' and '.join(names)}", operation, writes=True)
     return answer

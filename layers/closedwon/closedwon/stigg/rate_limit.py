@@ -1,10 +1,9 @@
-"""The governor: whoever asks something of Stigg reserves its rate slot first, so that its limits are kept, not run
-into.
+"""The governor: each request to Stigg reserves a rate slot first, so that Stigg's limits are never reached.
 
 One budget for each kind of request, shared by all executions, and one for the writes to each entity (GCRA, the generic
 cell rate algorithm). A budget is one number in the ledger's table, the theoretical arrival time: when the next request
-would go if requests came exactly at the rate. Reserving moves it on, by one conditional update, and says when to go:
-who waits does not ask again.
+would go if requests came exactly at the rate. Reserving moves it on, by one conditional update, and says when to go: a
+request that waits does not ask again, which keeps the table's load at one write a request.
 
 Executions are started by rate slots: a budget of its own at the rate of writes, so that there is almost never anything
 to wait for once an execution runs. The state machine waits for the rate slot (WaitForRateSlot), not a function. What
@@ -22,13 +21,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
 from itertools import accumulate, takewhile
 from typing import Any, Literal, NamedTuple
 
-from closedwon.aws import clients, metrics
+from closedwon.aws import metrics
 from closedwon.domain.errors import GovernorBusy, LedgerContended
-from closedwon.settings import setting
 
 Kind = Literal[
     "executions",
@@ -40,13 +37,13 @@ Kind = Literal[
     "list subscriptions",
     "read",
 ]
-"""What is asked of Stigg, as its limits count it; and the rate slots of executions."""
+"""The kinds of requests, as Stigg's limits count them; and the rate slots of executions."""
 
 MINUTE = 60_000_000
 """In microseconds."""
 
 EXPIRES = 86_400
-"""Seconds after which a budget that nobody used is forgotten: an empty one and none are the same."""
+"""Seconds after which an unused budget is deleted: an empty one and none are the same."""
 
 INLINE = 5_000
 """Milliseconds that a function waits for a rate slot itself. For a longer time the state machine waits."""
@@ -58,7 +55,7 @@ TRIES = 10
 
 
 class Rate(NamedTuple):
-    """A rate that is kept. interval: microseconds between requests; burst: how many may go at once."""
+    """A rate. interval: microseconds between requests; burst: how many may go at once."""
 
     interval: int
     burst: int
@@ -86,8 +83,9 @@ class Rate(NamedTuple):
 
 
 class Booking(NamedTuple):
-    """Rate slots that were reserved for several. starts: when each may begin, in epoch milliseconds, in the order they
-    were asked for; needs: how many rate slots each took; tat: the budget's theoretical arrival time after them.
+    """Rate slots that were reserved for several executions, by name. starts: when each may begin, in epoch
+    milliseconds, in the order they were requested; needs: how many rate slots each took; tat: the budget's theoretical
+    arrival time after them.
     """
 
     starts: dict[str, int]
@@ -136,10 +134,10 @@ class Governor:
         return Booking(starts, needs, self._tat.get("executions", 0))
 
     def give_back(self, booking: Booking, used: Collection[str]) -> None:
-        """Give back rate slots that are not used, from the last one on. In: who does use theirs.
+        """Give back unused rate slots, from the last one on. In: the names of those that use theirs.
 
-        Those before the last that is used are lost, and all of them where somebody reserved since: who waits behind
-        knows when to go, and does not ask again.
+        Slots before the last used one are lost, and so are all of them where somebody reserved since: those that wait
+        behind have been told when to go, and do not ask again.
         """
         unused = sum(booking.needs[name] for name in takewhile(lambda name: name not in used, reversed(booking.starts)))
         if not unused:
@@ -167,16 +165,16 @@ class Governor:
     def write(self, kind: Kind, entity: str) -> None:
         """Wait for the rate slot of one write. entity: what it changes, such as ``customer acme``.
 
-        The entity's rate slot is reserved first: when the budget of all is full then, what is lost is a place in a
-        queue that nobody else stands in. The other way round each try for a busy entity would cost everybody a place.
+        The entity's rate slot is reserved first. If the common budget is full then, only a place in this entity's own
+        queue is lost. The other way round, each try for a busy entity would cost everybody a place.
 
-        Raises GovernorBusy, before it is sent, when that is too long for a function to wait, or for this one to be
-        there for the answer (see `ending_in`); LedgerContended.
+        Raises GovernorBusy, before anything is sent, when the slot comes later than a function waits, or too late for
+        this function to see the answer (see `ending_in`); LedgerContended.
         """
         for bucket, rate in ((entity, self._entity), (str(kind), self._rates[kind])):
             longest = INLINE if self._latest is None else min(INLINE, self._latest - self._clock())
             if longest < 0:
-                raise GovernorBusy(f"the function's time is nearly over; what is left to write comes next: {kind}")
+                raise GovernorBusy(f"the function's time is nearly over; the next try writes the rest: {kind}")
             times = self._reserve(bucket, rate, 1, longest)
             if not times:
                 metrics.note("GovernorWaits")
@@ -188,9 +186,9 @@ class Governor:
 
     @contextmanager
     def ending_in(self, milliseconds: int) -> Iterator[None]:
-        """Around what a function writes that has so much time left: no write begins, nor waits for its rate slot, that
-        could be cut off before its answer. A third of the time is kept free for that, and no more than an answer may
-        take.
+        """Wraps the writes of a function that has so many milliseconds left: no write begins, or waits for its rate
+        slot, that could be cut off before its answer. A third of the time is kept free for that answer, but no more
+        than the longest answer takes.
         """
         self._latest = self._clock() + milliseconds - min(CALL, milliseconds // 3)
         try:
@@ -199,8 +197,8 @@ class Governor:
             self._latest = None
 
     def _reserve(self, bucket: str, rate: Rate, count: int, horizon: int | None = None) -> tuple[int, ...]:
-        """Reserve, as a rule by one conditional update: a budget with a queue moves on from wherever it is, one without
-        starts anew from now. Where it is the other of the two, or less fits, the refusal tells.
+        """Reserve rate slots, as a rule by one conditional update: a budget with a queue moves on from where it is, one
+        without starts from now. Where the guess was wrong, or less fits, the refused update says how the budget stands.
         """
         wanted = count
         for attempt in range(TRIES):
@@ -210,7 +208,7 @@ class Governor:
             if latest is not None:
                 count = min(wanted, rate.fitting(known, latest))
             if count == 0 and attempt == 0:
-                count = wanted  # what was seen earlier may have been given back since: ask
+                count = wanted  # the budget may have been given back since it was last seen: ask
             if count == 0:
                 return ()
             moved = self._move(bucket, now, count * rate.interval, self._last_start(rate, count, latest), known > now)
@@ -218,7 +216,7 @@ class Governor:
             if moved.done:
                 start = moved.tat - count * rate.interval
                 return tuple(time // 1000 for time in rate.times(start, now, count))
-        raise LedgerContended(f"others kept reserving the same, {TRIES} times over")
+        raise LedgerContended(f"others kept reserving rate slots of the same budget, {TRIES} times over")
 
     @staticmethod
     def _last_start(rate: Rate, count: int, latest: int | None) -> int | None:
@@ -270,19 +268,16 @@ limit may go at once or nearly so (a third), the rest at its pace.
 """
 
 
-@cache
-def governor() -> Governor:
-    """The stack's governor."""
-    percent = int(setting("STIGG_SHARE_PERCENT"))
-    writes = Rate.within(int(setting("STIGG_WRITES_PER_MINUTE")), percent)
-    rates: dict[Kind, Rate] = {
-        "executions": writes,
-        "provision customer": writes,
-        "provision subscription": writes,
-        "update": writes,
-        "cancel": writes,
-        "grant": writes,
-        "list subscriptions": Rate.within(int(setting("STIGG_LISTS_PER_MINUTE")), percent),
-        "read": Rate.within(int(setting("STIGG_READS_PER_MINUTE")), percent),
+def rates_of(percent: int, writes: int, lists: int, reads: int) -> dict[Kind, Rate]:
+    """The rates of all kinds. In: the share of Stigg's limits in percent; those limits, requests a minute."""
+    rate = Rate.within(writes, percent)
+    return {
+        "executions": rate,
+        "provision customer": rate,
+        "provision subscription": rate,
+        "update": rate,
+        "cancel": rate,
+        "grant": rate,
+        "list subscriptions": Rate.within(lists, percent),
+        "read": Rate.within(reads, percent),
     }
-    return Governor(setting("LEDGER_TABLE"), clients.dynamodb(), rates, ENTITY)

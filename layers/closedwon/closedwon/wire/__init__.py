@@ -1,1 +1,1 @@
-"""What the clients of other services share: whether a request was sent, and what their texts must not repeat."""
+"""What the clients of other services share: whether a request was sent, and which texts must not be repeated."""

@@ -1,1 +1,1 @@
-"""Sentences for people: what a change is, in the words of a sales rep."""
+"""Sentences for people: changes in the words of a sales rep."""

@@ -80,6 +80,7 @@ def differences(was: Subscription, now: Subscription) -> Iterator[Difference]:
             yield Difference("entitlements", id, quantity(one), quantity(other), lowers)
     prices, others = {p.addon_id: p for p in was.prices}, {p.addon_id: p for p in now.prices}
     for addon_id in sorted({*prices, *others}, key=lambda id: id or ""):
+        # One sentence for an add-on that goes, not a second one for its price.
         gone = addon_id is not None and addon_id not in after  # its price goes with it
         if prices.get(addon_id) != others.get(addon_id) and not gone:
             name = addon_id or "base price"

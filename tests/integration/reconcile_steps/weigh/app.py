@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from closedwon.reconciliation import runs
+from closedwon.stack import STACK
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    orders = json.loads(runs.s3().get_object(Bucket=runs.bucket(), Key="orders.json")["Body"].read())
+    orders = json.loads(STACK.storage.s3.get_object(Bucket=STACK.storage.bucket, Key="orders.json")["Body"].read())
     return {"repair": orders["repair"]}
