@@ -310,7 +310,7 @@ def replay(
         wanted += [id for one in failed if (id := opportunity_of(one.name))]
     asked, plans = customers(wanted, parts)
     with show.progress() as progress:
-        for plan in progress.track((planned(one, parts) for one in asked), total=len(asked), description="Looking"):
+        for plan in progress.track(map(partial(planned, parts=parts), asked), total=len(asked), description="Looking"):
             plans.append(plan)
     if not as_json:
         tell(plans) if plans else say("Nothing failed since then.")
