@@ -153,7 +153,8 @@ class _Prospect:
         """What is wrong with the deals: what they show themselves, and what the catalogue shows."""
         states = changed.opportunities
         found = [f"{id}: {problem}" for id in arrivals if id in states for problem in states[id].order.problems]
-        found += [f"{id}: {problem}" for id in arrivals for problem in desired.refused.get(id, ())]
+        ids = [arrival.order.opportunity_id for arrival in arrivals.values()]
+        found += [f"{id}: {problem}" for id in ids for problem in desired.refused.get(id, ())]
         return tuple(dict.fromkeys(found))
 
     def brought(self, arrivals: Mapping[str, Arrival], without: Collection[str]) -> Outlook:
@@ -164,7 +165,7 @@ class _Prospect:
             return Outlook(customer.account_id, "over", customer_id=customer.customer_id)
         changed, desired = self.folded(wanted)
         to_do = plan(
-            changed.customer_id or "",
+            changed.bound_id,
             desired,
             [actual_of(one, self.catalogue) for one in self.view.subscriptions or ()],
             {Slot.of_key(key): record for key, record in changed.slots.items()},
@@ -175,7 +176,8 @@ class _Prospect:
             changed.grants,
         )
         verdict, words = self.verdict(to_do)
-        held = [f"{id}: {desired.held[id]}" for id in wanted if id in desired.held]
+        ids = [arrival.order.opportunity_id for arrival in wanted.values()]
+        held = [f"{id}: {desired.held[id]}" for id in ids if id in desired.held]
         held += [f"{', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
         # One hold decides for all: a customer is brought in whole, or stays as it is.
         if held:
