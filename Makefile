@@ -35,7 +35,7 @@ FIND_PYTHON = for python in $(CANDIDATES); do \
 	    "or name it: make setup PYTHON=path/to/python3" >&2; exit 1; \
 	fi
 
-.PHONY: help setup demo sandbox test check checkov check-salesforce format prove prove-long bench build deploy rehearse-deploy check-tag release \
+.PHONY: help setup demo sandbox test check checkov check-salesforce format prove prove-long bench record-ledger build deploy rehearse-deploy check-tag release \
 	lock clean
 
 help: ## list what can be made
@@ -96,6 +96,9 @@ prove-long: setup ## the same at full size: hours
 
 bench: setup ## measurements; results are printed
 	@$(RUN) -m benchmarks $(ARGS)
+
+record-ledger: setup ## record the ledger and both stand-ins of made-up customers, for later versions to play (ARGS=stack): minutes
+	@$(RUN) -m recorded $(ARGS)
 
 build: setup $(VENV_SAM)/.installed ## what sam deploy uploads, with Python 3.13 bytecode (needs python3.13)
 	@$(NO_ACCOUNT) $(PY) -m tools.compile_build --sam $(VENV_SAM)/bin/sam

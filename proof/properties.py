@@ -15,6 +15,9 @@ import sys
 
 from benchmarks.lines import Line
 
+MARKS = "long or proof or hypothesis"
+"""What `make test` leaves out, and what it tries with few examples. hypothesis marks its tests itself."""
+
 
 def run(seed: int, long: bool) -> list[Line]:
     """Out: one line, how many held."""
@@ -28,7 +31,7 @@ def short(seed: int) -> list[Line]:
 
 def _held(seed: int, profile: str) -> list[Line]:
     workers = str(min(4, max(2, os.cpu_count() or 2)))
-    command = [sys.executable, "-m", "pytest", "-m", "long or hypothesis", "-p", "no:cacheprovider", "--durations=15"]
+    command = [sys.executable, "-m", "pytest", "-m", MARKS, "-p", "no:cacheprovider", "--durations=15"]
     command += ["--numprocesses", workers, "--dist", "worksteal"]
     if not os.environ.get("CI"):  # there the examples are the same each time
         command.append(f"--hypothesis-seed={seed}")

@@ -170,7 +170,7 @@ class Sandbox:
     def wait_until_idle(self, seconds: float = 300.0) -> None:
         """Wait until no execution runs. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
-        while any(self.aws.executions(machine, "RUNNING") for machine in self.aws.state_machine_arns):
+        while self.aws.busy():
             if time.monotonic() > deadline:
                 raise TimeoutError("executions still run")
             time.sleep(0.02)

@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 from unittest import mock
 
 import yaml
+from moto import backends
 from moto.awslambda import models as lambda_models
 from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda_simple.models import LambdaSimpleBackend
@@ -119,6 +120,8 @@ def _apply(stack: ExitStack) -> None:
     config = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
     stack.enter_context(mock.patch.dict(default_user_config, config))
     patch(lambda_models, "do_validate_s3", lambda: False)  # code stays in its folders, there is no bucket to look into
+    modules = tuple(backends.list_of_moto_modules())  # moto lists its folders twice for every request
+    patch(backends, "list_of_moto_modules", lambda: modules)
     patch(boto_client, "moto_server_port", lambda: str(next(reversed(_running.values())).port))
     patch(LambdaSimpleBackend, "invoke", _invoke_over_http)
     patch(lambda_eval_utils, "_invoke_lambda_function", _invoke_from_state_machine)

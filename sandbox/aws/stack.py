@@ -307,6 +307,11 @@ class AwsSandbox:
         pages = self.client("stepfunctions").get_paginator("list_executions").paginate(**wanted, maxResults=1000)
         return [execution for page in pages for execution in page["executions"]]
 
+    def busy(self) -> bool:
+        """Whether an execution runs. Asked of moto itself: who waits asks often, and a request costs milliseconds."""
+        machines = stepfunctions_backend(self.account, self.region).state_machines
+        return any(execution.status == "RUNNING" for machine in machines for execution in list(machine.executions))
+
     def forget_executions(self) -> None:
         """End all executions and give their names back, which AWS keeps taken for 90 days."""
         self._stop_executions()

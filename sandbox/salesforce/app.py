@@ -26,7 +26,8 @@ from sandbox.salesforce.oauth import Clients, TokenRefused
 from sandbox.salesforce.query import run
 from sandbox.salesforce.rest import Answer, Call, Rest, parse_url, versions
 from sandbox.salesforce.schema import FLOWS, STANDARD, Schema
-from sandbox.salesforce.store import Savepoint, Store
+from sandbox.salesforce.store import Store
+from sandbox.salesforce.tables import Savepoint
 from sandbox.salesforce.values import accept, to_json
 
 MAX_API_CALLS = 100_000  # a day: Enterprise edition without further licences
@@ -240,6 +241,21 @@ class Salesforce:
             ids = self._store.seed(self._store.object(object), rows)
             self._first = self._store.savepoint()
         return ids
+
+    def kept(self) -> list[dict[str, Any]]:
+        """Every record as plain data, deleted ones and configuration too; each with its `object`."""
+        with self._lock:
+            return self._store.kept()
+
+    def put_back(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """What `kept` gave, in place of all records there are; with CPQ's objects, where there are records of them.
+        Afterwards this is the first state, as after `load`.
+        """
+        with self._lock:
+            if any(record["object"].startswith("SBQQ__") for record in records):
+                self.install_cpq()
+            self._store.put_back(records)
+            self._first = self._store.savepoint()
 
     @staticmethod
     def _referred(value: Any, ids: Mapping[str, str]) -> Any:

@@ -24,7 +24,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from . import entitlements, models, pages
+from . import entitlements, keeping, models, pages
 from .catalogue import CREATED, Catalogue, sandbox_catalogue
 from .errors import CODES, Refused, not_found
 from .limits import Idempotency, RateLimits, fingerprint
@@ -204,11 +204,30 @@ class Stigg:
             for subscription in subscriptions:
                 service.seed_subscription(dict(subscription))
 
+    def kept(self) -> list[dict[str, Any]]:
+        """Everything that was written, as plain data: see `keeping`."""
+        with self._present() as service:
+            return list(keeping.kept(service.book))
+
+    def put_back(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """What `kept` gave, in place of all that was written here."""
+        with self._lock:
+            self.reset()
+            self._service.book = keeping.book_of(records, self.catalogue)
+
     def change_subscription(self, subscription_id: str, **fields: Any) -> dict[str, Any]:
         """An update made by someone else. fields: as PATCH /subscriptions/{id} takes them. Returns it in full."""
         with self._present() as service:
             wanted = models.read(models.SubscriptionUpdate, fields)
             return service.update_subscription(subscription_id, wanted).full(service.now)
+
+    def cancel_subscription(self, subscription_id: str, **fields: Any) -> dict[str, Any]:
+        """An end by someone else, at once unless fields, as POST /subscriptions/{id}/cancel takes them, say otherwise.
+        Returns it in full.
+        """
+        with self._present() as service:
+            wanted = models.read(models.SubscriptionCancel, {"cancellation_time": "IMMEDIATE", **fields})
+            return service.cancel_subscription(subscription_id, wanted).full(service.now)
 
     def change_api_key(self, api_key: str, old: str | None = None) -> None:
         """From now on only this key is let in, as after a rotation; while it lasts, an old one too."""

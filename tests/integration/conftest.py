@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from integration.terminal import Operator
+from sandbox.in_process import InProcess
 from sandbox.pace import slowness
 from sandbox.sandbox import Sandbox
 
@@ -48,6 +49,14 @@ def sandbox(running_sandbox: Sandbox) -> Iterator[Sandbox]:
     running_sandbox.stigg_server.heal()
     running_sandbox.salesforce_server.heal()
     running_sandbox.wait_until_idle()  # nothing of this test may reach into the next one
+
+
+@pytest.fixture
+def in_process() -> Iterator[InProcess]:
+    """The product in this process, in which nothing was sold yet."""
+    house = InProcess()
+    yield house
+    house.close()
 
 
 @pytest.fixture

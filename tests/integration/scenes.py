@@ -11,10 +11,13 @@ from unittest import mock
 from moto.core.exceptions import AWSError
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
+from sandbox.in_process import InProcess
 from sandbox.sales import Sold
 from sandbox.sandbox import Sandbox
 
 Json = dict[str, Any]
+House = Sandbox | InProcess
+"""Where a scene plays that tests neither AWS nor DynamoDB."""
 
 ENTERPRISE = (
     Sold("plan-enterprise", 1, 48000),
@@ -37,7 +40,7 @@ COMPOSITE = "/services/data/.*/composite"
 
 
 def sell(
-    sandbox: Sandbox,
+    sandbox: House,
     account: str,
     *sold: Sold,
     name: str = "A deal",
@@ -59,7 +62,7 @@ def revised(deal: Json, later: int, **quantities: float) -> Json:
     return revision
 
 
-def call(sandbox: Sandbox, *deals: Json) -> list[Json]:
+def call(sandbox: House, *deals: Json) -> list[Json]:
     """Send deals as Salesforce does. Out: what each was answered."""
     answer = sandbox.call(*deals)
     assert answer.status_code == 202, answer.text
@@ -67,7 +70,7 @@ def call(sandbox: Sandbox, *deals: Json) -> list[Json]:
     return results
 
 
-def provision(sandbox: Sandbox, *deals: Json) -> list[Json]:
+def provision(sandbox: House, *deals: Json) -> list[Json]:
     """Send deals and wait until nothing runs any more."""
     results = call(sandbox, *deals)
     sandbox.wait_until_idle()
@@ -81,7 +84,7 @@ def opportunity_of(deal: Json) -> str:
 # Looking
 
 
-def subscriptions(sandbox: Sandbox, customer_id: str, *, live: bool = True) -> list[Json]:
+def subscriptions(sandbox: House, customer_id: str, *, live: bool = True) -> list[Json]:
     """A customer's subscriptions in Stigg; with live=False those that ended too."""
     return [s for s in sandbox.stigg.subscriptions(customer_id) if s["status"] in LIVE or not live]
 
@@ -98,7 +101,7 @@ def addons(subscription: Json) -> dict[str, int]:
     return {addon["id"]: addon["quantity"] for addon in subscription["addons"]}
 
 
-def access(sandbox: Sandbox, customer_id: str) -> list[Json]:
+def access(sandbox: House, customer_id: str) -> list[Json]:
     """What a customer stands for in Stigg, as far as deals decide it."""
     return [
         {
@@ -113,13 +116,13 @@ def access(sandbox: Sandbox, customer_id: str) -> list[Json]:
     ]
 
 
-def shown(sandbox: Sandbox, deal: Json) -> tuple[str, str | None] | None:
+def shown(sandbox: House, deal: Json) -> tuple[str, str | None] | None:
     """Status and reason that Salesforce shows on a deal."""
     record = sandbox.provisioning(opportunity_of(deal))
     return None if record is None else (record["Status__c"], record["Reason__c"])
 
 
-def status(sandbox: Sandbox, deal: Json) -> Json:
+def status(sandbox: House, deal: Json) -> Json:
     """What GET tells of a deal."""
     answer = sandbox.status(opportunity_of(deal))
     assert answer.status_code == 200, answer.text
@@ -140,15 +143,15 @@ def failures(sandbox: Sandbox, execution: str) -> set[str]:
     return {told["error"] for told in details if told}
 
 
-def stigg_requests(sandbox: Sandbox, method: str = ".*", path: str = ".*") -> int:
+def stigg_requests(sandbox: House, method: str = ".*", path: str = ".*") -> int:
     return len(sandbox.stigg_server.asked(method, path))
 
 
-def stigg_writes(sandbox: Sandbox) -> int:
+def stigg_writes(sandbox: House) -> int:
     return stigg_requests(sandbox, "POST|PATCH|PUT|DELETE")
 
 
-def everything(sandbox: Sandbox) -> Json:
+def everything(sandbox: House) -> Json:
     """Both sides, whole: what a deal that is refused must leave as it was."""
     return {
         "customers": sandbox.stigg.customers,
@@ -176,13 +179,17 @@ def put_head(sandbox: Sandbox, item: Json, body: Json) -> None:
     sandbox.aws.client("dynamodb").put_item(TableName=sandbox.aws.resources["LedgerTable"], Item=item)
 
 
-def due(sandbox: Sandbox, account: str) -> bool:
+def due(sandbox: House, account: str) -> bool:
     """Whether something is left for the sweep to do, now or later."""
+    if isinstance(sandbox, InProcess):
+        return sandbox.due(account)
     return "due_at" in head(sandbox, account)[0]
 
 
-def time_passes(sandbox: Sandbox, *accounts: str) -> None:
+def time_passes(sandbox: House, *accounts: str) -> None:
     """What waits for its time in the ledger has waited long enough: leases, backoffs, payments, starts."""
+    if isinstance(sandbox, InProcess):
+        return sandbox.time_passes(*accounts)
     for account in accounts:
         item, body = head(sandbox, account)
         assert "due_at" in item, "nothing waits"
@@ -196,8 +203,10 @@ def time_passes(sandbox: Sandbox, *accounts: str) -> None:
         put_head(sandbox, item, body)
 
 
-def sweep(sandbox: Sandbox) -> int:
+def sweep(sandbox: House) -> int:
     """Run the sweep and wait until nothing runs any more. Out: how many it started."""
+    if isinstance(sandbox, InProcess):
+        return sandbox.sweep()
     outcome = sandbox.aws.run_schedule("SweepFunctionSchedule")
     assert outcome.error_type is None, outcome.value()
     sandbox.wait_until_idle()
@@ -222,6 +231,6 @@ def no_execution_starts() -> Iterator[None]:
         yield
 
 
-def seen(sandbox: Sandbox, what: Callable[[], bool]) -> None:
+def seen(sandbox: House, what: Callable[[], bool]) -> None:
     """Wait until something is so."""
     sandbox.stigg_server.wait_for(what)

@@ -193,8 +193,8 @@ def test_g3_more_deals_of_one_customer_than_a_transaction_takes_are_one_provisio
 # G4 resumable
 
 LOSSES: dict[str, dict[str, Any]] = {
-    "the function is killed": {"kind": "delay_after", "seconds": 30},
-    "the function runs out of time": {"kind": "delay_after", "seconds": 30},
+    "the function is killed": {"kind": "delay_after", "seconds": 120},
+    "the function runs out of time": {"kind": "delay_after", "seconds": 120},
     "the connection drops": {"kind": "drop_after"},
     "the write never arrives": {"kind": "drop_before"},
 }
@@ -272,7 +272,7 @@ def test_g4_an_execution_that_is_stopped_for_good_is_picked_up_by_the_sweep_afte
 ) -> None:
     account = sandbox.sales.account("Northwind")
     deal = sell(sandbox, account)
-    sandbox.stigg_server.fail("delay_after", "POST", SUBSCRIPTIONS, seconds=30)
+    sandbox.stigg_server.fail("delay_after", "POST", SUBSCRIPTIONS, seconds=120)
     [result] = call(sandbox, deal)
     seen(sandbox, lambda: bool(subscriptions(sandbox, account)))
     arn = sandbox.execution_arn(result["execution"])

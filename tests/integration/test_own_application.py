@@ -194,8 +194,8 @@ LOSSES: dict[str, Json] = {
     "it answers 500": {"kind": "answer", "status": 500, "times": 2},
     "it answers 429": {"kind": "answer", "status": 429, "times": 2},
     "its answer is lost": {"kind": "drop_after"},
-    "the function is killed": {"kind": "delay_after", "seconds": 30},
-    "the function runs out of time": {"kind": "delay_after", "seconds": 30},
+    "the function is killed": {"kind": "delay_after", "seconds": 120},
+    "the function runs out of time": {"kind": "delay_after", "seconds": 120},
 }
 
 

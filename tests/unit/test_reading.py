@@ -29,8 +29,8 @@ from sandbox.salesforce.app import Salesforce
 from sandbox.salesforce.errors import Refusal
 from sandbox.salesforce.schema import STANDARD, Schema, _lookup, _object, _text
 from sandbox.sandbox import packaged_configuration
+from sandbox.wsgi_session import session_to
 from unit.domain import iso
-from unit.in_process import session_to
 
 Json = dict[str, Any]
 

@@ -28,9 +28,9 @@ from closedwon.stigg.rate_limit import ENTITY, Governor, Rate
 from functions.customer_provision import app as customer_provision
 from functions.subscription_provision import app as subscription_provision
 from sandbox.stigg.app import Stigg as StandIn
+from sandbox.wsgi_session import session_to
 from unit.aws import make_ledger
 from unit.domain import ACCOUNT, AT, CREDITS, POLICY, RULES, a_deal, a_line, plan
-from unit.in_process import session_to
 
 GRANTS = 40
 TIME_OUT = 60_000

@@ -12,6 +12,13 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 
+class _Connection:
+    """What a stand-in that drops a connection closes."""
+
+    def shutdown(self, how: int) -> None:
+        """Nothing was open."""
+
+
 class InProcess(BaseAdapter):
     """Carries requests to a WSGI application."""
 
@@ -23,7 +30,11 @@ class InProcess(BaseAdapter):
         body = request.body.encode() if isinstance(request.body, str) else request.body
         headers_sent = list(request.headers.items())
         made = EnvironBuilder(request.path_url, method=request.method or "GET", headers=headers_sent, data=body)
-        answer, status, headers = run_wsgi_app(self.application, made.get_environ(), buffered=True)
+        environ = {**made.get_environ(), "werkzeug.socket": _Connection()}
+        try:
+            answer, status, headers = run_wsgi_app(self.application, environ, buffered=True)
+        except ConnectionError as error:
+            raise requests.ConnectionError(error, request=request) from None
         raw = HTTPResponse(
             io.BytesIO(b"".join(answer)),
             HTTPHeaderDict(list(headers)),
