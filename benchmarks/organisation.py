@@ -23,6 +23,7 @@ from typing import Any
 from closedwon.aws.ledger_items import customer_of
 from closedwon.domain.customer import Customer, Outcome, SubscriptionLink
 from closedwon.domain.desired import Slot
+from closedwon.domain.identifiers import CustomerId, OpportunityId, SubscriptionId
 from closedwon.domain.marks import TERMS_KEY
 from closedwon.domain.plan import subscription_id
 from sandbox.aws import exports
@@ -150,8 +151,8 @@ class Original:
             slot, applied = Slot.of_key(key), record.applied
             if record.subscription_id is None or applied is None:
                 continue
-            words[record.subscription_id] = subscription_id(account, slot, record.generation)
-            renamed = replace(applied, opportunities=tuple(words[id] for id in applied.opportunities))
+            words[record.subscription_id] = subscription_id(CustomerId(account), slot, record.generation)
+            renamed = replace(applied, opportunities=tuple(OpportunityId(words[id]) for id in applied.opportunities))
             words[self._subscriptions_by_id[record.subscription_id]["metadata"][TERMS_KEY]] = renamed.fingerprint
         for state in self._known.opportunities.values():
             words[state.written or ""] = replace(state, outcome=_renamed(state.outcome, words)).mark(account)
@@ -208,7 +209,7 @@ def _renamed(outcome: Outcome, words: Mapping[str, str]) -> Outcome:
     for word in re.findall(r"006[A-Za-z0-9]{15}", reason):
         reason = reason.replace(word, words[word])
     links = tuple(
-        SubscriptionLink(one.plan_id, words[one.subscription_id], one.status, one.checkout_url)
+        SubscriptionLink(one.plan_id, SubscriptionId(words[one.subscription_id]), one.status, one.checkout_url)
         for one in outcome.subscriptions
     )
     return replace(outcome, reason=reason, subscriptions=links)
@@ -294,7 +295,7 @@ def gone_from_stigg(it: Copied) -> None:
 def nobodys(it: Copied) -> None:
     """A second subscription that looks like ours."""
     [one] = it.subscriptions
-    id = subscription_id(it.id, Slot("product-analytics", None, False), 1)
+    id = subscription_id(CustomerId(it.id), Slot("product-analytics", None, False), 1)
     other = {name: one[name] for name in ("customerId", "startDate", "metadata")}
     it.subscriptions.append({**copy.deepcopy(other), "id": id, "planId": "plan-analytics"})
 

@@ -24,6 +24,7 @@ from benchmarks.burst import Table as Budgets
 from benchmarks.table import MemoryTable
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.customer import Applied, Arrival, Ensured, Outcome, SubscriptionLink, Work
+from closedwon.domain.identifiers import SubscriptionId
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import MappingRules, compile_deal, revision_of
 from sandbox.aws.template import translate
@@ -204,7 +205,7 @@ class World:
         ledger = Ledger(NAMES["LedgerTable"], self.table)
         work = ledger.acquire_lease(scene.account_id, scene.execution, 0, 60_000)
         assert isinstance(work, Work)
-        link = SubscriptionLink("plan-enterprise", f"{scene.account_id}-platform", "ACTIVE", None)
+        link = SubscriptionLink("plan-enterprise", SubscriptionId(f"{scene.account_id}-platform"), "ACTIVE", None)
         outcome = Outcome("Provisioned", subscriptions=(link,))
         provisioned = frozenset({scene.opportunity_id})
         ledger.record_result(work, Applied({}, {scene.opportunity_id: outcome}, provisioned, ensured=True))

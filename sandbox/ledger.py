@@ -29,6 +29,7 @@ from closedwon.domain.customer import (
     Unanswered,
     Work,
 )
+from closedwon.domain.identifiers import AccountId
 from closedwon.domain.order import Order, Revision
 
 
@@ -142,7 +143,7 @@ class MemoryLedger:
 
     def customer(self, account_id: str) -> Customer:
         """A customer with all its opportunities; one of version 0 where the ledger knows nothing."""
-        return self._customers.get(account_id) or Customer(account_id)
+        return self._customers.get(account_id) or Customer(AccountId(account_id))
 
     def overdue(self, milliseconds: int) -> Iterator[str]:
         """The accounts of customers that have been due for longer than that, the longest due first."""

@@ -16,6 +16,7 @@ from closedwon.aws.ledger import Ledger
 from closedwon.domain.customer import Applied, Intended, Interrupted, LeaseLost, Work
 from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
+from closedwon.domain.identifiers import SubscriptionId
 from closedwon.domain.instants import instant_of
 from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
@@ -93,7 +94,7 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
 
     Out: what is known of them now, by key; why Stigg refused one, by key.
     """
-    customer_id = work.customer.customer_id or ""
+    customer_id = work.customer.bound_id
     records: dict[str, GrantRecord] = dict(work.customer.grants)
     refused: dict[str, str] = {}
     # By an earlier try, which may not have lived to record it, or before the ledger was lost and restored.
@@ -120,7 +121,7 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
     """Apply one change in Stigg. Out: what to remember of its slot."""
     if isinstance(change, End):
         return end(change, records, execution, stack.stigg)
-    customer_id = work.customer.customer_id or ""
+    customer_id = work.customer.bound_id
     links = stack.settings.backlinks(work.customer.account_id)
     record = records.get(change.subscription.slot, SlotRecord())
     if not isinstance(change, Create):
@@ -158,7 +159,7 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str, stigg: Sti
     return after_end(record, ending, answer["status"])
 
 
-def standing(record: SlotRecord, wanted: Subscription, subscription_id: str, status: str) -> SlotRecord:
+def standing(record: SlotRecord, wanted: Subscription, subscription_id: SubscriptionId, status: str) -> SlotRecord:
     """The record of a subscription that is as it should be. Its checkout link is dropped once it is paid."""
     checkout_url = record.checkout_url if status == "PAYMENT_PENDING" else None
     return SlotRecord(record.generation, True, subscription_id, status, checkout_url, applied=wanted)

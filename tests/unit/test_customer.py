@@ -40,6 +40,7 @@ from closedwon.domain.customer import (
     made_due,
     record_result,
 )
+from closedwon.domain.instants import from_iso
 from closedwon.domain.order import Item, Order, Problem, Revision, Standing
 from closedwon.domain.records import GrantRecord, SlotRecord
 
@@ -244,8 +245,8 @@ def test_a_refused_order_shows_its_reason_and_keeps_what_was_provisioned() -> No
 
 
 def test_another_date_for_a_deals_own_cancellation_still_knows_the_deal_it_ends() -> None:
-    cancelled = order(trigger="cancellation", items=(), end="2027-01-22T00:00:00.000Z")
-    later = replace(cancelled, end="2027-02-21T00:00:00.000Z")
+    cancelled = order(trigger="cancellation", items=(), end=from_iso("2027-01-22T00:00:00.000Z"))
+    later = replace(cancelled, end=from_iso("2027-02-21T00:00:00.000Z"))
     customer = provisioned(arriving(provisioned(ACCEPTED), (cancelled, 2))[0])
     customer, _ = arriving(customer, (later, 3))
     assert customer.opportunities[A].standing == Standing(later, cancelled, X)

@@ -24,6 +24,7 @@ from closedwon.domain.desired import (
     fold,
     same_product_problems,
 )
+from closedwon.domain.instants import Never, from_iso
 from closedwon.domain.order import Order, Problem, Standing
 from unit.domain import (
     ANALYTICS,
@@ -83,8 +84,8 @@ def test_one_deal_becomes_the_subscription_it_says() -> None:
         prices=(Price(None, 48000.0, "usd"), Price(WORKSPACE, 1200.0, "usd")),
         billing_period="ANNUALLY",
         payment_collection="INVOICE",
-        start="2026-12-01T00:00:00.000Z",
-        cancellation=None,
+        start=from_iso("2026-12-01T00:00:00.000Z"),
+        cancellation=Never(),
         opportunities=(ONE,),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from closedwon.domain.instants import from_iso
 from closedwon.domain.order import Item, Order, Problem
 from ops.orders import changes
 
@@ -57,10 +58,12 @@ def test_what_comes_and_goes_is_said_with_its_price() -> None:
 
 
 def test_prices_and_terms_are_told_from_what_to_what() -> None:
-    cheaper = replace(ORDER, items=(ORDER.items[0], item("plan-enterprise", price=40000.0)), end="2027-01-01")
+    cheaper = replace(
+        ORDER, items=(ORDER.items[0], item("plan-enterprise", price=40000.0)), end=from_iso("2027-01-01T00:00:00Z")
+    )
     assert told(cheaper) == [
         "price of plan-enterprise from 48,000.00 USD to 40,000.00 USD",
-        "end from none to 2027-01-01",
+        "end from none to 2027-01-01T00:00:00.000Z",
     ]
 
 
@@ -78,4 +81,4 @@ def test_a_refusal_says_why_and_nothing_changes_by_a_mere_save() -> None:
     refused = replace(ORDER, problems=(Problem(2, "stiggId", "is unknown"),))
     assert told(refused) == ["refused: line 2, stiggId: is unknown"]
     again = tuple(replace(one, lines=(7,)) for one in ORDER.items)
-    assert told(replace(ORDER, items=again, as_of="2026-01-15T00:00:00.000Z")) == []
+    assert told(replace(ORDER, items=again, as_of=from_iso("2026-01-15T00:00:00.000Z"))) == []

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from closedwon.domain.errors import SettingMissing
-from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.identifiers import AccountId, normalised_id
 
 if TYPE_CHECKING:  # each is imported where it is made: no function needs them all
     from closedwon.domain.desired import Policy
@@ -84,6 +84,6 @@ class Settings:
 
         return Backlinks(
             salesforce_url=self["SALESFORCE_URL"].rstrip("/"),
-            account_id=account_id,
+            account_id=AccountId(account_id),
             integration_id=self.get("STIGG_SALESFORCE_INTEGRATION_ID") or None,
         )

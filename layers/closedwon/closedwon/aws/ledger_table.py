@@ -25,6 +25,7 @@ from closedwon.aws.ledger_items import (
 )
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.errors import LedgerContended
+from closedwon.domain.identifiers import AccountId
 
 T = TypeVar("T")
 
@@ -94,7 +95,7 @@ class LedgerTable:
         # Read in this order, a write in between shows as another `rev` when the transaction checks it.
         head = self.find(pk, "CUSTOMER")
         if head is None:
-            return Customer(account_id)
+            return Customer(AccountId(account_id))
         if opportunities is None:
             items = self.items(pk, "OPPORTUNITY#")
         else:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from closedwon.domain.identifiers import CustomerId
 from closedwon.domain.order import Order, Problem
 
 TRY_AGAIN = (300_000, 900_000, 3_600_000)
@@ -33,7 +34,7 @@ class Application:
 
     since: int
     answered: bool = False
-    customer_id: str | None = None
+    customer_id: CustomerId | None = None
     resource_id: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     ask_again_at: int | None = None

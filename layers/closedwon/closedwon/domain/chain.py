@@ -18,6 +18,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import BEGINNING, NO_DAY, Instant, Moment, day_of, ending, iso_utc, starting
 from closedwon.domain.order import Item, Kind, Order
 
@@ -46,7 +47,7 @@ class Fault(NamedTuple):
     with the reason from its side, in a sales rep's words.
     """
 
-    yields: tuple[tuple[str, str], ...]
+    yields: tuple[tuple[OpportunityId, str], ...]
 
 
 class Fate(NamedTuple):
@@ -540,9 +541,13 @@ class _Links:
     """What the orders say of each other."""
 
     def __init__(self, orders: list[Order]) -> None:
-        self._deals = {order.opportunity_id: order for order in orders if order.trigger != "cancellation"}
+        self._deals: dict[str, Order] = {
+            order.opportunity_id: order for order in orders if order.trigger != "cancellation"
+        }
         cancellations = [order for order in orders if order.trigger == "cancellation"]
-        self._ended = {o.opportunity_id: o for o in cancellations if o.opportunity_id not in self._deals}
+        self._ended: dict[str, Order] = {
+            o.opportunity_id: o for o in cancellations if o.opportunity_id not in self._deals
+        }
         self._contracts: dict[str, Order] = {}
         for order in sorted(self._deals.values(), key=self._claim):
             if order.contract_id:
@@ -555,10 +560,11 @@ class _Links:
 
     def named(self, order: Order) -> Order | None:
         """The order that an order amends, renews or cancels."""
-        if order.amends is None:
+        name = order.amends
+        if name is None:
             own = self._deals.get(order.opportunity_id) if order.trigger == "cancellation" else None
             return own if own is not order else None
-        named = self._deals.get(order.amends) or self._contracts.get(order.amends) or self._ended.get(order.amends)
+        named = self._deals.get(name) or self._contracts.get(name) or self._ended.get(name)
         return named if named is not order else None
 
     def _way(self, order: Order) -> list[Order]:

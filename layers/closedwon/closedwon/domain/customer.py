@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.application import Application, begins, prepared, resource_conflict
+from closedwon.domain.identifiers import AccountId, CustomerId, OpportunityId, SubscriptionId
 from closedwon.domain.order import Order, Problem, Revision, Standing
 from closedwon.domain.records import GrantRecord, SlotRecord
 
@@ -36,7 +37,7 @@ class SubscriptionLink(NamedTuple):
     """One subscription a deal contributes to, as Salesforce shows it. status is Stigg's."""
 
     plan_id: str
-    subscription_id: str
+    subscription_id: SubscriptionId
     status: str
     checkout_url: str | None = None
 
@@ -160,11 +161,11 @@ class Customer:
     stays.
     """
 
-    account_id: str
+    account_id: AccountId
     rev: int = 0
     version: int = 0
     applied: int = 0
-    customer_id: str | None = None
+    customer_id: CustomerId | None = None
     ensured: bool = False
     lease: Lease | None = None
     token: int = 0
@@ -181,7 +182,12 @@ class Customer:
     opportunities: dict[str, OpportunityState] = field(default_factory=dict)
 
     @property
-    def shown_id(self) -> str | None:
+    def bound_id(self) -> CustomerId:
+        """Its ID in Stigg; empty until a valid order binds it: nothing of it is in Stigg before."""
+        return self.customer_id or CustomerId("")
+
+    @property
+    def shown_id(self) -> CustomerId | None:
         """Its ID in Stigg as Salesforce shows it: None until it exists there."""
         return self.customer_id if self.ensured else None
 
@@ -196,10 +202,10 @@ class Customer:
         ]
 
     @property
-    def certain_id(self) -> str | None:
+    def certain_id(self) -> CustomerId | None:
         """Its ID in Stigg once that is final; None while the user's own application may still choose it."""
         chosen = any(s.order.customer_id and not s.order.problems for s in self.opportunities.values())
-        stays = self.ensured or self.named or chosen or self.customer_id != self.account_id
+        stays = self.ensured or self.named or chosen or self.customer_id != CustomerId(self.account_id)
         return self.customer_id if stays else None
 
     @property
@@ -247,7 +253,7 @@ class Acceptance:
     now.
     """
 
-    opportunity_id: str
+    opportunity_id: OpportunityId
     status: Literal["accepted", "duplicate", "superseded", "invalid"]
     execution: str | None = None
     problems: tuple[Problem, ...] = ()
@@ -566,7 +572,7 @@ def erased(customer: Customer) -> Customer:
     return replace(customer, opportunities=states)
 
 
-def bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
+def bound(order: Order, customer_id: CustomerId | None) -> tuple[Order, CustomerId | None]:
     """Bind the account to one customer in Stigg, by its first valid order: to the ID given, else the account's own ID.
 
     Out: the order as it is recorded, refused where it names another customer; the customer's ID.
@@ -574,7 +580,7 @@ def bound(order: Order, customer_id: str | None) -> tuple[Order, str | None]:
     if order.problems:
         return order, customer_id
     if customer_id is None:
-        return order, order.customer_id or order.account_id
+        return order, order.customer_id or CustomerId(order.account_id)
     if order.customer_id in (None, customer_id):
         return order, customer_id
     problem = Problem(

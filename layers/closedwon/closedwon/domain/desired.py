@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.catalogue import CURRENCIES, Catalogue
 from closedwon.domain.chain import Chain, Fate, Fault, chained, trial_over
+from closedwon.domain.identifiers import CustomerId, OpportunityId
 from closedwon.domain.instants import (
     NO_DAY,
     At,
@@ -120,14 +121,14 @@ class Subscription:
     payment_collection: str | None
     start: Instant | None
     cancellation: Until
-    opportunities: tuple[str, ...]
+    opportunities: tuple[OpportunityId, ...]
     trial_end: Instant | None = None
     trial_end_behavior: str | None = None
     coupon: str | None = None
     budget: float | None = None
     budget_soft: bool = False
     minimum_spend: Price | None = None
-    paying_customer_id: str | None = None
+    paying_customer_id: CustomerId | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     milestones: tuple[str, ...] = ()
 
@@ -196,7 +197,7 @@ class Ended:
     """
 
     expected: bool
-    opportunities: tuple[str, ...]
+    opportunities: tuple[OpportunityId, ...]
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ class Grant:
     """
 
     key: str
-    opportunity_id: str
+    opportunity_id: OpportunityId
     opportunity_name: str
     currency_id: str
     amount: int
@@ -231,8 +232,8 @@ class Desired:
     """
 
     subscriptions: dict[Slot, Subscription] = field(default_factory=dict)
-    refused: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
-    held: dict[str, str] = field(default_factory=dict)
+    refused: dict[OpportunityId, tuple[Problem, ...]] = field(default_factory=dict)
+    held: dict[OpportunityId, str] = field(default_factory=dict)
     ended: dict[Slot, Ended] = field(default_factory=dict)
     fates: dict[str, Fate] = field(default_factory=dict)
     grants: tuple[Grant, ...] = ()
@@ -252,12 +253,12 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     the latest first: never one that stands as it was provisioned.
     """
     at = starting(from_milliseconds(now))
-    refused: dict[str, tuple[Problem, ...]] = {}
-    held: dict[str, str] = {}
-    firm: set[str] = set()  # held whatever becomes of other deals
-    chosen: dict[str, _Orders] = {}
-    before: dict[str, _Orders] = {}
-    changed: set[str] = set()
+    refused: dict[OpportunityId, tuple[Problem, ...]] = {}
+    held: dict[OpportunityId, str] = {}
+    firm: set[OpportunityId] = set()  # held whatever becomes of other deals
+    chosen: dict[OpportunityId, _Orders] = {}
+    before: dict[OpportunityId, _Orders] = {}
+    changed: set[OpportunityId] = set()
     for standing in sorted(standings, key=lambda standing: _effective(standing.newest)):
         newest, provisioned, _ = standing
         opportunity = newest.opportunity_id

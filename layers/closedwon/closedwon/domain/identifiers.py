@@ -5,6 +5,22 @@ chosen by people.
 from __future__ import annotations
 
 import re
+from typing import NewType
+
+AccountId = NewType("AccountId", str)
+"""A Salesforce account's record ID, 18 characters."""
+
+OpportunityId = NewType("OpportunityId", str)
+"""A Salesforce opportunity's record ID, 18 characters."""
+
+ContractId = NewType("ContractId", str)
+"""A Salesforce contract's record ID, 18 characters."""
+
+CustomerId = NewType("CustomerId", str)
+"""A customer's ID in Stigg."""
+
+SubscriptionId = NewType("SubscriptionId", str)
+"""A subscription's ID in Stigg."""
 
 STIGG_ID = r"^[.]*[A-Za-z0-9_:@|-][A-Za-z0-9_.:@|-]*$"
 """What closed-won takes as an ID in Stigg: letters, digits, a few marks. It becomes part of addresses and of keys: one

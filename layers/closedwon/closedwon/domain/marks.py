@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from closedwon.domain.identifiers import AccountId, OpportunityId
 from closedwon.domain.links import salesforce_record_url
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Backlinks:
     """
 
     salesforce_url: str
-    account_id: str
+    account_id: AccountId
     integration_id: str | None = None
 
     def of_customer(self) -> dict[str, str]:
@@ -36,7 +37,7 @@ class Backlinks:
             "salesforceAccountUrl": salesforce_record_url(self.salesforce_url, self.account_id),
         }
 
-    def of_subscription(self, opportunities: tuple[str, ...]) -> dict[str, str]:
+    def of_subscription(self, opportunities: tuple[OpportunityId, ...]) -> dict[str, str]:
         """The metadata that leads from a subscription to its opportunities; the link opens the first."""
         return {
             "salesforceAccountId": self.account_id,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from closedwon.domain.identifiers import AccountId, ContractId, CustomerId, OpportunityId
 from closedwon.domain.instants import Instant, from_iso, iso_utc
 
 Kind = Literal["Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant"]
@@ -105,13 +106,13 @@ class Order:
     application wants on its subscriptions.
     """
 
-    opportunity_id: str
+    opportunity_id: OpportunityId
     opportunity_name: str
-    account_id: str
+    account_id: AccountId
     account_name: str
     account_email: str | None
-    stored_customer_id: str | None
-    customer_id: str | None
+    stored_customer_id: CustomerId | None
+    customer_id: CustomerId | None
     resource_id: str | None
     trigger: str
     currency: str
@@ -119,8 +120,8 @@ class Order:
     start: Instant | None = None
     end: Instant | None = None
     payment_collection: str | None = None
-    amends: str | None = None
-    contract_id: str | None = None
+    amends: OpportunityId | ContractId | None = None
+    contract_id: ContractId | None = None
     differences: bool = False
     cancel: Literal["now", "end_of_term"] | None = None
     as_of: Instant | None = None
@@ -130,7 +131,7 @@ class Order:
     budget: float | None = None
     budget_soft: bool = False
     minimum_spend: float | None = None
-    paying_customer_id: str | None = None
+    paying_customer_id: CustomerId | None = None
     items: tuple[Item, ...] = ()
     problems: tuple[Problem, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()

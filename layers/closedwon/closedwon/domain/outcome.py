@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from closedwon.domain.chain import Fate
 from closedwon.domain.customer import LOOK_AGAIN, Applied, Customer, OpportunityState, Outcome, Status, SubscriptionLink
 from closedwon.domain.desired import REOPENED, Desired, Grant, Slot
+from closedwon.domain.identifiers import SubscriptionId
 from closedwon.domain.instants import day_of, milliseconds
 from closedwon.domain.order import Order
 from closedwon.domain.plan import End, Plan
@@ -43,11 +44,13 @@ def applied(
         for opportunity in changed.intersection(hold.opportunities) or hold.opportunities
     }
     ends = {change.slot: change.opportunities for change in plan.changes if isinstance(change, End)}
-    outcomes = {}
+    outcomes: dict[str, Outcome] = {}
     provisioned = set()
-    for id, state in customer.opportunities.items():
+    for state in customer.opportunities.values():
+        id = state.order.opportunity_id
         slots = [slot for slot, wanted in desired.subscriptions.items() if id in wanted.opportunities]
-        links = tuple(_link(records[slot]) for slot in slots if slot in records and records[slot].subscription_id)
+        here = [records[slot] for slot in slots if slot in records]
+        links = tuple(_link(record, record.subscription_id) for record in here if record.subscription_id)
         concerned = {*slots, *(slot for slot, opportunities in ends.items() if id in opportunities)}
         concerned |= {slot for slot, cancellations in desired.lapsing.items() if id in cancellations}
         refused = [why for slot, why in refusals.items() if slot in concerned]
@@ -194,9 +197,9 @@ def _own_end(record: SlotRecord, now: int) -> int | None:
     return ended if ended > now else None
 
 
-def _link(record: SlotRecord) -> SubscriptionLink:
+def _link(record: SlotRecord, id: SubscriptionId) -> SubscriptionLink:
     plan_id = record.applied.plan_id if record.applied else ""
-    return SubscriptionLink(plan_id, record.subscription_id or "", record.status or "", record.checkout_url)
+    return SubscriptionLink(plan_id, id, record.status or "", record.checkout_url)
 
 
 def _sentence(text: str) -> str:

@@ -22,6 +22,7 @@ from closedwon.domain.desired import (
     Slot,
     Subscription,
 )
+from closedwon.domain.identifiers import CustomerId, OpportunityId, SubscriptionId
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, Until, from_milliseconds
 from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
 from closedwon.domain.records import GrantRecord, SlotRecord
@@ -34,7 +35,7 @@ LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
 class Actual:
     """One subscription as Stigg holds it. Entitlement values and the billing period are not in its answers."""
 
-    id: str
+    id: SubscriptionId
     slot: Slot
     plan_id: str
     pricing_type: str
@@ -62,7 +63,7 @@ class Create:
 
     subscription: Subscription
     generation: int
-    replaces: str | None = None
+    replaces: SubscriptionId | None = None
     start: Instant | None = None
 
 
@@ -80,7 +81,7 @@ class Update:
     """
 
     subscription: Subscription
-    subscription_id: str
+    subscription_id: SubscriptionId
     aspects: tuple[Aspect, ...]
     metadata: Mapping[str, str]
     withdrawn: tuple[Literal["budget", "minimum_spend"], ...] = ()
@@ -105,9 +106,9 @@ class End:
     """
 
     slot: Slot
-    subscription_id: str
+    subscription_id: SubscriptionId
     plan_id: str
-    opportunities: tuple[str, ...]
+    opportunities: tuple[OpportunityId, ...]
     at: EndOfBillingPeriod | None = None
     after: Slot | None = None
     converts: bool = False
@@ -135,7 +136,7 @@ class Keep:
     """Nothing to do: it stands as it should."""
 
     subscription: Subscription
-    subscription_id: str
+    subscription_id: SubscriptionId
     status: str
 
 
@@ -146,10 +147,10 @@ class Hold:
     """
 
     slot: Slot
-    opportunities: tuple[str, ...]
+    opportunities: tuple[OpportunityId, ...]
     reason: str
     approval: str | None = None
-    foreign: str | None = None
+    foreign: SubscriptionId | None = None
 
 
 Change = Create | Update | End
@@ -174,7 +175,7 @@ class Plan:
 
 
 def plan(
-    customer_id: str,
+    customer_id: CustomerId,
     desired: Desired,
     actual: Iterable[Actual],
     records: Mapping[Slot, SlotRecord],
@@ -207,9 +208,10 @@ def plan(
     )
 
 
-def _opportunities_of(standing: Actual) -> tuple[str, ...]:
+def _opportunities_of(standing: Actual) -> tuple[OpportunityId, ...]:
     """The opportunities that a subscription of ours says it is made of; see `Backlinks.of_subscription`."""
-    return tuple(filter(None, standing.metadata.get("salesforceOpportunityIds", "").split(",")))
+    told = standing.metadata.get("salesforceOpportunityIds", "").split(",")
+    return tuple(OpportunityId(id) for id in told if id)
 
 
 def _order_of_change(change: Change) -> int:
@@ -224,7 +226,7 @@ class _Planner:
 
     def __init__(
         self,
-        customer_id: str,
+        customer_id: CustomerId,
         desired: Desired,
         actual: list[Actual],
         records: Mapping[Slot, SlotRecord],
@@ -377,17 +379,23 @@ class _Planner:
         runs = ours is not None and ours.status == "ACTIVE"
         self.changes.append(end if runs else replace(end, after=paid_slot))
 
-    def _waits(self, slot: Slot, opportunities: tuple[str, ...], reason: str | None, foreign: str = "") -> bool:
+    def _waits(
+        self,
+        slot: Slot,
+        opportunities: tuple[OpportunityId, ...],
+        reason: str | None,
+        foreign: SubscriptionId | None = None,
+    ) -> bool:
         """Whether something waits for somebody's approval; notes what was approved."""
         if reason is None:
             return False
         record = self.records.get(slot, SlotRecord())
-        meant = [slot.key, record.subscription_id, foreign, reason]
+        meant = [slot.key, record.subscription_id, foreign or "", reason]
         approval = hashlib.sha256(json.dumps(meant).encode()).hexdigest()[:16]
         if approval in self.approved:
             self.used[slot] = approval
             return False
-        self.holds.append(Hold(slot, opportunities, reason, approval, foreign or None))
+        self.holds.append(Hold(slot, opportunities, reason, approval, foreign))
         return True
 
     def _tramples(self, wanted: Subscription, foreign: list[Actual]) -> bool:
@@ -407,7 +415,7 @@ class _Planner:
         )
         return self._waits(wanted.slot, wanted.opportunities, reason, protected.id)
 
-    def _create(self, wanted: Subscription, record: SlotRecord, replaces: str | None = None) -> Create:
+    def _create(self, wanted: Subscription, record: SlotRecord, replaces: SubscriptionId | None = None) -> Create:
         """A new subscription of the next generation.
 
         One that takes another's place begins at once: Stigg bills a start in the past from the next period only. Over
@@ -580,24 +588,24 @@ def price_order(price: Price) -> str:
     return price.addon_id or ""
 
 
-def subscription_id(customer_id: str, slot: Slot, generation: int) -> str:
+def subscription_id(customer_id: CustomerId, slot: Slot, generation: int) -> SubscriptionId:
     """The ID of a subscription closed-won makes: its slot and generation, so that the same wish has the same name."""
-    return f"{_stem(customer_id, slot)}-{generation}"
+    return SubscriptionId(f"{_stem(customer_id, slot)}-{generation}")
 
 
-def is_ours(customer_id: str, slot: Slot, id: str) -> bool:
+def is_ours(customer_id: CustomerId, slot: Slot, id: SubscriptionId) -> bool:
     """Whether an ID is one that `subscription_id` gives for this slot, of whatever generation."""
     stem, _, generation = id.rpartition("-")
     return stem == _stem(customer_id, slot) and generation.isdecimal()
 
 
-def _generation(id: str) -> int:
+def _generation(id: SubscriptionId) -> int:
     """The generation in an ID of ours; 0 for an adopted one's."""
     generation = id.rpartition("-")[2]
     return int(generation) if generation.isdecimal() else 0
 
 
-def _stem(customer_id: str, slot: Slot) -> str:
+def _stem(customer_id: CustomerId, slot: Slot) -> str:
     # The hash keeps IDs apart that would read the same once joined; the rest is for people.
     name = hashlib.sha256(f"{customer_id}|{slot.key}".encode()).hexdigest()[:8]
     return f"{customer_id[:80]}-{slot.product_id[:80]}-{name}"

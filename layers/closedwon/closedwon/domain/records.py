@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from closedwon.domain.desired import Subscription
+    from closedwon.domain.identifiers import SubscriptionId
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class SlotRecord:
 
     generation: int = 0
     made: bool = False
-    subscription_id: str | None = None
+    subscription_id: SubscriptionId | None = None
     status: str | None = None
     checkout_url: str | None = None
     applied: Subscription | None = None

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH
+from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH, AccountId, ContractId, CustomerId, OpportunityId
 from closedwon.domain.instants import Instant, instant_of, starting
 from closedwon.domain.order import Item, Kind, Order, Problem, Revision
 from closedwon.intake.deal import Deal, Line, Terms, line_number
@@ -126,6 +126,16 @@ def compile_deal(deal: Deal, rules: MappingRules) -> Order:
     return _Compiler(deal, rules).order()
 
 
+def _customer(id: str | None) -> CustomerId | None:
+    return None if id is None else CustomerId(id)
+
+
+def _amended(id: str | None) -> OpportunityId | ContractId | None:
+    if id is None:
+        return None
+    return OpportunityId(id) if id.startswith("006") else ContractId(id)
+
+
 def _most(kind: Kind) -> int:
     return MOST_UNITS if kind in ("Plan", "Add-on") else MOST_USAGE
 
@@ -160,19 +170,19 @@ class _Compiler:
         terms = self.terms()
         items = self.items(terms["start"], terms["end"])
         return Order(
-            opportunity_id=deal.opportunity.id,
+            opportunity_id=OpportunityId(deal.opportunity.id),
             opportunity_name=deal.opportunity.name,
-            account_id=deal.account.id,
+            account_id=AccountId(deal.account.id),
             account_name=deal.account.name,
             account_email=deal.account.email,
-            stored_customer_id=deal.account.stigg_customer_id,
-            customer_id=self.customer_id(),
+            stored_customer_id=_customer(deal.account.stigg_customer_id),
+            customer_id=_customer(self.customer_id()),
             resource_id=deal.resource_id,
             trigger=deal.trigger,
             currency=deal.opportunity.currency_iso_code.lower(),
             # A cancellation may name its own opportunity, which is what it cancels without a name.
-            amends=deal.amends if deal.amends != deal.opportunity.id else None,
-            contract_id=deal.contract_id,
+            amends=_amended(deal.amends) if deal.amends != deal.opportunity.id else None,
+            contract_id=ContractId(deal.contract_id) if deal.contract_id else None,
             differences=self.differences,
             as_of=instant_of(deal.opportunity.system_modstamp),
             items=items,

@@ -31,7 +31,7 @@ import requests
 
 from closedwon.aws.secrets import SecretLike
 from closedwon.domain.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable, ClosedWonError
-from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH
+from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH, CustomerId
 from closedwon.wire.private import keep_private, redacted
 from closedwon.wire.sending import never_sent
 
@@ -58,7 +58,7 @@ SOONEST, USUAL, LATEST = 60_000, 300_000, 24 * 3_600_000
 class Ready(NamedTuple):
     """The application is done. metadata: for the subscription."""
 
-    customer_id: str | None = None
+    customer_id: CustomerId | None = None
     resource_id: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
 
@@ -156,7 +156,9 @@ def ready(answer: Json) -> Ready:
     """The checked content of an answer 200 or 201. Fields closed-won does not know are ignored: the application may
     have other readers. Raises ApplicationAnswerInvalid.
     """
-    return Ready(_id(answer, "customerId"), _id(answer, "resourceId"), _metadata(answer.get("metadata")))
+    customer_id = _id(answer, "customerId")
+    named = None if customer_id is None else CustomerId(customer_id)
+    return Ready(named, _id(answer, "resourceId"), _metadata(answer.get("metadata")))
 
 
 def _id(answer: Json, field: str) -> str | None:

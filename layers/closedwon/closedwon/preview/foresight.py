@@ -15,6 +15,7 @@ from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.chain import chained
 from closedwon.domain.customer import Acceptance, Applied, Customer
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, contribution, fold
+from closedwon.domain.identifiers import CustomerId, SubscriptionId
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, from_iso, from_milliseconds, iso_utc
 from closedwon.domain.marks import Backlinks, metadata_of
 from closedwon.domain.order import Order, Problem
@@ -108,8 +109,8 @@ class Foresight:
     now: Instant
 
     @property
-    def customer_id(self) -> str:
-        return self.customer.customer_id or ""
+    def customer_id(self) -> CustomerId:
+        return self.customer.bound_id
 
     def given(self, slot: Slot) -> frozenset[str]:
         """The deals that gave a slot its present subscription."""
@@ -171,7 +172,7 @@ def foresee(
         actual = tuple(actual_of(subscription, catalogue) for subscription in in_stigg.subscriptions)
     else:
         actual = remembered(records, catalogue, stack.links)
-    customer_id = customer.customer_id or ""
+    customer_id = customer.bound_id
     to_do = plan(
         customer_id,
         desired,
@@ -232,13 +233,13 @@ def remembered(records: Mapping[Slot, SlotRecord], catalogue: Catalogue, links: 
 
 
 def records_after(
-    to_do: Plan, records: Mapping[Slot, SlotRecord], actual: Iterable[Actual], customer_id: str, at: Instant
+    to_do: Plan, records: Mapping[Slot, SlotRecord], actual: Iterable[Actual], customer_id: CustomerId, at: Instant
 ) -> dict[Slot, SlotRecord]:
     """The slot records after the plan, if Stigg made every change and nobody had to pay first."""
     found = dict(records)
     statuses = {subscription.id: subscription.status for subscription in actual}
 
-    def stands(wanted: Subscription, id: str, status: str) -> None:
+    def stands(wanted: Subscription, id: SubscriptionId, status: str) -> None:
         record = found.get(wanted.slot, SlotRecord())
         found[wanted.slot] = replace(record, subscription_id=id, status=status, applied=wanted)
 

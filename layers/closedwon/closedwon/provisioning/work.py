@@ -9,6 +9,7 @@ from closedwon.aws.ledger import Ledger
 from closedwon.domain.catalogue import CERTAIN_SECONDS, Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Policy, Slot, catalogue_problems, fold
+from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Order, Problem, Standing
 from closedwon.domain.plan import Actual, Plan, plan
@@ -57,7 +58,7 @@ class Provisioner:
             subscriptions = self._stigg.list_subscriptions(customer.customer_id)
             actual = [actual_of(subscription, catalogue) for subscription in subscriptions]
         return plan(
-            customer.customer_id or "",
+            customer.bound_id,
             desired,
             actual,
             records,
@@ -68,7 +69,7 @@ class Provisioner:
             customer.grants,
         )
 
-    def catalogue_refusals(self, orders: Sequence[Order]) -> dict[str, tuple[Problem, ...]]:
+    def catalogue_refusals(self, orders: Sequence[Order]) -> dict[OpportunityId, tuple[Problem, ...]]:
         """What Stigg's catalogue shows to be wrong with orders that were never provisioned, by opportunity.
 
         As in `desired_by`, the kept snapshot is good enough for a yes; before a no, Stigg is asked again.
@@ -76,7 +77,7 @@ class Provisioner:
         if not orders:
             return {}
 
-        def assess(catalogue: Catalogue) -> tuple[dict[str, tuple[Problem, ...]], bool]:
+        def assess(catalogue: Catalogue) -> tuple[dict[OpportunityId, tuple[Problem, ...]], bool]:
             found = {order.opportunity_id: catalogue_problems(order, catalogue) for order in orders}
             refused = {id: problems for id, problems in found.items() if problems}
             return refused, bool(refused)

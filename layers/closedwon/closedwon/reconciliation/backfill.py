@@ -153,7 +153,8 @@ class _Prospect:
         """What is wrong with the deals: what they show themselves, and what the catalogue shows."""
         states = changed.opportunities
         found = [f"{id}: {problem}" for id in arrivals if id in states for problem in states[id].order.problems]
-        found += [f"{id}: {problem}" for id in arrivals for problem in desired.refused.get(id, ())]
+        ids = [arrival.order.opportunity_id for arrival in arrivals.values()]
+        found += [f"{id}: {problem}" for id in ids for problem in desired.refused.get(id, ())]
         return tuple(dict.fromkeys(found))
 
     def bringing_in(self, arrivals: Mapping[str, Arrival], without: Collection[str]) -> Outlook:
@@ -166,7 +167,7 @@ class _Prospect:
         to_do = self.planned(changed, desired)
         verdict, words = self.verdict(to_do)
         # One hold decides for all: a customer is brought in whole, or stays as it is.
-        if held := _held(wanted, desired, to_do):
+        if held := _held(wanted.values(), desired, to_do):
             verdict, words = "held", held
         makes_customer = verdict == "create" and self.view.customer_in_stigg is False
         if makes_customer:
@@ -184,7 +185,7 @@ class _Prospect:
     def planned(self, changed: Customer, desired: Desired) -> Plan:
         """What would be changed in Stigg."""
         return plan(
-            changed.customer_id or "",
+            changed.bound_id,
             desired,
             [actual_of(one, self.catalogue) for one in self.view.subscriptions or ()],
             {Slot.of_key(key): record for key, record in changed.slots.items()},
@@ -258,9 +259,10 @@ def _other_limits(change: Update, standing: Mapping[str, Any]) -> Iterator[str]:
             yield f"set its {words}"
 
 
-def _held(wanted: Iterable[str], desired: Desired, to_do: Plan) -> list[str]:
+def _held(wanted: Iterable[Arrival], desired: Desired, to_do: Plan) -> list[str]:
     """What waits for somebody of these deals, and why; each once."""
-    held = [f"{id}: {desired.held[id]}" for id in wanted if id in desired.held]
+    ids = [arrival.order.opportunity_id for arrival in wanted]
+    held = [f"{id}: {desired.held[id]}" for id in ids if id in desired.held]
     held += [f"{', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
     return list(dict.fromkeys(held))
 

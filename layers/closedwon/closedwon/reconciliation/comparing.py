@@ -14,6 +14,7 @@ from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Policy
 from closedwon.domain.errors import SettingMissing
+from closedwon.domain.identifiers import AccountId
 from closedwon.domain.marks import TERMS_KEY, Backlinks
 from closedwon.intake.answers import Result, invalid
 from closedwon.intake.requests import Intake
@@ -143,7 +144,7 @@ class Export:
 
     def view(self, account_id: str) -> CustomerView:
         """One customer's view as it was exported, each at its own moment."""
-        customer = Customer(account_id)
+        customer = Customer(AccountId(account_id))
         if head := self.heads.get(account_id):
             customer = customer_of(account_id, int(head["rev"]), head["body"], self.states[account_id])
         rows = self.opportunities.get(account_id, [])

@@ -234,7 +234,7 @@ class _Comparison:
 
     def planned(self, customer: Customer, desired: Desired, records: Mapping[Slot, SlotRecord] | None = None) -> Plan:
         return plan(
-            customer.customer_id or "",
+            customer.bound_id,
             desired,
             self.actual.values(),
             self.records if records is None else records,
@@ -548,7 +548,7 @@ class _Comparison:
     def ours(self, standing: Actual, slot: Slot, record: SlotRecord) -> bool:
         """Whether a subscription is closed-won's own in a slot."""
         trial = slot._replace(trial=True)
-        id, customer_id = standing.id, self.customer.customer_id or ""
+        id, customer_id = standing.id, self.customer.bound_id
         return id == record.subscription_id or is_ours(customer_id, slot, id) or is_ours(customer_id, trial, id)
 
     def update(self, change: Update, effect: Effect, lowers: bool) -> None:
@@ -743,7 +743,7 @@ class _Comparison:
 
     def orphans(self) -> None:
         """Find subscriptions that look like closed-won's own, but are in no slot of the ledger."""
-        customer_id = self.customer.customer_id
+        customer_id = self.customer.bound_id
         slots = {*self.desired.subscriptions, *(slot for slot, r in self.records.items() if r.applied is not None)}
         known = {record.subscription_id for record in self.records.values() if record.applied is not None}
         for one in self.listed:
@@ -752,7 +752,7 @@ class _Comparison:
             if one["status"] not in LIVE or id in known:
                 continue
             elsewhere = standing is None
-            named = any(is_ours(customer_id or "", slot, id) for slot in {*self.records, *self.desired.subscriptions})
+            named = any(is_ours(customer_id, slot, id) for slot in {*self.records, *self.desired.subscriptions})
             if not (TERMS_KEY in (one.get("metadata") or {}) or (named and not elsewhere)):
                 continue
             if not elsewhere and any(standing is not None and self.ours(standing, s, SlotRecord()) for s in slots):

@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from closedwon.domain.desired import Entitlement, Grant, Subscription
 from closedwon.domain.errors import CustomerTaken, as_read, safe_text, unreadable
+from closedwon.domain.identifiers import CustomerId
 from closedwon.domain.instants import At, EndOfBillingPeriod, Instant, Never, Until, iso_utc
 from closedwon.domain.marks import GRANT_KEY, Backlinks, metadata_of
 from closedwon.domain.order import Order
 from closedwon.domain.plan import AtOnce, Create, Ending, TrialUntil, Update, subscription_id
 
 
-def customer_body(customer_id: str, order: Order, links: Backlinks) -> dict[str, Any]:
+def customer_body(customer_id: CustomerId, order: Order, links: Backlinks) -> dict[str, Any]:
     """The body of Stigg's POST for a customer, named as the account of this order is."""
     body = {
         "id": customer_id,
@@ -69,7 +70,7 @@ def _link(integration: Mapping[str, Any]) -> dict[str, Any]:
     return {name: integration.get(name) for name in ("id", "vendorIdentifier", "syncedEntityId")}
 
 
-def provision_body(customer_id: str, create: Create, links: Backlinks) -> dict[str, Any]:
+def provision_body(customer_id: CustomerId, create: Create, links: Backlinks) -> dict[str, Any]:
     """The body of Stigg's POST for a new subscription, with only what the deal says."""
     # What no deal says is left out, so that Stigg's own settings decide. The schedule is always said: a default could
     # put the change off.
@@ -160,7 +161,7 @@ def end_call(ending: Ending) -> tuple[Literal["cancel", "update"], dict[str, Any
             return "update", {"trialEndDate": iso_utc(at), "scheduleStrategy": "IMMEDIATE"}
 
 
-def grant_body(customer_id: str, grant: Grant) -> dict[str, Any]:
+def grant_body(customer_id: CustomerId, grant: Grant) -> dict[str, Any]:
     """The body of Stigg's POST for a credit grant. Its key in the metadata tells it from every other, whatever
     happens.
     """
