@@ -405,20 +405,19 @@ def main(arguments: Sequence[str]) -> int:
     about = results.machine()
     print(", ".join(f"{name} {told}" for name, told in about.items()))
     wanted = asked.which or MEASUREMENTS
+    measure: dict[str, Callable[[], list[Line]]] = {
+        "package-size": package_sizes,
+        "cold-start": lambda: cold_starts(asked.rounds, asked.before),
+        "one-deal": one_deals,
+        "callout": lambda: callouts(asked.rounds),
+        "burst": bursts,
+        "reconcile": lambda: reconciliations(asked.sizes),
+    }
     lines: list[Line] = []
     try:
-        if "package-size" in wanted:
-            lines += package_sizes()
-        if "cold-start" in wanted:
-            lines += cold_starts(asked.rounds, asked.before)
-        if "one-deal" in wanted:
-            lines += one_deals()
-        if "callout" in wanted:
-            lines += callouts(asked.rounds)
-        if "burst" in wanted:
-            lines += bursts()
-        if "reconcile" in wanted:
-            lines += reconciliations(asked.sizes)
+        for name in measure:
+            if name in wanted:
+                lines += measure[name]()
     except NOT_MEASURED as error:
         print(f"\nnot measured: {error}", file=sys.stderr)
         return 2

@@ -21,7 +21,7 @@ from itertools import count
 from typing import Any
 
 from closedwon.aws.ledger_items import customer_of
-from closedwon.domain.customer import Outcome, SubscriptionLink
+from closedwon.domain.customer import Customer, Outcome, SubscriptionLink
 from closedwon.domain.desired import Slot
 from closedwon.domain.marks import TERMS_KEY
 from closedwon.domain.plan import subscription_id
@@ -111,8 +111,7 @@ class Original:
         head = by_key[f"ACCOUNT#{account}", "CUSTOMER"]
         bodies = {id: by_key[f"ACCOUNT#{account}", f"OPPORTUNITY#{id}"]["body"]["S"] for id in self._ids}
         self._known = customer_of(account, int(head["rev"]["N"]), head["body"]["S"], bodies)
-        soon = self._known.due_at is not None and self._known.due_at < 1000 * (time.time() + DAY)
-        if soon or self._known.unwritten or self._known.applied != self._known.version:
+        if _has_work_left(self._known):
             raise NotConsistent(f"work is left for {account}")
         stigg = sandbox.stigg
         self._subscriptions_by_id = {one["id"]: one for one in stigg.subscriptions(account)}
@@ -165,6 +164,11 @@ class Original:
             customer=json.loads(self._customer.with_(words)),
             subscriptions=json.loads(self._subscriptions.with_(words)),
         )
+
+
+def _has_work_left(customer: Customer) -> bool:
+    soon = customer.due_at is not None and customer.due_at < 1000 * (time.time() + DAY)
+    return bool(soon or customer.unwritten or customer.applied != customer.version)
 
 
 _SUBSCRIPTION = (
@@ -229,9 +233,13 @@ def originals(sandbox: Sandbox) -> list[Original]:
         if refused:
             raise NotConsistent(str(refused))
         sandbox.wait_until_idle(600)
-    pages = sandbox.aws.client("dynamodb").get_paginator("scan")
-    items = [item for page in pages.paginate(TableName=sandbox.aws.resources["LedgerTable"]) for item in page["Items"]]
+    items = _ledger_items(sandbox)
     return [Original(sandbox, accounts[name], name, items) for name in names]
+
+
+def _ledger_items(sandbox: Sandbox) -> list[Json]:
+    pages = sandbox.aws.client("dynamodb").get_paginator("scan")
+    return [item for page in pages.paginate(TableName=sandbox.aws.resources["LedgerTable"]) for item in page["Items"]]
 
 
 def _sell(sandbox: Sandbox, account: str, name: str, place: int, ids: Sequence[str], before: str | None) -> str:

@@ -261,18 +261,7 @@ def _ending(task: Task, entries: Sequence[Entry], a_minute: float) -> Iterator[s
     adopted = _count(entries, "adopt")
     changed = _count(entries, *CHANGES)
     settled = _count(entries, "held", "refused")
-    if task.mode == "dry":
-        yield "Nothing was written."
-    else:
-        accepted = [entry for entry in entries if entry["accepted"]]
-        deals = sum(entry["accepted"] for entry in accepted)
-        if accepted:
-            yield (
-                f"{counted(deals, 'deal')} of {counted(len(accepted), 'customer')} {_were(deals)} accepted. The sweep "
-                f"brings {'it' if deals == 1 else 'them'} to Stigg, after callouts: {_takes(len(accepted), a_minute)}."
-            )
-        else:
-            yield "There was nothing to bring in: no deal was accepted."
+    yield "Nothing was written." if task.mode == "dry" else _brought_in(entries, a_minute)
     if task.mode == "dry" and adopted:
         yield f"To adopt what stands in Stigg ({counted(adopted, 'customer')}, {_takes(adopted, a_minute)}):"
         yield f"  {task.command('--run')}"
@@ -287,6 +276,17 @@ def _ending(task: Task, entries: Sequence[Entry], a_minute: float) -> Iterator[s
             f"{counted(settled, 'customer')} {'needs' if settled == 1 else 'need'} somebody first: settle what is told "
             "above in Salesforce or Stigg, then start again."
         )
+
+
+def _brought_in(entries: Sequence[Entry], a_minute: float) -> str:
+    accepted = [entry for entry in entries if entry["accepted"]]
+    if not accepted:
+        return "There was nothing to bring in: no deal was accepted."
+    deals = sum(entry["accepted"] for entry in accepted)
+    return (
+        f"{counted(deals, 'deal')} of {counted(len(accepted), 'customer')} {_were(deals)} accepted. The sweep "
+        f"brings {'it' if deals == 1 else 'them'} to Stigg, after callouts: {_takes(len(accepted), a_minute)}."
+    )
 
 
 def _count(entries: Iterable[Entry], *verdicts: str) -> int:
@@ -338,7 +338,8 @@ def backfill(
     if until is not None and until < since:
         raise click.UsageError("--until is before --since")
     days = since.date().isoformat(), until.date().isoformat() if until else None
-    task = Task(chosen.stack.name, *days, mode="dry" if not really else "create" if create else "run")
+    mode: Literal["dry", "run", "create"] = ("create" if create else "run") if really else "dry"
+    task = Task(chosen.stack.name, *days, mode=mode)
     parts = chosen.stack.parts()
     path = file or task.file
     done = run(task, path, parts)

@@ -88,14 +88,7 @@ def end_all(chosen: Chosen, parts: Parts) -> None:
     if ledger.control().mode != "run":
         raise click.ClickException("the stack does not run, so no access would end: closedwon resume, then again")
     deals = list(cancellations(map(ledger.customer, accounts(salesforce)), salesforce))
-    executions: list[str] = []
-    for start in range(0, len(deals), DEALS_A_REQUEST):
-        results = chosen.api.post("/v1/provisionings", {"deals": deals[start : start + DEALS_A_REQUEST]})["results"]
-        refused = [f"{one['opportunityId']}: {one['errors'][0]['message']}" for one in results if one["errors"]]
-        if refused:
-            raise click.ClickException(f"not cancelled: {'; '.join(refused)}")
-        executions += [one["execution"] for one in results if one["execution"]]
-    waited_for(chosen.stack, list(dict.fromkeys(executions)))
+    waited_for(chosen.stack, list(dict.fromkeys(sent(chosen, deals))))
     left = [deal["opportunity"]["id"] for deal in deals if not ended(deal, ledger)]
     if left:
         raise click.ClickException(
@@ -103,6 +96,18 @@ def end_all(chosen: Chosen, parts: Parts) -> None:
             "status, then start again"
         )
     show.check("ok", f"Access to what {len(deals)} deals gave has ended.")
+
+
+def sent(chosen: Chosen, deals: list[dict[str, Any]]) -> list[str]:
+    """Send deals as a callout does. Out: the executions that were started. Raises ClickException for a refusal."""
+    executions: list[str] = []
+    for start in range(0, len(deals), DEALS_A_REQUEST):
+        results = chosen.api.post("/v1/provisionings", {"deals": deals[start : start + DEALS_A_REQUEST]})["results"]
+        refused = [f"{one['opportunityId']}: {one['errors'][0]['message']}" for one in results if one["errors"]]
+        if refused:
+            raise click.ClickException(f"not cancelled: {'; '.join(refused)}")
+        executions += [one["execution"] for one in results if one["execution"]]
+    return executions
 
 
 def accounts(salesforce: SalesforceClient) -> list[str]:

@@ -21,13 +21,15 @@ from closedwon.domain.links import salesforce_record_url
 from closedwon.domain.order import Problem
 from closedwon.intake.deal import line_number
 from closedwon.intake.requests import Intake, NotNow
-from closedwon.operations.doctor import SEVERITIES, Finding, InStigg, Product, Sale, Unmapped, judge
+from closedwon.operations.doctor import SEVERITIES, Finding, judge
+from closedwon.operations.on_sale import InStigg, Product, Sale, Unmapped
 from closedwon.reconciliation.views import given_of
 from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.deal_records import trigger_of
 from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped, value_at
 from closedwon.stack import Stack as Parts
 from closedwon.stigg.client import Stigg
+from closedwon.words.counted import counted
 from ops.show import as_json as print_json
 from ops.show import json_option, progress, say, table
 from ops.stack import Chosen
@@ -196,13 +198,18 @@ def other_senders(client: SalesforceClient) -> Iterator[Finding]:
                 words = f"the flow {flow['NamespacePrefix']}__{flow['ApiName']} of Stigg's own app is active"
                 yield Finding("warning", words, fix)
     except SalesforceRefused:  # who may not view the setup is told that there is no such object
-        fields = [field["name"] for name in ("Account", "Product2") for field in client.describe(name)["fields"]]
-        theirs = [name for name in fields if name.count("__") == 2 and name.lower().startswith("stigg")]
+        theirs = fields_of_stiggs_app(client)
         words = "whether a flow of Stigg's own app is active could not be looked at: the user may not view the setup"
         if theirs:
             words += f". The app is installed ({theirs[0]})"
         look = "Look in Setup > Flows for another Opportunity - Stigg Subscription Template that is active."
         yield Finding("warning" if theirs else "note", words, look)
+
+
+def fields_of_stiggs_app(client: SalesforceClient) -> list[str]:
+    """The fields that Stigg's own app adds: where there are any, it is installed."""
+    fields = [field["name"] for name in ("Account", "Product2") for field in client.describe(name)["fields"]]
+    return [name for name in fields if name.count("__") == 2 and name.lower().startswith("stigg")]
 
 
 # Showing
@@ -261,19 +268,16 @@ def show(found: Sequence[Finding], products: int, deals: int, days: int, salesfo
 
 
 def _row(one: Finding, salesforce_url: str) -> tuple[str, str, Text]:
-    product = one.product
-    named = [product.name, f"{product.type or ''} {product.stigg_id or ''}".strip()] if product else []
-    stigg_id = (product.stigg_id if product else None) or ""
-    begins = one.words[0] if stigg_id and one.words.startswith(stigg_id) else one.words[0].upper()
+    product = one.product or Product("", "", None, None)
+    named = [product.name, f"{product.type or ''} {product.stigg_id or ''}".strip()]
+    begins = one.words[0]
+    if not product.stigg_id or not one.words.startswith(product.stigg_id):  # an ID stays as it is written
+        begins = begins.upper()
     told = [f"{begins}{one.words[1:]}.", one.fix, link_to(one, salesforce_url)]
-    if one.opportunities and product and product.id:  # else the link leads to the first of them
+    if one.opportunities and product.id:  # else the link leads to the first of them
         told.append(f"On {', '.join(one.opportunities[:3])}{' ...' if len(one.opportunities) > 3 else ''}")
     shown = Text("\n".join([*filter(None, told), ""]), overflow="fold")  # a link is broken, but never cut short
     return "\n".join(filter(None, named)), str(len(one.opportunities) or ""), shown
-
-
-def counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def write_csv(found: Iterable[Finding], salesforce_url: str) -> None:

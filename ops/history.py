@@ -151,54 +151,63 @@ class Teller:
         if not every:
             say(f"Nothing was found since {since.astimezone(self.zone):%Y-%m-%d %H:%M}.")
         if failed:
-            errors = Counter(one.error or one.status for one in failed)
-            say(f"{counted(len(failed), 'failure')}: {', '.join(f'{n} {error}' for error, n in errors.most_common())}.")
-            rows = [
-                (*self.row(one), now.get(opportunity_of(one.name) or "", ""), one.error, _short(one.cause))
-                for one in failed
-            ]
-            columns = ("when", "deal", "status", "seconds", "the deal now", "error", "cause")
-            show.table(columns, rows, whole=("when", "deal", "status"))
+            self.failures(failed, now)
         if others:
             say(f"{counted(len(others), 'other')}:")
             show.table(("when", "deal", "status", "seconds"), map(self.row, others))
         if more:
             say(f"There are more: only the newest {limit} of each status are shown. --limit shows more of them.")
         if failed:
-            deal = opportunity_of(failed[0].name) or failed[0].name
-            say("What happened to one of them, and to try again what failed:")
-            show.verbatim(f"  {show.command('status', deal)}")
-            show.verbatim(f"  {show.command('replay', '--failed-since', '2h', '--dry-run')}")
+            self.what_to_do(failed[0])
+
+    def failures(self, failed: Sequence[Execution], now: Mapping[str, str]) -> None:
+        errors = Counter(one.error or one.status for one in failed)
+        say(f"{counted(len(failed), 'failure')}: {', '.join(f'{n} {error}' for error, n in errors.most_common())}.")
+        rows = [
+            (*self.row(one), now.get(opportunity_of(one.name) or "", ""), one.error, _short(one.cause))
+            for one in failed
+        ]
+        columns = ("when", "deal", "status", "seconds", "the deal now", "error", "cause")
+        show.table(columns, rows, whole=("when", "deal", "status"))
+
+    def what_to_do(self, one: Execution) -> None:
+        """How to look at one that failed, and to try again what did."""
+        say("What happened to one of them, and to try again what failed:")
+        show.verbatim(f"  {show.command('status', opportunity_of(one.name) or one.name)}")
+        show.verbatim(f"  {show.command('replay', '--failed-since', '2h', '--dry-run')}")
 
     def row(self, one: Execution) -> tuple[object, ...]:
         seconds = "" if one.seconds is None else f"{one.seconds:.1f}"
         return self.when(one.started), opportunity_of(one.name) or one.name, one.status, seconds
 
+    def waiting(self, deals: Sequence[Json], limit: int) -> None:
+        many = f"{counted(len(deals[:limit]), 'deal')} {'waits' if len(deals) == 1 else 'wait'}"
+        say(f"{many} for people, the longest first, as Salesforce shows {'it' if len(deals) == 1 else 'them'}:")
+        rows = [
+            (
+                self.when(one["since"]),
+                one["opportunityId"],
+                one["status"],
+                "yes" if one["approval"] else "",
+                one["reason"],
+            )
+            for one in deals[:limit]
+        ]
+        columns = ("since", "deal", "status", "can be approved", "reason")
+        show.table(columns, rows, whole=("since", "deal", "status"))
+
+    def due(self, due: Sequence[Json]) -> None:
+        say(f"{counted(len(due), 'customer')} due in the ledger by now, for the sweep to start:")
+        rows = [(self.when(one["dueAt"]), one["accountId"], one["failures"] or "", one["working"] or "") for one in due]
+        show.table(("due since", "account", "failures", "execution that had it last"), rows)
+
     def held(self, deals: Sequence[Json] | None, due: Sequence[Json], limit: int) -> None:
         if deals:
-            many = f"{counted(len(deals[:limit]), 'deal')} {'waits' if len(deals) == 1 else 'wait'}"
-            say(f"{many} for people, the longest first, as Salesforce shows {'it' if len(deals) == 1 else 'them'}:")
-            rows = [
-                (
-                    self.when(one["since"]),
-                    one["opportunityId"],
-                    one["status"],
-                    "yes" if one["approval"] else "",
-                    one["reason"],
-                )
-                for one in deals[:limit]
-            ]
-            columns = ("since", "deal", "status", "can be approved", "reason")
-            show.table(columns, rows, whole=("since", "deal", "status"))
+            self.waiting(deals, limit)
         elif deals is not None:
             say("No deal waits for people.")
         if due:
-            say(f"{counted(len(due[:limit]), 'customer')} due in the ledger by now, for the sweep to start:")
-            rows_ = [
-                (self.when(one["dueAt"]), one["accountId"], one["failures"] or "", one["working"] or "")
-                for one in due[:limit]
-            ]
-            show.table(("due since", "account", "failures", "execution that had it last"), rows_)
+            self.due(due[:limit])
         else:
             say("Nothing is due in the ledger.")
         if len(deals or ()) > limit or len(due) > limit:
@@ -252,10 +261,7 @@ def history(
         return
     machine = Executions(chosen.stack.client("stepfunctions"), chosen.stack.outputs["ProvisionStateMachineArn"])
     opportunities = resolved(account, parts).customer.opportunities if account else None
-    wanted = [one for one in STATUSES if one in (statuses or STATUSES)]
-    if cause:
-        wanted = [one for one in wanted if one not in ("RUNNING", "SUCCEEDED")]  # nothing went wrong with those
-    every, more = found(machine, wanted, since, limit, cause, opportunities)
+    every, more = found(machine, _asked_for(statuses, cause), since, limit, cause, opportunities)
     now = deals_now(every, parts.ledger)
     if as_json:
         listed = [
@@ -265,6 +271,14 @@ def history(
         show.as_json({"since": since.isoformat(), "executions": listed, "more": more})
     else:
         teller.executions(every, now, more, since, limit)
+
+
+def _asked_for(statuses: Sequence[str], cause: str) -> list[str]:
+    """The statuses to look for: all where none is named."""
+    wanted = [one for one in STATUSES if one in (statuses or STATUSES)]
+    if cause:
+        return [one for one in wanted if one not in ("RUNNING", "SUCCEEDED")]  # nothing went wrong with those
+    return wanted
 
 
 def _held(teller: Teller, limit: int, as_json: bool, parts: Parts) -> None:

@@ -90,10 +90,10 @@ def look_at(customer: Customer, parts: Parts) -> Look:
     if catalogue is None and (snapshot := parts.ledger.snapshot()):
         catalogue = Catalogue.from_json(snapshot)
     if catalogue is not None:
-        judge = parts.judge(deals_since(parts), catalogue)
-        look.under_way = judge.compare(look.view).under_way
+        comparer = parts.comparer(deals_since(parts), catalogue)
+        look.under_way = comparer.compare(look.view).under_way
         look.compared = not look.under_way
-        look.findings, look.repair = judge.verdict(look.view)
+        look.findings, look.repair = comparer.verdict(look.view)
     return look
 
 

@@ -41,14 +41,14 @@ def _items(order: Order, before: Order) -> Iterator[Change]:
     if order.trigger == "cancellation":
         others = ones  # it has no lines: it ends what was sold, and takes nothing out of it
     differences = order.differences
-    for key in [*ones, *(key for key in others if key not in ones)]:
-        was, now = ones.get(key), others.get(key)
-        if now is None and was is not None:
+    for key, was in ones.items():
+        if key in others:
+            yield from _item_change(was, others[key], order)
+        else:
             yield Change(f"removed {_item(was, before)}", lowers=not differences)
-        elif was is None and now is not None:
+    for key, now in others.items():
+        if key not in ones:
             yield Change(f"added {_item(now, order)}", lowers=differences and now.quantity < 0)
-        elif was is not None and now is not None:
-            yield from _item_change(was, now, order)
 
 
 def _item_change(was: Item, now: Item, order: Order) -> Iterator[Change]:

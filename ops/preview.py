@@ -74,21 +74,29 @@ def tell(result: Json) -> None:
     deal = result["opportunityId"] or "This deal"
     show.check(STYLES[result["status"]], SAID[result["status"]].format(deal))
     for error in result.get("errors") or ():
-        where = f"line {error['line']}, " if error.get("line") is not None else ""
-        _bullet(f"{where}{error['field']}: {error['message']}")
+        _bullet(_error(error))
     for sentence in result.get("summary") or ():
         _bullet(sentence)
     if moments := result.get("scheduled"):
-        say()
-        say("Later, by itself:")
-        for moment in moments:
-            _bullet(f"{(moment['at'] or 'with the billing period')[: 10 if moment['at'] else None]}  {moment['what']}")
+        _later(moments)
     if warnings := result.get("warnings"):
         say()
         for warning in warnings:
             show.check("warning", warning)
     for invoices in result.get("invoices") or ():
         _invoices(invoices)
+
+
+def _error(error: Json) -> str:
+    where = f"line {error['line']}, " if error.get("line") is not None else ""
+    return f"{where}{error['field']}: {error['message']}"
+
+
+def _later(moments: list[Json]) -> None:
+    say()
+    say("Later, by itself:")
+    for moment in moments:
+        _bullet(f"{moment['at'][:10] if moment['at'] else 'with the billing period'}  {moment['what']}")
 
 
 def _invoices(invoices: Json) -> None:
@@ -133,6 +141,15 @@ def _bullet(text: str) -> None:
     say(textwrap.indent(textwrap.fill(text, show.WIDTH - 4), "    ").replace("    ", "  - ", 1))
 
 
+def _as_it_is(chosen: Chosen, opportunity: str, trigger: str | None) -> Json:
+    """A request's body with an opportunity as it is in Salesforce."""
+    try:
+        id = normalised_id(opportunity, "006")
+    except ValueError as error:
+        raise click.UsageError(f"{opportunity} {error}") from None
+    return {"deals": [deal_of(id, trigger, chosen.stack.parts(*ACTS_AS))]}
+
+
 @click.command(short_help="Show what provisioning would do with a deal.")
 @click.argument("opportunity", required=False)
 @click.option(
@@ -154,16 +171,9 @@ def preview(chosen: Chosen, opportunity: str | None, trigger: str | None, file: 
     """
     if bool(opportunity) == bool(file):
         raise click.UsageError("name an opportunity, or a --file with a deal")
-    if file:
-        if trigger:
-            raise click.UsageError("--trigger goes with an opportunity: a file says its own")
-        body = deals_in(file)
-    else:
-        try:
-            id = normalised_id(str(opportunity), "006")
-        except ValueError as error:
-            raise click.UsageError(f"{opportunity} {error}") from None
-        body = {"deals": [deal_of(id, trigger, chosen.stack.parts(*ACTS_AS))]}
+    if file and trigger:
+        raise click.UsageError("--trigger goes with an opportunity: a file says its own")
+    body = deals_in(file) if file else _as_it_is(chosen, str(opportunity), trigger)
     results = chosen.api.post("/v1/previews", body)["results"]
     if as_json:
         show.as_json(results if file else results[0])

@@ -134,6 +134,10 @@ class Reconciliation:
         return str(run)
 
 
+MARKS = {"matches": "ok", "repaired": "ok", "failed": "problem"}
+"""How the headline is marked, by how the run ended: a warning for the others."""
+
+
 def tell(result: Json, command: str) -> None:
     """How a run ended."""
     summary = result["summary"]
@@ -144,11 +148,21 @@ def tell(result: Json, command: str) -> None:
         why = f"{result['error']}: {result['cause']}"
         show.check("problem", f"The run ended without a report ({result['status']}). {why}")
         return
-    good = summary["state"] in ("matches", "repaired")
-    show.check("ok" if good else "problem" if summary["state"] == "failed" else "warning", summary["headline"])
+    show.check(MARKS.get(summary["state"], "warning"), summary["headline"])
     if summary["error"]:
         say(f"  {summary['error']}: {result['cause']}".rstrip(": "))
     say()
+    tell_numbers(summary)
+    if summary["state"] == "asks":
+        say("So much differs that nothing was repaired. Look at the report; to let it repair all of that:")
+        show.verbatim(f"  {command} --approved")
+    say("The report, and how to have it as a file:")
+    show.verbatim(f"  {result['report']['url']}")
+    show.verbatim(f"  {show.command('reconcile', '--report', 'report.html')}")
+
+
+def tell_numbers(summary: Json) -> None:
+    """What a run looked at, and what it found."""
     looked_at = ", ".join(counted(summary[f"{one}s"], one) for one in ("customer", "deal", "subscription"))
     show.facts(
         (
@@ -170,12 +184,48 @@ def tell(result: Json, command: str) -> None:
         show.table(("difference", "repaired", "not repaired", "for people"), rows)
     else:
         say()
-    if summary["state"] == "asks":
-        say("So much differs that nothing was repaired. Look at the report; to let it repair all of that:")
-        show.verbatim(f"  {command} --approved")
-    say("The report, and how to have it as a file:")
-    show.verbatim(f"  {result['report']['url']}")
-    show.verbatim(f"  {show.command('reconcile', '--report', 'report.html')}")
+
+
+def download(reconciliation: Reconciliation, file: Path, as_json: bool) -> None:
+    """Write the last run's report to a file, and tell so."""
+    run = reconciliation.download(file)
+    if as_json:
+        show.as_json({"run": run, "file": str(file)})
+    else:
+        say(f"The report of {run} is in {file}.")
+
+
+def waited_for(reconciliation: Reconciliation, arn: str) -> Json:
+    """How a run ended, once it has. Raises SystemExit when somebody does not want to wait any longer."""
+    try:
+        with Status("Beginning ...", console=show.console(err=True)) as status:
+            ended = reconciliation.follow(arn, status)
+    except KeyboardInterrupt:
+        say("Not waited for any longer; the run goes on.", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    return reconciliation.result(ended)
+
+
+def tell_started(running: Execution, follow: bool, waits: bool, as_json: bool) -> None:
+    """Where a run can be looked at, and how to follow it where this command does not wait."""
+    if not as_json:
+        say("Under way:" if follow else "Started:")
+        show.verbatim(f"  {execution_url(running.arn)}")
+    if waits:
+        return
+    if as_json:
+        show.as_json({**running.to_json(), "summary": None, "report": None})
+    else:
+        say("To follow it:")
+        show.verbatim(f"  {show.command('reconcile', '--follow')}")
+
+
+def _check_options(mode: str, deep: bool, waits: bool, report: Path | None) -> None:
+    """Raises UsageError for options that contradict each other."""
+    if deep and mode != "all":
+        raise click.UsageError("--deep goes with --mode all")
+    if report and waits:
+        raise click.UsageError("--report starts nothing, and waits for nothing: leave out --wait and --follow")
 
 
 @click.command(short_help="Find drift between Salesforce, ledger and Stigg, and repair it.")
@@ -213,39 +263,19 @@ def reconcile(
     It runs by itself every hour and every night; this starts a run now. Exit code 1 when the run failed, stopped, or
     asks before it repairs.
     """
-    if deep and mode != "all":
-        raise click.UsageError("--deep goes with --mode all")
-    if report and (follow or wait):
-        raise click.UsageError("--report starts nothing, and waits for nothing: leave out --wait and --follow")
+    _check_options(mode, deep, waits=wait or follow, report=report)
     reconciliation = Reconciliation(chosen)
     if report:
-        run = reconciliation.download(report)
-        if as_json:
-            show.as_json({"run": run, "file": str(report)})
-        else:
-            say(f"The report of {run} is in {report}.")
+        download(reconciliation, report, as_json)
         return
     if follow:
         running = reconciliation.under_way() or stop("no run is under way")
     else:
         running = reconciliation.start(mode, deep, approved)
-    if not as_json:
-        say("Under way:" if follow else "Started:")
-        show.verbatim(f"  {execution_url(running.arn)}")
+    tell_started(running, follow, wait or follow, as_json)
     if not (wait or follow):
-        if as_json:
-            show.as_json({**running.to_json(), "summary": None, "report": None})
-        else:
-            say("To follow it:")
-            show.verbatim(f"  {show.command('reconcile', '--follow')}")
         return
-    try:
-        with Status("Beginning ...", console=show.console(err=True)) as status:
-            ended = reconciliation.follow(running.arn, status)
-    except KeyboardInterrupt:
-        say("Not waited for any longer; the run goes on.", err=True)
-        raise SystemExit(INTERRUPTED) from None
-    result = reconciliation.result(ended)
+    result = waited_for(reconciliation, running.arn)
     if as_json:
         show.as_json(result)
     else:

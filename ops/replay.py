@@ -19,7 +19,7 @@ import click
 from rich.status import Status
 
 from closedwon.aws.ledger import Ledger, at_once
-from closedwon.domain.customer import Customer
+from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.instants import iso_of
 from closedwon.stack import Stack as Parts
 from closedwon.words.counted import counted
@@ -131,13 +131,22 @@ def planned(asked: Asked, parts: Parts) -> Replay:
     if customer.due_at is not None and customer.due_at <= now:
         return replace(plan, action="already", words="it is due, and the sweep starts it within a minute")
     if customer.failures or (behind and customer.due_at is None):
-        said = f"failed {counted(customer.failures, 'time')}" if customer.failures else "nothing is due to try it"
-        if customer.due_at is not None:
-            said += f"; by itself it is tried again at {iso_of(customer.due_at)[:19]}Z"
-        return replace(plan, action="again", words=said)
+        return replace(plan, action="again", words=_why_again(customer))
     if behind:
         return replace(plan, action="already", words="its execution begins, or waits for its rate slot")
     return _compared(plan, look_at(customer, parts), asked)
+
+
+def _why_again(customer: Customer) -> str:
+    said = f"failed {counted(customer.failures, 'time')}" if customer.failures else "nothing is due to try it"
+    if customer.due_at is not None:
+        said += f"; by itself it is tried again at {iso_of(customer.due_at)[:19]}Z"
+    return said
+
+
+def _nothing_to_repair(look: Look) -> bool:
+    repair = look.repair
+    return repair is None or not (repair.look or repair.rewrite or repair.account)
 
 
 def _compared(plan: Replay, look: Look, asked: Asked) -> Replay:
@@ -147,19 +156,22 @@ def _compared(plan: Replay, look: Look, asked: Asked) -> Replay:
     if look.under_way:
         return replace(plan, action="already", words="work on it begins within minutes")
     repair = look.repair
-    left = [f"{one.words} Left to people: {one.why}." for one in look.findings if one.why]
-    if repair is None or not (repair.look or repair.rewrite or repair.account):
-        return replace(plan, words=" ".join([*_standing(asked), *left]))
+    if repair is None or _nothing_to_repair(look):
+        return replace(plan, words=" ".join([*_standing(asked), *_left_to_people(look)]))
     repaired = [one for one in look.findings if not one.why]
     return replace(
         plan,
         action="repair",
-        words=" ".join([*(one.words for one in repaired), *left]),
+        words=" ".join([*(one.words for one in repaired), *_left_to_people(look)]),
         deals=tuple(dict.fromkeys(one.opportunity_id for one in repaired if one.opportunity_id)),
         look=repair.look,
         rewrite=repair.rewrite,
         account=repair.account,
     )
+
+
+def _left_to_people(look: Look) -> list[str]:
+    return [f"{one.words} Left to people: {one.why}." for one in look.findings if one.why]
 
 
 def _standing(asked: Asked) -> Iterable[str]:
@@ -210,24 +222,26 @@ def waited(plans: Sequence[Replay], ledger: Ledger, status: Status) -> dict[str,
 
 def results(plans: Sequence[Replay], done: dict[str, Customer], executions: Executions) -> list[Json]:
     """How it ended for each customer."""
+    return at_once(lambda plan: _result(plan, done[plan.account_id], executions), plans)
 
-    def result(plan: Replay) -> Json:
-        customer = done[plan.account_id]
-        states = [customer.opportunities[id] for id in plan.deals if id in customer.opportunities]
-        bad = [state for state in states if state.outcome.status == "Failed"]
-        failed = bool(customer.failures or bad)
-        newest = max(customer.opportunities.values(), key=lambda state: state.version)
-        execution = executions.describe(executions.arn((bad or [newest])[0].execution)) if failed else None
-        reasons = [state.outcome.reason for state in bad]
-        return {
-            "accountId": plan.account_id,
-            "failed": failed,
-            "execution": execution.to_json() if execution else None,
-            "deals": {state.order.opportunity_id: state.outcome.status for state in states},
-            "words": " ".join(reasons) or (execution.cause if execution else ""),
-        }
 
-    return at_once(result, plans)
+def _result(plan: Replay, customer: Customer, executions: Executions) -> Json:
+    states = [customer.opportunities[id] for id in plan.deals if id in customer.opportunities]
+    bad = [state for state in states if state.outcome.status == "Failed"]
+    failed = bool(customer.failures or bad)
+    execution = executions.describe(executions.arn((bad or [_newest(customer)])[0].execution)) if failed else None
+    reasons = " ".join(state.outcome.reason for state in bad)
+    return {
+        "accountId": plan.account_id,
+        "failed": failed,
+        "execution": execution and execution.to_json(),
+        "deals": {state.order.opportunity_id: state.outcome.status for state in states},
+        "words": reasons or (execution.cause if execution else ""),
+    }
+
+
+def _newest(customer: Customer) -> OpportunityState:
+    return max(customer.opportunities.values(), key=lambda state: state.version)
 
 
 # Telling
@@ -236,14 +250,20 @@ def results(plans: Sequence[Replay], done: dict[str, Customer], executions: Exec
 def tell(plans: Sequence[Replay]) -> None:
     """What is to be done, customer by customer or, where they are many, in numbers."""
     counts = Counter(plan.action for plan in plans)
-    interesting = [plan for plan in plans if plan.action != "nothing"] if len(plans) > TOLD else plans
-    rows = [(plan.account_id or plan.asked, MEANS[plan.action], plan.words) for plan in interesting[:TOLD]]
+    rows = [(plan.account_id or plan.asked, MEANS[plan.action], plan.words) for plan in _worth_telling(plans)]
     if rows:
         show.table(("customer", "what", "why"), rows, whole=("customer",))
     if len(plans) > 1:
         show.facts((MEANS[action], f"{counts[action]:,}") for action in MEANS if counts[action])
     if len(plans) > len(rows):
         say(f"Only {len(rows)} of {counted(len(plans), 'customer')} are told; --json tells them all.")
+
+
+def _worth_telling(plans: Sequence[Replay]) -> Sequence[Replay]:
+    """The plans that fit on a screen; where they are many, those that something comes of."""
+    if len(plans) <= TOLD:
+        return plans
+    return [plan for plan in plans if plan.action != "nothing"][:TOLD]
 
 
 def tell_results(ended: Sequence[Json]) -> None:
@@ -259,6 +279,18 @@ def tell_results(ended: Sequence[Json]) -> None:
     show.table(("customer", "ended", "deals", "why"), rows[:TOLD], whole=("customer",))
     failed = sum(one["failed"] for one in ended)
     say(f"{len(ended) - failed:,} done, {failed:,} failed.")
+
+
+def tell_made_due(plans: Sequence[Replay], does: Sequence[Replay], dry_run: bool) -> None:
+    """What was done. does: the plans that something was to be done for."""
+    made = sum(plan.made_due for plan in plans)
+    if dry_run:
+        say("Nothing was done: this was a dry run.")
+    elif made:
+        are = f"{counted(made, 'customer')} {'is' if made == 1 else 'are'}"
+        say(f"{are} due; the sweep starts {'it' if made == 1 else 'them'} within a minute.")
+    elif plans and not does:
+        say("Nothing was done.")
 
 
 def ids_of(file: Path) -> list[str]:
@@ -304,14 +336,7 @@ def replay(
         raise click.UsageError("name opportunities or accounts, or say --failed-since or --file")
     parts = chosen.stack.parts(*ACTS_AS)
     executions = Executions(chosen.stack.client("stepfunctions"), chosen.stack.outputs["ProvisionStateMachineArn"])
-    wanted = [*ids, *(ids_of(file) if file else ())]
-    if failed_since:
-        failed = [one for status in FAILURES for one in executions.since(status, failed_since)]
-        wanted += [id for one in failed if (id := opportunity_of(one.name))]
-    asked, plans = customers(wanted, parts)
-    with show.progress() as progress:
-        for plan in progress.track((planned(one, parts) for one in asked), total=len(asked), description="Looking"):
-            plans.append(plan)
+    plans = _looked_at([*ids, *_ids_in(file), *_failed_since(failed_since, executions)], parts)
     if not as_json:
         tell(plans) if plans else say("Nothing failed since then.")
     does = [plan for plan in plans if plan.action in DOES]
@@ -319,26 +344,46 @@ def replay(
         if not yes:
             click.confirm(f"Have {counted(len(does), 'customer')} looked at again?", abort=True, err=as_json)
         plans = at_once(partial(make_due, ledger=parts.ledger), plans)
-    made = [plan for plan in plans if plan.made_due]
     if not as_json:
-        if dry_run:
-            say("Nothing was done: this was a dry run.")
-        elif made:
-            are = f"{counted(len(made), 'customer')} {'is' if len(made) == 1 else 'are'}"
-            say(f"{are} due; the sweep starts {'it' if len(made) == 1 else 'them'} within a minute.")
-        elif plans and not does:
-            say("Nothing was done.")
-    awaited = [*made, *(p for p in plans if p.action == "already")] if wait and not dry_run else []
-    ended = _wait(awaited, parts.ledger, executions)
+        tell_made_due(plans, does, dry_run)
+    ended = _wait(plans, parts.ledger, executions) if wait and not dry_run else []
     if as_json:
         show.as_json({"customers": [plan.to_json() for plan in plans], "ended": ended})
     elif ended:
         tell_results(ended)
-    if any(plan.action in ("unknown", "not asked") for plan in plans) or any(one["failed"] for one in ended):
+    if _went_wrong(plans, ended):
         raise SystemExit(1)
 
 
-def _wait(plans: Sequence[Replay], ledger: Ledger, executions: Executions) -> list[Json]:
+def _went_wrong(plans: Sequence[Replay], ended: Sequence[Json]) -> bool:
+    """Whether somebody is not known or could not be looked at, or any of it failed."""
+    return any(plan.action in ("unknown", "not asked") for plan in plans) or any(one["failed"] for one in ended)
+
+
+def _ids_in(file: Path | None) -> list[str]:
+    return ids_of(file) if file else []
+
+
+def _failed_since(instant: datetime | None, executions: Executions) -> list[str]:
+    """The opportunities whose executions failed since then; none where nobody asks for them."""
+    if instant is None:
+        return []
+    failed = [one for status in FAILURES for one in executions.since(status, instant)]
+    return [id for one in failed if (id := opportunity_of(one.name))]
+
+
+def _looked_at(wanted: Iterable[str], parts: Parts) -> list[Replay]:
+    """What is to be done for each customer that these IDs mean."""
+    asked, plans = customers(wanted, parts)
+    with show.progress() as progress:
+        for plan in progress.track((planned(one, parts) for one in asked), total=len(asked), description="Looking"):
+            plans.append(plan)
+    return plans
+
+
+def _wait(every: Sequence[Replay], ledger: Ledger, executions: Executions) -> list[Json]:
+    """How it ended for those that were made due, and those that were at work already."""
+    plans = [plan for plan in every if plan.made_due] + [plan for plan in every if plan.action == "already"]
     if not plans:
         return []
     try:

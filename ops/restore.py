@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import click
@@ -46,13 +46,11 @@ def restore(chosen: Chosen, table: str, yes: bool) -> None:
     if not yes:
         question = f"Put {customers} customers from {table} into {live}, and delete {len(newer)} newer items there?"
         click.confirm(question, abort=True)
+    puts = ({"PutRequest": {"Item": item}} for item in items(client, table))
+    deletes = ({"DeleteRequest": {"Key": {"pk": {"S": pk}, "sk": {"S": sk}}}} for pk, sk in newer)
     with show.progress() as progress:
         task = progress.add_task("Restoring", total=len(found) + len(newer))
-        requests = ({"PutRequest": {"Item": item}} for item in items(client, table))
-        for some in chunks(requests):
-            write(client, live, some)
-            progress.advance(task, len(some))
-        for some in chunks({"DeleteRequest": {"Key": {"pk": {"S": pk}, "sk": {"S": sk}}}} for pk, sk in newer):
+        for some in chain(chunks(puts), chunks(deletes)):
             write(client, live, some)
             progress.advance(task, len(some))
     show.check("ok", f"The ledger is what {table} holds: {customers} customers.")

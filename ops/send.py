@@ -34,12 +34,9 @@ def send(chosen: Chosen, opportunities: tuple[str, ...], wait: bool, as_json: bo
         deals = [deal_of(normalised_id(id, "006"), None, parts) for id in dict.fromkeys(opportunities)]
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="OPPORTUNITY") from None
-    results: list[Json] = []
-    for start in range(0, len(deals), DEALS_A_REQUEST):
-        body = {"deals": deals[start : start + DEALS_A_REQUEST]}
-        results += chosen.api.post("/v1/provisionings", body)["results"]
+    results = accepted(chosen, deals)
     if wait:
-        waited_for(chosen.stack, list(dict.fromkeys(one["execution"] for one in results if one["execution"])))
+        waited_for(chosen.stack, executions_of(results))
         results = [{**one, "deal": chosen.api.get(f"/v1/provisionings/{one['opportunityId']}")} for one in results]
     if as_json:
         show.as_json(results)
@@ -48,6 +45,20 @@ def send(chosen: Chosen, opportunities: tuple[str, ...], wait: bool, as_json: bo
             tell(result)
     if any(result["status"] == "invalid" or failed(result) for result in results):
         raise SystemExit(1)
+
+
+def accepted(chosen: Chosen, deals: list[Json]) -> list[Json]:
+    """Send deals. Out: the answer to each."""
+    results: list[Json] = []
+    for start in range(0, len(deals), DEALS_A_REQUEST):
+        body = {"deals": deals[start : start + DEALS_A_REQUEST]}
+        results += chosen.api.post("/v1/provisionings", body)["results"]
+    return results
+
+
+def executions_of(results: list[Json]) -> list[str]:
+    """The executions that were started, each once."""
+    return list(dict.fromkeys(one["execution"] for one in results if one["execution"]))
 
 
 def failed(result: Json) -> bool:

@@ -40,15 +40,9 @@ def resolved(text: str, parts: Parts) -> Who:
         return Who("execution", name, customer, found[1], name)
     if text.startswith("arn:"):
         stop(f"{name} is no provisioning: their names begin with an opportunity's ID")
-    for kind, prefix in (("opportunity", "006"), ("account", "001")):
-        if not (text.startswith(prefix) and len(text) in (15, 18) and text.isalnum()):
-            continue
-        try:
-            id = normalised_id(text, prefix)
-        except ValueError as error:
-            raise click.UsageError(f"{text} {error}") from None
-        if kind == "opportunity":
-            return Who("opportunity", id, _of_opportunity(id, parts), id)
+    if id := _salesforce_id(text, "006"):
+        return Who("opportunity", id, _of_opportunity(id, parts), id)
+    if id := _salesforce_id(text, "001"):
         return Who("account", id, _of_account(id, parts))
     account_id = parts.ledger.bound_to(text)
     if account_id is None:
@@ -57,6 +51,16 @@ def resolved(text: str, parts: Parts) -> Who:
             "Stigg, or an execution's name or ARN"
         )
     return Who("customer", text, parts.ledger.customer(str(account_id)))
+
+
+def _salesforce_id(text: str, prefix: str) -> str | None:
+    """A record's ID in 18 characters; None for a text that does not look like one of this kind. Raises UsageError."""
+    if not (text.startswith(prefix) and len(text) in (15, 18) and text.isalnum()):
+        return None
+    try:
+        return normalised_id(text, prefix)
+    except ValueError as error:
+        raise click.UsageError(f"{text} {error}") from None
 
 
 def _of_opportunity(id: str, parts: Parts) -> Customer:

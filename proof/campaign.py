@@ -490,23 +490,10 @@ class _Round:
 
     def _end(self) -> None:
         """Faults are over: all comes to rest, somebody approves, everything is compared once."""
-        sandbox = self.sandbox
         time.sleep(max(0.0, (self.began + timedelta(seconds=LATEST + 1) - datetime.now(UTC)).total_seconds()))
         self.say("the faults are over")
         self._must_rest("before reconciliation")
-        approvals = []
-        for customer in self.customers:
-            for id in customer.approves:
-                record = sandbox.provisioning(id) or {}
-                if record.get("Approval_ID__c"):
-                    approval = {"opportunityId": id, "approval": record["Approval_ID__c"]}
-                    approvals.append({"organizationId": sandbox.salesforce.organization_id, **approval})
-        if approvals:
-            answer = sandbox.post({"approvals": approvals}, path="/v1/approvals")
-            assert answer.status_code == 202, answer.text
-            told = Counter(one["status"] for one in answer.json()["results"])
-            self.say(f"somebody approves {len(approvals)} reductions: {dict(told)}")
-            self._must_rest("after approvals")
+        self._approve()
         self._judge([each for each in self.customers if self.left_out.isdisjoint(each.newest)])
         self.say(f"of {self.judged['customers']} customers all was heard; {len(self.violations)} violations")
         if self.stop and self.violations:
@@ -517,6 +504,22 @@ class _Round:
         self._judge(self.customers)
         self._search()
         self._permitted()
+
+    def _approve(self) -> None:
+        """Somebody approves what is held of the deals that are to be approved."""
+        sandbox = self.sandbox
+        approvals = []
+        for id in (id for customer in self.customers for id in customer.approves):
+            record = sandbox.provisioning(id) or {}
+            if record.get("Approval_ID__c"):
+                approval = {"opportunityId": id, "approval": record["Approval_ID__c"]}
+                approvals.append({"organizationId": sandbox.salesforce.organization_id, **approval})
+        if approvals:
+            answer = sandbox.post({"approvals": approvals}, path="/v1/approvals")
+            assert answer.status_code == 202, answer.text
+            told = Counter(one["status"] for one in answer.json()["results"])
+            self.say(f"somebody approves {len(approvals)} reductions: {dict(told)}")
+            self._must_rest("after approvals")
 
     def _must_rest(self, when: str) -> None:
         if not self._rest(MOST_PASSES):
@@ -595,29 +598,22 @@ class _Round:
                 self.violate("lost", one.account, "is no customer in Stigg")
 
     def _judge_foreign(self, one: Customer, subscriptions: list[Json], customers: Json) -> None:
+        by_id = {s["id"]: s for s in subscriptions}
         made = self.foreign.get(one.account)
         if made is not None:
             self.judged["foreign"] += 1
-            now = next((s for s in subscriptions if s["id"] == made["id"]), None)
+            now = by_id.get(made["id"])
             if now is None or any(now[name] != made[name] for name in made if name != "updatedAt"):
                 self.violate("foreign", one.account, f"somebody else's subscription was touched: {made} is {now}")
         for id in self.marks.get(one.account, ()):
-            now = next((s for s in subscriptions if s["id"] == id), None)
+            now = by_id.get(id)
             if now is None or not MARK.items() <= now["metadata"].items():
                 self.violate("foreign", one.account, f"somebody else's metadata is gone from {id}")
         if self.marks.get(one.account) and not MARK.items() <= customers[one.account]["metadata"].items():
             self.violate("foreign", one.account, "somebody else's metadata is gone from the customer")
 
     def _judge_subscriptions(self, one: Customer, wanted: oracle.Expected, subscriptions: list[Json]) -> None:
-        standing: dict[oracle.Slot, Json] = {}
-        for s in subscriptions:
-            if s["status"] not in LIVE:
-                continue
-            trial = bool(s["trial"]) and s["status"] in ("IN_TRIAL", "NOT_STARTED")
-            slot = oracle.Slot(s["productId"], s["resourceId"], trial)
-            if slot in standing:
-                self.violate("double", one.account, f"two subscriptions in {slot}: {standing[slot]['id']}, {s['id']}")
-            standing[slot] = s
+        standing = self._standing(one, subscriptions)
         self.judged["subscriptions"] += len(standing)
         for slot in standing.keys() - wanted.subscriptions.keys():
             until = wanted.may_stand.get(slot)
@@ -634,6 +630,19 @@ class _Round:
                     self.violate("stale", one.account, f"{found['id']}: {name} is {shown[name]}, not {value}")
             if found["salesforceId"] not in should.opportunities:
                 self.violate("stale", one.account, f"{found['id']} belongs to {found['salesforceId']}")
+
+    def _standing(self, one: Customer, subscriptions: list[Json]) -> dict[oracle.Slot, Json]:
+        """A customer's live subscriptions by their slots, of which each may hold one."""
+        standing: dict[oracle.Slot, Json] = {}
+        for s in subscriptions:
+            if s["status"] not in LIVE:
+                continue
+            trial = bool(s["trial"]) and s["status"] in ("IN_TRIAL", "NOT_STARTED")
+            slot = oracle.Slot(s["productId"], s["resourceId"], trial)
+            if slot in standing:
+                self.violate("double", one.account, f"two subscriptions in {slot}: {standing[slot]['id']}, {s['id']}")
+            standing[slot] = s
+        return standing
 
     def _judge_grants(self, one: Customer, wanted: oracle.Expected, exists: bool) -> None:
         grants = self.sandbox.stigg.grants(one.account) if exists else []

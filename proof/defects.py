@@ -254,8 +254,8 @@ DEFECTS = (
         (
             Edit(
                 f"{PACKAGE}/domain/customer.py",
-                "            if unanswered_for:\n",
-                "            if unanswered_for < 0:\n",
+                "    if report.unanswered_for:\n",
+                "    if report.unanswered_for < 0:\n",
             ),
             Edit(
                 f"{PACKAGE}/domain/customer.py",

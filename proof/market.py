@@ -225,20 +225,9 @@ class _Maker:
         lines = self.lines(rng.choice(PLANS[product]))
         terms = {**PAID, **({"start": times[0]} if self.maybe(0.6) else {})}
         ends = {"end": self.day(330)} if self.maybe(0.5) else {}
-        base = None
-        if self.maybe(0.25):
-            base = self.trial(lines, resource)
-            if base["trigger"] == "cancellation" or self.maybe(0.3):
-                return
-            base = self.revise(base, 0, lambda deal: deal.update(trigger="closed_won", terms={**terms, **ends}))
-        elif self.maybe(0.1):  # what came first was refused, and corrected
-            wrong = copy.deepcopy(lines)
-            wrong[1]["stiggId"] = "feature-mistyped"
-            base = self.sell("closed_won", wrong, resource, terms={**terms, **ends})
-            right = [{"line": place, **each} for place, each in enumerate(lines, 1)]
-            base = self.revise(base, rng.choice([0, 1]), lambda deal: deal.update(lines=right))
-        else:
-            base = self.sell("closed_won", lines, resource, terms={**terms, **ends})
+        base = self.base(lines, resource, {**terms, **ends})
+        if base is None:
+            return
         if self.maybe(0.25):
             base["lines"].append({"line": 90, **line("Credit grant", CREDITS, 1000, price=0.01)})
         self.customer.contracts[base["opportunity"]["id"]] = to_18(f"8005g{self.customer.seed * 50 + self.count:010d}")
@@ -257,6 +246,21 @@ class _Maker:
             self.revise(base, 2, lambda deal: deal.update(trigger="cancellation", lines=[], terms=terms))
         elif self.maybe(0.4) and not any(each["quantity"] > 1 for each in base["lines"][:1]):
             self.beside(base, product, resource)
+
+    def base(self, lines: list[Json], resource: str | None, terms: Json) -> Json | None:
+        """The deal that begins a contract; None where a trial is all there ever is."""
+        if self.maybe(0.25):
+            trial = self.trial(lines, resource)
+            if trial["trigger"] == "cancellation" or self.maybe(0.3):
+                return None
+            return self.revise(trial, 0, lambda deal: deal.update(trigger="closed_won", terms=terms))
+        if self.maybe(0.1):  # what came first was refused, and corrected
+            wrong = copy.deepcopy(lines)
+            wrong[1]["stiggId"] = "feature-mistyped"
+            base = self.sell("closed_won", wrong, resource, terms=terms)
+            right = [{"line": place, **each} for place, each in enumerate(lines, 1)]
+            return self.revise(base, self.rng.choice([0, 1]), lambda deal: deal.update(lines=right))
+        return self.sell("closed_won", lines, resource, terms=terms)
 
     def in_force(self, base: Json) -> bool:
         """Whether a deal counts from before it was saved."""
@@ -291,29 +295,35 @@ class _Maker:
         for _ in range(rng.choice([0, 1, 1, 2])):
             standing, totals = self.amend(standing, base, totals, after.pop(0))
         if self.maybe(0.35):
-            terms = {**PAID, "end": self.day(700), "start": after.pop(0)}
-            if term and self.maybe(0.3):
-                del terms["start"]  # where the old term ends
-            if self.maybe(0.5):
-                terms["billingPeriod"] = "MONTHLY"
-            lines = self.lines(rng.choice(PLANS[product]))
-            by = self.name_of(base)
-            renewal = self.sell("renewal", lines, base.get("resourceId"), terms=terms, amends=by)
-            if "start" in terms and self.maybe(0.3):
-                self.amend(renewal, renewal, self.totals(renewal), after.pop(0))
-            return
-        if self.maybe(0.4):
-            amends = self.name_of(base)
-            kinds = ["day", "day", "part", *(["end of term"] if term else [])]
-            match rng.choice(kinds):
-                case "end of term":
-                    self.sell("cancellation", [], amends=amends)
-                case "day":
-                    self.sell("cancellation", [], amends=amends, terms={"end": after.pop(0)})
-                case "part" if standing is base and len(totals) > 1:
-                    gone = rng.choice(sorted(set(totals) - {SEATS}))
-                    kind = "Add-on" if gone.startswith("addon-") else "Entitlement"
-                    self.sell("cancellation", [line(kind, gone)], amends=amends, terms={"end": after.pop(0)})
+            self.renew(base, product, after, term)
+        elif self.maybe(0.4):
+            self.cancel(base, totals if standing is base else {}, after, term)
+
+    def renew(self, base: Json, product: str, after: list[str], term: bool) -> None:
+        terms = {**PAID, "end": self.day(700), "start": after.pop(0)}
+        if term and self.maybe(0.3):
+            del terms["start"]  # where the old term ends
+        if self.maybe(0.5):
+            terms["billingPeriod"] = "MONTHLY"
+        lines = self.lines(self.rng.choice(PLANS[product]))
+        by = self.name_of(base)
+        renewal = self.sell("renewal", lines, base.get("resourceId"), terms=terms, amends=by)
+        if "start" in terms and self.maybe(0.3):
+            self.amend(renewal, renewal, self.totals(renewal), after.pop(0))
+
+    def cancel(self, base: Json, totals: dict[str, int], after: list[str], term: bool) -> None:
+        """An end, of all or of a part. totals: what a part can be taken of."""
+        amends = self.name_of(base)
+        kinds = ["day", "day", "part", *(["end of term"] if term else [])]
+        match self.rng.choice(kinds):
+            case "end of term":
+                self.sell("cancellation", [], amends=amends)
+            case "day":
+                self.sell("cancellation", [], amends=amends, terms={"end": after.pop(0)})
+            case "part" if len(totals) > 1:
+                gone = self.rng.choice(sorted(set(totals) - {SEATS}))
+                kind = "Add-on" if gone.startswith("addon-") else "Entitlement"
+                self.sell("cancellation", [line(kind, gone)], amends=amends, terms={"end": after.pop(0)})
 
     def name_of(self, deal: Json) -> str:
         """How another deal names one: by its opportunity, or by the contract it became."""

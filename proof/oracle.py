@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 Deal = Mapping[str, Any]
@@ -236,21 +237,13 @@ class Contract:
         """What it gives at a moment, None for nothing."""
         given: Given | None = None
         cancelled = False
-        for layer in self.layers:
-            if layer.effective > moment:
-                break
+        for layer in takewhile(lambda layer: layer.effective <= moment, self.layers):
             deal = layer.deal
-            if deal["trigger"] == "cancellation":
-                if deal["lines"]:
-                    gone = {each["stiggId"] for each in deal["lines"]}
-                    if given:
-                        given.lines = [each for each in given.lines if each["stiggId"] not in gone]
-                else:
-                    given, cancelled = None, True
-            elif deal.get("quantities") == "differences":
+            if deal["trigger"] == "cancellation" and not deal["lines"]:
+                given, cancelled = None, True
+            elif deal["trigger"] == "cancellation" or deal.get("quantities") == "differences":
                 if given:
-                    given.lines = [*given.lines, *deal["lines"]]
-                    given.deals.append(deal)
+                    given.change(deal)
             elif not (cancelled and deal["trigger"] == "amendment"):
                 given = Given.of(deal, given)
         if given is None:
@@ -309,6 +302,15 @@ class Given:
         resource = deal.get("resourceId") or (before.resource if before else None)
         return cls([deal], list(deal["lines"]), terms, resource, deal["trigger"] == "trial")
 
+    def change(self, deal: Deal) -> None:
+        """Take out what a deal cancels, or add what one of differences adds."""
+        if deal["trigger"] == "cancellation":
+            gone = {each["stiggId"] for each in deal["lines"]}
+            self.lines = [each for each in self.lines if each["stiggId"] not in gone]
+        else:
+            self.lines = [*self.lines, *deal["lines"]]
+            self.deals.append(deal)
+
     def counting(self, moment: datetime) -> Given | None:
         """What of it counts at that moment."""
         lines = [
@@ -338,14 +340,7 @@ class Given:
 def _subscriptions(contracts: list[Contract], found: Expected, now: datetime) -> None:
     """In each slot what counts now, or where that is nothing, what counts next; and when that ends."""
     moments = sorted({now, *(m for contract in contracts for m in contract.moments() if m > now)})
-    pictures: list[tuple[datetime, dict[Slot, list[Given]]]] = []
-    for moment in moments:
-        slots: dict[Slot, list[Given]] = defaultdict(list)
-        for contract in contracts:
-            given = contract.at(moment)
-            if given and given.slot:
-                slots[given.slot].append(given)
-        pictures.append((moment, slots))
+    pictures = [(moment, _picture(contracts, moment)) for moment in moments]
     for place, (moment, slots) in enumerate(pictures):
         for slot, given_here in slots.items():
             if slot in found.subscriptions:
@@ -357,6 +352,16 @@ def _subscriptions(contracts: list[Contract], found: Expected, now: datetime) ->
             found.subscriptions[slot] = stands
             if stands.starts and not slot.trial:
                 found.may_stand[slot._replace(trial=True)] = stands.starts
+
+
+def _picture(contracts: list[Contract], moment: datetime) -> dict[Slot, list[Given]]:
+    """What contracts give at a moment, by slot."""
+    slots: dict[Slot, list[Given]] = defaultdict(list)
+    for contract in contracts:
+        given = contract.at(moment)
+        if given and given.slot:
+            slots[given.slot].append(given)
+    return slots
 
 
 def _together(given: list[Given]) -> Stands:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from itertools import product
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -104,6 +105,17 @@ class Roles:
         return [grant for who, role in self.role_of.items() for grant in self._of_role(who, role)]
 
     def _of_role(self, who: str, role: str) -> Iterator[Grant]:
+        for statement in (statement for document in self._policies(role) for statement in _list(document["Statement"])):
+            if not isinstance(statement, Mapping):
+                continue  # a condition of the template left nothing of it
+            if statement["Effect"] != "Allow" or "NotAction" in statement or "NotResource" in statement:
+                raise ValueError(f"{role} has a statement that is not understood here: {statement}")
+            for action, resource in product(_list(statement["Action"]), _list(statement["Resource"])):
+                if isinstance(resource, str):
+                    yield Grant(who, action, resource, statement.get("Condition", {}))
+
+    def _policies(self, role: str) -> list[Json]:
+        """A role's policies: its own, managed ones, and those that name it. Raises ValueError for one nobody knows."""
         properties = self.deployed[role].properties
         documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
         managed = {self._aws.resources[n]: p for n, p in self.of_type("AWS::IAM::ManagedPolicy").items()}
@@ -115,15 +127,7 @@ class Roles:
         for policy in self.of_type("AWS::IAM::Policy").values():
             if self._aws.resources[role] in policy["Roles"]:
                 documents.append(policy["PolicyDocument"])
-        for statement in (statement for document in documents for statement in _list(document["Statement"])):
-            if not isinstance(statement, Mapping):
-                continue  # a condition of the template left nothing of it
-            if statement["Effect"] != "Allow" or "NotAction" in statement or "NotResource" in statement:
-                raise ValueError(f"{role} has a statement that is not understood here: {statement}")
-            for action in _list(statement["Action"]):
-                for resource in _list(statement["Resource"]):
-                    if isinstance(resource, str):
-                        yield Grant(who, action, resource, statement.get("Condition", {}))
+        return documents
 
     # ---- what AWS does with the roles
 

@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import Any, Literal, Protocol
-from wsgiref.types import StartResponse, WSGIEnvironment
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
@@ -260,36 +260,48 @@ class StandIn:
                 exchange.fault = fault.about if fault else ""
         if fault is None:
             return self._apply(exchange, environ, start_response)
+        return self._disturbed(fault, exchange, environ, start_response)
+
+    def _disturbed(
+        self, fault: Fault, exchange: Exchange, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer as the fault wants it."""
         if fault.before is not None:
-            fault.before(body)
-        if fault.kind == "answer":
-            response = self.application.error(fault.status)
-            if fault.body is not None:
-                response = Response(json.dumps(fault.body), fault.status, content_type="application/json")
-            exchange.status = fault.status
-            return response(environ, start_response)
-        if fault.stall and fault.kind in ("drop_before", "drop_late"):
-            self._stall(environ)
-        if fault.kind == "drop_before":
-            return self._drop(environ)
-        if fault.kind == "drop_late":
-            late = {**environ, "wsgi.input": io.BytesIO(body)}
-            timer = threading.Timer(fault.seconds, lambda: list(self._apply(exchange, late, _nobody)))
-            timer.daemon = True
-            timer.start()
-            return self._drop(environ)
-        if fault.kind == "delay_before":
-            time.sleep(fault.seconds)
+            fault.before(exchange.body)
+        match fault.kind:
+            case "answer":
+                return self._faulty_answer(fault, exchange)(environ, start_response)
+            case "drop_before":
+                return self._drop(environ, fault.stall)
+            case "drop_late":
+                if fault.stall:
+                    self._stall(environ)
+                self._apply_later(fault.seconds, exchange, environ)
+                return self._drop(environ)
+            case "delay_before":
+                time.sleep(fault.seconds)
         answer = list(self._apply(exchange, environ, start_response))
-        if fault.kind == "delay_after":
-            time.sleep(fault.seconds)
-        if fault.kind == "drop_after":
-            if fault.stall:
-                self._stall(environ)
-            return self._drop(environ)
-        if fault.kind == "drop_midway":
-            return self._half(b"".join(answer), environ)
+        match fault.kind:
+            case "delay_after":
+                time.sleep(fault.seconds)
+            case "drop_after":
+                return self._drop(environ, fault.stall)
+            case "drop_midway":
+                return self._half(b"".join(answer), environ)
         return answer
+
+    def _faulty_answer(self, fault: Fault, exchange: Exchange) -> WSGIApplication:
+        exchange.status = fault.status
+        if fault.body is not None:
+            return Response(json.dumps(fault.body), fault.status, content_type="application/json")
+        return self.application.error(fault.status)
+
+    def _apply_later(self, seconds: float, exchange: Exchange, environ: WSGIEnvironment) -> None:
+        """Do what was asked once nobody waits for it any more."""
+        late = {**environ, "wsgi.input": io.BytesIO(exchange.body)}
+        timer = threading.Timer(seconds, lambda: list(self._apply(exchange, late, _nobody)))
+        timer.daemon = True
+        timer.start()
 
     def _apply(self, exchange: Exchange, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def noting(status: str, headers: list[tuple[str, str]], *exc: Any) -> Any:
@@ -307,8 +319,10 @@ class StandIn:
         """Wait until the client closes the connection. Until then it has nothing to say on it."""
         select.select([environ["werkzeug.socket"]], [], [], LONGEST_STALL)
 
-    @staticmethod
-    def _drop(environ: WSGIEnvironment) -> Iterable[bytes]:
+    def _drop(self, environ: WSGIEnvironment, stall: bool = False) -> Iterable[bytes]:
+        """Drop the connection; stall: once the client has closed it."""
+        if stall:
+            self._stall(environ)
         connection: socket.socket = environ["werkzeug.socket"]
         with suppress(OSError):  # the client may be gone
             connection.shutdown(socket.SHUT_RDWR)

@@ -126,11 +126,7 @@ class ErrorNames:
     @classmethod
     def of(cls, module: ModuleType) -> ErrorNames:
         """Read a module that has the classes `Transient` and `Permanent` and their subclasses."""
-        classes = [
-            kind
-            for kind in vars(module).values()
-            if inspect.isclass(kind) and issubclass(kind, Exception) and kind.__module__ == module.__name__
-        ]
+        classes = [kind for kind in vars(module).values() if _is_own_error(kind, module)]
         bases = {base for kind in classes for base in kind.__mro__[1:]}
         leaves = [kind for kind in classes if kind not in bases]
 
@@ -191,8 +187,8 @@ class Machine:
 
     def _scope(self, scope: Any, node: yaml.Node | None, where: str) -> None:
         """Check one StartAt with its States: the whole machine, a branch, or a map's item processor."""
-        states = scope.get("States") if isinstance(scope, dict) else None
-        if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
+        states = _states_of(scope)
+        if states is None:
             self.wrong(where, "no States")
             return
         start = self._chosen.get(str(scope.get("StartAt")), scope.get("StartAt"))
@@ -224,11 +220,7 @@ class Machine:
     def _state(self, name: str, state: dict[str, Any], node: yaml.Node | None) -> Iterator[tuple[str, str]]:
         """Check one state by itself; gives where it leads: the field that says so, and the target."""
         kind = state.get("Type")
-        if name in self._named:
-            self.wrong(name, "another state has this name: names are unique within the whole state machine")
-        self._named.add(name)
-        if len(name) > NAME_LIMIT:
-            self.wrong(name, f"its name is longer than {NAME_LIMIT} characters")
+        self._name(name)
         if kind not in FIELDS:
             self.wrong(name, f"Type {kind!r} is none of {', '.join(FIELDS)}")
             return
@@ -243,13 +235,28 @@ class Machine:
             yield from self._next(name, state)
         if kind == "Task":
             self._task(name, state, node)
-        elif kind == "Wait" and len(set(state) & WAITS) != 1:
-            self.wrong(name, f"needs one of {', '.join(sorted(WAITS))}")
-        elif kind == "Map" and not state.get("MaxConcurrency") and "MaxConcurrencyPath" not in state:
-            self.wrong(name, "no MaxConcurrency: everything at once would throttle whatever it asks")
+        elif kind == "Wait":
+            self._wait(name, state)
+        elif kind == "Map":
+            self._map(name, state)
         self._inside(name, state, node)
         self._retry(name, state.get("Retry") or [])
         yield from self._catch(name, state.get("Catch") or [])
+
+    def _name(self, name: str) -> None:
+        if name in self._named:
+            self.wrong(name, "another state has this name: names are unique within the whole state machine")
+        self._named.add(name)
+        if len(name) > NAME_LIMIT:
+            self.wrong(name, f"its name is longer than {NAME_LIMIT} characters")
+
+    def _wait(self, name: str, state: dict[str, Any]) -> None:
+        if len(set(state) & WAITS) != 1:
+            self.wrong(name, f"needs one of {', '.join(sorted(WAITS))}")
+
+    def _map(self, name: str, state: dict[str, Any]) -> None:
+        if not state.get("MaxConcurrency") and "MaxConcurrencyPath" not in state:
+            self.wrong(name, "no MaxConcurrency: everything at once would throttle whatever it asks")
 
     def _choices(self, name: str, state: dict[str, Any]) -> Iterator[tuple[str, str]]:
         choices = state.get("Choices") or []
@@ -317,15 +324,18 @@ class Machine:
             place = f"Retry {position}"
             names = self._names(name, place, rule, position == len(rules))
             for error in names:
-                if error in self.errors.permanent:
-                    self.wrong(name, f"{place}: {error} is permanent and must not be retried")
-                elif error in EVERYTHING:
-                    self.wrong(name, f"{place}: {error} would retry permanent errors too")
+                self._retried(name, place, error)
                 if error in seen:
                     self.wrong(name, f"{place}: {error} is already retried above, so this is never used")
                 seen.add(error)
             self._rhythm(name, place, rule)
         self.retried |= seen
+
+    def _retried(self, name: str, place: str, error: str) -> None:
+        if error in self.errors.permanent:
+            self.wrong(name, f"{place}: {error} is permanent and must not be retried")
+        elif error in EVERYTHING:
+            self.wrong(name, f"{place}: {error} would retry permanent errors too")
 
     def _rhythm(self, name: str, place: str, rule: dict[str, Any]) -> None:
         """Check when a retry tries again."""
@@ -350,6 +360,10 @@ class Machine:
             yield place, rule.get("Next", "")
 
 
+def _is_own_error(kind: Any, module: ModuleType) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, Exception) and kind.__module__ == module.__name__
+
+
 def _texts(value: Any) -> Iterator[str]:
     """Every string within a value, keys included."""
     if isinstance(value, str):
@@ -361,6 +375,14 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _texts(inner)
+
+
+def _states_of(scope: Any) -> dict[str, dict[str, Any]] | None:
+    """The states of a scope by their names; None where it has none."""
+    states = scope.get("States") if isinstance(scope, dict) else None
+    if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
+        return None
+    return states
 
 
 def _children(node: yaml.Node | None) -> dict[str, yaml.Node]:

@@ -75,7 +75,7 @@ def write_back(work: Work, customer: Customer, failed: bool, stack: Stack) -> tu
 
 
 def reason_of(failure: dict[str, str], execution: str) -> str:
-    """A failure in a sales rep's words."""
+    """A failure as the deal's reason, in a sales rep's words."""
     return f"{errors.failure_text(failure)}\nclosed-won tries again by itself. Execution {execution} tells more."
 
 
@@ -96,7 +96,7 @@ HOUR = 3_600_000
 
 
 def count_failure(cause: str, said: str, step: Step, event: dict[str, Any], customer: Customer, stack: Stack) -> None:
-    """Count a failure of the execution, and tell of it who has to mend it; never fails itself."""
+    """Count a failure of the execution, and notify those who have to correct it. Never raises itself."""
     from closedwon.aws.notices import Failure  # only here: as a rule nothing fails
 
     metrics.note("Failures", Cause=cause)
@@ -106,9 +106,9 @@ def count_failure(cause: str, said: str, step: Step, event: dict[str, Any], cust
     failure = Failure(cause, said, step.execution, arn, waiting)
     try:
         if stack.notifier.notify(failure, lambda: stack.ledger.waiting(HOUR)):
-            logger.info("told", extra={"execution": step.execution, "cause": cause})
+            logger.info("notified", extra={"execution": step.execution, "cause": cause})
     except Exception:  # the deals' outcomes are written: a notice must not undo that
-        logger.exception("nobody was told", extra={"execution": step.execution, "cause": cause})
+        logger.exception("notice not sent", extra={"execution": step.execution, "cause": cause})
 
 
 @metrics.emitted

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
+from closedwon.reconciliation.comparing import Export
 from closedwon.reconciliation.drift import Finding, Repair
-from closedwon.reconciliation.judging import Export
 from closedwon.reconciliation.runs import Run
 from closedwon.stack import STACK, Stack
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 logger = Logger()
 
 ACCOUNTS_AT_ONCE = 25
-"""Suspects looked at together: Salesforce is asked about all of them at once."""
+"""Suspects read together: one request to Salesforce is for all of them."""
 
 LAST = 0.1
-"""The share of the time in which no lot is begun any more. What is left then is counted, and the next run's."""
+"""The last share of the time, in which no new lot is begun. What is left then is counted, and left to the next run."""
 
 
 def compare_partition(run: Run, partition: int, time_left: Callable[[], int], stack: Stack) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def compare_partition(run: Run, partition: int, time_left: Callable[[], int], st
     time_left: milliseconds until the invocation is cut off.
     """
     export = Export.read(stack.storage, run, partition, stack.intake, stack.settings.trial_stages)
-    judge = stack.judge(run.deals_since)
-    suspects = export.accounts if run.mode == "changed" else list(export.suspects(judge, stack.live, run.deep))
+    comparer = stack.comparer(run.deals_since)
+    suspects = export.accounts if run.mode == "changed" else list(export.suspects(comparer, stack.live, run.deep))
     findings: list[Finding] = []
     repairs: list[Repair] = []
     looked_at = 0
@@ -47,7 +47,7 @@ def compare_partition(run: Run, partition: int, time_left: Callable[[], int], st
             break
         lot = suspects[start : start + ACCOUNTS_AT_ONCE]
         for view in stack.live.views(lot, run.deep):
-            found, repair = judge.verdict(view)
+            found, repair = comparer.verdict(view)
             findings += found
             repairs += [repair] if repair else []
         looked_at += len(lot)
@@ -61,7 +61,7 @@ def compare_partition(run: Run, partition: int, time_left: Callable[[], int], st
 def summary_of(
     partition: int, export: Export, findings: list[Finding], repairs: list[Repair], suspects: int, looked_at: int
 ) -> dict[str, Any]:
-    """What the report and the weighing need to know of a partition."""
+    """The numbers of a partition that `weigh` and `report` need."""
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for finding in findings:
         kinds[finding.kind][finding.remedy] += 1

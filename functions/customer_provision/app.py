@@ -28,7 +28,7 @@ NOTHING = "nothing to provision"
 
 
 def ensure_customer(work: Work, execution: str, stack: Stack) -> str:
-    """Make the customer, or change what differs; a customer whose every deal is refused is not made.
+    """Create the customer in Stigg, or change what differs. A customer whose every deal is refused is not created.
 
     Out: what was done: `NOTHING`, ``made``, ``changed`` or ``unchanged``.
     Raises what `closedwon.stigg.client` does, and CustomerTaken.
@@ -39,6 +39,8 @@ def ensure_customer(work: Work, execution: str, stack: Stack) -> str:
     if newest is None or customer.customer_id is None:
         return NOTHING
     links = stack.settings.backlinks(customer.account_id)
+    # Read for every deal, although the ledger knows that it exists: people change customers in Stigg, and a name or
+    # a link that was removed is found this way.
     existing = stack.stigg.get_customer(customer.customer_id)
     difference = customer_difference(existing, newest, links) if existing is not None else {}
     if customer.asks and not customer.named:  # from here on the user's own application cannot choose its ID any more

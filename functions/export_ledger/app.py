@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 logger = Logger()
 
 OVERDUE_MILLISECONDS = 3_600_000
-"""What the sweep has not got done for an hour is looked at."""
+"""How long a customer has to be due before a run in mode ``changed`` compares it: an hour."""
 
 EXPORT_SECONDS = 20
-"""Seconds between two looks at an export, which takes minutes."""
+"""Seconds between two polls of an export, which takes minutes."""
 
 LINES_A_STEP = 200_000
-"""Lines that are written together: fewer and larger objects, and seconds of work to do again."""
+"""Lines written in one batch: few large objects, and only seconds of work to repeat after a failure."""
 
 
 class LedgerExport:
@@ -53,7 +53,7 @@ class LedgerExport:
         self._open: tuple[int, int, Iterator[bytes]] | None = None
 
     def step(self, progress: Json) -> Json:
-        """Ask for the export; look whether it is finished; write the next lines of its files."""
+        """Start the export, or poll it, or write the next lines of its files."""
         if "export" not in progress:
             return {**progress, "export": self._ask(), "calls": 1, "wait": EXPORT_SECONDS}
         if "files" not in progress:
@@ -65,7 +65,7 @@ class LedgerExport:
         return self._write(progress)
 
     def _ask(self) -> str:
-        """The export's ARN. The run's ID is its token: asking again asks for the same export."""
+        """Start the export. Out: its ARN. The client token is the run, so starting again gives the same export."""
         answer = self._dynamodb.export_table_to_point_in_time(
             TableArn=self._table_arn,
             ClientToken=self._run.id,
@@ -108,7 +108,7 @@ class LedgerExport:
         }
 
     def _from(self, files: list[str], file: int, line: int) -> Iterator[bytes]:
-        """The lines of a file from one on: where the step before stopped, or found again from its beginning."""
+        """The lines of a file from a given one on: where the last step stopped, or counted from the beginning."""
         if self._open is None or self._open[:2] != (file, line):
             lines = self._storage.unzipped_lines(files[file])
             next(islice(lines, line, line), None)

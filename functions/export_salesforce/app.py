@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 logger = Logger()
 
 PAGES_A_STEP = 4
-"""Pages of a query that are written together: fewer and larger objects, and little to do again."""
+"""Pages of a query written in one batch: few large objects, and little to repeat after a failure."""
 
 JOB_SECONDS = 10
-"""Seconds between two looks at queries that are under way."""
+"""Seconds between two polls of running queries."""
 
 
 class SalesforceExport:
@@ -142,7 +142,7 @@ class SalesforceExport:
 
 
 def records_of(rows: Iterator[Json], job: Json) -> Iterator[tuple[str, Json]]:
-    """What is written of each row, with its account."""
+    """The records to write, each with its account."""
     for row in rows:
         account = str(value_at(row, job["account"]))
         if job["source"] == "lines":

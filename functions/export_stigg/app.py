@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = Logger()
 
 PAGES_A_STEP = 100
-"""Pages of 100 that are written together: more records for each object, and little to do again."""
+"""Pages of 100 written in one batch: few large objects, and little to repeat after a failure."""
 
 PAGES_AT_ONCE = 10
 """Pages reserved with the governor at a time."""
@@ -80,7 +80,7 @@ class StiggExport:
 
 
 def key_of(subscription: Json) -> str:
-    """The account a subscription belongs to, as far as it says so itself; else its customer's ID."""
+    """The account of a subscription, from its metadata; its customer's ID where that does not name one."""
     metadata = subscription.get("metadata") or {}
     return str(metadata.get("salesforceAccountId") or subscription["customerId"])
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = Logger()
 
 OVERLAP = timedelta(minutes=15)
-"""How far a run goes back before the last good one began: for transactions that were under way then, and clocks."""
+"""How far before the last good run a run starts: for transactions that were open then, and for clocks that differ."""
 
 DEALS_A_PARTITION = 2000
 MOST_PARTITIONS = 400
@@ -70,7 +70,7 @@ def begin(event: Mapping[str, Any], stack: Stack) -> Run:
 
 
 def wanted(given: Any) -> tuple[Mode, bool, bool]:
-    """What an execution was started with: mode, deep, approved. Raises RunInputInvalid."""
+    """The checked input of an execution: mode, deep, approved. Raises RunInputInvalid."""
     if not isinstance(given, dict):
         raise RunInputInvalid('the input must be an object, such as {"mode": "all"}')
     if unknown := sorted(set(given) - {"mode", "deep", "approved"}):
@@ -93,12 +93,12 @@ def changed_since(registered: Registered) -> str:
 
 
 def deals_in(scope: Scope, salesforce: SalesforceClient) -> int:
-    """How many opportunities there are to look at."""
+    """How many opportunities the run will compare."""
     return salesforce.count(f"SELECT COUNT() FROM Opportunity WHERE {scope.condition()}")  # nosec B608 - ours
 
 
 def partitions_for(deals: int) -> int:
-    """So many that each can be compared at once, and no more."""
+    """The number of partitions: so many that one function can compare each in one invocation."""
     return min(max(1, -(-deals // DEALS_A_PARTITION)), MOST_PARTITIONS)
 
 

@@ -39,7 +39,7 @@ def places(stack: Stack) -> Places:
 
 
 def repaired(run: Run, weighed: Mapping[str, Any] | None, storage: Storage) -> Repairs:
-    """What was carried out, from what `repair` left of each partition."""
+    """The repairs that were carried out, from the files that `repair` wrote for each partition."""
     if (weighed or {}).get("repair") != "go":
         return Repairs()
     found = (
@@ -49,7 +49,7 @@ def repaired(run: Run, weighed: Mapping[str, Any] | None, storage: Storage) -> R
 
 
 def write(ending: Ending, storage: Storage, where: Places) -> Report:
-    """Write all that is told into S3. Doing so again writes the same files again."""
+    """Write the report's files to S3. It is safe to repeat: it writes the same files again."""
     run = ending.run
     compared = Compared.of(storage.summaries(run))
     repairs = repaired(run, ending.weighed, storage)
@@ -62,7 +62,7 @@ def write(ending: Ending, storage: Storage, where: Places) -> Report:
         ObjectWriter(storage, run, FILES["lines"], "application/x-ndjson; charset=utf-8") as lines,
         ObjectWriter(storage, run, FILES["csv"], "text/csv; charset=utf-8") as rows,
     ):
-        tally = report_files.tell(findings(), repairs, where, lines.write, rows.write)
+        tally = report_files.write_findings(findings(), repairs, where, lines.write, rows.write)
     told = Report(ending, compared, repairs, tally)
     with ObjectWriter(storage, run, FILES["page"], "text/html; charset=utf-8") as page:
         page.write(report_page.page(told, where))
@@ -71,7 +71,7 @@ def write(ending: Ending, storage: Storage, where: Places) -> Report:
 
 
 def notify(told: Report, where: Places, stack: Stack) -> None:
-    """Tell who subscribed, where there is something to tell. By its attributes they can choose what they hear of."""
+    """Notify the topic's subscribers where the run deserves it. They can filter by the message's attributes."""
     topic = stack.settings.get("NOTIFICATION_TOPIC")
     if not topic or not report_message.worth_telling(told):
         return

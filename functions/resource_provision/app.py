@@ -34,7 +34,7 @@ ONE_REQUEST = round(1000 * (sum(TIMEOUTS) + LONGEST + 2))
 
 
 def prepare(work: Work, execution: str, context: Context, stack: Stack) -> None:
-    """Ask about every new start the application has not answered for; each answer is recorded at once.
+    """Ask about every deal that the application has to prepare; each answer is recorded at once.
 
     What there is no time left for stays unasked, and the next step sends the execution here again. Without an
     application there is nothing to ask, and nothing waits for it any more.
@@ -50,6 +50,7 @@ def prepare(work: Work, execution: str, context: Context, stack: Stack) -> None:
         state for state in replace(work.customer, asks=True).unprepared.values() if is_due(state, execution, now())
     ]
     provisioner: Provisioner = stack.provisioner  # named here, so that a start imports it, not the first deal
+    # Before the application is asked: a deal with a wrong plan must not leave a workspace behind.
     refused = provisioner.catalogue_refusals([state.order for state in waiting])
     unavailable: ApplicationUnavailable | None = None
     # Those never asked come first: one that hangs cannot keep the others from being asked.
@@ -67,6 +68,7 @@ def prepare(work: Work, execution: str, context: Context, stack: Stack) -> None:
         except ApplicationUnavailable as error:
             unavailable = error
             said = before.failed(str(error), now(), unreached_by=execution)
+        # After each answer, not after all: a step that dies must not ask again about what was answered.
         customer, _ = stack.ledger.record_result(work, Prepared({id: said}))
         logger.info("asked", extra={"execution": execution, "opportunity": id, "answered": said.answered})
     if unavailable is not None:

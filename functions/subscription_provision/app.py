@@ -33,17 +33,19 @@ logger = Logger()
 
 
 def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
-    """Fold the customer's orders, plan and apply. Out: what to record; None where the customer has to be made first:
+    """Fold the customer's orders, plan and apply. Out: what to record; None where the customer has to be created first:
     the deal that needs it was accepted since the step before looked.
 
     Raises what `closedwon.stigg.client` does, but a refusal of one subscription or grant, which is its deals' outcome.
     """
     customer = work.customer
     desired, catalogue = stack.provisioner.desired_of(customer)
+    # Asking Stigg whether the customer exists would cost every deal a call; the ledger knows, but for this one gap.
     if (desired.subscriptions or desired.grants) and not customer.ensured:
         return None
     records = {Slot.of_key(key): record for key, record in customer.slots.items()}
     to_do = stack.provisioner.planned(customer, desired, catalogue)
+    # Before any write: if this step dies, its retry finds in the ledger which IDs may be in use.
     intend(work, to_do, records, stack.ledger)
     for keep in to_do.kept:
         slot = keep.subscription.slot
@@ -55,18 +57,20 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
             records[slot] = make(work, change, records, execution, stack)
         except StiggRefused as refusal:
             plan_id = change.plan_id if isinstance(change, End) else change.subscription.plan_id
+            # The outcome of this slot's deals alone; all other errors stop the step, and its retry reads Stigg again.
             refusals[slot] = f"Stigg refused {plan_id}: {refusal}"
         logger.info(
             "subscription",
             extra={"execution": execution, "change": type(change).__name__, "refused": slot in refusals},
         )
+    # Credits last: they cannot be taken back.
     grants, refused_grants = grant_all(work, to_do.grants, stack.stigg)
     return applied(customer, desired, to_do, records, refusals, stack.now(), grants, refused_grants)
 
 
 def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord], ledger: Ledger) -> None:
-    """Record the generations and the credits about to be sent, so that nothing is ever sent twice with another
-    meaning.
+    """Record the generations and the credits that are about to be sent, so that a retry sends the same again and
+    nothing else.
     """
     raised = {
         change.subscription.slot: change.generation
@@ -128,8 +132,10 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
     except StiggRefused as refusal:
         if refusal.status != 409:
             raise
+        # 409: the ID was used, by a try whose answer was lost or by somebody else. The next try reads what is there.
         stack.ledger.record_result(work, Interrupted(burned=(change.subscription.slot.key,)))
         raise WriteUnanswered("the subscription's ID was used before; looking again at what stands") from refusal
+    # Else it is PAYMENT_REQUIRED: the subscription waits until somebody pays at the checkout.
     status = answer["subscription"]["status"] if answer["status"] == "SUCCESS" else "PAYMENT_PENDING"
     made = replace(record, generation=change.generation, checkout_url=answer.get("checkoutUrl"))
     return standing(made, change.subscription, answer["id"], status)
@@ -139,6 +145,7 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str, stigg: Sti
     """End a subscription. Out: what to remember of its slot."""
     record = records.get(change.slot, SlotRecord())
     at = instant_of(datetime.now(UTC))
+    # A trial ends only once the paid subscription stands: a sale that waits for payment keeps it.
     ending = ending_of(change, records.get(change.after) if change.after else None, at)
     if ending is None:
         return record
@@ -152,7 +159,7 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str, stigg: Sti
 
 
 def standing(record: SlotRecord, wanted: Subscription, subscription_id: str, status: str) -> SlotRecord:
-    """What to remember of a subscription that stands as it should. A checkout link goes once it is paid."""
+    """The record of a subscription that is as it should be. Its checkout link is dropped once it is paid."""
     checkout_url = record.checkout_url if status == "PAYMENT_PENDING" else None
     return SlotRecord(record.generation, True, subscription_id, status, checkout_url, applied=wanted)
 

@@ -41,6 +41,7 @@ def start_due(ledger: Ledger, governor: Governor, start: Start) -> int:
         except Exception as error:
             logger.exception("not started", extra={"execution": claim.execution})
             errors.append(error)
+    # Raised at the end, so that the alarm on the sweep's errors sees it.
     if errors:
         raise errors[0]
     return len(claims)

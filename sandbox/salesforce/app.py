@@ -26,7 +26,8 @@ from sandbox.salesforce.oauth import Clients, TokenRefused
 from sandbox.salesforce.query import run
 from sandbox.salesforce.rest import Answer, Call, Rest, parse_url, versions
 from sandbox.salesforce.schema import FLOWS, STANDARD, Schema
-from sandbox.salesforce.store import Savepoint, Store
+from sandbox.salesforce.store import Store
+from sandbox.salesforce.tables import Savepoint
 from sandbox.salesforce.values import accept, to_json
 
 MAX_API_CALLS = 100_000  # a day: Enterprise edition without further licences

@@ -7,14 +7,12 @@ amended or renewed are made by `sandbox.sales`, as CPQ makes them.
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dateutil.relativedelta import relativedelta
 
 from sandbox.salesforce.schema import Field, Schema, SObject, _lookup, _object, _pick, _text
-
-if TYPE_CHECKING:
-    from sandbox.salesforce.store import Record, Store
+from sandbox.salesforce.tables import Record, Tables
 
 QUOTE_LINES = {
     "DeveloperName": "CPQ_Quote_Lines",
@@ -109,12 +107,12 @@ def installed(schema: Schema) -> Schema:
     return schema.extended(_OBJECTS, {name: list(fields) for name, fields in _FIELDS.items()})
 
 
-def quote_line(store: Store, record: Record) -> None:
+def quote_line(tables: Tables, record: Record) -> None:
     """What a quote line's formulas say of it."""
     quantity, prior = record["SBQQ__Quantity__c"], record["SBQQ__PriorQuantity__c"]
     block = record["SBQQ__PricingMethod__c"] == "Block"
     record["SBQQ__EffectiveQuantity__c"] = 1.0 if block else (quantity or 0.0) - (prior or 0.0)
-    quote = store.peek("SBQQ__Quote__c", record["SBQQ__Quote__c"]) or {}
+    quote = tables.peek("SBQQ__Quote__c", record["SBQQ__Quote__c"]) or {}
     record["SBQQ__EffectiveStartDate__c"] = record["SBQQ__StartDate__c"] or quote.get("SBQQ__StartDate__c")
     record["SBQQ__EffectiveEndDate__c"] = record["SBQQ__EndDate__c"] or _end(quote)
 

@@ -59,27 +59,16 @@ def detail(schema: Schema, target: SObject, base: str) -> dict[str, Any]:
 def _field(field: Field, target: SObject) -> dict[str, Any]:
     writable = target.writable and not field.computed
     number = field.kind in NUMBER_KINDS and field.kind != "int"
-    values = [
-        {
-            "active": True,
-            "defaultValue": value == field.default,
-            "label": value,
-            "validFor": None,
-            "value": value,
-        }
-        for value in field.values
-    ]
     return {
         "name": field.name,
         "label": field.shown,
         "type": field.kind,
         "soapType": _SOAP_TYPES.get(field.kind, "xsd:string"),
-        "length": field.length if field.kind in TEXT_KINDS or field.kind in ID_KINDS else 0,
-        "precision": 18 if number else 0,
-        "scale": field.scale if number else 0,
+        "length": field.length if field.kind in (*TEXT_KINDS, *ID_KINDS) else 0,
+        **({"precision": 18, "scale": field.scale} if number else {"precision": 0, "scale": 0}),
         "digits": 9 if field.kind == "int" else 0,
         "custom": field.custom,
-        "nillable": not (field.required or field.kind in ("id", "boolean") or field.name.endswith("ById")),
+        "nillable": _nillable(field),
         "defaultedOnCreate": field.computed or field.default is not None or field.kind == "boolean",
         "defaultValue": field.default,
         "createable": writable,
@@ -96,7 +85,15 @@ def _field(field: Field, target: SObject) -> dict[str, Any]:
         "nameField": field.name == target.title,
         "htmlFormatted": False,
         "restrictedPicklist": bool(field.values),
-        "picklistValues": values,
+        "picklistValues": [_picklist_value(field, value) for value in field.values],
         "referenceTo": [field.to] if field.to else [],
         "relationshipName": field.relationship or None,
     }
+
+
+def _nillable(field: Field) -> bool:
+    return not (field.required or field.kind in ("id", "boolean") or field.name.endswith("ById"))
+
+
+def _picklist_value(field: Field, value: str) -> dict[str, Any]:
+    return {"active": True, "defaultValue": value == field.default, "label": value, "validFor": None, "value": value}

@@ -8,7 +8,8 @@ from html import escape
 from typing import Any
 
 from sandbox.salesforce.schema import NUMBER_KINDS, Field, SObject
-from sandbox.salesforce.store import Record, Store
+from sandbox.salesforce.store import Store
+from sandbox.salesforce.tables import Record
 
 _STYLE = """
 :root { color-scheme: light; --ink: #181818; --quiet: #5c5c5c; --line: #e5e5e5; --link: #0b5cab; }

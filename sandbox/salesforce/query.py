@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeGuard
 
 from sandbox.salesforce import soql
 from sandbox.salesforce.errors import Refusal
 from sandbox.salesforce.ids import to_18
 from sandbox.salesforce.schema import ID_KINDS, NUMBER_KINDS, Field, SObject
-from sandbox.salesforce.store import Record, Store, folded
+from sandbox.salesforce.store import Store
+from sandbox.salesforce.tables import Record, folded
 from sandbox.salesforce.values import to_json
 
 MAX_OFFSET = 2000  # Salesforce's limit
@@ -154,7 +155,7 @@ class _Query:
         """The records among which those that match are: where an ID or a unique text is asked for, not all."""
         where = select.where
         for one in where.conditions if isinstance(where, soql.And) else (where,):
-            if not isinstance(one, soql.Comparison) or one.operator not in ("=", "IN") or len(one.path.names) > 1:
+            if not _names_values(one):
                 continue
             values = one.value if isinstance(one.value, tuple) else (one.value,)
             field = self._column(one.path, target).field
@@ -351,16 +352,20 @@ class _Query:
             equal = self._equality(field, values, comparison)
             return lambda value: not equal(value)
         if operator == "LIKE":
-            if field.kind in ID_KINDS or field.kind in NUMBER_KINDS or field.kind in ("boolean", "date", "datetime"):
-                raise self._invalid(
-                    comparison, f"invalid operator on {field.kind} field", "INVALID_QUERY_FILTER_OPERATOR"
-                )
-            pattern = soql.like(values.value)
-            return lambda value: value is not None and pattern.fullmatch(value) is not None
+            return self._likeness(field, values, comparison)
+        return self._order(field, values, comparison)
+
+    def _likeness(self, field: Field, value: soql.Value, comparison: soql.Comparison) -> Callable[[Any], bool]:
+        if field.kind in (*ID_KINDS, *NUMBER_KINDS, "boolean", "date", "datetime"):
+            raise self._invalid(comparison, f"invalid operator on {field.kind} field", "INVALID_QUERY_FILTER_OPERATOR")
+        pattern = soql.like(value.value)
+        return lambda value: value is not None and pattern.fullmatch(value) is not None
+
+    def _order(self, field: Field, values: soql.Value, comparison: soql.Comparison) -> Callable[[Any], bool]:
         if field.kind == "boolean" or values.kind == "null":
             raise self._invalid(comparison, f"invalid operator on {field.kind} field", "INVALID_QUERY_FILTER_OPERATOR")
         first, last = self._range(field, values, comparison)
-        match operator:
+        match comparison.operator:
             case "<":
                 return lambda value: value is not None and folded(field, value) < first
             case "<=":
@@ -394,33 +399,34 @@ class _Query:
             if field.kind == "date":
                 return start, today
             return _midnight(start), _midnight(today + timedelta(days=1)) - timedelta(seconds=1)
-        if field.kind in ID_KINDS:
-            wanted = "string"
-        elif field.kind in NUMBER_KINDS:
-            wanted = "number"
-        elif field.kind in ("boolean", "date", "datetime"):
-            wanted = field.kind
-        else:
-            wanted = "string"
-        if value.kind != wanted:
-            shown = {"string": "string", "number": "double"}.get(wanted, {"datetime": "dateTime"}.get(wanted, wanted))
-            quotes = "should be" if wanted == "string" else "should not be"
-            reason = (
-                f"value of filter criterion for field '{comparison.path}' must be of type {shown} and {quotes} "
-                "enclosed in quotes"
-            )
-            raise self._invalid(comparison, reason)
+        self._check_literal(field, value, comparison)
         literal = value.value
         if value.kind == "string":
             literal = soql.plain(literal)
-            if field.kind in ID_KINDS:
-                try:
-                    literal = to_18(literal)
-                except ValueError:
-                    code = "INVALID_QUERY_FILTER_OPERATOR"
-                    raise self._invalid(comparison, f"invalid ID field: {literal}", code) from None
+        if field.kind in ID_KINDS:
+            try:
+                literal = to_18(literal)
+            except ValueError:
+                code = "INVALID_QUERY_FILTER_OPERATOR"
+                raise self._invalid(comparison, f"invalid ID field: {literal}", code) from None
         literal = folded(field, literal)
         return literal, literal
+
+    def _check_literal(self, field: Field, value: soql.Value, comparison: soql.Comparison) -> None:
+        """Raises Refusal for a literal of another kind than the field's."""
+        if field.kind in NUMBER_KINDS:
+            wanted = "number"
+        else:
+            wanted = field.kind if field.kind in ("boolean", "date", "datetime") else "string"
+        if value.kind == wanted:
+            return
+        shown = {"number": "double", "datetime": "dateTime"}.get(wanted, wanted)
+        quotes = "should be" if wanted == "string" else "should not be"
+        reason = (
+            f"value of filter criterion for field '{comparison.path}' must be of type {shown} and {quotes} "
+            "enclosed in quotes"
+        )
+        raise self._invalid(comparison, reason)
 
     # Refusals
 
@@ -429,6 +435,13 @@ class _Query:
 
     def _invalid(self, comparison: soql.Comparison, reason: str, code: str = "INVALID_FIELD") -> Refusal:
         return Refusal(code, soql.located(self._text, comparison.path.at, reason))
+
+
+def _names_values(condition: soql.Condition | None) -> TypeGuard[soql.Comparison]:
+    """Whether a condition names the values that a field of the record itself may have."""
+    if not isinstance(condition, soql.Comparison):
+        return False
+    return condition.operator in ("=", "IN") and len(condition.path.names) == 1
 
 
 def _midnight(day: date) -> datetime:

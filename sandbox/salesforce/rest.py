@@ -17,7 +17,8 @@ from sandbox.salesforce.bulk import Csv, QueryJobs
 from sandbox.salesforce.errors import Refusal, json_error, not_found
 from sandbox.salesforce.ids import to_18
 from sandbox.salesforce.schema import Field, SObject
-from sandbox.salesforce.store import Record, Store
+from sandbox.salesforce.store import Store
+from sandbox.salesforce.tables import Record
 from sandbox.salesforce.values import to_json
 
 OLDEST_VERSION, LATEST_VERSION = 31, 66
@@ -406,12 +407,7 @@ class Rest:
         failed = not all(result["success"] for result in results)
         if failed and all_or_none:
             self._store.undo(before)
-            message = "Record rolled back because not all records were valid and the request was using AllOrNone header"
-            halted = Refusal("ALL_OR_NONE_OPERATION_ROLLED_BACK", message, [])
-            results = [
-                {"success": False, "errors": [halted.as_record_error()]} if result["success"] else result
-                for result in results
-            ]
+            results = list(map(_rolled_back, results))
         return Answer(200, results, failed=failed)
 
     def _records(self, call: Call) -> list[dict[str, Any]]:
@@ -443,26 +439,7 @@ class Rest:
         if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
             raise json_error("compositeRequest has to be an array of objects")
         self._check_parts(parts)
-        all_or_none = _flag(body, "allOrNone")
-        before = self._store.mark()
-        answers: dict[str, Answer] = {}
-        failed: set[str] = set()
-        for part in parts:
-            reference = part["referenceId"]
-            try:
-                answers[reference] = self._part(part, answers, all_or_none)
-            except Refusal as refusal:
-                answers[reference] = Answer(refusal.status, refusal.as_error())
-            answer = answers[reference]
-            if answer.status >= 400 or (all_or_none and answer.failed):
-                failed.add(reference)
-                if all_or_none:
-                    break
-        if failed and all_or_none:
-            self._store.undo(before)
-            message = "The transaction was rolled back since another operation in the same transaction failed."
-            halted = Answer(400, Refusal("PROCESSING_HALTED", message).as_error())
-            answers = {part["referenceId"]: halted for part in parts} | {one: answers[one] for one in failed}
+        answers = self._all_parts(parts) if _flag(body, "allOrNone") else self._each_part(parts)
         shown = [
             {
                 "body": answer.body,
@@ -473,6 +450,32 @@ class Rest:
             for reference, answer in answers.items()
         ]
         return Answer(200, {"compositeResponse": shown})
+
+    def _each_part(self, parts: list[dict[str, Any]]) -> dict[str, Answer]:
+        answers: dict[str, Answer] = {}
+        for part in parts:
+            answers[part["referenceId"]] = self._part_answered(part, answers, all_or_none=False)
+        return answers
+
+    def _all_parts(self, parts: list[dict[str, Any]]) -> dict[str, Answer]:
+        """Do all of them, or none once one failed."""
+        before = self._store.mark()
+        answers: dict[str, Answer] = {}
+        for part in parts:
+            answer = self._part_answered(part, answers, all_or_none=True)
+            answers[part["referenceId"]] = answer
+            if answer.status >= 400 or answer.failed:
+                self._store.undo(before)
+                message = "The transaction was rolled back since another operation in the same transaction failed."
+                halted = Answer(400, Refusal("PROCESSING_HALTED", message).as_error())
+                return {one["referenceId"]: halted for one in parts} | {part["referenceId"]: answer}
+        return answers
+
+    def _part_answered(self, part: dict[str, Any], answers: Mapping[str, Answer], all_or_none: bool) -> Answer:
+        try:
+            return self._part(part, answers, all_or_none)
+        except Refusal as refusal:
+            return Answer(refusal.status, refusal.as_error())
 
     def _check_parts(self, parts: list[dict[str, Any]]) -> None:
         if len(parts) > MAX_SUBREQUESTS:
@@ -515,16 +518,22 @@ class Rest:
         return self.answer(replace(call, body=_resolved(part.get("body"), answers)))
 
 
+def _rolled_back(result: dict[str, Any]) -> dict[str, Any]:
+    """What becomes of one record's result where another failed and all or none was asked for."""
+    if not result["success"]:
+        return result
+    message = "Record rolled back because not all records were valid and the request was using AllOrNone header"
+    halted = Refusal("ALL_OR_NONE_OPERATION_ROLLED_BACK", message, [])
+    return {"success": False, "errors": [halted.as_record_error()]}
+
+
 def _resolved(value: Any, answers: Mapping[str, Answer]) -> Any:
     """A sub-request's url or body with every @{reference.field} replaced; PROCESSING_HALTED when one has no value."""
 
     def found(match: re.Match[str]) -> str:
         here: Any = answers[match[1]].body if match[1] in answers and answers[match[1]].status < 400 else None
         for name, index in re.findall(r"\.(\w+)|\[(\d+)\]", match[2]):
-            if name:
-                here = here.get(name) if isinstance(here, dict) else None
-            else:
-                here = here[int(index)] if isinstance(here, list) and int(index) < len(here) else None
+            here = _step(here, name, index)
         if here is None or isinstance(here, (dict, list)):
             message = f"Invalid reference specified. No value for {match[1]}{match[2]} found in {match[1]}"
             raise Refusal("PROCESSING_HALTED", message)
@@ -537,6 +546,13 @@ def _resolved(value: Any, answers: Mapping[str, Answer]) -> Any:
     if isinstance(value, dict):
         return {name: _resolved(one, answers) for name, one in value.items()}
     return value
+
+
+def _step(here: Any, name: str, index: str) -> Any:
+    """One step into an answer: to a field by its name, or to an item by its index. None where the way ends."""
+    if name:
+        return here.get(name) if isinstance(here, dict) else None
+    return here[int(index)] if isinstance(here, list) and int(index) < len(here) else None
 
 
 def _texts(body: Mapping[str, Any], name: str) -> list[str]:

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sandbox.salesforce import cpq
 from sandbox.salesforce.errors import Refusal
 from sandbox.salesforce.schema import LOST, STAGES, WON, SObject
-
-if TYPE_CHECKING:
-    from sandbox.salesforce.store import Record, Store
+from sandbox.salesforce.tables import Record, Tables
 
 
-def before_save(store: Store, target: SObject, record: Record, old: Record | None, given: Mapping[str, Any]) -> None:
+def before_save(tables: Tables, target: SObject, record: Record, old: Record | None, given: Mapping[str, Any]) -> None:
     """Fill in what follows from other fields. given: what the client wrote, by field. Raises Refusal."""
     match target.name:
         case "Contact":
@@ -27,25 +25,25 @@ def before_save(store: Store, target: SObject, record: Record, old: Record | Non
         case "Opportunity":
             _opportunity(record, old, given)
         case "OpportunityLineItem":
-            _line(store, record, old, given)
+            _line(tables, record, old, given)
         case "SBQQ__QuoteLine__c":
-            cpq.quote_line(store, record)
+            cpq.quote_line(tables, record)
         case "PricebookEntry":
-            product = store.peek("Product2", record["Product2Id"])
+            product = tables.peek("Product2", record["Product2Id"])
             if product:
                 record["Name"], record["ProductCode"] = product["Name"], product["ProductCode"]
 
 
-def after_save(store: Store, target: SObject, record: Record) -> None:
+def after_save(tables: Tables, target: SObject, record: Record) -> None:
     """Carry a line's change up to its opportunity."""
     if target.name == "OpportunityLineItem":
-        _roll_up(store, record["OpportunityId"])
+        _roll_up(tables, record["OpportunityId"])
 
 
-def after_delete(store: Store, target: SObject, record: Record) -> None:
+def after_delete(tables: Tables, target: SObject, record: Record) -> None:
     """Carry a line's end up to its opportunity."""
     if target.name == "OpportunityLineItem":
-        _roll_up(store, record["OpportunityId"])
+        _roll_up(tables, record["OpportunityId"])
 
 
 def _contract_end(start: date | None, months: int | None) -> date | None:
@@ -76,19 +74,12 @@ def _opportunity(record: Record, old: Record | None, given: Mapping[str, Any]) -
             raise Refusal("FIELD_INTEGRITY_EXCEPTION", f"field integrity exception: {message}", [])
 
 
-def _line(store: Store, record: Record, old: Record | None, given: Mapping[str, Any]) -> None:
-    opportunity = store.peek("Opportunity", record["OpportunityId"])
+def _line(tables: Tables, record: Record, old: Record | None, given: Mapping[str, Any]) -> None:
+    opportunity = tables.peek("Opportunity", record["OpportunityId"])
     if old is None and opportunity:
-        entry = _price_book_entry(store, record, opportunity)
-        product = store.peek("Product2", entry["Product2Id"])
-        record["PricebookEntryId"], record["Product2Id"] = entry["Id"], entry["Product2Id"]
-        record["ListPrice"], record["ProductCode"] = entry["UnitPrice"], entry["ProductCode"]
-        record["CurrencyIsoCode"] = opportunity["CurrencyIsoCode"]
-        record["Name"] = f"{opportunity['Name']} {product['Name'] if product else ''}"[:376]
-    quantity, written = (
-        record["Quantity"],
-        [name for name in ("UnitPrice", "TotalPrice") if given.get(name) is not None],
-    )
+        _take_from_entry(tables, record, opportunity)
+    quantity = record["Quantity"]
+    written = [name for name in ("UnitPrice", "TotalPrice") if given.get(name) is not None]
     if len(written) == 2:
         message = "field integrity exception: TotalPrice (specify either the sales price or the total price)"
         raise Refusal("FIELD_INTEGRITY_EXCEPTION", message, ["TotalPrice"])
@@ -104,28 +95,26 @@ def _line(store: Store, record: Record, old: Record | None, given: Mapping[str, 
         record["TotalPrice"] = round(record["UnitPrice"] * quantity, 2)
 
 
-def _price_book_entry(store: Store, line: Record, opportunity: Record) -> Record:
+def _take_from_entry(tables: Tables, line: Record, opportunity: Record) -> None:
+    """Fill in what a new line has from its price book entry and its opportunity."""
+    entry = _price_book_entry(tables, line, opportunity)
+    product = tables.peek("Product2", entry["Product2Id"])
+    line["PricebookEntryId"], line["Product2Id"] = entry["Id"], entry["Product2Id"]
+    line["ListPrice"], line["ProductCode"] = entry["UnitPrice"], entry["ProductCode"]
+    line["CurrencyIsoCode"] = opportunity["CurrencyIsoCode"]
+    line["Name"] = f"{opportunity['Name']} {product['Name'] if product else ''}"[:376]
+
+
+def _price_book_entry(tables: Tables, line: Record, opportunity: Record) -> Record:
     """The entry a new line is priced by: named, or found by product in the opportunity's or the standard price book."""
-    entries = store.records(store.schema.objects["PricebookEntry"])
     book = opportunity["Pricebook2Id"]
     if line["PricebookEntryId"]:
-        found = [e for e in entries if e["Id"] == line["PricebookEntryId"]]
-        if not found:
+        entry = tables.peek("PricebookEntry", line["PricebookEntryId"])
+        if not entry:
             raise Refusal("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", ["PricebookEntryId"])
     else:
-        if not line["Product2Id"]:
-            missing = ["PricebookEntryId"]
-            raise Refusal("REQUIRED_FIELD_MISSING", "Required fields are missing: [PricebookEntryId]", missing)
-        if not book:
-            books = store.records(store.schema.objects["Pricebook2"])
-            book = next((b["Id"] for b in books if b["IsStandard"]), None)
-        found = [
-            e
-            for e in entries
-            if (e["Product2Id"], e["Pricebook2Id"], e["CurrencyIsoCode"])
-            == (line["Product2Id"], book, opportunity["CurrencyIsoCode"])
-        ]
-    entry = found[0] if found else None
+        book = book or _standard_price_book(tables)
+        entry = _entry_of_product(tables, line, book, opportunity["CurrencyIsoCode"])
     if not entry or not entry["IsActive"]:
         reason = "PricebookEntryId (pricebook entry has been inactivated or does not exist)"
     elif book and entry["Pricebook2Id"] != book:
@@ -137,19 +126,34 @@ def _price_book_entry(store: Store, line: Record, opportunity: Record) -> Record
     raise Refusal("FIELD_INTEGRITY_EXCEPTION", f"field integrity exception: {reason}", ["PricebookEntryId"])
 
 
-def _roll_up(store: Store, opportunity_id: str) -> None:
+def _standard_price_book(tables: Tables) -> str | None:
+    books = tables.records(tables.schema.objects["Pricebook2"])
+    return next((book["Id"] for book in books if book["IsStandard"]), None)
+
+
+def _entry_of_product(tables: Tables, line: Record, book: str | None, currency: str) -> Record | None:
+    """The first entry of a line's product in a price book, in this currency."""
+    if not line["Product2Id"]:
+        missing = ["PricebookEntryId"]
+        raise Refusal("REQUIRED_FIELD_MISSING", "Required fields are missing: [PricebookEntryId]", missing)
+    wanted = (line["Product2Id"], book, currency)
+    entries = tables.records(tables.schema.objects["PricebookEntry"])
+    return next((e for e in entries if (e["Product2Id"], e["Pricebook2Id"], e["CurrencyIsoCode"]) == wanted), None)
+
+
+def _roll_up(tables: Tables, opportunity_id: str) -> None:
     """An opportunity's amount is the sum of its lines, so changing a line changes its opportunity's SystemModstamp."""
-    opportunity = store.peek("Opportunity", opportunity_id)
+    opportunity = tables.peek("Opportunity", opportunity_id)
     if not opportunity:
         return  # deleted together with its lines
-    line = store.schema.objects["OpportunityLineItem"]
-    lines = store.having(line, line.fields["OpportunityId"], [opportunity_id])
+    line = tables.schema.objects["OpportunityLineItem"]
+    lines = tables.having(line, line.fields["OpportunityId"], [opportunity_id])
     book = opportunity["Pricebook2Id"]
     if lines and not book:
-        entry = store.peek("PricebookEntry", lines[0]["PricebookEntryId"])
+        entry = tables.peek("PricebookEntry", lines[0]["PricebookEntryId"])
         book = entry and entry["Pricebook2Id"]
-    store.touch(
-        store.schema.objects["Opportunity"],
+    tables.touch(
+        tables.schema.objects["Opportunity"],
         opportunity,
         Amount=round(sum(line["TotalPrice"] for line in lines), 2) if lines else opportunity["Amount"],
         HasOpportunityLineItem=bool(lines),

@@ -61,13 +61,25 @@ def accept(field: Field, value: Any) -> Any:
             raise _wrong_type(field, value)
         return value
     if field.kind == "date":
-        if isinstance(value, date) and not isinstance(value, datetime):
-            return value
-        return _parsed(field, value, parse_date)
+        return _date(field, value)
     if field.kind == "datetime":
-        if isinstance(value, datetime) and value.tzinfo:
-            return value.astimezone(UTC).replace(microsecond=0)
-        return _parsed(field, value, parse_datetime)
+        return _datetime(field, value)
+    return _id(field, value)
+
+
+def _date(field: Field, value: Any) -> Any:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    return _parsed(field, value, parse_date)
+
+
+def _datetime(field: Field, value: Any) -> Any:
+    if isinstance(value, datetime) and value.tzinfo:
+        return value.astimezone(UTC).replace(microsecond=0)
+    return _parsed(field, value, parse_datetime)
+
+
+def _id(field: Field, value: Any) -> str:
     try:
         return to_18(value)
     except (ValueError, TypeError):

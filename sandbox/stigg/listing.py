@@ -78,12 +78,7 @@ def page_of(
 
     things: oldest first; row: of a thing; place_of: a cursor's place among the things, None for one that is not known.
     """
-    ranges = {f"createdAt[{name}]" for name in _RANGES} if by_date else set()
-    unknown = set(query) - set(filters) - ranges - {"limit", "after", "before"}
-    if unknown:
-        raise invalid(f"unknown query parameters: {', '.join(sorted(unknown))}")
-    if any(len(query.getlist(name)) > 1 for name in query):
-        raise invalid("a query parameter is given more than once; separate several values by commas")
+    _check_names(query, filters, by_date)
     _check(query, filters)
     limit = _limit(query.get("limit"))
     after, before = query.get("after"), query.get("before")
@@ -114,6 +109,16 @@ def page_of(
             "prev": shown[0].cursor if shown and newer else None,
         },
     }
+
+
+def _check_names(query: MultiDict[str, str], filters: Mapping[str, Filter], by_date: bool) -> None:
+    """Raises `Refused` for parameters that are not known, or given more than once."""
+    ranges = {f"createdAt[{name}]" for name in _RANGES} if by_date else set()
+    unknown = set(query) - set(filters) - ranges - {"limit", "after", "before"}
+    if unknown:
+        raise invalid(f"unknown query parameters: {', '.join(sorted(unknown))}")
+    if any(len(query.getlist(name)) > 1 for name in query):
+        raise invalid("a query parameter is given more than once; separate several values by commas")
 
 
 def _limit(text: str | None) -> int:

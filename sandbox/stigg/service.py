@@ -137,30 +137,15 @@ class Service:
         if self.catalogue.products[plan.product_id].many_subscriptions and wanted.resource_id is None:
             raise invalid(f"product {plan.product_id} allows many subscriptions: resourceId is required")
         rules.billing_period(plan, wanted.billing_period)
-        self._check_parts(
-            plan,
-            payer.billing_currency,
-            wanted.addons or (),
-            wanted.entitlements or (),
-            wanted.price_overrides or (),
-            wanted.charges or (),
-        )
-        rules.priced(
-            self.catalogue,
-            plan,
-            [addon.id for addon in wanted.addons or ()],
-            payer.billing_currency,
-            rules.overridden(plan, wanted.price_overrides or ()),
-        )
+        addons = wanted.addons or ()
+        self._check_parts(plan, payer.billing_currency, addons, wanted)
+        overridden = rules.overridden(plan, wanted.price_overrides or ())
+        rules.priced(self.catalogue, plan, [addon.id for addon in addons], payer.billing_currency, overridden)
         trial = wanted.trial_override_configuration
         is_trial = bool(trial and trial.is_trial)
         slot = (customer.id, wanted.resource_id, plan.product_id)
         start = wanted.start_date or self._default_start(slot, is_trial, wanted.schedule_strategy)
-        if is_trial and plan.pricing == "FREE":
-            raise invalid(f"plan {plan.id} is free: it has no trial", "TrialNotAllowed")
-        trial_end = trial.trial_end_date if trial and trial.is_trial else None
-        if is_trial and (trial_end is None or trial_end <= max(start, now)):
-            raise invalid("trialEndDate must be given and lie ahead: the plan has no trial of its own")
+        trial_end = _end_of_trial(plan, trial, max(start, now))
         if wanted.cancellation_date and wanted.cancellation_date <= max(start, now):
             raise invalid("cancellationDate must lie after the start and ahead", "InvalidCancellationDate")
 
@@ -194,13 +179,17 @@ class Service:
             checkout_options=sent.get("checkoutOptions"),
         )
         self.book.subscriptions[subscription.id] = subscription
-        charged = plan.pricing == "PAID" and wanted.payment_collection_method == "CHARGE" and not is_trial
-        if charged and payer.payment_method is None:
+        self._begin(subscription, payer)
+        return subscription
+
+    def _begin(self, subscription: Subscription, payer: Customer) -> None:
+        """Start a subscription that starts now; or leave it until it is paid."""
+        charged = subscription.plan.pricing == "PAID" and subscription.payment_collection_method == "CHARGE"
+        if charged and not subscription.is_trial and payer.payment_method is None:
             subscription.status = "PAYMENT_PENDING"
             subscription.checkout = secrets.token_urlsafe(18)
-        elif start <= now:
-            self.book.start(subscription, now)
-        return subscription
+        elif subscription.start_date <= self.now:
+            self.book.start(subscription, self.now)
 
     def _default_start(
         self, slot: tuple[str, str | None, str], is_trial: bool, strategy: models.ScheduleStrategy | None
@@ -227,15 +216,14 @@ class Service:
         plan: Plan,
         currency: str,
         addons: Sequence[models.Addon],
-        own: Sequence[models.Entitlement],
-        prices: Sequence[models.PriceOverride | models.PriceOverrideUpdate],
-        charges: Sequence[models.Charge],
+        wanted: models.SubscriptionProvision | models.SubscriptionUpdate,
     ) -> None:
+        """Raises `Refused` for what is asked for and does not fit. addons: those it is to have."""
         held = [addon.id for addon in addons]
         rules.addons(self.catalogue, plan, addons)
-        rules.entitlements(self.catalogue, plan, own)
-        rules.price_overrides(self.catalogue, plan, held, currency, prices)
-        rules.charges(self.catalogue, plan, held, charges)
+        rules.entitlements(self.catalogue, plan, wanted.entitlements or ())
+        rules.price_overrides(self.catalogue, plan, held, currency, wanted.price_overrides or ())
+        rules.charges(self.catalogue, plan, held, wanted.charges or ())
 
     def _coupon(self, applied: models.AppliedCoupon | None) -> dict[str, Any] | None:
         """A coupon as subscriptions show it."""
@@ -247,13 +235,13 @@ class Service:
         identifier = applied.coupon_id or applied.billing_coupon_id or applied.promotion_code
         if identifier is None and discount is None:
             return None
-        return {
-            "id": identifier or "ad-hoc-discount",
-            "name": known.name if known else (discount and discount.name) or identifier or "Discount",
-            "status": "ACTIVE",
-            "amountsOff": [off.sent() for off in discount.amounts_off] if discount and discount.amounts_off else None,
-            "percentOff": known.percent_off if known else discount and discount.percent_off,
-        }
+        amounts = discount and discount.amounts_off
+        shown: dict[str, Any] = {"id": identifier or "ad-hoc-discount", "status": "ACTIVE"}
+        shown |= {"amountsOff": [off.sent() for off in amounts] if amounts else None}
+        if known:
+            return {**shown, "name": known.name, "percentOff": known.percent_off}
+        name = (discount and discount.name) or identifier or "Discount"
+        return {**shown, "name": name, "percentOff": discount and discount.percent_off}
 
     @staticmethod
     def _with_currency(prices: list[dict[str, Any]], payer: Customer) -> list[dict[str, Any]]:
@@ -310,35 +298,8 @@ class Service:
         if subscription.ended:
             raise invalid("the subscription has ended", "SubscriptionAlreadyCanceledOrExpired")
         payer = self.customer(subscription.paying_customer_id or subscription.customer_id)
-        held = (
-            wanted.addons
-            if wanted.addons is not None
-            else [models.Addon.model_validate(addon) for addon in subscription.addons]
-        )
-        self._check_parts(
-            subscription.plan,
-            payer.billing_currency,
-            held,
-            wanted.entitlements or (),
-            wanted.price_overrides or (),
-            wanted.charges or (),
-        )
-        if wanted.addons is not None:
-            own = {addon["id"] for addon in subscription.addons}
-            rules.priced(
-                self.catalogue,
-                subscription.plan,
-                [addon.id for addon in held if addon.id not in own],
-                payer.billing_currency,
-                [subscription.plan.id, *rules.overridden(subscription.plan, wanted.price_overrides or ())],
-            )
-        if wanted.trial_end_date is not None and not subscription.is_trial:
-            raise invalid("the subscription is not a trial", "SubscriptionNotInTrial")
-        if wanted.cancellation_date is not None:
-            if subscription.is_trial:
-                raise invalid("a trial ends by its trialEndDate", "InvalidCancellationDate")
-            if wanted.cancellation_date <= max(now, subscription.start_date):
-                raise invalid("cancellationDate must lie after the start and ahead", "InvalidCancellationDate")
+        self._check_addons(subscription, wanted, payer.billing_currency)
+        self._check_end(subscription, wanted)
 
         changes = wanted.sent()
         for ignored in ("awaitPaymentConfirmation", "billingInformation", "scheduleStrategy"):
@@ -353,20 +314,51 @@ class Service:
             changes["priceOverrides"] = self._with_currency(changes["priceOverrides"], payer)
 
         subscription.deferred = None
-        strategy = wanted.schedule_strategy
-        put_off = strategy in ("END_OF_BILLING_PERIOD", "END_OF_BILLING_MONTH") or (
-            strategy is None and self.defer_updates
-        )
-        if put_off and subscription.live:
-            later = {name: changes.pop(name) for name in list(changes) if name in DEFERRABLE}
-            if later:
-                kinds = list(dict.fromkeys(DEFERRABLE[name] for name in later))
-                subscription.deferred = Deferred(self._later(subscription, strategy), later, kinds)
+        if self._puts_off(wanted.schedule_strategy) and subscription.live:
+            self._defer(subscription, changes, wanted.schedule_strategy)
         apply(subscription, changes)
         if anchor == "NOW":
             subscription.anchor = now
         self.book.advance(now)  # a trial whose end was set to now is over
         return subscription
+
+    def _check_addons(self, subscription: Subscription, wanted: models.SubscriptionUpdate, currency: str) -> None:
+        """Raises `Refused` for parts that do not fit, and for new add-ons without a price in the currency."""
+        plan = subscription.plan
+        if wanted.addons is None:
+            held = [models.Addon.model_validate(addon) for addon in subscription.addons]
+            self._check_parts(plan, currency, held, wanted)
+            return
+        self._check_parts(plan, currency, wanted.addons, wanted)
+        own = {addon["id"] for addon in subscription.addons}
+        new = [addon.id for addon in wanted.addons if addon.id not in own]
+        overridden = rules.overridden(plan, wanted.price_overrides or ())
+        rules.priced(self.catalogue, plan, new, currency, [plan.id, *overridden])
+
+    def _check_end(self, subscription: Subscription, wanted: models.SubscriptionUpdate) -> None:
+        """Raises `Refused` for an end that it cannot have."""
+        if wanted.trial_end_date is not None and not subscription.is_trial:
+            raise invalid("the subscription is not a trial", "SubscriptionNotInTrial")
+        if wanted.cancellation_date is None:
+            return
+        if subscription.is_trial:
+            raise invalid("a trial ends by its trialEndDate", "InvalidCancellationDate")
+        if wanted.cancellation_date <= max(self.now, subscription.start_date):
+            raise invalid("cancellationDate must lie after the start and ahead", "InvalidCancellationDate")
+
+    def _puts_off(self, strategy: models.ScheduleStrategy | None) -> bool:
+        if strategy is None:
+            return self.defer_updates
+        return strategy in ("END_OF_BILLING_PERIOD", "END_OF_BILLING_MONTH")
+
+    def _defer(
+        self, subscription: Subscription, changes: dict[str, Any], strategy: models.ScheduleStrategy | None
+    ) -> None:
+        """Take out of the changes those that can be put off, and let them wait."""
+        later = {name: changes.pop(name) for name in list(changes) if name in DEFERRABLE}
+        if later:
+            kinds = list(dict.fromkeys(DEFERRABLE[name] for name in later))
+            subscription.deferred = Deferred(self._later(subscription, strategy), later, kinds)
 
     def cancel_subscription(self, subscription_id: str, wanted: models.SubscriptionCancel) -> Subscription:
         """End a subscription now, at the end of its billing period (the default) or at a date."""
@@ -473,3 +465,14 @@ class Service:
         )
         self.book.grants[grant.id] = grant
         return grant
+
+
+def _end_of_trial(plan: Plan, trial: models.TrialOverride | None, after: datetime) -> datetime | None:
+    """When a trial ends; None for what is not a trial. Raises `Refused` for one that there cannot be."""
+    if trial is None or not trial.is_trial:
+        return None
+    if plan.pricing == "FREE":
+        raise invalid(f"plan {plan.id} is free: it has no trial", "TrialNotAllowed")
+    if trial.trial_end_date is None or trial.trial_end_date <= after:
+        raise invalid("trialEndDate must be given and lie ahead: the plan has no trial of its own")
+    return trial.trial_end_date

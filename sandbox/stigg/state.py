@@ -170,7 +170,7 @@ class Subscription:
 
     def json(self, now: datetime) -> dict[str, Any]:
         """What the API shows: no values of entitlements, no billing period, no units, no Salesforce ID."""
-        period = self.period(now)
+        period_start, period_end = self.period(now) or (None, None)
         return {
             "id": self.id,
             "billingId": self.billing_id,
@@ -184,28 +184,25 @@ class Subscription:
             "addons": [dict(addon) for addon in self.addons],
             "billingCycleAnchor": stamp(self.anchor or self.start_date),
             "budget": self.budget,
-            "cancellationDate": stamp(self.cancellation_date) if self.cancellation_date else None,
+            "cancellationDate": _stamp(self.cancellation_date),
             "cancelReason": self.cancel_reason,
             "contractId": None,
             "coupons": [self.coupon] if self.coupon else [],
-            "currentBillingPeriodEnd": stamp(period[1]) if period else None,
-            "currentBillingPeriodStart": stamp(period[0]) if period else None,
-            "effectiveEndDate": stamp(end) if (end := self.ended_at or self.cancellation_date) else None,
-            "endDate": stamp(self.ended_at) if self.ended_at else None,
+            "currentBillingPeriodEnd": _stamp(period_end),
+            "currentBillingPeriodStart": _stamp(period_start),
+            "effectiveEndDate": _stamp(self.ended_at or self.cancellation_date),
+            "endDate": _stamp(self.ended_at),
             "futureUpdates": self.deferred.json() if self.deferred else [],
             "latestInvoice": None,
             "metadata": dict(self.metadata),
             "minimumSpend": self.minimum_spend,
             "payingCustomerId": self.paying_customer_id,
             "paymentCollectionMethod": self.payment_collection_method,
-            "prices": [
-                {name: value for name, value in price.items() if name in _SHOWN_OF_A_PRICE}
-                for price in self.price_overrides
-            ],
+            "prices": [_shown_price(price) for price in self.price_overrides],
             "resourceId": self.resource_id,
             "subscriptionEntitlements": [{"id": e["id"], "type": e["type"]} for e in self.entitlements],
             "trial": {"trialEndBehavior": self.trial_end_behavior} if self.is_trial else None,
-            "trialEndDate": stamp(self.trial_end_date) if self.trial_end_date else None,
+            "trialEndDate": _stamp(self.trial_end_date),
         }
 
     def full(self, now: datetime) -> dict[str, Any]:
@@ -225,6 +222,14 @@ class Subscription:
 _SHOWN_OF_A_PRICE = frozenset(
     ("addonId", "amount", "baseCharge", "billingCountryCode", "blockSize", "currency", "featureId", "tiers")
 )
+
+
+def _shown_price(price: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in price.items() if name in _SHOWN_OF_A_PRICE}
+
+
+def _stamp(moment: datetime | None) -> str | None:
+    return stamp(moment) if moment else None
 
 
 @dataclass
@@ -347,16 +352,7 @@ class Book:
 
     def end_trial(self, trial: Subscription, at: datetime) -> None:
         """A trial is over: a paid subscription made since follows it, or it becomes one itself, or it ends."""
-        follower = any(
-            other.slot == trial.slot
-            and not other.is_trial
-            and (
-                (other.status == "ACTIVE" and other.created_at >= trial.created_at)
-                or (other.status == "NOT_STARTED" and other.start_date <= at)
-            )
-            for other in self.subscriptions.of(trial.customer_id)
-        )
-        if follower:
+        if any(_follows(other, trial, at) for other in self.subscriptions.of(trial.customer_id)):
             trial.end("EXPIRED", "TRIAL_CONVERTED", at)
             return
         customer = self.customers[trial.customer_id]
@@ -412,3 +408,12 @@ _ATTRIBUTES = {
     "salesforceId": "salesforce_id",
     "trialEndDate": "trial_end_date",
 }
+
+
+def _follows(other: Subscription, trial: Subscription, at: datetime) -> bool:
+    """Whether a subscription that was made since is what a trial turned into."""
+    if other.slot != trial.slot or other.is_trial:
+        return False
+    if other.status == "ACTIVE":
+        return other.created_at >= trial.created_at
+    return other.status == "NOT_STARTED" and other.start_date <= at

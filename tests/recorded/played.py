@@ -30,6 +30,7 @@ from moto import mock_aws
 from closedwon.aws import ledger_items
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Slot, Subscription, fold
+from closedwon.domain.instants import from_milliseconds
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Create, End, Plan, ending_of
 from closedwon.salesforce.write_back import composite_request
@@ -267,13 +268,13 @@ class Played:
 
     def verdicts(self, accounts: Iterable[str]) -> dict[str, Json]:
         """What a deep reconciliation finds of each customer, and what it would repair."""
-        judge = self.product.judge(self.recording.stack["parameters"]["DealsSince"])
+        comparer = self.product.comparer(self.recording.stack["parameters"]["DealsSince"])
         found = {}
         for view in self.product.live.views(list(accounts), deep=True):
-            findings, repair = judge.verdict(view)
+            findings, repair = comparer.verdict(view)
             repaired = repair and {name: value for name, value in repair.to_json().items() if name != "rev"}
             found[view.customer.account_id] = {
-                "underWay": judge.compare(view).under_way,
+                "underWay": comparer.compare(view).under_way,
                 "findings": [finding_of(finding.to_json()) for finding in findings],
                 "repair": json.loads(json.dumps(repaired)),
             }
@@ -286,7 +287,7 @@ class Played:
         for change in plan.changes:
             if isinstance(change, End):
                 paid = records.get(change.after) if change.after else None
-                ending = ending_of(change, paid, _instant(self.at) or "")
+                ending = ending_of(change, paid, from_milliseconds(self.at))
                 call, body = end_call(ending) if ending else (None, None)
                 said = {"slot": change.slot.key, "call": call, "id": change.subscription_id}
             elif isinstance(change, Create):
@@ -447,7 +448,7 @@ def _key(entry: tuple[Slot, Any]) -> str:
 
 def _subscription(one: Subscription) -> Json:
     """A subscription as it should be."""
-    spend = one.minimum_spend
+    spend, stored = one.minimum_spend, one.to_json()
     return _filled(
         plan=one.plan_id,
         units=one.unit_quantity,
@@ -456,9 +457,9 @@ def _subscription(one: Subscription) -> Json:
         prices={price.addon_id or "": [price.amount, price.currency] for price in one.prices},
         billingPeriod=one.billing_period,
         paymentCollection=one.payment_collection,
-        start=one.start,
-        end=one.cancellation,
-        trialEnd=one.trial_end,
+        start=stored["start"],
+        end=stored["cancellation"],
+        trialEnd=stored["trial_end"],
         trialEndBehavior=one.trial_end_behavior,
         coupon=one.coupon,
         budget=one.budget,

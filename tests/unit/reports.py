@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from closedwon.domain.identifiers import normalised_id
 from closedwon.reconciliation.drift import KINDS, Finding
 from closedwon.reconciliation.report import Compared, Ending, Repairs, Report
-from closedwon.reconciliation.report_files import tell
+from closedwon.reconciliation.report_files import write_findings
 from closedwon.reconciliation.report_words import Places
 from closedwon.reconciliation.runs import Run
 
@@ -112,7 +112,7 @@ def report(
         carried_out = range(run.partitions) if weighed and weighed["repair"] == "go" else ()
         repairs = Repairs(frozenset(carried_out))
     kept = files or Files()
-    tally = tell(
+    tally = write_findings(
         ((partition, (one.to_json() for one in found)) for partition, found in enumerate(findings)),
         repairs,
         PLACES,

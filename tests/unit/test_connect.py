@@ -11,7 +11,9 @@ from botocore.exceptions import ClientError
 from closedwon.domain.errors import SecretInvalid
 from closedwon.salesforce.access import access
 from closedwon.salesforce.mapping_records import LineSource, Mapped
-from ops.connect import Checks, Given, Vault, fields_of, lacking, look_at_domain, wanted_of_salesforce
+from ops.checks import Checks
+from ops.connect_salesforce import look_at_domain
+from ops.credentials import Given, Vault, fields_of, lacking, wanted_of_salesforce
 from sandbox.salesforce.app import Salesforce
 from sandbox.salesforce.errors import Refusal
 

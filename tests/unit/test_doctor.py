@@ -14,7 +14,8 @@ from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.desired import catalogue_problems
 from closedwon.intake.deal import Deal, line_number
 from closedwon.intake.mapping import KINDS, compile_deal
-from closedwon.operations.doctor import Finding, InStigg, Product, Sale, Unmapped, judge, product_problems
+from closedwon.operations.doctor import Finding, judge, product_problems
+from closedwon.operations.on_sale import InStigg, Product, Sale, Unmapped
 from sandbox.stigg.catalogue import Plan, Price, sandbox_catalogue
 from unit.domain import MISSING, RULES, SEATS, WORKSPACE, a_deal, addon, entitlement, opportunity_id, plan
 

@@ -21,7 +21,7 @@ from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
 from closedwon.preview.answers import PreviewResult
-from closedwon.preview.foresight import Choices, Foresight, InStigg, foresee, invoice_question, not_included, tell
+from closedwon.preview.foresight import Choices, Foresight, InStigg, foresee, invoice_question, not_included, preview_of
 from closedwon.words.changes import Calendar
 from unit.domain import (
     ACCOUNT,
@@ -76,7 +76,7 @@ class Customers:
 
     def told(self, *deals: Json, answered: bool = True) -> list[PreviewResult]:
         foresight, answers = self.foreseen(*deals, answered=answered)
-        return [tell(foresight, deal, compile_deal(deal, RULES), answer) for deal, answer in answers]
+        return [preview_of(foresight, deal, compile_deal(deal, RULES), answer) for deal, answer in answers]
 
     def sold(self, *deals: Json) -> Customers:
         """Provision deals, as their preview said."""

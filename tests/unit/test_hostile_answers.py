@@ -31,7 +31,7 @@ from closedwon.salesforce.client import SalesforceClient
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.stigg.client import Stigg
-from proof.parsers import Keys, scripted
+from proof.bench import Keys, scripted
 from unit.domain import CATALOGUE
 
 DEEP = b"[" * 100_000

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from closedwon.reconciliation.drift import KINDS, Finding
 from closedwon.reconciliation.report import OUTCOMES, SHOWN, Compared, Repairs, Report
-from closedwon.reconciliation.report_files import defused, measured, summary, tell
+from closedwon.reconciliation.report_files import defused, measured, summary, write_findings
 from closedwon.reconciliation.report_message import SUBJECT, message, subject, worth_telling
 from closedwon.reconciliation.report_page import groups, page
 from closedwon.reconciliation.report_words import command, headline, missing, words_of
@@ -240,7 +240,7 @@ def test_however_many_findings_there_are_only_what_the_page_shows_is_held() -> N
     lines, rows = Written(), Written()
     tracemalloc.start()
     try:
-        tally = tell(((n, findings(n)) for n in range(10)), Repairs(), PLACES, lines.add, rows.add)
+        tally = write_findings(((n, findings(n)) for n in range(10)), Repairs(), PLACES, lines.add, rows.add)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

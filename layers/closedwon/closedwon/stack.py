@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from closedwon.preview.preview import Previewer
     from closedwon.provisioning.step import Leases
     from closedwon.provisioning.work import Provisioner
-    from closedwon.reconciliation.judging import Judge
+    from closedwon.reconciliation.comparing import Comparer
     from closedwon.reconciliation.run_register import Register
     from closedwon.reconciliation.runs import Storage
     from closedwon.reconciliation.views import Live
@@ -242,13 +242,13 @@ class Stack:
             self.quick_salesforce, self.stigg, self.ledger, self.intake, self.settings.trial_stages, self.governor.wait
         )
 
-    def judge(self, deals_since: str, known: Catalogue | None = None) -> Judge:
-        """Judges customers by one catalogue and the stack's policies.
+    def comparer(self, deals_since: str, known: Catalogue | None = None) -> Comparer:
+        """Compares customers by one catalogue and the stack's policies.
 
         In: the day from which won deals count; the catalogue; where there is none, it is read.
         """
+        from closedwon.reconciliation.comparing import Comparer, remedies_of
         from closedwon.reconciliation.drift import Watch
-        from closedwon.reconciliation.judging import Judge, remedies_of
         from closedwon.stigg.catalogue import kept_catalogue, read_catalogue
 
         def catalogue() -> Catalogue:
@@ -256,7 +256,7 @@ class Stack:
             return known or kept_catalogue(self.ledger, at) or read_catalogue(self.ledger, self.stigg, at)
 
         settings = self.settings
-        return Judge(
+        return Comparer(
             catalogue,
             settings.policy,
             settings.backlinks,

@@ -299,51 +299,39 @@ def _problem(deal: Any, location: tuple[int | str, ...], kind: str, message: str
     if len(location) > 1 and location[0] == "lines" and isinstance(location[1], int):
         line = line_number(deal["lines"][location[1]], location[1])
         path = path[2:] or ["line"]
-    match kind:
-        case "missing":
-            said = "is missing"
-        case "string_too_short":
-            said = "is empty"
-        case "string_too_long":
-            said = f"is longer than {context['max_length']} characters"
-        case "string_pattern_mismatch":
-            said = _PATTERNS.get(path[-1], "is not an ID in Stigg (letters, digits and _ . : @ | -)")
-        case "string_type" | "string_unicode":
-            said = "must be a text"
-        case "bool_type" | "bool_parsing":
-            said = "must be true or false"
-        case (
-            "float_type"
-            | "float_parsing"
-            | "finite_number"
-            | "int_type"
-            | "int_parsing"
-            | "int_from_float"
-            | "int_parsing_size"
-        ):
-            said = "is not a number" if kind != "int_from_float" else "is not a whole number"
-        case "greater_than_equal":
-            said = f"must be {context['ge']:g} or more"
-        case "less_than_equal":
-            said = f"must be {context['le']} or less"
-        case "model_type" | "model_attributes_type" | "dict_type":
-            said = "must be an object"
-        case "list_type":
-            said = "must be a list"
-        case "extra_forbidden":
-            said = "is not a field closed-won knows"
-        case "literal_error":
-            said = f"must be one of {context['expected']}"
-        case "value_error":
-            said = str(context["error"])
-        case "too_long" if path == ["lines"]:
-            said = f"has more than {MOST_LINES} lines"
-        case _ if kind.startswith(("datetime_", "timezone_")):
-            said = "is not a time with its zone (2026-12-01T09:00:00Z)"
-        case _:
-            said = message[0].lower() + message[1:]
+    said = _said(kind, path, context) or message[0].lower() + message[1:]
     return Problem(line=line, field=".".join(path) or "deal", message=said)
 
+
+def _said(kind: str, path: list[str], context: dict[str, Any]) -> str:
+    """A fault in words, by pydantic's kind of it and the facts it adds; "" where pydantic's own words have to do."""
+    if kind == "too_long":
+        return f"has more than {MOST_LINES} lines" if path == ["lines"] else ""
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS.get(path[-1], "is not an ID in Stigg (letters, digits and _ . : @ | -)")
+    if kind.startswith(("datetime_", "timezone_")):
+        return "is not a time with its zone (2026-12-01T09:00:00Z)"
+    return _FAULTS.get(kind, "").format(**context)
+
+
+_FAULTS = {
+    "missing": "is missing",
+    "string_too_short": "is empty",
+    "string_too_long": "is longer than {max_length} characters",
+    **dict.fromkeys(("string_type", "string_unicode"), "must be a text"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "is not a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size"), "is not a number"),
+    "int_from_float": "is not a whole number",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than_equal": "must be {le} or less",
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be an object"),
+    "list_type": "must be a list",
+    "extra_forbidden": "is not a field closed-won knows",
+    "literal_error": "must be one of {expected}",
+    "value_error": "{error}",
+}
+"""What is wrong in words, by pydantic's kinds of faults, with the facts that they add in braces."""
 
 _PATTERNS = {
     "email": "is not an e-mail address",

@@ -81,7 +81,7 @@ def unrecordable(deal: Deal, rules: MappingRules, now: datetime) -> tuple[Proble
     """Why a deal cannot even be recorded as its opportunity's newest: it is not ours, or it would stay the newest for
     ever.
     """
-    problems = list(foreign(deal, rules))
+    problems = list(organization_problems(deal, rules))
     for field, instant in (
         ("opportunity.systemModstamp", deal.opportunity.system_modstamp),
         ("opportunity.readAt", deal.opportunity.read_at),
@@ -95,7 +95,7 @@ def unrecordable(deal: Deal, rules: MappingRules, now: datetime) -> tuple[Proble
     return tuple(problems)
 
 
-def foreign(deal: Deal, rules: MappingRules) -> tuple[Problem, ...]:
+def organization_problems(deal: Deal, rules: MappingRules) -> tuple[Problem, ...]:
     """Why a deal is not ours: it is of another organisation, which may have records of the same IDs."""
     if deal.organization_id == rules.organization_id:
         return ()
@@ -177,10 +177,10 @@ class _Compiler:
             as_of=instant_of(deal.opportunity.system_modstamp),
             items=items,
             **terms,
-            problems=self.told(),
+            problems=self.first_problems(),
         )
 
-    def told(self) -> tuple[Problem, ...]:
+    def first_problems(self) -> tuple[Problem, ...]:
         """The problems; of very many, the first."""
         left = len(self.problems) - MOST_PROBLEMS
         if left <= 0:

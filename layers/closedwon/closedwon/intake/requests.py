@@ -21,7 +21,7 @@ from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.order import Problem
 from closedwon.intake.answers import Refusal, Result, invalid, response
 from closedwon.intake.deal import MOST_DEALS, Deal, DealToRead, problems_of
-from closedwon.intake.mapping import MappingRules, compile_deal, foreign, revision_of, unrecordable
+from closedwon.intake.mapping import MappingRules, compile_deal, organization_problems, revision_of, unrecordable
 
 if TYPE_CHECKING:
     from closedwon.salesforce.lookups import Source
@@ -149,7 +149,7 @@ class Intake:
             except ValidationError as error:
                 results[index] = invalid(opportunity_id_of(content), problems_of(content, error))
                 continue
-            if problems := foreign(deal, self._rules):
+            if problems := organization_problems(deal, self._rules):
                 results[index] = invalid(deal.opportunity.id, problems)
                 continue
             to_read[index] = deal.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)

@@ -286,10 +286,10 @@ def relatives_of(customer: Customer) -> dict[str, frozenset[str]]:
     }
 
 
-# What one deal is told
+# The preview of one deal
 
 
-def tell(
+def preview_of(
     foresight: Foresight,
     deal: Deal,
     order: Order,
@@ -315,7 +315,7 @@ def tell(
             warnings=["A newer revision of this deal was accepted: this older one is ignored."],
             customer_id=foresight.customer.customer_id,
         )
-    return _Teller(foresight, deal, order, refusals).told(customer_changes, invoices)
+    return _PreviewWriter(foresight, deal, order, refusals).result(customer_changes, invoices)
 
 
 def invalid(opportunity_id: str | None, problems: Iterable[Problem], warnings: Sequence[str] = ()) -> PreviewResult:
@@ -324,7 +324,7 @@ def invalid(opportunity_id: str | None, problems: Iterable[Problem], warnings: S
     )
 
 
-class _Teller:
+class _PreviewWriter:
     """Writes the preview of one deal."""
 
     def __init__(self, foresight: Foresight, deal: Deal, order: Order, refusals: Mapping[Slot, str]) -> None:
@@ -351,7 +351,7 @@ class _Teller:
     def relatives(self) -> frozenset[str]:
         return self.foresight.relatives.get(self.id, frozenset({self.id}))
 
-    def told(self, customer_changes: Sequence[str], invoices: Mapping[Slot, PreviewedInvoices]) -> PreviewResult:
+    def result(self, customer_changes: Sequence[str], invoices: Mapping[Slot, PreviewedInvoices]) -> PreviewResult:
         if self.id in self.foresight.desired.refused:
             refusal = invalid(self.id, self.foresight.desired.refused[self.id], self.warnings())
             return refusal.model_copy(update={"customer_id": self.foresight.customer.customer_id})
@@ -413,7 +413,7 @@ class _Teller:
                     return [f"Links {wanted.plan_id} to this deal."]
                 return said or [f"Brings {wanted.plan_id} in line with its deals: {listed(aspects)}."]
             case End(makes_way=makes_way):
-                if makes_way:  # told with what takes its place
+                if makes_way:  # said with what takes its place
                     return []
                 return [f"{_what(change)} {self.when(change)}."]
 
@@ -511,7 +511,7 @@ class _Teller:
             *self.waiting(),
             *self.taken_away(),
             *self.taken_away_later(),
-            *self.not_told(),
+            *self.beyond_the_last_moment(),
             *self.superseding(),
             *self.foreign(),
             *self.to_be_refused(),
@@ -570,21 +570,21 @@ class _Teller:
                     yield f"On {self.calendar.first(at)} {wanted.plan_id} goes down: {lost}{then}."
             before = desired.subscriptions
 
-    def not_told(self) -> Iterator[str]:
+    def beyond_the_last_moment(self) -> Iterator[str]:
         if self.foresight.moments and self.foresight.moments[-1][1].next_change is not None:
             yield f"What happens after {self.calendar.first(self.foresight.moments[-1][0])} is not shown here."
 
     def superseding(self) -> Iterator[str]:
         """The deals that this deal replaces or ends, now or later."""
-        told = set()
+        named = set()
         now = [(id, fate) for id, fate in self.foresight.desired.fates.items()]
         ahead = [entry for _, desired in self.foresight.moments for entry in desired.fates.items()]
         if self.known_already:
             return
         for id, fate in (*now, *ahead):
-            if id == self.id or id in told or fate.by != self.id:
+            if id == self.id or id in named or fate.by != self.id:
                 continue
-            told.add(id)
+            named.add(id)
             does = "takes the place of" if fate.kind == "replaced" else "ends"
             from_when = f" from {self.calendar.first(fate.at.instant)} on" if fate.at.instant else ""
             yield f"This deal {does} opportunity {id}{from_when}."

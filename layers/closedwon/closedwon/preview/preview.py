@@ -33,7 +33,7 @@ from closedwon.preview.foresight import (
     invalid,
     invoice_question,
     not_included,
-    tell,
+    preview_of,
 )
 from closedwon.provisioning.work import desired_by, newest_contributing
 from closedwon.stigg.bodies import customer_difference
@@ -124,7 +124,9 @@ class Previewer:
                     customer_changes = [f"Changes the customer's {' and '.join(changes)} in Stigg."]
         invoices, refusals = invoices_of(foresight, look)
         return {
-            index: tell(foresight, found.deal, found.arrival.order, acceptance, customer_changes, invoices, refusals)
+            index: preview_of(
+                foresight, found.deal, found.arrival.order, acceptance, customer_changes, invoices, refusals
+            )
             for (index, found), acceptance in zip(deals.items(), acceptances, strict=True)
         }
 

@@ -29,7 +29,7 @@ def accept(deals: list[Any], intake: Intake, ledger: Ledger, governor: Governor,
     """
     if ledger.control().mode == "pause":
         return record(deals, intake, ledger)
-    arrivals, results = _judged(deals, intake, ledger)
+    arrivals, results = _checked(deals, intake, ledger)
     booking = rate_slots_of(arrivals.values(), governor)
     acceptances = ledger.accept(list(arrivals.values()), booking.starts, starts=True)
     accounts = [arrival.order.account_id for arrival in arrivals.values()]
@@ -41,14 +41,14 @@ def accept(deals: list[Any], intake: Intake, ledger: Ledger, governor: Governor,
 
 def record(deals: list[Any], intake: Intake, ledger: Ledger) -> Results:
     """As `accept`, but nothing is started and no rate slot taken: the sweep does both, after the callouts."""
-    arrivals, results = _judged(deals, intake, ledger)
+    arrivals, results = _checked(deals, intake, ledger)
     return _answered(results, arrivals, ledger.accept(list(arrivals.values()), starts=False))
 
 
-def _judged(deals: list[Any], intake: Intake, ledger: Ledger) -> tuple[dict[int, Arrival], dict[int, Result]]:
+def _checked(deals: list[Any], intake: Intake, ledger: Ledger) -> tuple[dict[int, Arrival], dict[int, Result]]:
     """By their place in the request: what arrives at the ledger, and the answers to the others."""
     found, results = intake.compile_all(deals)
-    return judged_by_snapshot({index: one.arrival for index, one in found.items()}, ledger), results
+    return checked_by_snapshot({index: one.arrival for index, one in found.items()}, ledger), results
 
 
 def _answered(results: dict[int, Result], arrivals: Iterable[int], acceptances: Iterable[Acceptance]) -> Results:
@@ -77,7 +77,7 @@ def give_back(booking: Booking, answers: Iterable[tuple[str, Acceptance]], gover
         logger.exception("rate slots not given back")
 
 
-def judged_by_snapshot(arrivals: dict[int, Arrival], ledger: Ledger) -> dict[int, Arrival]:
+def checked_by_snapshot(arrivals: dict[int, Arrival], ledger: Ledger) -> dict[int, Arrival]:
     """Two plans of one product are answered at once where the kept catalogue shows them; else by the deal's status."""
     if all(len(arrival.order.of_kind("Plan")) < 2 for arrival in arrivals.values()):
         return arrivals

@@ -76,13 +76,13 @@ class Provisioner:
         if not orders:
             return {}
 
-        def judge(catalogue: Catalogue) -> tuple[dict[str, tuple[Problem, ...]], bool]:
+        def assess(catalogue: Catalogue) -> tuple[dict[str, tuple[Problem, ...]], bool]:
             found = {order.opportunity_id: catalogue_problems(order, catalogue) for order in orders}
             refused = {id: problems for id, problems in found.items() if problems}
             return refused, bool(refused)
 
         at = self._now()
-        return _judged(judge, kept_catalogue(self._ledger, at), self._catalogue, at)[0]
+        return _by_certain_catalogue(assess, kept_catalogue(self._ledger, at), self._catalogue, at)[0]
 
     def _catalogue(self) -> Catalogue:
         """Stigg's catalogue as it is now; kept for the next to ask."""
@@ -92,29 +92,29 @@ class Provisioner:
 def desired_by(
     standings: list[Standing], policy: Policy, kept: Catalogue | None, read: Callable[[], Catalogue], at: int
 ) -> tuple[Desired, Catalogue]:
-    """What a customer should have, and the catalogue that was judged by.
+    """What a customer should have, and the catalogue by which that was decided.
 
     In: its orders; the stack's policy; the kept snapshot, if it is fresh; how to ask Stigg; now, in epoch milliseconds.
     The snapshot is good enough to provision by; before it refuses a deal, Stigg is asked again.
     """
 
-    def judge(catalogue: Catalogue) -> tuple[Desired, bool]:
+    def assess(catalogue: Catalogue) -> tuple[Desired, bool]:
         desired = fold(standings, catalogue, policy, at)
         return desired, any(not s.newest.problems for s in standings if s.newest.opportunity_id in desired.refused)
 
-    return _judged(judge, kept, read, at)
+    return _by_certain_catalogue(assess, kept, read, at)
 
 
-def _judged(
-    judge: Callable[[Catalogue], tuple[T, bool]], kept: Catalogue | None, read: Callable[[], Catalogue], at: int
+def _by_certain_catalogue(
+    assess: Callable[[Catalogue], tuple[T, bool]], kept: Catalogue | None, read: Callable[[], Catalogue], at: int
 ) -> tuple[T, Catalogue]:
-    """A judgement, and the catalogue it was made by. judge: also says whether it refuses something by the catalogue."""
+    """An assessment, and the catalogue it was made by. assess: also says whether it refuses something."""
     if kept is not None:
-        judgement, refuses = judge(kept)
+        assessment, refuses = assess(kept)
         if not refuses or kept.age(at) < CERTAIN_SECONDS:
-            return judgement, kept
+            return assessment, kept
     catalogue = read()
-    return judge(catalogue)[0], catalogue
+    return assess(catalogue)[0], catalogue
 
 
 def newest_contributing(customer: Customer, desired: Desired) -> Order | None:

@@ -6,7 +6,7 @@ gets its mark and its links, and stays as it is. Whatever would be made, changed
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -109,7 +109,7 @@ def outlook(
 
 @dataclass(frozen=True)
 class _Prospect:
-    """Looks ahead for one customer."""
+    """Computes, for one customer, what bringing in deals would do."""
 
     view: CustomerView
     catalogue: Catalogue
@@ -131,7 +131,7 @@ class _Prospect:
             return Outlook(changed.account_id, "refused", words=wrong, customer_id=changed.customer_id)
         # Contracts that are over or cancelled give nothing any more: bringing them in would give access back.
         gone = _without(desired.fates, arrivals, _GONE)
-        found = self.brought(arrivals, gone)
+        found = self.bringing_in(arrivals, gone)
         past = _without(desired.fates, arrivals, (*_GONE, "past its term")) - gone
         if found.verdict in ("adopt", "over") or not past:
             return found
@@ -141,7 +141,7 @@ class _Prospect:
             for id, fate in ended
             if fate.kind == "past its term" and fate.at.instant
         )
-        found = self.brought(arrivals, gone | past)
+        found = self.bringing_in(arrivals, gone | past)
         return replace(found, words=found.words + left_out)
 
     def folded(self, arrivals: Mapping[str, Arrival]) -> tuple[Customer, Desired]:
@@ -156,30 +156,18 @@ class _Prospect:
         found += [f"{id}: {problem}" for id in arrivals for problem in desired.refused.get(id, ())]
         return tuple(dict.fromkeys(found))
 
-    def brought(self, arrivals: Mapping[str, Arrival], without: Collection[str]) -> Outlook:
-        """What bringing in the others would do."""
+    def bringing_in(self, arrivals: Mapping[str, Arrival], without: Collection[str]) -> Outlook:
+        """What bringing in these deals, without some of them, would do."""
         wanted = {id: arrival for id, arrival in arrivals.items() if id not in without}
         customer = self.view.customer
         if not wanted:
             return Outlook(customer.account_id, "over", customer_id=customer.customer_id)
         changed, desired = self.folded(wanted)
-        to_do = plan(
-            changed.customer_id or "",
-            desired,
-            [actual_of(one, self.catalogue) for one in self.view.subscriptions or ()],
-            {Slot.of_key(key): record for key, record in changed.slots.items()},
-            self.policy,
-            self.links,
-            self.now,
-            changed.approved,
-            changed.grants,
-        )
+        to_do = self.planned(changed, desired)
         verdict, words = self.verdict(to_do)
-        held = [f"{id}: {desired.held[id]}" for id in wanted if id in desired.held]
-        held += [f"{', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
         # One hold decides for all: a customer is brought in whole, or stays as it is.
-        if held:
-            verdict, words = "held", list(dict.fromkeys(held))
+        if held := _held(wanted, desired, to_do):
+            verdict, words = "held", held
         makes_customer = verdict == "create" and self.view.customer_in_stigg is False
         if makes_customer:
             words = [f"would make the customer {changed.customer_id}", *words]
@@ -193,22 +181,36 @@ class _Prospect:
             tuple(wanted.values()),
         )
 
+    def planned(self, changed: Customer, desired: Desired) -> Plan:
+        """What would be changed in Stigg."""
+        return plan(
+            changed.customer_id or "",
+            desired,
+            [actual_of(one, self.catalogue) for one in self.view.subscriptions or ()],
+            {Slot.of_key(key): record for key, record in changed.slots.items()},
+            self.policy,
+            self.links,
+            self.now,
+            changed.approved,
+            changed.grants,
+        )
+
     def verdict(self, to_do: Plan) -> tuple[Verdict, list[str]]:
-        """What the plan comes to, by the most serious of its changes, and what those are."""
+        """The verdict on a plan, by its most serious change, and its changes as sentences."""
         words: list[str] = []
         found: set[Verdict] = {"adopt"}
         for change in to_do.changes:
-            told = list(self.told(change))
+            said = list(self.sentences(change))
             makes = isinstance(change, Create) and not change.replaces
-            found |= {"create" if makes else "change"} if told else set()
-            words += told
+            found |= {"create" if makes else "change"} if said else set()
+            words += said
         for grant in to_do.grants:
             found.add("create")
             words.append(f"would give credits: {granted(grant, self.calendar)}")
         return "change" if "change" in found else "create" if "create" in found else "adopt", words
 
-    def told(self, change: Change) -> Iterator[str]:
-        """What a change is, in words; nothing for one that adopts what stands there and leaves it as it is."""
+    def sentences(self, change: Change) -> Iterator[str]:
+        """A change as sentences; none for one that only adopts a subscription and leaves it as it is."""
         if isinstance(change, Update) and change.adopts:
             for words in self.adopted(change):
                 yield f"{would(change)} and {words}"
@@ -216,28 +218,51 @@ class _Prospect:
             yield would(change)
 
     def adopted(self, change: Update) -> Iterator[str]:
-        """What adopting would change besides mark and links."""
+        """What adopting would change besides the metadata and links."""
         standing = next(one for one in self.view.subscriptions or () if one["id"] == change.subscription_id)
-        if read := (self.view.allowed or {}).get(change.subscription_id):
-            for entitlement in change.subscription.entitlements:
-                sold, used = amount_of(entitlement), read.amounts.get(entitlement.id, 0.0)
-                if entitlement.type == "FEATURE" and sold != used:
-                    rest = "" if read.alone or used < sold else ", perhaps with what add-ons give"
-                    yield f"set {entitlement.id} to {_amount(sold)} (it is {_amount(used)} now{rest})"
-        if "end" in change.aspects:
-            ends, ended = change.subscription.cancellation, standing.get("cancellationDate")
-            if isinstance(ends, At):
-                yield f"let it end after {self.calendar.last(ends.instant)}"
-            elif ended:
-                yield f"take away its end, {self.calendar.last(from_iso(ended))}"
+        yield from self.other_amounts(change)
+        yield from self.another_end(change, standing)
         coupon = change.subscription.coupon
         if coupon and coupon not in {one["id"] for one in standing.get("coupons") or ()}:
             yield f"apply the coupon {coupon}"
-        spent = spending(change.subscription)
-        for name, words in (("budget", "budget"), ("minimumSpend", "minimum spend")):
-            wanted, there = spent.get(name), standing.get(name) or {}
-            if wanted and any(there.get(key) != value for key, value in wanted.items()):
-                yield f"set its {words}"
+        yield from _other_limits(change, standing)
+
+    def other_amounts(self, change: Update) -> Iterator[str]:
+        """The features of which the customer may use another amount than was sold."""
+        read = (self.view.allowed or {}).get(change.subscription_id)
+        if not read:
+            return
+        for entitlement in change.subscription.entitlements:
+            sold, used = amount_of(entitlement), read.amounts.get(entitlement.id, 0.0)
+            if entitlement.type == "FEATURE" and sold != used:
+                rest = "" if read.alone or used < sold else ", perhaps with what add-ons give"
+                yield f"set {entitlement.id} to {_amount(sold)} (it is {_amount(used)} now{rest})"
+
+    def another_end(self, change: Update, standing: Mapping[str, Any]) -> Iterator[str]:
+        """When the subscription would end, where that changes. standing: the subscription as it is."""
+        if "end" not in change.aspects:
+            return
+        ends, ended = change.subscription.cancellation, standing.get("cancellationDate")
+        if isinstance(ends, At):
+            yield f"let it end after {self.calendar.last(ends.instant)}"
+        elif ended:
+            yield f"take away its end, {self.calendar.last(from_iso(ended))}"
+
+
+def _other_limits(change: Update, standing: Mapping[str, Any]) -> Iterator[str]:
+    """Budget and minimum spend, where they change."""
+    spent = spending(change.subscription)
+    for name, words in (("budget", "budget"), ("minimumSpend", "minimum spend")):
+        wanted, there = spent.get(name), standing.get(name) or {}
+        if wanted and any(there.get(key) != value for key, value in wanted.items()):
+            yield f"set its {words}"
+
+
+def _held(wanted: Iterable[str], desired: Desired, to_do: Plan) -> list[str]:
+    """What waits for somebody of these deals, and why; each once."""
+    held = [f"{id}: {desired.held[id]}" for id in wanted if id in desired.held]
+    held += [f"{', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
+    return list(dict.fromkeys(held))
 
 
 def _without(fates: Mapping[str, Fate], ids: Collection[str], kinds: Sequence[str]) -> set[str]:

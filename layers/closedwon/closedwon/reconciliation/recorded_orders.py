@@ -37,15 +37,17 @@ def difference_of(now: Order, before: Order) -> tuple[str, str]:
         return summary_of(now), summary_of(before)
     ones, others = ([replace(item, lines=()) for item in order.items] for order in (now, before))
     if ones != others:
-        mine = ", ".join(_item(item) for item in ones if item not in others)
-        theirs = ", ".join(_item(item) for item in others if item not in ones)
-        return mine or "none", theirs or "none"
+        return _only_in(ones, others), _only_in(others, ones)
     names = [
         one.name.replace("_", " ")
         for one in fields(Order)
         if one.name not in ("items", "as_of") and getattr(now, one.name) != getattr(before, one.name)
     ]
     return f"another {listed(names)}" if names else "", ""
+
+
+def _only_in(ones: list[Item], others: list[Item]) -> str:
+    return ", ".join(_item(item) for item in ones if item not in others) or "none"
 
 
 _NAMES = ("opportunity_name", "account_name", "account_email", "stored_customer_id", "customer_id", "as_of")
@@ -80,9 +82,7 @@ def as_recorded(read: Order, recorded: Order, others: Iterable[Order]) -> Order:
     then matters only where another deal names it.
     Out: `recorded` itself, where both say the same.
     """
-    if _content(read) == _content(recorded) and list(map(_item_content, read.items)) == list(
-        map(_item_content, recorded.items)
-    ):
+    if _say_the_same(read, recorded):
         return recorded  # nearly always, and quick: the rest takes its time
     carried = {name: getattr(recorded, name) for name in _NAMES}
     carried |= {name: getattr(read, name) or getattr(recorded, name) for name in _OPTIONAL_IN_SALESFORCE}
@@ -97,11 +97,15 @@ def as_recorded(read: Order, recorded: Order, others: Iterable[Order]) -> Order:
     return replace(read, **carried, items=tuple(_item_as_recorded(item, recorded.items) for item in read.items))
 
 
+def _say_the_same(one: Order, other: Order) -> bool:
+    return _content(one) == _content(other) and list(map(_item_content, one.items)) == list(
+        map(_item_content, other.items)
+    )
+
+
 def _item_as_recorded(read: Item, recorded_items: Iterable[Item]) -> Item:
     """An item, completed by the recorded one of the same plan, or by one where either names no plan."""
-    same = [item for item in recorded_items if _where(item) == _where(read)]
-    recorded = next((item for item in same if item.plan_id == read.plan_id), None)
-    recorded = recorded or next((item for item in same if not item.plan_id or not read.plan_id), None)
+    recorded = _same_item(read, recorded_items)
     if recorded is None:
         return read
     return replace(
@@ -111,3 +115,10 @@ def _item_as_recorded(read: Item, recorded_items: Iterable[Item]) -> Item:
         reset_period=read.reset_period or recorded.reset_period,
         cadence=recorded.cadence,
     )
+
+
+def _same_item(read: Item, recorded_items: Iterable[Item]) -> Item | None:
+    """The recorded item of the same product and days: of the same plan, else one where either names no plan."""
+    same = [item for item in recorded_items if _where(item) == _where(read)]
+    of_its_plan = next((item for item in same if item.plan_id == read.plan_id), None)
+    return of_its_plan or next((item for item in same if not item.plan_id or not read.plan_id), None)

@@ -16,7 +16,7 @@ from closedwon.reconciliation.report_words import Places, cleaned_text, headline
 Json = dict[str, Any]
 
 
-def tell(
+def write_findings(
     partitions: Iterable[tuple[int, Iterable[Mapping[str, Any]]]],
     repairs: Repairs,
     places: Places,

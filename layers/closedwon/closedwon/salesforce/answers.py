@@ -88,23 +88,24 @@ def answered(
     if code == "UNABLE_TO_LOCK_ROW":
         return SalesforceRowLocked("somebody else is writing the record", code=code, **about)
     if code == "REQUEST_LIMIT_EXCEEDED":
-        # One code for two limits: calls a day, which are gone until later, and requests at the same time.
-        if "concurrent" in message.lower():
-            return _throttled(message, code, about)
-        return SalesforceLimitExceeded(message or "the org's API calls are used up", code=code, **about)
+        return _limit_exceeded(message, code, about)
     if status == 401 or code == "INVALID_SESSION_ID":
         return SalesforceUnauthorized("the session is not accepted", code=code, **about)
     if status == 429:
         return _throttled("too many requests", code, about)
     if code in ("SERVER_UNAVAILABLE", "QUERY_TIMEOUT"):
         return SalesforceUnavailable(message or "unavailable", code=code, **about)
-    # a record alone has no status: an error of its own is the whole answer
-    known = status or 0
-    if known >= 500 or known == 408:
+    if status is not None and (status >= 500 or status == 408):
         return unanswered("no usable answer", operation, writes, status, code)
-    if 300 <= known < 400:
-        message = message or "a redirect, which is not followed: is SALESFORCE_URL the org's My Domain?"
-    return SalesforceRefused(code, message or "no reason given", names, **about)
+    return _refused(status, code, message, names, about)
+
+
+def _refused(
+    status: int | None, code: str, message: str, names: list[str], about: Mapping[str, Any]
+) -> SalesforceRefused:
+    redirect = status is not None and 300 <= status < 400
+    unsaid = "a redirect, which is not followed: is SALESFORCE_URL the org's My Domain?" if redirect else ""
+    return SalesforceRefused(code, message or unsaid or "no reason given", names, **about)
 
 
 def _first_error(content: Any, hide: tuple[str, ...]) -> tuple[str, str, list[str]]:
@@ -115,6 +116,13 @@ def _first_error(content: Any, hide: tuple[str, ...]) -> tuple[str, str, list[st
     fields = first.get("fields")
     names = [redacted(name, limit=80) for name in fields] if isinstance(fields, list) else []
     return code, redacted(first.get("message"), hide=hide), names
+
+
+def _limit_exceeded(message: str, code: str, about: Mapping[str, Any]) -> ClosedWonError:
+    """One code for two limits: calls a day, which are gone until later, and requests at the same time."""
+    if "concurrent" in message.lower():
+        return _throttled(message, code, about)
+    return SalesforceLimitExceeded(message or "the org's API calls are used up", code=code, **about)
 
 
 def _throttled(message: str, code: str, about: Mapping[str, Any]) -> SalesforceThrottled:

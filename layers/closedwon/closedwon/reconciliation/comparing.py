@@ -1,4 +1,4 @@
-"""What the functions of a reconciliation share: one partition of the exports, joined by customer, and the judgement."""
+"""Compares customers for a reconciliation: joins one partition of the exports by customer, and decides remedies."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Judges customers by one catalogue and the stack's policies.
+class Comparer:
+    """Compares customers, and decides remedies, by one catalogue and the stack's policies.
 
-    catalogue: gives it, and is asked once; backlinks: the way from Stigg back to an account; watch: what to look out
-    for; remedies: what the stack repairs by itself, by kind of drift; by_hand, reductions: whether it does where
-    somebody changed Stigg by hand, and where the customer would lose something; now: epoch milliseconds.
+    catalogue: called once, for the catalogue; backlinks: the way from Stigg back to an account; watch: what to look out
+    for; remedies: what the stack repairs by itself, by kind of drift; by_hand, reductions: whether it repairs what
+    somebody changed in Stigg by hand, and what would take something from the customer; now: epoch milliseconds.
     """
 
     catalogue: Callable[[], Catalogue]
@@ -123,7 +123,7 @@ class Export:
     def deals(self) -> int:
         return sum(map(len, self.opportunities.values()))
 
-    def suspects(self, judge: Judge, live: Live, deep: bool) -> Iterator[str]:
+    def suspects(self, comparer: Comparer, live: Live, deep: bool) -> Iterator[str]:
         """The accounts that may differ, by what was exported. deep: and by a read of each subscription of ours, now,
         by `live`, which shows what Stigg's lists leave out.
         """
@@ -131,7 +131,7 @@ class Export:
             view = self.view(account_id)
             if deep:
                 view = replace(view, allowed=live.allowed(view.subscriptions or ()))
-            if judge.compare(view).suspect:
+            if comparer.compare(view).suspect:
                 yield account_id
         for key, subscriptions in self.subscriptions.items():
             if key in self.heads:
