@@ -149,6 +149,7 @@ def test_a_mapping_mistake(sandbox: Sandbox, operator: Operator) -> None:
 
 
 @pytest.mark.usefixtures("sweeping")
+@pytest.mark.long
 @pytest.mark.proof
 def test_stigg_is_down_while_many_deals_arrive(sandbox: Sandbox, operator: Operator) -> None:
     count = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "prove" else 12
