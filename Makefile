@@ -60,9 +60,9 @@ demo: setup ## a deal closes in Salesforce and arrives in Stigg, on this machine
 sandbox: setup ## AWS, Stigg and Salesforce on this machine until Ctrl-C; addresses in .sandbox/endpoints.json
 	@$(RUN) -m sandbox
 
-# By default one worker for each processor, two at least and four at most. A few chosen tests need none: it would only
-# start a sandbox of its own.
-WORKERS = $(shell $(PY) -c 'import os; print(min(4, max(2, os.cpu_count() or 2)))')
+# By default a worker more than there are processors, for tests also wait; at most four, for each has a sandbox of its
+# own, which takes a gigabyte. A few chosen tests need no workers.
+WORKERS = $(shell $(PY) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 SEVERAL = $(if $(findstring .py,$(ARGS))$(findstring -k,$(ARGS)),,--numprocesses $(WORKERS) --dist worksteal)
 
 test: setup ## unit, integration and contract tests (ARGS="-k name" chooses, WORKERS=4 sets how many at once)

@@ -30,7 +30,7 @@ def short(seed: int) -> list[Line]:
 
 
 def _held(seed: int, profile: str) -> list[Line]:
-    workers = str(min(4, max(2, os.cpu_count() or 2)))
+    workers = str(min(4, 1 + (os.cpu_count() or 1)))
     command = [sys.executable, "-m", "pytest", "-m", MARKS, "-p", "no:cacheprovider", "--durations=15"]
     command += ["--numprocesses", workers, "--dist", "worksteal"]
     if not os.environ.get("CI"):  # there the examples are the same each time

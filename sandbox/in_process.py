@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import secrets
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from sandbox.stigg.app import Stigg
 from sandbox.wsgi_session import session_to
 
 STIGG_URL, SALESFORCE_URL = "https://api.stigg.example", "https://northwind.my.salesforce.com"
-CLIENT = {"clientId": "closed-won", "clientSecret": "0123456789abcdef0123456789abcdef"}
+CLIENT = {"clientId": "closed-won", "clientSecret": secrets.token_hex(16)}
 INVOCATION = 60_000
 """Milliseconds that a function has."""
 
@@ -86,7 +87,7 @@ class InProcess:
 
     def __init__(self) -> None:
         self._ahead = 0  # milliseconds that the clock was moved
-        self.stigg_api_key = "server-0123456789abcdef"
+        self.stigg_api_key = f"server-{secrets.token_hex(16)}"
         self.stigg = Stigg(self.stigg_api_key, rate_limits=False)
         self.salesforce = Salesforce(CLIENT["clientId"], CLIENT["clientSecret"])
         self.salesforce.load(packaged_configuration())

@@ -131,6 +131,7 @@ def test_the_demos_output_is_plain_narrow_and_without_secrets(told: subprocess.C
     assert not SECRETS.search(told.stdout)
 
 
+@pytest.mark.long
 def test_the_demo_fails_and_names_what_did_not_hold_when_stigg_refuses_the_subscription(tmp_path: Path) -> None:
     broken = run(tmp_path, "-c", BROKEN)
     assert broken.returncode == 1, broken.stdout + broken.stderr
