@@ -24,7 +24,7 @@ from closedwon.domain.instants import iso_of
 from closedwon.stack import Stack as Parts
 from closedwon.words.counted import counted
 from ops import show
-from ops.executions import FAILURES, Executions, opportunity_of
+from ops.executions import FAILURES, Execution, Executions, opportunity_of
 from ops.history import Since
 from ops.look import ACTS_AS, Look, look_at
 from ops.show import json_option, say
@@ -228,16 +228,26 @@ def results(plans: Sequence[Replay], done: dict[str, Customer], executions: Exec
 def _result(plan: Replay, customer: Customer, executions: Executions) -> Json:
     states = [customer.opportunities[id] for id in plan.deals if id in customer.opportunities]
     bad = [state for state in states if state.outcome.status == "Failed"]
-    failed = bool(customer.failures or bad)
-    execution = executions.describe(executions.arn((bad or [_newest(customer)])[0].execution)) if failed else None
-    reasons = " ".join(state.outcome.reason for state in bad)
+    told: Json = {"execution": None, "words": ""}
+    if customer.failures or bad:
+        told = _failure(bad, _described((bad or [_newest(customer)])[0], executions))
     return {
         "accountId": plan.account_id,
-        "failed": failed,
-        "execution": execution and execution.to_json(),
+        "failed": bool(customer.failures or bad),
         "deals": {state.order.opportunity_id: state.outcome.status for state in states},
-        "words": reasons or (execution.cause if execution else ""),
+        **told,
     }
+
+
+def _failure(bad: Sequence[OpportunityState], execution: Execution | None) -> Json:
+    """The execution that failed, and why: by the deals, or else by the execution."""
+    reasons = " ".join(state.outcome.reason for state in bad)
+    cause = execution.cause if execution else ""
+    return {"execution": execution and execution.to_json(), "words": reasons or cause}
+
+
+def _described(state: OpportunityState, executions: Executions) -> Execution | None:
+    return executions.describe(executions.arn(state.execution))
 
 
 def _newest(customer: Customer) -> OpportunityState:

@@ -229,10 +229,7 @@ class Machine:
         if not state.get("Comment"):
             self.wrong(name, "has no Comment")
         self._numbers(name, state)
-        if kind == "Choice":
-            yield from self._choices(name, state)
-        elif kind not in ("Succeed", "Fail"):
-            yield from self._next(name, state)
+        yield from self._ways_on(name, state)
         if kind == "Task":
             self._task(name, state, node)
         elif kind == "Wait":
@@ -242,6 +239,12 @@ class Machine:
         self._inside(name, state, node)
         self._retry(name, state.get("Retry") or [])
         yield from self._catch(name, state.get("Catch") or [])
+
+    def _ways_on(self, name: str, state: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        if state["Type"] == "Choice":
+            yield from self._choices(name, state)
+        elif state["Type"] not in ("Succeed", "Fail"):
+            yield from self._next(name, state)
 
     def _name(self, name: str) -> None:
         if name in self._named:
@@ -295,15 +298,18 @@ class Machine:
         resource = state.get("Resource")
         if not isinstance(resource, str):
             self.wrong(name, "no Resource")
-        timeout = state.get("TimeoutSeconds")
-        if timeout is None and "TimeoutSecondsPath" not in state:
-            self.wrong(name, "no TimeoutSeconds: a lost answer would hold the execution for a year")
-        elif isinstance(resource, str) and isinstance(timeout, int):
-            self.timeouts.extend((name, key, timeout) for key in PLACEHOLDER.findall(resource)[:1])
+        self._timeout(name, state)
         written = self._lines[node.start_mark.line : node.end_mark.line] if node else []
         for kind, pattern in DOCUMENTED.items():
             if not state.get(kind) and not any(pattern.search(line) for line in written):
                 self.wrong(name, f"no {kind}, and no comment '# no {kind.lower()}: <reason>'")
+
+    def _timeout(self, name: str, state: dict[str, Any]) -> None:
+        resource, timeout = state.get("Resource"), state.get("TimeoutSeconds")
+        if timeout is None and "TimeoutSecondsPath" not in state:
+            self.wrong(name, "no TimeoutSeconds: a lost answer would hold the execution for a year")
+        elif isinstance(resource, str) and isinstance(timeout, int):
+            self.timeouts.extend((name, key, timeout) for key in PLACEHOLDER.findall(resource)[:1])
 
     def _names(self, name: str, place: str, rule: dict[str, Any], last: bool) -> list[str]:
         names = rule.get("ErrorEquals")

@@ -6,6 +6,7 @@ Salesforce here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
@@ -37,8 +38,13 @@ def repair(run: Run, partition: int, stack: Stack) -> dict[str, int]:
         for one in repairs
         if one.look or one.rewrite or one.account
     ]
+    accepted = accept_missed([pair for one in repairs for pair in one.accept], stack)
+    return {"accepted": accepted, "madeDue": sum(due), "leftAlone": len(due) - sum(due)}
+
+
+def accept_missed(missed: Sequence[tuple[str, str]], stack: Stack) -> int:
+    """Accept deals that never arrived. In: opportunities, each with what it is sent as. Out: how many were accepted."""
     accepted = 0
-    missed = [pair for one in repairs for pair in one.accept]
     for start in range(0, len(missed), DEALS_AT_ONCE):
         try:
             given = stack.live.given(dict(missed[start : start + DEALS_AT_ONCE]))
@@ -46,7 +52,7 @@ def repair(run: Run, partition: int, stack: Stack) -> dict[str, int]:
         except NotNow as error:  # the reason itself: the state machine tries again by its name
             raise error.__context__ or error from None
         accepted += sum(result.status == "accepted" for result in results)
-    return {"accepted": accepted, "madeDue": sum(due), "leftAlone": len(due) - sum(due)}
+    return accepted
 
 
 @metrics.emitted

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ from closedwon.domain.customer import (
     made_due,
     record_result,
 )
-from closedwon.domain.instants import from_iso
+from closedwon.domain.instants import from_iso, instant_of
 from closedwon.domain.order import Item, Order, Problem, Revision, Standing
 from closedwon.domain.records import GrantRecord, SlotRecord
 
@@ -443,6 +444,7 @@ def test_an_executions_name_is_one_step_functions_takes(modified: int, attempt: 
 texts = st.text(max_size=20)
 maybe = st.none() | texts
 whole = st.integers(0, 10**15)
+instants = st.none() | st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC)).map(instant_of)  # noqa: DTZ001
 items = st.builds(
     Item,
     st.sampled_from(["Plan", "Add-on", "Entitlement", "Credit entitlement"]),
@@ -455,6 +457,8 @@ items = st.builds(
     reset_period=maybe,
     cadence=maybe,
     plan_id=maybe,
+    start=instants,
+    end=instants,
 )
 orders = st.builds(
     Order,
@@ -462,8 +466,10 @@ orders = st.builds(
     *[maybe] * 4,
     *[texts] * 2,
     billing_period=maybe,
-    start=maybe,
-    end=maybe,
+    start=instants,
+    end=instants,
+    as_of=instants,
+    trial_end=instants,
     payment_collection=maybe,
     items=st.lists(items, max_size=3).map(tuple),
     problems=st.lists(st.builds(Problem, st.none() | st.integers(1, 200), texts, texts), max_size=2).map(tuple),
@@ -503,7 +509,7 @@ def test_only_what_a_deal_says_makes_another_order() -> None:
     changes: dict[str, Any] = {
         "opportunity_name": "y",
         "resource_id": "y",
-        "end": "2027-11-30",
+        "end": from_iso("2027-11-30T00:00:00Z"),
         "currency": "eur",
         "items": Y.items,
     }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from closedwon.domain.chain import Fate
 from closedwon.domain.customer import LOOK_AGAIN, Applied, Customer, OpportunityState, Outcome, Status, SubscriptionLink
 from closedwon.domain.desired import REOPENED, Desired, Grant, Slot
-from closedwon.domain.identifiers import SubscriptionId
+from closedwon.domain.identifiers import OpportunityId, SubscriptionId
 from closedwon.domain.instants import day_of, milliseconds
 from closedwon.domain.order import Order
 from closedwon.domain.plan import End, Plan
@@ -36,55 +36,104 @@ def applied(
     refused its change; now in epoch milliseconds; what is known of credits; by grant, why Stigg refused it.
     Out: an outcome for every opportunity, and what to remember.
     """
-    changed = {id for id, state in customer.opportunities.items() if not state.stands}
-    waits = {
-        # A hold concerns what is new in its slot: a deal that stands there as provisioned waits for nothing.
-        opportunity: hold
-        for hold in plan.holds
-        for opportunity in changed.intersection(hold.opportunities) or hold.opportunities
-    }
-    ends = {change.slot: change.opportunities for change in plan.changes if isinstance(change, End)}
-    outcomes: dict[str, Outcome] = {}
-    provisioned = set()
-    for state in customer.opportunities.values():
-        id = state.order.opportunity_id
-        slots = [slot for slot, wanted in desired.subscriptions.items() if id in wanted.opportunities]
-        here = [records[slot] for slot in slots if slot in records]
-        links = tuple(_link(record, record.subscription_id) for record in here if record.subscription_id)
-        concerned = {*slots, *(slot for slot, opportunities in ends.items() if id in opportunities)}
-        concerned |= {slot for slot, cancellations in desired.lapsing.items() if id in cancellations}
-        refused = [why for slot, why in refusals.items() if slot in concerned]
-        refused += [refused_grants[g.key] for g in desired.grants if g.opportunity_id == id and g.key in refused_grants]
-        if id in desired.refused:
-            reason = "\n".join(str(problem) for problem in desired.refused[id])
-            outcomes[id] = Outcome("Failed", reason, links)
-        elif id in desired.held:
-            outcomes[id] = Outcome("Held", _sentence(desired.held[id]), links)
-        elif id in waits:
-            outcomes[id] = Outcome("Held", _sentence(waits[id].reason), links, waits[id].approval)
-        elif refused:
-            outcomes[id] = Outcome("Failed", "\n".join(refused), links)
-        else:
-            known = [records[slot] for slot in slots if slot in records]
-            outcomes[id] = _settled(state, desired, known, links)
-            if outcomes[id].status != "Held":
-                provisioned.add(id)
-                outcomes[id] = _with_grants(outcomes[id], (g for g in desired.grants if g.opportunity_id == id), grants)
-    # A subscription in another slot is about to end: reading it again shows nothing new.
-    again = [_look_again(record, now) for slot, record in records.items() if slot in desired.subscriptions]
-    again.append(desired.next_change)
-    again += [_own_end(records[hold.slot], now) for hold in plan.holds if hold.slot in records]
-    if changed & provisioned and any(reason != REOPENED for reason in desired.held.values()):
+    written = _Written(customer, desired, plan, records, refusals, grants, refused_grants)
+    outcomes = {id: written.outcome(state) for id, state in customer.opportunities.items()}
+    provisioned = frozenset(id for id, outcome in outcomes.items() if written.stands(id, outcome))
+    again = [*written.looks(now), desired.next_change]
+    if written.changed & provisioned and any(reason != REOPENED for reason in desired.held.values()):
         again.append(now)  # deals wait for others, and what those stand on has just changed
     return Applied(
         slots={slot.key: record for slot, record in records.items()},
         outcomes=outcomes,
-        provisioned=frozenset(provisioned),
+        provisioned=provisioned,
         ensured=bool(desired.subscriptions or desired.grants),
         look_again_at=min((at for at in again if at is not None), default=None),
         grants=dict(grants),
         approved=frozenset(approval for slot, approval in plan.approved.items() if slot not in refusals),
     )
+
+
+class _Written:
+    """A plan after it was applied, as one customer's deals see it. In: as in `applied`."""
+
+    def __init__(
+        self,
+        customer: Customer,
+        desired: Desired,
+        plan: Plan,
+        records: Mapping[Slot, SlotRecord],
+        refusals: Mapping[Slot, str],
+        grants: Mapping[str, GrantRecord],
+        refused_grants: Mapping[str, str],
+    ) -> None:
+        self.desired = desired
+        self.plan = plan
+        self.records = records
+        self.refusals = refusals
+        self.grants = grants
+        self.refused_grants = refused_grants
+        self.changed = {id for id, state in customer.opportunities.items() if not state.stands}
+        self.waits = {
+            # A hold concerns what is new in its slot: a deal that stands there as provisioned waits for nothing.
+            opportunity: hold
+            for hold in plan.holds
+            for opportunity in self.changed.intersection(hold.opportunities) or hold.opportunities
+        }
+
+    def outcome(self, state: OpportunityState) -> Outcome:
+        """What became of a deal."""
+        id = state.order.opportunity_id
+        slots = [slot for slot, wanted in self.desired.subscriptions.items() if id in wanted.opportunities]
+        here = [self.records[slot] for slot in slots if slot in self.records]
+        links = _links(here)
+        if id in self.desired.refused:
+            return Outcome("Failed", "\n".join(map(str, self.desired.refused[id])), links)
+        if id in self.desired.held:
+            return Outcome("Held", _sentence(self.desired.held[id]), links)
+        if id in self.waits:
+            return Outcome("Held", _sentence(self.waits[id].reason), links, self.waits[id].approval)
+        if refused := self._refused(id, slots):
+            return Outcome("Failed", "\n".join(refused), links)
+        settled = _settled(state, self.desired, here, links)
+        if settled.status == "Held":
+            return settled
+        return _with_grants(settled, self._grants(id), self.grants)
+
+    def _refused(self, id: OpportunityId, slots: Iterable[Slot]) -> list[str]:
+        """Why Stigg refused what concerns a deal: what it gives, ends or lets end, and its credits."""
+        concerned = {*slots, *self._ending(id)}
+        refused = [why for slot, why in self.refusals.items() if slot in concerned]
+        return refused + [self.refused_grants[g.key] for g in self._grants(id) if g.key in self.refused_grants]
+
+    def _ending(self, id: OpportunityId) -> Iterator[Slot]:
+        """The slots in which a deal ends something, now or with a billing period."""
+        for change in self.plan.changes:
+            if isinstance(change, End) and id in change.opportunities:
+                yield change.slot
+        for slot, cancellations in self.desired.lapsing.items():
+            if id in cancellations:
+                yield slot
+
+    def _grants(self, id: OpportunityId) -> list[Grant]:
+        return [grant for grant in self.desired.grants if grant.opportunity_id == id]
+
+    def stands(self, id: str, outcome: Outcome) -> bool:
+        """Whether a deal's order is what Stigg stands for now."""
+        waits = id in self.desired.refused or id in self.desired.held or id in self.waits
+        return not waits and outcome.status not in ("Held", "Failed")
+
+    def looks(self, now: int) -> Iterator[int | None]:
+        """When Stigg is to be read again because of what stands there, in epoch milliseconds."""
+        for slot, record in self.records.items():
+            if slot in self.desired.subscriptions:  # another one is about to end: reading it again shows nothing new
+                yield _look_again(record, now)
+        for hold in self.plan.holds:
+            if hold.slot in self.records:
+                yield _own_end(self.records[hold.slot], now)
+
+
+def _links(records: Iterable[SlotRecord]) -> tuple[SubscriptionLink, ...]:
+    return tuple(_link(record, record.subscription_id) for record in records if record.subscription_id)
 
 
 def _settled(

@@ -15,13 +15,13 @@ from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Policy
 from closedwon.domain.errors import SettingMissing
 from closedwon.domain.identifiers import AccountId
-from closedwon.domain.marks import TERMS_KEY, Backlinks
+from closedwon.domain.marks import Backlinks
 from closedwon.intake.answers import Result, invalid
 from closedwon.intake.requests import Intake
 from closedwon.reconciliation import drift
 from closedwon.reconciliation.drift import KINDS, Compared, CustomerView, DealSeen, Finding, Remedy, Repair, Watch
 from closedwon.reconciliation.runs import Run, Storage
-from closedwon.reconciliation.views import Live, account_seen, deal_seen, given_of
+from closedwon.reconciliation.views import Live, account_seen, deal_seen, given_of, is_marked
 from closedwon.salesforce.deal_records import deal_from_rows, trigger_of
 from closedwon.salesforce.mapping_records import Row, Unreadable, mapped
 
@@ -109,16 +109,21 @@ class Export:
             seen.add(record["k"])
         for record in storage.read(run, "customers", partition):
             seen.add(record["k"])
-            if item := record.get("item"):
-                if item["sk"] == "CUSTOMER":
-                    export.heads[record["k"]] = item
-                else:
-                    export.states[record["k"]][item["sk"].partition("#")[2]] = item["body"]
+            export._keep(record["k"], record.get("item"))
         for record in storage.read(run, "subscriptions", partition):
             export.subscriptions[record["k"]].append(record["row"])
         export.owners = {record["k"]: record["account"] for record in storage.read(run, "owners", partition)}
         export.accounts = sorted(seen)
         return export
+
+    def _keep(self, account_id: str, item: Json | None) -> None:
+        """Keep one item of the ledger, where it was exported."""
+        if item is None:
+            return
+        if item["sk"] == "CUSTOMER":
+            self.heads[account_id] = item
+        else:
+            self.states[account_id][item["sk"].partition("#")[2]] = item["body"]
 
     @property
     def deals(self) -> int:
@@ -134,12 +139,16 @@ class Export:
                 view = replace(view, allowed=live.allowed(view.subscriptions or ()))
             if comparer.compare(view).suspect:
                 yield account_id
+        yield from self._unknown()
+
+    def _unknown(self) -> Iterator[str]:
+        """The accounts of subscriptions whose customer the ledger does not know by that ID."""
         for key, subscriptions in self.subscriptions.items():
             if key in self.heads:
                 continue
             if key in self.owners:  # not marked as ours, and of a customer whose ID is not its account's
                 yield self.owners[key]
-            elif any(TERMS_KEY in (one.get("metadata") or {}) for one in subscriptions):
+            elif any(map(is_marked, subscriptions)):
                 yield key  # made by closed-won, and its ledger does not know the customer
 
     def view(self, account_id: str) -> CustomerView:

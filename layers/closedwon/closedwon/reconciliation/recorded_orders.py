@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from operator import attrgetter
+from typing import Any
 
 from closedwon.domain.errors import safe_text
 from closedwon.domain.order import Item, Order
@@ -86,15 +87,19 @@ def as_recorded(read: Order, recorded: Order, others: Iterable[Order]) -> Order:
         return recorded  # nearly always, and quick: the rest takes its time
     carried = {name: getattr(recorded, name) for name in _NAMES}
     carried |= {name: getattr(read, name) or getattr(recorded, name) for name in _OPTIONAL_IN_SALESFORCE}
-    if read.budget is None:
-        carried |= {"budget": recorded.budget, "budget_soft": recorded.budget_soft}
-    elif read.budget == recorded.budget:
-        carried["budget_soft"] = recorded.budget_soft
+    carried |= _budget_as_recorded(read, recorded)
     # Salesforce creates the contract after the deal was won: its ID alone must not look like a change.
     if not any(order.amends == read.contract_id for order in others):
         carried["contract_id"] = recorded.contract_id
     carried["metadata"] = read.metadata or recorded.metadata
     return replace(read, **carried, items=tuple(_item_as_recorded(item, recorded.items) for item in read.items))
+
+
+def _budget_as_recorded(read: Order, recorded: Order) -> dict[str, Any]:
+    """What of the recorded budget stays: Salesforce has no field for whether it is soft."""
+    if read.budget is None:
+        return {"budget": recorded.budget, "budget_soft": recorded.budget_soft}
+    return {"budget_soft": recorded.budget_soft} if read.budget == recorded.budget else {}
 
 
 def _say_the_same(one: Order, other: Order) -> bool:

@@ -121,17 +121,27 @@ class Live:
 
     def _deals(self, rows: Sequence[Json], customers: Mapping[str, Customer]) -> dict[str, DealSeen]:
         """Each opportunity as Salesforce has it, with the order that a callout would make of it now."""
-        states = {id: state for customer in customers.values() for id, state in customer.opportunities.items()}
-        triggers = {}
-        for row in rows:
-            known = states.get(row["Id"])
-            triggers[row["Id"]] = trigger_of(row, known.order.trigger if known else None, self.trial_stages)
+        triggers = self._triggers(rows, customers)
         organization_id = self.intake.organization_id
         wanted = [
             given_of(row, trigger, organization_id)
             for row in rows
             if (trigger := triggers[row["Id"]]) and not row["IsDeleted"]
         ]
+        found = self._compiled(wanted)
+        return {row["Id"]: deal_seen(row, triggers[row["Id"]], found.get(row["Id"])) for row in rows}
+
+    def _triggers(self, rows: Iterable[Json], customers: Mapping[str, Customer]) -> dict[str, str | None]:
+        """What each opportunity would be sent as; None where nothing would be sent."""
+        states = {id: state for customer in customers.values() for id, state in customer.opportunities.items()}
+        known = {row["Id"]: states.get(row["Id"]) for row in rows}
+        return {
+            row["Id"]: trigger_of(row, state.order.trigger if (state := known[row["Id"]]) else None, self.trial_stages)
+            for row in rows
+        }
+
+    def _compiled(self, wanted: Sequence[Json]) -> dict[str, Compiled | Result]:
+        """What becomes of each deal when it is read and compiled, by opportunity."""
         found: dict[str, Compiled | Result] = {}
         for some in _in_lots(wanted):
             try:
@@ -140,7 +150,7 @@ class Live:
                 raise error.__context__ or error from None
             for index, deal in enumerate(some):
                 found[deal["opportunity"]["id"]] = arrivals.get(index) or answers[index]
-        return {row["Id"]: deal_seen(row, triggers[row["Id"]], found.get(row["Id"])) for row in rows}
+        return found
 
     def _accounts(self, accounts: Sequence[str]) -> dict[str, AccountSeen]:
         rows = [
@@ -168,8 +178,7 @@ class Live:
         customer and resource.
         """
         live = [one for one in subscriptions if one["status"] in LIVE]
-        active = [one for one in live if one["status"] == "ACTIVE"]
-        active = [one for one in active if not ours or TERMS_KEY in (one.get("metadata") or {})]
+        active = [one for one in live if one["status"] == "ACTIVE" and (not ours or is_marked(one))]
         wanted = {(one["customerId"], one.get("resourceId")) for one in active}
         self.pace("read", len(wanted))
         read = {place: amounts_of(self.stigg.entitlements(*place)) for place in wanted}
@@ -180,6 +189,11 @@ class Live:
             )
             for one in active
         }
+
+
+def is_marked(subscription: Mapping[str, Any]) -> bool:
+    """Whether a subscription, as Stigg lists it, has closed-won's mark."""
+    return TERMS_KEY in (subscription.get("metadata") or {})
 
 
 def amounts_of(entitlements: Iterable[Json]) -> dict[str, float]:

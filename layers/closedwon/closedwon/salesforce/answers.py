@@ -95,9 +95,14 @@ def answered(
         return _throttled("too many requests", code, about)
     if code in ("SERVER_UNAVAILABLE", "QUERY_TIMEOUT"):
         return SalesforceUnavailable(message or "unavailable", code=code, **about)
-    if status is not None and (status >= 500 or status == 408):
+    if _says_nothing(status):
         return unanswered("no usable answer", operation, writes, status, code)
     return _refused(status, code, message, names, about)
+
+
+def _says_nothing(status: int | None) -> bool:
+    """Whether a status leaves open what became of a request."""
+    return status is not None and (status >= 500 or status == 408)
 
 
 def _refused(

@@ -5,7 +5,7 @@ What cannot be read raises StiggUnavailable, which names the call and no content
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from closedwon.domain.catalogue import Catalogue
@@ -18,11 +18,10 @@ from closedwon.domain.plan import Actual, price_order
 def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
     """A subscription, from an element of Stigg's list. A plan that left the catalogue has a product of its own."""
     with as_read(lambda mistake: unreadable("list subscriptions", mistake)):
-        trial = data["status"] == "IN_TRIAL" or (data["status"] == "NOT_STARTED" and bool(data.get("trial")))
         product_id = catalogue.product_of(data["planId"]) or f"({data['planId']})"
         return Actual(
             id=data["id"],
-            slot=Slot(product_id, data.get("resourceId"), trial),
+            slot=Slot(product_id, data.get("resourceId"), _is_trial(data)),
             plan_id=data["planId"],
             pricing_type=data["pricingType"],
             status=data["status"],
@@ -30,22 +29,32 @@ def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
             entitlement_ids=tuple(
                 sorted(entitlement["id"] for entitlement in data.get("subscriptionEntitlements") or ())
             ),
-            prices=tuple(
-                sorted(
-                    (
-                        Price(price.get("addonId"), float(price["amount"]), price.get("currency") or "usd")
-                        for price in data.get("prices") or ()
-                        if price.get("amount") is not None and (price.get("addonId") or price.get("baseCharge"))
-                    ),
-                    key=price_order,
-                )
-            ),
-            cancellation=At(ends) if (ends := _instant(data.get("cancellationDate"))) else Never(),
+            prices=_prices(data.get("prices") or ()),
+            cancellation=_end(data.get("cancellationDate")),
             metadata=dict(data.get("metadata") or {}),
             start=_instant(data.get("startDate")),
             trial_end=_instant(data.get("trialEndDate")),
             coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
         )
+
+
+def _is_trial(data: Mapping[str, Any]) -> bool:
+    """Whether a subscription is a trial, or begins as one."""
+    return data["status"] == "IN_TRIAL" or (data["status"] == "NOT_STARTED" and bool(data.get("trial")))
+
+
+def _prices(prices: Iterable[Mapping[str, Any]]) -> tuple[Price, ...]:
+    """The prices of a plan's base charge and of add-ons, of one unit for one billing period, in order."""
+    found = (
+        Price(price.get("addonId"), float(price["amount"]), price.get("currency") or "usd")
+        for price in prices
+        if price.get("amount") is not None and (price.get("addonId") or price.get("baseCharge"))
+    )
+    return tuple(sorted(found, key=price_order))
+
+
+def _end(text: str | None) -> At | Never:
+    return Never() if text is None else At(from_iso(text))
 
 
 def _instant(text: str | None) -> Instant | None:

@@ -19,18 +19,24 @@ def catalogue_of(
     archived plans are remembered, apart.
     """
     return Catalogue(
-        plans={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status", "PUBLISHED") == "PUBLISHED"},
+        plans={p["id"]: _plan_from_stigg(p) for p in plans if _is_published(p)},
         # Customers keep archived plans: without them the fold would not know the product of what stands.
         retired={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status") == "ARCHIVED"},
-        max_quantities={
-            addon["id"]: addon.get("maxQuantity") for addon in addons if addon.get("status", "PUBLISHED") == "PUBLISHED"
-        },
+        max_quantities={addon["id"]: addon.get("maxQuantity") for addon in addons if _is_published(addon)},
         feature_types={
             feature["id"]: feature["featureType"] for feature in features if feature.get("featureStatus") != "SUSPENDED"
         },
-        currencies=frozenset(currency.get("currencyId") or currency["id"] for currency in currencies),
+        currencies=frozenset(map(_currency_id, currencies)),
         read_at=read_at,
     )
+
+
+def _currency_id(currency: dict[str, Any]) -> str:
+    return str(currency.get("currencyId") or currency["id"])
+
+
+def _is_published(one: dict[str, Any]) -> bool:
+    return bool(one.get("status", "PUBLISHED") == "PUBLISHED")
 
 
 def _plan_from_stigg(plan: dict[str, Any]) -> Plan:

@@ -68,24 +68,9 @@ def differences(was: Subscription, now: Subscription) -> Iterator[Difference]:
     if was.unit_quantity != now.unit_quantity:
         lowers = now.unit_quantity < was.unit_quantity
         yield Difference("units", "units", f"{was.unit_quantity:,}", f"{now.unit_quantity:,}", lowers)
-    before, after = dict(was.addons), dict(now.addons)
-    for id in sorted({*before, *after}):
-        if before.get(id) != after.get(id):
-            lowers = after.get(id, 0) < before.get(id, 0)
-            yield Difference("add-ons", id, f"{before.get(id) or 'none'}", f"{after.get(id) or 'none'}", lowers)
-    had, has = {e.id: e for e in was.entitlements}, {e.id: e for e in now.entitlements}
-    for id in sorted({*had, *has}):
-        one, other = had.get(id), has.get(id)
-        if one != other:
-            lowers = one is not None and (other is None or amount_of(other) < amount_of(one))
-            yield Difference("entitlements", id, quantity(one), quantity(other), lowers)
-    prices, others = {p.addon_id: p for p in was.prices}, {p.addon_id: p for p in now.prices}
-    for addon_id in sorted({*prices, *others}, key=lambda id: id or ""):
-        # One sentence for an add-on that goes, not a second one for its price.
-        gone = addon_id is not None and addon_id not in after  # its price goes with it
-        if prices.get(addon_id) != others.get(addon_id) and not gone:
-            name = addon_id or "base price"
-            yield Difference("prices", name, _priced(prices.get(addon_id)), _priced(others.get(addon_id)))
+    yield from _other_addons(dict(was.addons), dict(now.addons))
+    yield from _other_entitlements({e.id: e for e in was.entitlements}, {e.id: e for e in now.entitlements})
+    yield from _other_prices(was, now)
     terms = (
         ("billing period", PERIODS.get(was.billing_period or ""), PERIODS.get(now.billing_period or "")),
         ("coupon", was.coupon, now.coupon),
@@ -97,6 +82,32 @@ def differences(was: Subscription, now: Subscription) -> Iterator[Difference]:
     for name, old, new in terms:
         if old != new:
             yield Difference("terms", name, old or "none", new or "none")
+
+
+def _other_addons(was: Mapping[str, int], now: Mapping[str, int]) -> Iterator[Difference]:
+    for id in sorted({*was, *now}):
+        if was.get(id) != now.get(id):
+            lowers = now.get(id, 0) < was.get(id, 0)
+            yield Difference("add-ons", id, f"{was.get(id) or 'none'}", f"{now.get(id) or 'none'}", lowers)
+
+
+def _other_entitlements(was: Mapping[str, Entitlement], now: Mapping[str, Entitlement]) -> Iterator[Difference]:
+    for id in sorted({*was, *now}):
+        one, other = was.get(id), now.get(id)
+        if one != other:
+            lowers = one is not None and (other is None or amount_of(other) < amount_of(one))
+            yield Difference("entitlements", id, quantity(one), quantity(other), lowers)
+
+
+def _other_prices(was: Subscription, now: Subscription) -> Iterator[Difference]:
+    prices, others = {p.addon_id: p for p in was.prices}, {p.addon_id: p for p in now.prices}
+    addons = dict(now.addons)
+    for addon_id in sorted({*prices, *others}, key=lambda id: id or ""):
+        # One sentence for an add-on that goes, not a second one for its price.
+        gone = addon_id is not None and addon_id not in addons
+        if prices.get(addon_id) != others.get(addon_id) and not gone:
+            name = addon_id or "base price"
+            yield Difference("prices", name, _priced(prices.get(addon_id)), _priced(others.get(addon_id)))
 
 
 def _priced(price: Price | None) -> str:
