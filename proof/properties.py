@@ -32,7 +32,7 @@ def short(seed: int) -> list[Line]:
 def _held(seed: int, profile: str) -> list[Line]:
     workers = str(min(4, 1 + (os.cpu_count() or 1)))
     command = [sys.executable, "-m", "pytest", "-m", MARKS, "-p", "no:cacheprovider", "--durations=15"]
-    command += ["--numprocesses", workers, "--dist", "worksteal"]
+    command += ["--numprocesses", workers, "--dist", "loadfile"]  # a file's tests share what took long to make
     if not os.environ.get("CI"):  # there the examples are the same each time
         command.append(f"--hypothesis-seed={seed}")
     environment = {**os.environ, "HYPOTHESIS_PROFILE": profile, "FIRST_HISTORY": str(seed * 1000)}
