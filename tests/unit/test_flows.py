@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.instants import from_iso
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal
 from closedwon.salesforce.deal_records import trigger_of
@@ -728,7 +729,7 @@ def test_cpq_sends_ramps_line_by_line() -> None:
     sales.close(won, flow=CPQ)
     order = compile_deal(Deal.model_validate(deal_of(sales.only())), RULES)
     assert order.problems == ()
-    middle = "2027-07-01T00:00:00.000Z"
+    middle = from_iso("2027-07-01T00:00:00.000Z")
     times = {(item.stigg_id, item.quantity, item.start, item.end) for item in order.items}
     assert times == {
         ("plan-enterprise", 1, None, None),

@@ -76,7 +76,7 @@ class Stack:
 
     @cached_property
     def secretsmanager(self) -> Any:
-        """The client that reads secrets. Its patience is short, because the authorizer's whole time is 5 s."""
+        """The client that reads secrets. Its patience is short, because the authorizer's whole time is 10 s."""
         retries = {"total_max_attempts": 2, "mode": "standard"}
         return self.client("secretsmanager", connect_timeout=1, read_timeout=2, retries=retries)
 
