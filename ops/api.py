@@ -15,7 +15,7 @@ class Api:
     """The deployed API. In: its address; the callout key."""
 
     def __init__(self, url: str, key: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = url.rstrip("/")  # every path begins with one
         self._key = key
 
     def get(self, path: str) -> Any:
@@ -31,6 +31,7 @@ class Api:
             answer = requests.get(f"{self.url}{path}", headers=headers, timeout=SECONDS)
         except requests.RequestException as error:
             raise click.ClickException(f"{self.url} could not be reached ({type(error).__name__})") from None
+        # Whatever stands at the address may answer: a page, or JSON in another form.
         content = _json(answer)
         return answer.status_code, str(content.get("message") or "") if isinstance(content, dict) else ""
 
@@ -41,11 +42,14 @@ class Api:
             answer = requests.request(method, f"{self.url}{path}", json=body, headers=headers, timeout=SECONDS)
         except requests.RequestException as error:
             raise click.ClickException(f"{self.url} could not be reached ({type(error).__name__})") from None
+        # API Gateway answers 401 where the header is missing or cannot be a key, 403 where the authorizer denies it.
         if answer.status_code in (401, 403):
             raise click.ClickException("the callout key is not accepted")
+        # The answer about a deal that was never accepted, which each command tells in words of its own.
         if answer.status_code == 404:
             return None
         content = _json(answer)
+        # A proxy on the way may answer 200 with a page: what is no JSON is no answer of closed-won's.
         if answer.status_code >= 400 or content is None:
             said = content.get("message", "") if isinstance(content, dict) else ""
             raise click.ClickException(f"{self.url} answered {answer.status_code}: {said or 'no reason given'}")

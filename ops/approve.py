@@ -24,17 +24,19 @@ def approve(chosen: Chosen, opportunity: str, yes: bool, as_json: bool) -> None:
     deal = api.get(f"/v1/provisionings/{opportunity}")
     if deal is None:
         stop(f"{opportunity} has never been accepted")
-    if not deal.get("approval"):
+    if not deal.get("approval"):  # held until another deal arrives, say: nobody can let that through
         stop(f"nothing of {opportunity} waits for approval: it is {deal['status']}. {deal['reason']}".rstrip())
     if not as_json:
         click.echo(f"{opportunity} is {deal['status']}:\n  {deal['reason']}")
     if not yes:
-        click.confirm("Approve it?", abort=True, err=as_json)
+        click.confirm("Approve it?", abort=True, err=as_json)  # the standard output is the JSON's
     body = {
         "organizationId": deal["organizationId"],
         "opportunityId": deal["opportunityId"],
+        # The ID that was shown: where another change is held by now, nothing is approved.
         "approval": deal["approval"],
     }
+    # By the API and not in the ledger: it reserves a rate slot and starts the execution at once.
     [result] = api.post("/v1/approvals", {"approvals": [body]})["results"]
     if result["status"] != "approved":
         stop(result["message"])

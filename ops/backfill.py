@@ -73,6 +73,7 @@ class Task:
     @property
     def file(self) -> Path:
         """Where the result goes if nobody says otherwise."""
+        # With `until` as it was given, not `last`: what was stopped before midnight goes on after it.
         return Path("-".join(filter(None, ("backfill", self.stack, self.since, self.until, self.mode))) + ".jsonl")
 
     def command(self, *options: str) -> str:
@@ -92,20 +93,24 @@ class Progress:
         self._part = path.with_name(f"{path.name}.part")
         asked = json.dumps({"stack": task.stack, "since": task.since, "until": task.until, "mode": task.mode})
         lines = self._part.read_text().split("\n")[:-1] if self._part.exists() else []  # one may be torn: the last
+        # Going on would mix customers that were looked at for other days, or in another mode.
         if lines and lines[0] != asked:
             raise click.ClickException(f"{self._part} belongs to another backfill, {lines[0]}; delete it to start anew")
         for line in lines[1:]:
             entry = json.loads(line)
             self.done[entry["account_id"]] = entry
+        # Written anew without the torn line, or the next entry would be appended to it.
         self._part.write_text("".join(f"{line}\n" for line in (asked, *lines[1:])))
 
     def add(self, entry: Entry) -> None:
         self.done[entry["account_id"]] = entry
+        # Opened for each entry, so that it is written out before the next customer begins.
         with self._part.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
     def finish(self) -> None:
         """All is done: who asks again starts anew."""
+        # In this order: a run that dies in between goes on with nothing left, and finishes again.
         self.path.write_text("".join(json.dumps(entry) + "\n" for entry in self.done.values()))
         self._part.unlink()
 
@@ -115,28 +120,31 @@ def patiently(work: Callable[[], T]) -> T:
     for wait in WAITS:
         try:
             return work()
-        except Transient:
+        except Transient:  # any other error needs a person: waiting would not help
             time.sleep(wait)
-    return work()
+    return work()  # the last try: its error is told
 
 
 @contextmanager
 def in_one_piece() -> Iterator[None]:
     """What is begun in here is done, and noted as done, before Ctrl-C takes effect."""
+    # Interrupted between accepting and noting, a run that goes on would tell these deals as known and not as accepted.
     asked: list[int] = []
     usual = signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
-    if asked:
+    if asked:  # only where nothing failed: else this would hide that error
         raise KeyboardInterrupt
 
 
 def accounts_with_deals(since: str, until: str, queries: BulkQueries) -> list[str]:
     """The accounts with opportunities won from one day to another, the one with the oldest first."""
+    # Sorted here, for ORDER BY keeps the Bulk API from working in parallel.
     oldest: dict[str, str] = {}
     soql = (
+        # A deal without an account has no customer to give anything to.
         "SELECT AccountId, CloseDate FROM Opportunity WHERE IsWon = TRUE AND AccountId != NULL "
         f"AND CloseDate >= {date.fromisoformat(since)} AND CloseDate <= {date.fromisoformat(until)}"  # nosec B608 - dates
     )
@@ -151,6 +159,7 @@ def looked_at(accounts: Sequence[str], since: str, until: str, catalogue: Catalo
     look = partial(outlook_on, since=since, until=until, catalogue=catalogue, parts=parts)
 
     def look_at(some: Sequence[str]) -> list[Outlook]:
+        # Not deep: what may be used is further reads in Stigg, and is needed only where there are new deals.
         return at_once(look, parts.live.views(some, deep=False))
 
     for start in range(0, len(accounts), ACCOUNTS_AT_ONCE):
@@ -160,6 +169,7 @@ def looked_at(accounts: Sequence[str], since: str, until: str, catalogue: Catalo
 def outlook_on(view: CustomerView, since: str, until: str, catalogue: Catalogue, parts: Parts) -> Outlook:
     """What bringing in one customer's deals would do."""
     if new_deals(view, since, until)[0]:
+        # What stands from before closed-won has no mark, and is just what the deals are compared with.
         view = replace(view, allowed=parts.live.allowed(view.subscriptions or (), ours=False))
     settings = parts.settings
     links = settings.backlinks(view.customer.account_id)
@@ -168,7 +178,9 @@ def outlook_on(view: CustomerView, since: str, until: str, catalogue: Catalogue,
 
 def bring_in(found: Outlook, mode: str, ledger: Ledger) -> Entry:
     """Accept a customer's deals, if they are to be. Out: what became of it."""
+    # Adopting changes nobody's access; whatever would change it has to be asked for.
     wanted = mode != "dry" and (found.verdict == "adopt" or (mode == "create" and found.verdict in CHANGES))
+    # The sweep starts them, behind callouts. A try whose answer was lost is safe to repeat: it is a duplicate then.
     answers = patiently(lambda: ledger.accept(found.arrivals, starts=False)) if wanted else []
     refused = [f"{answer.opportunity_id}: {problem}" for answer in answers for problem in answer.problems]
     if refused:  # by the ledger: another account has that customer
@@ -194,13 +206,14 @@ def run(task: Task, path: Path, parts: Parts) -> Progress:
 
 def _run(task: Task, progress: Progress, parts: Parts) -> None:
     until = task.last
+    # Progress goes to the standard error: the standard output is for what was found.
     click.echo("Asking Salesforce which customers have won deals ...", err=True)
     accounts = patiently(lambda: accounts_with_deals(task.since, until, parts.bulk_queries))
     left = [id for id in accounts if id not in progress.done]
     if progress.done:
         done = counted(len(progress.done), "customer")
         click.echo(f"{done} {_were(len(progress.done))} done before; {len(left):,} {_are(len(left))} left.", err=True)
-    if not left:
+    if not left:  # Stigg need not be asked
         return
     catalogue = patiently(lambda: fetch_catalogue(parts.stigg, parts.now()))
     outlooks: Any = click.progressbar(
@@ -266,7 +279,7 @@ def _ending(task: Task, entries: Sequence[Entry], a_minute: float) -> Iterator[s
         yield f"To adopt what stands in Stigg ({counted(adopted, 'customer')}, {_takes(adopted, a_minute)}):"
         yield f"  {task.command('--run')}"
     if task.mode != "create" and changed:
-        many = adopted + changed if task.mode == "dry" else changed
+        many = adopted + changed if task.mode == "dry" else changed  # after a run, those are adopted already
         more = adopted or task.mode == "run"
         also = "To make and change what is told above as well" if more else "To make and change what is told above"
         yield f"{also} ({counted(many, 'customer')}, {_takes(many, a_minute)}):"
@@ -348,6 +361,7 @@ def backfill(
             click.echo(json.dumps(entry))
     else:
         settings = parts.settings
+        # What the governor lets through: closed-won's share of Stigg's limit.
         a_minute = int(settings["STIGG_WRITES_PER_MINUTE"]) * int(settings["STIGG_SHARE_PERCENT"]) / 100
         click.echo(summary(task, done, a_minute))
     click.echo(f"Every customer is in {path}.", err=as_json)

@@ -61,6 +61,7 @@ class Checks:
         """What fails in here is a problem of this step, and the next one follows. what: what is looked at."""
         try:
             yield
+        # Only what others refuse: a bug goes through, with its traceback.
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
             self.bad(f"{what}: {in_words(error)}")
         except ClosedWonError as error:
@@ -70,4 +71,4 @@ class Checks:
 
     @property
     def good(self) -> bool:
-        return not any(one.result == "problem" for one in self.made)
+        return not any(one.result == "problem" for one in self.made)  # a warning may be as it is meant to be

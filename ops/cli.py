@@ -44,6 +44,7 @@ class Commands(click.Group):
     """The group of commands. Shows refusals of other systems as messages; a bug still shows its traceback."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # By what an operator wants to do: click's own list is by name.
         for title, commands in COMMANDS.items():
             with formatter.section(title):
                 formatter.write_dl([(str(one.name), one.get_short_help_str(limit=100)) for one in commands])
@@ -68,6 +69,7 @@ class Commands(click.Group):
 @click.option("--profile", envvar="AWS_PROFILE", help="The profile of your AWS configuration.")
 @click.option("--region", help="The AWS region; by default the profile's, or AWS_REGION.")
 @click.option("--url", envvar="CLOSEDWON_URL", help="The address of the API; by default the stack's.")
+# As an option it shows in the list of processes and stays in the shell's history.
 @click.option("--key", envvar="CLOSEDWON_KEY", help="The callout key, with --url; better set as CLOSEDWON_KEY.")
 @click.version_option(__version__, prog_name="closedwon")
 @click.pass_context
@@ -75,8 +77,10 @@ def main(
     context: click.Context, stack: str, profile: str | None, region: str | None, url: str | None, key: str | None
 ) -> None:
     """Operate closed-won: see what happened to a deal, correct it, look after the stack."""
+    # One of them alone would be ignored in silence, and the stack's own used.
     if bool(url) != bool(key):
         raise click.UsageError("--url and the callout key go together")
+    # Nothing is looked up yet, so that the help of a command needs no AWS credentials.
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
 
 

@@ -42,6 +42,7 @@ def what_is_left(stack: Stack, url: str) -> None:
     say("\nThe URL:")
     verbatim(f"  {url}")
     say("The key, to the clipboard and nowhere else (Linux: xclip -sel clip; Windows: clip):")
+    # A key on the screen would stay in the terminal's history, and is seen by who shares it.
     verbatim(f"  {shown_with(stack)} | pbcopy")
 
 
@@ -80,16 +81,19 @@ def connect(
     """
     if only_check and (salesforce_anew or stigg_anew or salesforce_file or stigg_key_file):
         raise click.UsageError("--check stores nothing: leave out the options that give credentials")
-    if _is_stdin(salesforce_file) and _is_stdin(stigg_key_file):
+    if _is_stdin(salesforce_file) and _is_stdin(stigg_key_file):  # it is read to its end once
         raise click.UsageError("only one of the two files can be stdin")
     stack = chosen.stack
     if show_key:
+        # Before any check: what reads the pipe must get the key alone.
         click.echo(stack.secret("CalloutKeySecretArn"))
         return
+    # Without a terminal a prompt would end a script, or hold it up for ever.
     may_ask = not (only_check or as_json) and sys.stdin.isatty()
     if (salesforce_anew or stigg_anew or jwt) and not may_ask:
         raise click.UsageError("there is no terminal to ask at: use --salesforce-file and --stigg-key-file")
     checks = Checks(quiet=as_json)
+    # `--jwt` asks too: what the secret holds may be of the other kind.
     for_salesforce = offering(
         salesforce_file, None, may_ask, salesforce_anew or jwt, wanted_of_salesforce, lambda: ask_salesforce(jwt)
     )
@@ -119,6 +123,7 @@ def result_of(checks: Checks, chosen: Chosen) -> dict[str, Any]:
     found["checks"] = [one._asdict() for one in checks.made]
     if len(checks.made) > 1:  # there is a stack
         found["calloutUrl"] = chosen.api.url
+        # Its name and not the key: such output ends up in the logs of pipelines.
         found["calloutKeySecretArn"] = stack.outputs["CalloutKeySecretArn"]
     return found
 

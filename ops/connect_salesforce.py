@@ -64,11 +64,13 @@ def look_at_domain(checks: Checks, url: str, version: str) -> bool:
     """Whether the address is an organisation's. Asks for the versions of its API, which anybody may."""
     host = urlsplit(url).hostname or ""
     remedy = "Parameter SalesforceUrl: Setup > My Domain, https://<name>.my.salesforce.com. Deploy with it again."
+    # All of these answer, but the token that the server needs is given out at the My Domain only.
     lightning = host.endswith("lightning.force.com")
     if lightning or host in ("login.salesforce.com", "test.salesforce.com"):
         checks.bad(f"{url} is {'Lightning' if lightning else 'a login page'}, and not the My Domain", remedy)
         return False
     try:
+        # No redirects: what another address answers says nothing about this one.
         answer = requests.get(f"{url}/services/data", timeout=SECONDS, allow_redirects=False)
     except requests.exceptions.SSLError:
         checks.bad(f"{url} shows a certificate that is not trusted here", remedy)
@@ -80,6 +82,7 @@ def look_at_domain(checks: Checks, url: str, version: str) -> bool:
         checks.bad(f"{url} did not answer within {SECONDS} seconds")
         return False
     versions = versions_in(answer)
+    # Any web server answers; only an organisation lists its versions.
     if not versions:
         checks.bad(f"What answers at {url} is no Salesforce organisation (HTTP {answer.status_code})", remedy)
         return False
@@ -112,7 +115,7 @@ def salesforce_client(
 ) -> SalesforceClient | None:
     """A client that is logged in; None after saying why there is none."""
     held = vault.read()
-    new = offered(held)
+    new = offered(held)  # by what is held: nobody is asked for what is there already
     fields = new if new is not None else held
     if fields is None:
         checks.bad("There are no credentials for Salesforce yet", asking("--salesforce", "--salesforce-file"))
@@ -124,6 +127,7 @@ def salesforce_client(
         checks.bad(f"{what} lacks {', '.join(missing)}", remedy + asking("--salesforce", "--salesforce-file"))
         return None
     kind = "JWT bearer" if "privateKey" in wanted_of_salesforce(fields) else "client credentials"
+    # An address that did not answer as an organisation may be anybody's: it gets no credentials.
     if not reached:
         checks.skip(f"There are credentials ({kind}), which could not be tried")
         return None
@@ -131,6 +135,7 @@ def salesforce_client(
     if not logs_in(checks, client, kind, unchanged=" Nothing was stored." if new is not None else ""):
         return None
     if new is not None:
+        # Only now that they are accepted: a secret that works must not be lost to one that does not.
         vault.put(fields)
     checks.ok(f"Salesforce accepts the credentials ({kind})" + (f"; stored, {STORED}" if new is not None else ""))
     return client
@@ -139,6 +144,7 @@ def salesforce_client(
 def logs_in(checks: Checks, client: SalesforceClient, kind: str, unchanged: str) -> bool:
     """Whether the credentials are accepted. kind: what kind they are of; unchanged: said of the secret if not."""
     try:
+        # A token proves little: whether the user may use the API shows with the first call.
         client.budget()
     except SalesforceUnauthorized as error:
         usual = f"{DOCS}, step 3. To give others: ./closedwon connect --salesforce"
@@ -156,6 +162,7 @@ def logs_in(checks: Checks, client: SalesforceClient, kind: str, unchanged: str)
 def look_at_organization(checks: Checks, client: SalesforceClient, expected: str) -> None:
     [row] = client.query("SELECT Id, IsSandbox, InstanceName FROM Organization")
     kind = "a sandbox" if row["IsSandbox"] else "production"
+    # Setup shows 15 characters, and the API answers with 18.
     if row["Id"] == normalised_id(expected, "00D"):
         checks.ok(f"It is the organisation this stack serves: {row['Id']}, {kind} on {row['InstanceName']}")
         return
@@ -180,6 +187,7 @@ def look_at_permissions(checks: Checks, client: SalesforceClient) -> None:
         try:
             return client.describe(name)
         except SalesforceRefused as error:
+            # Salesforce answers as if there were no such object where the user may not see it; `access` tells that.
             if error.status == 404:
                 return None
             raise
@@ -189,6 +197,7 @@ def look_at_permissions(checks: Checks, client: SalesforceClient) -> None:
 
 
 def tell_access(checks: Checks, one: Access) -> None:
+    # CPQ's fields are on standard objects too; they are in CPQ's own permission set only, and so is Contract.
     cpq = any("sbqq__" in name.lower() for name in (one.object, *one.unseen))
     permission_set = "closed-won Integration" + (" CPQ" if cpq or one.object == "Contract" else "")
     remedy = f"Give the user the permission set {permission_set} ({DOCS}, step 3); what it lacks, one of your own."
@@ -208,6 +217,7 @@ def _wanting(one: Access) -> list[str]:
     wrong = [f"may not {need} it" for need in one.lacks]
     if one.unseen:
         wrong.append(f"cannot see {', '.join(one.unseen)}")
+    # Who may not edit the object may edit none of its fields: that is said once.
     if one.unwritten and "edit" not in one.lacks:
         wrong.append(f"may not edit {', '.join(one.unwritten)}")
     return wrong

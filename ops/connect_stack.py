@@ -24,13 +24,14 @@ def look_at_stack(checks: Checks, stack: Stack) -> bool:
         where = f"stack {stack.name} in account {stack.account}, {stack.region}"
         if state in GOOD_STATES:
             checks.ok(f"Logged in; {where}: {state}")
+        # What was deployed before is complete again and runs.
         elif state == "UPDATE_ROLLBACK_COMPLETE":
             checks.warn(
                 f"Logged in; {where}: {state}", "The last update was undone: its events in CloudFormation say why."
             )
         else:
             checks.bad(f"{where} is {state}", "Wait until it is complete, or see its events in CloudFormation.")
-        found = True
+        found = True  # in whatever state: the rest can be looked at
     return found
 
 
@@ -38,13 +39,14 @@ def look_at_callout(checks: Checks, chosen: Chosen) -> None:
     checks.begin("closed-won")
     api, path = chosen.api, f"/v1/provisionings/{NO_OPPORTUNITY}"
     with checks.going_on("The callout"):
+        # Without a key first: an API that lets everybody in would pass the second test.
         status, _ = api.looks(path, with_key=False)
-        if status in (401, 403):
+        if status in (401, 403):  # without the header API Gateway answers 401 by itself
             checks.ok("The callout refuses who has no key")
         else:
             checks.bad(f"The callout answered {status} to a request without a key", "See the API's log in CloudWatch.")
         status, message = api.looks(path)
-        if status == 404 and message:
+        if status == 404 and message:  # closed-won says what it does not know
             checks.ok(f"The callout takes the key: {api.url}")
         elif status in (401, 403):
             remedy = "A changed key is known within five minutes; with --key, that one is tried."
@@ -70,6 +72,7 @@ def look_at_sweep(checks: Checks, stack: Stack) -> None:
 
 def invocations(stack: Stack, metric: str) -> int:
     now = datetime.now(UTC)
+    # Lambda's own metrics: a function that does not run writes none.
     found = stack.client("cloudwatch").get_metric_statistics(
         Namespace="AWS/Lambda",
         MetricName=metric,
@@ -83,6 +86,7 @@ def invocations(stack: Stack, metric: str) -> int:
 
 
 def look_at_topics(checks: Checks, stack: Stack) -> None:
+    # Both may be empty, so a stack without them deploys, and nobody would notice.
     for parameter, when in (("AlarmTopic", "when something fails"), ("NotificationTopic", "what reconciliation finds")):
         if stack.parameters.get(parameter):
             checks.ok(f"{parameter}: {stack.parameters[parameter]}")

@@ -29,6 +29,7 @@ def look_at_stigg(checks: Checks, stack: Stack, offered: Callable[[Fields | None
             return
         look_at_scopes(checks, client, stack.parameters["StiggAppUrl"])
         share, names = stack.parameters["StiggSharePercent"], ("Writes", "Lists", "Reads")
+        # Stigg tells its limits in its documentation only: the API cannot be asked for them.
         limits = [f"{stack.parameters[f'Stigg{name}PerMinute']} {name.lower()}" for name in names]
         checks.ok(f"Uses at most {share} % of {', '.join(limits)} a minute (Stigg's limits, as the parameters say)")
 
@@ -63,6 +64,7 @@ def is_accepted(checks: Checks, client: Stigg, key: str, unchanged: str) -> bool
         checks.bad(f"This is a publishable key, which may change nothing.{unchanged}", server)
         return False
     try:
+        # A read that changes nothing and gives nobody's data.
         client.get_customer(NO_OPPORTUNITY)
     except StiggUnauthorized as error:
         if error.status != 403:  # a scoped key is a key: what it lacks is told below
@@ -83,9 +85,10 @@ def look_at_scopes(checks: Checks, client: Stigg, app_url: str) -> None:
         "features": client.list_features,
         "credit currencies": client.list_custom_currencies,
         "customers": lambda: client.get_customer(NO_OPPORTUNITY),
-        "subscriptions": lambda: next(client.subscription_pages()),
+        "subscriptions": lambda: next(client.subscription_pages()),  # one page: there may be thousands
     }
     refused = []
+    # Each by itself, so that all that is missing is told at once.
     for name, read in reads.items():
         try:
             read()
@@ -97,13 +100,15 @@ def look_at_scopes(checks: Checks, client: Stigg, app_url: str) -> None:
         )
     else:
         checks.ok(f"The key may read {', '.join(reads)}; what it may write, the first deal will show")
+    # Drafts and archived plans cannot be provisioned.
     published = sorted(plan["id"] for plan in plans if plan.get("status") == "PUBLISHED")
     if published:
         some = ", ".join(published[:3])
+        # Only a person can see whether this is the environment that was meant, so it is neither right nor wrong.
         checks.skip(
             f"The key's environment has {counted(len(published), 'published plan')}: {some}"
             + (" ..." if len(published) > 3 else ""),
             f"Stigg's API does not name the environment: see that {app_url} shows the same (parameter StiggAppUrl).",
         )
-    elif "plans" not in refused:
+    elif "plans" not in refused:  # else nobody knows
         checks.warn("The key's environment has no published plan", f"Is it the one at {app_url} (StiggAppUrl)?")

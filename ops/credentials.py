@@ -36,6 +36,7 @@ class Given:
         return dict(self._fields)
 
     def again(self) -> str:
+        # The clients read a refused secret again; of what was given there is nothing newer.
         return json.dumps(self._fields)
 
 
@@ -46,6 +47,7 @@ def lacking(fields: Mapping[str, Any], required: tuple[str, ...]) -> list[str]:
 
 def wanted_of_salesforce(fields: Mapping[str, Any]) -> tuple[str, ...]:
     """The fields that Salesforce's credentials need, by which of the two kinds they are."""
+    # With both in it, the login takes the client secret.
     if "privateKey" in fields and "clientSecret" not in fields:
         return ("clientId", "username", "privateKey")
     return ("clientId", "clientSecret")
@@ -72,6 +74,7 @@ class Vault:
         try:
             text = self.stack.secret(self.output)
         except botocore.exceptions.ClientError as error:
+            # A secret that nobody filled has no current version, and is answered as if it were not there.
             if error.response["Error"].get("Code") != "ResourceNotFoundException":
                 raise
             return None
@@ -88,6 +91,7 @@ def asking(option: str, file: str) -> str:
 
 def ask_salesforce(jwt: bool) -> Fields:
     """What is typed, hidden. Out: the secret's fields."""
+    # Prompts go to the standard error, so that the standard output can be piped.
     click.echo(f"External Client App > Settings > Consumer Key and Secret ({DOCS}, step 3); input is hidden.", err=True)
     client_id = click.prompt("Consumer key", hide_input=True, err=True).strip()
     if not jwt:
@@ -96,6 +100,7 @@ def ask_salesforce(jwt: bool) -> Fields:
             "clientSecret": click.prompt("Consumer secret", hide_input=True, err=True).strip(),
         }
     username = click.prompt("User name of closed-won's user", err=True).strip()
+    # A prompt takes one line, and a PEM file has many.
     path: str = click.prompt(
         "File with the private key (PEM)", type=click.Path(exists=True, dir_okay=False, path_type=str), err=True
     )

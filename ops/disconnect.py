@@ -57,11 +57,13 @@ def disconnect(chosen: Chosen, links: bool, end_access: bool, yes: bool) -> None
     parts = stack.parts()
     tell_what_happens(links, end_access)
     if not yes:
+        # A name is not typed by habit, as a yes is.
         said = click.prompt(f"Type the stack's name, {stack.name}, to go on", default="", show_default=False)
         if said != stack.name:
             raise click.ClickException("that is not the stack's name; nothing was done")
     if end_access:
-        end_all(chosen, parts)
+        end_all(chosen, parts)  # first: ending access is provisioning, which a pause stops
+    # Before the key: API Gateway may accept that for five minutes more, and what comes by it must not be provisioned.
     parts.ledger.set_control("pause", "disconnected")
     show.check("ok", "Provisioning is paused.")
     revoke(stack)
@@ -88,7 +90,7 @@ def end_all(chosen: Chosen, parts: Parts) -> None:
     if ledger.control().mode != "run":
         raise click.ClickException("the stack does not run, so no access would end: closedwon resume, then again")
     deals = list(cancellations(map(ledger.customer, accounts(salesforce)), salesforce))
-    waited_for(chosen.stack, list(dict.fromkeys(sent(chosen, deals))))
+    waited_for(chosen.stack, list(dict.fromkeys(sent(chosen, deals))))  # deals of one account share an execution
     left = [deal["opportunity"]["id"] for deal in deals if not ended(deal, ledger)]
     if left:
         raise click.ClickException(
@@ -112,6 +114,7 @@ def sent(chosen: Chosen, deals: list[dict[str, Any]]) -> list[str]:
 
 def accounts(salesforce: SalesforceClient) -> list[str]:
     """The accounts closed-won wrote to."""
+    # The ledger is keyed by account and has no list of them.
     found = salesforce.query("SELECT Id FROM Account WHERE Stigg_Customer_ID__c != NULL ORDER BY Id")
     return [record["Id"] for record in found]
 
@@ -122,14 +125,17 @@ def cancellations(customers: Iterable[Customer], salesforce: SalesforceClient) -
     for customer in customers:
         for id, state in sorted(customer.opportunities.items()):
             order = state.provisioned
+            # What was never provisioned gives nothing, and an amendment ends with what it amends.
             if order is None or order.trigger not in ("closed_won", "trial", "renewal"):
                 continue
+            # Later than the newest revision even where clocks differ, or it would be superseded.
             at = iso_of(max(time.time_ns() // 1_000_000, state.revision.modified + 1))
             named = {"id": id, "name": order.opportunity_name or id}
             yield {
                 "organizationId": organization_id,
                 "trigger": "cancellation",
                 "opportunity": {**named, "systemModstamp": at, "readAt": at, "currencyIsoCode": order.currency.upper()},
+                # An erased account has no name in the ledger, and a deal without one is refused.
                 "account": {"id": customer.account_id, "name": order.account_name or customer.account_id},
                 "terms": {"cancel": "now"},
                 "lines": [],
@@ -139,6 +145,7 @@ def cancellations(customers: Iterable[Customer], salesforce: SalesforceClient) -
 def ended(deal: dict[str, Any], ledger: Ledger) -> bool:
     """Whether a cancellation is in Stigg."""
     found = ledger.find(deal["opportunity"]["id"])
+    # Accepted is not enough: it may be held, or have failed.
     return found is not None and found[1].stands and found[1].order.trigger == "cancellation"
 
 
@@ -147,6 +154,7 @@ def waited_for(stack: Stack, executions: list[str]) -> None:
     client = stack.client("stepfunctions")
     with show.progress() as progress:
         for name in progress.track(executions, description="Ending access"):
+            # Without a limit: many executions wait minutes for their rate slots.
             while client.describe_execution(executionArn=stack.execution_arn(name))["status"] == "RUNNING":
                 time.sleep(0.5)
 
@@ -161,6 +169,7 @@ def revoke(stack: Stack) -> None:
 def unlink(name: str, client: SalesforceClient) -> int:
     """Empty the fields of one kind of record that lead to Stigg. Out: how many records had any."""
     fields = UNLINKED[name]
+    # Only these are written: every write runs the organisation's own flows and validation rules.
     filled = " OR ".join(f"{field} != NULL" for field in fields)
     ids = [record["Id"] for record in client.query(f"SELECT Id FROM {name} WHERE {filled}")]  # nosec B608 - constants
     for start in range(0, len(ids), RECORDS_A_COLLECTION):
@@ -173,9 +182,11 @@ def unlink(name: str, client: SalesforceClient) -> int:
             "method": "PATCH",
             "url": url,
             "referenceId": "unlink",
+            # One record that a rule of the organisation refuses keeps no other from being emptied.
             "body": {"allOrNone": False, "records": records},
         }
         [result] = client.composite([request])
+        # A collection answers 200 even where records fail, and without records where it failed as a whole.
         faults: list[ClosedWonError] = [
             fault for answer in records_of(result) or [result] if (fault := error_of(answer)) is not None
         ]

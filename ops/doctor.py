@@ -56,10 +56,12 @@ class Shelf:
 
     def __init__(self, source: LineSource, object_name: str, way: str, schema: Json) -> None:
         self.source, self.object, self.way = source, object_name, way
+        # People type these names into a Stigg Mapping, and Salesforce ignores their case.
         self._fields = {field["name"].lower(): field for field in schema["fields"]}
 
     @property
     def title(self) -> str:
+        # Not every object has a field called Name.
         return next((field["name"] for field in self._fields.values() if field.get("nameField")), "Id")
 
     def local(self, path: str) -> str:
@@ -71,8 +73,11 @@ class Shelf:
         """All that is active and mapped, or half mapped."""
         source = self.source
         paths = (source.stigg_type, source.stigg_id, source.unlimited, source.price_override, source.reset_period)
+        # Each once: Salesforce refuses a query that selects a field twice.
         names = {name.lower(): name for name in ("Id", self.title, *filter(None, map(self.local, paths)))}
+        # Half mapped counts too: just that is refused when it is sold.
         mapped_ones = f"({self.local(source.stigg_type)} != NULL OR {self.local(source.stigg_id)} != NULL)"
+        # An object of the organisation's own may have no such field, and a query that names it would be refused.
         active = " AND IsActive = TRUE" if "isactive" in self._fields else ""
         # Every name was looked at by `LineSource.of`, or is Salesforce's own.
         return f"SELECT {', '.join(names.values())} FROM {self.object} WHERE {mapped_ones}{active}"  # nosec B608
@@ -104,6 +109,7 @@ class Shelf:
 def shelf_of(source: LineSource, client: SalesforceClient) -> Shelf | None:
     """Where a mapping's products are; None where each line says by itself what it is."""
     way, _, _ = source.stigg_type.rpartition(".")
+    # By two ways, type and ID lie on two objects, and only a line brings them together.
     if not way or way.lower() != source.stigg_id.rpartition(".")[0].lower():
         return None
     at = source.object
@@ -118,6 +124,7 @@ def shelf_of(source: LineSource, client: SalesforceClient) -> Shelf | None:
 
 
 def products_of(shelves: Iterable[Shelf], client: SalesforceClient) -> list[Product]:
+    # By ID, for two mappings may lead to the same product.
     found = {row["Id"]: shelf.product(row) for shelf in shelves for row in client.query(shelf.soql())}
     return sorted(found.values(), key=lambda product: (product.name, product.id))
 
@@ -129,6 +136,7 @@ def won_since(day: str, mappings: Mapped, client: SalesforceClient) -> list[Json
     """The rows of the opportunities that were won from a day on, the newest first."""
     lookups = [each.lookup for each in mappings.active if each.lookup not in (None, "Id")]
     cpq = ("SBQQ__AmendedContract__c", "SBQQ__RenewedContract__c", "SBQQ__PrimaryQuote__c") if mappings.cpq else ()
+    # What `trigger_of` and `given_of` read of a row, and below the lookups by which the lines are found.
     names = ("Id", "AccountId", "SystemModstamp", "IsWon", "IsClosed", "StageName", "Type", "CloseDate")
     paths = dict.fromkeys((*names, "Stigg_Amends__c", *cpq, *map(str, lookups)))
     soql = f"SELECT {', '.join(paths)} FROM Opportunity WHERE IsWon = TRUE AND AccountId != NULL AND CloseDate >= {day}"  # nosec B608
@@ -162,6 +170,7 @@ def unmapped_of(
     """What was sold and is not mapped: ID, name and opportunity of each."""
     for shelf in shelves:
         lookup = shelf.source.lookup
+        # A renewal that is only forecast has no quote yet.
         parents = {value_at(row, lookup): row["Id"] for row in rows if lookup and value_at(row, lookup)}
         if not parents:
             continue
@@ -176,6 +185,7 @@ def unmapped_of(
 def in_stigg(ids: set[str], client: Stigg, now: int) -> InStigg:
     """Stigg's catalogue, with the prices of these plans and add-ons."""
     plans, addons = client.list_plans(), client.list_addons()
+    # A request for each, so only for those that are mapped or were sold.
     charges = {plan["id"]: client.list_charges("plans", plan["id"]) for plan in plans if plan["id"] in ids}
     charges |= {addon["id"]: client.list_charges("addons", addon["id"]) for addon in addons if addon["id"] in ids}
     return InStigg.of(plans, addons, client.list_features(), client.list_custom_currencies(), charges, now)
@@ -193,6 +203,7 @@ def other_senders(client: SalesforceClient) -> Iterator[Finding]:
     fix = "Deactivate it (Setup > Flows) before closed-won's own flow is active: both would provision each deal."
     try:
         for flow in client.query(ACTIVE_FLOWS):
+            # closed-won's own flows are deployed from source: they have neither.
             package = f"{flow['NamespacePrefix'] or ''} {flow['InstalledPackageName'] or ''}".lower()
             if "stigg" in package:
                 words = f"the flow {flow['NamespacePrefix']}__{flow['ApiName']} of Stigg's own app is active"
@@ -209,6 +220,7 @@ def other_senders(client: SalesforceClient) -> Iterator[Finding]:
 def fields_of_stiggs_app(client: SalesforceClient) -> list[str]:
     """The fields that Stigg's own app adds: where there are any, it is installed."""
     fields = [field["name"] for name in ("Account", "Product2") for field in client.describe(name)["fields"]]
+    # A managed package's fields have its prefix too, prefix__Name__c; closed-won's own have none.
     return [name for name in fields if name.count("__") == 2 and name.lower().startswith("stigg")]
 
 
@@ -237,9 +249,11 @@ def examine(days: int, quiet: bool, parts: Parts) -> tuple[list[Finding], int, i
                 unmapped[id, name].append(opportunity)
             bar.advance(reads, len(some))
     sold = {item.stigg_id for sale in sales if sale.order for item in sale.order.items}
+    # Read now, not the snapshot: somebody may just have corrected the catalogue.
     has = in_stigg(sold | {str(product.stigg_id) for product in products}, parts.stigg, parts.now())
     others = [Unmapped(id, name, tuple(dict.fromkeys(ids))) for (id, name), ids in unmapped.items()]
     found = [*judge(products, sales, others, has, parts.settings.mapping_rules), *other_senders(client)]
+    # Within each severity the order of `judge` stays: sorting is stable.
     return sorted(found, key=lambda one: SEVERITIES.index(one.severity)), len(products), len(sales)
 
 

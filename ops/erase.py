@@ -41,7 +41,7 @@ def erase(chosen: Chosen, account: str, yes: bool, as_json: bool) -> None:
         raise click.BadParameter(str(error), param_hint="ACCOUNT") from None
     parts = chosen.stack.parts()
     customer = parts.ledger.customer(account_id)
-    if not customer.version:
+    if not customer.version:  # the ledger reads any account: one it does not know has version 0
         raise click.ClickException(f"the ledger knows nothing of {account_id}: there is nothing to erase")
     there = in_salesforce(account_id, parts)
     if there and not as_json:
@@ -55,8 +55,9 @@ def erase(chosen: Chosen, account: str, yes: bool, as_json: bool) -> None:
         click.confirm(
             f"Erase names and e-mail addresses of {account_id}, with {count} deals? They cannot be brought back",
             abort=True,
-            err=as_json,
+            err=as_json,  # the standard output is the JSON's
         )
+    # Names go and orders stay: they are the reason for what the customer may use.
     opportunities = parts.ledger.erase(account_id)
     stays = [words.format(customer_id=customer.customer_id or "(none)") for words in STAYS]
     if as_json:

@@ -106,6 +106,7 @@ class Executions:
         self.state_machine = state_machine
 
     def arn(self, name: str) -> str:
+        # An ARN follows from the name, so that no listing is needed to find an execution.
         return f"{self.state_machine.replace(':stateMachine:', ':execution:')}:{name}"
 
     def describe(self, arn: str) -> Execution:
@@ -113,6 +114,7 @@ class Executions:
         try:
             found = self._client.describe_execution(executionArn=arn)
         except self._client.exceptions.ExecutionDoesNotExist:
+            # Step Functions keeps executions for 90 days, and answers the same of one that never began.
             return Execution(arn, "FORGOTTEN")
         return Execution(
             arn,
@@ -127,6 +129,7 @@ class Executions:
 
     def listed(self, status: str) -> Iterator[Execution]:
         """The executions of one status, newest first, as they are listed: without error and input."""
+        # One listing filters by one status.
         wanted = {"stateMachineArn": self.state_machine, "statusFilter": status}
         for page in self._client.get_paginator("list_executions").paginate(**wanted):
             for one in page["executions"]:
@@ -135,7 +138,7 @@ class Executions:
     def since(self, status: str, since: datetime) -> Iterator[Execution]:
         """Those of one status that were started since then, newest first."""
         for one in self.listed(status):
-            if one.started is not None and one.started < since:
+            if one.started is not None and one.started < since:  # newest first: no later one can match
                 return
             yield one
 
@@ -150,6 +153,7 @@ class Executions:
         return steps
 
     def _events(self, arn: str) -> Iterator[Json]:
+        # Without the states' inputs and outputs, which may be large and are not told.
         pages = self._client.get_paginator("get_execution_history").paginate(
             executionArn=arn, includeExecutionData=False
         )
@@ -162,13 +166,15 @@ def _note(steps: list[Step], event: Json) -> None:
     kind, at = event["type"], event["timestamp"]
     if kind.endswith("StateEntered"):
         steps.append(Step(event["stateEnteredEventDetails"]["name"], at))
-    elif not steps:
+    elif not steps:  # ExecutionStarted comes before the first state
         return
+    # Before the test for failed tries: the end of an execution has the same suffixes, and is no try.
     elif kind.endswith("StateExited") or kind in ("ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut"):
         steps[-1].left = steps[-1].left or at
-    elif kind.endswith("Scheduled"):
+    elif kind.endswith("Scheduled"):  # each retry is scheduled anew
         steps[-1].tries += 1
     elif kind.endswith(("Failed", "TimedOut")):
+        # Each kind of event has its details under a name of its own, such as lambdaFunctionFailedEventDetails.
         details: Json = next((value for name, value in event.items() if name.endswith("EventDetails")), {})
         steps[-1].errors.append((details.get("error", ""), said(details.get("cause", ""))))
         steps[-1].left = at
@@ -177,6 +183,7 @@ def _note(steps: list[Step], event: Json) -> None:
 def said(cause: str) -> str:
     """A cause as people read it: Lambda wraps a function's message into JSON, with a trace."""
     told = _object(cause).get("errorMessage", cause)
+    # It may repeat what another system said, e-mail addresses too.
     return safe_text(told if isinstance(told, str) else cause)
 
 

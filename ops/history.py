@@ -45,6 +45,7 @@ class Since(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
+        # The short form first: no instant is written like that.
         if found := re.fullmatch(r"(\d{1,6})([smhdw])", value):
             return datetime.now(UTC) - timedelta(**{UNITS[found[2]]: int(found[1])})
         try:
@@ -71,8 +72,9 @@ def found(
     every: list[Execution] = []
     more = False
     for status in statuses:
+        # Lazily: the error of each failure is one more request, and those beyond the limit are never shown.
         some = (one for one in executions.since(status, since) if wanted is None or opportunity_of(one.name) in wanted)
-        kept = list(islice(_saying(executions, some, cause), limit + 1))
+        kept = list(islice(_saying(executions, some, cause), limit + 1))  # one more tells whether there are more
         every += kept[:limit]
         more = more or len(kept) > limit
     return every, more
@@ -82,13 +84,15 @@ def _saying(executions: Executions, some: Iterable[Execution], cause: str) -> It
     """Those that failed with their errors, which are not listed; only those that say so."""
     for one in some:
         if one.failed:
+            # A redrive, or its 90 days, may have changed it since: it is told as it was found.
             one = replace(executions.describe(one.arn), status=one.status)
-        if cause.lower() in f"{one.error} {one.cause}".lower():
+        if cause.lower() in f"{one.error} {one.cause}".lower():  # "" is in every text
             yield one
 
 
 def waiting(most: int, parts: Parts) -> list[Json]:
     """The deals that wait for people, the longest first, as Salesforce shows them."""
+    # From Salesforce, for the ledger has an index of what is due, and what waits for people is not.
     rows = parts.quick_salesforce.query(
         "SELECT Opportunity_ID__c, Account__c, Status__c, Reason__c, Provisioned_At__c, Approval_ID__c "
         f"FROM Stigg_Provisioning__c WHERE Status__c IN {{waits}} ORDER BY Provisioned_At__c LIMIT {int(most) + 1}",  # nosec B608 - a number
@@ -110,7 +114,8 @@ def waiting(most: int, parts: Parts) -> list[Json]:
 
 def overdue(most: int, ledger: Ledger) -> list[Json]:
     """The customers that the ledger has due by now: the sweep starts them."""
-    accounts = list(islice(ledger.overdue(0), most + 1))
+    accounts = list(islice(ledger.overdue(0), most + 1))  # one more tells whether there are more
+    # The index has the account only.
     customers = at_once(ledger.customer, accounts)
     return [
         {
@@ -260,6 +265,7 @@ def history(
         _held(teller, limit, as_json, parts)
         return
     machine = Executions(chosen.stack.client("stepfunctions"), chosen.stack.outputs["ProvisionStateMachineArn"])
+    # Executions are named after opportunities, and can be looked for by nothing else.
     opportunities = resolved(account, parts).customer.opportunities if account else None
     every, more = found(machine, _asked_for(statuses, cause), since, limit, cause, opportunities)
     now = deals_now(every, parts.ledger)

@@ -80,13 +80,18 @@ def look_at(customer: Customer, parts: Parts) -> Look:
             look.not_reached[whom] = in_words(error)
         return None
 
+    # Salesforce first: the account may name its customer in Stigg where the ledger does not.
     if found := asked("Salesforce", lambda: _live(parts).in_salesforce({account_id: customer})):
         look.view = found[account_id]
+    # Deep: an entitlement's value that somebody changed by hand shows only in what is in effect.
     if seen := asked("Stigg", lambda: _live(parts).in_stigg(look.view, deep=True)):
         look.view = seen
+    # What provisioning itself would decide by, where it is fresh enough.
     catalogue = kept_catalogue(parts.ledger, parts.now())
     if catalogue is None and "Stigg" not in look.not_reached:
+        # Not kept as the snapshot: a look writes nothing.
         catalogue = asked("Stigg", lambda: fetch_catalogue(parts.quick_stigg, parts.now()))
+    # Too old to provision by, but most differences do not depend on what changed since.
     if catalogue is None and (snapshot := parts.ledger.snapshot()):
         catalogue = Catalogue.from_json(snapshot)
     if catalogue is not None:

@@ -60,13 +60,13 @@ def shadow(chosen: Chosen, why: str, as_json: bool) -> None:
 @click.pass_obj
 def resume(chosen: Chosen, as_json: bool) -> None:
     """Provision again. What waited is started by the next sweeps, within Stigg's limits."""
-    change(chosen, "run", "", as_json)
+    change(chosen, "run", "", as_json)  # the reason was the pause's
 
 
 def change(chosen: Chosen, to: Literal["run", "pause", "shadow"], why: str, as_json: bool) -> None:
     ledger = chosen.stack.parts().ledger
     ledger.set_control(to, why)
-    tell(ledger.control(), as_json)
+    tell(ledger.control(), as_json)  # read again: as the ledger has it
 
 
 def tell(control: Control, as_json: bool) -> None:

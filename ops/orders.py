@@ -30,6 +30,7 @@ def changes(order: Order, before: Order | None) -> list[Change]:
     """What an order changed against the one before it; of the first one, all that it says."""
     if order.problems:
         return [Change("refused: " + safe_text("; ".join(map(str, order.problems))))]
+    # A refused order never counted, so what follows it is told as a first one.
     if before is None or before.problems:
         what = [Change(_item(item, order)) for item in order.items]
         return what or [Change("a cancellation" if order.trigger == "cancellation" else "nothing for Stigg")]
@@ -45,10 +46,10 @@ def _items(order: Order, before: Order) -> Iterator[Change]:
         if key in others:
             yield from _item_change(was, others[key], order)
         else:
-            yield Change(f"removed {_item(was, before)}", lowers=not differences)
+            yield Change(f"removed {_item(was, before)}", lowers=not differences)  # a difference leaves out what stays
     for key, now in others.items():
         if key not in ones:
-            yield Change(f"added {_item(now, order)}", lowers=differences and now.quantity < 0)
+            yield Change(f"added {_item(now, order)}", lowers=differences and now.quantity < 0)  # less than before
 
 
 def _item_change(was: Item, now: Item, order: Order) -> Iterator[Change]:
@@ -69,6 +70,7 @@ def _item_change(was: Item, now: Item, order: Order) -> Iterator[Change]:
 def _terms(order: Order, before: Order) -> Iterator[Change]:
     for one in fields(Order):
         was, now = getattr(before, one.name), getattr(order, one.name)
+        # Over all fields: one that is added to orders later is told without anything to do here.
         if was == now or one.name in _NO_CHANGE:
             continue
         name = one.name.replace("_", " ")

@@ -46,6 +46,7 @@ def deal_of(opportunity_id: str, trigger: str | None, parts: Parts) -> Json:
     [row] = rows
     if row["AccountId"] is None:
         stop(f"{opportunity_id} has no account, so there is no customer to give anything to")
+    # Won no more is a cancellation, but only of what the ledger has as won.
     known = parts.ledger.find(opportunity_id)
     wanted = trigger or trigger_of(row, known[1].order.trigger if known else None, parts.settings.trial_stages)
     if wanted is None:
@@ -122,6 +123,7 @@ def _invoices(invoices: Json) -> None:
         ]
         columns = ("invoice line", "quantity", "each", "in all")
         show.table(columns, rows, title=f"What {invoices['planId']} costs {title}, by Stigg")
+    # Stigg's preview takes neither entitlements nor price overrides: without these words its total would seem whole.
     if missing := invoices.get("notIncluded"):
         say()
         say(f"Left out of Stigg's invoices of {invoices['planId']}:")
@@ -130,6 +132,7 @@ def _invoices(invoices: Json) -> None:
 
 
 def _number(value: float | None) -> str:
+    # `g` leaves out needless decimals, but writes a million as 1e+06.
     return "" if value is None else f"{value:,g}" if value < 1_000_000 else f"{value:,.0f}"
 
 
@@ -174,6 +177,7 @@ def preview(chosen: Chosen, opportunity: str | None, trigger: str | None, file: 
     if file and trigger:
         raise click.UsageError("--trigger goes with an opportunity: a file says its own")
     body = deals_in(file) if file else _as_it_is(chosen, str(opportunity), trigger)
+    # By the API, so that it is what people see in Salesforce, of the version that is deployed.
     results = chosen.api.post("/v1/previews", body)["results"]
     if as_json:
         show.as_json(results if file else results[0])
@@ -182,5 +186,6 @@ def preview(chosen: Chosen, opportunity: str | None, trigger: str | None, file: 
             if number:
                 say()
             tell(result)
+    # Held is no failure: somebody decides, and then it is provisioned.
     if any(result["status"] == "invalid" for result in results):
         raise SystemExit(1)

@@ -56,6 +56,7 @@ class Reconciliation:
 
     def start(self, mode: str, deep: bool, approved: bool) -> Execution:
         """Start a run. Raises ClickException while one is under way."""
+        # Only to say so early: of two that start at once, the register of runs lets one go on.
         if running := self.under_way():
             stop(
                 f"a run is under way since {running.started:%Y-%m-%d %H:%M:%S %Z}, and there is one at a time. Follow "
@@ -68,6 +69,7 @@ class Reconciliation:
     def follow(self, arn: str, status: Status) -> Execution:
         """Wait for a run's end, saying what it is doing."""
         while (now := self.executions.describe(arn)).status == "RUNNING":
+            # The states in between, such as choices, say nothing to an operator.
             entered = [step.state for step in self.executions.steps(arn) if step.state in DOING]
             seconds = f" ({duration(time.time() - now.started.timestamp())})" if now.started else ""
             status.update(f"{DOING[entered[-1]] if entered else 'Beginning'} ...{seconds}")
@@ -79,6 +81,7 @@ class Reconciliation:
         run = ended.output.get("run") or {}
         if not run and ended.failed:  # a failed execution has no output: the report's own record says whose it is
             run = self._run_of(ended.arn)
+        # A run that stopped for lack of API calls ends well, and says so in its output.
         failure = ended.output.get("failure") or {}
         summary = self._storage.get_json(Run.of(run), FILES["summary"]) if run else None
         return {
@@ -106,9 +109,11 @@ class Reconciliation:
         """The newest run that has a report."""
         bucket = self.stack.outputs["ReconciliationBucketName"]
         listing = self.stack.client("s3").get_paginator("list_objects_v2")
+        # By folder: one entry for each run, in place of one for each of its files.
         pages = listing.paginate(Bucket=bucket, Prefix="runs/", Delimiter="/")
         names = [one["Prefix"].split("/")[1] for page in pages for one in page.get("CommonPrefixes", ())]
         newest = sorted(names, reverse=True)  # their names begin with the time
+        # The newest may be under way, or have died before its report.
         return next((name for name in newest if self._read(f"runs/{name}/{FILES['summary']}") is not None), None)
 
     def _read(self, key: str) -> bytes | None:
@@ -141,6 +146,7 @@ MARKS = {"matches": "ok", "repaired": "ok", "failed": "problem"}
 def tell(result: Json, command: str) -> None:
     """How a run ended."""
     summary = result["summary"]
+    # Both were started in the same moment, before either showed in the list.
     if result["error"] == "RunUnderWay":
         say("Another run had just begun, and there is one at a time: nothing was done.")
         return
@@ -178,6 +184,7 @@ def tell_numbers(summary: Json) -> None:
         say()
         outcomes = ("repaired", "not_repaired", "needs_person")
         rows = [
+            # The stack may be newer than this checkout, and find kinds that it does not know.
             (KINDS[kind].title if kind in KINDS else kind, *(counts[one] or "" for one in outcomes))
             for kind, counts in summary["kinds"].items()
         ]
@@ -279,7 +286,9 @@ def reconcile(
     if as_json:
         show.as_json(result)
     else:
+        # The same run again: approved is what the report showed.
         options = ["--mode", mode, *(["--deep"] if deep else []), "--wait"]
         tell(result, show.command("reconcile", *options))
+    # A script must not take a run that waits for somebody, or did not finish, for a good one.
     if result["summary"] is None or result["summary"]["state"] in ("failed", "stopped", "asks"):
         raise SystemExit(1)

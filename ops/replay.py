@@ -102,6 +102,7 @@ def customers(texts: Iterable[str], parts: Parts) -> tuple[list[Asked], list[Rep
         try:
             who = resolved(text, parts)
         except click.ClickException as error:
+            # One mistake in a long list must not keep the others from being tried again.
             unknown.append(Replay(text, "unknown", error.message))
             continue
         asked = by_account.setdefault(who.customer.account_id, Asked(who.customer))
@@ -126,14 +127,17 @@ def planned(asked: Asked, parts: Parts) -> Replay:
         token=customer.token,
         leased=customer.lease is not None and now < customer.lease.until,
     )
+    # Whoever holds the lease sees what was accepted meanwhile, before releasing it.
     if plan.leased:
         return replace(plan, action="already", words="an execution is at work on it now")
     if customer.due_at is not None and customer.due_at <= now:
         return replace(plan, action="already", words="it is due, and the sweep starts it within a minute")
+    # The second should not be: accepted, not carried out and never due, nothing would start it.
     if customer.failures or (behind and customer.due_at is None):
         return replace(plan, action="again", words=_why_again(customer))
     if behind:
         return replace(plan, action="already", words="its execution begins, or waits for its rate slot")
+    # Salesforce and Stigg are asked last: what failed or is under way, the ledger knows by itself.
     return _compared(plan, look_at(customer, parts), asked)
 
 
@@ -211,6 +215,7 @@ def waited(plans: Sequence[Replay], ledger: Ledger, status: Status) -> dict[str,
     while left:
         for customer in at_once(ledger.customer, list(left)):
             plan = left[customer.account_id]
+            # The token rises whenever the lease is acquired: free, with a higher one, it was worked on.
             if customer.lease is None and (plan.leased or customer.token > plan.token):
                 done[customer.account_id] = customer
                 del left[customer.account_id]
@@ -284,7 +289,7 @@ def tell_results(ended: Sequence[Json]) -> None:
             ", ".join(f"{id} {status}" for id, status in one["deals"].items()),
             one["words"],
         )
-        for one in sorted(ended, key=lambda one: not one["failed"])
+        for one in sorted(ended, key=lambda one: not one["failed"])  # failures first: the table is cut
     ]
     show.table(("customer", "ended", "deals", "why"), rows[:TOLD], whole=("customer",))
     failed = sum(one["failed"] for one in ended)
@@ -305,6 +310,7 @@ def tell_made_due(plans: Sequence[Replay], does: Sequence[Replay], dry_run: bool
 
 def ids_of(file: Path) -> list[str]:
     """The IDs in a file: the first word of each line; what follows a # is a remark."""
+    # Commas too, so that a CSV whose first column is the ID can be given as it is.
     lines = (line.partition("#")[0].replace(",", " ").split() for line in file.read_text().splitlines())
     return [words[0].strip('"') for words in lines if words]
 
@@ -353,6 +359,7 @@ def replay(
     if does and not dry_run:
         if not yes:
             click.confirm(f"Have {counted(len(does), 'customer')} looked at again?", abort=True, err=as_json)
+        # Over all plans, to keep their order: those that nothing is done for come back as they are.
         plans = at_once(partial(make_due, ledger=parts.ledger), plans)
     if not as_json:
         tell_made_due(plans, does, dry_run)
@@ -379,6 +386,7 @@ def _failed_since(instant: datetime | None, executions: Executions) -> list[str]
     if instant is None:
         return []
     failed = [one for status in FAILURES for one in executions.since(status, instant)]
+    # An execution that somebody started by hand has a name that says nothing.
     return [id for one in failed if (id := opportunity_of(one.name))]
 
 
@@ -393,6 +401,7 @@ def _looked_at(wanted: Iterable[str], parts: Parts) -> list[Replay]:
 
 def _wait(every: Sequence[Replay], ledger: Ledger, executions: Executions) -> list[Json]:
     """How it ended for those that were made due, and those that were at work already."""
+    # Those that were at work already are what the operator asked for too.
     plans = [plan for plan in every if plan.made_due] + [plan for plan in every if plan.action == "already"]
     if not plans:
         return []

@@ -35,8 +35,10 @@ def restore(chosen: Chosen, table: str, yes: bool) -> None:
         raise click.ClickException(f"{table} is the ledger itself: name the table that was restored from its backup")
     client = stack.client("dynamodb")
     found = {item_key(item) for item in items(client, table)}
+    # Any other table, taken for a backup, would have the whole ledger deleted.
     if not any(pk.startswith("ACCOUNT#") for pk, _ in found):
         raise click.ClickException(f"{table} is no ledger: it has no customer")
+    # What was written after the backup would contradict what is put back, so it is deleted.
     newer = [key for item in items(client, live) if (key := item_key(item)) not in found]
     customers = sum(sk == "CUSTOMER" for _, sk in found)
     if stack.parts().ledger.control().mode != "pause":
@@ -46,7 +48,9 @@ def restore(chosen: Chosen, table: str, yes: bool) -> None:
     if not yes:
         question = f"Put {customers} customers from {table} into {live}, and delete {len(newer)} newer items there?"
         click.confirm(question, abort=True)
+    # Read a second time, for a ledger with every order ever accepted may not fit into memory.
     puts = ({"PutRequest": {"Item": item}} for item in items(client, table))
+    # Written here with the operator's credentials: no function of the stack may delete from the ledger.
     deletes = ({"DeleteRequest": {"Key": {"pk": {"S": pk}, "sk": {"S": sk}}}} for pk, sk in newer)
     with show.progress() as progress:
         task = progress.add_task("Restoring", total=len(found) + len(newer))
@@ -61,6 +65,7 @@ def restore(chosen: Chosen, table: str, yes: bool) -> None:
 
 def items(client: Any, table: str) -> Iterator[dict[str, Any]]:
     """The items of a table that belong to customers and deals."""
+    # Consistent, so that nothing written just before the pause is overlooked and left standing.
     for page in client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
         yield from (item for item in page["Items"] if not item["pk"]["S"].startswith(OF_THE_MOMENT))
 

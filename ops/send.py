@@ -31,12 +31,14 @@ def send(chosen: Chosen, opportunities: tuple[str, ...], wait: bool, as_json: bo
     """
     parts = chosen.stack.parts(*ACTS_AS)
     try:
+        # All are read before any is sent: one that cannot be sent stops the command before it did anything.
         deals = [deal_of(normalised_id(id, "006"), None, parts) for id in dict.fromkeys(opportunities)]
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="OPPORTUNITY") from None
     results = accepted(chosen, deals)
     if wait:
         waited_for(chosen.stack, executions_of(results))
+        # A callout is answered before its deal is provisioned, so what became of it is asked for now.
         results = [{**one, "deal": chosen.api.get(f"/v1/provisionings/{one['opportunityId']}")} for one in results]
     if as_json:
         show.as_json(results)
@@ -63,6 +65,7 @@ def executions_of(results: list[Json]) -> list[str]:
 
 def failed(result: Json) -> bool:
     """Whether a deal that was waited for is not provisioned."""
+    # Its execution has ended: one that still says Provisioning did not get through.
     return bool(result.get("deal")) and result["deal"]["status"] in ("Failed", "Provisioning")
 
 

@@ -32,6 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def console(err: bool = False) -> Console:
     """Where to write, made anew each time: tests and pipes change what the standard output is."""
     stream = sys.stderr if err else sys.stdout
+    # Without markup and highlighting: a name in brackets is a name.
     return Console(file=stream, width=None if stream.isatty() else WIDTH, highlight=False, markup=False)
 
 
@@ -49,9 +50,11 @@ def command(*words: str) -> str:
     """A command of this tool that can be copied: for the same stack, where the operator chose one by options."""
     context = click.get_current_context(silent=True)
     options: list[str] = []
+    # The stack's options belong to the command's group, the outermost context.
     while context is not None and context.parent is not None:
         context = context.parent
     for name in ("stack", "profile", "region") if context is not None else ():
+        # What the environment says holds for the next command as well.
         if context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             options += [f"--{name}", str(context.params[name])]
     return shlex.join(["./closedwon", *options, *words])
@@ -65,7 +68,7 @@ def table(
     """
     shown = Table(*columns, title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in shown.columns[:-1]:
-        column.overflow = "fold"
+        column.overflow = "fold"  # rich would cut an ID short, and who copies it would not see that
         column.no_wrap = column.header in whole
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else "" if cell is None else str(cell) for cell in row))
@@ -89,12 +92,13 @@ def check(result: str, what: str, remedy: str = "") -> None:
     out = console()
     for begins, text in ((Text.assemble((mark, style), " "), what), (Text("  "), remedy)):
         for number, line in enumerate(Text(text).wrap(out, out.width - 2) if text else ()):
+            # It is broken already, with room for the mark: rich must not break it again.
             out.print(Text.assemble(begins if number == 0 else "  ", line), soft_wrap=True)
 
 
 def as_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
     """What scripts read: one JSON document."""
-    click.echo(json.dumps(content, indent=2, default=str))
+    click.echo(json.dumps(content, indent=2, default=str))  # str: JSON has no form for an instant
 
 
 def progress() -> Progress:

@@ -76,12 +76,14 @@ def checks(chosen: Chosen, parts: Parts) -> Iterator[Check]:
 
 def complete(stack: Stack) -> str:
     status = stack.described["StackStatus"]
+    # UPDATE_ROLLBACK_COMPLETE ends so too, and says that the last deployment failed.
     return "" if status.endswith("_COMPLETE") and "ROLLBACK" not in status else f"its status is {status}"
 
 
 def no_key(chosen: Chosen) -> str:
     url = f"{chosen.api.url}/v1/provisionings/{UNKNOWN}"
     try:
+        # The wrong key is in the form of one: anything else is refused before the authorizer sees it.
         answers = [requests.get(url, headers=headers, timeout=SECONDS) for headers in ({}, {"x-api-key": "x" * 48})]
     except requests.RequestException as error:
         return f"{chosen.api.url} could not be reached ({type(error).__name__})"
@@ -95,6 +97,7 @@ def unknown_deal(chosen: Chosen) -> str:
 
 
 def refused_deal(chosen: Chosen) -> str:
+    # Refused deals are recorded too, but only under an opportunity and an account: this one names neither.
     [result] = chosen.api.post("/v1/provisionings", {"deals": [{"trigger": "closed_won", "lines": []}]})["results"]
     named = {error["field"] for error in result["errors"]}
     return "" if result["status"] == "invalid" and "organizationId" in named else f"it was {result['status']}"
@@ -113,7 +116,7 @@ def organisation(parts: Parts) -> str:
 def previewed(chosen: Chosen, parts: Parts) -> str:
     """The first plan of the catalogue, sold to an account that no organisation has."""
     catalogue: Catalogue = fetch_catalogue(parts.stigg, parts.now())
-    plan_id = next(iter(sorted(catalogue.plans)), None)
+    plan_id = next(iter(sorted(catalogue.plans)), None)  # sorted: the same plan each time
     if plan_id is None:
         return "there is no plan to preview"
     at = iso_of(parts.now())
@@ -137,7 +140,7 @@ def previewed(chosen: Chosen, parts: Parts) -> str:
 
 
 def ledger_there(parts: Parts) -> str:
-    parts.ledger.control()
+    parts.ledger.control()  # raises where the table cannot be read
     return ""
 
 
@@ -151,6 +154,7 @@ def machines(stack: Stack) -> str:
 
 
 def scheduled(stack: Stack) -> str:
+    # SAM names a schedule after its function and the event.
     name = stack.physical("SweepFunctionSchedule").rpartition("/")[2]
     state = stack.client("scheduler").get_schedule(Name=name)["State"]
     return "" if state == "ENABLED" else f"its schedule is {state}: nothing that is due starts by itself"

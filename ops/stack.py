@@ -33,6 +33,7 @@ class Stack:
     @cached_property
     def session(self) -> boto3.Session:
         session = boto3.Session(profile_name=self._profile, region_name=self._region)
+        # Else the first client would fail, in words that name no remedy.
         if session.region_name is None:
             raise click.ClickException("no AWS region is chosen: name one with --region, or set AWS_REGION")
         return session
@@ -63,6 +64,7 @@ class Stack:
         try:
             described: dict[str, Any] = cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
         except botocore.exceptions.ClientError as error:
+            # CloudFormation has no error of its own for a stack that is not there.
             if error.response["Error"].get("Code") != "ValidationError":
                 raise
             raise click.ClickException(
@@ -102,6 +104,7 @@ class Stack:
 
     def settings(self, function: str = "RepairFunction") -> dict[str, str]:
         """The environment that template.yaml gives one of its functions."""
+        # Of the function as it is deployed, so that the command decides by just what the functions decide by.
         found = self.client("lambda").get_function_configuration(FunctionName=self.physical(function))
         return {name: str(value) for name, value in found["Environment"]["Variables"].items()}
 
@@ -144,7 +147,7 @@ class Chosen:
     @property
     def api(self) -> Api:
         """The API: of the stack, or the one that was told."""
-        return self.told or self.stack.api
+        return self.told or self.stack.api  # what was told needs no AWS credentials
 
 
 @cache
@@ -152,6 +155,7 @@ def what_to_do() -> dict[str, str]:
     """What AWS's refusals mean to an operator."""
     expired = "your AWS credentials have expired: log in again (aws sso login)"
     return {
+        # AWS's services have several names for one refusal.
         "ExpiredToken": expired,
         "ExpiredTokenException": expired,
         "RequestExpired": expired,
@@ -167,6 +171,7 @@ def in_words(error: botocore.exceptions.BotoCoreError | botocore.exceptions.Clie
         if known := what_to_do().get(code):
             return known
         message = error.response["Error"].get("Message") or code
+        # AccessDenied or AccessDeniedException, by the service; EC2 has a name of its own.
         if code.startswith("AccessDenied") or code == "UnauthorizedOperation":
             return f"your AWS credentials do not allow {error.operation_name}: {message}"
         return f"AWS refused {error.operation_name}: {message}"

@@ -37,5 +37,6 @@ def status(chosen: Chosen, id: str, everything: bool, as_json: bool) -> None:
         show.as_json(told)
     else:
         Teller(told, ZoneInfo(parts.settings["TIME_ZONE"]), everything).tell()
+    # What there is was told, but a script must not take it for all.
     if told["notReached"]:
         raise SystemExit(1)

@@ -99,6 +99,7 @@ def due(customer: Customer, now: int) -> str:
 
 def _why_due(customer: Customer) -> str:
     if customer.lease is not None:
+        # A lease in its time is told by `due`: this one ran out, so its execution died.
         return "an execution stopped in the middle, and its work is taken up again"
     if customer.failures:
         return f"it failed {counted(customer.failures, 'time')}, and is tried again"
@@ -170,6 +171,7 @@ def _named(who: Who, chosen: Sequence[str], accepted: Mapping[str, Sequence[Acce
     orders it had. They are not kept anywhere, and Step Functions finds none by anything but its name.
     """
     customer = who.customer
+    # What was asked for first, so that the cut below cannot drop it.
     names = [who.execution, customer.lease.owner if customer.lease else None]
     names += [customer.opportunities[id].execution for id in chosen]
     wanted = [name for name in dict.fromkeys(names) if name][: None if everything else NEWEST]
@@ -191,10 +193,12 @@ def _executions(who: Who, wanted: Sequence[str], executions: Executions) -> list
     """
     named = {state.execution for state in who.customer.opportunities.values()} | {who.execution}
     found = at_once(lambda name: executions.describe(executions.arn(name)), wanted)
+    # Most guessed names never began; those that the ledger names did, and are only not kept any more.
     found = [one for one in found if one.status != "FORGOTTEN" or one.name in named]
     found.sort(key=lambda one: one.started.timestamp() if one.started else 0, reverse=True)
 
     def told(one: Execution) -> Json:
+        # A history takes a request for each of its pages.
         interesting = one.failed or one.name == who.execution or one is found[0]
         steps = executions.steps(one.arn) if interesting else []
         return {**one.to_json(), "steps": [step.to_json() for step in steps]}
@@ -241,6 +245,7 @@ def _in_salesforce(look: Look, app_url: str) -> Json:
     """What Salesforce shows, of all deals: whether it should is among the findings."""
     view = look.view
     account = view.account
+    # Until the customer exists in Stigg the account shows none.
     wanted = account_fields(view.customer, app_url) if view.customer.ensured else {}
     return {
         "reached": view.provisionings is not None,

@@ -41,6 +41,7 @@ class Teller:
     def tell(self) -> None:
         self.heading()
         self.facts()
+        # A single deal that was asked for is told already, by heading and facts.
         if len(self.told["deals"]) > 1 or self.told["asked"]["opportunityId"] is None:
             self.deals()
         self.orders()
@@ -120,6 +121,7 @@ class Teller:
     def due(self) -> str:
         ledger_ = self.told["ledger"]
         words = str(ledger_["due"])
+        # The words are those of the JSON, where instants are in UTC.
         if ledger_["dueAt"]:
             words = words.replace(ledger_["dueAt"], self.when(ledger_["dueAt"]))
         if ledger_["lease"] and ledger_["lease"]["held"]:
@@ -177,6 +179,7 @@ class Teller:
         if not rows:
             return
         columns = ("started", "execution", "status", "seconds", "error")
+        # Its name is what `status` takes next: it has to stay in one piece.
         show.table(columns, rows, title="Executions", whole=("execution",))
         first = next((one for one in told if one["steps"]), None)
         if first is not None:
@@ -235,6 +238,7 @@ class Teller:
         told = self.told
         for whom, why in told["notReached"].items():
             show.check("problem", f"{whom} could not be asked, so what it holds is not told here. {why}")
+        # What differs now may be just what that work brings in line.
         if told["underWay"]:
             show.check("skipped", "Work is under way or about to begin: whether all is as it should be shows after it.")
             return
@@ -245,6 +249,7 @@ class Teller:
         """Whether each side is as it should be, and what is not."""
         told = self.told
         without = bool(told["statuses"].keys() & {"Failed", "Held"})
+        # Where work failed and was not done again, Stigg cannot be as it should be, whatever else was found.
         undone = any(finding["kind"] == "failed_not_rerun" for finding in told["findings"]["deals"])
         fine = {
             "Stigg": f"Stigg is as it should be{', without the deals that failed or are held' if without else ''}.",
@@ -254,6 +259,7 @@ class Teller:
         reached = {"Stigg": told["stigg"]["reached"], "Salesforce": told["salesforce"]["reached"]}
         for where, words in fine.items():
             found = told["findings"][where]
+            # Deals are compared with Salesforce's records, so they are as sure as those.
             if not found and reached.get(where, reached["Salesforce"]) and not (where == "Stigg" and undone):
                 show.check("ok", words)
             for finding in found:

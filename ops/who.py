@@ -44,6 +44,7 @@ def resolved(text: str, parts: Parts) -> Who:
         return Who("opportunity", id, _of_opportunity(id, parts), id)
     if id := _salesforce_id(text, "001"):
         return Who("account", id, _of_account(id, parts))
+    # Last, because a customer's ID in Stigg may be nearly any text.
     account_id = parts.ledger.bound_to(text)
     if account_id is None:
         stop(
@@ -55,6 +56,7 @@ def resolved(text: str, parts: Parts) -> Who:
 
 def _salesforce_id(text: str, prefix: str) -> str | None:
     """A record's ID in 18 characters; None for a text that does not look like one of this kind. Raises UsageError."""
+    # Only what has the form of one: a customer's ID in Stigg may begin with the same digits.
     if not (text.startswith(prefix) and len(text) in (15, 18) and text.isalnum()):
         return None
     try:
@@ -64,6 +66,7 @@ def _salesforce_id(text: str, prefix: str) -> str | None:
 
 
 def _of_opportunity(id: str, parts: Parts) -> Customer:
+    # `find` would read this opportunity alone, and its customer is told whole.
     account_id = parts.ledger.owners([id]).get(id)
     if account_id is None:
         stop(
