@@ -27,7 +27,7 @@ class Settings:
     def __getitem__(self, name: str) -> str:
         """One variable. Raises SettingMissing, naming it, when it is missing or empty."""
         value = self._environment.get(name, "")
-        if not value:
+        if not value:  # a parameter that is left empty arrives as an empty text
             raise SettingMissing(f"the setting {name} is missing")
         return value
 
@@ -44,11 +44,12 @@ class Settings:
     def trial_stages(self) -> tuple[str, ...]:
         """The stages in which an open opportunity is a trial; none where the stack names none."""
         named = self.get("TRIAL_STAGES").split(",")
-        return tuple(stage.strip() for stage in named if stage.strip())
+        return tuple(stage.strip() for stage in named if stage.strip())  # an empty text splits into one empty stage
 
     @property
     def organization_id(self) -> str:
         """The Salesforce organisation that the stack serves, in 18 characters."""
+        # Salesforce's Setup shows 15 characters, and every deal names 18.
         return normalised_id(self["SALESFORCE_ORGANIZATION_ID"], "00D")
 
     @cached_property

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from closedwon.aws import clients
 from closedwon.settings import Settings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # each is imported where it is made: a function pays only for what it uses
     from closedwon.aws.executions import Start
     from closedwon.aws.ledger import Ledger
     from closedwon.aws.notices import Notifier
@@ -59,7 +59,7 @@ class Stack:
     ) -> None:
         self.settings = Settings(environment)
         self.client = client
-        self.now: Callable[[], int] = now
+        self.now: Callable[[], int] = now  # not called as `now` directly, so that a test can set the clock
 
     # AWS
 
@@ -109,6 +109,7 @@ class Stack:
         """Tells engineering of failures; short of patience, for a deal's outcome waits for it."""
         from closedwon.aws.notices import Notices, Notifier
 
+        # A client only once there is something to tell: almost always nothing is.
         retries = {"mode": "standard", "total_max_attempts": 2}
         return Notifier(
             Notices(self.settings["LEDGER_TABLE"], self.dynamodb),
@@ -144,6 +145,7 @@ class Stack:
         """The client for looks that somebody waits for."""
         from closedwon.stigg.client import Stigg
 
+        # No governor: a client's paces its writes, and this one makes none.
         return Stigg(self.settings["STIGG_API_URL"], self.secret("STIGG_SECRET_ARN"), timeouts=QUICK)
 
     @cached_property
@@ -175,6 +177,7 @@ class Stack:
         from closedwon.own_application.client import OwnApplication
 
         url = self.settings.own_application_url
+        # Without an application the stack has no such secret: its setting is empty.
         return None if url is None else OwnApplication(url, self.secret("OWN_APPLICATION_SECRET_ARN"))
 
     # Workers
@@ -184,7 +187,7 @@ class Stack:
         """Turns requests into orders."""
         from closedwon.intake.requests import Intake
 
-        return Intake(self.settings.mapping_rules, lambda: self.quick_salesforce)
+        return Intake(self.settings.mapping_rules, lambda: self.quick_salesforce)  # only deals without lines are read
 
     @cached_property
     def leases(self) -> Leases:
@@ -253,6 +256,7 @@ class Stack:
 
         def catalogue() -> Catalogue:
             at = self.now()
+            # The snapshot first: a comparison is no reason to ask Stigg for its catalogue again.
             return known or kept_catalogue(self.ledger, at) or read_catalogue(self.ledger, self.stigg, at)
 
         settings = self.settings
@@ -268,5 +272,5 @@ class Stack:
         )
 
 
-STACK = Stack()
+STACK = Stack()  # one for the process: clients, connections and secrets outlast an invocation
 """The stack that this process is a function of."""

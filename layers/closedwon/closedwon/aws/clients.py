@@ -22,5 +22,5 @@ def client(service: str, **config: Any) -> Any:
         from botocore.config import Config
         from botocore.session import get_session
 
-        _session = _session or get_session()
+        _session = _session or get_session()  # one for all clients: it finds credentials and data once
         return _session.create_client(service, config=Config(**config))

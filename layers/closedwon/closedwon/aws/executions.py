@@ -34,5 +34,6 @@ class Start:
                     {"accountId": claim.account_id, "token": 0, "notBefore": iso_of(claim.rate_slot)}  # nosec B105 - a lease's
                 ),
             )
+        # Also said of one that is running, where a later rate slot has made another input for the same name.
         except client.exceptions.ExecutionAlreadyExists:
             return

@@ -109,7 +109,7 @@ class Room:
         if needed > len(self._left):
             self._reserve(needed - len(self._left))
         taken = min(needed, len(self._left))
-        return taken, self._left[taken - 1]
+        return taken, self._left[taken - 1]  # the last: until then Stigg has room for all its writes
 
     def use(self, count: int) -> None:
         del self._left[:count]
@@ -117,7 +117,7 @@ class Room:
     def _reserve(self, wanted: int) -> bool:
         given = () if self._full else self._reserved(wanted)
         self._left += given
-        self._full = self._full or len(given) < wanted
+        self._full = self._full or len(given) < wanted  # what comes later lies beyond the next sweep
         return bool(given)
 
 
@@ -162,6 +162,7 @@ class Ledger:
             # A chunk that is too large is halved: lines decide the size, and nobody knows it before it is built.
             while chunk := indices[:most]:
                 some = [arrivals[i] for i in chunk]
+                # No grace where the caller starts nothing: then the sweep is the only one that does.
                 accept = partial(
                     self._accept, account_id, some, rate_slots.get(account_id, 0), rules.START_GRACE * starts
                 )
@@ -190,6 +191,7 @@ class Ledger:
         """
 
         def rule(known: Customer) -> tuple[Customer, tuple[Customer, Customer, Literal["done", "again"]]]:
+            # Looked up at each try: whoever wrote in between may have bound that ID.
             result = replace(report, taken=self._taken(known, report)) if isinstance(report, Prepared) else report
             changed, follows = rules.record_result(known, work, result, self._clock())
             return changed, (known, changed, follows)
@@ -202,6 +204,7 @@ class Ledger:
         self, opportunity_id: str, approval: str, rate_slot: int
     ) -> tuple[Literal["approved", "unknown"], Claim | None]:
         """Approve what is held on an opportunity; see `customer.approve`. Out: also the execution to start."""
+        # Outside the rule, which may run again: an opportunity never changes its account.
         found = self.find(opportunity_id)
         if found is None:
             return "unknown", None
@@ -245,7 +248,7 @@ class Ledger:
                 continue
             if claim is not None:
                 claims.append(claim)
-                room.use(taken)
+                room.use(taken)  # none for one that is not due any more: the next gets them
         return claims
 
     def _claimed(self, account_id: str, room: Room) -> tuple[Claim | None, int]:
@@ -272,7 +275,7 @@ class Ledger:
             for item in self._table.items(f"OPPORTUNITY#{id}", "ORDER#"):
                 # The digest in the key stays the old one: it names the order, and has no name in it that could be read.
                 body = json.dumps(Order.from_json(json.loads(item["body"]["S"])).nameless().to_json())
-                self._table.put({**item, "body": {"S": body}})
+                self._table.put({**item, "body": {"S": body}})  # no condition: nobody else ever changes an order's item
         return opportunities
 
     # What others read
@@ -317,6 +320,7 @@ class Ledger:
         """
         known = changed = self._table.customer(account_id)
         answers: list[Acceptance] = []
+        # In the pieces that `accept` makes, so that versions and names come out the same.
         for start in range(0, len(arrivals), OPPORTUNITIES_A_TRANSACTION):
             changed, some = self._accepted(changed, list(arrivals[start : start + OPPORTUNITIES_A_TRANSACTION]))
             answers += some
@@ -348,8 +352,10 @@ class Ledger:
     # Accepting
 
     def _accept(self, account_id: str, arrivals: list[Arrival], rate_slot: int, grace: int) -> list[Acceptance]:
+        # Only these opportunities: accepting needs no others, and an account may have hundreds.
         known = self._table.customer(account_id, [arrival.order.opportunity_id for arrival in arrivals])
         changed, answers = self._accepted(known, arrivals, rate_slot, grace)
+        # Whole: an order that is stored before its head raises the version would be due for nobody.
         self._table.write(known, changed, whole=True)
         measure(known, changed)
         return answers

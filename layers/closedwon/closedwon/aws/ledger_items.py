@@ -55,7 +55,7 @@ def customer_of(account_id: str, rev: int, head: str, opportunities: Mapping[str
         body = json.loads(head)
         return Customer(
             **{
-                **body,
+                **body,  # one of a newer version fails here: what was dropped, the next write would lose
                 "rev": rev,
                 "lease": Lease(*body["lease"]) if body["lease"] else None,
                 "slots": {key: SlotRecord.from_json(record) for key, record in body["slots"].items()},
@@ -109,7 +109,7 @@ def fitting(of_each: Sequence[list[Item]]) -> int:
     """How many of the opportunities, whose writes are given, fit into one transaction: at least one."""
     sizes = (sum(_size(put["Put"]["Item"]) for put in puts) for puts in of_each)
     fitting = sum(together <= BYTES_A_TRANSACTION for together in accumulate(sizes))
-    return max(1, min(fitting, OPPORTUNITIES_A_TRANSACTION))
+    return max(1, min(fitting, OPPORTUNITIES_A_TRANSACTION))  # one always fits: what does not was refused
 
 
 def _size(item: Item) -> int:
@@ -134,7 +134,7 @@ def order_item(account_id: str, id: str, state: OpportunityState, now: int) -> I
     revision = f"{state.revision.modified:013d}.{state.revision.read:013d}"
     return {
         "pk": {"S": f"OPPORTUNITY#{id}"},
-        "sk": {"S": f"ORDER#{revision}#{state.order.digest[:16]}"},
+        "sk": {"S": f"ORDER#{revision}#{state.order.digest[:16]}"},  # the digest parts two saves of one millisecond
         "account_id": {"S": account_id},
         "accepted_at": {"N": str(now)},
         "body": {"S": json.dumps(state.order.to_json(), separators=(",", ":"))},

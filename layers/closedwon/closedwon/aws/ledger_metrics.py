@@ -19,11 +19,13 @@ def measure(known: Customer, changed: Customer) -> None:
     for id, state in changed.opportunities.items():
         before = known.opportunities.get(id)
         status, was = state.outcome.status, before.outcome.status if before else None
+        # Provisioning is no outcome yet; the same status once more would count one deal twice.
         if status in (was, "Provisioning"):
             continue
         metrics.note("Deals", Status=status)
         if status == "Held":
             metrics.note("Held", For="Approval" if state.outcome.approval else "Change")
+        # Salesforce's clock made the revision, and may be ahead of this one: never less than nothing.
         if status == "Provisioned" and before is not None and _was_on_its_way(before, state):
             metrics.note("SecondsToProvisioned", max(0.0, (state.at - state.revision.modified) / 1000))
 

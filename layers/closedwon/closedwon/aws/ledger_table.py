@@ -116,6 +116,7 @@ class LedgerTable:
         and the head's news with the last: who dies in between has not applied, released or claimed anything. What must
         be written `whole` is not divided: TooMuch is raised.
         """
+        # A rule that finds nothing to do costs no write, and raises no `rev` for others to lose against.
         if changed == known:
             return
         states = {id: s for id, s in changed.opportunities.items() if s != known.opportunities.get(id)}
@@ -181,6 +182,7 @@ class LedgerTable:
         """The accounts of up to `most` customers that are due by then, and since when, the longest due first. In epoch
         milliseconds.
         """
+        # An index may lag behind its table: `claim` looks at the customer itself again.
         answer = self._client.query(**self._due_by(until), Limit=most)
         return [(_account_of(item), int(item["due_at"]["N"])) for item in answer["Items"]]
 
@@ -209,6 +211,7 @@ class LedgerTable:
 
     def find(self, pk: str, sk: str) -> Item | None:
         """The item with this key; None where there is none."""
+        # Consistent: an older copy of a head would only lose against the condition on `rev`, and be read again.
         answer = self._client.get_item(
             TableName=self._table, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConsistentRead=True
         )
@@ -217,6 +220,7 @@ class LedgerTable:
 
     def find_all(self, keys: Iterable[tuple[str, str]]) -> list[Item]:
         """The items that exist, in any order."""
+        # Each once: BatchGetItem refuses a request that names a key twice.
         wanted = [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in dict.fromkeys(keys)]
         items: list[Item] = []
         while wanted:

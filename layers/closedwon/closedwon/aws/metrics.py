@@ -93,7 +93,7 @@ def take() -> list[Noted]:
     """What was noted since the last time."""
     found = []
     while _noted:
-        found.append(_noted.popleft())
+        found.append(_noted.popleft())  # one by one: threads may note between a copy and a clear
     return found
 
 
@@ -138,6 +138,7 @@ def emit() -> None:
     """Write what was noted to the log."""
     if noted := take():
         for line in lines(noted, os.environ.get("STACK_NAME", "closed-won"), time.time_ns() // 1_000_000):
+            # Not by the logger, which would wrap it: CloudWatch takes metrics only from a line of this very form.
             print(line, flush=True)
 
 

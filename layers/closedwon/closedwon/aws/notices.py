@@ -66,7 +66,7 @@ def is_for_engineering(cause: str) -> bool:
     """Whether a failure is told: not what passes by itself, nor what is on the deal."""
     known = getattr(errors, cause, None)
     passing = isinstance(known, type) and issubclass(known, errors.Transient)
-    return not passing and cause != "DealRefused"
+    return not passing and cause != "DealRefused"  # a bug has no class in `errors`, and is told
 
 
 class Notices:
@@ -85,6 +85,7 @@ class Notices:
         already, which is one refused write.
         """
         now = self._clock()
+        # Not heard of for so long after it could be told again, it is another occurrence, with another since.
         anew = "attribute_not_exists(again) OR again < :before"
         there = self._put(cause, "since = :now, ", now, now + QUIET, anew, before=now - QUIET)
         if there is None:
@@ -92,16 +93,18 @@ class Notices:
         again, since = (int(there[name]["N"]) for name in ("again", "since"))
         if again > now:
             return None
-        # It was told lately, and still stands.
+        # It was told lately, and still stands. On what was read: of several that see the quiet end, one tells.
         return since if self._put(cause, "", now, now + QUIET, "again = :before", before=again) is None else None
 
     def release(self, cause: str) -> None:
         """Give a claim back: nobody could be told."""
         now = self._clock()
+        # Since stays: when it is told at last, the cause has stood from the first failure on.
         self._put(cause, "", now, now, "again > :before", before=now)
 
     def _put(self, cause: str, more: str, now: int, again: int, condition: str, before: int) -> dict[str, Any] | None:
         """Out: None where it was written, else what is there."""
+        # Kept past the quiet, so that `since` survives it. DynamoDB refuses a value that no expression uses.
         values = {":again": again, ":expires": again + QUIET, ":before": before, **({":now": now} if more else {})}
         try:
             self._client.update_item(
@@ -120,6 +123,7 @@ class Notices:
 
 def subject(failure: Failure, stack: str) -> str:
     """ASCII, one line."""
+    # SNS refuses a subject with line breaks or anything but ASCII.
     said = f"closed-won ({stack}): deals fail, {failure.cause}".encode("ascii", "replace").decode()
     return said if len(said) <= SUBJECT else f"{said[: SUBJECT - 3]}..."
 

@@ -118,6 +118,7 @@ class Secret:
             if kept is not None and not at_once and isinstance(failure, SecretUnavailable):
                 return kept[1]
             raise failure
+        # Before anybody has it: the first error that quotes it must not show it.
         keep_secret(*_hidden_of(text))
         self._kept[stage] = (now + self._lifetime_seconds, text)
         return text
@@ -131,6 +132,7 @@ class Secret:
             answer = client.get_secret_value(SecretId=self.arn, VersionStage=stage)
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", "unknown error"))
+            # A secret that was never changed has no previous version, which is no error.
             if code == "ResourceNotFoundException" and stage != "AWSCURRENT":
                 return None, None
             if code in _LASTING:
@@ -146,7 +148,7 @@ def _hidden_of(text: str | None) -> list[str]:
     """The texts of a secret that are never shown: all of it, or of a JSON object every field not in `NOT_SECRET`."""
     parsed = _parsed(text) if text else None
     if not isinstance(parsed, dict):
-        return [text] if text else []
+        return [text] if text else []  # the callout key is such a text
     return [value for name, value in parsed.items() if name not in NOT_SECRET and isinstance(value, str)]
 
 

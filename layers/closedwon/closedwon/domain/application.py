@@ -46,10 +46,12 @@ class Application:
         """Whether an execution has to ask about it now."""
         if self.answered:
             return False
+        # The execution that could not reach it asks at once: its retries by the state machine are the wait.
         return self.ask_again_at is None or self.ask_again_at <= now or self.execution == execution
 
     def failed(self, problem: str, now: int, unreached_by: str | None = None) -> Application:
         """The state after a failure. unreached_by: the execution that could not reach it, whose retries count once."""
+        # Retries of one execution are one failure: counted singly, a short outage would mean the longest wait.
         failures = self.failures + (0 if unreached_by and unreached_by == self.execution else 1)
         wait = TRY_AGAIN[min(failures, len(TRY_AGAIN)) - 1]
         return Application(
@@ -60,6 +62,7 @@ class Application:
         """Why its opportunity is not provisioned yet, in a sales rep's words."""
         if self.problem:
             again = "\nclosed-won asks again by itself; send the deal again to have it asked at once."
+            # A deal that the catalogue refuses is not asked about again by itself, so that is not promised.
             return self.problem + (again if self.ask_again_at is not None else "")
         moment = datetime.fromtimestamp((self.ask_again_at or now) / 1000, UTC)
         said = f"Your application is still preparing the workspace; it is asked again at {moment:%Y-%m-%d %H:%M} UTC."
@@ -80,6 +83,7 @@ def begins(order: Order, others: Mapping[str, Order]) -> bool:
     """Whether an order is a new start, which the application is asked about: a won deal, a trial, or the renewal of
     something that is not in the ledger. others: the customer's orders, by opportunity.
     """
+    # A refused deal is never provisioned: it must not leave a workspace behind.
     if order.problems:
         return False
     # A renewal of a contract in the ledger belongs to the workspace that the contract got.

@@ -51,6 +51,7 @@ class Catalogue:
 
     def plan(self, plan_id: str) -> Plan | None:
         """A plan that is or once was sold; None when Stigg does not know it."""
+        # Of an archived plan the fold needs the product: else it would not know the slot of what still stands.
         return self.plans.get(plan_id) or self.retired.get(plan_id)
 
     def product_of(self, plan_id: str) -> str | None:
@@ -72,7 +73,7 @@ class Catalogue:
                 "currencies": sorted(self.currencies),
                 "readAt": self.read_at,
             },
-            separators=(",", ":"),
+            separators=(",", ":"),  # one item of DynamoDB, 400 KB at most, holds all of it
         )
 
     @classmethod
@@ -92,12 +93,15 @@ class Catalogue:
         """A snapshot as it was kept; None where there is none, or none that can be read: Stigg is asked again."""
         try:
             return cls.from_json(text) if text is not None else None
+        # Any form is possible: an older version may have kept it. OverflowError: JSON as Python reads it has Infinity.
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
             return None
 
 
 def _plan_to_json(plan: Plan) -> list[Any]:
+    # None stays apart from empty: a plan that names no add-ons takes any, one with an empty list takes none.
     addons = None if plan.addons is None else sorted(plan.addons)
+    # A list: the names of fields, repeated for each plan, would fill the item.
     return [plan.product_id, plan.pricing_type, addons, sorted(plan.entitlements)]
 
 

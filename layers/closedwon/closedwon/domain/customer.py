@@ -91,6 +91,7 @@ class OpportunityState:
             return order and prepared(order, self.application)
 
         newest = prepared(self.order, self.application)
+        # While no cancellation was provisioned, the last order that was is the won one, and `won` stays empty.
         return Standing(newest, ready(self.provisioned), ready(self.won or self.provisioned))
 
     def with_provisioned(self, order: Order) -> OpportunityState:
@@ -101,6 +102,7 @@ class OpportunityState:
 
     def mark(self, shown_id: str | None) -> str:
         """A short hash of everything Salesforce is to show: another mark means that it has to be written again."""
+        # The customer's ID too: each Stigg Provisioning shows it, but only once the customer exists in Stigg.
         shown = [asdict(self.outcome), shown_id]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -121,6 +123,7 @@ class OpportunityState:
         links = tuple(SubscriptionLink(*link) for link in outcome["subscriptions"])
         order = Order.from_json(data["order"])
         stands = data["provisioned"] == data["order"]  # mostly; then the digest, which is cached, is computed once
+        # A field of a newer version fails here as unreadable: left out, the next write would lose it.
         return cls(
             **{
                 **data,
@@ -197,6 +200,7 @@ class Customer:
         return [
             id
             for id, state in self.opportunities.items()
+            # A deal that nothing came of yet has nothing to show, unless the user's own application says why it waits.
             if (state.outcome.status != "Provisioning" or state.outcome.reason)
             and state.written != state.mark(self.shown_id)
         ]
@@ -204,6 +208,7 @@ class Customer:
     @property
     def certain_id(self) -> CustomerId | None:
         """Its ID in Stigg once that is final; None while the user's own application may still choose it."""
+        # An ID in a valid deal was chosen by people: the user's own application cannot name another.
         chosen = any(s.order.customer_id and not s.order.problems for s in self.opportunities.values())
         stays = self.ensured or self.named or chosen or self.customer_id != CustomerId(self.account_id)
         return self.customer_id if stays else None
@@ -237,6 +242,7 @@ class Customer:
 
     @property
     def account_unwritten(self) -> bool:
+        # Not before it exists in Stigg: the link on the account would lead nowhere.
         return self.ensured and self.account_written != self.customer_id
 
 
@@ -376,6 +382,7 @@ class LeaseLost(Exception):
 
 def execution_name(opportunity_id: str, revision: Revision, attempt: int) -> str:
     """``<opportunity>-<SystemModstamp>-<attempt>``: at most 80 characters, none that Step Functions refuses."""
+    # Step Functions keeps a name for 90 days after the end: without the attempt nothing could be tried again.
     stamp = datetime.fromtimestamp(revision.modified / 1000, UTC)
     return f"{opportunity_id}-{stamp:%Y%m%dT%H%M%S}{revision.modified % 1000:03d}Z-{attempt}"
 
@@ -386,6 +393,7 @@ def rate_slots_for(orders: Iterable[Order]) -> int:
     A rate slot stands for one subscription's writes. With one for each customer, deals of several plans would ask more
     of Stigg than the rate slots let through.
     """
+    # A deal without a plan, such as one of add-ons, changes a subscription all the same.
     return max(1, len({item.stigg_id for order in orders for item in order.of_kind("Plan")}))
 
 
@@ -438,6 +446,7 @@ def accept(
             attempt=attempt,
             failures=0,
             # Due although somebody starts it now: if that start is lost, the sweep finds it after the grace.
+            # From the rate slot on: until then its execution only waits, and would be started twice.
             due_at=_sooner(customer.due_at, max(now, rate_slot) + grace),
         )
     return customer, answers
@@ -456,7 +465,7 @@ def _recorded(
     return replace(
         state,
         order=order,
-        revision=max(revision, state.revision),
+        revision=max(revision, state.revision),  # an older copy that is tried again lets nothing older in
         version=version,
         execution=execution,
         outcome=outcome,
@@ -492,10 +501,12 @@ def accept_owned(
         id, stigg_id = arrival.order.opportunity_id, arrival.order.customer_id or customer.account_id
         if (owner := opportunities.get(id, customer.account_id)) != customer.account_id:
             words = f"the opportunity belongs to the account {owner}; a moved deal is not moved by itself"
+            # Answered but not recorded: the opportunity is in the ledger already, as another customer's.
             moved[index] = Acceptance(id, "invalid", None, (Problem(None, "account.id", words),))
             continue
         if (owner := customers.get(stigg_id, customer.account_id)) != customer.account_id:
             problem = Problem(None, "customerId", f"{stigg_id} is bound to another account, {owner}")
+            # Recorded, though refused: it keeps older revisions superseded, and its reason is shown.
             arrival = arrival._replace(order=arrival.order.refused((problem,)))
         ours.append(arrival)
     customer, accepted = accept(customer, ours, now, rate_slot, grace)
@@ -517,9 +528,10 @@ def approve(
     if state is None or state.outcome.approval != approval:
         return customer, "unknown", None  # another change may be held by now: it needs an approval of its own
     if approval in customer.approved:
-        return customer, "approved", state.execution
+        return customer, "approved", state.execution  # a second tick must not start it again
     version, attempt = customer.version + 1, customer.attempt + 1
     name = execution_name(opportunity_id, state.revision, attempt)
+    # No order is new, but the raised version makes an execution read Stigg and plan again.
     states = {**customer.opportunities, opportunity_id: replace(state, version=version, execution=name)}
     customer = replace(
         customer,
@@ -546,6 +558,7 @@ def made_due(
     # It changed since it was compared, so the finding may be out of date: the next run finds what remains.
     if customer.rev != rev:
         return customer, False
+    # Whatever the ledger believes, Salesforce shows something else: the mark must not vouch for it any more.
     states = {id: replace(customer.opportunities[id], written=None) for id in opportunities}
     return replace(
         customer,
@@ -560,6 +573,7 @@ def made_due(
 def erased(customer: Customer) -> Customer:
     """The customer without what could name a person. Nothing becomes due, because what was sold stays the same."""
 
+    # All orders of an opportunity alike, because digests hold the names: one left out would look like a change.
     def nameless(order: Order | None) -> Order | None:
         return order and order.nameless()
 
@@ -580,6 +594,7 @@ def bound(order: Order, customer_id: CustomerId | None) -> tuple[Order, Customer
     if order.problems:
         return order, customer_id
     if customer_id is None:
+        # The account's own ID is the same at every try: one made up here could become two customers in Stigg.
         return order, order.customer_id or CustomerId(order.account_id)
     if order.customer_id in (None, customer_id):
         return order, customer_id
@@ -612,7 +627,7 @@ def acquire_lease(
     held = lease is not None and now < lease.until
     goes_on = False
     if lease is not None and lease.owner == owner:
-        goes_on = token == lease.token
+        goes_on = token == lease.token  # handed on by a step whose every write was answered
         # The same execution with an older token: its last try died in mid-step, and its write may still land.
         if not goes_on and not lease.answered and held:
             return customer, Unanswered(lease.until)
@@ -623,6 +638,7 @@ def acquire_lease(
     # A customer whose only news is for Salesforce costs no call to Stigg.
     if customer.applied < customer.version or looks:
         needs = "provision"
+    # A step that goes on gets the lease even so: its execution has still to record what came of it.
     elif not (customer.unwritten or customer.account_unwritten or goes_on):
         return replace(customer, lease=None, due_at=customer.look_again_at), Current()
     # Due at the lease's end: if this execution dies, the sweep starts the customer then.
@@ -668,6 +684,7 @@ def _prepared(customer: Customer, work: Work, report: Prepared, now: int) -> Cus
     it names; an answer that contradicts a deal or the account is a failure, and the application is asked again.
     """
     opportunities = dict(customer.opportunities)
+    # One after another: the first answer that names the customer binds it, and the others must agree with it.
     for id, application in report.applications.items():
         state = opportunities[id]
         if application.problem and state.version > work.customer.version:
@@ -684,12 +701,14 @@ def _intended(customer: Customer, report: Intended) -> Customer:
     """Remember what is about to be sent."""
     slots = dict(customer.slots)
     for key, generation in report.generations.items():
+        # Not known to be used yet: a retry that finds no subscription of this generation sends the same one again.
         slots[key] = replace(slots.get(key, SlotRecord()), generation=generation, made=False)
     return replace(customer, slots=slots, grants={**customer.grants, **report.grants})
 
 
 def _interrupted(customer: Customer, lease: Lease, report: Interrupted, now: int) -> Customer:
     """Keep the lease for as long as a write without an answer may land; where all was answered, a retry may go on."""
+    # Stigg answered 409 for these: their IDs are used, so the next try takes another generation.
     slots = {key: replace(r, made=True) if key in report.burned else r for key, r in customer.slots.items()}
     if report.unanswered_for:
         lease = lease._replace(until=now + report.unanswered_for)
@@ -708,19 +727,23 @@ def _contradiction(customer: Customer, order: Order, application: Application, t
     said = f"Your application's answer cannot be used: customerId {id}"
     if id in taken:
         return f"{said} is bound to another account, {taken[id]}"
+    # The account's own ID is only a default until it may be in use: another answer is then welcome.
     return f"{said}, but this account is bound to the customer {customer.customer_id}" if customer.certain_id else None
 
 
 def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Customer:
     opportunities = dict(customer.opportunities)
     unprepared = work.customer.unprepared
+    # Those that the step took: what was accepted since was not folded, and stays as it is.
     for id, taken in work.customer.opportunities.items():
         state = opportunities[id]
         outcome = report.outcomes.get(id)
         if id in unprepared:  # it was not folded: its outcome is the answer of the user's own application
             outcome = _waiting(taken.application, now) if taken.application else None
         elif id in report.provisioned:
+            # The order that was folded, even where a newer one has come since: Stigg stands for this one.
             state = state.with_provisioned(taken.order)
+        # A newer order has come since: what became of the older one says nothing of it.
         if outcome is not None and state.version <= work.customer.version:
             state = state.became(outcome, now)
         opportunities[id] = state
@@ -733,7 +756,7 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
         grants={**customer.grants, **report.grants},
         approved=tuple(approval for approval in customer.approved if approval not in report.approved),
         opportunities=opportunities,
-        ensured=customer.ensured or report.ensured,
+        ensured=customer.ensured or report.ensured,  # a customer stays in Stigg when its last deal has ended
         look_again_at=min((at for at in looks if at is not None), default=None),
         failures=0,
     )
@@ -746,6 +769,7 @@ def _waiting(application: Application, now: int) -> Outcome:
 
 def _failed(customer: Customer, work: Work, reason: str, now: int) -> Customer:
     opportunities = {
+        # Its subscriptions stay: what was provisioned before still stands. A refused deal keeps its own reason.
         id: state.became(replace(state.outcome, status="Failed", reason=reason), now)
         if customer.applied < state.version <= work.customer.version and not state.order.problems
         else state
@@ -759,6 +783,7 @@ def _written(
 ) -> tuple[Customer, Literal["done", "again"]]:
     opportunities = dict(customer.opportunities)
     for id, mark in marks.items():
+        # The mark of what was sent: where the outcome is another by now, the deal still counts as unwritten.
         opportunities[id] = replace(opportunities[id], written=mark)
     customer = replace(customer, opportunities=opportunities)
     if account:
@@ -788,12 +813,14 @@ def claim(customer: Customer, now: int, rate_slot: int = 0) -> tuple[Customer, s
     Out: the customer and the name of the execution to start; None when it is not due any more. Where no start
     follows a claim, the customer is due again after START_GRACE, under a new name.
     """
+    # Another sweep may have claimed it since the index was read; without an opportunity no execution has a name.
     if customer.due_at is None or customer.due_at > now or not customer.opportunities:
         return customer, None
     attempt = customer.attempt + 1
     newest = max(customer.opportunities.values(), key=lambda state: (state.version, state.order.opportunity_id))
     name = execution_name(newest.order.opportunity_id, newest.revision, attempt)
     opportunities = {
+        # What Stigg stands for keeps showing the execution that provisioned it.
         id: replace(state, execution=name) if state.version > customer.applied else state
         for id, state in customer.opportunities.items()
     }

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 MESSAGE_LIMIT = 500
 """How many characters of another service's error text are kept."""
 
+# Wider than what is a valid address, up to quotes and brackets: masking too much does little harm.
 _EMAIL = re.compile(r"[^\s@<>\"'(),;:=\[\]{}]+@[^\s@<>\"'(),;:=\[\]{}]+")
 _SPACE = re.compile(r"\s+")
 
@@ -36,12 +37,14 @@ def safe_text(text: object, limit: int = MESSAGE_LIMIT, hide: Iterable[str] = ()
     if not isinstance(text, str):
         return ""
     text = text.encode(errors="replace").decode()  # half a character, which JSON can hold, can be written nowhere
+    # Before anything is cut: half a secret at the cut would not be recognised.
     for secret in hide:
         if len(secret) >= 6:  # anything shorter is no secret, and would only garble words
             text = text.replace(secret, "***")
     if len(text) > 8 * limit:  # masking must stay cheap; half a word at the cut could be half an address
         text = re.sub(r"\S*$", "", text[: 8 * limit])
     text = _EMAIL.sub("***@***", text)
+    # One line, because reasons and logs are read by lines: a foreign one must not pass for one of closed-won's.
     text = _SPACE.sub(" ", text).strip()
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -88,7 +91,7 @@ class ServiceError(ClosedWonError):
         code: str = "",
         service: str = "",
     ) -> None:
-        self.service = service or type(self).service
+        self.service = service or type(self).service  # `WriteUnanswered` is of either service, so its raiser says which
         self.operation = operation
         self.status = status
         self.request_id = request_id
@@ -103,6 +106,7 @@ class ServiceError(ClosedWonError):
             )
             if part
         )
+        # The whole line is for the execution's history; `message` becomes the words alone, which people are shown.
         super().__init__((f"{where}: " if where else "") + message + (f" ({details})" if details else ""))
         self.message = message
 
@@ -141,7 +145,7 @@ class StiggRefused(ServiceError, Permanent):
     """
 
     service = "Stigg"
-    status: int
+    status: int  # never None: a refusal is an answer
 
     def __init__(self, status: int, message: str, request_id: str = "", *, operation: str = "", code: str = "") -> None:
         super().__init__(message, operation=operation, status=status, request_id=request_id, code=code)
@@ -309,6 +313,7 @@ class SecretInvalid(Permanent):
 
 def unreadable(operation: str, mistake: str) -> StiggUnavailable:
     """The error of an answer to a read that is JSON, but not in the form that Stigg answers. In: as in `as_read`."""
+    # Transient, as if no answer had come: a read can be repeated without harm.
     return StiggUnavailable(f"an answer that cannot be read ({mistake})", operation=operation)
 
 
@@ -319,6 +324,7 @@ def failure_text(failure: Mapping[str, str]) -> str:
     """
     name = failure.get("Error", "")
     try:
+        # JSON only where a function raised: errors of Step Functions' own have a plain sentence or none.
         said = json.loads(failure.get("Cause", "")).get("errorMessage", "")
     except (ValueError, TypeError, AttributeError, RecursionError):
         said = ""
@@ -338,5 +344,6 @@ def as_read(failure: Callable[[str], ClosedWonError]) -> Iterator[None]:
     """
     try:
         yield
+    # ArithmeticError: JSON as Python reads it has Infinity. RecursionError: it may be nested without end.
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as mistake:
         raise failure(type(mistake).__name__) from None

@@ -33,6 +33,7 @@ STIGG_ID_LENGTH = 255
 _RECORD_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 _KINDS = {"001": "an account's ID", "006": "an opportunity's ID", "00D": "an organisation's ID"}
 _SUFFIX = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+# Only ASCII has to be known: `_RECORD_ID` lets nothing else through.
 _CAPITALS = str.maketrans({chr(code): "1" if chr(code).isupper() else "0" for code in range(128)})
 
 
@@ -54,6 +55,7 @@ def normalised_id(value: str, key_prefix: str = "") -> str:
     base = value[:15]
     bits = base.translate(_CAPITALS)[::-1]  # the first character of each five is the lowest bit
     suffix = _SUFFIX[int(bits[10:], 2)] + _SUFFIX[int(bits[5:10], 2)] + _SUFFIX[int(bits[:5], 2)]
+    # A suffix has capitals only, so one in small letters still says the same.
     if len(value) == 18 and value[15:].upper() != suffix:
         raise ValueError("is not a Salesforce record ID: its last three characters do not fit the rest")
     return base + suffix

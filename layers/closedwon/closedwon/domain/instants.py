@@ -18,9 +18,11 @@ def instant_of(moment: datetime) -> Instant:
     the calendar ends.
     """
     if moment.tzinfo is not UTC:
+        # Python would take the machine's zone, which is not the stack's.
         if moment.tzinfo is None:
             raise ValueError("a time without a zone is no instant")
         moment = moment.astimezone(UTC)
+    # What is stored has milliseconds: a finer instant would differ from itself once it was read back.
     cut = moment.microsecond % 1000
     return Instant(moment.replace(microsecond=moment.microsecond - cut) if cut else moment)
 
@@ -37,13 +39,14 @@ def from_milliseconds(milliseconds: int) -> Instant:
 
 def milliseconds(instant: Instant) -> int:
     """An instant in epoch milliseconds."""
-    return (instant - _EPOCH) // _MILLISECOND
+    return (instant - _EPOCH) // _MILLISECOND  # whole numbers: the float of `timestamp()` can lose one
 
 
 def iso_utc(moment: datetime) -> str:
     """An instant, or any time with a zone, as it is stored and sent: ISO 8601 in UTC with milliseconds."""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
+    # Every order's digest holds this form: another one would make a new deal of each that is sent again.
     return moment.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 

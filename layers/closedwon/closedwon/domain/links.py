@@ -32,6 +32,7 @@ _CONSOLES = {"aws-us-gov": "console.amazonaws-us-gov.com", "aws-cn": "console.am
 
 def execution_url(execution: str) -> str:
     """The page of an execution in AWS's console, by its ARN."""
+    # The console takes an ARN's colons as they are.
     return f"{_states(execution)}#/v2/executions/details/{quote(execution, safe=':')}"
 
 
@@ -53,9 +54,10 @@ def _states(arn: str) -> str:
 
 
 def _console(arn: str) -> tuple[str, str]:
-    _, partition, _, region, *_ = arn.split(":")
+    _, partition, _, region, *_ = arn.split(":")  # what follows the region may have colons of its own
     return _CONSOLES.get(partition, "console.aws.amazon.com"), quote(region, safe="")
 
 
 def _join(base: str, *segments: str) -> str:
+    # Not even a slash is left as it is: an ID must not lead to another page.
     return "/".join((base.rstrip("/"), *(quote(segment, safe="") for segment in segments)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from closedwon.domain.identifiers import AccountId, OpportunityId
 from closedwon.domain.links import salesforce_record_url
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the fold is slow to import, and only its type is needed
     from closedwon.domain.desired import Subscription
 
 GRANT_KEY = "closedWonGrant"
@@ -41,7 +41,7 @@ class Backlinks:
         """The metadata that leads from a subscription to its opportunities; the link opens the first."""
         return {
             "salesforceAccountId": self.account_id,
-            "salesforceOpportunityIds": ",".join(opportunities),
+            "salesforceOpportunityIds": ",".join(opportunities),  # Stigg's metadata holds texts only
             "salesforceOpportunityUrl": salesforce_record_url(self.salesforce_url, opportunities[0]),
         }
 
@@ -49,7 +49,7 @@ class Backlinks:
 def metadata_of(wanted: Subscription, links: Backlinks) -> dict[str, str]:
     """The metadata closed-won keeps on a subscription: what cannot be read back, and the way to Salesforce."""
     return {
-        **dict(wanted.metadata),
+        **dict(wanted.metadata),  # first: what the user's own application says must not replace a mark
         **links.of_subscription(wanted.opportunities),
         TERMS_KEY: wanted.fingerprint,
     }

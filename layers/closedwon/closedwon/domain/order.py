@@ -87,6 +87,7 @@ class Item:
 
 def _before(start: Instant | None, end: Instant | None) -> bool:
     """Whether a start (None: it always was) lies before an end (None: never)."""
+    # An end is the first instant that no longer counts, so what only touches does not meet.
     return start is None or end is None or start < end
 
 
@@ -136,6 +137,7 @@ class Order:
     problems: tuple[Problem, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
 
+    # Kept among the instance's attributes, which is why `to_json` goes by the fields and not by `vars`.
     @cached_property
     def digest(self) -> str:
         """What makes two deals the same: a hash of the whole order but for what changes without the deal.
@@ -150,6 +152,7 @@ class Order:
             content.pop(name, None)
         for item in content.get("items", ()):
             item["lines"] = ()
+        # Names sorted: only what a deal says may count, never the order in which fields are declared.
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def refused(self, problems: tuple[Problem, ...]) -> Order:
@@ -165,7 +168,8 @@ class Order:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the ledger; `from_json` is its inverse."""
-        # not `asdict`, which takes ten times as long: reconciliation does this for every deal there is
+        # not `asdict`, which takes ten times as long: reconciliation does this for every deal there is. Empty fields
+        # are left out: one that a later version adds then changes no digest of an order without it.
         data = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) not in (None, ())}
         if self.items:
             data["items"] = tuple(item.to_json() for item in self.items)
@@ -181,9 +185,11 @@ class Order:
         for name in _INSTANTS:
             if (told := given.get(name)) is not None:
                 given[name] = from_iso(told)
+        # JSON made lists of the tuples: with these an order would not equal the one that was stored.
         given["items"] = tuple(Item.from_json(item) for item in data.get("items", ()))
         given["problems"] = tuple(Problem(*problem) for problem in data.get("problems", ()))
         given["metadata"] = tuple((name, value) for name, value in data.get("metadata", ()))
+        # These have no default, and `to_json` leaves them out where they are None.
         for optional in ("account_email", "stored_customer_id", "customer_id", "resource_id"):
             given.setdefault(optional, None)
         return cls(**given)

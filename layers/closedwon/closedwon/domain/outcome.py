@@ -40,15 +40,17 @@ def applied(
     outcomes = {id: written.outcome(state) for id, state in customer.opportunities.items()}
     provisioned = frozenset(id for id, outcome in outcomes.items() if written.stands(id, outcome))
     again = [*written.looks(now), desired.next_change]
+    # A reopened deal waits for people, not for other deals: looking again would find the same.
     if written.changed & provisioned and any(reason != REOPENED for reason in desired.held.values()):
         again.append(now)  # deals wait for others, and what those stand on has just changed
     return Applied(
         slots={slot.key: record for slot, record in records.items()},
         outcomes=outcomes,
         provisioned=provisioned,
-        ensured=bool(desired.subscriptions or desired.grants),
+        ensured=bool(desired.subscriptions or desired.grants),  # where there was any, the step before made the customer
         look_again_at=min((at for at in again if at is not None), default=None),
         grants=dict(grants),
+        # What Stigg refused was not made: its approval must still count when it is tried again.
         approved=frozenset(approval for slot, approval in plan.approved.items() if slot not in refusals),
     )
 
@@ -86,6 +88,7 @@ class _Written:
         slots = [slot for slot, wanted in self.desired.subscriptions.items() if id in wanted.opportunities]
         here = [self.records[slot] for slot in slots if slot in self.records]
         links = _links(here)
+        # In this order: what is refused or held here was not sent to Stigg, so what Stigg refused is something else.
         if id in self.desired.refused:
             return Outcome("Failed", "\n".join(map(str, self.desired.refused[id])), links)
         if id in self.desired.held:
@@ -101,6 +104,7 @@ class _Written:
 
     def _refused(self, id: OpportunityId, slots: Iterable[Slot]) -> list[str]:
         """Why Stigg refused what concerns a deal: what it gives, ends or lets end, and its credits."""
+        # A cancellation gives nothing, so its slots are found by what it ends.
         concerned = {*slots, *self._ending(id)}
         refused = [why for slot, why in self.refusals.items() if slot in concerned]
         return refused + [self.refused_grants[g.key] for g in self._grants(id) if g.key in self.refused_grants]
@@ -151,6 +155,7 @@ def _settled(
         case "replaced":
             since = f"Since {day} opportunity" if day else "Opportunity"  # no day: it names none, nor does that one
             return Outcome("Superseded", f"{since} {fate.by} takes its place.", links)
+        # A cancellation that took effect did what it says: nothing has taken its place.
         case "cancelled" if order.trigger == "cancellation" and fate.by == order.opportunity_id:
             return Outcome("Provisioned", f"Access ended on {day}.", links)
         case "cancelled":
@@ -158,6 +163,7 @@ def _settled(
         case "trial over":
             return Outcome("Provisioned", f"The trial ended on {day}.", links)
         case "over":
+            # A term that was over before anything was provisioned gave the customer nothing: somebody has to look.
             status: Status = "Provisioned" if state.provisioned else "Held"
             return Outcome(status, f"The term of this deal is over: access ended on {day}.", links)
         case "in force" | "past its term":
@@ -184,6 +190,7 @@ def _in_force(
 ) -> Outcome:
     """The outcome of a deal that gives something now. day: on which its term ended, where access goes on after it."""
     sells = order.trigger != "cancellation" and not order.differences and order.of_kind("Plan")
+    # Sold, and in no slot that stands: either it ended before it began, or the catalogue lost its plan.
     if sells and not records:
         if any(order.opportunity_id in wanted.opportunities for wanted in desired.subscriptions.values()):
             said = "It was cancelled for the end of a billing period before anything was provisioned."
@@ -215,6 +222,7 @@ def _standing(records: list[SlotRecord], links: tuple[SubscriptionLink, ...], ti
     """The outcome of a deal whose subscriptions stand."""
     if any(record.status == "PAYMENT_PENDING" for record in records):
         return Outcome("Payment required", "The customer has not paid yet: send them the checkout link.", links)
+    # Only if all of them: a deal one of whose subscriptions has started gives access already.
     if records and all(record.status == "NOT_STARTED" for record in records):
         starts = sorted({record.applied.start for record in records if record.applied and record.applied.start})
         days = " and ".join(day_of(start, time_zone) for start in starts)
@@ -231,6 +239,7 @@ def _look_again(record: SlotRecord, now: int) -> int | None:
         starts = milliseconds(record.applied.start) + STIGG_FIRST
         if starts > now:
             return starts
+        # Stigg is late: looked at every hour for a day, and then left to reconciliation.
         return now + LOOK_AGAIN if now < starts + STARTED_AT_LAST else None
     return None
 
@@ -242,6 +251,7 @@ def _own_end(record: SlotRecord, now: int) -> int | None:
     applied = record.applied
     if applied is None or applied.ends is None:
         return None
+    # Stigg ends it by itself on that day: looked at any sooner, it might still stand.
     ended = milliseconds(applied.ends) + STIGG_FIRST
     return ended if ended > now else None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the callout and the sweep read records and never plan: the fold is slow to import
     from closedwon.domain.desired import Subscription
     from closedwon.domain.identifiers import SubscriptionId
 

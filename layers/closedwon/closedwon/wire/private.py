@@ -34,7 +34,7 @@ def keep_private(*names: str | None) -> None:
     for name in names:
         if name and len(name) >= SHORTEST_NAME:
             _names.pop(name, None)
-            _names[name] = None
+            _names[name] = None  # taken out and put in again, it is the newest
     while len(_names) > MOST_NAMES:
         _names.pop(next(iter(_names)), None)
 
@@ -46,7 +46,7 @@ def redacted(text: object, limit: int = MESSAGE_LIMIT, hide: Iterable[str] = ())
     """
     if not isinstance(text, str):
         return ""
-    for secret in list(_secrets):
+    for secret in list(_secrets):  # a copy: another thread may register one meanwhile
         text = text.replace(secret, "***")
     folded = text.casefold()
     for name in sorted(_names, key=len, reverse=True):  # the whole of a name before a part of it

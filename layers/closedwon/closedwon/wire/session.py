@@ -31,7 +31,7 @@ class BoundedSession(requests.Session):
         """As `requests.Session.send`, within the bounds above."""
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self.timeouts
-        kwargs["allow_redirects"] = False
+        kwargs["allow_redirects"] = False  # one followed would carry the key to another host, or make a POST a GET
         idle = time.time() - self._used_at  # not monotonic, which may stand still while the function is frozen
         if not 0 <= idle <= IDLE_SECONDS:
             self.close()  # closes the connections; the session goes on with new ones

@@ -32,6 +32,7 @@ class Calendar(NamedTuple):
     def last(self, instant: Instant) -> str:
         """The last day before something is over; the time where that is not midnight."""
         local = instant.astimezone(self.zone)
+        # A day on the local clock, so that one of 23 or 25 hours is a day like any other.
         return f"{local - timedelta(days=1):%Y-%m-%d}" if local.time() == time() else f"{local:%Y-%m-%d at %H:%M}"
 
 
@@ -59,6 +60,7 @@ def quantity(entitlement: Entitlement | None) -> str:
         return "none"
     if entitlement.limit is None:
         return "unlimited" if entitlement.unlimited else "on"
+    # A span of time that Stigg may add is left out of the sentence, rather than shown as its API spells it.
     every = UNITS_OF_TIME.get(entitlement.reset_period or entitlement.cadence or "", "")
     return " ".join(filter(None, (f"{entitlement.limit:,}", every, "(soft limit)" if entitlement.soft_limit else "")))
 
@@ -102,10 +104,12 @@ def _other_entitlements(was: Mapping[str, Entitlement], now: Mapping[str, Entitl
 def _other_prices(was: Subscription, now: Subscription) -> Iterator[Difference]:
     prices, others = {p.addon_id: p for p in was.prices}, {p.addon_id: p for p in now.prices}
     addons = dict(now.addons)
+    # The base price, which has no add-on, comes first: None cannot be compared with a text.
     for addon_id in sorted({*prices, *others}, key=lambda id: id or ""):
         # One sentence for an add-on that goes, not a second one for its price.
         gone = addon_id is not None and addon_id not in addons
         if prices.get(addon_id) != others.get(addon_id) and not gone:
+            # Never `lowers`, whatever the price does: it takes nothing away that the customer may use.
             name = addon_id or "base price"
             yield Difference("prices", name, _priced(prices.get(addon_id)), _priced(others.get(addon_id)))
 
@@ -121,6 +125,7 @@ def _spent(price: Price | None) -> str | None:
 def _budget(subscription: Subscription) -> str | None:
     if subscription.budget is None:
         return None
+    # Without a currency: a budget in Stigg has none of its own.
     return f"{subscription.budget:,.2f}{' (soft limit)' if subscription.budget_soft else ''}"
 
 
@@ -132,9 +137,11 @@ def created(wanted: Subscription, start: Instant | None, calendar: Calendar) -> 
     """What a new subscription is, what it includes, its terms. start: None for at once."""
     begins = f" from {calendar.first(start)}" if start else ""
     resource = f" for {wanted.slot.resource_id}" if wanted.slot.resource_id else ""
+    # Most plans are not sold by the unit, and have one: to name it would puzzle whoever reads it.
     units = f", {wanted.unit_quantity:,} units" if wanted.unit_quantity != 1 else ""
     if wanted.slot.trial:
         until = f" to {calendar.last(wanted.trial_end)}" if wanted.trial_end else ""
+        # Both ways are told before anything is made: one of them costs the customer money.
         then = "it becomes a paid subscription" if wanted.trial_end_behavior == "CONVERT_TO_PAID" else "access ends"
         said = [f"Starts a trial of {wanted.plan_id}{resource}{begins}{until}{units}; if the deal is not won, {then}."]
     else:
@@ -186,6 +193,7 @@ def changed(was: Subscription, now: Subscription, calendar: Calendar) -> list[st
         groups.setdefault(difference.group, []).append(str(difference))
     said = [f"Changes {group} of {name}: {', '.join(parts)}." for group, parts in groups.items()]
     if was.plan_id != now.plan_id:
+        # First, because whatever else differs comes with the other plan.
         said.insert(0, f"Replaces {was.plan_id} by {now.plan_id}.")
     if now.slot.trial and was.trial_end != now.trial_end and was.trial_end and now.trial_end:
         said.append(f"Moves the end of {name} from {calendar.last(was.trial_end)} to {calendar.last(now.trial_end)}.")
@@ -201,6 +209,7 @@ def _end(was: Subscription, now: Subscription, calendar: Calendar) -> str:
         case At(instant):
             return f"Ends {now.plan_id}: the last day of access is {calendar.last(instant)}."
         case Never():
+            # Of an end with a billing period only Stigg knows the day.
             day = f" on {calendar.last(was.cancellation.instant)}" if isinstance(was.cancellation, At) else ""
             return f"{now.plan_id} goes on: it does not end{day} any more."
 
@@ -253,6 +262,7 @@ def sentences(to_do: Plan, applied: Mapping[Slot, Subscription], calendar: Calen
             continue
         was = applied.get(change.subscription.slot) if isinstance(change, Update) else None
         words = changed(was, change.subscription, calendar) if was and isinstance(change, Update) else []
+        # Nothing to compare where a foreign subscription is adopted, and no words where only links differ.
         said += words or [f"It {would(change)}."]
     said += [granted(grant, calendar) for grant in to_do.grants]
     return said + [f"Waits with {', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]

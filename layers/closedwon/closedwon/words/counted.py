@@ -10,7 +10,7 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 def duration(seconds: float) -> str:
     """2 hours 5 minutes; 4 minutes 12 seconds; 42 seconds."""
-    whole = round(seconds)
+    whole = round(seconds)  # before it is divided: 59.6 seconds are a minute, not 60 seconds
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     if hours:
         parts = [counted(hours, "hour"), counted(minutes, "minute") if minutes else ""]
