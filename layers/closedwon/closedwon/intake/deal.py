@@ -261,6 +261,7 @@ class DealToRead(Deal):
 
     opportunity: OpportunityToRead
     account: AccountToRead | None = None  # type: ignore[assignment]
+    # None alone: what brings lines is a `Deal`, for which nothing is read.
     lines: None = None
 
 
@@ -312,6 +313,7 @@ def _said(kind: str, path: list[str], context: dict[str, Any]) -> str:
     """A fault in words, by pydantic's kind of it and the facts it adds; "" where pydantic's own words have to do."""
     if kind == "too_long":
         return f"has more than {MOST_LINES} lines" if path == ["lines"] else ""
+    # Pydantic would quote the pattern.
     if kind == "string_pattern_mismatch":
         return _PATTERNS.get(path[-1], "is not an ID in Stigg (letters, digits and _ . : @ | -)")
     if kind.startswith(("datetime_", "timezone_")):
@@ -319,6 +321,7 @@ def _said(kind: str, path: list[str], context: dict[str, Any]) -> str:
     return _FAULTS.get(kind, "").format(**context)
 
 
+# Pydantic's own words speak to programmers; these reach the people who close deals.
 _FAULTS = {
     "missing": "is missing",
     "string_too_short": "is empty",

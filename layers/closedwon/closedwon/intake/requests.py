@@ -153,7 +153,7 @@ class Intake:
             except ValidationError as error:
                 results[index] = invalid(opportunity_id_of(content), problems_of(content, error))
                 continue
-            # Before Salesforce is asked: an ID of another organisation may name another record here (sandboxes are copies).
+            # Before Salesforce is asked: another organisation's ID may name a record here too (a sandbox is a copy).
             if problems := organization_problems(deal, self._rules):
                 results[index] = invalid(deal.opportunity.id, problems)
                 continue
