@@ -35,6 +35,8 @@ def write(
 
     Out: the marks of the outcomes it took, by opportunity; whether it took the account; what it refused.
     """
+    # Nothing is read in Salesforce first: the lease keeps others from writing, so the ledger knows what is shown
+    # (decision 14).
     requests = composite_request(customer, customer.unwritten, app_url, salesforce.data_path)
     results = salesforce.composite([request for request, _ in requests]) if requests else []
     marks: dict[str, str] = {}
@@ -45,11 +47,14 @@ def write(
             account = error_of(result) is None
         # A collection that was refused as a whole has no records: its answer is that of each.
         records = records_of(result) or [result] * len(opportunities)
+        # Nobody knows then which records were written, so it counts as a write without an answer.
         if len(records) != len(opportunities):
             said = f"an answer for {len(records)} of {len(opportunities)} records"
             raise errors.WriteUnanswered(said, service="Salesforce", operation="write back")
         for id, record in zip(opportunities, records, strict=True):
             if error_of(record) is None:
+                # The mark of what was sent: an outcome that the ledger has got meanwhile has another, and is still to
+                # be written.
                 marks[id] = customer.opportunities[id].mark(customer.shown_id)
         faults += [fault for answer in (records or [result]) if (fault := error_of(answer)) is not None]
     return marks, account, faults
@@ -66,9 +71,12 @@ def write_back(work: Work, customer: Customer, failed: bool, stack: Stack) -> tu
         marks, account, faults = write(customer, stack.salesforce, stack.settings["STIGG_APP_URL"])
     except errors.Permanent as refused:  # the request as a whole: the lease is given back all the same
         marks, account, faults = {}, False, [refused]
+    # A transient one first: the retry it leads to writes what it can, and meets the permanent ones again.
     fault = min(faults, key=lambda fault: not isinstance(fault, errors.Transient), default=None)
+    # No retry of this step helps against a permanent one: the lease is given back, and the sweep tries later.
     hopeless = fault is not None and not isinstance(fault, errors.Transient)
     customer, follows = stack.ledger.record_result(work, Written(marks, account, failed=failed or hopeless))
+    # Only now, when it is recorded what Salesforce took: a retry sends only the rest.
     if fault is not None:
         raise fault
     return customer, follows
@@ -101,6 +109,7 @@ def count_failure(cause: str, said: str, step: Step, event: dict[str, Any], cust
 
     metrics.note("Failures", Cause=cause)
     states = customer.opportunities.values()
+    # Not those the mapping refused: sales mends them, and the notice is for engineering.
     waiting = sum(state.outcome.status == "Failed" and not state.order.problems for state in states)
     arn = event.get("executionArn", "")  # executions that began before there was one go on without
     failure = Failure(cause, said, step.execution, arn, waiting)
@@ -116,23 +125,29 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
     step = Step.of(event)
     failure = event.get("failure")
     work = stack.leases.acquire(step, context)
+    # Another execution has the customer, or everything is shown: who holds the lease writes the outcomes (decision 4).
     if not isinstance(work, Work):
         return step.handing_on(None, result="provisioned", cause="")
     customer = work.customer
     try:
         with stack.leases.held(work):
             if failure:
+                # Recorded before it is written: if this step dies now, the next write-back shows the failure all the
+                # same.
                 customer, _ = stack.ledger.record_result(work, Failed(reason_of(failure, step.execution)))
+            # Before they are written: afterwards nothing tells which deals this execution showed.
             written = customer.unwritten
             customer, follows = write_back(work, customer, failure is not None, stack)
     except LeaseLost:
         logger.warning("the lease passed on", extra={"execution": step.execution})
         return step.handing_on(None, result="provisioned", cause="")
+    # Retried by its name (provision.asl.yaml): what passes by itself is not counted as a failure.
     except errors.Transient:
         raise
     except Exception as error:
         if failure:
             count_failure(failure["Error"], errors.failure_text(failure), step, event, customer, stack)
+        # Only our own errors are written to be shown; the text of a bug may quote what it was working on.
         said = str(error) if isinstance(error, errors.ClosedWonError) else "An unexpected failure."
         count_failure(type(error).__name__, said, step, event, customer, stack)
         raise

@@ -24,6 +24,7 @@ def is_key(given: str, key: Secret) -> bool:
 
 def same(given: str, version: str) -> bool:
     """Compares in a time that tells nothing about where they differ."""
+    # JSON can hold half a surrogate pair, which UTF-8 cannot encode: that is a wrong key, not an error.
     return hmac.compare_digest(given.encode(errors="surrogatepass"), version.encode())
 
 
@@ -43,6 +44,8 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
             "Statement": [
                 {
                     "Action": "execute-api:Invoke",
+                    # Deny, not an error: API Gateway keeps a policy, so the same guess again starts no function
+                    # (decision 13).
                     "Effect": "Allow" if allowed else "Deny",
                     "Resource": f"{api}/*",
                 }

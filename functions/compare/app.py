@@ -37,6 +37,7 @@ def compare_partition(run: Run, partition: int, time_left: Callable[[], int], st
     """
     export = Export.read(stack.storage, run, partition, stack.intake, stack.settings.trial_stages)
     comparer = stack.comparer(run.deals_since)
+    # In mode changed the exports are not whole: they have what changed, and nothing to compare it with.
     suspects = export.accounts if run.mode == "changed" else list(export.suspects(comparer, stack.live, run.deep))
     findings: list[Finding] = []
     repairs: list[Repair] = []
@@ -82,4 +83,5 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
     run = Run.of(event["run"])
     summary = compare_partition(run, event["partition"], context.get_remaining_time_in_millis, stack)
     logger.info("compared", extra={"run": run.id, **summary})
+    # Not the summary: a map's result has to stay small, whatever the number of partitions.
     return "ok"

@@ -42,6 +42,7 @@ def ensure_customer(work: Work, execution: str, stack: Stack) -> str:
     # Read for every deal, although the ledger knows that it exists: people change customers in Stigg, and a name or
     # a link that was removed is found this way.
     existing = stack.stigg.get_customer(customer.customer_id)
+    # Before `Naming`: an ID that turns out to be another account's (CustomerTaken) must not become final.
     difference = customer_difference(existing, newest, links) if existing is not None else {}
     if customer.asks and not customer.named:  # from here on the user's own application cannot choose its ID any more
         stack.ledger.record_result(work, Naming())
@@ -63,6 +64,7 @@ def would(account_id: str, stack: Stack) -> list[str]:
 
     from closedwon.words.changes import Calendar, sentences
 
+    # Without the lease: nothing is written in here, so others may go on meanwhile.
     customer = stack.ledger.customer(account_id)
     desired, catalogue = stack.provisioner.desired_of(customer)
     newest = newest_contributing(customer, desired)
@@ -77,6 +79,7 @@ def would(account_id: str, stack: Stack) -> list[str]:
 @metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> dict[str, Any]:
     step = Step.of(event)
+    # Read where an execution begins: what writes already is finished, and nothing new begins (decision 51).
     mode = stack.ledger.control().mode
     if mode == "pause":
         return step.handing_on(None, work="paused")

@@ -87,8 +87,10 @@ class LedgerExport:
         return str(manifest["manifestFilesS3Key"])
 
     def _write(self, progress: Json) -> Json:
+        # The list stays in S3, because what the state machine carries is limited to 256 KB.
         files = [json.loads(line)["dataFileS3Key"] for line in self._storage.lines_of(progress["files"])]
         file, line = progress["file"], progress["line"]
+        # Only where there is no file at all: the step that ends the last file says so itself.
         if file == len(files):
             return {**progress, "done": True}
         taken = written = 0
@@ -98,6 +100,7 @@ class LedgerExport:
                 self._add(writer, text)
             written = writer.records
         self._open = (file, line + taken, self._open[2]) if self._open else None
+        # A file that ends just at a step's end gives the next step nothing, and is over then.
         over = taken < self._lines_a_step
         return {
             **progress,
@@ -111,6 +114,7 @@ class LedgerExport:
         """The lines of a file from a given one on: where the last step stopped, or counted from the beginning."""
         if self._open is None or self._open[:2] != (file, line):
             lines = self._storage.unzipped_lines(files[file])
+            # Reads over the first lines: a gzip file cannot be entered in the middle.
             next(islice(lines, line, line), None)
             self._open = (file, line, lines)
         return self._open[2]
@@ -122,6 +126,8 @@ class LedgerExport:
         account, item = found
         writer.add("customers", account, {"item": item})
         if item["sk"] == "CUSTOMER":
+            # Subscriptions without our metadata are exported under the customer's ID: this leads from there to the
+            # account (decision 43).
             customer_id = json.loads(item["body"]).get("customer_id")
             if customer_id is not None and customer_id != account:
                 writer.add("owners", customer_id, {"account": account})

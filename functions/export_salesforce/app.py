@@ -72,6 +72,7 @@ class SalesforceExport:
         for place, job in enumerate(jobs):
             if job["locator"] is None:  # else it is finished: a page of it was read
                 progress = {**progress, "calls": progress["calls"] + 1}
+                # One that is finished is written while Salesforce still works on the others.
                 if self._queries.finished(job["job"]) is None:
                     continue
                 self.leave_the_rest()
@@ -97,13 +98,16 @@ class SalesforceExport:
 
     def start(self) -> list[Json]:
         """Start all queries. Out: for each its job, and what its rows are."""
+        # Before the budget is looked at: the answer's header says how many calls are used.
         records = self._salesforce.query(MAPPINGS_SOQL)
         self.leave_the_rest()
         try:
             scope = Scope(self._run.since or None, self._trial_stages)
             asked, unreachable = bulk_queries(mapped(records), scope, self._salesforce)
+        # Unreadable is about one deal; here no deal can be exported, and the report names what stopped the run.
         except Unreadable as error:
             raise MappingsUnusable(f"{error.problem.field} {error.problem.message}") from None
+        # The comparison reads the lines by these, even if somebody changes them meanwhile.
         self._storage.put_mappings(self._run, records)
         if unreachable:  # their deals differ from the ledger's in the comparison, and are then read one by one
             logger.warning("lines that no bulk query reaches", extra={"mappings": unreachable})
@@ -137,6 +141,7 @@ class SalesforceExport:
                 calls += 1
                 if locator is not None:
                     self.leave_the_rest()
+        # The generator still holds the last page's connection, because pages are streamed.
         pages.close()  # type: ignore[attr-defined]  # a generator
         return writer.records, calls, locator
 

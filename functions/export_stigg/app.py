@@ -59,6 +59,7 @@ class StiggExport:
     def step(self, progress: Json) -> Json:
         """Write the next pages, from the cursor `after`; raises what `closedwon.stigg.client` does."""
         cursor = progress.get("after")
+        # Those that ended hold no slot; a suspect is read live, with every state.
         pages = islice(self._stigg.subscription_pages(cursor, LIVE), self._pages_a_step)
         calls = 0
         with self._storage.batch(self._run, f"stigg-{cursor or 'first'}") as writer:

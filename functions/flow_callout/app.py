@@ -85,6 +85,7 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
                         "execution": result.execution,
                     },
                 )
+            # Accepted, not done: what is in the ledger is provisioned, even if every later call fails (G5).
             return response(202, results)
         case "POST", "/v1/approvals":
             try:
@@ -95,6 +96,7 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
             return response(202, approve(approvals, organization_id, stack.ledger, stack.governor, stack.start))
         case "GET", "/v1/provisionings/{opportunityId}":
             try:
+                # Salesforce gives the ID in 15 or 18 characters; the ledger knows it in 18.
                 status = status_of(normalised_id(event["pathParameters"]["opportunityId"], "006"), stack)
             except ValueError as error:
                 return response(400, Refusal(message=f"opportunityId {error}"))

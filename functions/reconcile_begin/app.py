@@ -27,6 +27,7 @@ OVERLAP = timedelta(minutes=15)
 """How far before the last good run a run starts: for transactions that were open then, and for clocks that differ."""
 
 DEALS_A_PARTITION = 2000
+# Not more, because an export holds up to a block (64 KB) of each in memory.
 MOST_PARTITIONS = 400
 
 SECRETS = {
@@ -46,12 +47,14 @@ def begin(event: Mapping[str, Any], stack: Stack) -> Run:
     mode, deep, approved = wanted(event["input"])
     began = datetime.fromisoformat(event["startedAt"])
     execution = str(event["execution"])
+    # Made of what the execution is known by, so that a retry of this step enters the same run, not a second one.
     id = f"{began:%Y%m%dT%H%M%SZ}-{mode}-{hashlib.sha256(execution.encode()).hexdigest()[:8]}"
     day = began.date().isoformat()
 
     def under_way(other: str) -> bool:
         return is_under_way(other, stack.stepfunctions)
 
+    # Before anything is counted: a run that finds another under way costs Salesforce no call.
     registered = stack.register.enter(id, execution, day, stack.settings.get("DEALS_SINCE"), under_way)
     since = changed_since(registered) if mode == "changed" else ""
     deals = deals_in(Scope(since or None, stack.settings.trial_stages), stack.quick_salesforce)
@@ -61,6 +64,7 @@ def begin(event: Mapping[str, Any], stack: Stack) -> Run:
         deep=deep,
         approved=approved,
         since=since,
+        # The beginning: what changes while the run goes on is looked at by the next one.
         started_at=iso_utc(began),
         deals_since=registered.deals_since,
         partitions=partitions_for(deals),
@@ -78,6 +82,7 @@ def wanted(given: Any) -> tuple[Mode, bool, bool]:
     if given.get("mode") not in ("changed", "all"):
         raise RunInputInvalid('mode must be "changed" or "all"')
     for name in ("deep", "approved"):
+        # The text "false" would count as true.
         if not isinstance(given.get(name, False), bool):
             raise RunInputInvalid(f"{name} must be true or false")
     return given["mode"], given.get("deep", False), given.get("approved", False)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = Logger()
 
+# As many as one callout brings (intake.deal.MOST_DEALS).
 DEALS_AT_ONCE = 200
 
 
@@ -33,6 +34,7 @@ def repair(run: Run, partition: int, stack: Stack) -> dict[str, int]:
     Out: how many deals were accepted, how many customers made due, how many left alone because they moved on.
     """
     repairs = [Repair.from_json(data) for data in stack.storage.repairs(run, partition)]
+    # Before any deal is accepted: accepting raises the rev, and its customer would count as moved on.
     due = [
         stack.ledger.make_due(one.account_id, one.rev, one.look, one.rewrite, one.account)
         for one in repairs
@@ -48,6 +50,7 @@ def accept_missed(missed: Sequence[tuple[str, str]], stack: Stack) -> int:
     for start in range(0, len(missed), DEALS_AT_ONCE):
         try:
             given = stack.live.given(dict(missed[start : start + DEALS_AT_ONCE]))
+            # Only recorded: the sweep starts them, so that callouts do not wait behind repairs (decision 41).
             results = record(given, stack.intake, stack.ledger).results
         except NotNow as error:  # the reason itself: the state machine tries again by its name
             raise error.__context__ or error from None
@@ -61,4 +64,5 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
     done = repair(run, event["partition"], stack)
     stack.storage.put_json(run, f"repaired/{event['partition']:04d}.json", done)
     logger.info("repaired", extra={"run": run.id, "partition": event["partition"], **done})
+    # Not the numbers: a map's result has to stay small, whatever the number of partitions.
     return "ok"

@@ -45,6 +45,7 @@ def repaired(run: Run, weighed: Mapping[str, Any] | None, storage: Storage) -> R
     found = (
         (partition, storage.get_json(run, f"repaired/{partition:04d}.json")) for partition in range(run.partitions)
     )
+    # A partition whose repair failed left no file.
     return Repairs.of({partition: done for partition, done in found if done is not None})
 
 
@@ -59,6 +60,7 @@ def write(ending: Ending, storage: Storage, where: Places) -> Report:
             yield partition, storage.findings(run, partition)
 
     with (
+        # Both in one pass and in parts: neither disk nor memory holds every finding of a large run (decision 47).
         ObjectWriter(storage, run, FILES["lines"], "application/x-ndjson; charset=utf-8") as lines,
         ObjectWriter(storage, run, FILES["csv"], "text/csv; charset=utf-8") as rows,
     ):

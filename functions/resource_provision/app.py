@@ -42,10 +42,12 @@ def prepare(work: Work, execution: str, context: Context, stack: Stack) -> None:
     """
     application, now = stack.own_application, stack.now
     customer = work.customer
+    # The ledger has to know, because deals that wait for the application are left out of the fold.
     if customer.asks != (application is not None):
         customer, _ = stack.ledger.record_result(work, Prepared({}, asks=application is not None))
     if application is None:
         return
+    # The work is from before `asks` was recorded.
     waiting = [
         state for state in replace(work.customer, asks=True).unprepared.values() if is_due(state, execution, now())
     ]
@@ -55,14 +57,17 @@ def prepare(work: Work, execution: str, context: Context, stack: Stack) -> None:
     unavailable: ApplicationUnavailable | None = None
     # Those never asked come first: one that hangs cannot keep the others from being asked.
     for place, state in enumerate(sorted(waiting, key=lambda state: state.application is not None)):
+        # The first is asked in any case, so that each invocation gets on.
         if place and context.get_remaining_time_in_millis() < ONE_REQUEST:
             break
         id = state.order.opportunity_id
         before = state.application or Application(since=now())
         try:
             if id in refused:
+                # No time to ask again: nothing changes until the deal or the catalogue is corrected.
                 said = Application(before.since, problem="\n".join(str(problem) for problem in refused[id]))
             else:
+                # Not the work's customer: the answer about one deal may have chosen the ID for those after it.
                 customer_id = state.order.customer_id or customer.certain_id
                 said = answer(application, stack.settings.organization_id, state.order, customer_id, before, now)
         except ApplicationUnavailable as error:
@@ -97,6 +102,7 @@ def answer(
     body = request_body(order, organization_id, customer_id)
     try:
         said = application.ask(body, idempotency_key(organization_id, order.opportunity_id))
+    # Recorded, not raised: it is about this deal alone, and the customer's others go on.
     except (ApplicationRefused, ApplicationAnswerInvalid) as error:
         return before.failed(str(error), now())
     if isinstance(said, NotYet):

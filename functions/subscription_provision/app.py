@@ -48,6 +48,7 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     to_do = stack.provisioner.planned(customer, desired, catalogue)
     # Before any write: if this step dies, its retry finds in the ledger which IDs may be in use.
     intend(work, to_do, records, stack.ledger)
+    # These too: a step that died may have made them without the ledger hearing of it.
     for keep in to_do.kept:
         slot = keep.subscription.slot
         records[slot] = standing(records.get(slot, SlotRecord()), keep.subscription, keep.subscription_id, keep.status)
@@ -73,6 +74,7 @@ def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord], ledger: Led
     """Record the generations and the credits that are about to be sent, so that a retry sends the same again and
     nothing else.
     """
+    # A retry finds its generations recorded already, and has nothing to raise.
     raised = {
         change.subscription.slot: change.generation
         for change in to_do.changes
@@ -81,6 +83,7 @@ def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord], ledger: Led
             change.subscription.slot not in records or records[change.subscription.slot].generation != change.generation
         )
     }
+    # What was intended before stays as it was: it may have been granted already.
     new = {g.key: GrantRecord(g.amount) for g in to_do.grants if g.key not in work.customer.grants}
     if raised or new:
         generations = {slot.key: generation for slot, generation in raised.items()}
@@ -100,15 +103,18 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
     # By an earlier try, which may not have lived to record it, or before the ledger was lost and restored.
     sent: dict[str, str] = {}
     for resource_id in dict.fromkeys(grant.resource_id for grant in grants):
+        # One list for each resource: without that filter Stigg leaves out the grants of resources.
         for standing_grant in stigg.list_grants(customer_id, resource_id):
             if key := (standing_grant.get("metadata") or {}).get(GRANT_KEY):
                 sent.setdefault(key, standing_grant["id"])
     for grant in grants:
+        # The amount that was intended first: credits that were granted are never corrected.
         amount = records.get(grant.key, GrantRecord(grant.amount)).amount
         found = sent.get(grant.key)
         if found is None:
             body = grant_body(customer_id, replace(grant, amount=amount))
             try:
+                # Under the grant's own key, which no execution is part of: it is never to be granted a second time.
                 found = stigg.grant_credits(body, grant.key)["id"]
             except StiggRefused as refusal:
                 refused[grant.key] = f"Stigg refused the credit grant of {grant.currency_id}: {refusal}"
@@ -172,6 +178,7 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
     if not isinstance(work, Work):
         return step.handing_on(None)
     try:
+        # A write that could be cut off before its answer does not begin: the retry plans what is left (decision 40).
         with stack.leases.held(work), stack.governor.ending_in(context.get_remaining_time_in_millis()):
             report = bring_about(work, step.execution, stack)
             if report is not None:  # else the version is not applied, and the execution goes round again

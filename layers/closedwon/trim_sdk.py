@@ -17,6 +17,7 @@ from typing import Any
 SERVICES = ("dynamodb", "s3", "secretsmanager", "sns", "stepfunctions")
 """What the functions and the package make clients of."""
 
+# Waiters and examples are read by nothing that runs; paginators stay, because S3's lists go by them.
 UNUSED = ("examples", "waiters")
 
 
@@ -25,10 +26,12 @@ def trim(data: Path) -> None:
     prefixes = set()
     for folder in [path for path in data.iterdir() if path.is_dir()]:
         if folder.name in SERVICES:
+            # endpoints.json names a service by its endpoint (states), not by its folder (stepfunctions).
             prefixes.add(_service(folder))
         else:
             shutil.rmtree(folder)
     endpoints = _read(data / "endpoints.json")
+    # Every partition stays: a stack may be deployed in any of them (aws, aws-cn, aws-us-gov).
     for partition in endpoints["partitions"]:
         partition["services"] = {name: told for name, told in partition["services"].items() if name in prefixes}
     _write(data / "endpoints.json", endpoints)
@@ -36,6 +39,7 @@ def trim(data: Path) -> None:
 
 def _service(folder: Path) -> str:
     """Keeps the newest version of a service's interface. Out: its name among the endpoints."""
+    # Versions are dates; botocore takes the newest where none is asked for.
     *older, newest = sorted(path for path in folder.iterdir() if path.is_dir())
     for version in older:
         shutil.rmtree(version)

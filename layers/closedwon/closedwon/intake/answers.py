@@ -26,6 +26,7 @@ class LineError(ApiModel):
 class Result(ApiModel):
     """What became of one deal of the request."""
 
+    # None where a deal is so broken that it names no opportunity.
     opportunity_id: str | None
     status: Literal["accepted", "duplicate", "superseded", "invalid"]
     execution: Annotated[str | None, Field(description="Name of the execution that provisions it.")] = None
@@ -44,6 +45,7 @@ class SubscriptionStatus(ApiModel):
     plan_id: str
     subscription_id: str
     url: str
+    # Stigg's own word, and so no Literal: a new one must not fail the answer.
     status: str
     checkout_url: str | None = None
 

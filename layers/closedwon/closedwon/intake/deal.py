@@ -59,6 +59,7 @@ StiggId = Annotated[str, Field(min_length=1, max_length=STIGG_ID_LENGTH, pattern
 
 def _number(value: Any) -> Any:
     """JSON bounds no number: what no float can hold is refused here, where it is still a fault of this deal alone."""
+    # To Python True is 1, and would be sold as one unit.
     if isinstance(value, bool):
         raise ValueError("is not a number")
     if isinstance(value, int) and abs(value) >= 2**1023:
@@ -77,7 +78,7 @@ class ApiModel(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel,
         populate_by_name=True,
-        extra="forbid",
+        extra="forbid",  # a misspelled field would be overlooked
         frozen=True,
         str_strip_whitespace=True,
         hide_input_in_errors=True,  # an input may be personal data, and errors are logged
@@ -124,6 +125,7 @@ class Terms(ApiModel):
     """What the contract says beside its lines. A date without a time is a day in the stack's time zone."""
 
     billing_period: Literal["MONTHLY", "ANNUALLY"] | None = None
+    # Dates are texts: a day becomes an instant in the stack's time zone, which only the mapping knows.
     start: Annotated[
         str | None,
         Field(
@@ -164,10 +166,13 @@ class Line(ApiModel):
         int | None,
         Field(ge=1, le=MOST_LINE_NUMBER, description="Its number in messages; counted from 1 where left out."),
     ] = None
+    # Any text, no Literal: the mapping refuses an unknown one, and a deal that the mapping refuses is recorded
+    # (decision 6).
     stigg_type: Annotated[
         str | None, Field(description="Plan, Add-on, Entitlement, Credit entitlement or Credit grant.")
     ] = None
     stigg_id: str | None = None
+    # Not an int, because Salesforce has decimals: 10.0 is whole, and the mapping refuses what is not.
     quantity: Annotated[
         Number | None,
         Field(description="Units; of an amendment that says differences, how many more or (negative) fewer."),
@@ -256,6 +261,7 @@ class DealToRead(Deal):
 
     opportunity: OpportunityToRead
     account: AccountToRead | None = None  # type: ignore[assignment]
+    # None alone: what brings lines is a `Deal`, for which nothing is read.
     lines: None = None
 
 
@@ -307,6 +313,7 @@ def _said(kind: str, path: list[str], context: dict[str, Any]) -> str:
     """A fault in words, by pydantic's kind of it and the facts it adds; "" where pydantic's own words have to do."""
     if kind == "too_long":
         return f"has more than {MOST_LINES} lines" if path == ["lines"] else ""
+    # Pydantic would quote the pattern.
     if kind == "string_pattern_mismatch":
         return _PATTERNS.get(path[-1], "is not an ID in Stigg (letters, digits and _ . : @ | -)")
     if kind.startswith(("datetime_", "timezone_")):
@@ -314,6 +321,7 @@ def _said(kind: str, path: list[str], context: dict[str, Any]) -> str:
     return _FAULTS.get(kind, "").format(**context)
 
 
+# Pydantic's own words speak to programmers; these reach the people who close deals.
 _FAULTS = {
     "missing": "is missing",
     "string_too_short": "is empty",

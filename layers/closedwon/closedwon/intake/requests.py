@@ -46,6 +46,7 @@ class NotNow(Exception):
 
 def refusal(error: RequestRefused | NotNow) -> dict[str, Any]:
     """The response to a whole request that is refused, or is to be sent again later."""
+    # Nothing is lost by it: the fault path of the flow records what could not be sent (decision 19).
     if isinstance(error, NotNow):
         return response(503, Refusal(message=str(error)), {"Retry-After": str(error.seconds)})
     return response(400, Refusal(message=str(error)))
@@ -59,6 +60,7 @@ def deals_of(body: str | None) -> list[Any]:
 def list_in(body: str | None, name: str, one: str) -> list[Any]:
     """The list of 1 to 200 that a request's body is about. Raises RequestRefused."""
     try:
+        # API Gateway gives null where a request has no body.
         content = json.loads(body or "")
     except (ValueError, RecursionError):
         raise RequestRefused("the body is not JSON") from None
@@ -99,6 +101,7 @@ class Intake:
         Out: by their place in the request, those that can be recorded, and the answers to the others.
         Raises NotNow when deals have to be read from Salesforce and it does not answer.
         """
+        # Before anything is read: a deal that brought its lines never waits for Salesforce (decision 37).
         without_lines = {
             index for index, content in enumerate(deals) if isinstance(content, dict) and not content.get("lines")
         }
@@ -120,6 +123,7 @@ class Intake:
             deal = Deal.model_validate(content)
         except ValidationError as error:
             return invalid(opportunity_id_of(content), problems_of(content, error))
+        # Answered only, while what the mapping refuses is recorded and keeps older revisions superseded (decision 6).
         if problems := unrecordable(deal, self._rules, datetime.now(UTC)):
             return invalid(deal.opportunity.id, problems)
         return deal
@@ -149,9 +153,11 @@ class Intake:
             except ValidationError as error:
                 results[index] = invalid(opportunity_id_of(content), problems_of(content, error))
                 continue
+            # Before Salesforce is asked: another organisation's ID may name a record here too (a sandbox is a copy).
             if problems := organization_problems(deal, self._rules):
                 results[index] = invalid(deal.opportunity.id, problems)
                 continue
+            # Only what was said: a default or a null would stand instead of what is read (`deal_of`).
             to_read[index] = deal.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
         whole = list(deals)
         for index, answer in self.read_from_salesforce(to_read).items():
@@ -190,6 +196,7 @@ class Intake:
         try:
             with asking_salesforce():
                 opportunities = reading.opportunities_of(named.values(), self._salesforce())
+        # Without CPQ, or without the permission to see it, the deal keeps the contract that it named (decision 37).
         except Permanent as error:
             logger.info("contracts could not be read", extra={"error": str(error)})
             return {}
@@ -206,6 +213,7 @@ def naming(deal: Deal, opportunity_id: str) -> Deal:
     if deal.trigger == "cancellation" and not (terms.end or terms.cancel):
         # Said outright: where it is the deal's own opportunity, nothing else would tell that a contract ends.
         terms = terms.model_copy(update={"cancel": "end_of_term"})
+    # Its own contract: no deal amends or renews itself, so it stays as it was said.
     elif deal.trigger != "cancellation" and opportunity_id == deal.opportunity.id:
         return deal
     return deal.model_copy(update={"amends": opportunity_id, "terms": terms})
@@ -216,6 +224,7 @@ def asking_salesforce() -> Iterator[None]:
     """Asking Salesforce; what passes by itself becomes NotNow."""
     try:
         yield
+    # The limit is permanent to an execution, but within a day it passes: the caller may try again in an hour.
     except (Transient, SalesforceLimitExceeded) as error:
         logger.warning("Salesforce could not be read", extra={"error": str(error)})
         message = (

@@ -92,6 +92,7 @@ class OwnApplication:
         """Ask the application about one opportunity. In: the request's JSON; its Idempotency-Key. Raises as in the
         table.
         """
+        # The signature is over bytes, so these very bytes are sent.
         content = json.dumps(body, allow_nan=False).encode()
         status, headers, answer = self._exchange(content, key)
         # The key may have been rotated within the five minutes for which it is kept.
@@ -112,7 +113,9 @@ class OwnApplication:
 
     def _exchange(self, content: bytes, key: str) -> tuple[int, Mapping[str, str], bytes]:
         """One request. Out: the answer's status, headers and first bytes."""
+        # A key that was pasted may bring its line's end along.
         signing_key = str(self._secret.json("signingKey")["signingKey"]).strip()
+        # Part of what is signed, so that the application can refuse a request that somebody recorded.
         timestamp = int(self._clock())
         headers = {
             "Content-Type": "application/json",
@@ -125,11 +128,13 @@ class OwnApplication:
         failure: ClosedWonError
         until = time.monotonic() + LONGEST
         try:
+            # No redirect: names and signature would go to an address that nobody configured.
             # A connection of its own: there are few requests, and an idle one is lost while Lambda freezes a function.
             with requests.post(
                 self._url, data=content, headers=headers, timeout=self._timeouts, allow_redirects=False, stream=True
             ) as response:
                 answer = b""
+                # Streamed and read in parts, so that an answer without an end can be given up.
                 for part in response.iter_content(8192):
                     answer += part
                     if len(answer) > ANSWER_LIMIT or time.monotonic() > until:
@@ -202,8 +207,9 @@ def ask_again_at(answer: bytes, headers: Mapping[str, str], now: int) -> int:
             at = _milliseconds(datetime.fromisoformat(given))
         except (TypeError, ValueError):
             raise ApplicationAnswerInvalid("askAgainAt", "is not a time with its zone (2026-12-01T09:00:00Z)") from None
+    # isdecimal alone takes the digits of every script.
     elif after.isdecimal() and after.isascii():
-        at = now + 1000 * int(after[:10])
+        at = now + 1000 * int(after[:10])  # ten digits lie beyond LATEST already
     elif after:
         try:
             at = _milliseconds(parsedate_to_datetime(after))
@@ -211,6 +217,7 @@ def ask_again_at(answer: bytes, headers: Mapping[str, str], now: int) -> int:
             raise ApplicationAnswerInvalid("Retry-After", "is neither seconds nor a date") from None
     else:
         at = now + USUAL
+    # So that a slip in the application neither has it asked without a pause nor has a deal forgotten.
     return min(max(at, now + SOONEST), now + LATEST)
 
 
@@ -223,6 +230,7 @@ def _milliseconds(moment: datetime) -> int:
 def _object(answer: bytes) -> Json:
     try:
         content = json.loads(answer)
+    # RecursionError: JSON that is nested some thousand levels deep.
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):

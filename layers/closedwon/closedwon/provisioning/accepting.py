@@ -27,9 +27,12 @@ def accept(deals: list[Any], intake: Intake, ledger: Ledger, governor: Governor,
 
     Raises NotNow when deals have to be read from Salesforce and it does not answer.
     """
+    # In shadow mode executions are started: each deal has one that says what it would do (decision 51).
     if ledger.control().mode == "pause":
         return record(deals, intake, ledger)
     arrivals, results = _checked(deals, intake, ledger)
+    # Before accepting: the due time that is recorded lies after the rate slot, or the sweep would start it again
+    # (decision 40).
     booking = rate_slots_of(arrivals.values(), governor)
     acceptances = ledger.accept(list(arrivals.values()), booking.starts, starts=True)
     accounts = [arrival.order.account_id for arrival in arrivals.values()]
@@ -79,11 +82,13 @@ def give_back(booking: Booking, answers: Iterable[tuple[str, Acceptance]], gover
 
 def checked_by_snapshot(arrivals: dict[int, Arrival], ledger: Ledger) -> dict[int, Arrival]:
     """Two plans of one product are answered at once where the kept catalogue shows them; else by the deal's status."""
+    # As a rule: then neither the snapshot is read nor the fold imported.
     if all(len(arrival.order.of_kind("Plan")) < 2 for arrival in arrivals.values()):
         return arrivals
     from closedwon.domain.catalogue import Catalogue
     from closedwon.domain.desired import same_product_problems  # with all of the fold
 
+    # Only what is kept: accepting never waits for Stigg, so that deals are taken while Stigg is down.
     catalogue = Catalogue.kept(ledger.snapshot())
     if catalogue is None:
         return arrivals
@@ -95,6 +100,7 @@ def checked_by_snapshot(arrivals: dict[int, Arrival], ledger: Ledger) -> dict[in
 
 def start_all(rate_slots: Mapping[str, int], accepted: Iterable[tuple[str, Acceptance]], start: Start) -> None:
     """Start each execution once, for its account's rate slot."""
+    # Deals of one account that were accepted together share an execution.
     wanted = {a.execution: account_id for account_id, a in accepted if a.start and a.execution}
     claims = [Claim(account_id, execution, rate_slots[account_id]) for execution, account_id in wanted.items()]
     start_each(claims, start)

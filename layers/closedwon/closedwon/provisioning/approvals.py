@@ -43,9 +43,12 @@ def approve(
         except ValidationError as error:
             results.append(unknown(None, "; ".join(str(problem) for problem in problems_of(content, error))))
             continue
+        # A refreshed sandbox has the same record IDs, and would approve for production.
         if approval.organization_id != organization_id:
             results.append(unknown(approval.opportunity_id, "this stack serves another organisation"))
             continue
+        # The rate slot first, because the due time that is recorded lies after it; where nothing waits, the slot is
+        # lost.
         status, claim = ledger.approve(approval.opportunity_id, approval.approval, governor.rate_slots(1)[0])
         logger.info("approval", extra={"opportunity": approval.opportunity_id, "status": status})
         if status == "unknown":

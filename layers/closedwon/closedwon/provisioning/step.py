@@ -26,6 +26,7 @@ class Step(NamedTuple):
     @classmethod
     def of(cls, event: Mapping[str, Any]) -> Step:
         with as_read(lambda _: RunInputInvalid("the input has no accountId, token and execution")):
+            # A KeyError would not say what an execution that is started by hand has to be given.
             step = cls(event["accountId"], event["token"], event["execution"])
         if not isinstance(step.token, int) or not all(
             isinstance(one, str) for one in (step.account_id, step.execution)
@@ -54,6 +55,7 @@ class Leases:
         In: the step's input; Lambda's context.
         Raises WriteUnanswered while an earlier try of this step may have a write under way.
         """
+        # No write is sent later than this invocation ends, and none lands later than a lifetime after that.
         lease = context.get_remaining_time_in_millis() + self._lifetime
         taken = self._ledger.acquire_lease(step.account_id, step.execution, step.token, lease)
         if isinstance(taken, Unanswered):
@@ -68,7 +70,10 @@ class Leases:
         else.
         """
         try:
+            # A function that is killed gets no further: then the lease runs to its end, after which no write of it can
+            # land.
             yield
+        # Another execution has the customer: its lease is not this step's to change.
         except LeaseLost:
             raise
         except Exception as error:

@@ -53,6 +53,7 @@ class Provisioner:
         """
         records = {Slot.of_key(key): record for key, record in customer.slots.items()}
         actual: list[Actual] = []
+        # A customer that never had a subscription, and is to have none, costs Stigg no call.
         if customer.customer_id is not None and (desired.subscriptions or records):
             # Those that ended too: the ID of one is not used again.
             subscriptions = self._stigg.list_subscriptions(customer.customer_id)
@@ -101,6 +102,7 @@ def desired_by(
 
     def assess(catalogue: Catalogue) -> tuple[Desired, bool]:
         desired = fold(standings, catalogue, policy, at)
+        # What the mapping refused no newer catalogue can mend: it is no reason to ask Stigg again.
         return desired, any(not s.newest.problems for s in standings if s.newest.opportunity_id in desired.refused)
 
     return _by_certain_catalogue(assess, kept, read, at)
@@ -112,6 +114,7 @@ def _by_certain_catalogue(
     """An assessment, and the catalogue it was made by. assess: also says whether it refuses something."""
     if kept is not None:
         assessment, refuses = assess(kept)
+        # A refusal by an older snapshot is not certain: the catalogue may just have been corrected (decision 9).
         if not refuses or kept.age(at) < CERTAIN_SECONDS:
             return assessment, kept
     catalogue = read()
@@ -125,4 +128,5 @@ def newest_contributing(customer: Customer, desired: Desired) -> Order | None:
     contributing = {id for wanted in desired.subscriptions.values() for id in wanted.opportunities}
     contributing |= {grant.opportunity_id for grant in desired.grants}
     states = [customer.opportunities[id] for id in contributing]
+    # By revision, not by arrival: the account is called as Salesforce last said.
     return max(states, key=lambda state: state.revision).order if states else None

@@ -50,6 +50,7 @@ def access(mappings: Mapped, describe: Describe) -> list[Access]:
 
     In: the Stigg Mappings; a function from an object's name to its schema. Raises what that function raises.
     """
+    # Each describe is an API call, and an object is looked at for many fields.
     schema_of = cache(describe)
     found: dict[str, Access] = {}
     for object_name, paths in paths_read(mappings).items():
@@ -64,8 +65,10 @@ def _walk(object_name: str, path: str, schema_of: Describe, found: dict[str, Acc
     """Note each field on a path with its object, following lookups as far as the schema knows them."""
     *steps, last = path.split(".")
     for step in steps:
+        # Names in a Stigg Mapping may be in any case, as in a query.
         one = found.setdefault(object_name.lower(), Access(object_name))
         lookup = _field(schema_of(object_name), "relationshipName", step)
+        # Salesforce shows no field that the user may not see, so only the name of the relationship is known.
         name = lookup["name"] if lookup else f"{step} (a lookup)"
         one.reads.setdefault(name.lower(), name)
         if lookup is None or not lookup.get("referenceTo"):
@@ -90,9 +93,11 @@ def _check(one: Access, schema: Json | None) -> None:
 
 def _read_only(field: Json | None, creates: bool) -> bool:
     """Whether a field may be read but not written. creates: whether closed-won also creates records of its object."""
+    # One PATCH by external ID creates or changes, so a field that is written needs both permissions.
     return field is not None and not (field.get("updateable") and (field.get("createable") or not creates))
 
 
 def _field(schema: Json | None, by: str, name: str) -> Json | None:
     wanted = name.lower()
+    # relationshipName is null where a field is no lookup.
     return next((f for f in (schema or {}).get("fields", ()) if (f.get(by) or "").lower() == wanted), None)

@@ -36,6 +36,7 @@ def records_of(result: Mapping[str, Any]) -> list[Json]:
     body = result.get("body")
     if not isinstance(body, list) or not _ok(result):
         return []
+    # A request that was refused answers a list too: of errors, which have no `success`.
     return [item for item in body if isinstance(item, dict) and "success" in item]
 
 
@@ -85,6 +86,7 @@ def answered(
     """The error that an answer means. status: None for a record; content: Salesforce's list of errors, if it is one."""
     code, message, names = _first_error(content, hide)
     about: dict[str, Any] = {"operation": operation, "status": status}
+    # Codes before statuses: a record of a collection has a code only.
     if code == "UNABLE_TO_LOCK_ROW":
         return SalesforceRowLocked("somebody else is writing the record", code=code, **about)
     if code == "REQUEST_LIMIT_EXCEEDED":
@@ -93,6 +95,7 @@ def answered(
         return SalesforceUnauthorized("the session is not accepted", code=code, **about)
     if status == 429:
         return _throttled("too many requests", code, about)
+    # Salesforce says that it did nothing: a write is not left open by it, as it is by any other 5xx.
     if code in ("SERVER_UNAVAILABLE", "QUERY_TIMEOUT"):
         return SalesforceUnavailable(message or "unavailable", code=code, **about)
     if _says_nothing(status):
@@ -117,6 +120,7 @@ def _first_error(content: Any, hide: tuple[str, ...]) -> tuple[str, str, list[st
     """Code, message and fields of the first error of Salesforce's list; empty where it is none."""
     first = content[0] if isinstance(content, list) and content else content
     first = first if isinstance(first, dict) else {}
+    # A request calls it errorCode, a record of a collection statusCode.
     code = redacted(first.get("errorCode") or first.get("statusCode"), limit=80, hide=hide)
     fields = first.get("fields")
     names = [redacted(name, limit=80) for name in fields] if isinstance(fields, list) else []

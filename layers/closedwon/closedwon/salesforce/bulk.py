@@ -70,6 +70,7 @@ class BulkQueries:
         """
         operation = "queryAll" if with_deleted else "query"
         body = {"operation": operation, "query": formatted(soql, values), "contentType": "CSV"}
+        # Said, although they are the defaults: `_lines` and `_rows` depend on them.
         body |= {"columnDelimiter": "COMMA", "lineEnding": "LF"}
         job = self._client.rest("start query", "jobs/query", "POST", body)
         return self._known(job, "start query")
@@ -105,6 +106,7 @@ class BulkQueries:
                 following = answer.headers.get("Sforce-Locator")
                 if following is None:
                     raise SalesforceUnavailable("an answer without a locator", operation=_READ)
+                # The word for "no more pages", by Salesforce's documentation.
                 locator = None if following == "null" else following
                 yield Page(self._rows(job, answer), locator)
             if locator is None:
@@ -157,6 +159,7 @@ class BulkQueries:
                     raise ValueError("a row that does not fit its header")
                 yield row_of.made(cells)
                 count += 1
+            # A connection that breaks off between two rows leaves whole rows, only too few.
             if str(count) != answer.headers.get("Sforce-NumberOfRecords", str(count)):
                 failure = "a page that is not whole"
         except (requests.RequestException, csv.Error, ValueError) as error:
@@ -168,6 +171,7 @@ class BulkQueries:
 
     def _shape(self, job: str, header: Sequence[str]) -> _Record:
         """How rows become records, by the header's dotted names (Account.Name) and the schema's types."""
+        # It was started by another invocation, whose process may be gone.
         if job not in self._objects:
             self._known(self._client.rest("look at query", f"jobs/query/{job}"), "look at query")
         root = _Record()
@@ -205,6 +209,7 @@ class _Record:
     parents: dict[str, _Record] = field(default_factory=dict)
 
     def made(self, cells: Sequence[str]) -> Json:
+        # CSV knows no null: an empty cell is a field without a value.
         record: Json = {name: read(cells[place]) if cells[place] else None for name, place, read in self.columns}
         for relationship, parent in self.parents.items():
             found = parent.made(cells)
@@ -228,9 +233,11 @@ them.
 
 def _lines(answer: requests.Response) -> Iterator[str]:
     """The lines of an answer as they arrive, each with its line feed; nothing else in a text ends a line."""
+    # A chunk may end in the middle of a character.
     decoder = codecs.getincrementaldecoder("utf-8")()
     rest = ""
     for chunk in answer.iter_content(_CHUNK):
+        # Not splitlines, which also splits at characters that a text field may hold (such as U+2028).
         *lines, rest = (rest + decoder.decode(chunk)).split("\n")
         for line in lines:
             yield line + "\n"

@@ -51,6 +51,7 @@ def put_off(module: str, name: str) -> None:
 
     def first_call(*given: Any, **named: Any) -> Any:
         if sys.modules.get(module) is stand_in:
+            # Out of the way first: the import would find the stand-in again.
             del sys.modules[module]
         return getattr(import_module(module), name)(*given, **named)
 
@@ -144,6 +145,7 @@ class SalesforceClient:
 
     def describe(self, object_name: str) -> Json:
         """An object's schema: `fields`, each with `name`, `referenceTo`, `relationshipName` and more."""
+        # Not by the library's object classes, which log in again without a bound.
         answer = self._call(
             "describe", False, lambda salesforce: salesforce.restful(f"sobjects/{object_name}/describe")
         )
@@ -199,8 +201,10 @@ class SalesforceClient:
 
             headers = {"Authorization": f"Bearer {salesforce.session_id}"}
             url = f"{salesforce.base_url}{path}"
+            # The library reads an answer whole; a page of a bulk query is read while it arrives.
             response = self._session.get(url, params=dict(params), headers=headers, stream=True, timeout=timeouts)
             if response.status_code != 200:
+                # The library's own error, so that `_call` tells it apart like every other.
                 exception_handler(response, operation)
             return response
 
@@ -261,6 +265,7 @@ class SalesforceClient:
                 session_id=self._login.token(),
                 session=self._session,
                 version=self._api_version,
+                # The library's own default, OrderedDict, is of no use here.
                 object_pairs_hook=dict,
             )
         return self._logged_in

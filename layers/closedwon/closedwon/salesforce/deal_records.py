@@ -115,6 +115,7 @@ def deal_of(given: Json, opportunity: Json, rows: Sequence[Row], read_at: dateti
             "readAt": iso_utc(read_at),
         },
         "account": {
+            # A business account in Salesforce has no field for it: only the callout can say one.
             **_filled({}, email=(given.get("account") or {}).get("email")),
             "id": opportunity["AccountId"],
             "name": account.get("Name"),
@@ -148,9 +149,11 @@ def _links(given: Json, opportunity: Json) -> Json:
             )
         links["trigger"] = kind
         links["amends"] = value_at(opportunity, f"{field}__r.SBQQ__Opportunity__c") or contract
+        # CPQ's amendments carry what changes, its renewals all there is.
         links["quantities"] = "differences" if kind == "amendment" else "whole"
         break
     else:
+        # Without CPQ, the package's own field names it.
         if trigger in ("amendment", "renewal") and opportunity.get("Stigg_Amends__c"):
             links["amends"] = opportunity["Stigg_Amends__c"]
     _still_so(trigger, opportunity)
@@ -193,6 +196,7 @@ def _quote_dates(quote: Json, lines: Sequence[Json]) -> Json:
 
 
 def _last_day(start: date, months: float) -> str:
+    # It knows that a month after 31 January is the last day of February.
     from dateutil.relativedelta import relativedelta
 
     after: date = start + relativedelta(months=int(months))
@@ -207,6 +211,7 @@ def lines_of(rows: Sequence[Row], differences: bool) -> list[Json]:
     Raises Unreadable for a block price that would have to be sent as a difference.
     """
     read = [(row, line) for number, row in enumerate(rows, 1) if (line := _line(row, number, differences))]
+    # A line that does not say its units counts as a change: the mapping has to see it.
     changed = [_product(line) for _, line in read if _units(line) != 0]
     lines = []
     for row, line in read:
@@ -231,6 +236,7 @@ def _line(row: Row, number: int, differences: bool) -> Json | None:
         "stiggType": row.get(source.stigg_type),
         "stiggId": row.get(source.stigg_id),
         "quantity": quantity,
+        # Without the override Stigg's own price holds.
         "price": row.get(source.price) if row.get(source.price_override) is True else None,
         "unlimited": True if row.get(source.unlimited) is True else None,
         "resetPeriod": row.get(source.reset_period),
@@ -263,6 +269,7 @@ def _quoted_quantities(row: Row, differences: bool) -> tuple[Any, Any, Any]:
     """The same three of a quote line, from CPQ's own fields, whatever the mapping names."""
     # Each line's total is sent, not only where the effective quantity tells nothing (block and slab prices).
     total = row.get(TOTAL)
+    # Only an amended line has a prior quantity: what is new on an amendment stood nowhere before.
     return row.get(EFFECTIVE) if differences else total, row.get(PRIOR) if row.get(UPGRADED) else None, total
 
 
@@ -309,6 +316,7 @@ def deal_from_rows(given: Json, opportunity: Json, rows: Iterable[Row], read_at:
 
 def _place(row: Row) -> tuple[int, bool, float, str]:
     at = row.get(row.source.order or "")
+    # As ORDER BY sorts for a single deal; in bulk it would keep Salesforce from working in parallel (decision 46).
     return row.mapping, at is None, at or 0, row.get("Id")
 
 
@@ -321,6 +329,7 @@ def trigger_of(row: Json, known: str | None, trial_stages: Sequence[str] = ()) -
     """
     if row["IsWon"]:
         return _trigger_of_won(row)
+    # A renewal that was not won, or a deal that only records a churn.
     if row["IsClosed"] and row.get("Stigg_Amends__c"):
         return "cancellation"
     # The ledger knows it as won, and Salesforce does not any more.

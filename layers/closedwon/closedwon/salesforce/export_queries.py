@@ -93,8 +93,10 @@ def _lines_in_bulk(number: int, each: LineSource, way: Way, scope: Scope, unquot
     account = f"{way.record}.AccountId"
     paths = ["Id", each.order or "", way.id, account, *each.paths()]
     conditions = [
+        # The others say nothing about Stigg, and would be left out of the deal in any case (`_not_sold`).
         f"({each.stigg_type} != NULL OR {each.stigg_id} != NULL)",
         way.only,
+        # With a quote its lines count: CPQ's opportunity products repeat them (decision 38).
         f"{way.record}.SBQQ__PrimaryQuote__c = NULL" if unquoted else "",
         scope.condition(way.record),
     ]
@@ -105,6 +107,7 @@ def _lines_in_bulk(number: int, each: LineSource, way: Way, scope: Scope, unquot
 
 _PROVISIONINGS = BulkQuery(
     "provisionings",
+    # Without an account it belongs to no partition.
     f"SELECT {', '.join(SHOWN_FIELDS)} FROM Stigg_Provisioning__c WHERE Account__c != NULL",  # nosec B608 - names above
     account="Account__c",
     opportunity="Opportunity_ID__c",
@@ -114,12 +117,14 @@ _PROVISIONINGS = BulkQuery(
 def paths_read(mappings: Mapped) -> dict[str, tuple[str, ...]]:
     """The fields that are read of each object, singly and in bulk: paths, with dots across lookups."""
     lookups = [each.lookup for each in mappings.active if each.lookup]
+    # Without CurrencyIsoCode, which an organisation with one currency does not have.
     paths: dict[str, list[str]] = {"Opportunity": [*opportunity_paths(mappings.cpq, False, lookups), *_SEEN]}
     paths["Account"] = [*ACCOUNT_FIELDS, "MasterRecordId"]
     paths["Stigg_Provisioning__c"] = list(SHOWN_FIELDS)
     paths["Stigg_Mapping__mdt"] = ["MasterLabel", "Active__c", *(column for column, _, _ in COLUMNS.values())]
     for each in mappings.sources:
         way = WAYS.get((each.object.lower(), each.parent.lower()))
+        # The field of a condition such as `Quote.IsSyncing = TRUE` is read too.
         up = (way.id, f"{way.record}.AccountId", way.only.partition(" ")[0]) if way else ()
         paths.setdefault(each.object, []).extend(filter(None, ("Id", each.order, *up, *each.paths())))
     if mappings.cpq:
@@ -141,6 +146,7 @@ def bulk_queries(mappings: Mapped, scope: Scope, source: Source) -> Bulk:
         return Bulk((opportunities,), ())
     queries, unreachable = [opportunities], []
     for number, each in enumerate(mappings.sources):
+        # The last source, behind the active mappings, is that of opportunities without a quote (`Mapped.sources`).
         if way := way_up(each, source):
             queries.append(_lines_in_bulk(number, each, way, scope, unquoted=number == len(mappings.active)))
         else:

@@ -53,6 +53,7 @@ class Login:
             response = self._session.post(url, data=form, auth=basic, headers={"Accept": "application/json"})
         except requests.RequestException as error:
             name = type(error).__name__
+            # Returned, so that it is raised elsewhere: the exception caught holds the request with its credentials.
             return "", SalesforceUnavailable(f"could not be reached ({name})", operation=_OPERATION)
         content = _json(response)
         token = content.get("access_token")
@@ -67,6 +68,7 @@ class Login:
         client_id = fields["clientId"]
         if "clientSecret" in fields:
             client_secret = self._secret.json("clientId", "clientSecret")["clientSecret"]
+            # Basic authentication cannot be sent with every character, and the error about it would hold the secret.
             if not (client_id.isascii() and client_secret.isascii()):
                 raise SecretInvalid("the Salesforce secret's clientId or clientSecret is not plain ASCII")
             return {"grant_type": "client_credentials"}, (client_id, client_secret), (client_secret,)
@@ -83,12 +85,14 @@ def _no_token(status: int, content: Json, hide: tuple[str, ...]) -> ClosedWonErr
     """Why an answer holds no token. In: its status and content; the strings that the error must not show."""
     code = redacted(content.get("error"), limit=80, hide=hide)
     message = redacted(content.get("error_description"), hide=hide)
+    # The limit of logins may come with another status: then only its text tells it from wrong credentials.
     if status == 429 or re.search(r"rate.{0,7}exceeded", f"{code} {message}"):
         metrics.note("Throttled", System="Salesforce")
         return SalesforceThrottled("too many logins", operation=_OPERATION, status=status, code=code)
     passing = code in ("unknown_error", "server_error", "temporarily_unavailable")
     if passing or status in (200, 408) or status >= 500:
         return SalesforceUnavailable("no usable answer", operation=_OPERATION, status=status, code=code)
+    # Every My Domain has its token endpoint at this path: what redirects, or has none, is another address.
     if 300 <= status < 400 or status == 404:
         message = "there is no login here: is SALESFORCE_URL the org's My Domain?"
     message = message or "the credentials are not accepted"
@@ -107,6 +111,7 @@ def _json(response: requests.Response) -> Json:
 def _audience(url: str) -> str:
     """The audience of a JWT: the login server of the org's kind, also when it is sent to the org's My Domain."""
     host = urlsplit(url).hostname or ""
+    # A sandbox's My Domain is <name>--<sandbox>.
     testing = "--" in host or ".sandbox." in host or ".scratch." in host
     return f"https://{'test' if testing else 'login'}.salesforce.com"
 

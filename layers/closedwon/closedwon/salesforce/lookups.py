@@ -23,6 +23,7 @@ class Way(NamedTuple):
 
 
 _QUOTE = "SBQQ__Quote__r."
+# An opportunity has several quotes: only the synced one, with CPQ the primary one, is what was sold.
 WAYS = {
     ("opportunitylineitem", "opportunityid"): Way("OpportunityId", "Opportunity"),
     ("quotelineitem", "quoteid"): Way("Quote.OpportunityId", "Quote.Opportunity", "Quote.IsSyncing = TRUE"),
@@ -47,6 +48,7 @@ def lookup_of(each: LineSource, source: Source) -> str:
     if at == "Opportunity":
         return "Id"
     found = [f["name"] for f in source.describe("Opportunity")["fields"] if at in f["referenceTo"]]
+    # With several, nobody but an admin knows which one leads to what was sold.
     if len(found) != 1:
         lookups = "several lookups" if found else "no lookup"
         raise unusable(each.object, f"{each.parent} leads to {at}, and the opportunity has {lookups} to it")
@@ -72,5 +74,6 @@ def _target(each: LineSource, source: Source) -> tuple[str, str]:
         if not found:
             raise unusable(each.object, f"there is no lookup {each.parent} on {each.object}")
         targets = found["referenceTo"]
+        # A lookup may lead to several objects; what matters is whether the opportunity is one of them.
         at, relationship = "Opportunity" if "Opportunity" in targets else targets[0], found["relationshipName"]
     return at, relationship

@@ -62,6 +62,7 @@ COLUMNS = {
 }
 """A mapping's fields in Stigg Mapping: API name, label, whether it must be filled."""
 
+# The inactive ones too: one of opportunity products says which fields those have where there is no quote.
 MAPPINGS_SOQL = (
     f"SELECT MasterLabel, Active__c, {', '.join(column for column, _, _ in COLUMNS.values())} "  # nosec B608 - names above
     "FROM Stigg_Mapping__mdt"
@@ -101,6 +102,7 @@ class LineSource:
             if not path and not required:
                 given[name] = ""
                 continue
+            # Custom metadata is typed in by people, and SOQL has no way to quote a name.
             if not (_NAME if name == "object" else _PATH).fullmatch(path):
                 said = f"{label} {'holds no name of a field' if path else 'is empty'}"
                 raise unusable(str(record.get("MasterLabel")), said)
@@ -211,6 +213,7 @@ def _opportunity_products(records: Sequence[Json]) -> LineSource:
     which fields they have; without one they are the package's.
     """
     products = [record for record in records if record.get("Line_Object__c") == _OPPORTUNITY_PRODUCT]
+    # Where several records name the object, an active one says it rather than one that was switched off.
     products.sort(key=lambda record: record.get("Active__c") is not True)
     return LineSource.of(products[0]) if products else LineSource()
 

@@ -35,6 +35,7 @@ def read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
     """
     try:
         return _read(deals, source)
+    # Permanent, but no fault of these deals, so it must not be recorded as a problem of theirs.
     except SalesforceLimitExceeded:
         raise
     except Permanent as error:
@@ -89,6 +90,7 @@ def _whole(
 
 def _opportunities(source: Source, ids: Sequence[str], cpq: bool, lookups: Sequence[str]) -> list[Json]:
     try:
+        # Tried, not looked up: a look at the schema would cost every organisation a call for every request.
         return source.query(opportunities_soql(cpq, True, lookups), ids=ids)
     except SalesforceRefused as refused:
         if not _NO_CURRENCY.search(refused.message):
@@ -119,6 +121,7 @@ def _find_lines(
     opportunities: dict[str, list[str]] = {}
     for id, parent in parents.items():
         if parent:
+            # Nothing keeps two opportunities from pointing at the same parent.
             opportunities.setdefault(parent, []).append(id)
     if not opportunities:
         return

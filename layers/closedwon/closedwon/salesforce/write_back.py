@@ -43,6 +43,7 @@ ACCOUNT_FIELDS = ("Stigg_Customer_ID__c", "Stigg_Customer_URL__c")
 
 def account_fields(customer: Customer, app_url: str) -> dict[str, Any]:
     """The account's fields: its customer in Stigg, and the link that opens it."""
+    # Only a customer that exists in Stigg is written to its account (`account_unwritten`).
     assert customer.customer_id is not None
     url = _url(stigg_customer_url(app_url, customer.customer_id))
     return dict(zip(ACCOUNT_FIELDS, (customer.customer_id, url), strict=True))
@@ -110,7 +111,9 @@ def composite_request(
     for start in range(0, len(ids), RECORDS_A_COLLECTION):
         chunk = tuple(ids[start : start + RECORDS_A_COLLECTION])
         records = [provisioning_record(customer, customer.opportunities[id], app_url) for id in chunk]
+        # By external ID, so that the record is made where there is none, without a look first.
         url = f"{data_path}/composite/sobjects/Stigg_Provisioning__c/Opportunity_ID__c"
+        # Not all or none: a record that is refused must keep no other from being written (G6).
         requests.append((_patch(url, f"provisionings{start}", {"allOrNone": False, "records": records}), chunk))
     return requests
 

@@ -18,6 +18,7 @@ from closedwon.domain.plan import Actual, price_order
 def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
     """A subscription, from an element of Stigg's list. A plan that left the catalogue has a product of its own."""
     with as_read(lambda mistake: unreadable("list subscriptions", mistake)):
+        # In brackets, which no ID in Stigg has: it can be no product's of the catalogue.
         product_id = catalogue.product_of(data["planId"]) or f"({data['planId']})"
         return Actual(
             id=data["id"],
@@ -25,6 +26,7 @@ def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
             plan_id=data["planId"],
             pricing_type=data["pricingType"],
             status=data["status"],
+            # Sorted, here and below: the plan compares them as wholes, and their order in an answer says nothing.
             addons=tuple(sorted((addon["id"], addon["quantity"]) for addon in data.get("addons") or ())),
             entitlement_ids=tuple(
                 sorted(entitlement["id"] for entitlement in data.get("subscriptionEntitlements") or ())
@@ -48,6 +50,7 @@ def _prices(prices: Iterable[Mapping[str, Any]]) -> tuple[Price, ...]:
     found = (
         Price(price.get("addonId"), float(price["amount"]), price.get("currency") or "usd")
         for price in prices
+        # Others are prices of usage, or in tiers: no deal says those.
         if price.get("amount") is not None and (price.get("addonId") or price.get("baseCharge"))
     )
     return tuple(sorted(found, key=price_order))

@@ -26,6 +26,7 @@ def customer_body(customer_id: CustomerId, order: Order, links: Backlinks) -> di
         "metadata": links.of_customer(),
         "integrations": _integrations(links),
     }
+    # A name that was erased is empty, and is not sent: invoices need one (decision 57).
     return {name: value for name, value in body.items() if value}
 
 
@@ -55,6 +56,7 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
         integrations = existing.get("integrations") or []
         missing = [link for link in _integrations(links) if link not in [_link(other) for other in integrations]]
         if missing:
+            # Our own integration, where it links another account, is replaced, not kept beside the right one.
             others = [_link(other) for other in integrations if other["id"] != links.integration_id]
             body["integrations"] = others + missing
         return body
@@ -78,6 +80,7 @@ def provision_body(customer_id: CustomerId, create: Create, links: Backlinks) ->
     body: dict[str, Any] = {
         "customerId": customer_id,
         "planId": wanted.plan_id,
+        # Of our making, so that a try whose answer was lost cannot make a second subscription.
         "id": subscription_id(customer_id, wanted.slot, create.generation),
         "resourceId": wanted.slot.resource_id,
         "addons": _addons(wanted),
@@ -147,6 +150,7 @@ def _values(update: Update) -> dict[str, Any]:
     if wanted.billing_period:
         body["billingPeriod"] = wanted.billing_period
     names = {"budget": "budget", "minimum_spend": "minimumSpend"}
+    # null takes away what was written once and no deal says any more.
     return {**body, **spending(wanted), **dict.fromkeys(names[name] for name in update.withdrawn)}
 
 
@@ -158,6 +162,8 @@ def end_call(ending: Ending) -> tuple[Literal["cancel", "update"], dict[str, Any
         case EndOfBillingPeriod():
             return "cancel", {"cancellationTime": "END_OF_BILLING_PERIOD"}
         case TrialUntil(at):
+            # Stigg cancels no trial at a date, so its end is moved; IMMEDIATE, or a schedule set in Stigg could put
+            # that off.
             return "update", {"trialEndDate": iso_utc(at), "scheduleStrategy": "IMMEDIATE"}
 
 

@@ -36,6 +36,7 @@ def _currency_id(currency: dict[str, Any]) -> str:
 
 
 def _is_published(one: dict[str, Any]) -> bool:
+    # A status that an answer leaves out must not empty the catalogue, and have every deal refused.
     return bool(one.get("status", "PUBLISHED") == "PUBLISHED")
 
 

@@ -63,6 +63,7 @@ def idempotency_key(execution: str, entity_id: str, body: Mapping[str, Any]) -> 
     later execution that wishes the same again after something else came in between must not get an old answer.
     """
     wish = [execution, entity_id, body]
+    # Sorted: the same wish has the same key, in whatever order its body was put together.
     canonical = json.dumps(wish, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -163,6 +164,7 @@ class Stigg:
 
     def preview_subscription(self, body: Json) -> Json:
         """The invoices a subscription would lead to. Writes nothing."""
+        # It is a POST, but where its answer is lost, nothing is left open.
         answer = self._exchange("preview subscription", "POST", ("subscriptions", "preview"), body=body)
         return _object(answer, "preview subscription", writes=False)
 
@@ -244,6 +246,7 @@ class Stigg:
             if not isinstance(cursor, str) or not cursor:
                 yield page, None
                 return
+            # Else it would be read round and round until the function is cut off.
             if cursor in cursors:
                 raise StiggUnavailable("the list leads back to a page already read", operation=operation)
             yield page, cursor
@@ -273,6 +276,7 @@ class Stigg:
             headers["Idempotency-Key"] = idempotency_key
         key = self._api_key()
         response = self._send(operation, method, url, query, data, headers, key, writes)
+        # The key may have been changed within the minutes for which it is kept in memory.
         if response.status_code == 401:
             self._secret.again()
             key = self._api_key()
@@ -283,6 +287,7 @@ class Stigg:
         raise _error(response, content, operation, writes, key)
 
     def _api_key(self) -> str:
+        # A key that was pasted may bring its line's end along.
         key = str(self._secret.json("apiKey")["apiKey"]).strip()
         if not re.fullmatch(r"[\x21-\x7e]+", key):
             # `requests` would quote a key it cannot send in its own error.
@@ -311,6 +316,7 @@ class Stigg:
                 data=data,
                 headers={**headers, "X-API-KEY": key},
                 timeout=self._timeouts,
+                # `requests` takes only Authorization off a redirect: the API key would go to whatever host it names.
                 allow_redirects=False,
             )
         except requests.RequestException as error:
@@ -375,8 +381,10 @@ def _unanswered(
 def _error(response: requests.Response, content: Any, operation: str, writes: bool, key: str) -> ClosedWonError:
     status = response.status_code
     request_id = _request_id(response)
+    # It says that something was done, and not what: after a write that is as good as no answer.
     if 200 <= status < 300:
         return _unanswered("an answer that cannot be read", operation, writes, status, request_id)
+    # 408 is a time-out on the other side: like a 5xx it does not say what became of the request.
     if status >= 500 or status == 408:
         return _unanswered("no usable answer", operation, writes, status, request_id)
     if status == 429:
@@ -422,6 +430,7 @@ def _text(value: Any) -> str:
 
 def _request_id(response: requests.Response) -> str:
     for name in ("x-request-id", "x-amzn-requestid", "x-trace-id", "cf-ray"):
+        # It goes into logs and histories, so it must look like an ID.
         if re.fullmatch(r"[\w.:=-]{1,100}", value := response.headers.get(name, "")):
             return value
     return ""

@@ -67,6 +67,7 @@ class Rate(NamedTuple):
         Half of what the share leaves over may go at once: any sliding minute then has at most the burst and a minute's
         worth at the rate, which is within the limit, with the other half for clocks and networks.
         """
+        # Rounded up: an interval that is a fraction too short would in the end go beyond the share.
         return cls(-(-100 * MINUTE // (limit * percent)), max(1, limit * (100 - percent) // 200))
 
     @property
@@ -175,6 +176,7 @@ class Governor:
             longest = INLINE if self._latest is None else min(INLINE, self._latest - self._clock())
             if longest < 0:
                 raise GovernorBusy(f"the function's time is nearly over; the next try writes the rest: {kind}")
+            # Nothing is reserved beyond what this function may wait: its retry comes with a new reservation.
             times = self._reserve(bucket, rate, 1, longest)
             if not times:
                 metrics.note("GovernorWaits")
@@ -194,6 +196,7 @@ class Governor:
         try:
             yield
         finally:
+            # The process lives on: its next invocation has a time of its own.
             self._latest = None
 
     def _reserve(self, bucket: str, rate: Rate, count: int, horizon: int | None = None) -> tuple[int, ...]:
@@ -227,12 +230,15 @@ class Governor:
         """Move a budget on. queue: whether it is believed to lie ahead of now."""
         values = {":now": {"N": str(now)}, ":expires": {"N": str(now // 1_000_000 + EXPIRES)}}
         if queue:
+            # DynamoDB adds to what is there, so that of several who reserve at one moment each gets slots of its own.
             change, condition = "tat + :cost", "tat >= :now"
             values[":cost"] = {"N": str(cost)}
             if last is not None:
+                # What does not fit is not reserved: a slot that nobody uses would keep others waiting.
                 condition += " AND tat <= :last"
                 values[":last"] = {"N": str(last)}
         else:
+            # From now on, not from where it was: unused time is not saved up, or a long pause would allow any burst.
             change, condition = ":fresh", "attribute_not_exists(tat) OR tat <= :now"
             values[":fresh"] = {"N": str(now + cost)}
         try:
@@ -272,11 +278,14 @@ def rates_of(percent: int, writes: int, lists: int, reads: int) -> dict[Kind, Ra
     """The rates of all kinds. In: the share of Stigg's limits in percent; those limits, requests a minute."""
     rate = Rate.within(writes, percent)
     return {
+        # An execution mostly makes one write of each kind, so at this pace there is almost never a wait within it
+        # (decision 40).
         "executions": rate,
         "provision customer": rate,
         "provision subscription": rate,
         "update": rate,
         "cancel": rate,
+        # Stigg's documentation names no limit for grants; they are taken to have that of other writes.
         "grant": rate,
         "list subscriptions": Rate.within(lists, percent),
         "read": Rate.within(reads, percent),
