@@ -113,7 +113,7 @@ class _Check:
 
     def twins(self) -> Iterator[Finding]:
         for (_, stigg_id), some in self.by_entity.items():
-            # Products that differ in these are variants of one entity, made on purpose; of two alike, one is left over.
+            # Products that differ in these are variants, made on purpose; of two alike, one may be left over.
             terms = Counter((one.unlimited, one.price_override, one.reset_period) for one in some)
             if stigg_id and max(terms.values()) > 1:
                 names = ", ".join(sorted(one.name for one in some))
