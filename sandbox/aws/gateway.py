@@ -213,6 +213,7 @@ class Gateway:
             "domainName": request.host,
             "httpMethod": request.method,
             "identity": {"sourceIp": request.remote_addr, "userAgent": request.headers.get("User-Agent")},
+            # Here with the stage, though the event's own path has none.
             "path": f"/{self._stage}{request.path}",
             "protocol": "HTTP/1.1",
             "requestId": request_id,
@@ -231,6 +232,7 @@ class Gateway:
             # Of what was sent several times, these have the last.
             "headers": {name: values[-1] for name, values in several.items()},
             "multiValueHeaders": several,
+            # API Gateway says null where there are none, never an empty object.
             "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
             "multiValueQueryStringParameters": query or None,
             "pathParameters": path_parameters or None,
@@ -285,6 +287,7 @@ def _validate_body(route: _Route, request: Request, body: bytes) -> None:
         return
     try:
         valid = route.schema.is_valid(json.loads(body))
+    # The second is what Python's JSON reader raises of deep nesting.
     except (ValueError, RecursionError):
         valid = False
     if not valid:

@@ -137,6 +137,7 @@ class AwsSandbox:
         )
         running = Running(self.functions, self.wait_scale, server.port)
         self._exits.enter_context(corrected(self.account, running))
+        # Before the corrections are undone: what still runs looks up its sandbox in them.
         self._exits.callback(self.functions.stop)
         self._deploy(translation)
         self._exits.callback(self._stop_executions)

@@ -95,6 +95,7 @@ def _parameter_values(declared: Mapping[str, Any], given: Mapping[str, str]) -> 
         if name not in given and "Default" not in declaration:
             raise TemplateError(f"parameter {name} has no default and was not given")
         value = str(given.get(name, declaration.get("Default")))
+        # CloudFormation refuses these, too, before it makes anything.
         pattern = declaration.get("AllowedPattern")
         if pattern and not re.fullmatch(pattern, value):
             raise TemplateError(f"parameter {name} does not match its pattern {pattern}")
