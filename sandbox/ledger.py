@@ -143,6 +143,7 @@ class MemoryLedger:
 
     def customer(self, account_id: str) -> Customer:
         """A customer with all its opportunities; one of version 0 where the ledger knows nothing."""
+        # Without a copy: a customer is frozen, and each change puts another in its place.
         return self._customers.get(account_id) or Customer(AccountId(account_id))
 
     def overdue(self, milliseconds: int) -> Iterator[str]:
@@ -206,6 +207,7 @@ class MemoryLedger:
     def _accepted(
         self, known: Customer, arrivals: Sequence[Arrival], rate_slot: int = 0, grace: int = rules.START_GRACE
     ) -> tuple[Customer, list[Acceptance]]:
+        # Who is bound already cannot take another account's customer.
         bound = self._bound if known.customer_id is None else {}
         return rules.accept_owned(known, arrivals, self._owners, bound, self._clock(), rate_slot, grace)
 
@@ -216,11 +218,13 @@ class MemoryLedger:
 
     def _due_until(self, then: int) -> list[str]:
         """The accounts of customers that are due then, the longest due first."""
+        # Over a copy, because some ask without the lock.
         due = [(known.due_at, id) for id, known in list(self._customers.items()) if known.due_at is not None]
         return [id for due_at, id in sorted(due) if due_at <= then]
 
     def _write(self, known: Customer, changed: Customer) -> None:
         """Keep what changed, under the next rev; an order that is new for its opportunity also in its history."""
+        # As the table does it: what changes nothing raises no `rev`.
         if changed == known:
             return
         for id, state in changed.opportunities.items():

@@ -72,6 +72,7 @@ class Sandbox:
     def start(self) -> Sandbox:
         try:
             self._start()
+        # Also after Ctrl-C: servers and processes must not outlive a start that failed.
         except BaseException:
             self._exits.close()
             raise
@@ -89,6 +90,7 @@ class Sandbox:
         tls = make_tls(Path(self._exits.enter_context(tempfile.TemporaryDirectory(prefix="closed-won-"))))
         self.ca_file = tls.ca_file
         self.stigg_server = self._exits.enter_context(StandIn(self.stigg))
+        # With TLS, because simple-salesforce speaks nothing else.
         self.salesforce_server = self._exits.enter_context(StandIn(self.salesforce, tls.context))
         self.stigg.salesforce_url = self.salesforce_server.url
         own: dict[str, str] = {}
@@ -105,14 +107,17 @@ class Sandbox:
                 "StiggAppUrl": f"{self.stigg_server.url}/{self.stigg.environment}",
                 "StiggSalesforceIntegrationId": STIGG_INTEGRATION,
                 **own,
+                # Last, so that a test can set these otherwise, too.
                 **self._parameters,
             },
+            # No certificate authority of the system has signed the stand-ins' certificates.
             environment={"REQUESTS_CA_BUNDLE": str(tls.ca_file)},
             concurrency=self._concurrency,
             wait_scale=self._wait_scale,
             longest_invocation=self._longest_invocation,
         )
         self._exits.enter_context(self.aws)
+        # After the deployment, as a user does it: the template makes these two without a value.
         self.aws.put_secret("StiggSecret", {"apiKey": self.stigg_api_key})
         self.aws.put_secret("SalesforceSecret", self.salesforce_client)
         self.callout_key = self.aws.secret("CalloutKeySecret")
@@ -204,6 +209,7 @@ def packaged_configuration() -> list[dict[str, Any]]:
         record: dict[str, Any] = {"DeveloperName": name, "MasterLabel": root.findtext("{*}label")}
         for value in root.iterfind("{*}values"):
             said = value.findtext("{*}value")
+            # The metadata has booleans as text, a query answers with real ones.
             record[str(value.findtext("{*}field"))] = said == "true" if said in ("true", "false") else said
         records.append({"attributes": {"type": f"{kind}__mdt"}, **record})
     return records

@@ -20,6 +20,7 @@ from moto.dynamodb.models import dynamodb_backends
 CALLER = "sandbox-"
 """What a function's access key starts with; its logical ID follows. Nobody else's calls are noted."""
 
+# Signature Version 4 says access key, day, region and service in the header.
 CREDENTIAL = re.compile(r"Credential=([^/,]+)/\d{8}/([^/,]+)/([^/,]+)/aws4_request")
 EQUALS = re.compile(r"([#\w]+)\s*=\s*(:\w+)")
 TRANSACTED = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem"}
@@ -61,6 +62,7 @@ class Calls:
         caller, region, service = signed[1].removeprefix(CALLER), signed[2], signed[3]
         asked = _of_s3(environ) if service == "s3" else self._of_body(service, region, environ)
         with self._lock:
+            # As a set: of several alike in one request, a policy would be asked once.
             self._made.update({Call(caller, *what) for what in asked})
 
     def _of_body(self, service: str, region: str, environ: WSGIEnvironment) -> list[tuple[str, str, str]]:
@@ -103,6 +105,7 @@ class Calls:
             yield self._of_table(region, operation, asked)
 
     def _of_table(self, region: str, operation: str, asked: Json) -> tuple[str, str, str]:
+        # A table may be named by its ARN.
         name = str(asked["TableName"]).rpartition("/")[2]
         arn = f"arn:aws:dynamodb:{region}:{self._account}:table/{name}"
         index = asked.get("IndexName")
@@ -136,4 +139,5 @@ def _of_s3(environ: WSGIEnvironment) -> list[tuple[str, str, str]]:
         return [("s3:AbortMultipartUpload" if "uploadId" in query else "s3:DeleteObject", arn, "")]
     copied = environ.get("HTTP_X_AMZ_COPY_SOURCE")
     source = [("s3:GetObject", f"arn:aws:s3:::{unquote(copied).lstrip('/')}", "")] if copied else []
+    # Beginning and completing a multipart upload needs this permission, too.
     return [("s3:PutObject", arn, ""), *source]

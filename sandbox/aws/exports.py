@@ -34,7 +34,9 @@ class Export(TableExport):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
+        # It is a thread, and must not keep a process that ends from ending.
         self.daemon = True
+        # In the form of AWS's own: 14 digits of milliseconds, then 8 of hex.
         self.export_id = f"{time.time_ns() // 1_000_000:014d}-{uuid.uuid4().hex[:8]}"
         self.arn = f"{self.table.table_arn}/export/{self.export_id}"
         # Called while nobody else writes to the table. Values are replaced as a whole, never changed.
@@ -51,6 +53,7 @@ class Export(TableExport):
             s3_backend.put_object(bucket_name=self.s3_bucket, key_name=key, value=content)
             return key
 
+        # AWS writes this empty file first, to see whether it may: it lies beside the data and is none.
         put("_started", b"")
         manifest = []
         own = [self._items[number::FILES] for number in range(FILES)]
@@ -83,6 +86,7 @@ class Export(TableExport):
             "exportType": self.export_type,
         }
         put("manifest-summary.json", json.dumps(summary).encode())
+        # moto remembers the export for as long as it runs; the copy of the table is not needed any more.
         self._items = []
         self.status = "COMPLETED"
 

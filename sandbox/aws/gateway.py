@@ -136,6 +136,7 @@ class Gateway:
             match = route.pattern.fullmatch(request.path)
             if match and request.method == route.method:
                 return route, match.groupdict()
+        # What API Gateway says where there is no such path or method.
         raise Refused(403, {"message": "Missing Authentication Token"}, "MissingAuthenticationTokenException")
 
     def _authorize(self, route: _Route, request: Request) -> dict[str, Any]:
@@ -145,6 +146,7 @@ class Gateway:
         token = request.headers.get(scheme["name"], "")
         settings = scheme["x-amazon-apigateway-authorizer"]
         expression = settings.get("identityValidationExpression")
+        # API Gateway refuses these without asking the function.
         if not token or (expression and not re.fullmatch(expression, token)):
             raise Refused(401, {"message": "Unauthorized"}, "UnauthorizedException")
         method_arn = (
@@ -161,6 +163,7 @@ class Gateway:
         return {"principalId": verdict["principalId"], "integrationLatency": 0, **verdict.get("context", {})}
 
     def _verdict(self, function: str, token: str, method_arn: str, lifetime: float) -> dict[str, Any]:
+        # By the token alone, as API Gateway does: the policy that was answered has to be right for every path.
         cached = self._verdicts.get((function, token))
         if cached and cached[0] > time.monotonic():
             return cached[1]
@@ -173,6 +176,7 @@ class Gateway:
             raise Refused(500, {"message": None}, "AuthorizerConfigurationException")
         if not isinstance(verdict, dict) or "principalId" not in verdict or "policyDocument" not in verdict:
             raise Refused(500, {"message": None}, "AuthorizerConfigurationException")
+        # API Gateway takes only strings, numbers and booleans there.
         if any(isinstance(value, (dict, list)) for value in verdict.get("context", {}).values()):
             raise Refused(500, {"message": None}, "AuthorizerConfigurationException")
         if lifetime > 0:
@@ -182,6 +186,7 @@ class Gateway:
     def _invoke(self, function: str, event: Mapping[str, Any]) -> Outcome:
         future: Future[Outcome] = Future()
         payload = json.dumps(event).encode()
+        # In a thread, because the function goes on when the gateway does not wait for it any more.
         threading.Thread(target=lambda: future.set_result(self._functions.call(function, payload)), daemon=True).start()
         try:
             return future.result(INTEGRATION_SECONDS)
@@ -208,6 +213,7 @@ class Gateway:
             "domainName": request.host,
             "httpMethod": request.method,
             "identity": {"sourceIp": request.remote_addr, "userAgent": request.headers.get("User-Agent")},
+            # Here with the stage, though the event's own path has none.
             "path": f"/{self._stage}{request.path}",
             "protocol": "HTTP/1.1",
             "requestId": request_id,
@@ -223,8 +229,10 @@ class Gateway:
             "resource": route.path,
             "path": request.path,
             "httpMethod": request.method,
+            # Of what was sent several times, these have the last.
             "headers": {name: values[-1] for name, values in several.items()},
             "multiValueHeaders": several,
+            # API Gateway says null where there are none, never an empty object.
             "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
             "multiValueQueryStringParameters": query or None,
             "pathParameters": path_parameters or None,
@@ -252,6 +260,7 @@ def _routes(document: Mapping[str, Any]) -> list[_Route]:
             schema = None
             if content and validator.get("validateRequestBody") in (True, "true"):
                 reference = next(iter(content.values()))["schema"]
+                # The models of API Gateway are JSON Schema, draft 4.
                 schema = Draft4Validator({**reference, "components": components})
             routes.append(
                 _Route(
@@ -278,6 +287,7 @@ def _validate_body(route: _Route, request: Request, body: bytes) -> None:
         return
     try:
         valid = route.schema.is_valid(json.loads(body))
+    # The second is what Python's JSON reader raises of deep nesting.
     except (ValueError, RecursionError):
         valid = False
     if not valid:
@@ -292,6 +302,7 @@ def _evaluate(policy: Mapping[str, Any], method_arn: str) -> str | None:
         actions = statement.get("Action", [])
         if not any(a in ("execute-api:Invoke", "execute-api:*", "*") for a in _listed(actions)):
             continue
+        # A policy knows * and ? only; `fnmatch` would take a bracket for a set of characters.
         if not any(fnmatchcase(method_arn, resource.replace("[", "[[]")) for resource in _listed(resources)):
             continue
         if statement.get("Effect") == "Deny":
@@ -308,6 +319,7 @@ def _answer(outcome: Outcome) -> Response:
     """The function's answer as an HTTP response; 502 when it failed or answered in another shape."""
     answer = outcome.value() if outcome.error_type is None else None
     malformed = Refused(502, {"message": "Internal server error"}, "InternalServerErrorException")
+    # API Gateway takes one field too many for malformed, too.
     if not isinstance(answer, dict) or not set(answer) <= {
         "statusCode",
         "headers",

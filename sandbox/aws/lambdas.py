@@ -114,9 +114,11 @@ class Functions:
         with function.slots:
             process = self._take(function)
             try:
+                # Without a deadline yet: its time counts from when the process is ready.
                 return process.run(Invocation(str(uuid.uuid4()), event, function.arn, 0.0), function.source.timeout)
             finally:
                 with self._lock:
+                    # One that was killed meanwhile is none of the function's any more.
                     if process.alive and process in function.processes:
                         function.idle.append(process)
                     else:
@@ -134,6 +136,7 @@ class Functions:
             outcome = self.call(reference, event)
             attempts = 1
             for delay in ASYNC_DELAYS[: function.asynchronous.retries]:
+                # Not a sleep, so that a sandbox that stops need not wait for a retry.
                 if outcome.error_type is None or self._stopped.wait(delay * self._wait_scale):
                     break
                 outcome = self.call(reference, event)
@@ -166,6 +169,7 @@ class Functions:
             doomed = [p for p in function.processes if p.alive]
             function.processes.clear()
             function.idle.clear()
+        # Without the lock, which the calls that die need to give their process back.
         for process in doomed:
             process.kill()
         return len(doomed)
@@ -219,6 +223,7 @@ class Functions:
             "AWS_ACCESS_KEY_ID": f"{CALLER}{function.logical_id}",  # each function has a role of its own
             "AWS_SECRET_ACCESS_KEY": "sandbox",
             "AWS_SESSION_TOKEN": "sandbox",
+            # botocore says it in its User-Agent, by which the server knows the requests of functions.
             "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
             "AWS_LAMBDA_FUNCTION_NAME": function.name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
@@ -230,6 +235,7 @@ class Functions:
             "LAMBDA_TASK_ROOT": str(function.source.folder),
             "_HANDLER": function.source.handler,
         }
+        # The sandbox's last: nothing in a template can lead a function out to the real AWS.
         return {**lambdas_own, **function.environment, **self._environment}
 
 

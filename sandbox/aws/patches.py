@@ -110,6 +110,7 @@ def corrected(account: str, running: Running) -> Iterator[None]:
         with _lock:
             del _running[account]
             if not _running:
+                # Closed, it can be filled again by the next sandbox.
                 _applied.close()
 
 
@@ -202,6 +203,7 @@ class _ParsedOnce:
         for listener in self._listeners:
             parser.addErrorListener(listener)
         tree = parser.state_machine()
+        # The listeners are told of mistakes while it is parsed, so that one with mistakes has to be parsed each time.
         if not any(listener.errors for listener in self._listeners):
             self._trees[definition] = tree
         return tree
@@ -214,6 +216,7 @@ def _of_one_key(query: Callable[..., Any]) -> Callable[..., Any]:
 
     def quick(self: Table, *given: Any, **more: Any) -> Any:
         arguments = named.bind(self, *given, **more).arguments
+        # moto keeps items by the table's key only: an index is left to its own way.
         _current.hash_key = None if arguments.get("index_name") else arguments["hash_key"]
         try:
             return query(self, *given, **more)

@@ -243,6 +243,7 @@ class EventInvokeConfig(_Resource):
     def create(cls, name: str, properties: dict[str, Any], account: str, region: str) -> EventInvokeConfig:
         config = {k: v for k, v in properties.items() if k not in ("FunctionName", "Qualifier")}
         for key in ("MaximumRetryAttempts", "MaximumEventAgeInSeconds"):
+            # What a parameter says comes as text.
             if key in config:
                 config[key] = int(config[key])
         lambda_backend(account, region).put_function_event_invoke_config(properties["FunctionName"], config)
@@ -259,6 +260,7 @@ class Bucket(_Resource):
     def create(cls, name: str, properties: dict[str, Any], account: str, region: str) -> Bucket:
         unknown = set(properties) - {"BucketName", "BucketEncryption", "PublicAccessBlockConfiguration"}
         unknown -= {"OwnershipControls", "LifecycleConfiguration"}
+        # What would be left out without a word is refused instead.
         if unknown:
             raise UnsupportedResource(f"properties of a bucket: {', '.join(sorted(unknown))}")
         backend = s3_backends[account]["aws"]

@@ -95,6 +95,7 @@ class FunctionProcess:
         self._unfinished = b""
         self._drain_lock = threading.Lock()
         self._api = _RuntimeServer(("127.0.0.1", 0), self._handler_class())
+        # It looks this often whether it is to stop: the default of half a second would be waited for at each end.
         threading.Thread(target=self._api.serve_forever, args=(0.1,), daemon=True).start()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "awslambdaric", handler],
@@ -110,6 +111,7 @@ class FunctionProcess:
         )
         assert self._process.stdout is not None
         self._output = self._process.stdout.fileno()
+        # So that `run` can take in what was printed before an answer, without waiting for what never comes.
         os.set_blocking(self._output, False)
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
@@ -128,6 +130,7 @@ class FunctionProcess:
             self.kill()
             return Outcome.failed("Sandbox.Timedout", f"init took longer than {INIT_SECONDS:.0f} seconds")
         if self._init_error is not None:
+            # The process ends by itself now, and the log is to have all that it printed.
             self._watcher.join(5)
             return self._init_error
         if not self.alive and not answer.done():
@@ -140,6 +143,7 @@ class FunctionProcess:
             self.kill()
             message = f"RequestId: {invocation.request_id} Error: Task timed out after {timeout:.2f} seconds"
             return Outcome.failed("Sandbox.Timedout", message)
+        # What was printed before the answer is in the log when the caller has it.
         self._drain()
         return outcome if outcome.payload else self._exit_error(invocation.request_id)
 
@@ -199,6 +203,7 @@ class FunctionProcess:
             disable_nagle_algorithm = True  # headers and body are two writes; waiting between them costs 40 ms
 
             def do_GET(self) -> None:
+                # Who asks for an invocation has started.
                 if not process._ready.done():
                     process._ready.set_result(None)
                 invocation = process._next.get()
@@ -221,6 +226,7 @@ class FunctionProcess:
                         process._ready.set_result(None)
                 elif process._answer is not None and not process._answer.done():
                     failed = self.path.endswith("/error")
+                    # Not empty: an empty payload means here that no answer came.
                     process._answer.set_result(Outcome.reported(body) if failed else Outcome(body or b"null"))
                 self._answer(202, b'{"status":"OK"}', {})
 

@@ -67,6 +67,7 @@ class Scheduler:
         self._stopped.set()
 
     def _repeat(self, properties: Mapping[str, Any], seconds: float) -> None:
+        # The wait comes first: a rate counts from the moment its schedule was made.
         while not self._stopped.wait(seconds):
             self._deliver(properties)
 
@@ -95,6 +96,7 @@ class Scheduler:
             "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "region": self._region,
             "resources": [f"arn:aws:scheduler:{self._region}:{self._account}:schedule/{group}/{name}"],
+            # A text, as EventBridge Scheduler sends it.
             "detail": "{}",
         }
 

@@ -37,6 +37,7 @@ class Account:
         self._calls.note(environ)
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         of_function = "exec-env/AWS_Lambda" in environ.get("HTTP_USER_AGENT", "")
+        # Not what tests ask at the same address, to see what became of it.
         if self.throttle and of_function and target.startswith("DynamoDB_") and self.throttle(target):
             return self._throttled(target, environ, start_response)
         for prefix, lock in self._locks.items():
@@ -94,6 +95,7 @@ class LoopbackServer:
         self._server: BaseWSGIServer = make_server(
             "127.0.0.1", port, application, threaded=True, request_handler=handler
         )
+        # A connection that is kept alive must not keep the process from ending.
         self._server.daemon_threads = True  # type: ignore[attr-defined]
         self.port: int = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}"

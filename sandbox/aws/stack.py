@@ -121,6 +121,7 @@ class AwsSandbox:
         translation = translate(self.template, self.parameters, self.region)
         cfn.require_supported(translation.cloudformation)
         self.account = self._take_account()
+        # Undone in reverse: the account is given back when nothing uses it any more.
         self._exits.callback(self._give_account_back)
         self.calls = Calls(self.account)
         self._aws = moto_application(self.account, self.calls)
@@ -136,6 +137,7 @@ class AwsSandbox:
         )
         running = Running(self.functions, self.wait_scale, server.port)
         self._exits.enter_context(corrected(self.account, running))
+        # Before the corrections are undone: what still runs looks up its sandbox in them.
         self._exits.callback(self.functions.stop)
         self._deploy(translation)
         self._exits.callback(self._stop_executions)
@@ -149,6 +151,7 @@ class AwsSandbox:
         return account
 
     def _give_account_back(self) -> None:
+        # moto's backends live as long as the process, and the next sandbox with this number has to find them empty.
         for backends in list(BackendDict._instances):
             if self.account in backends:
                 backends[self.account].reset()
@@ -164,6 +167,7 @@ class AwsSandbox:
         if stack.status != "CREATE_COMPLETE":
             raise TemplateError(f"the stack ended as {stack.status}")
         made = {name: stack.resource_map[name] for name in translation.cloudformation["Resources"]}
+        # What has a condition that does not hold is None.
         made = {name: resource for name, resource in made.items() if resource is not None}
         self.resources = {name: _physical_id(resource) for name, resource in made.items()}
         self.deployed = {
@@ -270,6 +274,7 @@ class AwsSandbox:
             session: Any = boto3.session.Session(
                 aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name=self.region
             )
+            # Tests ask from many threads, and botocore keeps ten connections unless it is told otherwise.
             config = Config(retries={"total_max_attempts": 1}, max_pool_connections=32)
             self._clients[service] = session.client(service, endpoint_url=self.endpoint_url, config=config)
         return self._clients[service]

@@ -79,6 +79,7 @@ def translate(path: Path, parameters: Mapping[str, str], region: str) -> Transla
     _inline_local_files(template, path.parent)
     try:
         with mock.patch.dict(os.environ, {"AWS_DEFAULT_REGION": region}):  # SAM asks boto3 for the region
+            # A copy, because the transform changes what it is given.
             translated = transform(copy.deepcopy(template), dict(values), _NoManagedPolicies())
     except InvalidDocumentException as error:
         raise TemplateError("; ".join(cause.message for cause in error.causes) or error.message) from error
@@ -94,6 +95,7 @@ def _parameter_values(declared: Mapping[str, Any], given: Mapping[str, str]) -> 
         if name not in given and "Default" not in declaration:
             raise TemplateError(f"parameter {name} has no default and was not given")
         value = str(given.get(name, declaration.get("Default")))
+        # CloudFormation refuses these, too, before it makes anything.
         pattern = declaration.get("AllowedPattern")
         if pattern and not re.fullmatch(pattern, value):
             raise TemplateError(f"parameter {name} does not match its pattern {pattern}")
@@ -120,6 +122,7 @@ def _function_sources(template: Mapping[str, Any], root: Path) -> dict[str, Func
             folder=(root / own["CodeUri"]).resolve(),
             handler=own["Handler"],
             layers=tuple((root / resources[layer["Ref"]]["Properties"]["ContentUri"]).resolve() for layer in layers),
+            # The defaults are Lambda's own.
             timeout=int(own.get("Timeout", 3)),
             memory=int(own.get("MemorySize", 128)),
             log_format=own.get("LoggingConfig", {}).get("LogFormat", "Text"),
@@ -134,6 +137,7 @@ def _inline_local_files(template: dict[str, Any], root: Path) -> None:
             if key in properties:
                 properties[key] = f"s3://{CODE_BUCKET}/{logical_id}"
         if isinstance(uri := properties.get("DefinitionUri"), str):
+            # The transform reads no local file: `sam deploy` would have put it into S3 before.
             del properties["DefinitionUri"]
             text = (root / uri).read_text(encoding="utf-8")
             properties["Definition"] = json.loads(text) if uri.endswith(".json") else yaml.safe_load(text)

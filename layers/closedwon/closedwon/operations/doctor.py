@@ -76,6 +76,7 @@ def judge(
     what Stigg has; the stack's rules.
     """
     check = _Check(products, stigg, rules)
+    # Products first: what is wrong with one by itself is told there, and not once more by each deal that sold it.
     found = [*check.each_product(), *check.twins(), *check.of_no_plan()]
     found += check.deals(sales, found)
     found += check.stigg_itself(sales)
@@ -92,6 +93,7 @@ class _Check:
         self.rules = rules
         self.by_entity: dict[tuple[str | None, str | None], list[Product]] = defaultdict(list)
         for product in products:
+            # A deal's line has type and Stigg ID, but not the product: these lead back to it.
             self.by_entity[product.type, product.stigg_id].append(product)
         self.wrong: set[str] = set()  # IDs of products that no deal can sell
 
@@ -102,6 +104,7 @@ class _Check:
                 self.wrong.add(product.id)
                 fix = remedy(product.type, product.stigg_id, problem, self.stigg, self.rules)
                 yield Finding("error", said(problem), fix, product)
+            # What is no feature of Stigg's has no meter: whether it may have a reset period, the mapping says.
             if product.reset_period and self.stigg.meters.get(product.stigg_id or "", "INCREMENTAL") != "INCREMENTAL":
                 words = (
                     f"the usage of {product.stigg_id} does not accumulate in Stigg, so that it takes no reset period"
@@ -110,6 +113,7 @@ class _Check:
 
     def twins(self) -> Iterator[Finding]:
         for (_, stigg_id), some in self.by_entity.items():
+            # Products that differ in these are variants, made on purpose; of two alike, one may be left over.
             terms = Counter((one.unlimited, one.price_override, one.reset_period) for one in some)
             if stigg_id and max(terms.values()) > 1:
                 names = ", ".join(sorted(one.name for one in some))
@@ -122,6 +126,7 @@ class _Check:
     def of_no_plan(self) -> Iterator[Finding]:
         """Add-ons that none of the mapped plans takes."""
         plans = {p.stigg_id for p in self.products if p.type == "Plan" and p.id not in self.wrong}
+        # Otherwise every add-on would be told, where what is missing is a plan.
         if not plans:
             return
         for product in self.products:
@@ -135,6 +140,7 @@ class _Check:
     def _apart(self, plan: str, addon: str) -> bool:
         items = (Item("Plan", plan, 1, (1,)), Item("Add-on", addon, 1, (2,)))
         order = replace(_order_of([], self.rules), trigger="closed_won", differences=False, items=items, problems=())
+        # The add-on's line only: what is wrong with the plan is told of the plan.
         return any(problem.line == 2 for problem in catalogue_problems(order, self.stigg.catalogue))
 
     def deals(self, sales: Iterable[Sale], known: Iterable[Finding]) -> Iterator[Finding]:
@@ -145,6 +151,7 @@ class _Check:
                 continue  # told apart (`_not_mapped`)
             problems = sale.problems
             if sale.order is not None:
+                # As when it is provisioned: what the deal itself shows is refused before the catalogue is asked.
                 problems = sale.order.problems or catalogue_problems(sale.order, self.stigg.catalogue)
             for problem in problems:
                 if problem.field in MAPPING_FIELDS:
@@ -155,6 +162,7 @@ class _Check:
     ) -> Iterator[Finding]:
         """One problem of a deal. told: what was said of products by themselves."""
         entity = sale.lines.get(problem.line or 0, (None, None))
+        # No product, where none that is active has what the line says.
         some: list[Product | None] = [*self.by_entity.get(entity, ())] or [None]
         fix = remedy(*entity, problem, self.stigg, self.rules)
         # A problem of the product itself is each product's; what only the deal shows, one for the entity.
@@ -168,6 +176,7 @@ class _Check:
         told: set[str] = set()  # words
         for sale in sales:
             order = sale.order
+            # Such a deal never comes to Stigg, and what is wrong with it was told by `deals`.
             if order is None or order.problems or catalogue_problems(order, self.stigg.catalogue):
                 continue
             currencies.add(order.currency)
@@ -214,6 +223,7 @@ def _order_of(products: Sequence[Product], rules: MappingRules) -> Order:
         "organizationId": rules.organization_id,
         "trigger": "amendment",
         "quantities": "differences",
+        # Made up, as the deal's schema wants IDs: nobody looks for these records.
         "amends": "006000000000001AAA",
         "opportunity": {"id": "006000000000002AAA", "systemModstamp": _ONCE, "readAt": _ONCE},
         "account": {"id": "001000000000001AAA", "name": "-"},
@@ -222,6 +232,7 @@ def _order_of(products: Sequence[Product], rules: MappingRules) -> Order:
     try:
         return compile_deal(Deal.model_validate(content), rules)
     except ValidationError as error:
+        # What the schema refuses becomes no order, so its problems go on an empty one.
         blank = compile_deal(Deal.model_validate({**content, "lines": []}), rules)
         return blank.refused(problems_of(content, error))
 
@@ -238,6 +249,7 @@ def _not_mapped(sales: Iterable[Sale], unmapped: Iterable[Unmapped]) -> Iterator
         yield Finding("warning", words, fix, opportunities=nothing)
     for one in unmapped:
         product = Product(one.id, one.name, None, None)
+        # Beside mapped products a service is nothing unusual; on a deal without any it is likely what should be mapped.
         if set(one.opportunities) & set(nothing):
             words = f"{one.name} is not mapped, and was sold on deals on which nothing is"
             yield Finding(
@@ -259,6 +271,7 @@ def _merged(found: Iterable[Finding]) -> list[Finding]:
     kept: dict[tuple[str, str, str | None, str], Finding] = {}
     for one in found:
         product = one.product or Product("", "", None, None)
+        # With the Stigg ID, because a product that was made up from a line has no ID.
         key = (one.severity, product.id, product.stigg_id, one.words)
         before = kept.get(key)
         together = dict.fromkeys((*(before.opportunities if before else ()), *one.opportunities))

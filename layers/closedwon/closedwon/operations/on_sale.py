@@ -71,6 +71,7 @@ class InStigg:
         now: int,
     ) -> InStigg:
         """From the answers of Stigg's list calls. charges: by the ID of a plan or add-on; now: epoch milliseconds."""
+        # Also of what cannot be sold: an ID that only has to be published needs another remedy than a wrong one.
         statuses = {("Plan", plan["id"]): plan.get("status") or "PUBLISHED" for plan in plans}
         statuses |= {("Add-on", addon["id"]): addon.get("status") or "PUBLISHED" for addon in addons}
         statuses |= {("Entitlement", one["id"]): one.get("featureStatus") or "ACTIVE" for one in features}

@@ -26,6 +26,7 @@ def refused_by_stigg(order: Order, stigg: InStigg) -> Iterator[Refusal]:
     if order.differences or order.trigger == "cancellation":
         return
     for item in (*order.of_kind("Plan"), *order.of_kind("Add-on")):
+        # A price of the deal's own takes the place of the catalogue's.
         if item.price is None:
             yield from _charged_otherwise(item, order, stigg)
     yield from _without_dependencies(order, stigg)
@@ -43,6 +44,7 @@ def _charged_otherwise(item: Item, order: Order, stigg: InStigg) -> Iterator[Ref
     charges = stigg.charges.get(item.stigg_id, frozenset())
     offered = {currency for currency, _ in charges}
     periods = {period for currency, period in charges if currency == order.currency}
+    # What has no price at all, as custom plans may, lacks none in this currency.
     if offered and order.currency not in offered:
         yield Refusal(item, no_price(item.stigg_id, order.currency, offered), PRICE_FIX)
     elif item.kind == "Plan" and periods and order.billing_period not in periods:
@@ -53,6 +55,7 @@ def _billed_otherwise(plan: Item, order: Order, periods: set[str], stigg: InStig
     if order.billing_period:
         words = f"{plan.stigg_id} has no {order.billing_period} price in {order.currency.upper()}"
         yield Refusal(plan, words, "In Stigg, add the price; or sell it for another Stigg Billing Period.")
+    # Where there is one period only, Stigg can mean no other.
     elif len(periods) > 1 and stigg.catalogue.plans[plan.stigg_id].pricing_type == "PAID":
         words = f"{plan.stigg_id} is billed {' or '.join(sorted(periods))}, and the deal does not say which"
         yield Refusal(plan, words, "Fill Stigg Billing Period on the opportunity, in the flow or by default.")

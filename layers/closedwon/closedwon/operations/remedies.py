@@ -20,6 +20,7 @@ ARTICLES = {
 def said(problem: Problem) -> str:
     """A problem without its line, which is another on each deal."""
     label = _LABELS.get(problem.field)
+    # A message that begins with a verb has the field as its subject, and says too little without it.
     return f"{label} {problem.message}" if label and problem.message.split(" ", 1)[0] in _VERBS else problem.message
 
 
@@ -69,6 +70,7 @@ def _of_id(kind: Kind, stigg_id: str, stigg: InStigg, rules: MappingRules) -> st
 
 def _unknown(kind: Kind, stigg_id: str, stigg: InStigg, rules: MappingRules) -> str:
     """What to do about an ID that cannot be sold as what it is said to be."""
+    # First what Stigg knows of the ID, last a guess by its spelling.
     status = stigg.statuses.get((kind, stigg_id))
     if status == "DRAFT":
         return "It is a draft in Stigg: publish it."
@@ -80,6 +82,7 @@ def _unknown(kind: Kind, stigg_id: str, stigg: InStigg, rules: MappingRules) -> 
     if not stigg_id.startswith(prefix := rules.prefix(kind)):
         parameter = {"Plan": "PlanPrefix", "Add-on": "AddonPrefix"}.get(kind, "FeaturePrefix")
         return f"Copy the ID from Stigg. Where all of yours begin otherwise: the stack's parameter {parameter}."
+    # Above difflib's usual 0.6, because all IDs of a kind begin alike.
     near = get_close_matches(stigg_id, stigg.known[kind], 1, 0.75)
     if near and near[0] != prefix:
         return f"Copy the ID from Stigg; did you mean {near[0]}?"

@@ -16,6 +16,8 @@ from closedwon.intake.answers import LineError
 
 
 class _Answer(BaseModel):
+    # Validators are built at first use, since building all of them would slow each cold start; and what Stigg's
+    # invoices say beyond these fields is left out.
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", defer_build=True
     )
@@ -138,6 +140,7 @@ class PreviewResult(_Answer):
     ]
     summary: Annotated[list[str], Field(description="What it would do, in sentences.")] = []
     warnings: Annotated[list[str], Field(description="What somebody should look at first, in sentences.")] = []
+    # As the callout answers them, so that a sender reads one form.
     errors: list[LineError] = []
     customer_id: Annotated[str | None, Field(description="The customer's ID in Stigg.")] = None
     changes: list[PreviewedChange] = []

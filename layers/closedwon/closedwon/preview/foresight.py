@@ -119,6 +119,7 @@ class Foresight:
 
     def begins(self, start: Instant | None) -> Instant | None:
         """When a new subscription begins, None for at once."""
+        # Over a trial the plan says this moment, or Stigg would wait for the trial's end: for people, that is at once.
         return None if start == self.now else start
 
     def concern(self, change: Change | Keep | Hold, opportunity_id: str) -> bool:
@@ -145,6 +146,7 @@ class Foresight:
         return [
             change
             for change in self.plan.changes
+            # Each is a call to Stigg while a person waits: none for what leaves the price as it is.
             if not isinstance(change, End)
             and not (isinstance(change, Update) and {*change.changes} <= COSTS_NOTHING)
             and not self.asked_about.isdisjoint(self.behind(change))
@@ -185,6 +187,7 @@ def foresee(
         customer.grants,
     )
     standing = records_after(to_do, records, actual, customer_id, at)
+    # Without refusals: Stigg refuses only what it is asked to write.
     after = applied(customer, desired, to_do, standing, {}, now, customer.grants)
     return Foresight(
         asked=frozenset(asked),
@@ -223,6 +226,7 @@ def remembered(records: Mapping[Slot, SlotRecord], catalogue: Catalogue, links: 
                 entitlement_ids=tuple(sorted(entitlement.id for entitlement in wanted.entitlements)),
                 prices=wanted.prices,
                 cancellation=wanted.cancellation,
+                # With the fingerprint as it was written, or the plan would find changed terms everywhere.
                 metadata=metadata_of(wanted, links),
                 start=wanted.start,
                 trial_end=wanted.trial_end,
@@ -254,7 +258,9 @@ def records_after(
             case Update(wanted, id):
                 stands(wanted, id, statuses[id])
             case End(slot, after=after):
+                # The plan makes the paid subscription before it ends the trial, so that it is in `found` by now.
                 ending = ending_of(change, found.get(after) if after else None, at)
+                # What was given a later end stands until then.
                 if ending in (AtOnce(), TrialUntil(at)):
                     ended = found.get(slot, SlotRecord())
                     found[slot] = replace(ended, status="CANCELED", checkout_url=None, applied=None)
@@ -265,6 +271,7 @@ def look_ahead(
     customer: Customer, desired: Desired, after: Applied, catalogue: Catalogue, policy: Policy
 ) -> Iterator[tuple[Instant, Desired]]:
     """The desired states at the next moments at which something changes by itself, if nothing else is sold."""
+    # By then this plan was carried out, and the fold keeps what was provisioned where a deal comes to be held.
     standings = [
         (state.with_provisioned(state.order) if id in after.provisioned else state).standing
         for id, state in customer.opportunities.items()
@@ -279,6 +286,7 @@ def look_ahead(
 
 def relatives_of(customer: Customer) -> dict[str, frozenset[str]]:
     """Each opportunity's chain: those it is linked with by what they amend, renew or cancel."""
+    # A deal that was won and cancelled contributes both orders, and both belong to its chain.
     orders = [order for state in customer.opportunities.values() for order in contribution(state.standing, state.order)]
     return {
         placed.order.opportunity_id: frozenset(other.order.opportunity_id for other in chain)
@@ -308,6 +316,7 @@ def preview_of(
     state = foresight.customer.opportunities.get(order.opportunity_id)
     if acceptance.problems or state is None:
         return invalid(order.opportunity_id, acceptance.problems)
+    # Of several revisions in one request only the newest was planned for.
     if acceptance.status == "superseded" or state.order.digest != order.digest:
         return PreviewResult(
             opportunity_id=order.opportunity_id,
@@ -353,6 +362,7 @@ class _PreviewWriter:
         return self.foresight.relatives.get(self.id, frozenset({self.id}))
 
     def result(self, customer_changes: Sequence[str], invoices: Mapping[Slot, PreviewedInvoices]) -> PreviewResult:
+        # To a callout this comes later, as the deal's status: the catalogue is not read for its answer.
         if self.id in self.foresight.desired.refused:
             refusal = invalid(self.id, self.foresight.desired.refused[self.id], self.warnings())
             return refusal.model_copy(update={"customer_id": self.foresight.customer.customer_id})
@@ -382,6 +392,7 @@ class _PreviewWriter:
         if not self.changes and not self.grants and not later_changes:
             said.append(self.unchanged())
         said += [
+            # Without a day where only Stigg knows it: when the billing period ends.
             later(moment.what, self.calendar.first(from_iso(moment.at))) if moment.at else moment.what
             for moment in later_changes
         ]
@@ -412,6 +423,7 @@ class _PreviewWriter:
                 said = changed(self.was(change), wanted, self.calendar)
                 if not said and aspects == ("links",):
                     return [f"Links {wanted.plan_id} to this deal."]
+                # Nothing that was sold changes: what is written anew was changed in Stigg, or is not shown there.
                 return said or [f"Brings {wanted.plan_id} in line with its deals: {listed(aspects)}."]
             case End(makes_way=makes_way):
                 if makes_way:  # said with what takes its place
@@ -432,12 +444,15 @@ class _PreviewWriter:
         standing = next(
             (s for s in self.foresight.actual if isinstance(change, Update) and s.id == change.subscription_id), None
         )
+        # Where nothing was written yet, only what Stigg shows can differ.
         last = self.foresight.records.get(wanted.slot, SlotRecord()).applied or wanted
         if standing is None:
             return last
         ends = standing.cancellation
+        # Once it is cancelled for the end of its billing period, Stigg shows that day: this is no other end.
         if ends != Never() and EndOfBillingPeriod() in (wanted.cancellation, last.cancellation):
             ends = EndOfBillingPeriod()
+        # Entitlements stay as they were written: Stigg's answers have no values of them.
         return replace(
             last,
             plan_id=standing.plan_id,
@@ -459,6 +474,7 @@ class _PreviewWriter:
         grants = {grant.key for grant in self.foresight.desired.grants}
         for at, desired in self.foresight.moments:
             now = desired.subscriptions
+            # Sorted, so that the same deal is told in the same order each time.
             for slot in sorted({*before, *now}, key=lambda slot: slot.key):
                 was, wanted = before.get(slot), now.get(slot)
                 givers = {id for found in (was, wanted) if found for id in found.opportunities}
@@ -466,10 +482,12 @@ class _PreviewWriter:
                     for what in self.changes_at(slot, was, wanted, now):
                         yield PreviewedMoment(at=iso_utc(at), what=what)
             for grant in desired.grants:
+                # Every later fold has the grant, too: it is told at the first.
                 if grant.key not in grants and grant.opportunity_id in self.relatives:
                     yield PreviewedMoment(at=iso_utc(at), what=granted(grant, self.calendar))
             grants |= {grant.key for grant in desired.grants}
             before = now
+        # No fold has this moment: only Stigg knows when a billing period ends.
         for wanted in self.foresight.desired.subscriptions.values():
             if isinstance(wanted.cancellation, EndOfBillingPeriod) and self.relatives & {*wanted.opportunities}:
                 what = f"Access to {wanted.plan_id} ends with the billing period that is under way."
@@ -484,9 +502,11 @@ class _PreviewWriter:
                 return [f"The trial of {was.plan_id} becomes a paid subscription."]
             return [f"The trial of {was.plan_id} ends." if slot.trial else f"Access to {was.plan_id} ends."]
         if was is None and wanted is not None:
+            # Where a trial becomes it, the trial's slot says so.
             return [] if slot._replace(trial=True) in self.foresight.desired.subscriptions else [_starts(wanted)]
         if was is None or wanted is None:
             return []
+        # Ends are moments of their own: as a difference they would be told twice.
         return changed(replace(was, cancellation=Never()), replace(wanted, cancellation=Never()), self.calendar)
 
     def term(self) -> list[str]:
@@ -535,6 +555,7 @@ class _PreviewWriter:
             yield self.outcome.reason
         for id in sorted(self.foresight.customer.opportunities):
             outcome, before = self.foresight.after.outcomes[id], self.foresight.known.opportunities.get(id)
+            # What was held before does not wait because of this deal.
             waits = outcome.status == "Held" and (before is None or before.outcome.status != "Held")
             if id != self.id and waits and self.related_to(id):
                 yield f"Opportunity {id} would wait: {outcome.reason}"
@@ -547,10 +568,12 @@ class _PreviewWriter:
 
     def taken_away(self) -> Iterator[str]:
         for change in self.changes:
+            # That something ends is said in the summary.
             if isinstance(change, End):
                 continue
             if lost := lowered(differences(self.was(change), change.subscription)):
                 yield f"{change.subscription.plan_id} goes down: {lost}."
+        # A held change is none of the changes, and who approves it has to know what goes.
         for hold in self.holds:
             held = self.foresight.desired.subscriptions.get(hold.slot)
             last = self.foresight.records.get(hold.slot, SlotRecord()).applied
@@ -566,6 +589,7 @@ class _PreviewWriter:
                 if was is None or not self.relatives & {*was.opportunities, *wanted.opportunities}:
                     continue
                 if lost := lowered(differences(was, wanted)):
+                    # Said now, because on that day nobody looks at a preview.
                     waits = shrinks(was, wanted, self.foresight.stack.policy)
                     then = "; that will wait for somebody's approval" if waits else ""
                     yield f"On {self.calendar.first(at)} {wanted.plan_id} goes down: {lost}{then}."
@@ -580,6 +604,7 @@ class _PreviewWriter:
         named = set()
         now = [(id, fate) for id, fate in self.foresight.desired.fates.items()]
         ahead = [entry for _, desired in self.foresight.moments for entry in desired.fates.items()]
+        # Sent again, it replaces nothing that it did not replace before.
         if self.known_already:
             return
         for id, fate in (*now, *ahead):
@@ -605,6 +630,7 @@ class _PreviewWriter:
 
     def to_be_refused(self) -> Iterator[str]:
         for change in self.changes:
+            # Only probably: its preview takes no entitlements and no price overrides, so it was not asked about these.
             if not isinstance(change, End) and (refusal := self.refusals.get(_slot(change))):
                 yield f"Stigg would probably refuse {change.subscription.plan_id}, as it does in its preview: {refusal}"
 
@@ -618,6 +644,7 @@ class _PreviewWriter:
             sold = self.foresight.catalogue.plan(wanted.plan_id)
             if sold is None or sold.pricing_type != "PAID" or wanted.payment_collection != "CHARGE":
                 continue
+            # Whether that customer has a payment method was not asked.
             if wanted.paying_customer_id:
                 yield f"{wanted.plan_id} is charged to {wanted.paying_customer_id}, who may have to pay first."
             elif not on_file:
@@ -625,6 +652,7 @@ class _PreviewWriter:
 
     def elsewhere(self) -> Iterator[str]:
         """Warnings about other changes that are due for this customer: provisioning makes them too."""
+        # One sentence each: it is not what this preview is about.
         if said := [sentence for change in self.foresight.also_due for sentence in self.sentences(change)[:1]]:
             yield f"Something else is due for this customer, too: {' '.join(said)}"
 
@@ -653,6 +681,7 @@ class _PreviewWriter:
             for grant in self.grants
         ]
         found += [self.hold(hold) for hold in self.holds]
+        # A deal that the fold holds back comes to no slot, so that no hold of the plan stands for it.
         if self.id in self.foresight.desired.held:
             found.append(PreviewedChange(action="hold", opportunities=[self.id], reason=self.outcome.reason))
         return found
@@ -704,6 +733,7 @@ def _described(
 ) -> PreviewedChange:
     """A change with the whole subscription it leads to."""
     if isinstance(wanted.cancellation, EndOfBillingPeriod):
+        # Not instead of a hold's reason, which says what somebody has to decide.
         more.setdefault("reason", "ends with the billing period that is under way")
     return PreviewedChange.model_validate(
         {
@@ -767,6 +797,7 @@ PREVIEWED = (
 def invoice_question(foresight: Foresight, change: Create | Update) -> Json:
     """The body of Stigg's preview: of a new subscription, or of what a changed one is as a whole."""
     start = foresight.begins(change.start) if isinstance(change, Create) else None
+    # Stigg previews new subscriptions only, so an update is asked about as one. The generation is not sent.
     body = provision_body(foresight.customer_id, Create(change.subscription, 1, start=start), foresight.stack.links)
     return {name: body[name] for name in PREVIEWED if name in body}
 

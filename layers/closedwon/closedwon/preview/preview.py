@@ -92,6 +92,7 @@ class Previewer:
             standings = [state.standing for state in customer.opportunities.values()]
             desired, catalogue = desired_by(standings, self.policy, look.kept, look.catalogue, at)
         except NoCatalogue:
+            # What the deals show themselves needs no catalogue.
             return {
                 index: invalid(acceptance.opportunity_id, acceptance.problems)
                 if acceptance.problems
@@ -105,6 +106,7 @@ class Previewer:
             }
         newest = newest_contributing(customer, desired)
         in_stigg = InStigg(True)
+        # Who has nothing and gets nothing is not asked about, as somebody waits for the answer.
         if newest is not None or customer.slots:
             in_stigg = look_at(customer, look)
         stack = Choices(self.policy, self.backlinks(account_id), Calendar(ZoneInfo(self.time_zone)))
@@ -117,9 +119,11 @@ class Previewer:
             else:
                 try:
                     difference = customer_difference(in_stigg.customer, newest, stack.links)
+                # For all of them: each would be provisioned for a customer that is another account's.
                 except CustomerTaken as taken:
                     problem = Problem(None, "customerId", taken.message)
                     return {index: invalid(found.deal.opportunity.id, [problem]) for index, found in deals.items()}
+                # The rest of it is metadata and links, which closed-won writes by itself and nobody decides about.
                 if changes := [name for name in ("name", "email") if name in difference]:
                     customer_changes = [f"Changes the customer's {' and '.join(changes)} in Stigg."]
         invoices, refusals = invoices_of(foresight, look)
@@ -153,6 +157,7 @@ class Look:
             return None
         try:
             return question(self._stigg)
+        # A 429 is not waited out here: somebody waits, and the limit is there for what is provisioned.
         except (StiggUnavailable, StiggThrottled):
             self._gone = True
             return None
@@ -164,6 +169,7 @@ class Look:
 
     def catalogue(self) -> Catalogue:
         """Stigg's catalogue as it is now; where Stigg does not answer, as it was. Raises NoCatalogue."""
+        # Accounts are looked at in threads: the first reads it for all.
         with self._lock:
             if self._catalogue is None:
                 self._catalogue = self.ask(lambda client: fetch_catalogue(client, self._now())) or self._snapshot
@@ -185,6 +191,7 @@ UNJUDGED = (
 def look_at(customer: Customer, look: Look) -> InStigg:
     """What Stigg holds of a customer. One that it does not know has no subscriptions."""
     customer_id = customer.customer_id or ""
+    # In a tuple, because None means no answer, and of a customer that it does not know Stigg's answer is None, too.
     answer = look.ask(lambda client: (client.get_customer(customer_id),))
     if answer is None:
         return InStigg(False)
@@ -210,6 +217,7 @@ def invoices_of(foresight: Foresight, look: Look) -> tuple[dict[Slot, PreviewedI
             body = invoice_question(foresight, change)
             try:
                 answer = look.ask(lambda client, body=body: client.preview_subscription(body))  # type: ignore[misc]
+            # That it refuses is an answer, too, and becomes a warning: provisioning would probably be refused as well.
             except StiggRefused as refusal:
                 missing.insert(0, f"the invoices: Stigg refuses to preview them ({refusal.message})")
                 refusals[change.subscription.slot] = refusal.message
@@ -217,6 +225,7 @@ def invoices_of(foresight: Foresight, look: Look) -> tuple[dict[Slot, PreviewedI
                 if answer is None:
                     missing.insert(0, "the invoices: Stigg did not answer in time")
                 invoices = answer or {}
+        # An update was asked about as if it were new: what that would cost at once, the change does not.
         at_once = invoices.get("immediateInvoice") if isinstance(change, Create) else None
         found[change.subscription.slot] = PreviewedInvoices(
             plan_id=change.subscription.plan_id,

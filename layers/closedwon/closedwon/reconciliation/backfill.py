@@ -40,6 +40,7 @@ VERDICTS: dict[Verdict, str] = {
 CHANGES: tuple[Verdict, ...] = ("create", "change")
 """The verdicts by which something changes for the customer."""
 
+# Not `past its term`: where the stack's policy keeps access after a term, such a deal still gives something.
 _GONE = ("over", "cancelled", "trial over")
 """The fates of a deal that gives nothing any more."""
 
@@ -77,6 +78,7 @@ def new_deals(view: CustomerView, since: str, until: str) -> tuple[list[DealSeen
     """A customer's deals that were won, or cancelled what was won, from one day to another, and that closed-won does
     not know: the oldest first. Also whether there are others that it knows.
     """
+    # A cancellation was never won and counts all the same: without it, the contract that it ends would come back.
     old = [
         deal
         for deal in view.deals or ()
@@ -99,9 +101,11 @@ def outlook(
     account_id = view.customer.account_id
     new, others = new_deals(view, since, until)
     wrong = tuple(f"{deal.opportunity_id}: {deal.problem}" for deal in new if deal.problem)
+    # Folded without the deal that cannot be read, the customer would be one that was never sold.
     if wrong:
         return Outlook(account_id, "refused", words=wrong)
     arrivals = {deal.opportunity_id: deal.arrival for deal in new if deal.arrival is not None}
+    # Cancellations alone end nothing that would be brought in.
     if not any(deal.won for deal in new if deal.opportunity_id in arrivals):
         return Outlook(account_id, "known" if others else "none", customer_id=view.customer.customer_id)
     return _Prospect(view, catalogue, policy, links, now).of(arrivals)
@@ -127,12 +131,14 @@ class _Prospect:
         Else a customer who left years ago would get access again.
         """
         changed, desired = self.folded(arrivals)
+        # First, because a refused deal contributes nothing: without it, a plan would look harmless.
         if wrong := self.refusals(arrivals, changed, desired):
             return Outlook(changed.account_id, "refused", words=wrong, customer_id=changed.customer_id)
         # Contracts that are over or cancelled give nothing any more: bringing them in would give access back.
         gone = _without(desired.fates, arrivals, _GONE)
         found = self.bringing_in(arrivals, gone)
         past = _without(desired.fates, arrivals, (*_GONE, "past its term")) - gone
+        # What is past its term may come in where nothing but adopting follows: then it still stands as it was sold.
         if found.verdict in ("adopt", "over") or not past:
             return found
         ended = ((id, desired.fates[id]) for id in arrivals if id in past)
@@ -141,17 +147,20 @@ class _Prospect:
             for id, fate in ended
             if fate.kind == "past its term" and fate.at.instant
         )
+        # Planned anew: what was left out may have been all that would change.
         found = self.bringing_in(arrivals, gone | past)
         return replace(found, words=found.words + left_out)
 
     def folded(self, arrivals: Mapping[str, Arrival]) -> tuple[Customer, Desired]:
         """The customer with these deals, and what it should have then."""
+        # The ledger's own rule, in memory: bringing them in must come to the same customer as looking did.
         changed, _ = accept(self.view.customer, list(arrivals.values()), self.now)
         return changed, fold(changed.standings, self.catalogue, self.policy, self.now)
 
     def refusals(self, arrivals: Mapping[str, Arrival], changed: Customer, desired: Desired) -> tuple[str, ...]:
         """What is wrong with the deals: what they show themselves, and what the catalogue shows."""
         states = changed.opportunities
+        # Of the accepted orders, not the arrivals: that the account is bound to another customer shows only there.
         found = [f"{id}: {problem}" for id in arrivals if id in states for problem in states[id].order.problems]
         ids = [arrival.order.opportunity_id for arrival in arrivals.values()]
         found += [f"{id}: {problem}" for id in ids for problem in desired.refused.get(id, ())]
@@ -169,6 +178,7 @@ class _Prospect:
         # One hold decides for all: a customer is brought in whole, or stays as it is.
         if held := _held(wanted.values(), desired, to_do):
             verdict, words = "held", held
+        # `is False`, because None means that nobody asked Stigg.
         makes_customer = verdict == "create" and self.view.customer_in_stigg is False
         if makes_customer:
             words = [f"would make the customer {changed.customer_id}", *words]
@@ -179,6 +189,7 @@ class _Prospect:
             tuple(words),
             len(to_do.changes) + len(to_do.grants) + makes_customer,
             changed.customer_id,
+            # What was looked at is what is accepted: read once more, a deal might say something else.
             tuple(wanted.values()),
         )
 
@@ -202,9 +213,11 @@ class _Prospect:
         found: set[Verdict] = {"adopt"}
         for change in to_do.changes:
             said = list(self.sentences(change))
+            # One that takes another's place ends what somebody uses: that is a change.
             makes = isinstance(change, Create) and not change.replaces
             found |= {"create" if makes else "change"} if said else set()
             words += said
+        # Credits cannot be adopted: what somebody granted by hand does not carry the key of the deal's grant.
         for grant in to_do.grants:
             found.add("create")
             words.append(f"would give credits: {granted(grant, self.calendar)}")
@@ -224,6 +237,7 @@ class _Prospect:
         yield from self.other_amounts(change)
         yield from self.another_end(change, standing)
         coupon = change.subscription.coupon
+        # Adopting sends the coupon in any case; it changes something only where it is not there yet.
         if coupon and coupon not in {one["id"] for one in standing.get("coupons") or ()}:
             yield f"apply the coupon {coupon}"
         yield from _other_limits(change, standing)
@@ -233,9 +247,11 @@ class _Prospect:
         read = (self.view.allowed or {}).get(change.subscription_id)
         if not read:
             return
+        # Adopting writes all values anew, as Stigg's lists do not show them: so what differs has to be told before.
         for entitlement in change.subscription.entitlements:
             sold, used = amount_of(entitlement), read.amounts.get(entitlement.id, 0.0)
             if entitlement.type == "FEATURE" and sold != used:
+                # Stigg tells what all sources give together, so more than was sold may be an add-on's.
                 rest = "" if read.alone or used < sold else ", perhaps with what add-ons give"
                 yield f"set {entitlement.id} to {_amount(sold)} (it is {_amount(used)} now{rest})"
 
@@ -255,6 +271,7 @@ def _other_limits(change: Update, standing: Mapping[str, Any]) -> Iterator[str]:
     spent = spending(change.subscription)
     for name, words in (("budget", "budget"), ("minimumSpend", "minimum spend")):
         wanted, there = spent.get(name), standing.get(name) or {}
+        # A limit that no deal says stays as it is, so that it is no difference.
         if wanted and any(there.get(key) != value for key, value in wanted.items()):
             yield f"set its {words}"
 
@@ -270,6 +287,7 @@ def _held(wanted: Iterable[Arrival], desired: Desired, to_do: Plan) -> list[str]
 def _without(fates: Mapping[str, Fate], ids: Collection[str], kinds: Sequence[str]) -> set[str]:
     """The deals whose contracts came to such an end, with those that they had replaced."""
     gone = {id for id in ids if id in fates and fates[id].kind in kinds}
+    # In a loop, because a contract may have been renewed several times before it came to its end.
     while more := {id for id in ids if id in fates and fates[id].kind == "replaced" and fates[id].by in gone} - gone:
         gone |= more
     return gone

@@ -48,6 +48,7 @@ class Comparer:
 
     @cached_property
     def _catalogue(self) -> Catalogue:
+        # Kept for the whole partition, so that all its customers are judged by the same catalogue.
         return self.catalogue()
 
     def compare(self, view: CustomerView) -> Compared:
@@ -66,6 +67,7 @@ def remedies_of(repaired: str) -> dict[str, Remedy]:
     Raises SettingMissing for a kind that there is not.
     """
     kinds = {kind.strip() for kind in repaired.split(",")} - {"none"}
+    # A misspelt kind would otherwise never be repaired, and nothing would say so.
     if unknown := kinds - KINDS.keys():
         raise SettingMissing(f"REPAIRED_DRIFT: there is no drift called {' or '.join(sorted(unknown))}")
     return {kind: "repair" if kind in kinds else "report" for kind in KINDS}
@@ -95,6 +97,7 @@ class Export:
     def read(cls, storage: Storage, run: Run, partition: int, intake: Intake, trial_stages: tuple[str, ...]) -> Export:
         """Read a partition whole: about two thousand deals, whatever the size of the organisation."""
         export = cls(datetime.fromisoformat(run.started_at), intake, trial_stages)
+        # In mode `changed` the exports only name accounts, each of which is read live: no line of theirs is compiled.
         mappings = mapped(storage.mappings(run)) if run.mode == "all" else None
         seen: set[str] = set()
         for record in storage.read(run, "opportunities", partition):
@@ -110,14 +113,17 @@ class Export:
         for record in storage.read(run, "customers", partition):
             seen.add(record["k"])
             export._keep(record["k"], record.get("item"))
+        # Not in `seen`: a key may be the ID of a customer in Stigg instead of an account; `_unknown` tells.
         for record in storage.read(run, "subscriptions", partition):
             export.subscriptions[record["k"]].append(record["row"])
         export.owners = {record["k"]: record["account"] for record in storage.read(run, "owners", partition)}
+        # Sorted, because time may run out: a second try then looks at the same ones first.
         export.accounts = sorted(seen)
         return export
 
     def _keep(self, account_id: str, item: Json | None) -> None:
         """Keep one item of the ledger, where it was exported."""
+        # In mode `changed` the ledger's export is a list of overdue accounts without what it holds of them.
         if item is None:
             return
         if item["sk"] == "CUSTOMER":
@@ -135,6 +141,7 @@ class Export:
         """
         for account_id in self.accounts:
             view = self.view(account_id)
+            # Before the comparison: no export holds these values, so that a changed one would make nobody a suspect.
             if deep:
                 view = replace(view, allowed=live.allowed(view.subscriptions or ()))
             if comparer.compare(view).suspect:
@@ -163,6 +170,7 @@ class Export:
             account=account_seen(rows[0]["Account"]) if rows and rows[0].get("Account") else None,
             provisionings=self.provisionings.get(account_id, {}),
             subscriptions=tuple(self.subscriptions.get(account_id, ())),
+            # Unknown: a customer without a subscription is in no list that was exported.
             customer_in_stigg=None,
             allowed=None,
             live=False,
@@ -176,9 +184,11 @@ class Export:
             return deal_seen(row, None, None)
         try:
             content = given_of(row, trigger, self.intake.organization_id)
+            # The lines and dates of an opportunity that cancels are those of what was not sold: they are not read.
             if trigger != "cancellation":
                 content = deal_from_rows(content, row, self.lines.get(row["Id"], ()), self.read_at)
         except Unreadable as error:
             return deal_seen(row, trigger, invalid(row["Id"], [error.problem]))
+        # Contracts that deals name are not looked up here, one by one: what differs because of it is looked at live.
         found = self.intake.valid_deal(content)
         return deal_seen(row, trigger, found if isinstance(found, Result) else self.intake.compiled(found))

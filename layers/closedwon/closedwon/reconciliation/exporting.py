@@ -48,15 +48,18 @@ def one_round(progress: Json, step: Callable[[Json], Json], shift: Shift) -> Jso
     """
     progress = {"calls": 0, "records": 0, **progress, "done": False, "wait": 0}
     first = True
+    # One step in any case, or a round could hand on what it was given, and so could the next, for ever.
     while not progress["done"] and not progress["wait"] and (first or shift.goes_on):
         try:
             progress = step(progress)
         except Transient as fault:
+            # Nothing is lost yet, and the state machine knows by the error's name how long to wait before the next try.
             if first:
                 raise
             logger.warning("the rest later", extra={"fault": _named(fault)})
             return {**progress, "wait": AFTER_A_FAULT}
         first = False
+    # Cursors and the like end here; the report needs the numbers only.
     if progress["done"]:
         return {name: progress[name] for name in ("calls", "records", "done")}
     return {**progress, "wait": max(1, progress["wait"])}

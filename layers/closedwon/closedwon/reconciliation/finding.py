@@ -135,6 +135,7 @@ KINDS: Mapping[str, KindWords] = {
 }
 """Every kind of drift, in the order in which a report tells them."""
 
+# The others are what people did, or have to decide about: repairing those would overwrite or guess.
 _REPAIRED = (
     "missed_deal missing_customer missing_subscription wrong_plan wrong_addon wrong_entitlement wrong_price wrong_date "
     "missing_write_back stale_write_back failed_not_rerun"
@@ -173,6 +174,7 @@ class Finding:
 
     @classmethod
     def from_json(cls, data: Json) -> Finding:
+        # Code of two versions may write and read one run while an update is under way: a field that is new is left out.
         known = {one.name for one in fields(cls)}
         return cls(**{name: value for name, value in data.items() if name in known})
 
@@ -243,9 +245,11 @@ def repair_of(
         if effect in touched and why
     ]
     if in_the_way:
+        # A few are enough to find the cause, and this goes with every finding of the customer.
         said = " ".join(dict.fromkeys(finding.words for finding in in_the_way[:3]))
         also = f"repairing it would also undo or change what is only reported: {said}"
         whys = [
+            # What Salesforce shows is written again regardless: that changes nothing in Stigg.
             also if effect in ("look", "accept") and not why else why
             for effect, why in zip(compared.effects, whys, strict=True)
         ]
@@ -258,6 +262,7 @@ def repair_of(
 
 def _why(finding: Finding, effect: Effect, chosen: Mapping[str, Remedy], by_hand: Remedy, reductions: Remedy) -> str:
     """Why a finding, by itself, is not repaired; "" where it is."""
+    # What no execution can do comes before the policies: another policy would not help.
     if effect == "hidden":
         return "as things are, no provisioning would set it back: set it back in Stigg, or change the deal"
     if effect == "none":

@@ -14,6 +14,7 @@ from closedwon.words.changes import listed
 
 def concerns_stigg(order: Order) -> bool:
     """Whether a deal concerns closed-won at all: one without any line for Stigg does not, a cancellation needs none."""
+    # A problem in a line shows that the line is for Stigg, even where no item came of it.
     return order.trigger == "cancellation" or bool(order.items) or any(p.line is not None for p in order.problems)
 
 
@@ -34,14 +35,17 @@ def difference_of(now: Order, before: Order) -> tuple[str, str]:
     """What two orders of one deal differ in: items, or the names of terms."""
     if now.trigger != before.trigger:
         return now.trigger.replace("_", " "), before.trigger.replace("_", " ")
+    # A refused order has only those items that had no problem: comparing them would mislead.
     if now.problems != before.problems:
         return summary_of(now), summary_of(before)
+    # CPQ deletes line items and makes them again: other line numbers are no difference.
     ones, others = ([replace(item, lines=()) for item in order.items] for order in (now, before))
     if ones != others:
         return _only_in(ones, others), _only_in(others, ones)
     names = [
         one.name.replace("_", " ")
         for one in fields(Order)
+        # `as_of` moves with every save of the opportunity, whatever was changed in it.
         if one.name not in ("items", "as_of") and getattr(now, one.name) != getattr(before, one.name)
     ]
     return f"another {listed(names)}" if names else "", ""
@@ -71,6 +75,7 @@ _OPTIONAL_IN_SALESFORCE = (
 """Fields that a callout can fill and Salesforce may lack: where they are empty there, the recorded value stays."""
 
 
+# Not by the digest: a run compares every deal there is, and hashing two orders for each takes longer.
 _content = attrgetter(*(one.name for one in fields(Order) if one.name not in (*_NAMES, "items")))
 _item_content = attrgetter(*(one.name for one in fields(Item) if one.name != "lines"))
 _where = attrgetter("kind", "stigg_id", "start", "end")
@@ -91,6 +96,7 @@ def as_recorded(read: Order, recorded: Order, others: Iterable[Order]) -> Order:
     # Salesforce creates the contract after the deal was won: its ID alone must not look like a change.
     if not any(order.amends == read.contract_id for order in others):
         carried["contract_id"] = recorded.contract_id
+    # It comes from the user's own application, and no field of Salesforce holds it.
     carried["metadata"] = read.metadata or recorded.metadata
     return replace(read, **carried, items=tuple(_item_as_recorded(item, recorded.items) for item in read.items))
 
@@ -118,6 +124,7 @@ def _item_as_recorded(read: Item, recorded_items: Iterable[Item]) -> Item:
         plan_id=read.plan_id or recorded.plan_id,
         soft_limit=read.soft_limit or recorded.soft_limit,
         reset_period=read.reset_period or recorded.reset_period,
+        # No Stigg Mapping has a field for it, so what is read always says the default.
         cadence=recorded.cadence,
     )
 

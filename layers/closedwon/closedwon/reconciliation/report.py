@@ -103,11 +103,13 @@ class Tally:
     def kinds(self) -> list[str]:
         """The kinds that were found, in the order in which a report tells them."""
         places = {kind: place for place, kind in enumerate(KINDS)}
+        # A kind that only another version of closed-won knows comes last: a run may outlive an update.
         return sorted(self.found, key=lambda kind: (places.get(kind, len(places)), kind))
 
     def add(self, finding: Finding, outcome: Outcome) -> None:
         self.found[finding.kind][outcome] += 1
         kept = self.shown[outcome, finding.kind]
+        # So many of each kind and outcome, because one of them may have the whole page to itself.
         if len(kept) < SHOWN:
             kept.append(finding)
 
@@ -130,12 +132,14 @@ class Ending:
     @property
     def state_machine(self) -> str:
         """The state machine's ARN."""
+        # arn:aws:states:<region>:<account>:execution:<state machine>:<execution>
         *start, name, _ = self.execution.split(":")
         return ":".join((*start[:-1], "stateMachine", name))
 
     @property
     def seconds(self) -> float:
         started, ended = (datetime.fromisoformat(instant) for instant in (self.run.started_at, self.ended_at))
+        # By two clocks, that of Step Functions and that of the function: they may differ.
         return max(0.0, (ended - started).total_seconds())
 
     @property
@@ -173,6 +177,7 @@ class Report:
     @property
     def not_repaired(self) -> list[int]:
         """Partitions whose repair was begun and failed."""
+        # Without leave to repair nothing was begun, so nothing failed.
         return sorted(self.tally.stuck) if self.ending.decided == "go" else []
 
     @property
@@ -191,6 +196,7 @@ class Report:
     def state(self) -> State:
         if self.ending.failure is not None:
             return "stopped" if self.ending.failure.get("Error") in _STOPPED else "failed"
+        # Before `attention`, which is true as well: the page has to say how to let the repair go on.
         if self.ending.decided == "ask":
             return "asks"
         if not self.whole or self.tally.count("needs_person") or self.tally.count("not_repaired"):

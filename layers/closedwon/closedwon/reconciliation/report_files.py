@@ -57,6 +57,7 @@ class _Sink(NamedTuple):
 def _outcome(finding: Finding, carried_out: bool) -> Outcome:
     if finding.remedy == "report":
         return "needs_person"
+    # By partition, since `repair` notes how many it carried out, not which.
     return "repaired" if carried_out else "not_repaired"
 
 
@@ -94,6 +95,7 @@ _FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")
 
 def defused(cell: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
+    # Spreadsheets take a cell that begins with an apostrophe as text.
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
@@ -162,6 +164,7 @@ def measured(report: Report) -> list[Measured]:
     """The metrics of a run: drift of all kinds together, and of each kind that was found."""
     tally = report.tally
     return [
+        # By mode, because the alarm on missing runs counts only runs over everything.
         Measured("RunsGood", int(report.good), {"Mode": report.run.mode}),
         Measured("RunsAsking", int(report.state == "asks")),
         Measured("DriftFound", tally.count()),
@@ -170,5 +173,6 @@ def measured(report: Report) -> list[Measured]:
         Measured("CustomersCompared", report.compared.customers),
         Measured("PartitionsFailed", len({*report.not_compared, *report.not_repaired})),
         Measured("RunSeconds", report.ending.seconds),
+        # Not of kinds without a finding: CloudWatch bills each of them as a metric of its own.
         *(Measured("DriftFound", tally.found[kind].total(), {"Kind": kind}) for kind in tally.kinds),
     ]

@@ -30,6 +30,7 @@ SUBJECT = 100
 
 def subject(report: Report, places: Places) -> str:
     """The notification's subject: ASCII, one line."""
+    # SNS refuses a subject with other characters or line breaks, and with it the whole notification.
     said = f"Reconciliation ({places.stack}): {headline(report)}".encode("ascii", "replace").decode().replace("\n", " ")
     return said if len(said) <= SUBJECT else f"{said[: SUBJECT - 3]}..."
 
@@ -38,6 +39,7 @@ def message(report: Report, places: Places) -> str:
     """The notification's text: what happened, how much of it, where to read on."""
     ending, tally = report.ending, report.tally
     lines = [headline(report)]
+    # The headline of these says why the run ended, not what it had found until then.
     if report.state in ("failed", "stopped", "asks") and ending.exported is not None:
         lines.append(differences(report))
     lines += missing(report)
@@ -45,6 +47,7 @@ def message(report: Report, places: Places) -> str:
         lines += ["", "To let it repair, start it again:", command(report)]
     if tally.count():
         lines += ["", f"{counted(tally.count(), 'difference')} in all. The most frequent:"]
+        # Not in the report's order: there is room for a few kinds only.
         often = sorted(tally.kinds, key=lambda kind: -tally.found[kind].total())
         lines += [f"- {words_of(kind).title}: {_split(tally.found[kind])}" for kind in often[:TOP]]
         if len(often) > TOP:
@@ -52,6 +55,7 @@ def message(report: Report, places: Places) -> str:
     lines += [
         "",
         f"Report: {file_url(report, places, 'page')}",
+        # For those who fetch it with the AWS CLI: the address above leads into the console.
         f"        s3://{places.bucket}/{key(report.run, FILES['page'])}",
         f"Execution: {execution_url(ending.execution)}",
         "",

@@ -47,6 +47,7 @@ def groups(tally: Tally, limit: int = SHOWN) -> dict[Outcome, list[Group]]:
     for outcome in OUTCOMES:
         kinds = [kind for kind in tally.kinds if tally.found[kind][outcome]]
         shares = dict.fromkeys(kinds, 0)
+        # The kinds with the fewest first: what they leave of their share goes to the others.
         for place, kind in enumerate(sorted(kinds, key=lambda kind: len(tally.shown[outcome, kind]))):
             shares[kind] = min(len(tally.shown[outcome, kind]), limit // (len(kinds) - place))
             limit -= shares[kind]
@@ -59,11 +60,14 @@ def groups(tally: Tally, limit: int = SHOWN) -> dict[Outcome, list[Group]]:
 
 def page(report: Report, places: Places) -> str:
     """The page for people, as one HTML file without further resources."""
+    # Here, so that only the step that writes a page pays for the import.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
+        # Not by the file's ending, as `select_autoescape` does it: .j2 is none of those that it escapes.
         autoescape=True,
+        # A name that is not there fails the step and its test, instead of leaving a gap in the page.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -141,6 +145,7 @@ def _totals(report: Report) -> list[tuple[str, int]]:
     numbers = [
         ("Customers compared", compared.customers, True),
         ("Deals", compared.deals, True),
+        # In mode `changed` nothing is exported from Stigg and all customers are looked at: these two would say nothing.
         ("Subscriptions", compared.subscriptions, report.run.mode == "all"),
         ("Suspects looked at", compared.suspects - compared.unconfirmed, report.run.mode == "all"),
         ("Customers that differ", tally.customers.total(), True),

@@ -26,6 +26,7 @@ from closedwon.words.counted import counted
 LONGEST = 2_000
 """The most characters of one text of a finding."""
 
+# In a text of somebody else they could make an ID or a sentence read as another.
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 """Characters that are invisible, or reverse the direction of what follows."""
 
@@ -74,6 +75,7 @@ class Places:
     def _record(self, id: str | None, prefix: str) -> str:
         try:
             return salesforce_record_url(self.salesforce_url, normalised_id(id or "", prefix))
+        # The key of what has no account is a customer's ID in Stigg, and no record of Salesforce.
         except ValueError:
             return ""
 
@@ -105,6 +107,7 @@ def headline(report: Report) -> str:
 def reason(report: Report) -> str:
     """What stopped the run, in a sentence; "" where nothing did."""
     text = cleaned_text(failure_text(report.ending.failure)) if report.ending.failure else ""
+    # The error may be another service's own sentence, or cut off.
     return text if not text or text.endswith((".", "…", "!", "?")) else f"{text}."
 
 
@@ -116,6 +119,7 @@ def differences(report: Report) -> str:
     if not customers:
         return _nothing_compared(report)
     compared = f"{counted(customers, 'customer')} {'was' if customers == 1 else 'were'} compared"
+    # What was not compared may differ, so this must not read as if everything matched.
     if _cut_short(report):
         return f"{compared}, and {'it matches' if customers == 1 else 'they match'}."
     if report.compared.unconfirmed:
@@ -183,6 +187,7 @@ def _numbers(partitions: list[int]) -> str:
 
 def approval(report: Report) -> str:
     """What starts the run again with leave to repair: the state machine's input."""
+    # Of the same mode and depth: leave was asked for what such a run finds.
     return json.dumps({"mode": report.run.mode, "deep": report.run.deep, "approved": True})
 
 
@@ -190,6 +195,7 @@ def command(report: Report) -> str:
     """The same as a command of the AWS CLI."""
     state_machine = report.ending.state_machine
     return (
+        # With the region, since another may be the default where somebody pastes this.
         f"aws stepfunctions start-execution --region {state_machine.split(':')[3]} "
         f"--state-machine-arn {state_machine} --input '{approval(report)}'"
     )

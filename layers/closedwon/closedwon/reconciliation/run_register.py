@@ -50,8 +50,10 @@ class Register:
         where it says nothing; whether an execution is still under way: one that was aborted or died holds up nobody.
         Raises RunUnderWay.
         """
+        # Consistent, because an older copy may still show a run that has ended, or not yet one that has begun.
         known = self._dynamodb.get_item(TableName=self._table, Key=_KEY, ConsistentRead=True).get("Item", {})
         holder = known.get("execution", {}).get("S")
+        # The step may be tried again after it had entered the run: the holder is this execution then.
         if holder is not None and holder != execution and under_way(holder):
             raise RunUnderWay(f"another run is under way: {known['run']['S']}")
         since = deals_since or known.get("deals_since", {}).get("S") or today
@@ -61,6 +63,7 @@ class Register:
                 TableName=self._table,
                 Key=_KEY,
                 UpdateExpression="SET run = :run, execution = :execution, deals_since = :since",
+                # Two runs that begin at once have read the same: the condition lets only one of them in.
                 ConditionExpression="execution = :holder" if holder else "attribute_not_exists(execution)",
                 ExpressionAttributeValues={**values, ":holder": {"S": holder}} if holder else values,
             )
@@ -83,6 +86,7 @@ class Register:
         values = {":run": {"S": run.id}}
         change = "REMOVE execution"
         if good:
+            # Not its end: what changed while it ran may have been exported before the change.
             change += " SET last_good = :began"
             values[":began"] = {"S": run.started_at}
         try:
@@ -90,6 +94,7 @@ class Register:
                 TableName=self._table,
                 Key=_KEY,
                 UpdateExpression=change,
+                # A report that is written again must strike no run that has begun since.
                 ConditionExpression="run = :run AND attribute_exists(execution)",
                 ExpressionAttributeValues=values,
             )

@@ -62,6 +62,7 @@ AT_ONCE = 8
 LEVEL = 5
 """Of compression: half the time of gzip's own default, and a few per cent more to store."""
 
+# Made once: with options, `json.dumps` makes an encoder for every record. NaN is no JSON, and no reader would take it.
 _as_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -115,6 +116,7 @@ class Run:
 
 def partition_of(key: str, partitions: int) -> int:
     """The partition of an account, the same in every run with as many partitions."""
+    # Not `hash`, which differs from process to process: each export writes in a process of its own.
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % partitions
 
 
@@ -185,6 +187,7 @@ class Storage:
 
     def summaries(self, run: Run) -> Iterator[Json]:
         """The summaries there are, by partition. A partition that is not among them failed, or was not come to."""
+        # S3 lists by name, and the number in the name always has four digits: so they come by partition.
         for name in self._names(key(run, "summaries/")):
             yield json.loads(self._get(name))
 
@@ -209,6 +212,7 @@ class Storage:
         return name in self._names(name)
 
     def _names(self, prefix: str) -> Iterator[str]:
+        # Around the whole loop, as each page is a request of its own.
         with _storage():
             pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             for page in pages:
@@ -260,6 +264,7 @@ class PartitionWriter:
     def __init__(self, storage: Storage, run: Run, batch: str, budget: int = BUDGET, block: int = BLOCK) -> None:
         self._storage = storage
         self._run = run
+        # A batch may be named after a cursor of any length: the beginning is for people, the hash keeps names apart.
         self._batch = re.sub(r"[^\w-]", "_", batch)[:80] + "-" + hashlib.sha256(batch.encode()).hexdigest()[:12]
         self._budget = budget
         self._block = block
@@ -282,6 +287,7 @@ class PartitionWriter:
     def flush(self) -> None:
         """Write out what is held."""
         held, self._held, self._bytes = self._held, defaultdict(_Held), 0
+        # Numbered, so that what a batch writes out early is not overwritten by what follows.
         name = f"{self._batch}-{self._flushes:04d}"
         self._flushes += 1
 
@@ -292,6 +298,7 @@ class PartitionWriter:
             self._storage.put(key(self._run, f"export/{source}/{partition:04d}/{name}.jsonl.gz"), bytes(one.zipped))
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
+            # The results are taken, because only that raises what went wrong in a thread.
             list(pool.map(put, list(held)))
 
     def __enter__(self) -> Self:
@@ -324,11 +331,13 @@ class ObjectWriter:
     def _send(self) -> None:
         body, self._held = bytes(self._held), bytearray()
         with _storage():
+            # Begun with the first part, as most objects are smaller than one.
             if not self._upload:
                 begun = self._s3.create_multipart_upload(**self._place, ContentType=self._content_type)
                 self._upload = begun["UploadId"]
             part = {"PartNumber": len(self._parts) + 1}
             sent = self._s3.upload_part(**self._place, **part, UploadId=self._upload, Body=body)
+        # S3 wants the ETag of each part again when it puts them together.
         self._parts.append({**part, "ETag": sent["ETag"]})
 
     def __enter__(self) -> Self:
@@ -352,6 +361,7 @@ class ObjectWriter:
 @contextmanager
 def _storage() -> Iterator[None]:
     """Wraps a request to S3: a transient failure becomes StorageUnavailable, which is retried by name."""
+    # Here, so that who only imports this module does not pay for the AWS SDK.
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -359,11 +369,14 @@ def _storage() -> Iterator[None]:
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if status >= 500 or status in (408, 429):
+            # Also SlowDown, which is a 503. Without its cause, since no error's text may quote a request.
             raise StorageUnavailable(f"S3 answered {status}") from None
+        # A missing permission or object does not pass by itself: nothing may try that again.
         raise
     except BotoCoreError as error:
         raise StorageUnavailable(f"no usable answer from S3 ({type(error).__name__})") from None
 
 
 def _zipped(data: bytes | bytearray) -> bytes:
+    # Without the time, so that writing the same records again gives the same bytes.
     return gzip.compress(data, LEVEL, mtime=0)

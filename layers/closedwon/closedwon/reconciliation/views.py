@@ -63,7 +63,9 @@ class Live:
 
         deep: also what every subscription's entitlements are set to, by a read of each. Raises what the clients raise.
         """
+        # The ledger first: what is accepted while the rest is read raises `rev`, and then this view repairs nothing.
         customers = dict(zip(accounts, at_once(self.ledger.customer, accounts), strict=True))
+        # For all of them together, before threads ask at the same time.
         self.pace("list subscriptions", len(accounts))
         seen = self.in_salesforce(customers)
         return at_once(lambda account_id: self.in_stigg(seen[account_id], deep), accounts)
@@ -71,6 +73,7 @@ class Live:
     def in_salesforce(self, customers: Mapping[str, Customer]) -> dict[str, CustomerView]:
         """Views of customers, by account: what the ledger and Salesforce say, and nothing yet of Stigg's."""
         rows = self._opportunities(customers)
+        # A deal of this account may be another customer's in the ledger: then it was moved, not missed.
         owners = self.ledger.owners(row["Id"] for row in rows)
         deals = {id: replace(deal, known_to=owners.get(id)) for id, deal in self._deals(rows, customers).items()}
         seen = self._accounts(list(customers))
@@ -85,6 +88,7 @@ class Live:
             return CustomerView(
                 customer=customer,
                 deals=tuple(theirs),
+                # Deleted records were asked for as well: one that does not come has left even the recycle bin.
                 account=seen.get(account_id, AccountSeen("deleted")),
                 provisionings={id: provisionings[id] for id in customer.opportunities if id in provisionings},
             )
@@ -94,6 +98,7 @@ class Live:
     def in_stigg(self, view: CustomerView, deep: bool) -> CustomerView:
         """The view of a customer, completed by what Stigg holds."""
         shown = view.account.customer_id if view.account else None
+        # Where the ledger knows no customer yet, these are the IDs that accepting its first deal would bind it to.
         customer_id = view.customer.customer_id or shown or view.customer.account_id
         subscriptions, exists, allowed = self._in_stigg(customer_id, deep)
         return replace(view, subscriptions=tuple(subscriptions), customer_in_stigg=exists, allowed=allowed)
@@ -108,12 +113,14 @@ class Live:
 
     def _opportunities(self, customers: Mapping[str, Customer]) -> list[Json]:
         """The opportunities of the accounts that may matter, and those that the ledger knows, wherever they are now."""
+        # All that a flow may send: what was won, what was lost and amends something, and trials by their stage.
         counts = "(IsWon = TRUE OR Stigg_Amends__c != NULL"
         counts += " OR StageName IN {stages})" if self.trial_stages else ")"
         rows: dict[str, Json] = {}
         for chunk in _chunks(customers):
             values: Json = {"ids": chunk, **({"stages": list(self.trial_stages)} if self.trial_stages else {})}
             rows |= {row["Id"]: row for row in self._seen("AccountId IN {ids} AND " + counts, **values)}
+        # What was moved, deleted or is not won any more matches no condition: the ledger names it.
         known = [id for customer in customers.values() for id in customer.opportunities if id not in rows]
         for chunk in _chunks(known):
             rows |= {row["Id"]: row for row in self._seen("Id IN {ids}", ids=chunk)}
@@ -126,6 +133,7 @@ class Live:
         wanted = [
             given_of(row, trigger, organization_id)
             for row in rows
+            # A deleted deal cannot be read in full, and would be told as one with a mistake in it.
             if (trigger := triggers[row["Id"]]) and not row["IsDeleted"]
         ]
         found = self._compiled(wanted)
@@ -160,6 +168,7 @@ class Live:
 
     def _provisionings(self, customers: Mapping[str, Customer]) -> dict[str, Json]:
         soql = f"SELECT {', '.join(SHOWN_FIELDS)} FROM Stigg_Provisioning__c WHERE Opportunity_ID__c IN {{ids}}"  # nosec B608 - names of ours
+        # Only of what the ledger knows: another deal has no outcome that could be shown.
         known = [id for customer in customers.values() for id in customer.opportunities]
         return {
             row["Opportunity_ID__c"]: row for chunk in _chunks(known) for row in self.salesforce.query(soql, ids=chunk)
@@ -169,6 +178,7 @@ class Live:
         """The customer's subscriptions in Stigg, of every state; whether it exists there; what is set on each."""
         subscriptions = self.stigg.list_subscriptions(customer_id)
         live = [one for one in subscriptions if one["status"] in LIVE]
+        # Who has a live subscription is there: that saves a call for nearly every customer.
         exists = True if live else self.stigg.get_customer(customer_id) is not None
         return subscriptions, exists, self.allowed(subscriptions) if deep else None
 
@@ -179,12 +189,14 @@ class Live:
         """
         live = [one for one in subscriptions if one["status"] in LIVE]
         active = [one for one in live if one["status"] == "ACTIVE" and (not ours or is_marked(one))]
+        # One read tells of all subscriptions of a customer and resource.
         wanted = {(one["customerId"], one.get("resourceId")) for one in active}
         self.pace("read", len(wanted))
         read = {place: amounts_of(self.stigg.entitlements(*place)) for place in wanted}
         return {
             one["id"]: Allowed(
                 read[one["customerId"], one.get("resourceId")],
+                # Stigg tells what all sources give together, so beside another one more may be right.
                 alone=len(live) == 1 and not one.get("addons"),
             )
             for one in active
@@ -203,6 +215,7 @@ def amounts_of(entitlements: Iterable[Json]) -> dict[str, float]:
         if one.get("hasUnlimitedUsage"):
             return float("inf")
         limit = one.get("usageLimit")
+        # As `plan.amount_of` counts what was sold, so that the two can be compared.
         return 1.0 if limit is None else float(limit)
 
     with as_read(lambda mistake: unreadable("read entitlements", mistake)):
@@ -264,6 +277,7 @@ def account_seen(row: Json) -> AccountSeen:
     """An account as Salesforce has it."""
     merged = row.get("MasterRecordId")
     return AccountSeen(
+        # Salesforce deletes a merged account, and names the one that it became part of.
         "there" if not row.get("IsDeleted") else "merged" if merged else "deleted",
         merged,
         row.get("Stigg_Customer_ID__c"),
