@@ -27,6 +27,7 @@ from moto import backends
 from moto.awslambda import models as lambda_models
 from moto.awslambda.exceptions import UnknownFunctionException
 from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.core.base_backend import BackendDict, backend_lock
 from moto.core.config import default_user_config
 from moto.core.exceptions import AWSError
 from moto.dynamodb import models as dynamodb_models
@@ -114,6 +115,15 @@ def corrected(account: str, running: Running) -> Iterator[None]:
                 _applied.close()
 
 
+def _forget_other_accounts() -> None:
+    """Reset moto, as each `mock_aws` of a test in this process does, but for the accounts of sandboxes that run."""
+    with backend_lock:
+        for backend in BackendDict._instances:
+            for account in set(backend) - set(_running):
+                backend.pop(account).reset()
+        BackendDict._instances[:] = filter(None, BackendDict._instances)
+
+
 def _apply(stack: ExitStack) -> None:
     def patch(target: Any, name: str, value: Any) -> None:
         stack.enter_context(mock.patch.object(target, name, value))
@@ -123,6 +133,7 @@ def _apply(stack: ExitStack) -> None:
     patch(lambda_models, "do_validate_s3", lambda: False)  # code stays in its folders, there is no bucket to look into
     modules = tuple(backends.list_of_moto_modules())  # moto lists its folders twice for every request
     patch(backends, "list_of_moto_modules", lambda: modules)
+    patch(BackendDict, "reset", _forget_other_accounts)
     patch(boto_client, "moto_server_port", lambda: str(next(reversed(_running.values())).port))
     patch(LambdaSimpleBackend, "invoke", _invoke_over_http)
     patch(lambda_eval_utils, "_invoke_lambda_function", _invoke_from_state_machine)

@@ -145,7 +145,8 @@ class AwsSandbox:
 
     def _take_account(self) -> str:
         with self._accounts:
-            numbers = (str(number) for number in count(int(DEFAULT_ACCOUNT_ID)))
+            # Never moto's default account: a test that mocks AWS in this process uses and empties that one.
+            numbers = (str(number) for number in count(int(DEFAULT_ACCOUNT_ID) + 1))
             account = next(number for number in numbers if number not in self._taken)
             self._taken.add(account)
         return account

@@ -14,10 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import boto3
 import moto.cloudformation.parsing as parsing
 import pytest
 import requests
 from botocore.exceptions import ClientError
+from moto import mock_aws
 
 from sandbox.aws import LEFT_OUT, AwsSandbox, FunctionError, TemplateError, UnsupportedResource
 from sandbox.aws.patches import dangling_transitions
@@ -708,6 +710,24 @@ def test_sandboxes_in_one_process_do_not_see_each_other(aws: AwsSandbox, name: s
         assert other.client("sts").get_caller_identity()["Account"] == other.account != aws.account
         assert other.secret("Key") != aws.secret("Key")
     assert [e["name"] for e in aws.executions("Machine")].count(name) == 0
+    assert aws.functions.invoke("Worker", {"name": name})["number"] == 2
+
+
+def test_a_mock_of_moto_in_the_same_process_begins_empty_and_leaves_the_sandbox_as_it_is(
+    aws: AwsSandbox, name: str
+) -> None:
+    """Tests share a worker's process: one with a sandbox, and one that mocks AWS, in any order."""
+    aws.functions.invoke("Worker", {"name": name})
+    for _ in range(2):
+        with mock_aws():
+            mocked = boto3.client("dynamodb")
+            assert mocked.list_tables()["TableNames"] == []
+            mocked.create_table(
+                TableName="t",
+                BillingMode="PAY_PER_REQUEST",
+                AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+                KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            )
     assert aws.functions.invoke("Worker", {"name": name})["number"] == 2
 
 
