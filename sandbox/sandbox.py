@@ -133,10 +133,7 @@ class Sandbox:
         self.salesforce_server.reset()
         if self.application is not None:
             self.application_server.reset()
-        table, dynamodb = self.aws.resources["LedgerTable"], self.aws.client("dynamodb")
-        for page in dynamodb.get_paginator("scan").paginate(TableName=table, ProjectionExpression="pk, sk"):
-            for item in page["Items"]:
-                dynamodb.delete_item(TableName=table, Key=item)
+        self.aws.empty_table("LedgerTable")
         self.aws.empty_bucket("ReconciliationBucket")
 
     # As Salesforce calls

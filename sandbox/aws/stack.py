@@ -324,6 +324,10 @@ class AwsSandbox:
         for machine in stepfunctions_backend(self.account, self.region).state_machines:
             machine.executions.clear()
 
+    def empty_table(self, logical_id: str) -> None:
+        """Delete every item of a DynamoDB table."""
+        dynamodb_backends[self.account][self.region].get_table(self.resources[logical_id]).items.clear()
+
     def empty_bucket(self, logical_id: str) -> None:
         """Delete every object of a bucket."""
         bucket = s3_backends[self.account]["aws"].get_bucket(self.resources[logical_id])

@@ -169,6 +169,7 @@ def wait_for(seen: Any, what: str, seconds: float = 300) -> Any:
     return found
 
 
+@pytest.mark.long
 def test_the_sandbox_serves_any_client_until_it_is_told_to_end(
     standing: tuple[subprocess.Popen[str], Path],
 ) -> None:

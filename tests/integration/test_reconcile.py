@@ -157,6 +157,7 @@ def test_what_changed_since_the_last_good_run_is_exported_and_who_is_overdue(san
     assert exported(sandbox, then) == {**{source: [] for source in SOURCES}, "customers": [{"k": account}]}
 
 
+@pytest.mark.long
 def test_an_export_of_many_rounds_through_faults_has_each_record_once(sandbox: Sandbox) -> None:
     ids = [f"customer-{n}" for n in range(12_000)]
     sandbox.stigg.seed(

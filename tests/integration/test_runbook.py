@@ -191,6 +191,7 @@ def test_one_deal_that_always_fails(sandbox: Sandbox, operator: Operator) -> Non
     assert shown(sandbox, poison) == ("Provisioned", None)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("sweeping")
 def test_the_ledger_was_lost(sandbox: Sandbox, operator: Operator) -> None:
     pause, backup, wait, *rest = commands("The ledger was lost")

@@ -41,7 +41,7 @@ from unit.domain import (
 )
 from unit.world import World
 
-MOST_ORDERS = 24 if os.environ.get("HYPOTHESIS_PROFILE") else 6  # make prove says one, make test none
+MOST_ORDERS = 24 if os.environ.get("HYPOTHESIS_PROFILE") else 3  # make prove says one, make test none
 
 
 class Look(NamedTuple):

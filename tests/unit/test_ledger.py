@@ -554,11 +554,12 @@ def test_the_history_holds_every_accepted_order_and_is_never_changed(
 # Many and large
 
 
-def test_200_deals_of_one_account_are_one_customers_work_from_the_callout_to_the_write_back(
-    ledger: Ledger, client: Client, clock: Clock
+@pytest.mark.parametrize("deals", [50, pytest.param(200, marks=pytest.mark.long)])
+def test_deals_of_one_account_are_one_customers_work_from_the_callout_to_the_write_back(
+    ledger: Ledger, client: Client, clock: Clock, deals: int
 ) -> None:
     """More than a transaction holds: a claim and a report that touch them all are written in pieces."""
-    arrivals = [arrival(n, opportunity=f"0065g0000{n:06}AAX", at=n) for n in range(1, 201)]
+    arrivals = [arrival(n, opportunity=f"0065g0000{n:06}AAX", at=n) for n in range(1, deals + 1)]
     answers = ledger.accept(arrivals)
     assert {answer.status for answer in answers} == {"accepted"}
     assert [answer.opportunity_id for answer in answers] == [a.order.opportunity_id for a in arrivals]
