@@ -15,7 +15,8 @@ import botocore.exceptions
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.customer import Customer
 from closedwon.domain.errors import ClosedWonError
-from closedwon.reconciliation.drift import CustomerView, Finding, Repair
+from closedwon.reconciliation.drift import CustomerView
+from closedwon.reconciliation.finding import Finding, Repair
 from closedwon.reconciliation.views import Live
 from closedwon.stack import Stack as Parts
 from closedwon.stigg.catalogue import fetch_catalogue, kept_catalogue

@@ -14,7 +14,7 @@ from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
 from closedwon.reconciliation.comparing import Export
-from closedwon.reconciliation.drift import Finding, Repair
+from closedwon.reconciliation.finding import Finding, Repair
 from closedwon.reconciliation.runs import Run
 from closedwon.stack import STACK, Stack
 

@@ -14,7 +14,7 @@ from aws_lambda_powertools.logging import Logger
 from closedwon.aws import metrics
 from closedwon.intake.requests import NotNow
 from closedwon.provisioning.accepting import record
-from closedwon.reconciliation.drift import Repair
+from closedwon.reconciliation.finding import Repair
 from closedwon.reconciliation.runs import Run
 from closedwon.stack import STACK, Stack
 

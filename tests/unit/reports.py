@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from closedwon.domain.identifiers import normalised_id
-from closedwon.reconciliation.drift import KINDS, Finding
+from closedwon.reconciliation.finding import KINDS, Finding
 from closedwon.reconciliation.report import Compared, Ending, Repairs, Report
 from closedwon.reconciliation.report_files import write_findings
 from closedwon.reconciliation.report_words import Places

@@ -22,21 +22,8 @@ from closedwon.domain.plan import LIVE
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
 from closedwon.reconciliation import recorded_orders
-from closedwon.reconciliation.drift import (
-    DEFAULT_POLICIES,
-    KINDS,
-    AccountSeen,
-    Allowed,
-    Compared,
-    CustomerView,
-    DealSeen,
-    Finding,
-    Remedy,
-    Repair,
-    Watch,
-    compare,
-    repair_of,
-)
+from closedwon.reconciliation.drift import AccountSeen, Allowed, CustomerView, DealSeen, Watch, compare
+from closedwon.reconciliation.finding import DEFAULT_POLICIES, KINDS, Compared, Finding, Remedy, Repair, repair_of
 from closedwon.reconciliation.recorded_orders import as_recorded
 from closedwon.reconciliation.views import Live
 from closedwon.salesforce.write_back import account_fields, provisioning_record

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedwon.reconciliation.drift import KINDS, Finding
+from closedwon.reconciliation.finding import KINDS, Finding
 from closedwon.reconciliation.report import OUTCOMES, SHOWN, Compared, Repairs, Report
 from closedwon.reconciliation.report_files import defused, measured, summary, write_findings
 from closedwon.reconciliation.report_message import SUBJECT, message, subject, worth_telling

@@ -11,7 +11,7 @@ import pytest
 from moto import mock_aws
 
 from closedwon.aws.metrics import NAMESPACE
-from closedwon.reconciliation.drift import Finding
+from closedwon.reconciliation.finding import Finding
 from closedwon.reconciliation.runs import ObjectWriter, key
 from closedwon.stack import Stack
 from functions.report import app

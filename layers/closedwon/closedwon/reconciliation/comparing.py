@@ -19,7 +19,8 @@ from closedwon.domain.marks import Backlinks
 from closedwon.intake.answers import Result, invalid
 from closedwon.intake.requests import Intake
 from closedwon.reconciliation import drift
-from closedwon.reconciliation.drift import KINDS, Compared, CustomerView, DealSeen, Finding, Remedy, Repair, Watch
+from closedwon.reconciliation.drift import CustomerView, DealSeen, Watch
+from closedwon.reconciliation.finding import KINDS, Compared, Finding, Remedy, Repair, repair_of
 from closedwon.reconciliation.runs import Run, Storage
 from closedwon.reconciliation.views import Live, account_seen, deal_seen, given_of, is_marked
 from closedwon.salesforce.deal_records import deal_from_rows, trigger_of
@@ -58,7 +59,7 @@ class Comparer:
 
     def verdict(self, view: CustomerView) -> tuple[tuple[Finding, ...], Repair | None]:
         """What differs, with what is to be done about each, and the repair, if there is one."""
-        return drift.repair_of(self.compare(view), self.remedies, by_hand=self.by_hand, reductions=self.reductions)
+        return repair_of(self.compare(view), self.remedies, by_hand=self.by_hand, reductions=self.reductions)
 
 
 def remedies_of(repaired: str) -> dict[str, Remedy]:

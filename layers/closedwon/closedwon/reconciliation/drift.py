@@ -47,37 +47,15 @@ from closedwon.domain.plan import (
 )
 from closedwon.domain.records import SlotRecord
 from closedwon.reconciliation.finding import (
-    DEFAULT_POLICIES,
-    KINDS,
     PLACES,
     Compared,
     Effect,
     Finding,
-    KindWords,
-    Remedy,
-    Repair,
-    repair_of,
 )
 from closedwon.reconciliation.recorded_orders import as_recorded, concerns_stigg, difference_of, summary_of
 from closedwon.salesforce.write_back import account_fields, provisioning_record
 from closedwon.stigg.answers import actual_of
 from closedwon.words.changes import Calendar, differences, listed, money, quantity
-
-__all__ = [
-    "DEFAULT_POLICIES",
-    "KINDS",
-    "AccountSeen",
-    "Compared",
-    "CustomerView",
-    "DealSeen",
-    "Finding",
-    "KindWords",
-    "Remedy",
-    "Repair",
-    "Watch",
-    "compare",
-    "repair_of",
-]
 
 Json = Mapping[str, Any]
 

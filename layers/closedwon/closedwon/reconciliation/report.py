@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from closedwon.reconciliation.drift import KINDS, Finding
+from closedwon.reconciliation.finding import KINDS, Finding
 from closedwon.reconciliation.runs import Run
 
 Outcome = Literal["needs_person", "not_repaired", "repaired"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from closedwon.reconciliation.drift import Finding
+from closedwon.reconciliation.finding import Finding
 from closedwon.reconciliation.report import OUTCOMES, Outcome, Repairs, Report, Tally
 from closedwon.reconciliation.report_words import Places, cleaned_text, headline, words_of
 

@@ -10,7 +10,7 @@ from closedwon.domain.links import (
     execution_url,
     state_machine_url,
 )
-from closedwon.reconciliation.drift import Finding, KindWords
+from closedwon.reconciliation.finding import Finding, KindWords
 from closedwon.reconciliation.report import FILES, OUTCOMES, SHOWN, Outcome, Report, Tally
 from closedwon.reconciliation.report_words import (
     SERVICES,

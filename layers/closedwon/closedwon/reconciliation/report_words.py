@@ -18,7 +18,7 @@ from closedwon.domain.links import (
     stigg_customer_url,
     stigg_subscription_url,
 )
-from closedwon.reconciliation.drift import KINDS, Finding, KindWords
+from closedwon.reconciliation.finding import KINDS, Finding, KindWords
 from closedwon.reconciliation.report import FILES, OUTCOMES, Report
 from closedwon.reconciliation.runs import Run, key
 from closedwon.words.counted import counted
