@@ -69,7 +69,7 @@ DEFECTS = (
         "in order: an older revision that arrives late counts (G2)",
         (
             Edit(
-                f"{PACKAGE}/domain/customer.py",
+                f"{PACKAGE}/domain/acceptance.py",
                 "newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)",
                 "newer = True",
             ),
@@ -80,12 +80,12 @@ DEFECTS = (
         "one at a time: two executions write for one customer (G1)",
         (
             Edit(
-                f"{PACKAGE}/domain/customer.py",
+                f"{PACKAGE}/domain/lease.py",
                 "    elif lease is not None and held:\n        return customer, Busy",
                 "    elif lease is not None and held and owner == '':\n        return customer, Busy",
             ),
             Edit(
-                f"{PACKAGE}/domain/customer.py",
+                f"{PACKAGE}/domain/results.py",
                 "    if customer.lease is None or customer.lease.token != work.lease.token:\n",
                 "    if customer.lease is None:\n",
             ),
@@ -253,12 +253,12 @@ DEFECTS = (
         "in order: a write that lands late undoes a newer one",
         (
             Edit(
-                f"{PACKAGE}/domain/customer.py",
+                f"{PACKAGE}/domain/results.py",
                 "    if report.unanswered_for:\n",
                 "    if report.unanswered_for < 0:\n",
             ),
             Edit(
-                f"{PACKAGE}/domain/customer.py",
+                f"{PACKAGE}/domain/lease.py",
                 "            return customer, Unanswered(lease.until)\n",
                 "            pass\n",
             ),

@@ -12,7 +12,9 @@ from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
 from closedwon.domain import errors
-from closedwon.domain.customer import Customer, Failed, LeaseLost, Work, Written
+from closedwon.domain.customer import Customer
+from closedwon.domain.lease import Work
+from closedwon.domain.results import Failed, LeaseLost, Written
 from closedwon.provisioning.step import Step
 from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.client import SalesforceClient

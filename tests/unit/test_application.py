@@ -9,22 +9,12 @@ from dataclasses import replace
 
 import pytest
 
+from closedwon.domain.acceptance import Arrival, accept
 from closedwon.domain.application import TRY_AGAIN, Application, prepared
-from closedwon.domain.customer import (
-    Applied,
-    Arrival,
-    Customer,
-    Naming,
-    OpportunityState,
-    Outcome,
-    Prepared,
-    SubscriptionLink,
-    Work,
-    accept,
-    acquire_lease,
-    record_result,
-)
+from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink
+from closedwon.domain.lease import Work, acquire_lease
 from closedwon.domain.order import Item, Order, Revision
+from closedwon.domain.results import Applied, Naming, Prepared, record_result
 from closedwon.own_application.bodies import request_body
 from unit.domain import ACCOUNT, an_order, opportunity_id
 

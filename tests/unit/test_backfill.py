@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from closedwon.domain.customer import Arrival
+from closedwon.domain.acceptance import Arrival
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import revision_of
 from closedwon.reconciliation.backfill import Outlook, outlook

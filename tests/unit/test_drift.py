@@ -14,7 +14,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from closedwon.domain.customer import Arrival, Customer, Lease, OpportunityState, accept, bound
+from closedwon.domain.acceptance import Arrival, accept, bound
+from closedwon.domain.customer import Customer, Lease, OpportunityState
 from closedwon.domain.desired import Policy
 from closedwon.domain.marks import TERMS_KEY
 from closedwon.domain.order import Item, Order, Revision

@@ -22,27 +22,17 @@ from moto.dynamodb.models import dynamo_type
 
 from closedwon.aws.ledger import Claim, Control, Ledger
 from closedwon.aws.ledger_table import TRIES
+from closedwon.domain.acceptance import Acceptance, Arrival
 from closedwon.domain.application import Application
-from closedwon.domain.customer import (
-    START_GRACE,
-    Acceptance,
-    Applied,
-    Arrival,
-    Busy,
-    Customer,
-    Intended,
-    LeaseLost,
-    Outcome,
-    Prepared,
-    SubscriptionLink,
-    Work,
-    Written,
-)
+from closedwon.domain.customer import Customer, Outcome, SubscriptionLink
 from closedwon.domain.desired import Entitlement, Price, Slot, Subscription
+from closedwon.domain.due import START_GRACE
 from closedwon.domain.errors import LedgerContended
 from closedwon.domain.instants import Never, from_iso
+from closedwon.domain.lease import Busy, Work
 from closedwon.domain.order import Item, Order, Revision
 from closedwon.domain.records import SlotRecord
+from closedwon.domain.results import Applied, Intended, LeaseLost, Prepared, Written
 from sandbox.ledger import MemoryLedger
 
 TABLE = "ledger"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from closedwon.domain.customer import Arrival, Customer, Outcome, accept
+from closedwon.domain.acceptance import Arrival, accept
+from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.desired import Policy
 from closedwon.domain.order import Order, Revision
 from closedwon.domain.outcome import applied

@@ -14,24 +14,16 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from closedwon.domain.customer import (
-    Arrival,
-    Customer,
-    Intended,
-    OpportunityState,
-    Work,
-    Written,
-    accept,
-    acquire_lease,
-    approve,
-    record_result,
-)
+from closedwon.domain.acceptance import Arrival, accept, approve
+from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.desired import Desired, Policy, Slot, fold
 from closedwon.domain.instants import instant_of
+from closedwon.domain.lease import Work, acquire_lease
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of, plan
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.results import Intended, Written, record_result
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
 from closedwon.stigg.answers import actual_of

@@ -2,7 +2,7 @@
 
 `accept` records orders (and `approve` what somebody decided), `acquire_lease` gives one execution at a time the right
 to write for a customer, `record_result` records what it did, `due` says which customers to start. What the verbs decide
-is in `customer`; how it is read and written at one moment is in `ledger_table`.
+is in `domain`, by their names; how it is read and written at one moment is in `ledger_table`.
 
 | pk | sk | what |
 |---|---|---|
@@ -37,21 +37,13 @@ from closedwon.aws.ledger_items import (
 )
 from closedwon.aws.ledger_metrics import measure
 from closedwon.aws.ledger_table import LedgerTable, TooMuch
-from closedwon.domain import customer as rules
-from closedwon.domain.customer import (
-    Acceptance,
-    Arrival,
-    Busy,
-    Current,
-    Customer,
-    OpportunityState,
-    Prepared,
-    StepResult,
-    Unanswered,
-    Work,
-)
+from closedwon.domain.acceptance import Acceptance, Arrival, accept_owned, approve
+from closedwon.domain.customer import Customer, OpportunityState, erased
+from closedwon.domain.due import START_GRACE, claim, made_due, rate_slots_due
 from closedwon.domain.errors import LedgerContended, as_read
+from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
 from closedwon.domain.order import Order
+from closedwon.domain.results import Prepared, StepResult, record_result
 
 DUE_AT_ONCE = 300
 """The most customers that one sweep starts: more than Stigg takes in its period."""
@@ -163,9 +155,7 @@ class Ledger:
             while chunk := indices[:most]:
                 some = [arrivals[i] for i in chunk]
                 # No grace where the caller starts nothing: then the sweep is the only one that does.
-                accept = partial(
-                    self._accept, account_id, some, rate_slots.get(account_id, 0), rules.START_GRACE * starts
-                )
+                accept = partial(self._accept, account_id, some, rate_slots.get(account_id, 0), START_GRACE * starts)
                 try:
                     answers.update(zip(chunk, self._table.retried(accept), strict=True))
                 except TooMuch:
@@ -179,21 +169,21 @@ class Ledger:
     def acquire_lease(
         self, account_id: str, owner: str, token: int, lease_milliseconds: int
     ) -> Work | Busy | Current | Unanswered:
-        """Acquire a customer's lease for one execution; see `customer.acquire_lease`."""
+        """Acquire a customer's lease for one execution; see `lease.acquire_lease`."""
         return self._table.change(
-            account_id, lambda known: rules.acquire_lease(known, owner, token, self._clock(), lease_milliseconds)
+            account_id, lambda known: acquire_lease(known, owner, token, self._clock(), lease_milliseconds)
         )
 
     def record_result(self, work: Work, report: StepResult) -> tuple[Customer, Literal["done", "again"]]:
-        """Record what a step did; see `customer.record_result`. Out: the customer as it is now, and what follows.
+        """Record what a step did; see `results.record_result`. Out: the customer as it is now, and what follows.
 
-        Raises customer.LeaseLost when another execution holds the lease.
+        Raises results.LeaseLost when another execution holds the lease.
         """
 
         def rule(known: Customer) -> tuple[Customer, tuple[Customer, Customer, Literal["done", "again"]]]:
             # Looked up at each try: whoever wrote in between may have bound that ID.
             result = replace(report, taken=self._taken(known, report)) if isinstance(report, Prepared) else report
-            changed, follows = rules.record_result(known, work, result, self._clock())
+            changed, follows = record_result(known, work, result, self._clock())
             return changed, (known, changed, follows)
 
         known, changed, follows = self._table.change(work.customer.account_id, rule)
@@ -203,7 +193,7 @@ class Ledger:
     def approve(
         self, opportunity_id: str, approval: str, rate_slot: int
     ) -> tuple[Literal["approved", "unknown"], Claim | None]:
-        """Approve what is held on an opportunity; see `customer.approve`. Out: also the execution to start."""
+        """Approve what is held on an opportunity; see `acceptance.approve`. Out: also the execution to start."""
         # Outside the rule, which may run again: an opportunity never changes its account.
         found = self.find(opportunity_id)
         if found is None:
@@ -211,16 +201,16 @@ class Ledger:
         account_id = found[0].account_id
 
         def rule(known: Customer) -> tuple[Customer, tuple[Literal["approved", "unknown"], Claim | None]]:
-            changed, status, name = rules.approve(known, opportunity_id, approval, self._clock(), rate_slot)
+            changed, status, name = approve(known, opportunity_id, approval, self._clock(), rate_slot)
             return changed, (status, Claim(account_id, name, rate_slot) if name else None)
 
         return self._table.change(account_id, rule)
 
     def make_due(self, account_id: str, rev: int, look: bool, opportunities: Collection[str], account: bool) -> bool:
-        """Make a customer due, so that an execution repairs what differs; see `customer.made_due`. Out: if it is."""
+        """Make a customer due, so that an execution repairs what differs; see `due.made_due`. Out: if it is."""
         return self._table.change(
             account_id,
-            lambda known: rules.made_due(known, rev, look, opportunities, account, self._clock()),
+            lambda known: made_due(known, rev, look, opportunities, account, self._clock()),
         )
 
     def due(self, rate_slots: Callable[[int], Sequence[int]], most: int = DUE_AT_ONCE) -> list[Claim]:
@@ -228,7 +218,7 @@ class Ledger:
 
         rate_slots: a function that reserves so many rate slots and says when each comes; it may give fewer than were
         requested, and then fewer customers are claimed. A customer takes as many as it needs (see
-        `customer.rate_slots_due`) and begins with its last; the last one claimed takes what is left.
+        `due.rate_slots_due`) and begins with its last; the last one claimed takes what is left.
         """
         # After a burst or an outage more may be due than one sweep can start.
         due = self._table.due(self._clock(), most)
@@ -255,8 +245,8 @@ class Ledger:
         """Claim one customer. Out: the claim, None where it is not due any more; how many rate slots it takes."""
 
         def rule(known: Customer) -> tuple[Customer, tuple[Claim | None, int]]:
-            taken, rate_slot = room.for_one(rules.rate_slots_due(known))
-            changed, name = rules.claim(known, self._clock(), rate_slot)
+            taken, rate_slot = room.for_one(rate_slots_due(known))
+            changed, name = claim(known, self._clock(), rate_slot)
             return changed, (Claim(account_id, name, rate_slot) if name else None, taken)
 
         return self._table.change(account_id, rule)
@@ -268,7 +258,7 @@ class Ledger:
         """
 
         def rule(known: Customer) -> tuple[Customer, list[str]]:
-            return rules.erased(known), sorted(known.opportunities)
+            return erased(known), sorted(known.opportunities)
 
         opportunities = self._table.change(account_id, rule)
         for id in opportunities:
@@ -361,12 +351,12 @@ class Ledger:
         return answers
 
     def _accepted(
-        self, known: Customer, arrivals: list[Arrival], rate_slot: int = 0, grace: int = rules.START_GRACE
+        self, known: Customer, arrivals: list[Arrival], rate_slot: int = 0, grace: int = START_GRACE
     ) -> tuple[Customer, list[Acceptance]]:
         """The customer after the arrivals, and the answer to each. Nothing is written yet."""
         keep_names_private(arrival.order for arrival in arrivals)
         opportunities, customers = self._owners(known, arrivals)
-        return rules.accept_owned(known, arrivals, opportunities, customers, self._clock(), rate_slot, grace)
+        return accept_owned(known, arrivals, opportunities, customers, self._clock(), rate_slot, grace)
 
     def _owners(self, known: Customer, arrivals: Iterable[Arrival]) -> tuple[dict[str, str], dict[str, str]]:
         """The accounts that opportunities new to this customer belong to already, and, while it is unbound, those of

@@ -11,11 +11,7 @@ from dataclasses import asdict, fields
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from closedwon.domain.customer import (
-    Customer,
-    Lease,
-    OpportunityState,
-)
+from closedwon.domain.customer import Customer, Lease, OpportunityState
 from closedwon.domain.errors import LedgerUnreadable, as_read
 from closedwon.domain.order import Order, Revision
 from closedwon.domain.records import GrantRecord, SlotRecord

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from closedwon.aws import metrics
-from closedwon.domain.customer import (
-    Customer,
-    OpportunityState,
-)
+from closedwon.domain.customer import Customer, OpportunityState
 
 BROUGHT_IN_LATE = 172_800_000
 """A deal that was accepted, or failed last, so long after its revision was not on its way: the backfill brought it in,

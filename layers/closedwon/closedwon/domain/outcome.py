@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from closedwon.domain.chain import Fate
-from closedwon.domain.customer import LOOK_AGAIN, Applied, Customer, OpportunityState, Outcome, Status, SubscriptionLink
+from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status, SubscriptionLink
 from closedwon.domain.desired import REOPENED, Desired, Grant, Slot
+from closedwon.domain.due import LOOK_AGAIN
 from closedwon.domain.identifiers import OpportunityId, SubscriptionId
 from closedwon.domain.instants import day_of, milliseconds
 from closedwon.domain.order import Order
 from closedwon.domain.plan import End, Plan
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.results import Applied
 
 STIGG_FIRST = 60_000
 """Milliseconds after a start at which Stigg is read again: Stigg itself starts the subscription, and has by then."""

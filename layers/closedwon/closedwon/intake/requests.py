@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aws_lambda_powertools.logging import Logger
 from pydantic import ValidationError
 
-from closedwon.domain.customer import Arrival
+from closedwon.domain.acceptance import Arrival
 from closedwon.domain.errors import Permanent, SalesforceLimitExceeded, Transient
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.order import Problem

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from closedwon.domain.acceptance import Acceptance
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.chain import chained
-from closedwon.domain.customer import Acceptance, Applied, Customer
+from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, contribution, fold
 from closedwon.domain.identifiers import CustomerId, SubscriptionId
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, from_iso, from_milliseconds, iso_utc
@@ -39,6 +40,7 @@ from closedwon.domain.plan import (
     subscription_id,
 )
 from closedwon.domain.records import SlotRecord
+from closedwon.domain.results import Applied
 from closedwon.intake.answers import errors_of
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import unmapped

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from closedwon.domain.acceptance import Arrival, accept, bound
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.customer import Arrival, Customer, OpportunityState, accept, bound
+from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, fold
 from closedwon.domain.errors import safe_text
 from closedwon.domain.identifiers import normalised_id
