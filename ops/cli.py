@@ -27,13 +27,14 @@ from ops.reconcile import reconcile
 from ops.replay import replay
 from ops.restore import restore
 from ops.send import send
+from ops.simulate import simulate
 from ops.smoke import smoke
 from ops.stack import Chosen, Stack, in_words
 from ops.status import status
 
 COMMANDS: dict[str, tuple[click.Command, ...]] = {
     "Set up and check": (connect, doctor, smoke),
-    "See": (status, history, preview),
+    "See": (status, history, preview, simulate),
     "Correct": (replay, send, approve, reconcile, backfill, restore),
     "Pause and resume": (mode, pause, shadow, resume),
     "Remove": (erase, disconnect),
