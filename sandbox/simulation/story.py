@@ -64,7 +64,7 @@ def read(file: Path) -> Story:
     """The story in a file. Raises StoryInvalid, and OSError."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoryInvalid(f"the story is no JSON: {error}") from None
     return story_of(content, file.stem)
 
