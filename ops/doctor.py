@@ -145,10 +145,7 @@ def won_since(day: str, mappings: Mapped, client: SalesforceClient) -> list[Json
 
 def sales_of(rows: Sequence[Json], intake: Intake) -> list[Sale]:
     """The deals of some opportunities, read and compiled as if each was sent now."""
-    given = [
-        {**given_of(row, str(trigger_of(row, None)), intake.organization_id), "account": {"id": row["AccountId"]}}
-        for row in rows
-    ]
+    given = [{**given_of(row, str(trigger_of(row, None)), intake), "account": {"id": row["AccountId"]}} for row in rows]
     compiled, refused = intake.compile_all(given)
 
     def sale(index: int, id: str) -> Sale:

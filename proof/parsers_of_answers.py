@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -273,7 +274,7 @@ def salesforce_rows(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
 
     def feed(scene: Json) -> None:
         rows = Rows({"Stigg_Mapping__mdt": [], "Opportunity": [], **scene["rows"]})
-        for found in reading.read([scene["deal"]], rows):
+        for found in reading.read([scene["deal"]], rows, datetime.now(UTC)):
             if isinstance(found, Problem):
                 invalid(None, [found]).model_dump_json(by_alias=True)
             else:

@@ -6,7 +6,6 @@ It reads what is there, plans, and writes only what differs. A refusal of one su
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
@@ -16,7 +15,7 @@ from closedwon.aws.ledger import Ledger
 from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
 from closedwon.domain.identifiers import SubscriptionId
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import Instant, from_milliseconds
 from closedwon.domain.lease import Work
 from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
@@ -127,7 +126,7 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
 def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> SlotRecord:
     """Apply one change in Stigg. Out: what to remember of its slot."""
     if isinstance(change, End):
-        return end(change, records, execution, stack.stigg)
+        return end(change, records, execution, from_milliseconds(stack.now()), stack.stigg)
     customer_id = work.customer.bound_id
     links = stack.settings.backlinks(work.customer.account_id)
     record = records.get(change.subscription.slot, SlotRecord())
@@ -149,10 +148,9 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
     return standing(made, change.subscription, answer["id"], status)
 
 
-def end(change: End, records: dict[Slot, SlotRecord], execution: str, stigg: Stigg) -> SlotRecord:
-    """End a subscription. Out: what to remember of its slot."""
+def end(change: End, records: dict[Slot, SlotRecord], execution: str, at: Instant, stigg: Stigg) -> SlotRecord:
+    """End a subscription. at: now. Out: what to remember of its slot."""
     record = records.get(change.slot, SlotRecord())
-    at = instant_of(datetime.now(UTC))
     # A trial ends only once the paid subscription stands: a sale that waits for payment keeps it.
     ending = ending_of(change, records.get(change.after) if change.after else None, at)
     if ending is None:

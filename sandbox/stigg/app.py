@@ -117,6 +117,12 @@ class Stigg:
             now = service.now
             return [g.json(now) for g in service.book.grants.values() if g.customer_id == customer_id]
 
+    def next_change(self) -> datetime | None:
+        """When something happens to a subscription by itself next; None where nothing is to come."""
+        with self._present() as service:
+            known = service.book.subscriptions.in_order
+            return min((at for subscription in known for at, *_ in subscription.events()), default=None)
+
     def entitlements(self, customer_id: str, resource_id: str | None = None) -> dict[str, float | bool | None]:
         """What a customer may use in effect: a limit by feature or currency ID, infinity for unlimited, True for on."""
         with self._present() as service:

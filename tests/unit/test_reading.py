@@ -64,7 +64,7 @@ class Org:
 
     def read(self, opportunity: str, trigger: str = "closed_won", **said: Any) -> Json:
         """The deal as it was read, which it also is when it is read in bulk."""
-        [answer] = read([self.deal(opportunity, trigger, **said)], self)
+        [answer] = read([self.deal(opportunity, trigger, **said)], self, datetime.now(UTC))
         assert isinstance(answer, dict), answer
         asked = self.bulk(Scope(trial_stages=[TRIAL_STAGE]))
         if not asked.unreachable:
@@ -107,7 +107,7 @@ class Org:
 
     def problem(self, opportunity: str, trigger: str = "closed_won", **said: Any) -> Problem:
         """Why it cannot be read."""
-        [answer] = read([self.deal(opportunity, trigger, **said)], self)
+        [answer] = read([self.deal(opportunity, trigger, **said)], self, datetime.now(UTC))
         assert isinstance(answer, Problem), answer
         return answer
 
@@ -560,12 +560,12 @@ def test_however_many_deals_it_takes_three_queries_and_one_more_for_those_withou
     org: Org, account: str
 ) -> None:
     plain = [org.sales.close(account, f"Deal {n}", Sold("plan-enterprise")) for n in range(200)]
-    assert all(isinstance(deal, dict) for deal in read([org.deal(id) for id in plain], org))
+    assert all(isinstance(deal, dict) for deal in read([org.deal(id) for id in plain], org, datetime.now(UTC)))
     assert len(org.asked) == 3
     cpq = Cpq(org.sales)
     quoted = [cpq.quote(account, f"Quote {n}", Sold("plan-enterprise")) for n in range(3)]
     org.asked.clear()
-    deals = read([org.deal(id) for id in plain + quoted], org)
+    deals = read([org.deal(id) for id in plain + quoted], org, datetime.now(UTC))
     assert all(isinstance(deal, dict) and len(deal["lines"]) == 1 for deal in deals)
     assert len(org.asked) == 4
 
@@ -573,7 +573,9 @@ def test_however_many_deals_it_takes_three_queries_and_one_more_for_those_withou
 def test_what_is_not_there_is_the_answer_of_that_deal_alone(org: Org, account: str) -> None:
     there = org.sales.close(account, "There", Sold("plan-enterprise"))
     homeless = org.salesforce.create("Opportunity", Name="No account", CloseDate="2026-01-15", StageName="Closed Won")
-    gone, lonely, found = read([org.deal("0065g00000ABCdEAAX"), org.deal(homeless), org.deal(there)], org)
+    gone, lonely, found = read(
+        [org.deal("0065g00000ABCdEAAX"), org.deal(homeless), org.deal(there)], org, datetime.now(UTC)
+    )
     assert isinstance(gone, Problem)
     assert (gone.field, "does not exist in Salesforce" in gone.message) == ("opportunity.id", True)
     assert lonely == Problem(None, "account.id", "is missing: the opportunity has no account in Salesforce")
@@ -592,7 +594,7 @@ def test_an_organisation_with_one_currency_has_no_field_for_it(org: Org, account
     org.salesforce.hide("Opportunity", "CurrencyIsoCode")
     deal = org.deal(opportunity)
     deal["opportunity"]["currencyIsoCode"] = "EUR"
-    [answer] = read([deal], org)
+    [answer] = read([deal], org, datetime.now(UTC))
     assert isinstance(answer, dict)
     assert answer["opportunity"]["currencyIsoCode"] == "EUR"
 
@@ -607,7 +609,7 @@ def test_what_passes_is_no_answer_of_a_deal(error: Exception) -> None:
             raise AssertionError
 
     with pytest.raises(type(error)):
-        read([{"opportunity": {"id": "0065g00000ABCdEAAX"}}], Failing())  # type: ignore[arg-type]
+        read([{"opportunity": {"id": "0065g00000ABCdEAAX"}}], Failing(), datetime.now(UTC))  # type: ignore[arg-type]
 
 
 # In bulk: which deals there are

@@ -95,7 +95,7 @@ class Stack:
     def ledger(self) -> Ledger:
         from closedwon.aws.ledger import Ledger
 
-        return Ledger(self.settings["LEDGER_TABLE"], self.dynamodb)
+        return Ledger(self.settings["LEDGER_TABLE"], self.dynamodb, self.now)
 
     @cached_property
     def start(self) -> Start:
@@ -112,7 +112,7 @@ class Stack:
         # A client only once there is something to tell: almost always nothing is.
         retries = {"mode": "standard", "total_max_attempts": 2}
         return Notifier(
-            Notices(self.settings["LEDGER_TABLE"], self.dynamodb),
+            Notices(self.settings["LEDGER_TABLE"], self.dynamodb, lambda: self.now() // 1000),
             lambda: self.client("sns", connect_timeout=2, read_timeout=5, retries=retries),
             topic=self.settings.get("NOTIFICATION_TOPIC"),
             stack=self.settings["STACK_NAME"],
@@ -131,7 +131,7 @@ class Stack:
             lists=int(self.settings["STIGG_LISTS_PER_MINUTE"]),
             reads=int(self.settings["STIGG_READS_PER_MINUTE"]),
         )
-        return Governor(self.settings["LEDGER_TABLE"], self.dynamodb, rates, ENTITY)
+        return Governor(self.settings["LEDGER_TABLE"], self.dynamodb, rates, ENTITY, self.now)
 
     @cached_property
     def stigg(self) -> Stigg:
@@ -187,7 +187,8 @@ class Stack:
         """Turns requests into orders."""
         from closedwon.intake.requests import Intake
 
-        return Intake(self.settings.mapping_rules, lambda: self.quick_salesforce)  # only deals without lines are read
+        # Salesforce only once it is needed: most deals bring their lines.
+        return Intake(self.settings.mapping_rules, lambda: self.quick_salesforce, self.now)
 
     @cached_property
     def leases(self) -> Leases:

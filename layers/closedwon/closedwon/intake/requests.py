@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aws_lambda_powertools.logging import Logger
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 from closedwon.domain.acceptance import Arrival
 from closedwon.domain.errors import Permanent, SalesforceLimitExceeded, Transient
 from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.instants import Instant, from_milliseconds
 from closedwon.domain.order import Problem
 from closedwon.intake.answers import Refusal, Result, invalid, response
 from closedwon.intake.deal import MOST_DEALS, Deal, DealToRead, problems_of
@@ -82,17 +82,23 @@ class Compiled(NamedTuple):
 class Intake:
     """Turns what a request says into deals that can be recorded, the same for provisioning and previews.
 
-    In: the stack's rules of mapping; what gives the client of Salesforce, asked once there is something to read.
+    In: the stack's rules of mapping; what gives the client of Salesforce, asked once there is something to read; now,
+    in epoch milliseconds.
     """
 
-    def __init__(self, rules: MappingRules, salesforce: Callable[[], Source]) -> None:
+    def __init__(self, rules: MappingRules, salesforce: Callable[[], Source], now: Callable[[], int]) -> None:
         self._rules = rules
         self._salesforce = salesforce
+        self._now = now
 
     @property
     def organization_id(self) -> str:
         """The Salesforce organisation whose deals are taken."""
         return self._rules.organization_id
+
+    def now(self) -> Instant:
+        """Now, by the stack's clock."""
+        return from_milliseconds(self._now())
 
     def compile_all(self, deals: list[Any]) -> tuple[dict[int, Compiled], dict[int, Result]]:
         """Read, judge and compile the deals of a request, as far as each shows itself; provisioning and previews do it
@@ -124,7 +130,7 @@ class Intake:
         except ValidationError as error:
             return invalid(opportunity_id_of(content), problems_of(content, error))
         # Answered only, while what the mapping refuses is recorded and keeps older revisions superseded (decision 6).
-        if problems := unrecordable(deal, self._rules, datetime.now(UTC)):
+        if problems := unrecordable(deal, self._rules, self.now()):
             return invalid(deal.opportunity.id, problems)
         return deal
 
@@ -174,7 +180,9 @@ class Intake:
         from closedwon.salesforce import reading  # with all it takes to ask: most requests bring their lines
 
         with asking_salesforce():
-            return dict(zip(deals, reading.read(list(deals.values()), self._salesforce()), strict=True))
+            # Before anything is read: what changes meanwhile makes a later revision.
+            read_at = self.now()
+            return dict(zip(deals, reading.read(list(deals.values()), self._salesforce(), read_at), strict=True))
 
     def naming_opportunities(self, deals: Mapping[int, Deal]) -> dict[int, Deal]:
         """Let deals that name a contract name the opportunity it was made from, where CPQ knows that.

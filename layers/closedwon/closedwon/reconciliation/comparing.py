@@ -184,7 +184,7 @@ class Export:
         if trigger is None:
             return deal_seen(row, None, None)
         try:
-            content = given_of(row, trigger, self.intake.organization_id)
+            content = given_of(row, trigger, self.intake)
             # The lines and dates of an opportunity that cancels are those of what was not sold: they are not read.
             if trigger != "cancellation":
                 content = deal_from_rows(content, row, self.lines.get(row["Id"], ()), self.read_at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from closedwon.aws.ledger import Ledger, at_once
@@ -106,7 +106,7 @@ class Live:
     def given(self, opportunities: Mapping[str, str]) -> list[Json]:
         """Deals to be accepted, in the form of a callout without lines."""
         rows = [row for chunk in _chunks(opportunities) for row in self._seen("Id IN {ids}", ids=chunk)]
-        return [given_of(row, opportunities[row["Id"]], self.intake.organization_id) for row in rows]
+        return [given_of(row, opportunities[row["Id"]], self.intake) for row in rows]
 
     def _seen(self, where: str, **values: Any) -> list[Json]:
         return self.salesforce.query(_SEEN + where, with_deleted=True, **values)
@@ -129,9 +129,8 @@ class Live:
     def _deals(self, rows: Sequence[Json], customers: Mapping[str, Customer]) -> dict[str, DealSeen]:
         """Each opportunity as Salesforce has it, with the order that a callout would make of it now."""
         triggers = self._triggers(rows, customers)
-        organization_id = self.intake.organization_id
         wanted = [
-            given_of(row, trigger, organization_id)
+            given_of(row, trigger, self.intake)
             for row in rows
             # A deleted deal cannot be read in full, and would be told as one with a mistake in it.
             if (trigger := triggers[row["Id"]]) and not row["IsDeleted"]
@@ -224,19 +223,19 @@ def amounts_of(entitlements: Iterable[Json]) -> dict[str, float]:
         }
 
 
-def given_of(row: Json, trigger: str, organization_id: str) -> Json:
-    """What a callout without lines would say of an opportunity. A cancellation is never read, so it says all itself, as
-    the flows do: a deal that is lost or was cancelled names what it amends, one that is merely not won any more itself.
+def given_of(row: Json, trigger: str, intake: Intake) -> Json:
+    """What a callout without lines would say of an opportunity now. A cancellation is never read, so it says all
+    itself, as the flows do: a deal that is lost or was cancelled names what it amends, one that is merely not won any
+    more itself.
     """
-    now = iso_utc(datetime.now(UTC))
     deal: Json = {
-        "organizationId": organization_id,
+        "organizationId": intake.organization_id,
         "trigger": trigger,
         "opportunity": {
             "id": row["Id"],
             "name": row.get("Name") or "",
             "systemModstamp": row["SystemModstamp"],
-            "readAt": now,
+            "readAt": iso_utc(intake.now()),
         },
         "account": {"id": row["AccountId"], "name": (row.get("Account") or {}).get("Name") or ""},
     }
