@@ -31,6 +31,7 @@ import requests
 from moto.stepfunctions.responses import get_backend
 
 from benchmarks.lines import Line
+from closedwon.aws.ledger_items import text_of
 from proof import canaries, oracle
 from proof.disturbances import FUNCTIONS, Trouble
 from proof.market import FIELDS, LATEST, PAID, Customer, Json, Save, is_day, iso, make
@@ -448,7 +449,7 @@ class _Round:
         keys = [{name: item[name] for name in ("pk", "sk")} for page in pages for item in page["Items"]]
         for key in keys:
             item = dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)["Item"]
-            yield item, json.loads(item["body"]["S"])
+            yield item, json.loads(text_of(item))
 
     def _rest(self, passes: int) -> bool:
         """Let the time pass that work waits for, and the sweep start it, again and again. Out: whether all is quiet."""
