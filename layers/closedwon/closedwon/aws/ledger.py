@@ -348,7 +348,8 @@ class Ledger:
         """The stack's mode; `run` where no operator ever chose one."""
         item = self._table.find("CONTROL", "CONTROL")
         with as_read(lambda mistake: unreadable("CONTROL", mistake)):
-            return Control(**json.loads(item["body"]["S"])) if item else Control()
+            told = json.loads(text_of(item)) if item else {}
+            return Control(**{name: value for name, value in told.items() if name in Control._fields})
 
     def set_control(self, mode: Literal["run", "pause", "shadow"], why: str) -> None:
         """Set the stack's mode. Steps that are under way finish first: a step reads the mode only when it begins."""

@@ -140,7 +140,7 @@ def _customer_of(account_id: str, rev: int, body: Json, items: Mapping[str, str]
             parts[name].pop(key, None)
         else:
             parts[name][key] = PARTS[name].read(told)
-    lease = body["lease"]
+    lease = body.get("lease")
     given = {
         **given_of(Customer, body),
         **parts,

@@ -192,7 +192,7 @@ class Order:
                 given[name] = from_iso(told)
         # JSON made lists of the tuples: with these an order would not equal the one that was stored.
         given["items"] = tuple(Item.from_json(item) for item in data.get("items", ()))
-        given["problems"] = tuple(Problem(*problem) for problem in data.get("problems", ()))
+        given["problems"] = tuple(Problem(*problem[: len(Problem._fields)]) for problem in data.get("problems", ()))
         given["metadata"] = tuple((name, value) for name, value in data.get("metadata", ()))
         # These have no default, and `to_json` leaves them out where they are None.
         for optional in ("account_email", "stored_customer_id", "customer_id", "resource_id"):
