@@ -27,6 +27,7 @@ from closedwon.domain.identifiers import CustomerId, OpportunityId, Subscription
 from closedwon.domain.marks import TERMS_KEY
 from closedwon.domain.plan import subscription_id
 from sandbox.aws import exports
+from sandbox.ledger import readable
 from sandbox.sales import Sold
 from sandbox.salesforce.ids import make_id
 from sandbox.sandbox import Sandbox
@@ -117,7 +118,7 @@ class Original:
         stigg = sandbox.stigg
         self._subscriptions_by_id = {one["id"]: one for one in stigg.subscriptions(account)}
         keys = {account, *self._ids}
-        own = [_readable(item) for item in items if item["pk"]["S"].partition("#")[2] in keys]
+        own = [readable(item) for item in items if item["pk"]["S"].partition("#")[2] in keys]
         marks = [state.written or "" for state in self._known.opportunities.values()]
         fingerprints = [one["metadata"][TERMS_KEY] for one in self._subscriptions_by_id.values()]
         words = [account, name, *self._ids, *self._subscriptions_by_id, *marks, *fingerprints]
@@ -165,11 +166,6 @@ class Original:
             customer=json.loads(self._customer.with_(words)),
             subscriptions=json.loads(self._subscriptions.with_(words)),
         )
-
-
-def _readable(item: Json) -> Json:
-    """An item of the ledger in which words can be replaced."""
-    return {**item, "body": {"S": text_of(item)}} if "body" in item else item
 
 
 def _has_work_left(customer: Customer) -> bool:

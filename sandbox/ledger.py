@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Literal
 
 from closedwon.aws.ledger import DUE_AT_ONCE, Claim, Control, Room
-from closedwon.aws.ledger_items import Accepted
+from closedwon.aws.ledger_items import Accepted, Item, text_of
 from closedwon.aws.ledger_metrics import measure
 from closedwon.domain.acceptance import Acceptance, Arrival, Due, accept_owned, approve
 from closedwon.domain.customer import Customer, OpportunityState, erased
@@ -24,6 +24,11 @@ from closedwon.domain.identifiers import AccountId
 from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
 from closedwon.domain.order import Order, Revision
 from closedwon.domain.results import Prepared, StepResult, record_result
+
+
+def readable(item: Item) -> Item:
+    """An item of the real ledger, with a body that is a text, as it may be stored as well."""
+    return {**item, "body": {"S": text_of(item)}} if "body" in item else item
 
 
 class MemoryLedger:
