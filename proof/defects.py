@@ -98,8 +98,8 @@ DEFECTS = (
         (
             Edit(
                 f"{PACKAGE}/aws/ledger_table.py",
-                '                "rev = :rev" if known.rev else "attribute_not_exists(pk)",\n',
-                "                None,\n",
+                'condition = "rev = :rev" if known.customer.rev else "attribute_not_exists(pk)"',
+                "condition = None",
             ),
         ),
         test="tests/unit/test_ledger.py::test_who_loses_every_try_says_so_after_growing_pauses",

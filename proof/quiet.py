@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from moto.stepfunctions.responses import get_backend
 
+from closedwon.aws.ledger_items import text_of
 from proof.market import Json
 from sandbox.sandbox import Sandbox
 
@@ -38,7 +39,7 @@ def heads(sandbox: Sandbox) -> Iterator[tuple[Json, Json]]:
     keys = [{name: item[name] for name in ("pk", "sk")} for page in pages for item in page["Items"]]
     for key in keys:
         item = dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)["Item"]
-        yield item, json.loads(item["body"]["S"])
+        yield item, json.loads(text_of(item))
 
 
 def rest(sandbox: Sandbox, passes: int) -> bool:

@@ -15,15 +15,20 @@ from dataclasses import replace
 from typing import Literal
 
 from closedwon.aws.ledger import DUE_AT_ONCE, Claim, Control, Room
-from closedwon.aws.ledger_items import Accepted
+from closedwon.aws.ledger_items import Accepted, Item, text_of
 from closedwon.aws.ledger_metrics import measure
-from closedwon.domain.acceptance import Acceptance, Arrival, accept_owned, approve
+from closedwon.domain.acceptance import Acceptance, Arrival, Due, accept_owned, approve
 from closedwon.domain.customer import Customer, OpportunityState, erased
 from closedwon.domain.due import START_GRACE, claim, made_due, rate_slots_due
 from closedwon.domain.identifiers import AccountId
 from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
 from closedwon.domain.order import Order, Revision
 from closedwon.domain.results import Prepared, StepResult, record_result
+
+
+def readable(item: Item) -> Item:
+    """An item of the real ledger, with a body that is a text, as it may be stored as well."""
+    return {**item, "body": {"S": text_of(item)}} if "body" in item else item
 
 
 class MemoryLedger:
@@ -52,9 +57,8 @@ class MemoryLedger:
         with self._lock:
             for account_id, indices in groups.items():
                 known = self.customer(account_id)
-                changed, some = self._accepted(
-                    known, [arrivals[i] for i in indices], rate_slots.get(account_id, 0), START_GRACE * starts
-                )
+                when = Due(rate_slots.get(account_id, 0), START_GRACE * starts)
+                changed, some = self._accepted(known, [arrivals[i] for i in indices], when)
                 self._write(known, changed)
                 measure(known, changed)
                 answers.update(zip(indices, some, strict=True))
@@ -169,7 +173,7 @@ class MemoryLedger:
         """What `accept` would make of orders of one account: the customer now and then, and the answers."""
         with self._lock:
             known = self.customer(account_id)
-            return known, *self._accepted(known, arrivals)
+            return known, *self._accepted(known, arrivals, Due())
 
     def waiting(self, milliseconds: int) -> int:
         """How many customers are due now or within that time."""
@@ -197,12 +201,10 @@ class MemoryLedger:
 
     # Reading and writing one customer, under the lock
 
-    def _accepted(
-        self, known: Customer, arrivals: Sequence[Arrival], rate_slot: int = 0, grace: int = START_GRACE
-    ) -> tuple[Customer, list[Acceptance]]:
+    def _accepted(self, known: Customer, arrivals: Sequence[Arrival], when: Due) -> tuple[Customer, list[Acceptance]]:
         # Who is bound already cannot take another account's customer.
         bound = self._bound if known.customer_id is None else {}
-        return accept_owned(known, arrivals, self._owners, bound, self._clock(), rate_slot, grace)
+        return accept_owned(known, arrivals, self._owners, bound, self._clock(), when)
 
     def _taken(self, known: Customer, report: Prepared) -> dict[str, str]:
         """The customers in Stigg a report names that belong to other accounts, with those accounts."""

@@ -109,17 +109,17 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
                 sent.setdefault(key, standing_grant["id"])
     for grant in grants:
         # The amount that was intended first: credits that were granted are never corrected.
-        amount = records.get(grant.key, GrantRecord(grant.amount)).amount
+        record = records.get(grant.key, GrantRecord(grant.amount))
         found = sent.get(grant.key)
         if found is None:
-            body = grant_body(customer_id, replace(grant, amount=amount))
+            body = grant_body(customer_id, replace(grant, amount=record.amount))
             try:
                 # Under the grant's own key, which no execution is part of: it is never to be granted a second time.
                 found = stigg.grant_credits(body, grant.key)["id"]
             except StiggRefused as refusal:
                 refused[grant.key] = f"Stigg refused the credit grant of {grant.currency_id}: {refusal}"
                 continue
-        records[grant.key] = GrantRecord(amount, found)
+        records[grant.key] = replace(record, grant_id=found)
     return records, refused
 
 
@@ -167,7 +167,9 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str, at: Instan
 def standing(record: SlotRecord, wanted: Subscription, subscription_id: SubscriptionId, status: str) -> SlotRecord:
     """The record of a subscription that is as it should be. Its checkout link is dropped once it is paid."""
     checkout_url = record.checkout_url if status == "PAYMENT_PENDING" else None
-    return SlotRecord(record.generation, True, subscription_id, status, checkout_url, applied=wanted)
+    return replace(
+        record, made=True, subscription_id=subscription_id, status=status, checkout_url=checkout_url, applied=wanted
+    )
 
 
 @metrics.emitted

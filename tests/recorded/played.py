@@ -324,17 +324,13 @@ class Played:
 
     # What is stored
 
-    def read_back(self, account_id: str) -> Iterator[tuple[Json, Json]]:
-        """A customer's items as they are stored, each with what the product would write of what it read there."""
+    def read_back(self, account_id: str) -> tuple[Json, Json]:
+        """What is stored of a customer, and what the product would write of what it read there."""
         customer = self.product.ledger.customer(account_id)
-        written = [ledger_items.head_item(customer, customer.rev)]
-        written += [
-            ledger_items.opportunity_item(account_id, id, state) for id, state in customer.opportunities.items()
-        ]
-        now = {(item["pk"], item["sk"]): item for item in plain_items(written)}
-        for item in self.recording.ledger:
-            if item["pk"] == f"ACCOUNT#{account_id}":
-                yield item, now[item["pk"], item["sk"]]
+        written = ledger_items.part_items(ledger_items.Stored(Customer(customer.account_id)), customer)
+        head = [ledger_items.head_item(customer, customer.rev, 0, {})] if customer.rev else []
+        stored = [item for item in self.recording.ledger if item["pk"] == f"ACCOUNT#{account_id}"]
+        return _content(stored), _content(plain_items([*head, *written.values()]))
 
     def histories(self) -> Iterator[tuple[Json, Json]]:
         """Every order ever accepted as it is stored, with what the product reads there."""
@@ -393,6 +389,34 @@ class Played:
                 }
             ),
         }
+
+
+_PARTS = {"SLOT": "slots", "GRANT": "grants", "APPROVAL": "approved"}
+"""What the first version kept in a customer's head, and later ones in items of their own."""
+
+
+def _content(items: Iterable[Json]) -> Json:
+    """What a customer's items say, wherever they say it."""
+    content: Json = {name: {} for name in (*_PARTS.values(), "opportunities")}
+    for item in items:
+        kind, _, key = item["sk"].partition("#")
+        body = item["body"] if isinstance(item["body"], dict) else json.loads(item["body"])
+        if kind == "CUSTOMER":
+            content |= {name: value for name, value in item.items() if name not in ("body", "revs")}
+            content |= {name: value for name, value in body.items() if name not in content}
+            for name in _PARTS.values():
+                told = body.get(name, {})  # of approvals a list of their IDs
+                content[name] |= told if isinstance(told, dict) else {id: {} for id in told}
+        elif kind == "OPPORTUNITY":
+            whole = {name: body[value["as"]] if _points(value) else value for name, value in body.items()}
+            content["opportunities"][key] = whole
+        else:
+            content[_PARTS[kind]][key] = body
+    return content
+
+
+def _points(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"as"}
 
 
 def _timeless(written: str) -> str:

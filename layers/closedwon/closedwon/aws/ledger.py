@@ -6,14 +6,20 @@ is in `domain`, by their names; how it is read and written at one moment is in `
 
 | pk | sk | what |
 |---|---|---|
-| ``ACCOUNT#<account>`` | ``CUSTOMER`` | the head; in the index `due` while something is due |
-| ``ACCOUNT#<account>`` | ``OPPORTUNITY#<opportunity>`` | the opportunity's newest order and its outcome |
+| ``ACCOUNT#<account>`` | ``CUSTOMER`` | the head: versions, lease; in the index `due` while something is due |
+| ``ACCOUNT#<account>`` | ``OPPORTUNITY#<opportunity>`` | the opportunity's orders that count, and its outcome |
+| ``ACCOUNT#<account>`` | ``SLOT#<slot>`` | what stands in a slot in Stigg (`domain.records.SlotRecord`) |
+| ``ACCOUNT#<account>`` | ``GRANT#<grant>`` | a credit grant (`domain.records.GrantRecord`) |
+| ``ACCOUNT#<account>`` | ``APPROVAL#<approval>`` | an approval; null once its change is made |
 | ``OPPORTUNITY#<opportunity>`` | ``OWNER`` | the account it belongs to, for ever |
 | ``OPPORTUNITY#<opportunity>`` | ``ORDER#<revision>#<digest>`` | every accepted order, never changed |
 | ``STIGG#<customer>`` | ``OWNER`` | the account a customer in Stigg is bound to |
 | ``CATALOGUE`` | ``CATALOGUE`` | the snapshot of Stigg's catalogue |
 | ``CONTROL`` | ``CONTROL`` | whether the stack is paused or only watches |
 | ``NOTICE#<cause>`` | ``NOTICE`` | see `aws.notices` |
+
+Bodies are JSON; those of more than a kilobyte are deflated (`ledger_items.text_of`). No item grows with its customer:
+the head has nothing of deals and slots, and each of these is written only when it changes.
 """
 
 from __future__ import annotations
@@ -29,15 +35,16 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from closedwon.aws import metrics
 from closedwon.aws.ledger_items import (
-    OPPORTUNITIES_A_TRANSACTION,
     Accepted,
     accepted_order,
+    body_of,
     keep_names_private,
+    text_of,
     unreadable,
 )
 from closedwon.aws.ledger_metrics import measure
-from closedwon.aws.ledger_table import LedgerTable, TooMuch
-from closedwon.domain.acceptance import Acceptance, Arrival, accept_owned, approve
+from closedwon.aws.ledger_table import ITEMS_A_TRANSACTION, LedgerTable, TooMuch
+from closedwon.domain.acceptance import Acceptance, Arrival, Due, accept_owned, approve
 from closedwon.domain.customer import Customer, OpportunityState, erased
 from closedwon.domain.due import START_GRACE, claim, made_due, rate_slots_due
 from closedwon.domain.errors import LedgerContended, as_read
@@ -50,6 +57,9 @@ DUE_AT_ONCE = 300
 
 AT_ONCE = 8
 """Customers worked on at the same time, in threads: most of the time is spent waiting for other services."""
+
+OPPORTUNITIES_A_TRANSACTION = ITEMS_A_TRANSACTION // 3
+"""Orders accepted in one transaction: each writes at most its opportunity, its owner and the order."""
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -141,7 +151,8 @@ class Ledger:
         caller starts what was accepted: if not, it is due at once.
         Out: an answer to each arrival, in their order. What is answered here is stored, whatever fails later.
 
-        All orders of one account are accepted in as few transactions as possible, and one execution is named for them.
+        All orders of one account are accepted in as few transactions as possible, and one execution is named for all of
+        them. Each transaction is whole by itself: if the rest is never written, what is stored is due all the same.
         """
         # A bulk save may have 200 deals of one account: one transaction for many costs one change of its head.
         groups: dict[str, list[int]] = defaultdict(list)
@@ -151,16 +162,17 @@ class Ledger:
 
         def accept_account(account_id: str) -> None:
             indices, most = groups[account_id], OPPORTUNITIES_A_TRANSACTION
+            # No grace where the caller starts nothing: then the sweep is the only one that does.
+            when = Due(rate_slots.get(account_id, 0), START_GRACE * starts)
             # A chunk that is too large is halved: lines decide the size, and nobody knows it before it is built.
             while chunk := indices[:most]:
                 some = [arrivals[i] for i in chunk]
-                # No grace where the caller starts nothing: then the sweep is the only one that does.
-                accept = partial(self._accept, account_id, some, rate_slots.get(account_id, 0), START_GRACE * starts)
                 try:
-                    answers.update(zip(chunk, self._table.retried(accept), strict=True))
+                    when, given = self._table.retried(partial(self._accept, account_id, some, when))
                 except TooMuch:
                     most = len(chunk) // 2
                 else:
+                    answers.update(zip(chunk, given, strict=True))
                     indices = indices[len(chunk) :]
 
         at_once(accept_account, groups)
@@ -186,7 +198,7 @@ class Ledger:
             changed, follows = record_result(known, work, result, self._clock())
             return changed, (known, changed, follows)
 
-        known, changed, follows = self._table.change(work.customer.account_id, rule)
+        known, changed, follows = self._table.change_held(work.lease, work.customer.account_id, rule)
         measure(known, changed)
         return changed, follows
 
@@ -264,8 +276,8 @@ class Ledger:
         for id in opportunities:
             for item in self._table.items(f"OPPORTUNITY#{id}", "ORDER#"):
                 # The digest in the key stays the old one: it names the order, and has no name in it that could be read.
-                body = json.dumps(Order.from_json(json.loads(item["body"]["S"])).nameless().to_json())
-                self._table.put({**item, "body": {"S": body}})  # no condition: nobody else ever changes an order's item
+                body = body_of(json.dumps(Order.from_json(json.loads(text_of(item))).nameless().to_json()))
+                self._table.put({**item, "body": body})  # no condition: nobody else ever changes an order's item
         return opportunities
 
     # What others read
@@ -283,7 +295,7 @@ class Ledger:
         owner = self._table.find(f"OPPORTUNITY#{opportunity_id}", "OWNER")
         if owner is None:
             return None
-        known = self._table.customer(owner["account_id"]["S"], [opportunity_id])
+        known = self._table.some_of(owner["account_id"]["S"], [opportunity_id]).customer
         state = known.opportunities.get(opportunity_id)
         return (known, state) if state else None
 
@@ -310,10 +322,14 @@ class Ledger:
         """
         known = changed = self._table.customer(account_id)
         answers: list[Acceptance] = []
+        when = Due()
         # In the pieces that `accept` makes, so that versions and names come out the same.
         for start in range(0, len(arrivals), OPPORTUNITIES_A_TRANSACTION):
-            changed, some = self._accepted(changed, list(arrivals[start : start + OPPORTUNITIES_A_TRANSACTION]))
-            answers += some
+            some = arrivals[start : start + OPPORTUNITIES_A_TRANSACTION]
+            before = changed
+            changed, given = self._accepted(before, list(some), when)
+            when = when.joined(before, changed)
+            answers += given
         return known, changed, answers
 
     def waiting(self, milliseconds: int) -> int:
@@ -323,16 +339,17 @@ class Ledger:
     def snapshot(self) -> str | None:
         """The kept snapshot of Stigg's catalogue."""
         item = self._table.find("CATALOGUE", "CATALOGUE")
-        return item["body"]["S"] if item else None
+        return text_of(item) if item else None
 
     def keep_snapshot(self, text: str) -> None:
-        self._table.put({"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "body": {"S": text}})
+        self._table.put({"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "body": body_of(text)})
 
     def control(self) -> Control:
         """The stack's mode; `run` where no operator ever chose one."""
         item = self._table.find("CONTROL", "CONTROL")
         with as_read(lambda mistake: unreadable("CONTROL", mistake)):
-            return Control(**json.loads(item["body"]["S"])) if item else Control()
+            told = json.loads(text_of(item)) if item else {}
+            return Control(**{name: value for name, value in told.items() if name in Control._fields})
 
     def set_control(self, mode: Literal["run", "pause", "shadow"], why: str) -> None:
         """Set the stack's mode. Steps that are under way finish first: a step reads the mode only when it begins."""
@@ -341,22 +358,22 @@ class Ledger:
 
     # Accepting
 
-    def _accept(self, account_id: str, arrivals: list[Arrival], rate_slot: int, grace: int) -> list[Acceptance]:
+    def _accept(self, account_id: str, arrivals: list[Arrival], when: Due, again: bool) -> tuple[Due, list[Acceptance]]:
+        """Accept in one transaction. Out: besides the answers, when the next part of the request is due."""
         # Only these opportunities: accepting needs no others, and an account may have hundreds.
-        known = self._table.customer(account_id, [arrival.order.opportunity_id for arrival in arrivals])
-        changed, answers = self._accepted(known, arrivals, rate_slot, grace)
+        stored = self._table.some_of(account_id, [arrival.order.opportunity_id for arrival in arrivals])
+        known = stored.customer
+        changed, answers = self._accepted(known, arrivals, when)
         # Whole: an order that is stored before its head raises the version would be due for nobody.
-        self._table.write(known, changed, whole=True)
+        self._table.write(stored, changed, whole=True)
         measure(known, changed)
-        return answers
+        return when.joined(known, changed), answers
 
-    def _accepted(
-        self, known: Customer, arrivals: list[Arrival], rate_slot: int = 0, grace: int = START_GRACE
-    ) -> tuple[Customer, list[Acceptance]]:
+    def _accepted(self, known: Customer, arrivals: list[Arrival], when: Due) -> tuple[Customer, list[Acceptance]]:
         """The customer after the arrivals, and the answer to each. Nothing is written yet."""
         keep_names_private(arrival.order for arrival in arrivals)
         opportunities, customers = self._owners(known, arrivals)
-        return accept_owned(known, arrivals, opportunities, customers, self._clock(), rate_slot, grace)
+        return accept_owned(known, arrivals, opportunities, customers, self._clock(), when)
 
     def _owners(self, known: Customer, arrivals: Iterable[Arrival]) -> tuple[dict[str, str], dict[str, str]]:
         """The accounts that opportunities new to this customer belong to already, and, while it is unbound, those of

@@ -23,6 +23,26 @@ class Arrival(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Due:
+    """When what is accepted is due, and by which execution.
+
+    rate_slot: when that of the execution comes that is asked for, 0 for at once. grace: how long the sweep leaves it
+    alone. execution: the one that an earlier part of the same request has named, which these orders join.
+    """
+
+    rate_slot: int = 0
+    grace: int = START_GRACE
+    execution: str | None = None
+
+    def joined(self, before: Customer, after: Customer) -> Due:
+        """For the next part of a request. In: the customer before and after the arrivals of this one."""
+        if self.execution or after.version == before.version:
+            return self
+        named = (state.execution for state in after.opportunities.values() if state.version == after.version)
+        return replace(self, execution=next(named))
+
+
+@dataclass(frozen=True)
 class Acceptance:
     """The answer to one arrival. execution: the name of the one that provisions it, or did; start: whether to start it
     now.
@@ -36,12 +56,12 @@ class Acceptance:
 
 
 def accept(
-    customer: Customer, arrivals: Iterable[Arrival], now: int, rate_slot: int = 0, grace: int = START_GRACE
+    customer: Customer, arrivals: Iterable[Arrival], now: int, when: Due = Due()
 ) -> tuple[Customer, list[Acceptance]]:
     """Accept orders of one customer.
 
     In: the customer with the state of the arrivals' opportunities; orders with their revisions, in any order; now; when
-    the rate slot of the execution that is asked for comes, 0 for at once; how long the sweep leaves it alone.
+    what is accepted is due.
     Out: the customer, with its version raised once if anything was accepted, and an answer to each arrival in turn. An
     older revision is superseded; an order equal to the newest is a duplicate, whatever its revision; a duplicate of
     one that failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its
@@ -65,7 +85,7 @@ def accept(
             continue
         # A failed deal that is sent again, unchanged, is tried again: the catalogue may have been corrected.
         if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
-            started = started or execution_name(id, revision, attempt)
+            started = started or when.execution or execution_name(id, revision, attempt)
             state = _recorded(state, order, revision, version, started, now)
             customer_id = now_bound  # only a recorded order binds: else nothing would be due that shows the ID
         elif newer:
@@ -85,7 +105,7 @@ def accept(
             failures=0,
             # Due although somebody starts it now: if that start is lost, the sweep finds it after the grace.
             # From the rate slot on: until then its execution only waits, and would be started twice.
-            due_at=sooner(customer.due_at, max(now, rate_slot) + grace),
+            due_at=sooner(customer.due_at, max(now, when.rate_slot) + when.grace),
         )
     return customer, answers
 
@@ -110,6 +130,8 @@ def _recorded(
         at=now,
         written=None,
         application=application,
+        # Learned for the cancellation alone: if the deal is cancelled once more, Stigg is asked once more.
+        learned=state.learned if order.trigger == "cancellation" else {},
     )
 
 
@@ -125,8 +147,7 @@ def accept_owned(
     opportunities: Mapping[str, str],
     customers: Mapping[str, str],
     now: int,
-    rate_slot: int = 0,
-    grace: int = START_GRACE,
+    when: Due = Due(),
 ) -> tuple[Customer, list[Acceptance]]:
     """`accept`, where orders may name what belongs to other accounts: then they are refused.
 
@@ -147,7 +168,7 @@ def accept_owned(
             # Recorded, though refused: it keeps older revisions superseded, and its reason is shown.
             arrival = arrival._replace(order=arrival.order.refused((problem,)))
         ours.append(arrival)
-    customer, accepted = accept(customer, ours, now, rate_slot, grace)
+    customer, accepted = accept(customer, ours, now, when)
     answers = iter(accepted)
     return customer, [moved.get(index) or next(answers) for index in range(len(arrivals))]
 

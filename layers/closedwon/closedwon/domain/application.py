@@ -7,12 +7,13 @@ Times are epoch milliseconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from closedwon.domain.identifiers import CustomerId
 from closedwon.domain.order import Order, Problem
+from closedwon.domain.stored import given_of, told_of
 
 TRY_AGAIN = (300_000, 900_000, 3_600_000)
 """How long after a first, second and every later failure the application is asked again about one opportunity."""
@@ -29,7 +30,7 @@ class Application:
     answer, which stays for good. ask_again_at: when it is to be asked again; None of one that is not answered: only
     when something else happens to its customer. problem: why it failed, in a sales rep's words; empty while it
     prepares. failures: how often it failed, one after another. execution: the one that could not reach it, whose
-    retries ask again at once.
+    retries ask again at once. extra: see `domain.stored`.
     """
 
     since: int
@@ -41,6 +42,7 @@ class Application:
     problem: str = ""
     failures: int = 0
     execution: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def asks(self, execution: str, now: int) -> bool:
         """Whether an execution has to ask about it now."""
@@ -72,11 +74,12 @@ class Application:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the ledger; `from_json` is its inverse."""
-        return asdict(self)
+        return told_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Application:
-        return cls(**{**data, "metadata": tuple((key, value) for key, value in data["metadata"])})
+        metadata = tuple((key, value) for key, value in data.get("metadata", ()))
+        return cls(**{**given_of(cls, data), "metadata": metadata})
 
 
 def begins(order: Order, others: Mapping[str, Order]) -> bool:

@@ -13,13 +13,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.application import Application, begins, prepared
 from closedwon.domain.identifiers import AccountId, CustomerId, SubscriptionId
+from closedwon.domain.instants import Instant, from_iso, iso_utc
 from closedwon.domain.order import Order, Revision, Standing
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.stored import Json, given_of, told_of
 
 Status = Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
 
@@ -38,6 +40,7 @@ class Outcome:
     """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to.
 
     approval: the ID of what waits for approval. due_at: when a scheduled change takes effect, epoch milliseconds.
+    extra: see `domain.stored`.
     """
 
     status: Status = "Provisioning"
@@ -45,6 +48,26 @@ class Outcome:
     subscriptions: tuple[SubscriptionLink, ...] = ()
     approval: str | None = None
     due_at: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def to_json(self) -> Json:
+        """Plain data for the ledger, and for `OpportunityState.mark`; `from_json` is its inverse."""
+        told = told_of(self)
+        # Fields that came after the first version only where they say something: else every mark would be another,
+        # and with an upgrade all there is would be written to Salesforce again.
+        return {name: value for name, value in told.items() if name in _FIRST or value not in (None, "", (), {})}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Outcome:
+        links = tuple(SubscriptionLink(*link[: len(SubscriptionLink._fields)]) for link in data["subscriptions"])
+        return cls(**{**given_of(cls, data), "subscriptions": links})
+
+
+_FIRST = ("status", "reason", "subscriptions", "approval", "due_at")
+"""The fields that an outcome had in the first version."""
+
+_ORDERS = ("order", "provisioned", "won")
+"""The fields of an opportunity that hold an order. One that is equal to an earlier one is stored once."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +78,8 @@ class OpportunityState:
     won: the last of these that was not a cancellation, where that is another. written: the mark of the outcome that
     Salesforce shows for certain: None again as soon as there is another outcome, because a write of that one may land
     without an answer. at: when the outcome was reached. application: what the user's own application said about it,
-    None where it was not asked.
+    None where it was not asked. learned: of a cancellation that ends something with its billing period, when that is,
+    as Stigg said at the time: by slot key and generation (`learned_key`). extra: see `domain.stored`.
     """
 
     order: Order
@@ -68,6 +92,8 @@ class OpportunityState:
     written: str | None = None
     won: Order | None = None
     application: Application | None = None
+    learned: Mapping[str, Instant] = field(default_factory=dict, hash=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def stands(self) -> bool:
@@ -94,38 +120,68 @@ class OpportunityState:
     def mark(self, shown_id: str | None) -> str:
         """A short hash of everything Salesforce is to show: another mark means that it has to be written again."""
         # The customer's ID too: each Stigg Provisioning shows it, but only once the customer exists in Stigg.
-        shown = [asdict(self.outcome), shown_id]
+        shown = [self.outcome.to_json(), shown_id]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
 
     def became(self, outcome: Outcome, now: int) -> OpportunityState:
         """The opportunity with an outcome; unchanged, with its time, where it has that outcome already."""
         return self if outcome == self.outcome else replace(self, outcome=outcome, at=now, written=None)
 
-    def to_json(self) -> dict[str, Any]:
-        data = {**self.__dict__, "order": self.order.to_json(), "outcome": asdict(self.outcome)}
-        data["provisioned"] = None if self.provisioned is None else self.provisioned.to_json()
-        data["won"] = None if self.won is None else self.won.to_json()
+    def to_json(self) -> Json:
+        """Plain data for the ledger; `from_json` is its inverse. An order that is equal to an earlier one is stored
+        as ``{"as": <the earlier one's field>}``.
+        """
+        data = told_of(self)
+        told: dict[str, Order] = {}
+        for name in _ORDERS:
+            if (order := data[name]) is not None:
+                same = next((earlier for earlier, one in told.items() if one == order), None)
+                told[name] = order
+                data[name] = {"as": same} if same else order.to_json()
+        data["outcome"] = self.outcome.to_json()
         data["application"] = None if self.application is None else self.application.to_json()
+        del data["learned"]
+        if self.learned:
+            data["learned"] = {key: iso_utc(at) for key, at in self.learned.items()}
         return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OpportunityState:
-        outcome = data["outcome"]
-        links = tuple(SubscriptionLink(*link) for link in outcome["subscriptions"])
-        order = Order.from_json(data["order"])
-        stands = data["provisioned"] == data["order"]  # mostly; then the digest, which is cached, is computed once
-        # A field of a newer version fails here as unreadable: left out, the next write would lose it.
+        # Those of a newer version too: what stays in `extra` must not point at what changes.
+        data = {name: data[value["as"]] if _points(value) else value for name, value in data.items()}
+        read: list[tuple[Any, Order]] = []
+
+        def order_of(told: Any) -> Order | None:
+            if not told:
+                return None
+            # Mostly all are one, and then its digest, which is cached, is computed once.
+            found = next((order for earlier, order in read if earlier is told or earlier == told), None)
+            if found is None:
+                found = Order.from_json(told)
+                read.append((told, found))
+            return found
+
+        application = data.get("application")
         return cls(
             **{
-                **data,
-                "order": order,
-                "revision": Revision(*data["revision"]),
-                "provisioned": order if stands else data["provisioned"] and Order.from_json(data["provisioned"]),
-                "won": data.get("won") and Order.from_json(data["won"]),
-                "application": data.get("application") and Application.from_json(data["application"]),
-                "outcome": Outcome(**{**outcome, "subscriptions": links}),
+                **given_of(cls, data),
+                **{name: order_of(data.get(name)) for name in _ORDERS},
+                "revision": Revision(*data["revision"][: len(Revision._fields)]),
+                "application": application and Application.from_json(application),
+                "outcome": Outcome.from_json(data["outcome"]),
+                "learned": {key: from_iso(at) for key, at in data.get("learned", {}).items()},
             }
         )
+
+
+def learned_key(slot_key: str, generation: int) -> str:
+    """The key of a learned end: the subscription of one slot and generation."""
+    return f"{slot_key}#{generation}"
+
+
+def _points(value: Any) -> bool:
+    """Whether a stored field says that it holds what another one does."""
+    return isinstance(value, dict) and value.keys() == {"as"}
 
 
 class Lease(NamedTuple):
@@ -152,7 +208,7 @@ class Customer:
     of each slot, by its key. account_written: the customer ID that the account in Salesforce shows. approved: approvals
     whose change is not made yet. grants: the credits that were granted or are about to be, by their keys. asks: whether
     new starts go to the user's own application first. named: whether its ID may be in use in Stigg already, so that it
-    stays.
+    stays. extra: see `domain.stored`.
     """
 
     account_id: AccountId
@@ -174,6 +230,12 @@ class Customer:
     named: bool = False
     slots: dict[str, SlotRecord] = field(default_factory=dict)
     opportunities: dict[str, OpportunityState] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def learned(self) -> dict[tuple[str, str], Instant]:
+        """When what cancellations end with its billing period is over: by opportunity and `learned_key`."""
+        return {(id, key): at for id, state in self.opportunities.items() for key, at in state.learned.items()}
 
     @property
     def bound_id(self) -> CustomerId:

@@ -172,22 +172,28 @@ class Subscription:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Subscription:
+        """What a newer version added is left out here, and kept by the record that holds it (`SlotRecord.told`)."""
         return cls(
             **{
-                **{name: value for name, value in data.items() if name != "turns"},
+                **_known(cls, data),
                 "slot": Slot(*data["slot"]),
                 "addons": tuple((id, quantity) for id, quantity in data["addons"]),
-                "entitlements": tuple(Entitlement(**entitlement) for entitlement in data["entitlements"]),
-                "prices": tuple(Price(**price) for price in data["prices"]),
+                "entitlements": tuple(Entitlement(**_known(Entitlement, one)) for one in data["entitlements"]),
+                "prices": tuple(Price(**_known(Price, one)) for one in data["prices"]),
                 "start": data["start"] and from_iso(data["start"]),
                 "cancellation": until_from_json(data["cancellation"]),
                 "opportunities": tuple(data["opportunities"]),
                 "trial_end": data.get("trial_end") and from_iso(data["trial_end"]),
-                "minimum_spend": Price(**data["minimum_spend"]) if data.get("minimum_spend") else None,
+                "minimum_spend": Price(**_known(Price, told)) if (told := data.get("minimum_spend")) else None,
                 "metadata": tuple((name, value) for name, value in data.get("metadata", ())),
                 "milestones": tuple(data.get("turns", ())),
             }
         )
+
+
+def _known(cls: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """The fields that a class knows."""
+    return {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.identifiers import AccountId, ContractId, CustomerId, OpportunityId
 from closedwon.domain.instants import Instant, from_iso, iso_utc
+from closedwon.domain.stored import given_of, told_of
 
 Kind = Literal["Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant"]
 
@@ -45,7 +46,7 @@ class Item:
     many more or fewer (negative) in an order of differences. price: net price of one unit for one billing period, in
     whole units of the order's currency, None where the deal does not override it. value: what a difference changes the
     price of them all by, in the same units. prior: how many there were before a difference, None where the deal does
-    not say. start, end: when it counts, where that is not the whole of its order's time.
+    not say. start, end: when it counts, where that is not the whole of its order's time. extra: see `domain.stored`.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Item:
     prior: int | None = None
     start: Instant | None = None
     end: Instant | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def meets(self, other: Item) -> bool:
         """Whether the two count at the same time, now or then."""
@@ -69,7 +71,8 @@ class Item:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the ledger; `from_json` is its inverse."""
-        data = dict(vars(self))
+        data = dict(vars(self))  # not `told_of`: an order may have hundreds of items
+        data |= data.pop("extra")
         if self.start is not None:
             data["start"] = iso_utc(self.start)
         if self.end is not None:
@@ -78,7 +81,8 @@ class Item:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Item:
-        given = {**data, "lines": tuple(data["lines"])}
+        given = given_of(cls, data)
+        given["lines"] = tuple(data["lines"])
         for name in ("start", "end"):
             if given.get(name) is not None:
                 given[name] = from_iso(given[name])
@@ -104,7 +108,7 @@ class Order:
     differences: its quantities are differences, not all there is. end is the instant at which the term is over, and of
     a cancellation, access. cancel: when a cancellation without an end takes effect. as_of: when the deal was saved:
     the now of a cancellation. An order with problems is refused: it contributes nothing. metadata: what the user's own
-    application wants on its subscriptions.
+    application wants on its subscriptions. extra: see `domain.stored`.
     """
 
     opportunity_id: OpportunityId
@@ -136,6 +140,7 @@ class Order:
     items: tuple[Item, ...] = ()
     problems: tuple[Problem, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     # Kept among the instance's attributes, which is why `to_json` goes by the fields and not by `vars`.
     @cached_property
@@ -170,7 +175,7 @@ class Order:
         """Plain data for the ledger; `from_json` is its inverse."""
         # not `asdict`, which takes ten times as long: reconciliation does this for every deal there is. Empty fields
         # are left out: one that a later version adds then changes no digest of an order without it.
-        data = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) not in (None, ())}
+        data = {name: value for name, value in told_of(self).items() if value not in (None, ())}
         if self.items:
             data["items"] = tuple(item.to_json() for item in self.items)
         for name in _INSTANTS:
@@ -181,13 +186,13 @@ class Order:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Order:
-        given = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        given = given_of(cls, data)
         for name in _INSTANTS:
             if (told := given.get(name)) is not None:
                 given[name] = from_iso(told)
         # JSON made lists of the tuples: with these an order would not equal the one that was stored.
         given["items"] = tuple(Item.from_json(item) for item in data.get("items", ()))
-        given["problems"] = tuple(Problem(*problem) for problem in data.get("problems", ()))
+        given["problems"] = tuple(Problem(*problem[: len(Problem._fields)]) for problem in data.get("problems", ()))
         given["metadata"] = tuple((name, value) for name, value in data.get("metadata", ()))
         # These have no default, and `to_json` leaves them out where they are None.
         for optional in ("account_email", "stored_customer_id", "customer_id", "resource_id"):

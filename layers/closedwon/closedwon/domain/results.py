@@ -11,6 +11,7 @@ from typing import Literal
 
 from closedwon.domain.application import Application, resource_conflict
 from closedwon.domain.customer import Customer, Lease, Outcome
+from closedwon.domain.instants import Instant
 from closedwon.domain.lease import Work
 from closedwon.domain.order import Order
 from closedwon.domain.records import GrantRecord, SlotRecord
@@ -64,7 +65,8 @@ class Interrupted:
 class Applied:
     """The plan was applied: Stigg stands for the work's version. slots: what to remember, by slot key; outcomes: by
     opportunity; look_again_at: when Stigg has to be read again, for a pending payment or a later change. grants: what
-    is known of credits. approved: the approvals that are used up, because their change was made.
+    is known of credits. approved: the approvals that are used up, because their change was made. learned: when what a
+    cancellation ends with its billing period is over, by opportunity and `customer.learned_key`.
     """
 
     slots: dict[str, SlotRecord]
@@ -74,6 +76,7 @@ class Applied:
     look_again_at: int | None = None
     grants: dict[str, GrantRecord] = field(default_factory=dict)
     approved: frozenset[str] = frozenset()
+    learned: Mapping[str, Mapping[str, Instant]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,9 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
         elif id in report.provisioned:
             # The order that was folded, even where a newer one has come since: Stigg stands for this one.
             state = state.with_provisioned(taken.order)
+        # Not where the deal is won again by now: what was learned has gone with the cancellation.
+        if (learned := report.learned.get(id)) and state.order.trigger == "cancellation":
+            state = replace(state, learned={**state.learned, **learned})
         # A newer order has come since: what became of the older one says nothing of it.
         if outcome is not None and state.version <= work.customer.version:
             state = state.became(outcome, now)

@@ -46,7 +46,7 @@ def difference_of(now: Order, before: Order) -> tuple[str, str]:
         one.name.replace("_", " ")
         for one in fields(Order)
         # `as_of` moves with every save of the opportunity, whatever was changed in it.
-        if one.name not in ("items", "as_of") and getattr(now, one.name) != getattr(before, one.name)
+        if one.name not in ("items", "as_of", "extra") and getattr(now, one.name) != getattr(before, one.name)
     ]
     return f"another {listed(names)}" if names else "", ""
 
@@ -76,8 +76,8 @@ _OPTIONAL_IN_SALESFORCE = (
 
 
 # Not by the digest: a run compares every deal there is, and hashing two orders for each takes longer.
-_content = attrgetter(*(one.name for one in fields(Order) if one.name not in (*_NAMES, "items")))
-_item_content = attrgetter(*(one.name for one in fields(Item) if one.name != "lines"))
+_content = attrgetter(*(one.name for one in fields(Order) if one.name not in (*_NAMES, "items", "extra")))
+_item_content = attrgetter(*(one.name for one in fields(Item) if one.name not in ("lines", "extra")))
 _where = attrgetter("kind", "stigg_id", "start", "end")
 
 
@@ -96,6 +96,8 @@ def as_recorded(read: Order, recorded: Order, others: Iterable[Order]) -> Order:
     # Salesforce creates the contract after the deal was won: its ID alone must not look like a change.
     if not any(order.amends == read.contract_id for order in others):
         carried["contract_id"] = recorded.contract_id
+    # What a newer version recorded, this one can only keep.
+    carried["extra"] = recorded.extra
     # It comes from the user's own application, and no field of Salesforce holds it.
     carried["metadata"] = read.metadata or recorded.metadata
     return replace(read, **carried, items=tuple(_item_as_recorded(item, recorded.items) for item in read.items))
@@ -126,6 +128,7 @@ def _item_as_recorded(read: Item, recorded_items: Iterable[Item]) -> Item:
         reset_period=read.reset_period or recorded.reset_period,
         # No Stigg Mapping has a field for it, so what is read always says the default.
         cadence=recorded.cadence,
+        extra=recorded.extra,
     )
 
 
