@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -25,7 +25,7 @@ from sandbox.salesforce.ids import make_id, to_18
 from sandbox.salesforce.oauth import Clients, TokenRefused
 from sandbox.salesforce.query import run
 from sandbox.salesforce.rest import Answer, Call, Rest, parse_url, versions
-from sandbox.salesforce.schema import FLOWS, STANDARD, Schema
+from sandbox.salesforce.schema import FLOWS, PROVISIONINGS, STANDARD, Schema
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.tables import Savepoint
 from sandbox.salesforce.values import accept, to_json
@@ -190,6 +190,18 @@ class Salesforce:
         """Install Salesforce CPQ: its objects, and its fields on opportunities and contracts. Until `reset`."""
         with self._lock:
             self._store.become(cpq.installed(self._store.schema))
+
+    def deploy_package(self, version: Literal["first", "newest"]) -> None:
+        """Deploy closed-won's package in one of its versions, in place of the one that is there. Records keep what they
+        hold; with the first version what the newest added is neither seen nor taken. Until `reset`.
+        """
+        with self._lock:
+            self._store.become(self._store.schema.having(PROVISIONINGS[version]))
+
+    def switch_off(self, object: str, field: str, value: str) -> None:
+        """Deactivate a value of a picklist. Until `reset`."""
+        with self._lock:
+            self._store.become(self._store.schema.switched_off(object, field, value))
 
     def hide(self, object: str, *fields: str) -> None:
         """Take fields away from the permission set: no query knows them any more. Until `reset`."""

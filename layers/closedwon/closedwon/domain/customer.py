@@ -30,7 +30,9 @@ LOOK_AGAIN = 3_600_000
 BACKOFF = (300_000, 900_000, 3_600_000)
 """How long a failed customer waits for its first, second and every later try by the sweep."""
 
-Status = Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
+Status = Literal[
+    "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded", "Ended"
+]
 
 
 class SubscriptionLink(NamedTuple):
@@ -47,6 +49,7 @@ class Outcome:
     """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to.
 
     approval: the ID of what waits for approval. due_at: when a scheduled change takes effect, epoch milliseconds.
+    code: the reason as a stable word for machines, "" where there is none.
     """
 
     status: Status = "Provisioning"
@@ -54,6 +57,14 @@ class Outcome:
     subscriptions: tuple[SubscriptionLink, ...] = ()
     approval: str | None = None
     due_at: int | None = None
+    code: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        # Outcomes that were stored before there were codes keep their marks: else all of them would be written again.
+        if not self.code:
+            del data["code"]
+        return data
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class OpportunityState:
     def mark(self, shown_id: str | None) -> str:
         """A short hash of everything Salesforce is to show: another mark means that it has to be written again."""
         # The customer's ID too: each Stigg Provisioning shows it, but only once the customer exists in Stigg.
-        shown = [asdict(self.outcome), shown_id]
+        shown = [self.outcome.to_json(), shown_id]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
 
     def became(self, outcome: Outcome, now: int) -> OpportunityState:
@@ -111,7 +122,7 @@ class OpportunityState:
         return self if outcome == self.outcome else replace(self, outcome=outcome, at=now, written=None)
 
     def to_json(self) -> dict[str, Any]:
-        data = {**self.__dict__, "order": self.order.to_json(), "outcome": asdict(self.outcome)}
+        data = {**self.__dict__, "order": self.order.to_json(), "outcome": self.outcome.to_json()}
         data["provisioned"] = None if self.provisioned is None else self.provisioned.to_json()
         data["won"] = None if self.won is None else self.won.to_json()
         data["application"] = None if self.application is None else self.application.to_json()
