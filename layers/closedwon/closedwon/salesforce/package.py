@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from closedwon.domain.errors import ClosedWonError, SalesforceRefused
+from closedwon.domain.errors import ClosedWonError, SalesforceRefused, SalesforceUnavailable, as_read
 
 Json = Mapping[str, Any]
 
@@ -53,16 +53,18 @@ class Package:
 
     @classmethod
     def of(cls, schema: Json, read_at: int = 0) -> Package:
-        """In: Salesforce's description of the object, for closed-won's user."""
-        # Salesforce describes no field that the user may not see, and one PATCH by external ID creates or changes.
-        written = (field for field in schema["fields"] if field.get("createable") and field.get("updateable"))
-        status: Json = next((field for field in schema["fields"] if field["name"] == STATUS), {})
-        values = status.get("picklistValues") or ()
-        # A picklist that is not restricted takes what it does not list.
-        active = frozenset(value["value"] for value in values if value.get("active"))
-        return cls(
-            frozenset(field["name"] for field in written), active if status.get("restrictedPicklist") else None, read_at
-        )
+        """In: Salesforce's description of the object, for closed-won's user; when it was read.
+
+        Raises SalesforceUnavailable for one that is not in Salesforce's form.
+        """
+        with as_read(_unreadable):
+            fields = {str(field["name"]): field for field in schema["fields"]}
+            # Salesforce describes no field that the user may not see, and one PATCH by external ID creates or changes.
+            written = (name for name, field in fields.items() if field.get("createable") and field.get("updateable"))
+            status = fields.get(STATUS, {})
+            active = (str(value["value"]) for value in status.get("picklistValues") or () if value.get("active"))
+            # A picklist that is not restricted takes what it does not list.
+            return cls(frozenset(written), frozenset(active) if status.get("restrictedPicklist") else None, read_at)
 
     @property
     def missing_fields(self) -> tuple[str, ...]:
@@ -110,6 +112,10 @@ class Package:
         # Any form is possible: another version may have kept it. OverflowError: JSON as Python reads it has Infinity.
         except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
             return None
+
+
+def _unreadable(mistake: str) -> SalesforceUnavailable:
+    return SalesforceUnavailable(f"an answer that cannot be read ({mistake})", operation="describe")
 
 
 NEWEST = Package(frozenset(LATER_FIELDS), None)
