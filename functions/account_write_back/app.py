@@ -69,10 +69,15 @@ def _write_once(
     # (decision 14).
     requests = composite_request(customer, opportunities, app_url, salesforce.data_path, shows)
     results = salesforce.composite([request for request, _ in requests]) if requests else []
+    return _taken(customer, [carried for _, carried in requests], results)
+
+
+def _taken(customer: Customer, carried: Sequence[Sequence[str]], results: Sequence[dict[str, Any]]) -> Taken:
+    """What Salesforce took of a write. carried: the opportunities of each sub-request, none of the account's."""
     marks: dict[str, str] = {}
     account = False
     faults: list[errors.ClosedWonError] = []
-    for (_, opportunities), result in zip(requests, results, strict=True):
+    for opportunities, result in zip(carried, results, strict=True):
         if not opportunities:
             account = error_of(result) is None
         # A collection that was refused as a whole has no records: its answer is that of each.

@@ -85,17 +85,23 @@ def _check(one: Access, schema: Json | None) -> None:
     if schema is None:
         one.visible = False
         return
-    if one.object == PROVISIONING:
-        package = Package.of(schema)
-        one.behind = package.lacking()
-        one.reads = {key: name for key, name in one.reads.items() if name not in package.missing_fields}
-        one.writes = package.shown(one.writes)
+    _leave_out_what_may_be_missing(one, schema)
     one.unseen = tuple(name for name in one.reads.values() if not _field(schema, "name", name))
     creates = one.object in _CREATED
     one.unwritten = tuple(name for name in one.writes if _read_only(_field(schema, "name", name), creates))
     may = {"read": schema.get("queryable"), "edit": schema.get("updateable"), "create": schema.get("createable")}
     needs = ["read", *(["edit"] if one.writes else []), *(["create"] if creates else [])]
     one.lacks = tuple(need for need in needs if not may[need])
+
+
+def _leave_out_what_may_be_missing(one: Access, schema: Json) -> None:
+    """Leave out what closed-won does without where the organisation's package does not have it."""
+    if one.object != PROVISIONING:
+        return
+    package = Package.of(schema)
+    one.behind = package.lacking()
+    one.reads = {name.lower(): name for name in package.shown(one.reads.values())}
+    one.writes = package.shown(one.writes)
 
 
 def _read_only(field: Json | None, creates: bool) -> bool:

@@ -68,16 +68,13 @@ def provisioning_record(
     subscriptions = state.outcome.subscriptions
     # The record has one field for the link: it shows the first that waits for payment.
     checkout = next((s.checkout_url for s in subscriptions if s.checkout_url), None)
-    reason = state.outcome.reason
-    if checkout != _url(checkout):  # too long for the field, but a person must be able to send it on
-        reason = f"{reason}\n{checkout}"
     record = {
         "attributes": {"type": PROVISIONING},
         "Opportunity_ID__c": state.order.opportunity_id,
         "Opportunity__c": state.order.opportunity_id,
         "Account__c": customer.account_id,
         "Status__c": package.status(state.outcome.status),
-        "Reason__c": reason[:_REASON_LENGTH] or None,
+        "Reason__c": _reason(state.outcome.reason, checkout),
         "Code__c": state.outcome.code or None,
         "Subscriptions__c": "\n".join(f"{s.plan_id} - {s.subscription_id}" for s in subscriptions)[:_LONG_TEXT_LENGTH]
         or None,
@@ -94,6 +91,13 @@ def provisioning_record(
         "Approved__c": False,
     }
     return {name: record[name] for name in package.shown(record)}
+
+
+def _reason(reason: str, checkout: str | None) -> str | None:
+    """The reason, with a link that is too long for its own field: a person must be able to send it on."""
+    if checkout != _url(checkout):
+        reason = f"{reason}\n{checkout}"
+    return reason[:_REASON_LENGTH] or None
 
 
 def _instant(milliseconds: int) -> str:
