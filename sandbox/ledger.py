@@ -42,6 +42,7 @@ class MemoryLedger:
         self._bound: dict[str, str] = {}  # accounts, by customer in Stigg
         self._orders: dict[str, dict[tuple[Revision, str], Accepted]] = defaultdict(dict)  # by opportunity
         self._snapshot: str | None = None
+        self._package: str | None = None
         self._control = Control()
 
     # The verbs
@@ -185,6 +186,13 @@ class MemoryLedger:
 
     def keep_snapshot(self, text: str) -> None:
         self._snapshot = text
+
+    def package(self) -> str | None:
+        """What was kept of the Salesforce organisation's package."""
+        return self._package
+
+    def keep_package(self, text: str) -> None:
+        self._package = text
 
     def control(self) -> Control:
         """What an operator lets the stack do; everything where nobody ever said."""

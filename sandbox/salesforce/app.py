@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
@@ -22,7 +22,7 @@ from sandbox.salesforce.errors import Refusal
 from sandbox.salesforce.ids import make_id, to_18
 from sandbox.salesforce.oauth import Clients
 from sandbox.salesforce.query import run
-from sandbox.salesforce.schema import FLOWS, STANDARD, Schema
+from sandbox.salesforce.schema import FLOWS, PROVISIONINGS, STANDARD, Schema
 from sandbox.salesforce.sessions import Sessions
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.tables import Savepoint
@@ -162,6 +162,18 @@ class Salesforce:
         """Install Salesforce CPQ: its objects, and its fields on opportunities and contracts. Until `reset`."""
         with self._lock:
             self._store.become(cpq.installed(self._store.schema))
+
+    def deploy_package(self, version: Literal["first", "newest"]) -> None:
+        """Deploy closed-won's package in one of its versions, in place of the one that is there. Records keep what they
+        hold; with the first version what the newest added is neither seen nor taken. Until `reset`.
+        """
+        with self._lock:
+            self._store.become(self._store.schema.having(PROVISIONINGS[version]))
+
+    def switch_off(self, object: str, field: str, value: str) -> None:
+        """Deactivate a value of a picklist. Until `reset`."""
+        with self._lock:
+            self._store.become(self._store.schema.switched_off(object, field, value))
 
     def hide(self, object: str, *fields: str) -> None:
         """Take fields away from the permission set: no query knows them any more. Until `reset`."""

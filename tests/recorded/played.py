@@ -55,7 +55,7 @@ TABLE = "ledger"
 MOMENTS = 12
 """How many moments of a customer's future are looked at."""
 
-PASSING_ITEMS = ("GOVERNOR#", "NOTICE#", "CATALOGUE")
+PASSING_ITEMS = ("GOVERNOR#", "NOTICE#", "CATALOGUE", "PACKAGE")
 """Items that say nothing about a customer: the rate limits, who was told, the copy of Stigg's catalogue."""
 
 
@@ -130,6 +130,7 @@ class Played:
         self.product.now = lambda: self.at
         self.stigg.put_back(self.recording.stigg)
         self.salesforce.put_back(self.recording.salesforce)
+        self.salesforce.deploy_package("first")  # as it was: the organisation is upgraded on another day
         self.written.clear()
         self._stepfunctions.delete_state_machine(stateMachineArn=self._state_machine)
         self._make_state_machine()
@@ -317,8 +318,9 @@ class Played:
 
     def _to_show(self, customer: Customer) -> list[Json]:
         """What the write-back would send to Salesforce."""
+        package = self.product.package.current(self.product.salesforce)
         requests_ = composite_request(
-            customer, customer.unwritten, self.product.settings["STIGG_APP_URL"], "/services/data"
+            customer, customer.unwritten, self.product.settings["STIGG_APP_URL"], "/services/data", package
         )
         return [{"url": request["url"], "body": request["body"]} for request, _ in requests_]
 

@@ -113,7 +113,7 @@ def allowed(world: World, listed: Iterable[Json]) -> dict[str, Allowed]:
 
     stigg: Any = SimpleNamespace(entitlements=entitlements)
     nobody: Any = None
-    return Live(nobody, stigg, nobody, nobody, (), lambda *_: None).allowed(listed)
+    return Live(nobody, stigg, nobody, nobody, (), lambda *_: None, nobody).allowed(listed)
 
 
 def compared(world: World, of: CustomerView, watch: Watch = WATCH) -> Compared:

@@ -426,6 +426,7 @@ def test_an_invalid_answer_becomes_a_failed_record_for_that_opportunity_alone() 
     assert sales.shown() == {opportunity_id(2): ("Failed", f"Not sent to Stigg: {REFUSED}")}
     (record,) = sales.org.records["Stigg_Provisioning__c"]
     assert (record["Opportunity__c"], record["Account__c"]) == (opportunity_id(2), ACCOUNT)
+    assert record["Code__c"] == "not_accepted"
 
 
 def test_a_fault_of_the_action_becomes_a_failed_record_for_each_opportunity() -> None:
@@ -450,10 +451,12 @@ def test_a_fault_of_a_query_becomes_a_failed_record(object: str) -> None:
 def test_a_later_failure_shows_on_the_record_there_is() -> None:
     sales = Sales(lambda requests: [answer(each, "failed", "closed-won did not answer") for each in requests])
     won = sales.opportunity(1, *ENTERPRISE)
-    sales.org.records["Stigg_Provisioning__c"].append(provisioned(won, NOW - timedelta(days=1)))
+    before = {**provisioned(won, NOW - timedelta(days=1)), "Code__c": "of_another_outcome"}
+    sales.org.records["Stigg_Provisioning__c"].append(before)
     sales.close(won)
     sales.close(won)
     assert sales.shown() == {won["Id"]: ("Failed", "Not sent to Stigg: closed-won did not answer")}
+    assert [one["Code__c"] for one in sales.org.records["Stigg_Provisioning__c"]] == ["not_accepted"]
 
 
 def test_a_record_that_closed_won_wrote_meanwhile_stands() -> None:

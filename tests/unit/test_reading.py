@@ -159,6 +159,16 @@ def items(order: Order) -> dict[str, int]:
 # Without CPQ
 
 
+def test_no_query_names_a_field_that_an_older_package_lacks() -> None:
+    org = Org()
+    [shown] = [query for query in org.bulk(Scope()).queries if query.source == "provisionings"]
+    assert "Code__c" in shown.soql
+    org.salesforce.deploy_package("first")
+    [shown] = [query for query in org.bulk(Scope()).queries if query.source == "provisionings"]
+    assert "Code__c" not in shown.soql
+    assert org.rows(shown.soql) == []
+
+
 def test_an_opportunity_is_read_with_its_account_terms_and_products(org: Org, account: str) -> None:
     terms = {"Stigg_Start_Date__c": "2026-12-01", "Stigg_Billing_Period__c": "ANNUALLY"}
     opportunity = org.sales.close(

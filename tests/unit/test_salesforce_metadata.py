@@ -160,7 +160,9 @@ def written_by_the_server() -> dict[str, dict[str, Any]]:
         revision=revision_of(deal),
         version=1,
         execution="x" * 80,
-        outcome=Outcome("Payment required", "r" * 40_000, links, approval="a" * 64, due_at=1_772_323_200_000),
+        outcome=Outcome(
+            "Payment required", "r" * 40_000, links, approval="a" * 64, due_at=1_772_323_200_000, code="c" * 80
+        ),
         at=1_768_468_531_000,
     )
     customer = Customer(

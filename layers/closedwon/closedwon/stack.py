@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # each is imported where it is made: a function pays only for
     from closedwon.reconciliation.views import Live
     from closedwon.salesforce.bulk import BulkQueries
     from closedwon.salesforce.client import SalesforceClient
+    from closedwon.salesforce.package import InstalledPackage, Package
     from closedwon.stigg.client import Stigg
     from closedwon.stigg.rate_limit import Governor
 
@@ -165,6 +166,13 @@ class Stack:
         return SalesforceClient(url, self.secret("SALESFORCE_SECRET_ARN"), version, timeouts=QUICK)
 
     @cached_property
+    def package(self) -> InstalledPackage:
+        """The closed-won package in the Salesforce organisation. One for a process, since it remembers what it has."""
+        from closedwon.salesforce.package import InstalledPackage
+
+        return InstalledPackage(self.ledger, lambda: self.now())
+
+    @cached_property
     def bulk_queries(self) -> BulkQueries:
         """Salesforce's bulk queries. One for a process, since it remembers the objects' fields."""
         from closedwon.salesforce.bulk import BulkQueries
@@ -243,13 +251,20 @@ class Stack:
         from closedwon.reconciliation.views import Live
 
         return Live(
-            self.quick_salesforce, self.stigg, self.ledger, self.intake, self.settings.trial_stages, self.governor.wait
+            self.quick_salesforce,
+            self.stigg,
+            self.ledger,
+            self.intake,
+            self.settings.trial_stages,
+            self.governor.wait,
+            self.package,
         )
 
-    def comparer(self, deals_since: str, known: Catalogue | None = None) -> Comparer:
+    def comparer(self, deals_since: str, known: Catalogue | None = None, package: Package | None = None) -> Comparer:
         """Compares customers by one catalogue and the stack's policies.
 
-        In: the day from which won deals count; the catalogue; where there is none, it is read.
+        In: the day from which won deals count; the catalogue; what the organisation's package has; where there is
+        none, it is read.
         """
         from closedwon.reconciliation.comparing import Comparer, remedies_of
         from closedwon.reconciliation.drift import Watch
@@ -265,7 +280,12 @@ class Stack:
             catalogue,
             settings.policy,
             settings.backlinks,
-            Watch(deals_since, int(settings["HELD_TOO_LONG_DAYS"]), app_url=settings["STIGG_APP_URL"]),
+            Watch(
+                deals_since,
+                int(settings["HELD_TOO_LONG_DAYS"]),
+                app_url=settings["STIGG_APP_URL"],
+                package=package or self.package.current(self.quick_salesforce),
+            ),
             remedies_of(settings["REPAIRED_DRIFT"]),
             by_hand=settings["CHANGED_BY_HAND_POLICY"],  # type: ignore[arg-type]  # the template allows no other
             reductions=settings["REDUCTIONS_POLICY"],  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ is in `domain`, by their names; how it is read and written at one moment is in `
 | ``OPPORTUNITY#<opportunity>`` | ``ORDER#<revision>#<digest>`` | every accepted order, never changed |
 | ``STIGG#<customer>`` | ``OWNER`` | the account a customer in Stigg is bound to |
 | ``CATALOGUE`` | ``CATALOGUE`` | the snapshot of Stigg's catalogue |
+| ``PACKAGE`` | ``PACKAGE`` | what the Salesforce organisation's package has |
 | ``CONTROL`` | ``CONTROL`` | whether the stack is paused or only watches |
 | ``NOTICE#<cause>`` | ``NOTICE`` | see `aws.notices` |
 
@@ -343,6 +344,14 @@ class Ledger:
 
     def keep_snapshot(self, text: str) -> None:
         self._table.put({"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "body": body_of(text)})
+
+    def package(self) -> str | None:
+        """What was kept of the Salesforce organisation's package."""
+        item = self._table.find("PACKAGE", "PACKAGE")
+        return item["body"]["S"] if item else None
+
+    def keep_package(self, text: str) -> None:
+        self._table.put({"pk": {"S": "PACKAGE"}, "sk": {"S": "PACKAGE"}, "body": {"S": text}})
 
     def control(self) -> Control:
         """The stack's mode; `run` where no operator ever chose one."""

@@ -23,7 +23,9 @@ from closedwon.domain.order import Order, Revision, Standing
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.stored import Json, given_of, told_of
 
-Status = Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
+Status = Literal[
+    "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded", "Ended"
+]
 
 
 class SubscriptionLink(NamedTuple):
@@ -40,7 +42,7 @@ class Outcome:
     """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to.
 
     approval: the ID of what waits for approval. due_at: when a scheduled change takes effect, epoch milliseconds.
-    extra: see `domain.stored`.
+    extra: see `domain.stored`. code: the reason as a stable word for machines, "" where there is none.
     """
 
     status: Status = "Provisioning"
@@ -48,6 +50,7 @@ class Outcome:
     subscriptions: tuple[SubscriptionLink, ...] = ()
     approval: str | None = None
     due_at: int | None = None
+    code: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> Json:

@@ -56,7 +56,9 @@ class ProvisioningStatus(ApiModel):
     organization_id: str
     opportunity_id: str
     account_id: str
-    status: Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
+    status: Literal[
+        "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded", "Ended"
+    ]
     reason: str
     revision: datetime
     execution: str | None

@@ -54,6 +54,7 @@ from closedwon.reconciliation.finding import (
     Finding,
 )
 from closedwon.reconciliation.recorded_orders import as_recorded, concerns_stigg, difference_of, summary_of
+from closedwon.salesforce.package import NEWEST, Package
 from closedwon.salesforce.write_back import account_fields, provisioning_record
 from closedwon.stigg.answers import actual_of
 from closedwon.words.changes import Calendar, differences, listed, money, quantity
@@ -134,13 +135,14 @@ class CustomerView:
 class Watch:
     """What counts as drift, and from when on. deals_since: the close date of the first deal that had to arrive
     ("2026-01-15", "" for all). overdue_ms: how long work may be due before it counts as standing still. app_url:
-    STIGG_APP_URL.
+    STIGG_APP_URL. package: what Salesforce has a place for.
     """
 
     deals_since: str = ""
     held_too_long_days: int = 7
     overdue_ms: int = 3_600_000
     app_url: str = ""
+    package: Package = NEWEST
 
 
 def compare(
@@ -829,7 +831,7 @@ class _Comparison:
             deal = deals.get(id)
             if not settled or (deal is not None and deal.deleted):
                 continue
-            wanted = provisioning_record(self.customer, state, self.watch.app_url)
+            wanted = provisioning_record(self.customer, state, self.watch.app_url, self.watch.package)
             self.compare_record("The deal's Stigg Provisioning", wanted, shown.get(id), "rewrite", id)
 
     def compare_record(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.customer import Customer
-from closedwon.domain.errors import as_read, unreadable
+from closedwon.domain.errors import SalesforceRefused, as_read, unreadable
 from closedwon.domain.instants import iso_utc
 from closedwon.domain.marks import TERMS_KEY
 from closedwon.domain.plan import LIVE
@@ -21,10 +21,11 @@ from closedwon.intake.answers import Result
 from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.reconciliation.drift import AccountSeen, Allowed, CustomerView, DealSeen
 from closedwon.salesforce.deal_records import trigger_of
-from closedwon.salesforce.write_back import SHOWN_FIELDS
+from closedwon.salesforce.export_queries import shown_soql
 
 if TYPE_CHECKING:
     from closedwon.salesforce.client import SalesforceClient
+    from closedwon.salesforce.package import InstalledPackage
     from closedwon.stigg.client import Stigg
     from closedwon.stigg.rate_limit import Kind
 
@@ -48,7 +49,7 @@ class Live:
     """Reads customers as they are now.
 
     intake: compiles their deals as it does those of a callout; trial_stages: the stages of open opportunities that give
-    a trial; pace: waits until so many requests of a kind may go to Stigg.
+    a trial; pace: waits until so many requests of a kind may go to Stigg; package: the one in the organisation.
     """
 
     salesforce: SalesforceClient
@@ -57,6 +58,7 @@ class Live:
     intake: Intake
     trial_stages: tuple[str, ...]
     pace: Callable[[Kind, int], None]
+    package: InstalledPackage
 
     def views(self, accounts: Sequence[str], deep: bool) -> list[CustomerView]:
         """The view of each of these accounts, in their order.
@@ -166,12 +168,23 @@ class Live:
         return {row["Id"]: account_seen(row) for row in rows}
 
     def _provisionings(self, customers: Mapping[str, Customer]) -> dict[str, Json]:
-        soql = f"SELECT {', '.join(SHOWN_FIELDS)} FROM Stigg_Provisioning__c WHERE Opportunity_ID__c IN {{ids}}"  # nosec B608 - names of ours
         # Only of what the ledger knows: another deal has no outcome that could be shown.
         known = [id for customer in customers.values() for id in customer.opportunities]
-        return {
-            row["Opportunity_ID__c"]: row for chunk in _chunks(known) for row in self.salesforce.query(soql, ids=chunk)
-        }
+        try:
+            return self._shown(known)
+        except SalesforceRefused as refusal:
+            # A field that was there when the organisation was asked is gone: an older package was put back.
+            if not self.package.changed(refusal, self.salesforce):
+                raise
+        return self._shown(known)
+
+    def _shown(self, opportunities: Iterable[str]) -> dict[str, Json]:
+        """The Stigg Provisionings of these opportunities, as far as there are any."""
+        found: dict[str, Json] = {}
+        for chunk in _chunks(opportunities):
+            soql = shown_soql(self.package.current(self.salesforce), "Opportunity_ID__c IN {ids}")
+            found |= {row["Opportunity_ID__c"]: row for row in self.salesforce.query(soql, ids=chunk)}
+        return found
 
     def _in_stigg(self, customer_id: str, deep: bool) -> tuple[list[Json], bool | None, dict[str, Allowed] | None]:
         """The customer's subscriptions in Stigg, of every state; whether it exists there; what is set on each."""

@@ -15,6 +15,7 @@ from closedwon.domain.instants import iso_utc
 from closedwon.salesforce.deal_records import opportunity_paths
 from closedwon.salesforce.lookups import WAYS, Source, Way, way_up
 from closedwon.salesforce.mapping_records import COLUMNS, LineSource, Mapped, distinct
+from closedwon.salesforce.package import PROVISIONING, Package
 from closedwon.salesforce.write_back import ACCOUNT_FIELDS, SHOWN_FIELDS
 
 
@@ -105,13 +106,15 @@ def _lines_in_bulk(number: int, each: LineSource, way: Way, scope: Scope, unquot
     return BulkQuery("lines", soql, account=account, opportunity=way.id, mapping=number)
 
 
-_PROVISIONINGS = BulkQuery(
-    "provisionings",
+def shown_soql(package: Package, where: str) -> str:
+    """The query for what Stigg Provisionings show, of the fields that the organisation's package has."""
+    return f"SELECT {', '.join(package.shown(SHOWN_FIELDS))} FROM {PROVISIONING} WHERE {where}"  # nosec B608 - names of ours
+
+
+def _provisionings_in_bulk(package: Package) -> BulkQuery:
     # Without an account it belongs to no partition.
-    f"SELECT {', '.join(SHOWN_FIELDS)} FROM Stigg_Provisioning__c WHERE Account__c != NULL",  # nosec B608 - names above
-    account="Account__c",
-    opportunity="Opportunity_ID__c",
-)
+    soql = shown_soql(package, "Account__c != NULL")
+    return BulkQuery("provisionings", soql, account="Account__c", opportunity="Opportunity_ID__c")
 
 
 def paths_read(mappings: Mapped) -> dict[str, tuple[str, ...]]:
@@ -120,7 +123,7 @@ def paths_read(mappings: Mapped) -> dict[str, tuple[str, ...]]:
     # Without CurrencyIsoCode, which an organisation with one currency does not have.
     paths: dict[str, list[str]] = {"Opportunity": [*opportunity_paths(mappings.cpq, False, lookups), *_SEEN]}
     paths["Account"] = [*ACCOUNT_FIELDS, "MasterRecordId"]
-    paths["Stigg_Provisioning__c"] = list(SHOWN_FIELDS)
+    paths[PROVISIONING] = list(SHOWN_FIELDS)
     paths["Stigg_Mapping__mdt"] = ["MasterLabel", "Active__c", *(column for column, _, _ in COLUMNS.values())]
     for each in mappings.sources:
         way = WAYS.get((each.object.lower(), each.parent.lower()))
@@ -151,4 +154,6 @@ def bulk_queries(mappings: Mapped, scope: Scope, source: Source) -> Bulk:
             queries.append(_lines_in_bulk(number, each, way, scope, unquoted=number == len(mappings.active)))
         else:
             unreachable.append(number)
-    return Bulk((*queries, _PROVISIONINGS), tuple(unreachable))
+    # Asked, rather than what is kept: for an export one more call is nothing.
+    package = Package.of(source.describe(PROVISIONING))
+    return Bulk((*queries, _provisionings_in_bulk(package)), tuple(unreachable))
