@@ -16,6 +16,7 @@ from closedwon.domain.customer import Customer
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.instants import milliseconds
 from closedwon.intake.answers import Result
+from closedwon.salesforce.package import NEWEST
 from sandbox.clock import Clock
 from sandbox.machine import STIGG_URL, Machine
 from sandbox.settings import ParameterRefused, settings_of
@@ -55,6 +56,7 @@ class Play:
         settings = {**_settings(self.story), "STIGG_APP_URL": f"{STIGG_URL}/{self.stigg.environment}"}
         salesforce = Organization()
         self.machine = Machine(settings, session_to(self.stigg), key, salesforce, salesforce, self.clock)
+        self.machine.ledger.keep_package(NEWEST.to_json())  # a story's organisation has all that the product shows
         self._accounts: list[str] = []
         self._resting: dict[str, int | None] = {}  # accounts that are looked at in vain; when not any more
 
