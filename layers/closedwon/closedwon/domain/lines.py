@@ -52,7 +52,7 @@ def added_up(items: Iterable[Item], differences: bool) -> tuple[Item, ...]:
             alike.setdefault((*rest, item.quantity > 0, item.quantity < 0), []).append(item)
         together = (_together(same, differences) for same in alike.values())
         # `repr`, because prices and names may be None, which has no order; names last, they are no part of a digest.
-        found += sorted(together, key=lambda item: (repr(replace(item.nameless(), lines=())), repr(item.names)))
+        found += sorted(together, key=lambda item: (repr(replace(item.unnamed(), lines=())), repr(item.names)))
     return tuple(found)
 
 

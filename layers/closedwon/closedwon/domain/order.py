@@ -96,7 +96,7 @@ class Item:
         """What the line renews, amends or ends."""
         return (*self.renews, *self.amends, *self.ends)
 
-    def nameless(self) -> Item:
+    def unnamed(self) -> Item:
         return self if self.names == (None, None) else replace(self, contract_id=None, record=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class Order:
 
     def _without_names(self) -> Order:
         # Added up anew: what only their names kept apart is one line without them.
-        items = added_up((item.nameless() for item in self.items), self.differences)
+        items = added_up((item.unnamed() for item in self.items), self.differences)
         return replace(self, contract_id=None, items=items)
 
     @property
@@ -297,7 +297,7 @@ def netted(order: Order) -> Order:
     """
     if not order.form:
         return order
-    bare = (replace(item.nameless(), renews=(), amends=(), ends=()) for item in order.items)
+    bare = (replace(item.unnamed(), renews=(), amends=(), ends=()) for item in order.items)
     groups = groups_of(bare, order.differences)
     problems: list[Problem] = []
     if not order.differences:
@@ -373,7 +373,7 @@ def with_names(order: Order, other: Order) -> Order:
             return with_names(other, order)
         if len(group) == len(names) == 1:
             items.append(_completed(group[0], found[0]))
-        elif _said(found) > _said(group) and _nameless(found, order) == _nameless(group, order):
+        elif _said(found) > _said(group) and _unnamed(found, order) == _unnamed(group, order):
             items += found
         else:
             items += group
@@ -389,6 +389,6 @@ def _said(items: list[Item]) -> int:
     return sum(name is not None for item in items for name in item.names)
 
 
-def _nameless(items: list[Item], order: Order) -> tuple[Item, ...]:
-    bare = added_up((item.nameless() for item in items), order.differences)
+def _unnamed(items: list[Item], order: Order) -> tuple[Item, ...]:
+    bare = added_up((item.unnamed() for item in items), order.differences)
     return tuple(replace(item, lines=()) for item in bare)

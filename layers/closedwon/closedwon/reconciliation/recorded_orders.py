@@ -101,7 +101,7 @@ def as_recorded(read: Order, recorded: Order, others: Iterable[Order]) -> Order:
     # Salesforce creates contracts and records after the deal was won: their IDs alone must not look like a change.
     added = read.names - recorded.names
     if not any(order.references & added for order in others):
-        read = replace(read, contract_id=None, items=tuple(item.nameless() for item in read.items))
+        read = replace(read, contract_id=None, items=tuple(item.unnamed() for item in read.items))
     return with_names(read, recorded)
 
 
