@@ -15,7 +15,7 @@ import pytest
 from simple_salesforce.format import format_soql
 
 from closedwon.domain.errors import SalesforceLimitExceeded, SalesforceRefused, SalesforceThrottled
-from closedwon.domain.order import Order, Problem
+from closedwon.domain.order import Order, Problem, netted
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import MappingRules, compile_deal
 from closedwon.salesforce.bulk import BulkQueries
@@ -469,7 +469,7 @@ AMENDMENTS = [
 
 
 @pytest.mark.parametrize(
-    ("quantities", "added", "lines", "netted"), [row[1:] for row in AMENDMENTS], ids=[row[0] for row in AMENDMENTS]
+    ("quantities", "added", "lines", "together"), [row[1:] for row in AMENDMENTS], ids=[row[0] for row in AMENDMENTS]
 )
 def test_an_amendment_carries_differences_of_what_changes(
     org: Org,
@@ -479,13 +479,13 @@ def test_an_amendment_carries_differences_of_what_changes(
     quantities: dict[str, float],
     added: tuple[Sold, ...],
     lines: list[tuple[Any, ...]],
-    netted: dict[str, int],
+    together: dict[str, int],
 ) -> None:
     deal = org.read(cpq.amend(contract, "Change", *added, start="2026-07-01", **quantities))
     assert (deal["trigger"], deal["quantities"], deal["amends"]) == ("amendment", "differences", base)
     assert (deal["terms"]["start"], deal["terms"]["end"]) == ("2026-07-01", "2026-12-31")
     assert amounts(deal, "quantity", "priorQuantity", "totalQuantity") == lines
-    assert items(org.order(deal)) == netted
+    assert items(netted(org.order(deal))) == together
 
 
 def test_lines_of_a_product_that_changes_say_together_what_there_was(org: Org, cpq: Cpq, account: str) -> None:
@@ -497,7 +497,9 @@ def test_lines_of_a_product_that_changes_say_together_what_there_was(org: Org, c
         ("feature-seats", 5, 5),
         ("feature-seats", 2, None),
     ]
-    [item] = org.order(deal).items
+    order = org.order(deal)
+    assert [(item.quantity, item.prior) for item in order.items] == [(0, 10), (0, 5), (2, None)]
+    [item] = netted(order).items
     assert (item.quantity, item.prior) == (2, 15)
 
 
@@ -509,6 +511,54 @@ def test_a_renewal_is_whole_and_what_it_takes_to_zero_is_churn(org: Org, cpq: Cp
     assert items(order) == {"plan-enterprise": 1, "addon-audit-log": 1, "feature-seats": 20, "feature-api-calls": 1000}
     assert (iso(order.start), iso(order.end)) == ("2027-01-01T00:00:00.000Z", "2028-01-01T00:00:00.000Z")
     assert all(item.prior is None for item in order.items)
+
+
+def test_a_quote_line_says_which_line_of_which_deal_it_amends_or_renews(
+    org: Org, cpq: Cpq, base: str, contract: str
+) -> None:
+    """CPQ names subscription records, which came after the ledger knew the deals."""
+    more = cpq.amend(contract, "More", Sold("addon-audit-log"), feature_seats=15)
+    assert amounts(org.read(more), "amends") == [("feature-seats", f"{base}/feature-seats"), ("addon-audit-log", None)]
+    cpq.contract(more)
+    fewer = org.read(cpq.amend(contract, "Fewer", addon_audit_log=0))
+    assert amounts(fewer, "amends") == [("addon-audit-log", f"{more}/addon-audit-log")]
+    renewal = org.read(cpq.renew(contract, "2027", Sold("addon-data-export")))
+    renewed = dict(amounts(renewal, "renews"))
+    assert renewed["feature-seats"] == f"{base}/feature-seats"
+    assert (renewed["addon-audit-log"], renewed["addon-data-export"]) == (f"{more}/addon-audit-log", None)
+    assert renewal["amends"] == base
+    assert org.order(renewal).references == {base, more}
+
+
+def test_a_renewal_of_several_contracts_names_them_all(org: Org, cpq: Cpq, base: str, contract: str) -> None:
+    other = cpq.quote(org.salesforce.get("Opportunity", base)["AccountId"], "Other", Sold("plan-analytics"))
+    unknown = cpq.quote(org.salesforce.get("Opportunity", base)["AccountId"], "Third", Sold("plan-team"))
+    contracts = [cpq.contract(other), cpq.contract(unknown)]
+    org.salesforce.update("Contract", contracts[1], SBQQ__Opportunity__c=None)
+    deal = org.read(cpq.renew(contract, "2027", also=contracts))
+    assert deal["amends"] == [base, other, contracts[1]]
+    assert dict(amounts(deal, "renews"))["plan-analytics"] == f"{other}/plan-analytics"
+    assert org.order(deal).amends == tuple(sorted(deal["amends"]))
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    [
+        ("SBQQ__QuoteLine__c", "SBQQ__RenewedSubscription__c"),
+        ("SBQQ__Subscription__c", "SBQQ__QuoteLine__c"),
+        ("SBQQ__Subscription__c", "SBQQ__Contract__c"),
+    ],
+)
+def test_without_permission_for_relations_a_deal_is_read_without_them(
+    org: Org, cpq: Cpq, base: str, contract: str, unseen: tuple[str, ...]
+) -> None:
+    """As with the first version's permission set, which has none of them."""
+    opportunity = cpq.renew(contract, "2027", feature_seats=20)
+    org.salesforce.hide(*unseen)
+    renewal = org.read(opportunity)
+    assert (renewal["trigger"], renewal["amends"]) == ("renewal", base)
+    assert items(org.order(renewal))["feature-seats"] == 20
+    assert not any("renews" in line for line in renewal["lines"])
 
 
 def test_a_forecast_renewal_has_products_and_no_quote(org: Org, cpq: Cpq, base: str, contract: str) -> None:

@@ -19,8 +19,9 @@ import pytest
 from simple_salesforce.format import format_soql
 
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status, SubscriptionLink
+from closedwon.domain.lines import KINDS
 from closedwon.intake.deal import Deal, Line, StiggId, Terms
-from closedwon.intake.mapping import KINDS, MappingRules, compile_deal, revision_of
+from closedwon.intake.mapping import MappingRules, compile_deal, revision_of
 from closedwon.preview.answers import PreviewResult, PreviewResults
 from closedwon.salesforce.access import access
 from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, mapped
@@ -315,7 +316,8 @@ def test_with_cpq_a_second_permission_set_shows_the_rest_and_allows_no_writing()
     assert set(shown) == needed - set(editable_fields("Closed_Won_Integration"))
     assert fields - of_mappings(fields) <= needed
     assert not any(shown.values())
-    assert allowed(FOR_CPQ) == {"Contract": {"Read"}, "SBQQ__Quote__c": {"Read"}, "SBQQ__QuoteLine__c": {"Read"}}
+    read = ("Contract", "SBQQ__Quote__c", "SBQQ__QuoteLine__c", "SBQQ__Subscription__c")
+    assert allowed(FOR_CPQ) == {name: {"Read"} for name in read}
 
 
 def test_the_external_id_makes_one_record_of_an_opportunity() -> None:

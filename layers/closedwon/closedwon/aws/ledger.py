@@ -12,7 +12,7 @@ is in `domain`, by their names; how it is read and written at one moment is in `
 | ``ACCOUNT#<account>`` | ``GRANT#<grant>`` | a credit grant (`domain.records.GrantRecord`) |
 | ``ACCOUNT#<account>`` | ``APPROVAL#<approval>`` | an approval; null once its change is made |
 | ``OPPORTUNITY#<opportunity>`` | ``OWNER`` | the account it belongs to, for ever |
-| ``OPPORTUNITY#<opportunity>`` | ``ORDER#<revision>#<digest>`` | every accepted order, never changed |
+| ``OPPORTUNITY#<opportunity>`` | ``ORDER#<revision>#<digest>`` | every accepted order; only names are added later |
 | ``STIGG#<customer>`` | ``OWNER`` | the account a customer in Stigg is bound to |
 | ``CATALOGUE`` | ``CATALOGUE`` | the snapshot of Stigg's catalogue |
 | ``PACKAGE`` | ``PACKAGE`` | what the Salesforce organisation's package has |

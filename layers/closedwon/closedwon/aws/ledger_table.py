@@ -208,7 +208,8 @@ class LedgerTable:
         if before is None:
             owner = owner_item(f"OPPORTUNITY#{id}", changed.account_id)
             yield self._put(owner, "attribute_not_exists(pk)")
-        # Under a key of its own, so that the history is never overwritten.
+        # Under a key of its own, so that the history is never overwritten, but by the same reading with the names that
+        # came later.
         if before is None or before.order != state.order:
             yield self._put(order_item(changed.account_id, id, state, self._clock()))
 

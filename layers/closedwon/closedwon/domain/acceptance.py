@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from closedwon.domain.customer import Customer, OpportunityState, Outcome
 from closedwon.domain.due import START_GRACE, execution_name, sooner
 from closedwon.domain.identifiers import CustomerId, OpportunityId
-from closedwon.domain.order import Order, Problem, Revision
+from closedwon.domain.order import Order, Problem, Revision, names_said, same_deal, with_names
 
 
 class Arrival(NamedTuple):
@@ -62,10 +62,11 @@ def accept(
 
     In: the customer with the state of the arrivals' opportunities; orders with their revisions, in any order; now; when
     what is accepted is due.
-    Out: the customer, with its version raised once if anything was accepted, and an answer to each arrival in turn. An
-    older revision is superseded; an order equal to the newest is a duplicate, whatever its revision; a duplicate of
-    one that failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its
-    reason is shown.
+    Out: the customer, with its version raised once if anything was recorded that may change what it should have, and
+    an answer to each arrival in turn. An older revision is superseded; the same deal as the newest is a duplicate,
+    whatever its revision; a duplicate of one that failed is tried again, and one that adds names is recorded, for
+    others may refer to them. An order that is refused is recorded too: it keeps older ones superseded, and its reason
+    is shown.
     """
     # One version for all of them: whoever provisions folds the customer as a whole, so one round is enough.
     version, attempt = customer.version + 1, customer.attempt + 1
@@ -77,7 +78,7 @@ def accept(
         order, now_bound = bound(order, customer_id)
         id = order.opportunity_id
         state = opportunities.get(id)
-        same = state is not None and order.digest == state.order.digest
+        same = state is not None and same_deal(state.order, order)
         # The digest breaks a tie between two saves of one millisecond, in the same way on every machine.
         newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)
         if state is not None and not newer and not same:
@@ -88,9 +89,10 @@ def accept(
             started = started or when.execution or execution_name(id, revision, attempt)
             state = _recorded(state, order, revision, version, started, now)
             customer_id = now_bound  # only a recorded order binds: else nothing would be due that shows the ID
-        elif newer:
-            # The same deal; CPQ may have numbered its lines differently.
-            state = replace(state, revision=revision, order=order)
+        else:
+            name = started or when.execution or execution_name(id, revision, attempt)
+            state = _again(state, order, revision, version, name)
+            started = name if state.version == version else started
         opportunities[id] = state
         # A duplicate of a deal that is not provisioned yet starts its execution again, in case that start was lost;
         # the same name cannot start twice.
@@ -117,6 +119,10 @@ def _recorded(
     outcome = Outcome("Failed", _reason_of(order.problems)) if order.problems else Outcome()
     if state is None:
         return OpportunityState(order, revision, version, execution, outcome=outcome, at=now)
+    if same_deal(state.order, order) and order.problems == state.order.problems:
+        order = state.sent_again(order, revision).order
+    elif order.form:  # what its lines were called stays so when the deal is changed; in the first form it is hashed
+        order = with_names(order, state.order)
     application = state.application
     if application is not None and application.problem:  # asked again: the deal or the application may be corrected
         application = None
@@ -133,6 +139,20 @@ def _recorded(
         # Learned for the cancellation alone: if the deal is cancelled once more, Stigg is asked once more.
         learned=state.learned if order.trigger == "cancellation" else {},
     )
+
+
+def _again(state: OpportunityState, order: Order, revision: Revision, version: int, execution: str) -> OpportunityState:
+    """An opportunity whose newest order arrives once more.
+
+    A contract or record that is named only now raises the version, so that an execution folds the customer again. What
+    waits for that name is mostly another deal, which is not looked at here: accepting reads only the opportunities that
+    arrive. Where nobody refers to it, the execution finds nothing to do. The outcome stays, for nothing about this deal
+    is open, and Salesforce is not written twice.
+    """
+    again = state.sent_again(order, revision)
+    if order.problems or names_said(again.order) == names_said(state.order):
+        return again
+    return replace(again, version=version, execution=execution)
 
 
 def _answer(order: Order, same: bool) -> Literal["accepted", "duplicate", "invalid"]:

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 from closedwon.domain.application import Application, begins, prepared
 from closedwon.domain.identifiers import AccountId, CustomerId, SubscriptionId
 from closedwon.domain.instants import Instant, from_iso, iso_utc
-from closedwon.domain.order import Order, Revision, Standing
+from closedwon.domain.order import SENT_AGAIN, Order, Revision, Standing, same_deal, with_names
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.stored import Json, given_of, told_of
 
@@ -101,7 +101,7 @@ class OpportunityState:
     @property
     def stands(self) -> bool:
         """Whether Stigg stands for its newest order."""
-        return self.provisioned is not None and self.provisioned.digest == self.order.digest
+        return self.provisioned is not None and same_deal(self.provisioned, self.order)
 
     @property
     def standing(self) -> Standing:
@@ -119,6 +119,22 @@ class OpportunityState:
         # A cancellation's date may lie ahead: until then the fold needs the order that it ends.
         won = (self.won or self.provisioned) if order.trigger == "cancellation" else None
         return replace(self, provisioned=order, won=won)
+
+    def sent_again(self, order: Order, revision: Revision) -> OpportunityState:
+        """The opportunity when its newest order arrives once more: it keeps every name that was ever said."""
+        newer = revision > self.revision
+        if not newer or order.form != self.order.form:
+            kept = with_names(self.order, order)
+        else:  # CPQ may have numbered its lines differently, and may have made its contracts anew
+            kept = with_names(order, self.order)
+        return replace(
+            self,
+            order=replace(kept, **{name: getattr(order, name) for name in SENT_AGAIN}) if newer else kept,
+            revision=max(revision, self.revision),
+            # What stands, or stands again should the newest be held, is found by the same names.
+            provisioned=self.provisioned and with_names(self.provisioned, kept),
+            won=self.won and with_names(self.won, kept),
+        )
 
     def mark(self, shown_id: str | None) -> str:
         """A short hash of everything Salesforce is to show: another mark means that it has to be written again."""

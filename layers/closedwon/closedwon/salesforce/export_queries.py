@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from closedwon.domain.instants import iso_utc
 from closedwon.salesforce.deal_records import opportunity_paths
-from closedwon.salesforce.lookups import WAYS, Source, Way, way_up
+from closedwon.salesforce.lookups import WAYS, Source, Way, relations_readable, way_up
 from closedwon.salesforce.mapping_records import COLUMNS, LineSource, Mapped, distinct
 from closedwon.salesforce.package import PROVISIONING, Package
 from closedwon.salesforce.write_back import ACCOUNT_FIELDS, SHOWN_FIELDS
@@ -90,9 +90,9 @@ def _opportunities_in_bulk(mappings: Mapped, currencies: bool, scope: Scope) -> 
     return BulkQuery("opportunities", soql, account="AccountId", opportunity="Id")
 
 
-def _lines_in_bulk(number: int, each: LineSource, way: Way, scope: Scope, unquoted: bool) -> BulkQuery:
+def _lines_in_bulk(number: int, each: LineSource, way: Way, scope: Scope, unquoted: bool, relations: bool) -> BulkQuery:
     account = f"{way.record}.AccountId"
-    paths = ["Id", each.order or "", way.id, account, *each.paths()]
+    paths = ["Id", each.order or "", way.id, account, *each.paths(relations)]
     conditions = [
         # The others say nothing about Stigg, and would be left out of the deal in any case (`_not_sold`).
         f"({each.stigg_type} != NULL OR {each.stigg_id} != NULL)",
@@ -151,7 +151,9 @@ def bulk_queries(mappings: Mapped, scope: Scope, source: Source) -> Bulk:
     for number, each in enumerate(mappings.sources):
         # The last source, behind the active mappings, is that of opportunities without a quote (`Mapped.sources`).
         if way := way_up(each, source):
-            queries.append(_lines_in_bulk(number, each, way, scope, unquoted=number == len(mappings.active)))
+            unquoted = number == len(mappings.active)
+            relations = each.quotes and relations_readable(source)
+            queries.append(_lines_in_bulk(number, each, way, scope, unquoted, relations))
         else:
             unreachable.append(number)
     # Asked, rather than what is kept: for an export one more call is nothing.

@@ -124,6 +124,17 @@ def _find_lines(
             opportunities.setdefault(parent, []).append(id)
     if not opportunities:
         return
-    for content in source.query(each.soql(), parents=sorted(opportunities)):
+    for content in _rows_of(each, sorted(opportunities), source):
         for id in opportunities.get(value_at(content, each.parent), ()):
             rows[id].append(Row(each, content))
+
+
+def _rows_of(each: LineSource, parents: list[str], source: Source) -> list[Json]:
+    try:
+        return source.query(each.soql(), parents=parents)
+    except SalesforceRefused:
+        # Of whatever it is that the user may not read, the relations can be done without: what the deal as a whole
+        # amends or renews then counts. Where it was something else, it is refused again.
+        if not each.quotes:
+            raise
+    return source.query(each.soql(relations=False), parents=parents)
