@@ -11,20 +11,13 @@ from typing import Any
 
 import pytest
 
-from closedwon.domain.customer import (
-    Acceptance,
-    Applied,
-    Arrival,
-    Customer,
-    OpportunityState,
-    Outcome,
-    accept,
-    acquire_lease,
-    record_result,
-)
-from closedwon.domain.customer import Work as Leased
+from closedwon.domain.acceptance import Acceptance, Arrival, accept
+from closedwon.domain.customer import Customer, OpportunityState, Outcome
 from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.lease import Work as Leased
+from closedwon.domain.lease import acquire_lease
 from closedwon.domain.order import Order, Problem, Revision, netted
+from closedwon.domain.results import Applied, record_result
 from closedwon.reconciliation.recorded_orders import as_recorded
 from unit.domain import (
     ACCOUNT,

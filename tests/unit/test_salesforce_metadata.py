@@ -11,6 +11,7 @@ import re
 import string
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -250,7 +251,7 @@ class Asked:
     def read(self, opportunity: str) -> set[str]:
         """Every field that reading an opportunity asks for, as Object.Field, with the lookups on the way to it."""
         deal = {"organizationId": self.salesforce.organization_id, "trigger": "closed_won"}
-        [answer] = read([{**deal, "opportunity": {"id": opportunity}}], self)
+        [answer] = read([{**deal, "opportunity": {"id": opportunity}}], self, datetime.now(UTC))
         assert isinstance(answer, dict), answer
         return {field for soql in self.queries for field in self.fields_in(soql)}
 

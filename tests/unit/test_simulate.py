@@ -26,6 +26,7 @@ STORIES = sorted(FOLDER.glob("*.json"))
 
 AGREE = frozenset(
     {
+        "28-an-addon-with-quantity-0-on-a",
         "h01-upsell-cotermed-renewal",
         "h02-early-renewal-with-a-plan-upgrade",
         "h04-29-february-in-new-york",

@@ -46,10 +46,10 @@ def added_up(items: Iterable[Item], differences: bool) -> tuple[Item, ...]:
     """
     found: list[Item] = []
     for group in groups_of(items, differences):
-        alike: dict[tuple[Any, ...], list[Item]] = {}
+        alike: dict[tuple[Item, bool, bool], list[Item]] = {}
         for item in group:
-            rest = vars(replace(item, quantity=0, prior=None, lines=())).values()
-            alike.setdefault((*rest, item.quantity > 0, item.quantity < 0), []).append(item)
+            rest = replace(item, quantity=0, prior=None, lines=())
+            alike.setdefault((rest, item.quantity > 0, item.quantity < 0), []).append(item)
         together = (_together(same, differences) for same in alike.values())
         # `repr`, because prices and names may be None, which has no order; names last, they are no part of a digest.
         found += sorted(together, key=lambda item: (repr(replace(item.unnamed(), lines=())), repr(item.names)))
