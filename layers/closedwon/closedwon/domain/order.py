@@ -45,7 +45,9 @@ class Item:
     many more or fewer (negative) in an order of differences. price: net price of one unit for one billing period, in
     whole units of the order's currency, None where the deal does not override it. value: what a difference changes the
     price of them all by, in the same units. prior: how many there were before a difference, None where the deal does
-    not say. start, end: when it counts, where that is not the whole of its order's time.
+    not say. start, end: when it counts, where that is not the whole of its order's time. contract_id, record: the
+    contract and the subscription record that the line became: names, no part of the digest. renews, amends, ends: what
+    the line refers to: a record, a contract, an opportunity, or `opportunity/stiggId[/start]`.
     """
 
     kind: Kind
@@ -62,6 +64,11 @@ class Item:
     prior: int | None = None
     start: Instant | None = None
     end: Instant | None = None
+    contract_id: ContractId | None = None
+    record: str | None = None
+    renews: tuple[str, ...] = ()
+    amends: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
 
     def meets(self, other: Item) -> bool:
         """Whether the two count at the same time, now or then."""
@@ -69,7 +76,7 @@ class Item:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the ledger; `from_json` is its inverse."""
-        data = dict(vars(self))
+        data = {name: value for name, value in vars(self).items() if value or name not in _ADDED}
         if self.start is not None:
             data["start"] = iso_utc(self.start)
         if self.end is not None:
@@ -78,11 +85,20 @@ class Item:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Item:
-        given = {**data, "lines": tuple(data["lines"])}
+        given = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        for name in ("lines", "renews", "amends", "ends"):
+            given[name] = tuple(given.get(name, ()))
         for name in ("start", "end"):
             if given.get(name) is not None:
                 given[name] = from_iso(given[name])
         return cls(**given)
+
+
+_ADDED = ("contract_id", "record", "renews", "amends", "ends")
+"""Fields that later versions added: left out of the stored item where they are empty, so that no digest changes."""
+
+_NAMES = ("contract_id", "record")
+"""Names that Salesforce gives a line after it was sold: no part of the digest."""
 
 
 def _before(start: Instant | None, end: Instant | None) -> bool:
@@ -104,7 +120,8 @@ class Order:
     differences: its quantities are differences, not all there is. end is the instant at which the term is over, and of
     a cancellation, access. cancel: when a cancellation without an end takes effect. as_of: when the deal was saved:
     the now of a cancellation. An order with problems is refused: it contributes nothing. metadata: what the user's own
-    application wants on its subscriptions.
+    application wants on its subscriptions. form: 0 where lines of one entity were netted into one item, as the first
+    version stored them; 1 where every line is an item.
     """
 
     opportunity_id: OpportunityId
@@ -121,7 +138,7 @@ class Order:
     start: Instant | None = None
     end: Instant | None = None
     payment_collection: str | None = None
-    amends: OpportunityId | ContractId | None = None
+    amends: tuple[OpportunityId | ContractId, ...] = ()
     contract_id: ContractId | None = None
     differences: bool = False
     cancel: Literal["now", "end_of_term"] | None = None
@@ -136,6 +153,7 @@ class Order:
     items: tuple[Item, ...] = ()
     problems: tuple[Problem, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
+    form: int = 0
 
     # Kept among the instance's attributes, which is why `to_json` goes by the fields and not by `vars`.
     @cached_property
@@ -147,11 +165,13 @@ class Order:
         When it was saved, which any field of the opportunity moves.
         """
         content = self.to_json()
-        for name in ("stored_customer_id", "customer_id", "as_of"):
+        for name in ("stored_customer_id", "customer_id", "as_of", "contract_id", "form"):
             # Left in, the second send of a deal would look like a change, only because the first one was written back.
             content.pop(name, None)
         for item in content.get("items", ()):
             item["lines"] = ()
+            for name in _NAMES:
+                item.pop(name, None)
         # Names sorted: only what a deal says may count, never the order in which fields are declared.
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -171,6 +191,10 @@ class Order:
         # not `asdict`, which takes ten times as long: reconciliation does this for every deal there is. Empty fields
         # are left out: one that a later version adds then changes no digest of an order without it.
         data = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) not in (None, ())}
+        if not self.form:
+            del data["form"]
+        if len(self.amends) == 1:
+            data["amends"] = self.amends[0]
         if self.items:
             data["items"] = tuple(item.to_json() for item in self.items)
         for name in _INSTANTS:
@@ -186,6 +210,8 @@ class Order:
             if (told := given.get(name)) is not None:
                 given[name] = from_iso(told)
         # JSON made lists of the tuples: with these an order would not equal the one that was stored.
+        amends = data.get("amends") or ()
+        given["amends"] = (amends,) if isinstance(amends, str) else tuple(amends)
         given["items"] = tuple(Item.from_json(item) for item in data.get("items", ()))
         given["problems"] = tuple(Problem(*problem) for problem in data.get("problems", ()))
         given["metadata"] = tuple((name, value) for name, value in data.get("metadata", ()))
