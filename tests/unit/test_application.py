@@ -40,7 +40,7 @@ def order(number: int = 1, **given: object) -> Order:
     return an_order(number=number, **given)
 
 
-def amending(number: int, trigger: str, amends: str | None) -> Order:
+def amending(number: int, trigger: str, *amends: str) -> Order:
     return replace(order(number), trigger=trigger, amends=amends)
 
 
@@ -86,7 +86,7 @@ def applied(customer: Customer, now: int = NOW) -> Customer:
         (amending(1, "renewal", "800000000000000AAA"), True),
         (amending(1, "renewal", B), False),
         (amending(1, "amendment", "800000000000000AAA"), False),
-        (amending(1, "cancellation", None), False),
+        (amending(1, "cancellation"), False),
     ],
     ids=["won", "trial", "renewal of what nobody knows", "renewal", "amendment", "cancellation"],
 )

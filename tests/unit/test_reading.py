@@ -15,7 +15,7 @@ import pytest
 from simple_salesforce.format import format_soql
 
 from closedwon.domain.errors import SalesforceLimitExceeded, SalesforceRefused, SalesforceThrottled
-from closedwon.domain.order import Order, Problem
+from closedwon.domain.order import Order, Problem, netted
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import MappingRules, compile_deal
 from closedwon.salesforce.bulk import BulkQueries
@@ -459,7 +459,7 @@ AMENDMENTS = [
 
 
 @pytest.mark.parametrize(
-    ("quantities", "added", "lines", "netted"), [row[1:] for row in AMENDMENTS], ids=[row[0] for row in AMENDMENTS]
+    ("quantities", "added", "lines", "together"), [row[1:] for row in AMENDMENTS], ids=[row[0] for row in AMENDMENTS]
 )
 def test_an_amendment_carries_differences_of_what_changes(
     org: Org,
@@ -469,13 +469,13 @@ def test_an_amendment_carries_differences_of_what_changes(
     quantities: dict[str, float],
     added: tuple[Sold, ...],
     lines: list[tuple[Any, ...]],
-    netted: dict[str, int],
+    together: dict[str, int],
 ) -> None:
     deal = org.read(cpq.amend(contract, "Change", *added, start="2026-07-01", **quantities))
     assert (deal["trigger"], deal["quantities"], deal["amends"]) == ("amendment", "differences", base)
     assert (deal["terms"]["start"], deal["terms"]["end"]) == ("2026-07-01", "2026-12-31")
     assert amounts(deal, "quantity", "priorQuantity", "totalQuantity") == lines
-    assert items(org.order(deal)) == netted
+    assert items(netted(org.order(deal))) == together
 
 
 def test_lines_of_a_product_that_changes_say_together_what_there_was(org: Org, cpq: Cpq, account: str) -> None:
@@ -487,7 +487,9 @@ def test_lines_of_a_product_that_changes_say_together_what_there_was(org: Org, c
         ("feature-seats", 5, 5),
         ("feature-seats", 2, None),
     ]
-    [item] = org.order(deal).items
+    order = org.order(deal)
+    assert [(item.lines, item.quantity, item.prior) for item in order.items] == [((2, 3), 0, 15), ((4,), 2, None)]
+    [item] = netted(order).items
     assert (item.quantity, item.prior) == (2, 15)
 
 

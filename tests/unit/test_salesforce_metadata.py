@@ -19,8 +19,9 @@ import pytest
 from simple_salesforce.format import format_soql
 
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status, SubscriptionLink
+from closedwon.domain.lines import KINDS
 from closedwon.intake.deal import Deal, Line, StiggId, Terms
-from closedwon.intake.mapping import KINDS, MappingRules, compile_deal, revision_of
+from closedwon.intake.mapping import MappingRules, compile_deal, revision_of
 from closedwon.preview.answers import PreviewResult, PreviewResults
 from closedwon.salesforce.access import access
 from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, mapped

@@ -9,7 +9,7 @@ is in `customer`; how it is read and written at one moment is in `ledger_table`.
 | ``ACCOUNT#<account>`` | ``CUSTOMER`` | the head; in the index `due` while something is due |
 | ``ACCOUNT#<account>`` | ``OPPORTUNITY#<opportunity>`` | the opportunity's newest order and its outcome |
 | ``OPPORTUNITY#<opportunity>`` | ``OWNER`` | the account it belongs to, for ever |
-| ``OPPORTUNITY#<opportunity>`` | ``ORDER#<revision>#<digest>`` | every accepted order, never changed |
+| ``OPPORTUNITY#<opportunity>`` | ``ORDER#<revision>#<digest>`` | every accepted order, never changed but by names that came later |
 | ``STIGG#<customer>`` | ``OWNER`` | the account a customer in Stigg is bound to |
 | ``CATALOGUE`` | ``CATALOGUE`` | the snapshot of Stigg's catalogue |
 | ``CONTROL`` | ``CONTROL`` | whether the stack is paused or only watches |

@@ -159,7 +159,8 @@ class LedgerTable:
 
     def _of_opportunity(self, known: Customer, account_id: str, id: str, state: OpportunityState) -> list[Item]:
         """The writes that store one opportunity's new state, as a transaction takes them."""
-        # The order is written beside it under a key of its own, so that the history is never overwritten.
+        # The order is written beside it under a key of its own, so that the history is never overwritten, but by the
+        # same reading with the names that came later.
         puts = [self._put(opportunity_item(account_id, id, state))]
         before = known.opportunities.get(id)
         if before is None:

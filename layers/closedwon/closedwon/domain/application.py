@@ -89,7 +89,7 @@ def begins(order: Order, others: Mapping[str, Order]) -> bool:
     # A renewal of a contract in the ledger belongs to the workspace that the contract got.
     if order.trigger == "renewal":
         ours = (known for id, known in others.items() if id != order.opportunity_id)
-        return not any(order.amends in (known.opportunity_id, known.contract_id) for known in ours)
+        return not any(order.references & known.names for known in ours)
     return order.trigger in ("closed_won", "trial")
 
 

@@ -286,7 +286,7 @@ class Chain:
             if order.trigger in ("closed_won", "trial", "renewal"):
                 if order.trigger == "renewal" and not order.start and not based and not ended:
                     said = (
-                        f"no deal of this account is known to be {order.amends}, which this deal renews, and it does "
+                        f"no deal of this account is known to be {_named(order)}, which this deal renews, and it does "
                         "not say when it starts. It is applied by itself as soon as that deal is known; or give it a "
                         "start."
                     )
@@ -295,7 +295,7 @@ class Chain:
             elif not based and not ended and (order.trigger == "amendment" or order.amends):
                 does = "amends" if order.trigger == "amendment" else "ends"
                 said = (
-                    f"no deal of this account is known to be {order.amends}, which this deal {does}. It is applied by "
+                    f"no deal of this account is known to be {_named(order)}, which this deal {does}. It is applied by "
                     "itself as soon as that deal is."
                 )
                 yield Fault(((order.opportunity_id, said),))
@@ -407,6 +407,10 @@ class Chain:
                     if p.whole and p.effective <= effective
                 ][:1]
             yield Fault(tuple(yields))
+
+
+def _named(order: Order) -> str:
+    return " or ".join(order.amends)
 
 
 def _place(order: Order, chain: Chain) -> int:
@@ -560,12 +564,11 @@ class _Links:
 
     def named(self, order: Order) -> Order | None:
         """The order that an order amends, renews or cancels."""
-        name = order.amends
-        if name is None:
+        if not order.amends:
             own = self._deals.get(order.opportunity_id) if order.trigger == "cancellation" else None
             return own if own is not order else None
-        named = self._deals.get(name) or self._contracts.get(name) or self._ended.get(name)
-        return named if named is not order else None
+        found = (self._deals.get(name) or self._contracts.get(name) or self._ended.get(name) for name in order.amends)
+        return next((named for named in found if named is not None and named is not order), None)
 
     def _way(self, order: Order) -> list[Order]:
         """The order, what it names, what that names and so on, as far as that leads."""
@@ -584,7 +587,7 @@ class _Links:
         if named is not None:  # they name each other in a circle
             return min(other.opportunity_id for other in way[way.index(named) :])
         last = way[-1]
-        return last.amends or last.opportunity_id
+        return last.amends[0] if last.amends else last.opportunity_id
 
     def effective(self, order: Order) -> Moment:
         """From when an order counts: never before what it names. A deal that is known only as cancelled says nothing of

@@ -18,7 +18,16 @@ from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.application import Application, begins, prepared, resource_conflict
 from closedwon.domain.identifiers import AccountId, CustomerId, OpportunityId, SubscriptionId
-from closedwon.domain.order import Order, Problem, Revision, Standing
+from closedwon.domain.order import (
+    SENT_AGAIN,
+    Order,
+    Problem,
+    Revision,
+    Standing,
+    names_said,
+    same_deal,
+    with_names,
+)
 from closedwon.domain.records import GrantRecord, SlotRecord
 
 START_GRACE = 120_000
@@ -81,7 +90,7 @@ class OpportunityState:
     @property
     def stands(self) -> bool:
         """Whether Stigg stands for its newest order."""
-        return self.provisioned is not None and self.provisioned.digest == self.order.digest
+        return self.provisioned is not None and same_deal(self.provisioned, self.order)
 
     @property
     def standing(self) -> Standing:
@@ -99,6 +108,22 @@ class OpportunityState:
         # A cancellation's date may lie ahead: until then the fold needs the order that it ends.
         won = (self.won or self.provisioned) if order.trigger == "cancellation" else None
         return replace(self, provisioned=order, won=won)
+
+    def sent_again(self, order: Order, revision: Revision) -> OpportunityState:
+        """The opportunity when its newest order arrives once more: it keeps every name that was ever said."""
+        newer = revision > self.revision
+        if not newer or order.form != self.order.form:
+            kept = with_names(self.order, order)
+        else:  # CPQ may have numbered its lines differently, and may have made its contracts anew
+            kept = with_names(order, self.order)
+        return replace(
+            self,
+            order=replace(kept, **{name: getattr(order, name) for name in SENT_AGAIN}) if newer else kept,
+            revision=max(revision, self.revision),
+            # What stands, or stands again should the newest be held, is found by the same names.
+            provisioned=self.provisioned and with_names(self.provisioned, kept),
+            won=self.won and with_names(self.won, kept),
+        )
 
     def mark(self, shown_id: str | None) -> str:
         """A short hash of everything Salesforce is to show: another mark means that it has to be written again."""
@@ -404,10 +429,11 @@ def accept(
 
     In: the customer with the state of the arrivals' opportunities; orders with their revisions, in any order; now; when
     the rate slot of the execution that is asked for comes, 0 for at once; how long the sweep leaves it alone.
-    Out: the customer, with its version raised once if anything was accepted, and an answer to each arrival in turn. An
-    older revision is superseded; an order equal to the newest is a duplicate, whatever its revision; a duplicate of
-    one that failed is tried again. An order that is refused is recorded too: it keeps older ones superseded, and its
-    reason is shown.
+    Out: the customer, with its version raised once if anything was recorded that may change what it should have, and
+    an answer to each arrival in turn. An older revision is superseded; the same deal as the newest is a duplicate,
+    whatever its revision; a duplicate of one that failed is tried again, and one that adds names is recorded, for
+    others may refer to them. An order that is refused is recorded too: it keeps older ones superseded, and its reason
+    is shown.
     """
     # One version for all of them: whoever provisions folds the customer as a whole, so one round is enough.
     version, attempt = customer.version + 1, customer.attempt + 1
@@ -419,7 +445,7 @@ def accept(
         order, now_bound = bound(order, customer_id)
         id = order.opportunity_id
         state = opportunities.get(id)
-        same = state is not None and order.digest == state.order.digest
+        same = state is not None and same_deal(state.order, order)
         # The digest breaks a tie between two saves of one millisecond, in the same way on every machine.
         newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)
         if state is not None and not newer and not same:
@@ -430,9 +456,10 @@ def accept(
             started = started or execution_name(id, revision, attempt)
             state = _recorded(state, order, revision, version, started, now)
             customer_id = now_bound  # only a recorded order binds: else nothing would be due that shows the ID
-        elif newer:
-            # The same deal; CPQ may have numbered its lines differently.
-            state = replace(state, revision=revision, order=order)
+        else:
+            name = started or execution_name(id, revision, attempt)
+            state = _again(state, order, revision, version, name)
+            started = name if state.version == version else started
         opportunities[id] = state
         # A duplicate of a deal that is not provisioned yet starts its execution again, in case that start was lost;
         # the same name cannot start twice.
@@ -459,6 +486,10 @@ def _recorded(
     outcome = Outcome("Failed", _reason_of(order.problems)) if order.problems else Outcome()
     if state is None:
         return OpportunityState(order, revision, version, execution, outcome=outcome, at=now)
+    if same_deal(state.order, order) and order.problems == state.order.problems:
+        order = state.sent_again(order, revision).order
+    elif order.form:  # what its lines were called stays so when the deal is changed; in the first form it is hashed
+        order = with_names(order, state.order)
     application = state.application
     if application is not None and application.problem:  # asked again: the deal or the application may be corrected
         application = None
@@ -473,6 +504,20 @@ def _recorded(
         written=None,
         application=application,
     )
+
+
+def _again(state: OpportunityState, order: Order, revision: Revision, version: int, execution: str) -> OpportunityState:
+    """An opportunity whose newest order arrives once more.
+
+    A contract or record that is named only now raises the version, so that an execution folds the customer again. What
+    waits for that name is mostly another deal, which is not looked at here: accepting reads only the opportunities that
+    arrive. Where nobody refers to it, the execution finds nothing to do. The outcome stays, for nothing about this deal
+    is open, and Salesforce is not written twice.
+    """
+    again = state.sent_again(order, revision)
+    if order.problems or names_said(again.order) == names_said(state.order):
+        return again
+    return replace(again, version=version, execution=execution)
 
 
 def _answer(order: Order, same: bool) -> Literal["accepted", "duplicate", "invalid"]:

@@ -36,7 +36,7 @@ from closedwon.domain.instants import (
     until_from_json,
     until_to_json,
 )
-from closedwon.domain.order import Item, Kind, Order, Problem, Standing
+from closedwon.domain.order import Item, Kind, Order, Problem, Standing, netted, same_deal
 
 
 class Slot(NamedTuple):
@@ -259,7 +259,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     chosen: dict[OpportunityId, _Orders] = {}
     before: dict[OpportunityId, _Orders] = {}
     changed: set[OpportunityId] = set()
-    for standing in sorted(standings, key=lambda standing: _effective(standing.newest)):
+    for standing in sorted(map(_netted, standings), key=lambda standing: _effective(standing.newest)):
         newest, provisioned, _ = standing
         opportunity = newest.opportunity_id
         # What was provisioned once is not refused for what became of the catalogue since.
@@ -336,11 +336,17 @@ _Orders = tuple[Order, ...]
 """What one opportunity puts into the fold: its order; a cancellation of its own beside the order that it ends."""
 
 
+def _netted(standing: Standing) -> Standing:
+    """The opportunity's orders in the form that chains are made of."""
+    newest, provisioned, won = standing
+    return Standing(netted(newest), provisioned and netted(provisioned), won and netted(won))
+
+
 def contribution(standing: Standing, order: Order | None) -> _Orders:
     """What one opportunity puts into the fold with one of its orders."""
     if order is None:
         return ()
-    if order.trigger == "cancellation" and order.amends is None and standing.won is not None:
+    if order.trigger == "cancellation" and not order.amends and standing.won is not None:
         return (standing.won, order)
     return (order,)
 
@@ -352,7 +358,7 @@ def _reopened(standing: Standing) -> bool:
         newest.trigger == "cancellation"
         and won is not None
         and won.trigger != "trial"
-        and (newest.amends is not None or (newest.cancel is None and newest.end is None and not newest.items))
+        and (bool(newest.amends) or (newest.cancel is None and newest.end is None and not newest.items))
     )
 
 
@@ -368,7 +374,7 @@ def _trial_missed(standing: Standing, at: Moment) -> bool:
 
 
 def _same(one: Order | None, other: Order | None) -> bool:
-    return one is other or (one is not None and other is not None and one.digest == other.digest)
+    return one is other or (one is not None and other is not None and same_deal(other, one))
 
 
 class _Contract:

@@ -186,37 +186,36 @@ class Intake:
         In: deals that came without lines. Out: those that name another now.
         Raises NotNow: the order must not depend on whether Salesforce was there, for the order is the deal's identity.
         """
-        named = {
-            index: deal.amends for index, deal in deals.items() if deal.amends and deal.amends.startswith(CONTRACT)
-        }
+        named = [name for deal in deals.values() for name in deal.amends if name.startswith(CONTRACT)]
         if not named:
             return {}
         from closedwon.salesforce import reading
 
         try:
             with asking_salesforce():
-                opportunities = reading.opportunities_of(named.values(), self._salesforce())
+                opportunities = reading.opportunities_of(named, self._salesforce())
         # Without CPQ, or without the permission to see it, the deal keeps the contract that it named (decision 37).
         except Permanent as error:
             logger.info("contracts could not be read", extra={"error": str(error)})
             return {}
         return {
-            index: naming(deals[index], opportunities[contract])
-            for index, contract in named.items()
-            if contract in opportunities
+            index: naming(deal, opportunities)
+            for index, deal in deals.items()
+            if any(name in opportunities for name in deal.amends)
         }
 
 
-def naming(deal: Deal, opportunity_id: str) -> Deal:
-    """The same deal, with the contract's opportunity in place of the contract."""
+def naming(deal: Deal, opportunities: Mapping[str, str]) -> Deal:
+    """The same deal, with the opportunities of contracts in place of the contracts. In: opportunities by contract."""
     terms = deal.terms
     if deal.trigger == "cancellation" and not (terms.end or terms.cancel):
         # Said outright: where it is the deal's own opportunity, nothing else would tell that a contract ends.
         terms = terms.model_copy(update={"cancel": "end_of_term"})
     # Its own contract: no deal amends or renews itself, so it stays as it was said.
-    elif deal.trigger != "cancellation" and opportunity_id == deal.opportunity.id:
-        return deal
-    return deal.model_copy(update={"amends": opportunity_id, "terms": terms})
+    elif deal.trigger != "cancellation":
+        opportunities = {name: one for name, one in opportunities.items() if one != deal.opportunity.id}
+    amends = tuple(dict.fromkeys(opportunities.get(name, name) for name in deal.amends))
+    return deal.model_copy(update={"amends": amends, "terms": terms})
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from closedwon.domain.desired import Desired, Policy, Slot, Subscription, contri
 from closedwon.domain.identifiers import CustomerId, SubscriptionId
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, from_iso, from_milliseconds, iso_utc
 from closedwon.domain.marks import Backlinks, metadata_of
-from closedwon.domain.order import Order, Problem
+from closedwon.domain.order import Order, Problem, netted, same_deal
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import (
     LIVE,
@@ -287,7 +287,8 @@ def look_ahead(
 def relatives_of(customer: Customer) -> dict[str, frozenset[str]]:
     """Each opportunity's chain: those it is linked with by what they amend, renew or cancel."""
     # A deal that was won and cancelled contributes both orders, and both belong to its chain.
-    orders = [order for state in customer.opportunities.values() for order in contribution(state.standing, state.order)]
+    each = (contribution(state.standing, state.order) for state in customer.opportunities.values())
+    orders = [netted(order) for orders in each for order in orders]
     return {
         placed.order.opportunity_id: frozenset(other.order.opportunity_id for other in chain)
         for chain in chained(orders)
@@ -317,7 +318,7 @@ def preview_of(
     if acceptance.problems or state is None:
         return invalid(order.opportunity_id, acceptance.problems)
     # Of several revisions in one request only the newest was planned for.
-    if acceptance.status == "superseded" or state.order.digest != order.digest:
+    if acceptance.status == "superseded" or not same_deal(state.order, order):
         return PreviewResult(
             opportunity_id=order.opportunity_id,
             status="ok",
@@ -355,7 +356,7 @@ class _PreviewWriter:
     def known_already(self) -> bool:
         """Whether the ledger has this very deal."""
         state = self.foresight.known.opportunities.get(self.id)
-        return state is not None and state.order.digest == self.order.digest
+        return state is not None and same_deal(state.order, self.order)
 
     @property
     def relatives(self) -> frozenset[str]:

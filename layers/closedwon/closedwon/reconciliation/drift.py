@@ -31,6 +31,7 @@ from closedwon.domain.instants import (
     starting,
 )
 from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
+from closedwon.domain.order import says_nothing_new
 from closedwon.domain.plan import (
     LIVE,
     Actual,
@@ -329,7 +330,7 @@ class _Comparison:
         order = as_recorded(arrival.order, state.order, [s.order for s in self.customer.opportunities.values()])
         # As accepting would do it, so that the comparison finds exactly what accepting would change.
         recorded, _ = bound(order, self.customer.customer_id)
-        if recorded is state.order or recorded.digest == state.order.digest:
+        if recorded is state.order or says_nothing_new(recorded, state.order):
             return  # accepting it would change nothing
         if order.trigger == "cancellation" and not self.gives(deal.opportunity_id):
             return  # not won any more, and it gives nothing any more either
