@@ -119,13 +119,6 @@ class Item:
         return cls(**given)
 
 
-_ADDED = ("contract_id", "record", "renews", "amends", "ends")
-"""Fields that later versions added: left out of the stored item where they are empty, so that no digest changes."""
-
-_NAMES = ("contract_id", "record")
-"""Names that Salesforce gives a line after it was sold: no part of the digest."""
-
-
 def _before(start: Instant | None, end: Instant | None) -> bool:
     """Whether a start (None: it always was) lies before an end (None: never)."""
     # An end is the first instant that no longer counts, so what only touches does not meet.
@@ -198,8 +191,6 @@ class Order:
             content.pop(name, None)
         for item in content.get("items", ()):
             item["lines"] = ()
-            for name in _NAMES:
-                item.pop(name, None)
         # Names sorted: only what a deal says may count, never the order in which fields are declared.
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -236,10 +227,6 @@ class Order:
         # not `asdict`, which takes ten times as long: reconciliation does this for every deal there is. Empty fields
         # are left out: one that a later version adds then changes no digest of an order without it.
         data = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) not in (None, ())}
-        if not self.form:
-            del data["form"]
-        if len(self.amends) == 1:
-            data["amends"] = self.amends[0]
         if self.items:
             data["items"] = tuple(item.to_json() for item in self.items)
         for name in _INSTANTS:
@@ -259,8 +246,6 @@ class Order:
             if (told := given.get(name)) is not None:
                 given[name] = from_iso(told)
         # JSON made lists of the tuples: with these an order would not equal the one that was stored.
-        amends = data.get("amends") or ()
-        given["amends"] = (amends,) if isinstance(amends, str) else tuple(amends)
         given["items"] = tuple(Item.from_json(item) for item in data.get("items", ()))
         given["problems"] = tuple(Problem(*problem[:3]) for problem in data.get("problems", ()))
         amends = data.get("amends") or ()
