@@ -1,0 +1,321 @@
+"""The agreement: what a customer agreed to, from all its deals, at any instant. Pure. This is the way into the package.
+
+agreement = Agreement(histories, world)
+agreement.desired(now)             what the customer should have now, or will have on a day
+agreement.status(opportunity_id)   what a deal says, and why
+agreement.intervals(slot)          what stands in a slot from when until when, its charge and where it comes from
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import NamedTuple
+
+from closedwon.domain.chain import Fate
+from closedwon.domain.contract.facts import Contribution, History
+from closedwon.domain.contract.faults import Fault, Hold
+from closedwon.domain.contract.money import Holding
+from closedwon.domain.contract.pieces import Cause, Entity, Line
+from closedwon.domain.contract.standing import Standing, World
+from closedwon.domain.contract.statuses import Status, Statuses
+from closedwon.domain.contract.subscriptions import Subscriptions, static_slots
+from closedwon.domain.contract.timeline import Giving, charge_of
+from closedwon.domain.desired import Desired, Ended, Grant, Slot, Subscription
+from closedwon.domain.identifiers import OpportunityId
+from closedwon.domain.instants import NO_DAY, Instant, Moment, iso_utc, milliseconds, starting
+
+
+class Origin(NamedTuple):
+    """What one deal adds to an amount: how many, until when, and why not longer."""
+
+    deal: OpportunityId
+    quantity: int
+    until: Moment
+    causes: tuple[Cause, ...]
+
+
+class Lapse(NamedTuple):
+    """An end that only Stigg knows: the end of the billing period in which a slot's subscription was at a moment."""
+
+    cancellation: OpportunityId
+    slot: Slot
+    since: Instant
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """A time in which nothing of a slot changes.
+
+    end: NO_DAY for never. stands: whether there is a subscription. charge: what one billing period charges, in the
+    contract's currency; None where some of it is at the catalogue's price.
+    """
+
+    slot: Slot
+    start: Moment
+    end: Moment
+    given: tuple[tuple[Giving, Holding], ...]
+
+    @property
+    def stands(self) -> bool:
+        return any(giving.is_plan for giving, _ in self.given)
+
+    @property
+    def charge(self) -> Fraction | None:
+        # Of what has no price of its own, there is nothing to charge.
+        return charge_of((g, holding) for g, holding in self.given if g.entity[0] in ("Plan", "Add-on"))
+
+    @property
+    def origins(self) -> dict[Entity, list[Origin]]:
+        """Where each amount comes from: 105 = 100 of the base + 5 of the amendment, until the renewal."""
+        found: dict[Entity, list[Origin]] = defaultdict(list)
+        for giving, _ in self.given:
+            for line in giving.lines(self.start):
+                found[giving.entity].append(Origin(line.deal.id, line.item.quantity, line.end, line.causes))
+        return dict(found)
+
+
+class Agreement:
+    """What a customer's deals come to. In: their histories; the world they are judged by.
+
+    Out: see the properties. It is worked out once; asking for a day costs what stands on that day.
+    """
+
+    def __init__(self, histories: Sequence[History], world: World) -> None:
+        self.histories: Mapping[OpportunityId, History] = {history.id: history for history in histories}
+        self.world = world
+        self._standing = Standing(histories, world)
+        self._evaluation = self._standing.evaluation
+        self._subscriptions = Subscriptions(self._evaluation, world)
+
+    # What there is
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The slots that any deal gives something at any time."""
+        return tuple(sorted(self._evaluation.timeline.slots, key=lambda slot: slot.key))
+
+    def intervals(self, slot: Slot) -> list[Interval]:
+        """The times in which nothing of a slot changes, in order."""
+        found = self._evaluation.timeline.slots.get(slot)
+        if found is None:
+            return []
+        edges = [*found.moments[1:], NO_DAY]
+        return [
+            Interval(slot, start, end, tuple(found.given(start)))
+            for start, end in zip(found.moments, edges, strict=True)
+        ]
+
+    def subscription(self, slot: Slot, at: Moment) -> Subscription | None:
+        """What should stand in a slot at a moment, or where that is nothing, what comes next."""
+        return self._subscriptions.at(slot, at)
+
+    @cached_property
+    def moments(self) -> tuple[Moment, ...]:
+        """When anything changes by itself: a subscription, a status, credits that are granted."""
+        found = {moment for slot in self._evaluation.timeline.slots.values() for moment in slot.moments}
+        for line in self._evaluation.contracts.lines:
+            found |= {line.start, line.end, line.natural}
+        return tuple(sorted(moment for moment in found if moment.instant is not None))
+
+    def next_change(self, at: Moment) -> Instant | None:
+        """When something changes by itself after a moment."""
+        return next((moment.instant for moment in self.moments if moment > at), None)
+
+    # What became of deals
+
+    @property
+    def refused(self) -> Mapping[OpportunityId, tuple[object, ...]]:
+        """Opportunity to what is wrong with its newest order."""
+        return self._standing.refused
+
+    @cached_property
+    def held(self) -> dict[OpportunityId, Hold]:
+        """Opportunity to why it is held."""
+        statuses = Statuses(self._standing, starting(self.world.now))
+        holds = ((id, statuses.hold(history)) for id, history in self.histories.items())
+        return {id: hold for id, hold in holds if hold is not None and id not in self.refused}
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What does not fit and nobody can make way for: all of its deals have begun."""
+        return self._standing.unsettled
+
+    def status(self, id: OpportunityId, at: Instant | None = None) -> Status:
+        """What a deal says now, or on a day."""
+        return Statuses(self._standing, starting(at or self.world.now)).of(self.histories[id])
+
+    def statuses(self, at: Instant | None = None) -> dict[OpportunityId, Status]:
+        """What all deals say."""
+        found = Statuses(self._standing, starting(at or self.world.now))
+        return {id: found.of(history) for id, history in self.histories.items()}
+
+    # What is to be stored
+
+    @cached_property
+    def settles(self) -> dict[OpportunityId, Contribution]:
+        """What each deal contributes that is neither held nor refused: settled once Stigg stands for it."""
+        return {
+            id: history.contribution
+            for id, history in self.histories.items()
+            if id not in self.refused and id not in self.held and not self._standing.level(id)
+        }
+
+    @cached_property
+    def begun(self) -> frozenset[OpportunityId]:
+        """The deals of which something has begun, as they stand."""
+        statuses = Statuses(self._standing, starting(self.world.now))
+        return frozenset(id for id, history in self.histories.items() if statuses.begun(history))
+
+    @property
+    def products(self) -> Mapping[str, str]:
+        """By `part_key`, the product of each part: stored when it is settled, so that no later catalogue moves it."""
+        return self._evaluation.contracts.products
+
+    @cached_property
+    def lapses(self) -> tuple[Lapse, ...]:
+        """The ends to be learned from Stigg: read, recorded, and then dates like any other."""
+        found: dict[Lapse, None] = {}
+        for line in self._evaluation.contracts.lines:
+            if line.lapses is not None and not line.is_grant:
+                since = self._since(line.lapses)
+                if since is not None:
+                    found[Lapse(line.lapses, line.slot, since)] = None
+        return tuple(sorted(found, key=lambda lapse: (lapse.cancellation, lapse.slot.key)))
+
+    def _since(self, cancellation: OpportunityId) -> Instant | None:
+        contribution = self._standing.contribution(cancellation)
+        if contribution.own_end is not None:
+            return contribution.own_end.since
+        order = contribution.order
+        return contribution.since or (order.as_of if order is not None else None)
+
+    # What Stigg should hold
+
+    def desired(self, at: Instant | None = None) -> Desired:
+        """What the customer should have now, or on a day: as the plan takes it."""
+        moment = starting(at or self.world.now)
+        subscriptions = {
+            slot: found for slot in self.slots if (found := self._subscriptions.at(slot, moment)) is not None
+        }
+        change = self.next_change(moment)
+        lapsing: dict[Slot, tuple[str, ...]] = {}
+        for lapse in self.lapses:
+            lapsing[lapse.slot] = (*lapsing.get(lapse.slot, ()), lapse.cancellation)
+        return Desired(
+            subscriptions=subscriptions,
+            refused=dict(self._standing.refused),
+            held={id: hold.code for id, hold in self.held.items()},
+            ended=self._ended(subscriptions),
+            fates=self._fates(moment),
+            grants=self._grants(moment),
+            trials=self._trials(),
+            lapsing=lapsing,
+            next_change=None if change is None else milliseconds(change),
+            time_zone=self.world.policy.time_zone,
+        )
+
+    def _trials(self) -> frozenset[str]:
+        orders = ((id, self._standing.contribution(id).order) for id in self.histories)
+        return frozenset(id for id, order in orders if order is not None and order.trigger == "trial")
+
+    def _ended(self, subscriptions: Mapping[Slot, Subscription]) -> dict[Slot, Ended]:
+        """What stood or was sold once, and nothing gives now or later. All of it was agreed: the guards let it pass."""
+        found: dict[Slot, dict[OpportunityId, None]] = defaultdict(dict)
+        for slot, timeline in self._evaluation.timeline.slots.items():
+            lines = [line for giving in timeline.plan_givings for line in giving.track.lines]
+            lines += self._never(slot)
+            if slot in subscriptions or not lines or all(line.deal.shadow for line in lines):
+                continue
+            for line in lines:
+                found[slot][line.deal.id] = None
+                found[slot] |= {cause.by: None for cause in line.causes if cause.by is not None}
+        for slot, id in self._former():
+            if slot not in subscriptions:
+                found[slot][id] = None
+        return {slot: Ended(True, tuple(sorted(ids))) for slot, ids in found.items()}
+
+    def _never(self, slot: Slot) -> list[Line]:
+        """Plan lines of a slot that never count: what was cancelled before it began."""
+        return self._subscriptions.never.get(slot, [])
+
+    def _former(self) -> list[tuple[Slot, OpportunityId]]:
+        """The slots of what a deal gave by earlier readings, and does not any more."""
+        found = []
+        for id, history in self.histories.items():
+            if self._standing.level(id) or id in self.held:
+                continue
+            orders = [history.sells.order] if history.sells is not None and history.contribution.unwon else []
+            if history.settled is not None and history.settled.order is not None and not history.stands:
+                orders.append(history.settled.order)
+            won = history.contribution.order is not None and history.contribution.order.trigger != "trial"
+            for order in orders:
+                slots = static_slots(order, self.world.catalogue)
+                found += [(slot, id) for slot in slots if not (slot.trial and won)]
+        return found
+
+    def _grants(self, at: Moment) -> tuple[Grant, ...]:
+        """The credits that deals grant once, of those whose day has come."""
+        found: dict[str, Grant] = {}
+        for line in sorted(self._evaluation.contracts.lines, key=lambda line: line.deal.id):
+            if not line.is_grant or not line.ever or line.start > at:
+                continue
+            grant = self._grant(line)
+            known = found.get(grant.key)
+            if known is not None:  # lines of one currency and the same dates are one grant
+                cost = None if known.cost is None and grant.cost is None else (known.cost or 0) + (grant.cost or 0)
+                grant = Grant(**{**vars(grant), "amount": known.amount + grant.amount, "cost": cost})
+            found[grant.key] = grant
+        return tuple(found.values())
+
+    def _grant(self, line: Line) -> Grant:
+        order, item = line.deal.order, line.item
+        terms = self._evaluation.terms.at(line.contract, line.slot, line.start).terms
+        name = [line.deal.id, item.stigg_id, *(day and iso_utc(day) for day in (item.start, item.end))]
+        return Grant(
+            key=hashlib.sha256(json.dumps(name).encode()).hexdigest()[:32],
+            opportunity_id=line.deal.id,
+            opportunity_name=order.opportunity_name,
+            currency_id=item.stigg_id,
+            amount=item.quantity,
+            resource_id=line.slot.resource_id,
+            effective_at=line.start.instant,
+            expire_at=item.end,
+            cost=round(item.price * item.quantity, 6) if item.price else None,
+            money=order.currency,
+            payment_collection=order.payment_collection or terms.payment_collection,
+        )
+
+    def _fates(self, at: Moment) -> dict[str, Fate]:
+        """What became of each order that contributes, in the words that plan, outcome and drift know."""
+        statuses = Statuses(self._standing, at)
+        found: dict[str, Fate] = {}
+        for id, history in self.histories.items():
+            if id in self._evaluation.deals and id not in self.held and id not in self.refused:
+                found[id] = _fate(id, statuses.of(history))
+        return found
+
+
+def _fate(id: OpportunityId, status: Status) -> Fate:
+    match status.kind, status.why:
+        case "Scheduled", _:
+            return Fate("scheduled", status.at)
+        case "Superseded", "cancelled":
+            return Fate("cancelled", status.at, status.by or "")
+        case "Superseded", _:
+            return Fate("replaced", status.at, status.by or "")
+        case "Ended", "trial over":
+            return Fate("trial over", status.at)
+        case "Ended", _:
+            return Fate("over", status.at)
+        case _, "ended":
+            return Fate("cancelled", status.at, id)
+        case _, "past its term":
+            return Fate("past its term", status.at)
+        case _:
+            return Fate("in force")

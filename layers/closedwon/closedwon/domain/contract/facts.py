@@ -1,0 +1,283 @@
+"""The facts of an opportunity: what is kept of its readings, and what they say together. Pure.
+
+A *reading* is one revision of an opportunity. A `History` is all that has to be stored of one: no rule looks at when
+something arrived, so the same readings give the same history in whatever order they are recorded. `stand` says what an
+opportunity contributes by its readings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+from closedwon.domain.identifiers import OpportunityId
+from closedwon.domain.instants import Instant, from_iso, from_milliseconds, iso_utc
+from closedwon.domain.order import Item, Order, Revision
+
+Sort = Literal["sale", "trial", "churn", "own end"]
+"""What a reading is: a churn is a cancellation that names something, an own end one that names nothing."""
+
+MOST_SAID = 32
+"""The most cancellations of one opportunity whose times are remembered: the newest ones."""
+
+
+def sort_of(order: Order) -> Sort:
+    """What a reading is."""
+    if order.trigger == "trial":
+        return "trial"
+    if order.trigger != "cancellation":
+        return "sale"
+    on_lines = (name.partition("/")[0] for item in order.items for name in (*item.ends, *item.renews, *item.amends))
+    return "churn" if {*order.amends, *on_lines} - {order.opportunity_id} else "own end"
+
+
+def _when(order: Order) -> str:
+    """What a cancellation says about when it takes effect: a day, now, the end of the term, or nothing at all."""
+    if order.end is not None:
+        return "day"
+    return order.cancel or ("now" if order.items else "nothing")
+
+
+class Reading(NamedTuple):
+    """One revision of an opportunity."""
+
+    order: Order
+    revision: Revision
+
+    def to_json(self) -> dict[str, Any]:
+        return {"order": self.order.to_json(), "revision": list(self.revision)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Reading:
+        return cls(Order.from_json(data["order"]), Revision(*data["revision"]))
+
+
+@dataclass(frozen=True)
+class OwnEnd:
+    """The end of an opportunity's own lines.
+
+    at: from when; None: with each line's term, or where it has none with the billing period under way `since`.
+    since: when the opportunity said so first. items: the lines that end; none: all of them.
+    """
+
+    at: Instant | None
+    since: Instant
+    items: tuple[Item, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        items = [item.to_json() for item in self.items]
+        return {"at": self.at and iso_utc(self.at), "since": iso_utc(self.since), "items": items}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OwnEnd:
+        items = tuple(Item.from_json(item) for item in data.get("items", ()))
+        return cls(data["at"] and from_iso(data["at"]), from_iso(data["since"]), items)
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What an opportunity contributes: the facts that the timeline is made of.
+
+    order: what it sells or cancels, None where it contributes nothing. trial: the trial that the sale grew from, which
+    goes on until the sale starts. own_end: the end of its own lines. since: of a cancellation that takes effect now or
+    with the billing period, when it said so first. unwon: whether it was won once and is not any more.
+    """
+
+    order: Order | None = None
+    trial: Order | None = None
+    own_end: OwnEnd | None = None
+    since: Instant | None = None
+    unwon: bool = False
+
+    @cached_property
+    def digest(self) -> str:
+        """What makes two contributions the same: names that Salesforce gives later are no part of it."""
+        said = [
+            self.order and self.order.digest,
+            self.trial and self.trial.digest,
+            self.own_end and self.own_end.to_json(),
+            self.since and iso_utc(self.since),
+            self.unwon,
+        ]
+        return hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the ledger; `from_json` is its inverse."""
+        data = {
+            "order": self.order and self.order.to_json(),
+            "trial": self.trial and self.trial.to_json(),
+            "own_end": self.own_end and self.own_end.to_json(),
+            "since": self.since and iso_utc(self.since),
+            "unwon": self.unwon,
+        }
+        return {name: value for name, value in data.items() if value}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Contribution:
+        order, trial, end, since = (data.get(name) for name in ("order", "trial", "own_end", "since"))
+        return cls(
+            order=order and Order.from_json(order),
+            trial=trial and Order.from_json(trial),
+            own_end=end and OwnEnd.from_json(end),
+            since=since and from_iso(since),
+            unwon=bool(data.get("unwon")),
+        )
+
+
+NOTHING = Contribution()
+
+
+@dataclass(frozen=True)
+class History:
+    """All that is kept of one opportunity.
+
+    newest: its newest reading. sells: the newest that sells, tries or names what it cancels. trial: the newest trial.
+    said: of each cancellation, when it takes effect, oldest first. first: the oldest reading that sold something or
+    named what it cancels: when it was sold. settled: what it contributed when it was last provisioned without a hold.
+    begun: whether something of that has begun: a line has started, or an end has come.
+    """
+
+    newest: Reading
+    sells: Reading | None = None
+    trial: Reading | None = None
+    said: tuple[tuple[Revision, str], ...] = ()
+    first: Revision | None = None
+    settled: Contribution | None = None
+    begun: bool = False
+
+    @property
+    def id(self) -> OpportunityId:
+        return self.newest.order.opportunity_id
+
+    @cached_property
+    def contribution(self) -> Contribution:
+        """What it contributes by its newest readings."""
+        return stand(self)
+
+    @property
+    def stands(self) -> bool:
+        """Whether what it contributes was provisioned as it is."""
+        return self.settled is not None and self.settled.digest == self.contribution.digest
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the ledger; `from_json` is its inverse."""
+        data = {
+            "newest": self.newest.to_json(),
+            "sells": None if self.sells in (None, self.newest) else self.sells and self.sells.to_json(),
+            "newest_sells": self.sells == self.newest,
+            "trial": self.trial and self.trial.to_json(),
+            "said": [[list(revision), when] for revision, when in self.said],
+            "first": self.first and list(self.first),
+            "settled": None if self.settled is None else self.settled.to_json(),
+            "begun": self.begun,
+        }
+        return {name: value for name, value in data.items() if value or value == {}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> History:
+        newest = Reading.from_json(data["newest"])
+        sells, trial, first, settled = (data.get(name) for name in ("sells", "trial", "first", "settled"))
+        return cls(
+            newest=newest,
+            sells=newest if data.get("newest_sells") else sells and Reading.from_json(sells),
+            trial=trial and Reading.from_json(trial),
+            said=tuple((Revision(*revision), when) for revision, when in data.get("said", ())),
+            first=first and Revision(*first),
+            settled=None if settled is None else Contribution.from_json(settled),
+            begun=bool(data.get("begun")),
+        )
+
+
+def record(history: History | None, reading: Reading) -> History:
+    """Record a reading, new or late; None: it is the opportunity's first.
+
+    Readings are ordered by their revisions alone, so that one that arrives late is the newest that sells where it is.
+    """
+    if history is None:
+        history = History(newest=reading)
+    sort = sort_of(reading.order)
+    said = history.said
+    if reading.order.trigger == "cancellation":
+        said = tuple(sorted({*said, (reading.revision, _when(reading.order))}))[-MOST_SAID:]
+    firsts = [revision for revision in (history.first, reading.revision) if revision is not None]
+    return replace(
+        history,
+        newest=_newer(history.newest, reading),
+        sells=_newer(history.sells, reading) if sort != "own end" else history.sells,
+        trial=_newer(history.trial, reading) if sort == "trial" else history.trial,
+        said=said,
+        first=min(firsts) if sort in ("sale", "churn") else history.first,
+    )
+
+
+def _newer(known: Reading | None, reading: Reading) -> Reading:
+    """The newer of two readings; of one revision, always the same one."""
+    if known is None or (reading.revision, reading.order.digest) >= (known.revision, known.order.digest):
+        return reading
+    return known
+
+
+def settle(history: History, contribution: Contribution) -> History:
+    """Record that what an opportunity contributes was provisioned without a hold."""
+    same = history.settled is not None and history.settled.digest == contribution.digest
+    return history if same else replace(history, settled=contribution, begun=False)
+
+
+def begin(history: History) -> History:
+    """Record that something of what was settled has begun."""
+    return history if history.begun else replace(history, begun=True)
+
+
+def stand(history: History) -> Contribution:
+    """What an opportunity contributes by its newest readings."""
+    newest, revision = history.newest
+    match sort_of(newest):
+        case "trial":
+            return Contribution(newest)
+        case "sale":
+            return Contribution(newest, trial=_trial_before(history, revision))
+        case "churn":
+            return Contribution(newest, since=_since(history, revision) if newest.end is None else None)
+        case "own end":
+            return _ended_by_itself(history)
+
+
+def _ended_by_itself(history: History) -> Contribution:
+    """What an opportunity contributes whose newest reading is a cancellation that names nothing."""
+    newest, revision = history.newest
+    if history.sells is None:
+        return Contribution(unwon=True)
+    sold = history.sells.order
+    trial = _trial_before(history, history.sells.revision) if sold.trigger != "trial" else None
+    if _when(newest) == "nothing":
+        if sold.trigger == "trial":
+            since = _since(history, revision)
+            return Contribution(sold, own_end=OwnEnd(since, since))
+        return Contribution(trial, unwon=True)
+    if sort_of(sold) == "churn":  # it has no lines of its own that could end
+        return Contribution(sold, since=_since(history, history.sells.revision) if sold.end is None else None)
+    since = _since(history, revision)
+    at = newest.end or (since if newest.cancel != "end_of_term" else None)
+    # With a day, when it was said does not matter: a rename must not look like a change.
+    own_end = OwnEnd(at, at if newest.end else since, newest.items)  # type: ignore[arg-type]
+    return Contribution(sold, trial=trial, own_end=own_end)
+
+
+def _trial_before(history: History, revision: Revision) -> Order | None:
+    trial = history.trial
+    return trial.order if trial is not None and trial.revision < revision else None
+
+
+def _since(history: History, revision: Revision) -> Instant:
+    """When the readings up to a cancellation began to say what it says about when it takes effect."""
+    before = [(at, when) for at, when in history.said if at <= revision]
+    since = revision
+    for at, when in reversed(before):
+        if when != before[-1][1]:
+            break
+        since = at
+    return from_milliseconds(since.modified)

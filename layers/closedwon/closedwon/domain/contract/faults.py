@@ -1,0 +1,130 @@
+"""Faults: what does not fit in a customer's contracts, as codes with facts. Pure.
+
+A fault names nobody as guilty: it has tiers of deals that may make way (`standing` decides), and facts from which
+`words` makes a sentence. Codes are those of the codes' list; here are the ones that the contract model finds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from closedwon.domain.desired import Slot
+from closedwon.domain.identifiers import OpportunityId
+from closedwon.domain.instants import Moment, iso_utc
+
+Code = Literal[
+    "reference_circle",
+    "no_base",
+    "reference_unknown",
+    "reference_ambiguous",
+    "waits_for",
+    "plan_ambiguous",
+    "contract_over",
+    "start_unknown",
+    "end_unknown",
+    "currency_conflict",
+    "renews_unknown",
+    "renewed_twice",
+    "renewed_meanwhile",
+    "nothing_to_end",
+    "quantity_mismatch",
+    "prior_mismatch",
+    "below_zero",
+    "price_conflict",
+    "price_unknown",
+    "price_not_exact",
+    "two_plans",
+    "terms_conflict",
+    "cannot_change",
+    "no_plan",
+    "not_compatible",
+    "too_many",
+    "removal_guard",
+    "reopened",
+    "others_hang_on_it",
+    "trial_missed",
+]
+"""In the order of importance: of several faults that hold a deal, the first is the one it is told."""
+
+ORDER: Mapping[str, int] = {code: place for place, code in enumerate(Code.__args__)}  # type: ignore[attr-defined]
+
+APPROVABLE = ("removal_guard", "reopened")
+"""What somebody can let through by approving it: all others need other facts."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that does not fit.
+
+    tiers: the deals that may make way, first those that refer to others. slot, at: where and when, where that is one
+    place and one moment. facts: plain JSON, by the names of the codes' list.
+    """
+
+    code: Code
+    tiers: tuple[frozenset[OpportunityId], ...]
+    slot: Slot | None = None
+    at: Moment | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def deals(self) -> frozenset[OpportunityId]:
+        return frozenset().union(*self.tiers)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What makes it the same fault with other facts about other deals."""
+        return (self.code, self.tiers[0] if self.tiers else frozenset(), self.slot)
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """Its place among the faults that hold one deal: never by an ID of a deal."""
+        place = self.at or Moment(0, None)
+        return (ORDER[self.code], place, self.slot.key if self.slot else "", str(self.facts.get("item", "")))
+
+    def about(self, deal: OpportunityId) -> dict[str, Any]:
+        """Its facts from one deal's side."""
+        told = {**self.facts, "deal": deal}
+        others = sorted(self.deals - {deal})
+        if others and "others" not in told:
+            told["others"] = others
+        if self.at is not None and self.at.instant is not None:
+            told["at"] = iso_utc(self.at.instant)
+        if self.slot is not None:
+            told["slot"] = self.slot.key
+        return told
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why a deal is held. approval: what lets it through, None where nobody can."""
+
+    code: Code
+    facts: Mapping[str, Any]
+    approval: str | None = None
+
+
+def hold_of(deal: OpportunityId, fault: Fault) -> Hold:
+    """The hold of a deal that made way for a fault."""
+    return Hold(fault.code, fault.about(deal), approval_of(deal, fault) if fault.code in APPROVABLE else None)
+
+
+def approval_of(deal: OpportunityId, fault: Fault) -> str:
+    """The ID of what lets a deal through: its code, slot, and what there is before and after; no day and no share."""
+    facts = {name: fault.facts[name] for name in ("before", "after") if name in fault.facts}
+    meant = [fault.code, deal, fault.slot and fault.slot.key, facts]
+    return hashlib.sha256(json.dumps(meant, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def tiers_of(deals: Iterable[tuple[OpportunityId, int]]) -> tuple[frozenset[OpportunityId], ...]:
+    """Deals in the order in which they make way: those that refer before those they refer to, equals together.
+
+    In: deals, each with how many references lead from it to a base.
+    """
+    by_depth: dict[int, set[OpportunityId]] = {}
+    for deal, depth in deals:
+        by_depth.setdefault(depth, set()).add(deal)
+    return tuple(frozenset(by_depth[depth]) for depth in sorted(by_depth, reverse=True))

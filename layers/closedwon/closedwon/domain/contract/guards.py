@@ -1,0 +1,224 @@
+"""Guards: nothing shrinks by accident. Judged when a deal is accepted, for every coming moment. Pure.
+
+Compared are two timelines at one instant, never one with its past: what was agreed before passes by itself. Who lets a
+change through approves what there is before and after it, not the day and not the share.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from closedwon.domain.contract.facts import NOTHING, Contribution, History
+from closedwon.domain.contract.faults import Fault, tiers_of
+from closedwon.domain.contract.pieces import Line
+from closedwon.domain.contract.references import Deal
+from closedwon.domain.contract.timeline import PLAN, SlotTimeline
+from closedwon.domain.desired import Slot
+from closedwon.domain.instants import Moment, starting
+
+if TYPE_CHECKING:
+    from closedwon.domain.contract.standing import Evaluation, Standing
+
+Amounts = Mapping[str, float]
+"""How much there is of each entity."""
+
+
+class Loss(NamedTuple):
+    """What is less in a slot at a moment. share: 0 to 1, the mean over all there was."""
+
+    share: float
+    slot: Slot
+    at: Moment
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+def loss(slot: Slot, at: Moment, before: Amounts, after: Amounts) -> Loss | None:
+    """What is less after than before; None where nothing is."""
+    less = {id: amount for id, amount in before.items() if after.get(id, 0) < amount}
+    if not less:
+        return None
+    # The plan counts where it is sold by the unit, or where it goes.
+    counted = {id: amount for id, amount in before.items() if id != PLAN or amount > 1 or PLAN in less}
+    if PLAN in less and not after.get(PLAN):
+        share = 1.0
+    else:
+        share = sum(_lost(amount, after.get(id, 0)) for id, amount in counted.items()) / len(counted)
+    return Loss(share, slot, at, less, {id: after.get(id, 0) for id in less})
+
+
+def _lost(was: float, now: float) -> float:
+    if now >= was:
+        return 0.0
+    return 1.0 if was == float("inf") else (was - max(now, 0)) / was
+
+
+def _plain(amounts: Amounts) -> dict[str, Any]:
+    """Amounts as facts: whole numbers, and a word for no limit."""
+    return {id: "unlimited" if amount == float("inf") else int(amount) for id, amount in sorted(amounts.items())}
+
+
+class Guard:
+    """The guards of one customer's deals. In: who stands."""
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+        self._now = starting(standing.world.now)
+
+    def faults(self, evaluation: Evaluation) -> Iterator[Fault]:
+        """What the guards hold of what stands now."""
+        for history in self._standing.histories:
+            deal = evaluation.deals.get(history.id)
+            if self._standing.level(history.id) or history.stands:
+                continue
+            contribution = history.contribution
+            if contribution.unwon:
+                yield from self._reopened(history, evaluation)
+            elif deal is None or deal.is_renewal or deal.is_churn or contribution.own_end is not None:
+                continue
+            elif history.settled is not None and not _won(history):
+                yield from self._removal(deal, self._changed(history, history.settled, evaluation))
+            elif deal.is_whole_amendment:
+                yield from self._removal(deal, self._changed(history, NOTHING, evaluation))
+            elif deal.order.differences:
+                yield from self._removal(deal, self._taken(deal, evaluation))
+
+    def _reopened(self, history: History, evaluation: Evaluation) -> Iterator[Fault]:
+        """A deal that is not won any more, where the policy is to flag that, if something is less without it."""
+        settled = history.settled
+        if settled is None or settled.order is None or self._standing.world.policy.reopened_deal == "revoke":
+            return
+        worst = max(self._changed(history, settled, evaluation), key=_by_share, default=None)
+        if worst is not None:
+            yield Fault("reopened", tiers_of([(history.id, 0)]), worst.slot, worst.at, _facts(worst))
+
+    def _removal(self, deal: Deal, losses: Iterable[Loss]) -> Iterator[Fault]:
+        """The worst of what a deal takes away in each slot, where that is more than the stack lets pass."""
+        percent = self._standing.world.policy.removal_guard_percent
+        worst: dict[Slot, Loss] = {}
+        for one in losses:
+            if 100 * one.share > percent and (one.slot not in worst or _by_share(one) > _by_share(worst[one.slot])):
+                worst[one.slot] = one
+        for slot in sorted(worst, key=lambda slot: slot.key):
+            one = worst[slot]
+            item = min(one.before, key=lambda id: (one.after[id] / one.before[id] if one.before[id] else 1, id))
+            facts = {**_facts(one), "share": round(100 * one.share), "percent": percent, "item": item}
+            yield Fault("removal_guard", tiers_of([(deal.id, deal.depth)]), slot, one.at, facts)
+
+    def _changed(self, history: History, before: Contribution, evaluation: Evaluation) -> Iterator[Loss]:
+        """What is less at some coming moment with a deal's newest facts than with others."""
+        without = self._standing.evaluate({history.id: before}).timeline
+        for slot, found in without.slots.items():
+            now = evaluation.timeline.slots.get(slot, SlotTimeline(slot))
+            moments = sorted({*found.moments, *now.moments})
+            coming = moments[max(bisect_right(moments, self._now) - 1, 0) :]
+            for moment in coming:
+                at = max(moment, self._now)
+                after = now.amounts(at)
+                if slot.trial and not after:
+                    continue  # a trial that ends on another day is an end of its own
+                if (one := loss(slot, at, found.amounts(at), after)) is not None:
+                    yield one
+
+    def _taken(self, deal: Deal, evaluation: Evaluation) -> Iterator[Loss]:
+        """What a deal's own minus lines take of all that is given: the same in any batch."""
+        slots: dict[Slot, list[Line]] = defaultdict(list)
+        for line in evaluation.contracts.index.of_deal(deal):
+            if line.ever and not line.is_grant and not line.moved:
+                slots[line.slot].append(line)
+        for slot, lines in slots.items():
+            if all(line.item.quantity >= 0 for line in lines):
+                continue
+            found = evaluation.timeline.slots[slot]
+            gross = evaluation.gross(slot)
+            for moment in self._moments(lines, gross):
+                given = gross.at(moment)
+                own = _own(lines, moment)
+                contracts = {line.contract for line in lines}
+                planned = any(g.counts_at(moment) for g in found.plan_givings if g.contract in contracts)
+                if own.get(PLAN, 0) < 0 and not planned:
+                    continue  # a plan that is taken to zero is CPQ's way to cancel
+                before = {id: amount - max(own.get(id, 0), 0) for id, amount in given.items()}
+                after = {id: amount + min(own.get(id, 0), 0) for id, amount in before.items()}
+                if (one := loss(slot, moment, before, after)) is not None:
+                    yield one
+
+    def _moments(self, lines: list[Line], gross: Gross) -> list[Moment]:
+        """When the share that lines take may be the largest: when they start, and when what is given falls."""
+        start, end = min(line.start for line in lines), max(line.end for line in lines)
+        own = {line.start for line in lines if line.item.quantity < 0}
+        falls = gross.falls[bisect_right(gross.falls, start) : bisect_right(gross.falls, end)]
+        found = {max(moment, self._now) for moment in (*own, *(moment for moment in falls if moment < end))}
+        return sorted(moment for moment in found if any(line.at(moment) for line in lines))
+
+
+def _won(history: History) -> bool:
+    """Whether a trial became a sale: its first reading as one."""
+    before, now = history.settled, history.contribution
+    return before is not None and before.order is not None and before.order.trigger == "trial" != _trigger(now)
+
+
+def _trigger(contribution: Contribution) -> str | None:
+    return None if contribution.order is None else contribution.order.trigger
+
+
+def _own(lines: Iterable[Line], moment: Moment) -> dict[str, float]:
+    """What a deal's lines change of each entity at a moment, minus and plus together."""
+    found: dict[str, float] = defaultdict(float)
+    for line in lines:
+        if line.at(moment):
+            amount = line.item.quantity * (float("inf") if line.item.unlimited else 1)
+            found[PLAN if line.is_plan else line.item.stigg_id] += amount
+    return {id: amount for id, amount in found.items() if amount}
+
+
+class Gross:
+    """All that is given in a slot, before anybody takes of it. falls: the moments at which some of it ends."""
+
+    def __init__(self, found: SlotTimeline) -> None:
+        self._changes: dict[str, tuple[list[Moment], list[float]]] = {}
+        falls: set[Moment] = set()
+        edges: dict[str, dict[Moment, float]] = defaultdict(lambda: defaultdict(float))
+        for giving in found.givings:
+            id = PLAN if giving.is_plan else giving.entity[1]
+            for line in giving.track.lines:
+                if line.item.quantity <= 0:
+                    continue
+                amount = float(UNLIMITED if line.item.unlimited else line.item.quantity)
+                edges[id][line.start] += amount
+                edges[id][line.end] -= amount
+                falls.add(line.end)
+        for id, by_moment in edges.items():
+            moments = sorted(by_moment)
+            total, totals = 0.0, []
+            for moment in moments:
+                total += by_moment[moment]
+                totals.append(total)
+            self._changes[id] = (moments, totals)
+        self.falls = sorted(falls)
+
+    def at(self, moment: Moment) -> dict[str, float]:
+        """How much is given of each entity at a moment."""
+        found: dict[str, float] = {}
+        for id, (moments, totals) in self._changes.items():
+            place = bisect_right(moments, moment)
+            if place and totals[place - 1] > 0:
+                found[id] = float("inf") if totals[place - 1] >= UNLIMITED else totals[place - 1]
+        return found
+
+
+UNLIMITED = 2.0**60
+"""More than any limit: what has none."""
+
+
+def _by_share(one: Loss) -> tuple[float, Any, str]:
+    """The larger share first; of equals the earlier, wherever it is."""
+    place, instant = one.at
+    return (one.share, (-place, -instant.timestamp() if instant else 0.0), one.slot.key)
+
+
+def _facts(one: Loss) -> dict[str, Any]:
+    return {"before": _plain(one.before), "after": _plain(one.after)}

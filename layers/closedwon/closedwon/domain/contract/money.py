@@ -1,0 +1,288 @@
+"""Money: how many units one contract has of one entity, and what they charge, from moment to moment. Pure.
+
+Units bought at different prices are tiers of a pot. Differences of deals that take effect on one day all see the pot as
+it was before that day. Amounts are exact fractions; only a price override is rounded, last.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+from closedwon.domain.contract.pieces import Line, exact
+from closedwon.domain.instants import Moment
+
+CENT = Fraction(1, 100)
+
+
+class Holding(NamedTuple):
+    """What one contract has of one entity while nothing of it changes.
+
+    units: of those with a limit. unlimited: more than 0 where it has no limit. charge: of one period, for the units
+    with a known price. listed: how many units are at the catalogue's price. told: the price that was told last.
+    """
+
+    units: int = 0
+    unlimited: int = 0
+    charge: Fraction = Fraction(0)
+    listed: Fraction = Fraction(0)
+    told: Fraction | None = None
+
+    @property
+    def gives(self) -> bool:
+        return self.units > 0 or self.unlimited > 0
+
+    @property
+    def below_zero(self) -> bool:
+        return self.units < 0 or self.unlimited < 0
+
+    @property
+    def priced(self) -> bool:
+        """Whether a price is known of any of it."""
+        return self.told is not None and self.listed < self.units
+
+    @property
+    def mixed(self) -> bool:
+        """Whether units with a known price stand beside some at the catalogue's, so that no price follows."""
+        return self.priced and self.listed > 0
+
+
+NONE = Holding()
+
+
+@dataclass
+class Track:
+    """The holdings of one entity in one contract, from moment to moment, with the lines that they come from.
+
+    conflicts: lines whose price is none that the contract charged, each with the moment.
+    """
+
+    lines: Sequence[Line]
+    moments: list[Moment] = field(default_factory=list)
+    holdings: list[Holding] = field(default_factory=list)
+    conflicts: list[tuple[Moment, Line]] = field(default_factory=list)
+
+    def at(self, moment: Moment) -> Holding:
+        """What there is at a moment."""
+        place = bisect_right(self.moments, moment)
+        return self.holdings[place - 1] if place else NONE
+
+
+def track(lines: Iterable[Line]) -> Track:
+    """The holdings that lines of one entity and contract come to, by a sweep over their starts and ends."""
+    counting = [line for line in lines if line.ever]
+    found = Track(counting)
+    changes: dict[Moment, list[Line]] = defaultdict(list)
+    for line in counting:
+        changes[line.start].append(line)
+        changes[line.end].append(line)
+    if any(line.item.price is not None or line.item.value is not None for line in counting):
+        _priced(found, changes)
+    else:
+        _counted(found, changes)
+    return found
+
+
+def _counted(found: Track, changes: dict[Moment, list[Line]]) -> None:
+    """The holdings of what has no price: units alone."""
+    units = unlimited = 0
+    for moment in sorted(changes):
+        for line in changes[moment]:
+            sign = 1 if line.start == moment else -1
+            if line.item.unlimited:
+                unlimited += sign * line.item.quantity
+            else:
+                units += sign * line.item.quantity
+        found.moments.append(moment)
+        found.holdings.append(Holding(units, unlimited, Fraction(0), Fraction(units)))
+
+
+def _priced(found: Track, changes: dict[Moment, list[Line]]) -> None:
+    """The holdings of what has prices. Only groups from the first that changed on are laid anew."""
+    groups: dict[Moment, dict[Line, None]] = {}
+    days: list[Moment] = []
+    pots: list[Pot] = []
+    unlimited = 0
+    conflicts: dict[Line, Moment] = {}
+    for moment in sorted(changes):
+        first: Moment | None = None
+        for line in changes[moment]:
+            day = line.deal.effective
+            if line.item.unlimited:
+                unlimited += line.item.quantity if line.start == moment else -line.item.quantity
+            elif line.start == moment:
+                if day not in groups:
+                    groups[day] = {}
+                    place = bisect_right(days, day)
+                    insort(days, day)
+                    pots.insert(place, Pot())
+                groups[day][line] = None
+            else:
+                del groups[day][line]
+            first = day if first is None else min(first, day)
+        begin = bisect_right(days, first) - 1 if first is not None else len(days)
+        pot = pots[begin - 1] if begin > 0 else Pot()
+        for place in range(max(begin, 0), len(days)):
+            pot, wrong = lay(pot, tuple(groups[days[place]]))
+            pots[place] = pot
+            for line in wrong:
+                conflicts.setdefault(line, moment)
+        found.moments.append(moment)
+        found.holdings.append(pot.holding(unlimited))
+    found.conflicts = [(moment, line) for line, moment in conflicts.items()]
+
+
+class Pot:
+    """Units of one entity by what one of them costs; None: the catalogue's price."""
+
+    __slots__ = ("charge", "tiers", "told", "units")
+
+    def __init__(self) -> None:
+        self.tiers: dict[Fraction | None, Fraction] = {}
+        self.units = Fraction(0)
+        self.charge = Fraction(0)
+        self.told: Fraction | None = None
+
+    def copy(self) -> Pot:
+        other = Pot()
+        other.tiers, other.units, other.charge = dict(self.tiers), self.units, self.charge
+        other.told = self.told
+        return other
+
+    def put(self, price: Fraction | None, units: Fraction | int) -> None:
+        """Add units of a price, or take them."""
+        left = self.tiers.get(price, Fraction(0)) + units
+        if left:
+            self.tiers[price] = left
+        else:
+            self.tiers.pop(price, None)
+        self.units += units
+        if price is not None:
+            self.charge += price * units
+
+    def shares(self, units: Fraction | int) -> list[tuple[Fraction | None, Fraction]]:
+        """A number of units taken in proportion to what there is."""
+        return [(price, Fraction(units) * there / self.units) for price, there in self.tiers.items()]
+
+    @property
+    def average(self) -> Fraction | None:
+        """What one unit costs on average; None where that is not known."""
+        return None if None in self.tiers or self.units <= 0 else self.charge / self.units
+
+    @property
+    def all_listed(self) -> bool:
+        """Whether all of it is at the catalogue's price."""
+        return not self.tiers or self.tiers.keys() == {None}
+
+    def holding(self, unlimited: int) -> Holding:
+        return Holding(int(self.units), unlimited, self.charge, self.tiers.get(None, Fraction(0)), self.told)
+
+
+def lay(before: Pot, group: Sequence[Line]) -> tuple[Pot, list[Line]]:
+    """Lay the lines of deals that take effect on one day over a pot.
+
+    In: the pot before that day; the lines. Out: the pot after it; the lines whose price is none that the pot had.
+    """
+    after = before.copy()
+    wrong: list[Line] = []
+    deals: dict[str, list[Line]] = defaultdict(list)
+    for line in group:
+        deals[line.deal.id].append(line)
+    for lines in deals.values():
+        _lay_deal(before, after, lines, wrong)
+    if after.units >= 0 and any(units < 0 for units in after.tiers.values()):
+        wrong += [line for line in group if line.item.quantity < 0]
+    return after, wrong
+
+
+def _order_in_deal(line: Line) -> tuple[bool, bool, float, int]:
+    """Minus before plus, known prices before others: the lines of a deal have no order of their own."""
+    item = line.item
+    return (item.quantity >= 0, item.price is None, item.price or 0.0, item.quantity)
+
+
+def _lay_deal(before: Pot, after: Pot, lines: Sequence[Line], wrong: list[Line]) -> None:
+    rest: Pot | None = None  # what the deal leaves of what there was, as soon as it matters
+    for line in sorted(lines, key=_order_in_deal):
+        item = line.item
+        price = None if item.price is None else exact(item.price)
+        if item.value is not None and line.deal.order.form == 0 and _is_netted(line):
+            _reprice(before, after, line)
+            continue
+        if item.value is not None and item.quantity and price is None:
+            price = exact(item.value) / item.quantity
+        if price is not None:
+            after.told = price
+        if item.quantity > 0 and (price is not None or not line.difference):
+            after.put(price, item.quantity)
+            continue
+        rest = rest or before.copy()
+        if item.quantity < 0:
+            taken = _taken(rest, -item.quantity, price)
+            if taken is None:
+                wrong.append(line)
+                taken = [(price, Fraction(-item.quantity))]
+            for tier, units in taken:
+                rest.put(tier, -units)
+                after.put(tier, -units)
+        else:
+            left = rest.shares(item.quantity) if rest.units > 0 else [(None, Fraction(item.quantity))]
+            for tier, units in left:
+                after.put(tier, units)
+
+
+def _taken(rest: Pot, units: int, price: Fraction | None) -> list[tuple[Fraction | None, Fraction]] | None:
+    """The tiers that a minus takes; None where its price is none that there is."""
+    if price is None:
+        return rest.shares(units) if rest.units > 0 else [(None, Fraction(units))]
+    if rest.tiers.get(price, 0) >= units:
+        return [(price, Fraction(units))]
+    average = rest.average
+    if average is not None and abs(price - average) <= CENT / 2:  # the customer saw it rounded to the cent
+        return rest.shares(units)
+    return [(None, Fraction(units))] if rest.all_listed else None
+
+
+def _is_netted(line: Line) -> bool:
+    """Whether an item of the first form is minus and plus in one: its value is not its quantity at its price."""
+    item = line.item
+    if item.value is None or not line.difference:
+        return False
+    if not item.quantity:
+        return True
+    if item.price is None:
+        return item.quantity > 0
+    return exact(item.value) != exact(item.price) * item.quantity
+
+
+def _reprice(before: Pot, after: Pot, line: Line) -> None:
+    """Lay an item of the first form that nets minus and plus: from then on all units have one price."""
+    item = line.item
+    value = exact(item.value or 0.0)
+    units = after.units + item.quantity
+    told = exact(item.price) if item.price is not None else None
+    if before.all_listed and None in after.tiers:
+        price = told  # what there was has no known price: what is told of it holds for all
+    else:
+        price = (after.charge + value) / units if units > 0 else told
+    after.tiers, after.units, after.charge = {}, Fraction(0), Fraction(0)
+    after.told = told or price
+    if units:
+        after.put(price, units)
+
+
+class Override(NamedTuple):
+    """A price override of one unit; exact: whether it charges what it should to half a cent."""
+
+    amount: float
+    exact: bool
+
+
+def override(charge: Fraction, units: int) -> Override:
+    """The price of one unit that charges a sum for some units."""
+    amount = round(float(charge / units), 6)
+    return Override(amount, abs(exact(amount) * units - charge) <= CENT / 2)

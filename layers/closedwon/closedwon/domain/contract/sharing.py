@@ -1,0 +1,274 @@
+"""Sharing: what does not fit between the contracts that meet in one slot. Pure.
+
+One subscription has one plan and one set of terms; prices, limits and add-ons of several contracts add up. A fault that
+lasts from one moment to the next is one fault, of all the deals it meets meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.contract.faults import Fault, tiers_of
+from closedwon.domain.contract.judging import depths
+from closedwon.domain.contract.money import NONE, Holding, override
+from closedwon.domain.contract.pieces import Line
+from closedwon.domain.contract.terms import UNCHANGEABLE, ContractTerms, Saying, Terms
+from closedwon.domain.contract.timeline import Giving, SlotTimeline, Timeline, within
+from closedwon.domain.identifiers import OpportunityId
+from closedwon.domain.instants import NO_DAY, Moment
+
+
+def slot_faults(timeline: Timeline, terms: ContractTerms, catalogue: Catalogue) -> Iterator[Fault]:
+    """What does not fit within slots."""
+    for found in timeline.slots.values():
+        yield from _two_plans(found)
+        yield from _terms(found, terms)
+        yield from _prices(found)
+        yield from _compatible(found, catalogue)
+        yield from _periods(found)
+    for line in timeline.unplanned:
+        if line.difference and line.deal.fresh and line.item.quantity > 0:
+            yield Fault(
+                "no_plan", tiers_of(depths([line])), line.slot, line.start, {"item": line.item.stigg_id, "plans": []}
+            )
+
+
+def _givers(giving: Giving, moment: Moment) -> list[Line]:
+    """The lines that give something at a moment."""
+    return [line for line in giving.lines(moment) if line.item.quantity > 0]
+
+
+def _edges(givings: Iterable[Giving]) -> dict[Moment, tuple[list[Giving], list[Giving]]]:
+    """When contracts begin and cease to give something: the moment, who ceases, who begins."""
+    edges: dict[Moment, tuple[list[Giving], list[Giving]]] = defaultdict(lambda: ([], []))
+    for giving in givings:
+        for start, end in giving.counts:
+            edges[start][1].append(giving)
+            edges[end][0].append(giving)
+    return edges
+
+
+def _together(
+    givings: Iterable[Giving], kind_of: dict[Giving, Any]
+) -> Iterator[tuple[Moment, dict[OpportunityId, int], dict[Any, list[Line]]]]:
+    """The times in which givings of more than one kind count together.
+
+    Out: for each, when it begins, the deals that it meets with their depths, and lines of each kind.
+    """
+    edges = _edges(givings)
+    active: dict[Giving, None] = {}
+    kinds: Counter[Any] = Counter()
+    run: tuple[Moment, dict[OpportunityId, int], dict[Any, list[Line]]] | None = None
+    for moment in sorted(edges):
+        ceasing, beginning = edges[moment]
+        for giving in ceasing:
+            del active[giving]
+            kinds[kind_of[giving]] -= 1
+        for giving in beginning:
+            active[giving] = None
+            kinds[kind_of[giving]] += 1
+        kinds += Counter()  # drops those of which there is none
+        if len(kinds) < 2:
+            if run is not None:
+                yield run
+            run = None
+            continue
+        if run is None:
+            run = (moment, {}, defaultdict(list))
+            beginning = list(active)
+        for giving in beginning:
+            lines = _givers(giving, moment)
+            run[2][kind_of[giving]] += lines
+            run[1].update(depths(lines))
+    if run is not None:
+        yield run
+
+
+def _two_plans(found: SlotTimeline) -> Iterator[Fault]:
+    """Two plans of one product at one time."""
+    kinds = {giving: giving.entity[1] for giving in found.plan_givings}
+    if len(set(kinds.values())) > 1:
+        for moment, deals, by_plan in _together(found.plan_givings, kinds):
+            facts = {"plans": sorted(by_plan), "plan": min(by_plan)}
+            yield Fault("two_plans", tiers_of(deals.items()), found.slot, moment, facts)
+
+
+# Terms
+
+
+def _terms(found: SlotTimeline, terms: ContractTerms) -> Iterator[Fault]:
+    """Terms that contracts disagree about, and those that cannot change while the subscription runs."""
+    contracts = dict.fromkeys(giving.contract for giving in found.plan_givings)
+    different = {one for contract in contracts for one in terms.different(contract, found.slot)}
+    if len({one.compared for one in different}) < 2 and len({one.trial_end_behavior for one in different}) < 2:
+        return
+    bases = {giving: terms.at(giving.contract, found.slot, NO_DAY).terms.compared for giving in found.plan_givings}
+    for moment, deals, by_terms in _together(found.plan_givings, bases):
+        name = next(name for name in Terms._fields if len({getattr(one, name) for one in by_terms}) > 1)
+        values = sorted(str(getattr(one, name)) for one in by_terms)
+        code = "currency_conflict" if name == "currency" else "terms_conflict"
+        facts = {"term": name, "before": values[0], "after": values[-1]}
+        yield Fault(code, tiers_of(deals.items()), found.slot, moment, facts)  # type: ignore[arg-type]
+    yield from _unchangeable(found, terms)
+
+
+def _unchangeable(found: SlotTimeline, terms: ContractTerms) -> Iterator[Fault]:
+    """What would change on a subscription that runs and goes on with the same plan and units."""
+    moments = {edge for giving in found.plan_givings for span in giving.counts for edge in span}
+    for giving in found.plan_givings:
+        moments |= set(terms.moments(giving.contract, found.slot))
+    before: tuple[tuple[str, float], Saying, dict[Giving, list[Line]]] | None = None
+    for moment in sorted(moments - {NO_DAY}):
+        now = {giving: _givers(giving, moment) for giving in found.plan_givings if giving.counts_at(moment)}
+        if not now:
+            before = None
+            continue
+        first = min(now, key=lambda giving: (giving.contract.start, giving.contract.rank))
+        saying = terms.at(first.contract, found.slot, moment)
+        same = (first.entity[1], found.amounts(moment).get("plan", 1))
+        if before is not None and before[0] == same:
+            name = _changed(before[1].terms, saying.terms)
+            if name is not None:
+                new = [line for giving, lines in now.items() if giving not in before[2] for line in lines]
+                blamed = depths(new) or [(saying.deal.id, saying.deal.depth)]
+                standing = depths(line for lines in before[2].values() for line in lines)
+                facts = {
+                    "term": name,
+                    "before": getattr(before[1].terms, name),
+                    "after": getattr(saying.terms, name),
+                    "plan": same[0],
+                }
+                tiers = (*tiers_of(blamed), *tiers_of(one for one in standing if one not in blamed))
+                yield Fault("cannot_change", tiers, found.slot, moment, facts)
+        before = (same, saying, now)
+
+
+def _changed(before: Terms, after: Terms) -> str | None:
+    """The term that changes and cannot; None where there is none."""
+    for name in UNCHANGEABLE:
+        if getattr(before, name) != getattr(after, name):
+            return name
+    return "coupon" if before.coupon is not None and after.coupon is None else None
+
+
+# Prices
+
+
+def _prices(found: SlotTimeline) -> Iterator[Fault]:
+    """Prices that are known in one contract and not in another; and charges that no price of one unit comes to."""
+    entities: dict[tuple[str, str], list[Giving]] = defaultdict(list)
+    for giving in found.givings:
+        entities[giving.entity].append(giving)
+    for entity, givings in entities.items():
+        holdings = [holding for giving in givings for holding in giving.track.holdings]
+        if not any(holding.priced for holding in holdings):
+            continue
+        if len(givings) > 1 and any(holding.gives and not holding.priced for holding in holdings):
+            kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
+            for moment, deals, _ in _together(givings, kinds):
+                yield Fault("price_unknown", tiers_of(deals.items()), found.slot, moment, {"item": entity[1]})
+        if sum(max((holding.units for holding in giving.track.holdings), default=0) for giving in givings) > 10_000:
+            yield from _inexact(found, entity, givings)
+
+
+def _inexact(found: SlotTimeline, entity: tuple[str, str], givings: list[Giving]) -> Iterator[Fault]:
+    """Charges that no price of one unit, rounded, comes to: only where there are many units."""
+    for moment, holdings in totals(givings):
+        units = sum(holding.units for holding in holdings.values())
+        if units <= 0 or any(holding.listed for holding in holdings.values()):
+            continue
+        charge = sum((holding.charge for holding in holdings.values()), start=NONE.charge)
+        price = override(charge, units)
+        if not price.exact:
+            lines = [line for giving in holdings for line in giving.lines(moment)]
+            facts = {"item": entity[1], "price": price.amount, "quantity": units}
+            yield Fault("price_not_exact", tiers_of(depths(lines)), found.slot, moment, facts)
+            return
+
+
+def totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, dict[Giving, Holding]]]:
+    """What some contracts give, at each moment at which that changes."""
+    changes: dict[Moment, list[Giving]] = defaultdict(list)
+    for giving in givings:
+        for moment in (*giving.moments, *(end for _, end in giving.counts if end != NO_DAY)):
+            changes[moment].append(giving)
+    current: dict[Giving, Holding] = {}
+    for moment in sorted(changes):
+        for giving in changes[moment]:
+            current[giving] = giving.at(moment)
+        yield moment, {giving: holding for giving, holding in current.items() if holding.gives}
+
+
+# The catalogue
+
+
+def _compatible(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
+    """What Stigg's catalogue does not allow together. What was provisioned once stays, compatible today or not."""
+    plans: dict[str, list[Giving]] = defaultdict(list)
+    for giving in found.plan_givings:
+        plans[giving.entity[1]].append(giving)
+    addons: dict[str, list[Giving]] = defaultdict(list)
+    for giving in found.givings:
+        if giving.entity[0] == "Add-on":
+            addons[giving.entity[1]].append(giving)
+    for addon, givings in addons.items():
+        for plan, planned in plans.items():
+            known = catalogue.plan(plan)
+            if known is not None and known.addons is not None and addon not in known.addons:
+                yield from _incompatible(found, addon, givings, plan, planned)
+        most = catalogue.max_quantities.get(addon)
+        highest = sum(max((holding.units for holding in giving.track.holdings), default=0) for giving in givings)
+        if most is not None and highest > most:
+            yield from _too_many(found, addon, givings, most)
+
+
+def _incompatible(
+    found: SlotTimeline, addon: str, givings: list[Giving], plan: str, planned: list[Giving]
+) -> Iterator[Fault]:
+    for giving in givings:
+        for other in planned:
+            for start, end in within(giving.counts, other.counts):
+                moments = [start, *(moment for moment in giving.moments if start < moment < end)]
+                moment = next((moment for moment in moments if giving.at(moment).gives), None)
+                if moment is None:
+                    continue
+                lines = [*giving.lines(moment), *other.lines(moment)]
+                together = len({line.deal for line in lines}) > 1 or any(line.difference for line in lines)
+                if together and any(line.deal.fresh for line in lines):
+                    facts = {"item": addon, "plans": [plan]}
+                    yield Fault("not_compatible", tiers_of(depths(lines)), found.slot, moment, facts)
+                break
+
+
+def _too_many(found: SlotTimeline, addon: str, givings: list[Giving], most: int) -> Iterator[Fault]:
+    for moment, holdings in totals(givings):
+        there = sum(holding.units for holding in holdings.values())
+        lines = [line for giving in holdings for line in _givers(giving, moment)]
+        if there > most and any(line.deal.fresh for line in lines):
+            facts = {"item": addon, "most": most, "there": there}
+            yield Fault("too_many", tiers_of(depths(lines)), found.slot, moment, facts)
+            return
+
+
+def _periods(found: SlotTimeline) -> Iterator[Fault]:
+    """Reset periods and cadences: one entitlement of a subscription has one of each."""
+    entities: dict[tuple[str, str], list[Giving]] = defaultdict(list)
+    for giving in found.givings:
+        if giving.entity[0] in ("Entitlement", "Credit entitlement"):
+            entities[giving.entity].append(giving)
+    for entity, givings in entities.items():
+        kinds = {giving: period for giving in givings if (period := _period(giving)) is not None}
+        if len(set(kinds.values())) > 1:
+            for moment, deals, _ in _together(list(kinds), kinds):
+                facts = {"item": entity[1], "term": "reset period" if entity[0] == "Entitlement" else "cadence"}
+                yield Fault("terms_conflict", tiers_of(deals.items()), found.slot, moment, facts)
+
+
+def _period(giving: Giving) -> str | None:
+    """How often an entitlement of a contract comes back, as it was said last."""
+    lines = [line for line in giving.track.lines if line.item.quantity > 0]
+    lines.sort(key=lambda line: (line.deal.effective, line.deal.depth), reverse=True)
+    return next((p for line in lines if (p := line.item.reset_period or line.item.cadence)), None)

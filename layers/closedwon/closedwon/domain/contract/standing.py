@@ -1,0 +1,224 @@
+"""Standing: of deals that contradict each other, who makes way. Pure.
+
+A deal stands when it was settled and something of it has begun; what is only agreed may step down: to what was settled
+before, then to nothing. Those that refer make way before those they refer to, and equals together: nobody wins by an
+ID. Levels only fall, so that it ends, and the result depends on the facts alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.contract.contracts import Contracts, Learned
+from closedwon.domain.contract.facts import NOTHING, Contribution, History
+from closedwon.domain.contract.faults import Fault, approval_of, tiers_of
+from closedwon.domain.contract.guards import Gross, Guard
+from closedwon.domain.contract.judging import contract_faults
+from closedwon.domain.contract.references import Deal
+from closedwon.domain.contract.sharing import slot_faults
+from closedwon.domain.contract.terms import ContractTerms
+from closedwon.domain.contract.timeline import Timeline
+from closedwon.domain.desired import Policy, Slot, catalogue_problems
+from closedwon.domain.identifiers import OpportunityId
+from closedwon.domain.instants import Instant, from_milliseconds
+from closedwon.domain.order import Order, Problem
+
+
+@dataclass(frozen=True)
+class World:
+    """What the facts of a customer are judged by.
+
+    catalogue, policy: of the stack. learned: what only Stigg knows. approvals: what somebody let through. now: only
+    for a trial that nobody ever had, and for what has begun: no other rule looks at it.
+    """
+
+    catalogue: Catalogue
+    policy: Policy
+    now: Instant
+    learned: Learned = field(default_factory=Learned)
+    approvals: Collection[str] = frozenset()
+
+
+class Evaluation:
+    """What some contributions come to: contracts, timeline, terms and faults."""
+
+    def __init__(
+        self,
+        histories: Sequence[History],
+        contributions: Mapping[OpportunityId, Contribution],
+        held: Iterable[Order],
+        world: World,
+    ) -> None:
+        deals = [deal for history in histories for deal in deals_of(history, contributions[history.id])]
+        known = [order for history in histories for order in orders_of(history)]
+        self.contributions = contributions
+        self.contracts = Contracts(deals, known, held, world.catalogue, world.policy, world.learned)
+        self.timeline = Timeline(self.contracts)
+        self.terms = ContractTerms(self.contracts)
+        self.faults: tuple[Fault, ...] = (
+            *self.contracts.faults,
+            *contract_faults(self.timeline),
+            *slot_faults(self.timeline, self.terms, world.catalogue),
+        )
+
+        self._gross: dict[Slot, Gross] = {}
+
+    @property
+    def deals(self) -> Mapping[str, Deal]:
+        """The deals that contribute, by their opportunities."""
+        return self.contracts.names.deals
+
+    def gross(self, slot: Slot) -> Gross:
+        """All that is given in a slot, before anybody takes of it."""
+        if slot not in self._gross:
+            self._gross[slot] = Gross(self.timeline.slots[slot])
+        return self._gross[slot]
+
+
+def deals_of(history: History, contribution: Contribution) -> Iterable[Deal]:
+    """An opportunity as it takes part in a timeline: its order, and the trial that it grew from."""
+    fresh = not (history.settled is not None and history.settled.digest == contribution.digest)
+    sold = None if history.first is None else from_milliseconds(history.first.modified)
+    order, trial = contribution.order, contribution.trial
+    if order is not None:
+        yield Deal(history.id, order, contribution, fresh, sold)
+    if order is not None and trial is not None and order.start is not None:
+        # A sale without a start takes the trial's place when it is provisioned.
+        until = replace(trial, trial_end=order.start, trial_end_behavior="CANCEL_SUBSCRIPTION")
+        yield Deal(history.id, until, contribution, False, sold, shadow=True)
+
+
+def orders_of(history: History) -> Iterable[Order]:
+    """All that was ever read of an opportunity, as far as it is kept."""
+    yield history.newest.order
+    if history.sells is not None and history.sells is not history.newest:
+        yield history.sells.order
+    if history.settled is not None and history.settled.order is not None:
+        yield history.settled.order
+
+
+class Standing:
+    """Who makes way for whom, among a customer's opportunities.
+
+    Out: `evaluation` of what is left; `held`: opportunity to the faults it made way for; `refused`: to what is wrong
+    with its newest order; `unsettled`: faults for which nobody can make way.
+    """
+
+    def __init__(self, histories: Sequence[History], world: World) -> None:
+        self.histories = sorted(histories, key=lambda history: history.id)
+        self.world = world
+        self._levels = {history.id: self._levels_of(history) for history in self.histories}
+        self._level = dict.fromkeys(self._levels, 0)
+        self.refused: dict[OpportunityId, tuple[Problem, ...]] = {}
+        self.held: dict[OpportunityId, list[Fault]] = {}
+        self.unsettled: tuple[Fault, ...] = ()
+        self.evaluation = self._settle()
+
+    def _levels_of(self, history: History) -> list[Contribution]:
+        """What an opportunity contributes: by its newest readings; as it was settled; nothing, if it has not begun."""
+        levels = [history.contribution]
+        if history.settled is not None and not history.stands:
+            levels.append(history.settled)
+        if (history.settled is None or not history.begun) and levels[-1].digest != NOTHING.digest:
+            levels.append(NOTHING)
+        return levels
+
+    def contribution(self, id: OpportunityId) -> Contribution:
+        """What an opportunity contributes as far as it stands."""
+        return self._levels[id][self._level[id]]
+
+    def _settle(self) -> Evaluation:
+        for history in self.histories:
+            self._refuse(history)
+        guard = Guard(self)
+        while True:
+            evaluation = self.evaluate()
+            faults = evaluation.faults
+            if not self._make_way(faults) and not self._hang(evaluation):
+                found = [fault for fault in guard.faults(evaluation) if not self._approved(fault)]
+                if not self._make_way(found):
+                    self.unsettled = faults
+                    return evaluation
+
+    def _refuse(self, history: History) -> None:
+        """Deals that cannot be provisioned whatever others say: refused, or a trial that is over before it began."""
+        newest = history.newest.order
+        problems = newest.problems or (() if history.stands else catalogue_problems(newest, self.world.catalogue))
+        if problems:
+            self.refused[history.id] = problems
+            self._step_down(history.id)
+        elif self._trial_missed(history):
+            self.held[history.id] = [Fault("trial_missed", tiers_of([(history.id, 0)]))]
+            self._step_down(history.id)
+
+    def _step_down(self, id: OpportunityId) -> None:
+        if self.may_step(id):
+            self._level[id] += 1
+
+    def _trial_missed(self, history: History) -> bool:
+        order = history.contribution.order
+        if history.settled is not None or order is None or order.trigger != "trial" or order.trial_end is None:
+            return False
+        return order.trial_end_behavior == "CONVERT_TO_PAID" and order.trial_end <= self.world.now
+
+    def evaluate(self, instead: Mapping[OpportunityId, Contribution] = {}) -> Evaluation:
+        """What the opportunities come to at their levels, some of them with another contribution instead."""
+        contributions = {id: instead.get(id, self.contribution(id)) for id in self._levels}
+        held = [h.newest.order for h in self.histories if self._level[h.id] and h.newest.order.trigger == "renewal"]
+        return Evaluation(self.histories, contributions, held, self.world)
+
+    def may_step(self, id: OpportunityId) -> bool:
+        """Whether a deal may step down."""
+        return self._level[id] + 1 < len(self._levels[id])
+
+    def level(self, id: OpportunityId) -> int:
+        return self._level[id]
+
+    def levels(self, id: OpportunityId) -> list[Contribution]:
+        return self._levels[id]
+
+    def _approved(self, fault: Fault) -> bool:
+        return all(approval_of(deal, fault) in self.world.approvals for deal in fault.deals)
+
+    def _make_way(self, faults: Iterable[Fault]) -> bool:
+        """Let the first tier of each fault make way that has a deal that may. Out: whether any did."""
+        down: dict[OpportunityId, None] = {}
+        for fault in faults:
+            for tier in fault.tiers:
+                moving = [id for id in tier if self.may_step(id)]
+                for id in moving:
+                    self.held.setdefault(id, []).append(fault)
+                if moving:
+                    down |= dict.fromkeys(moving)
+                    break
+        for id in down:
+            self._level[id] += 1
+        return bool(down)
+
+    def _hang(self, evaluation: Evaluation) -> bool:
+        """Deals whose change leaves others in a fault that they cannot make way for: they step down, with the list."""
+        if not evaluation.faults:
+            return False
+        changed = [
+            history.id
+            for history in self.histories
+            if self._level[history.id] == 0 and history.settled is not None and not history.stands
+        ]
+        if not changed:
+            return False
+        there = {fault.identity for fault in evaluation.faults}
+        down: dict[OpportunityId, set[OpportunityId]] = {}
+        for id in changed:
+            before = self._levels[id][1]
+            left = {fault.identity for fault in self.evaluate({id: before}).faults}
+            if gone := there - left:
+                hanging = {deal for fault in evaluation.faults if fault.identity in gone for deal in fault.deals}
+                down[id] = hanging - {id}
+        for id, others in down.items():
+            facts: dict[str, Any] = {"others": sorted(others)}
+            self.held.setdefault(id, []).append(Fault("others_hang_on_it", tiers_of([(id, 0)]), facts=facts))
+            self._level[id] += 1
+        return bool(down)

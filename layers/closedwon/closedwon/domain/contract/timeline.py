@@ -1,0 +1,232 @@
+"""The timeline: what stands in each slot from moment to moment, with what it charges and where it comes from. Pure.
+
+Built by a sweep over the moments at which something changes: per contract and place, then per slot. What an interval
+holds in detail is worked out when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+
+from closedwon.domain.contract.contracts import Contracts
+from closedwon.domain.contract.money import NONE, Holding, Track, track
+from closedwon.domain.contract.pieces import Contract, Entity, Line
+from closedwon.domain.desired import Slot
+from closedwon.domain.instants import NO_DAY, Moment
+
+Span = tuple[Moment, Moment]
+"""From a moment until before another."""
+
+
+@dataclass(eq=False)
+class Giving:
+    """What one contract gives one slot of one entity.
+
+    track: its holdings, wherever its plan is. counts: the spans in which it counts, because its plan does.
+    """
+
+    contract: Contract
+    entity: Entity
+    track: Track
+    counts: list[Span]
+
+    @property
+    def is_plan(self) -> bool:
+        return self.entity[0] == "Plan"
+
+    @cached_property
+    def _starts(self) -> list[Moment]:
+        return [start for start, _ in self.counts]
+
+    def counts_at(self, moment: Moment) -> bool:
+        place = bisect_right(self._starts, moment)
+        return place > 0 and moment < self.counts[place - 1][1]
+
+    def at(self, moment: Moment) -> Holding:
+        """What counts at a moment."""
+        return self.track.at(moment) if self.counts_at(moment) else NONE
+
+    def lines(self, moment: Moment) -> Iterator[Line]:
+        """The lines that count at a moment."""
+        if self.counts_at(moment):
+            yield from (line for line in self.track.lines if line.at(moment))
+
+    @cached_property
+    def moments(self) -> list[Moment]:
+        """When what counts changes."""
+        found = {edge for span in self.counts for edge in span}
+        if self.counts:
+            first, last = self.counts[0][0], self.counts[-1][1]
+            found |= {moment for moment in self.track.moments if first < moment < last and self.counts_at(moment)}
+        return sorted(found - {NO_DAY})
+
+
+@dataclass(eq=False)
+class SlotTimeline:
+    """One slot's timeline.
+
+    givings: what each contract gives it of each entity. moments: when something changes in it, in order. plans: from
+    each of these moments on, how many contracts give each plan.
+    """
+
+    slot: Slot
+    givings: list[Giving] = field(default_factory=list)
+
+    @cached_property
+    def moments(self) -> list[Moment]:
+        return sorted({moment for giving in self.givings for moment in giving.moments})
+
+    @cached_property
+    def plan_givings(self) -> list[Giving]:
+        return [giving for giving in self.givings if giving.is_plan]
+
+    @cached_property
+    def stands(self) -> list[Span]:
+        """The spans in which any contract gives it a plan."""
+        return merged(span for giving in self.plan_givings for span in giving.counts)
+
+    def place(self, moment: Moment) -> int:
+        """The number of the interval that holds a moment; -1 before the first one."""
+        return bisect_right(self.moments, moment) - 1
+
+    def stands_at(self, moment: Moment) -> bool:
+        """Whether any plan stands in it at a moment."""
+        return any(start <= moment < end for start, end in self.stands)
+
+    def given(self, moment: Moment) -> list[tuple[Giving, Holding]]:
+        """What counts in it at a moment."""
+        held = ((giving, giving.at(moment)) for giving in self.givings)
+        return [(giving, holding) for giving, holding in held if holding.gives]
+
+    def amounts(self, moment: Moment) -> dict[str, float]:
+        """How much of each entity there is at a moment: infinity for what has no limit. The plan counts as one, and by
+        the unit where it is sold so.
+        """
+        found: dict[str, float] = defaultdict(float)
+        plans = []
+        for giving, holding in self.given(moment):
+            if giving.is_plan:
+                plans.append(holding.units)
+            else:
+                found[giving.entity[1]] += float("inf") if holding.unlimited > 0 else holding.units
+        if plans:
+            found[PLAN] = sum(plans) if any(units != 1 for units in plans) else 1
+        return dict(found)
+
+
+PLAN = "plan"
+"""The plan among the amounts of a slot."""
+
+
+class Timeline:
+    """What some deals come to. In: their contracts, built."""
+
+    def __init__(self, contracts: Contracts) -> None:
+        self.contracts = contracts
+        self.slots: dict[Slot, SlotTimeline] = {}
+        by_contract = {contract: _tracks(contract) for contract in contracts.contracts}
+        presence = self._presence(by_contract)
+        anybody: dict[Slot, list[Span]] = defaultdict(list)
+        for (_, slot), spans in presence.items():
+            anybody[slot] += spans
+        together = {slot: merged(spans) for slot, spans in anybody.items()}
+        self.givings: dict[tuple[Contract, Slot, Entity], Giving] = {}
+        self.unplanned: list[Line] = []
+        """Lines whose slot no plan ever stands in while they count."""
+        for contract, tracks in by_contract.items():
+            for (slot, entity), found in tracks.items():
+                if entity[0] == "Plan":
+                    counts = _gives(found)
+                else:
+                    # A part whose contract never gives a plan counts with the slot's plan, whoever gives it.
+                    spans = presence.get((contract, slot)) or together.get(slot, [])
+                    counts = within(_lives(found), spans)
+                    if not counts:
+                        self.unplanned += found.lines
+                timeline = self.slots.setdefault(slot, SlotTimeline(slot))
+                giving = self.givings[contract, slot, entity] = Giving(contract, entity, found, counts)
+                timeline.givings.append(giving)
+
+    def counts(self, line: Line, moment: Moment) -> bool:
+        """Whether a line counts at a moment, with its plan."""
+        giving = self.givings.get((line.contract, line.slot, line.entity))
+        return giving is not None and line.at(moment) and giving.counts_at(moment)
+
+    def _presence(
+        self, by_contract: dict[Contract, dict[tuple[Slot, Entity], Track]]
+    ) -> dict[tuple[Contract, Slot], list[Span]]:
+        """By contract and slot, when it gives a plan, or one that renewed it does."""
+        found: dict[tuple[Contract, Slot], list[Span]] = {}
+        for contract in sorted(by_contract, key=lambda contract: -contract.rank):  # renewals first
+            own: dict[Slot, list[Span]] = defaultdict(list)
+            for (slot, entity), track_ in by_contract[contract].items():
+                if entity[0] == "Plan":
+                    own[slot] += _gives(track_)
+            for slot, spans in own.items():
+                later = (span for other in contract.renewed_by for span in found.get((other, slot), ()))
+                if spans:
+                    found[contract, slot] = merged([*spans, *later])
+        return found
+
+
+def _tracks(contract: Contract) -> dict[tuple[Slot, Entity], Track]:
+    """The holdings of a contract, by slot and entity."""
+    groups: dict[tuple[Slot, Entity], list[Line]] = defaultdict(list)
+    for line in contract.lines:
+        if not line.is_grant:
+            groups[line.slot, line.entity].append(line)
+    return {key: track(lines) for key, lines in groups.items()}
+
+
+def _gives(found: Track) -> list[Span]:
+    """The spans in which there is some of it."""
+    edges = [*found.moments[1:], NO_DAY]
+    held = zip(found.moments, edges, found.holdings, strict=True)
+    return merged((start, end) for start, end, holding in held if holding.gives)
+
+
+def _lives(found: Track) -> list[Span]:
+    """The spans in which any line of it counts, even where together they come to nothing."""
+    return merged((line.start, line.end) for line in found.lines)
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """Spans put together where they touch, in order."""
+    found: list[Span] = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        elif start < end:
+            found.append((start, end))
+    return found
+
+
+def within(spans: list[Span], others: list[Span]) -> list[Span]:
+    """Where both are."""
+    found: list[Span] = []
+    place = 0
+    for start, end in spans:
+        while place and others[place - 1][1] > start:
+            place -= 1
+        while place < len(others) and others[place][1] <= start:
+            place += 1
+        at = place
+        while at < len(others) and others[at][0] < end:
+            found.append((max(start, others[at][0]), min(end, others[at][1])))
+            at += 1
+    return [span for span in found if span[0] < span[1]]
+
+
+def charge_of(given: Iterable[tuple[Giving, Holding]]) -> Fraction | None:
+    """What some of it charges for one period; None where any of it is at the catalogue's price."""
+    total = Fraction(0)
+    for _, holding in given:
+        if holding.listed and not holding.priced:
+            return None
+        total += holding.charge
+    return total
