@@ -35,7 +35,7 @@ def sort_of(order: Order) -> Sort:
     return "churn" if {*order.amends, *on_lines} - {order.opportunity_id} else "own end"
 
 
-def _when(order: Order) -> str:
+def when_of(order: Order) -> str:
     """What a cancellation says about when it takes effect: a day, now, the end of the term, or nothing at all."""
     if order.end is not None:
         return "day"
@@ -202,15 +202,16 @@ def record(history: History | None, reading: Reading) -> History:
     sort = sort_of(reading.order)
     said = history.said
     if reading.order.trigger == "cancellation":
-        said = tuple(sorted({*said, (reading.revision, _when(reading.order))}))[-MOST_SAID:]
+        said = tuple(sorted({*said, (reading.revision, when_of(reading.order))}))[-MOST_SAID:]
     firsts = [revision for revision in (history.first, reading.revision) if revision is not None]
+    sells = sort != "own end" and not reading.order.problems  # what is refused never sold anything
     return replace(
         history,
         newest=_newer(history.newest, reading),
-        sells=_newer(history.sells, reading) if sort != "own end" else history.sells,
-        trial=_newer(history.trial, reading) if sort == "trial" else history.trial,
+        sells=_newer(history.sells, reading) if sells else history.sells,
+        trial=_newer(history.trial, reading) if sells and sort == "trial" else history.trial,
         said=said,
-        first=min(firsts) if sort in ("sale", "churn") else history.first,
+        first=min(firsts) if sells and sort != "trial" else history.first,
     )
 
 
@@ -253,7 +254,7 @@ def _ended_by_itself(history: History) -> Contribution:
         return Contribution(unwon=True)
     sold = history.sells.order
     trial = _trial_before(history, history.sells.revision) if sold.trigger != "trial" else None
-    if _when(newest) == "nothing":
+    if when_of(newest) == "nothing":
         if sold.trigger == "trial":
             since = _since(history, revision)
             return Contribution(sold, own_end=OwnEnd(since, since))
