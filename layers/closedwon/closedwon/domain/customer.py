@@ -112,17 +112,24 @@ class OpportunityState:
     def sent_again(self, order: Order, revision: Revision) -> OpportunityState:
         """The opportunity when its newest order arrives once more: it keeps every name that was ever said."""
         newer = revision > self.revision
-        if not newer or order.form != self.order.form:
-            kept = with_names(self.order, order)
-        else:  # CPQ may have numbered its lines differently, and may have made its contracts anew
-            kept = with_names(order, self.order)
+        kept = with_names(self.order, order)
+        if newer and order.form == self.order.form:
+            kept = with_names(order, self.order)  # CPQ may have numbered its lines differently
+        elif newer:
+            kept = replace(kept, **{name: getattr(order, name) for name in SENT_AGAIN})
+        # A contract that was made anew is called by its new name.
+        contract_id = order.contract_id if newer and order.contract_id else kept.contract_id
+
+        def named(stood: Order | None) -> Order | None:
+            # What stands, or stands again should the newest be held, is found by the same names.
+            return stood and with_names(replace(stood, contract_id=contract_id or stood.contract_id), kept)
+
         return replace(
             self,
-            order=replace(kept, **{name: getattr(order, name) for name in SENT_AGAIN}) if newer else kept,
+            order=replace(kept, contract_id=contract_id),
             revision=max(revision, self.revision),
-            # What stands, or stands again should the newest be held, is found by the same names.
-            provisioned=self.provisioned and with_names(self.provisioned, kept),
-            won=self.won and with_names(self.won, kept),
+            provisioned=named(self.provisioned),
+            won=named(self.won),
         )
 
     def mark(self, shown_id: str | None) -> str:
@@ -451,15 +458,14 @@ def accept(
         if state is not None and not newer and not same:
             answers.append(Acceptance(id, "superseded", state.execution))
             continue
+        name = started or execution_name(id, revision, attempt)
         # A failed deal that is sent again, unchanged, is tried again: the catalogue may have been corrected.
         if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
-            started = started or execution_name(id, revision, attempt)
-            state = _recorded(state, order, revision, version, started, now)
+            state = _recorded(state, order, revision, version, name, now)
             customer_id = now_bound  # only a recorded order binds: else nothing would be due that shows the ID
         else:
-            name = started or execution_name(id, revision, attempt)
             state = _again(state, order, revision, version, name)
-            started = name if state.version == version else started
+        started = name if state.version == version else started
         opportunities[id] = state
         # A duplicate of a deal that is not provisioned yet starts its execution again, in case that start was lost;
         # the same name cannot start twice.
