@@ -50,7 +50,7 @@ def one_or_more(read: Callable[[str], str], one: dict[str, Any], description: st
     )
 
 
-RECORD = {**RECORD_ID_SHOWN, "type": "string", "examples": ["8005g00000ABCdEAAV"]}
+RECORD = {**RECORD_ID_SHOWN, "type": "string", "examples": ["8005g00000ABCdEAAX"]}
 _LINE_ELSEWHERE = {"type": "string", "examples": ["0065g00000ABCdEAAX/feature-seats"]}
 
 
