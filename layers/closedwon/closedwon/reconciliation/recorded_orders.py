@@ -48,7 +48,7 @@ def difference_of(now: Order, before: Order) -> tuple[str, str]:
 
 
 # `as_of` moves with every save of the opportunity, whatever was changed in it.
-_TERMS = tuple(one.name for one in fields(Order) if one.name not in ("items", "as_of", "form"))
+_TERMS = tuple(one.name for one in fields(Order) if one.name not in ("items", "as_of", "extra", "form"))
 
 
 def _only_in(ones: list[Item], others: list[Item]) -> str:
