@@ -240,6 +240,7 @@ def _result(plan: Replay, customer: Customer, executions: Executions) -> Json:
         "accountId": plan.account_id,
         "failed": bool(customer.failures or bad),
         "deals": {state.order.opportunity_id: state.outcome.status for state in states},
+        "codes": {state.order.opportunity_id: state.outcome.code for state in states if state.outcome.code},
         **told,
     }
 

@@ -124,6 +124,8 @@ def _deal(customer: Customer, state: OpportunityState, salesforce_url: str) -> J
         "trigger": state.order.trigger,
         "status": outcome.status,
         "reason": outcome.reason,
+        "code": outcome.code,
+        "facts": outcome.facts.to_json(),
         "since": _at(state.at),
         "revision": _at(state.revision.modified),
         "execution": state.execution,

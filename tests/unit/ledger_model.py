@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain import customer as rules
+from closedwon.domain.codes import Reason
 from closedwon.domain.customer import (
     Applied,
     Arrival,
@@ -414,7 +415,9 @@ class _Model:
             writes = world.stigg != fold(customer)
         else:
             if run.stage == "failure":
-                customer, answer = self._settled(customer, answer, Failed("wrong"), world.now)[:2]
+                customer, answer = self._settled(
+                    customer, answer, Failed(Reason.of("stigg_refused", said="wrong")), world.now
+                )[:2]
                 after = world._replace(customer=customer)
             writes = bool(answer.customer.unwritten or answer.customer.account_unwritten)
         found = took + (", has something to write" if writes else ", finds nothing to write")

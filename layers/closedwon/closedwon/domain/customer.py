@@ -12,13 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.application import Application, begins, prepared, resource_conflict
+from closedwon.domain.codes import NO_FACTS, Facts, Reason
+from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.identifiers import AccountId, CustomerId, OpportunityId, SubscriptionId
-from closedwon.domain.order import Order, Problem, Revision, Standing
+from closedwon.domain.order import Order, Problem, Revision, Standing, refusal
 from closedwon.domain.records import GrantRecord, SlotRecord
 
 START_GRACE = 120_000
@@ -44,9 +46,11 @@ class SubscriptionLink(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to.
+    """What became of a deal: status, the code of its reason with facts, the subscriptions it contributes to.
 
-    approval: the ID of what waits for approval. due_at: when a scheduled change takes effect, epoch milliseconds.
+    reason: the words of code and facts as they are recorded and shown, empty until then (`words.reasons` says them);
+    the first version stored words alone. approval: the ID of what waits for approval. due_at: when a scheduled change
+    takes effect, epoch milliseconds.
     """
 
     status: Status = "Provisioning"
@@ -54,6 +58,53 @@ class Outcome:
     subscriptions: tuple[SubscriptionLink, ...] = ()
     approval: str | None = None
     due_at: int | None = None
+    code: str = ""
+    facts: Facts = NO_FACTS
+
+    @classmethod
+    def because(
+        cls,
+        status: Status,
+        why: Reason,
+        subscriptions: tuple[SubscriptionLink, ...] = (),
+        approval: str | None = None,
+        due_at: int | None = None,
+    ) -> Outcome:
+        """The outcome that a deal has for a reason."""
+        return cls(status, "", subscriptions, approval, due_at, why.code, why.facts)
+
+    @property
+    def why(self) -> Reason | None:
+        """Its reason; None where it has none, or was stored without a code."""
+        return Reason(self.code, self.facts) if self.code else None
+
+    def is_still(self, other: Outcome) -> bool:
+        """Whether nothing became of the deal since another outcome. Words are no difference: the same code and facts
+        may be said otherwise by another version, or not have been said yet.
+        """
+        if not (self.code and other.code):
+            return self == other
+        return replace(self, reason="") == replace(other, reason="")
+
+    def shown(self) -> dict[str, Any]:
+        """What Salesforce shows of it. Without a code, as the first version had it."""
+        data: dict[str, Any] = {name: getattr(self, name) for name in _FORMER}
+        return {**data, "code": self.code} if self.code else data
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the ledger; `from_json` is its inverse."""
+        return {**self.shown(), **({"facts": self.facts.to_json()} if self.facts else {})}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Outcome:
+        # What a newer version may have added is left out: the next look at the customer makes it anew.
+        known = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        links = tuple(SubscriptionLink(*link) for link in data["subscriptions"])
+        return cls(**{**known, "subscriptions": links, "facts": Facts(data.get("facts") or {})})
+
+
+_FORMER = ("status", "reason", "subscriptions", "approval", "due_at")
+"""What an outcome of the first version had: its mark must not change, or all of them would be written again."""
 
 
 @dataclass(frozen=True)
@@ -103,15 +154,15 @@ class OpportunityState:
     def mark(self, shown_id: str | None) -> str:
         """A short hash of everything Salesforce is to show: another mark means that it has to be written again."""
         # The customer's ID too: each Stigg Provisioning shows it, but only once the customer exists in Stigg.
-        shown = [asdict(self.outcome), shown_id]
+        shown = [self.outcome.shown(), shown_id]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
 
     def became(self, outcome: Outcome, now: int) -> OpportunityState:
         """The opportunity with an outcome; unchanged, with its time, where it has that outcome already."""
-        return self if outcome == self.outcome else replace(self, outcome=outcome, at=now, written=None)
+        return self if outcome.is_still(self.outcome) else replace(self, outcome=outcome, at=now, written=None)
 
     def to_json(self) -> dict[str, Any]:
-        data = {**self.__dict__, "order": self.order.to_json(), "outcome": asdict(self.outcome)}
+        data = {**self.__dict__, "order": self.order.to_json(), "outcome": self.outcome.to_json()}
         data["provisioned"] = None if self.provisioned is None else self.provisioned.to_json()
         data["won"] = None if self.won is None else self.won.to_json()
         data["application"] = None if self.application is None else self.application.to_json()
@@ -119,8 +170,6 @@ class OpportunityState:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OpportunityState:
-        outcome = data["outcome"]
-        links = tuple(SubscriptionLink(*link) for link in outcome["subscriptions"])
         order = Order.from_json(data["order"])
         stands = data["provisioned"] == data["order"]  # mostly; then the digest, which is cached, is computed once
         # A field of a newer version fails here as unreadable: left out, the next write would lose it.
@@ -132,7 +181,7 @@ class OpportunityState:
                 "provisioned": order if stands else data["provisioned"] and Order.from_json(data["provisioned"]),
                 "won": data.get("won") and Order.from_json(data["won"]),
                 "application": data.get("application") and Application.from_json(data["application"]),
-                "outcome": Outcome(**{**outcome, "subscriptions": links}),
+                "outcome": Outcome.from_json(data["outcome"]),
             }
         )
 
@@ -201,7 +250,7 @@ class Customer:
             id
             for id, state in self.opportunities.items()
             # A deal that nothing came of yet has nothing to show, unless the user's own application says why it waits.
-            if (state.outcome.status != "Provisioning" or state.outcome.reason)
+            if (state.outcome.status != "Provisioning" or state.outcome.reason or state.outcome.code)
             and state.written != state.mark(self.shown_id)
         ]
 
@@ -359,9 +408,9 @@ class Applied:
 
 @dataclass(frozen=True)
 class Failed:
-    """The execution gives up, and the sweep tries again later. reason: for the deal in Salesforce."""
+    """The execution gives up, and the sweep tries again later."""
 
-    reason: str
+    why: Reason
 
 
 @dataclass(frozen=True)
@@ -456,7 +505,7 @@ def _recorded(
     state: OpportunityState | None, order: Order, revision: Revision, version: int, execution: str, now: int
 ) -> OpportunityState:
     """An opportunity with another newest order, or one that is tried again. state: None where it is new."""
-    outcome = Outcome("Failed", _reason_of(order.problems)) if order.problems else Outcome()
+    outcome = Outcome.because("Failed", refusal(order.problems)) if order.problems else Outcome()
     if state is None:
         return OpportunityState(order, revision, version, execution, outcome=outcome, at=now)
     application = state.application
@@ -525,8 +574,12 @@ def approve(
     none.
     """
     state = customer.opportunities.get(opportunity_id)
-    if state is None or state.outcome.approval != approval:
+    held = state.outcome if state is not None else Outcome()
+    # Under the ID that the first version gave it, somebody may have it before their eyes still.
+    former = former_approval_of(held.why) if held.why and held.approval else None
+    if state is None or held.approval is None or approval not in (held.approval, former):
         return customer, "unknown", None  # another change may be held by now: it needs an approval of its own
+    approval = held.approval
     if approval in customer.approved:
         return customer, "approved", state.execution  # a second tick must not start it again
     version, attempt = customer.version + 1, customer.attempt + 1
@@ -604,10 +657,6 @@ def bound(order: Order, customer_id: CustomerId | None) -> tuple[Order, Customer
     return replace(order, problems=(problem,)), customer_id
 
 
-def _reason_of(problems: Iterable[Problem]) -> str:
-    return "\n".join(str(problem) for problem in problems)
-
-
 def _sooner(one: int | None, other: int) -> int:
     return other if one is None else min(one, other)
 
@@ -673,8 +722,8 @@ def record_result(
             return _interrupted(customer, customer.lease, report, now), "again"
         case Applied():
             return _applied(customer, work, report, now), "again"
-        case Failed(reason):
-            return _failed(customer, work, reason, now), "again"
+        case Failed(why):
+            return _failed(customer, work, why, now), "again"
         case Written(marks, account, failed):
             return _written(customer, marks, account, failed, now)
 
@@ -764,13 +813,13 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
 
 def _waiting(application: Application, now: int) -> Outcome:
     """The outcome of a deal that the user's own application has not prepared."""
-    return Outcome("Failed" if application.problem else "Provisioning", application.reason(now))
+    return Outcome.because("Failed" if application.problem else "Provisioning", application.why(now))
 
 
-def _failed(customer: Customer, work: Work, reason: str, now: int) -> Customer:
+def _failed(customer: Customer, work: Work, why: Reason, now: int) -> Customer:
     opportunities = {
         # Its subscriptions stay: what was provisioned before still stands. A refused deal keeps its own reason.
-        id: state.became(replace(state.outcome, status="Failed", reason=reason), now)
+        id: state.became(replace(state.outcome, status="Failed", reason="", code=why.code, facts=why.facts), now)
         if customer.applied < state.version <= work.customer.version and not state.order.problems
         else state
         for id, state in customer.opportunities.items()

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.chain import chained
-from closedwon.domain.customer import Acceptance, Applied, Customer
+from closedwon.domain.codes import Reason
+from closedwon.domain.customer import Acceptance, Applied, Customer, Outcome
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, contribution, fold
 from closedwon.domain.identifiers import CustomerId, SubscriptionId
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, from_iso, from_milliseconds, iso_utc
@@ -55,6 +56,7 @@ from closedwon.preview.answers import (
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import provision_body
 from closedwon.words.changes import Calendar, changed, created, differences, granted, later, listed, lowered
+from closedwon.words.reasons import in_words, sentence, told
 
 MOST_MOMENTS = 12
 """How many later moments are shown: a ramp of three years has three, and each costs a fold."""
@@ -329,8 +331,14 @@ def preview_of(
 
 
 def invalid(opportunity_id: str | None, problems: Iterable[Problem], warnings: Sequence[str] = ()) -> PreviewResult:
+    problems = list(problems)
     return PreviewResult(
-        opportunity_id=opportunity_id, status="invalid", errors=errors_of(problems), warnings=list(warnings)
+        opportunity_id=opportunity_id,
+        status="invalid",
+        errors=errors_of(problems),
+        warnings=list(warnings),
+        reasons=[str(problem) for problem in problems],
+        codes=[problem.code for problem in problems],
     )
 
 
@@ -372,6 +380,8 @@ class _PreviewWriter:
             status="held" if self.outcome.status == "Held" else "ok",
             summary=self.summary(customer_changes, later_changes),
             warnings=self.warnings(),
+            reasons=[sentence(why) for why in self.whys()],
+            codes=[code for why in self.whys() for code in why.codes],
             customer_id=self.foresight.customer.customer_id,
             changes=self.data(),
             scheduled=[*self.starts(), *later_changes],
@@ -402,8 +412,8 @@ class _PreviewWriter:
     def unchanged(self) -> str:
         if self.outcome.status == "Held":
             return "Until then nothing changes."
-        if self.outcome.status == "Provisioned" and self.outcome.reason:
-            return self.outcome.reason
+        if self.outcome.status == "Provisioned" and self.outcome.why:
+            return told(self.outcome)
         return "Nothing changes: the customer has what this deal says already."
 
     def sentences(self, change: Change) -> list[str]:
@@ -549,16 +559,27 @@ class _PreviewWriter:
             else:
                 yield f"Lines {numbers} have no Stigg Type: they are not provisioned."
 
+    def whys(self) -> list[Reason]:
+        """The reasons for which the deal would wait, or other deals because of it."""
+        own = self.outcome.why if self.outcome.status in ("Held", "Superseded") else None
+        reasons = [own, *(outcome.why for _, outcome in self.waiting_for_it())]
+        return [why for why in reasons if why is not None]
+
     def waiting(self) -> Iterator[str]:
         """Why the deal is held, or other deals are held because of it."""
         if self.outcome.status in ("Held", "Superseded"):
-            yield self.outcome.reason
+            yield told(self.outcome)
+        for id, outcome in self.waiting_for_it():
+            yield f"Opportunity {id} would wait: {told(outcome)}"
+
+    def waiting_for_it(self) -> Iterator[tuple[str, Outcome]]:
+        """The deals that would be held because of this one."""
         for id in sorted(self.foresight.customer.opportunities):
             outcome, before = self.foresight.after.outcomes[id], self.foresight.known.opportunities.get(id)
             # What was held before does not wait because of this deal.
             waits = outcome.status == "Held" and (before is None or before.outcome.status != "Held")
             if id != self.id and waits and self.related_to(id):
-                yield f"Opportunity {id} would wait: {outcome.reason}"
+                yield id, outcome
 
     def related_to(self, id: str) -> bool:
         """Whether another deal is of its chain, or gives something to the same subscriptions."""
@@ -683,7 +704,8 @@ class _PreviewWriter:
         found += [self.hold(hold) for hold in self.holds]
         # A deal that the fold holds back comes to no slot, so that no hold of the plan stands for it.
         if self.id in self.foresight.desired.held:
-            found.append(PreviewedChange(action="hold", opportunities=[self.id], reason=self.outcome.reason))
+            said, code = told(self.outcome), self.outcome.code
+            found.append(PreviewedChange(action="hold", opportunities=[self.id], reason=said, code=code))
         return found
 
     def change(self, change: Change) -> PreviewedChange:
@@ -707,8 +729,9 @@ class _PreviewWriter:
     def hold(self, hold: Hold) -> PreviewedChange:
         wanted = self.foresight.desired.subscriptions.get(hold.slot)
         record = self.foresight.records.get(hold.slot, SlotRecord())
+        said = {"reason": in_words(hold.reason), "code": hold.reason.code}
         if wanted is not None:
-            return _described("hold", wanted, record.subscription_id, start=wanted.start, reason=hold.reason)
+            return _described("hold", wanted, record.subscription_id, start=wanted.start, **said)
         return PreviewedChange(
             action="hold",
             plan_id=record.applied.plan_id if record.applied else None,
@@ -716,7 +739,7 @@ class _PreviewWriter:
             resource_id=hold.slot.resource_id,
             trial=hold.slot.trial,
             opportunities=list(hold.opportunities),
-            reason=hold.reason,
+            **said,
         )
 
 

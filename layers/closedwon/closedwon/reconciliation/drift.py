@@ -56,6 +56,7 @@ from closedwon.reconciliation.recorded_orders import as_recorded, concerns_stigg
 from closedwon.salesforce.write_back import account_fields, provisioning_record
 from closedwon.stigg.answers import actual_of
 from closedwon.words.changes import Calendar, differences, listed, money, quantity
+from closedwon.words.reasons import sentence
 
 Json = Mapping[str, Any]
 
@@ -679,7 +680,7 @@ class _Comparison:
         if hold.foreign is not None:
             self.find(
                 "foreign_subscription",
-                hold.reason[:1].upper() + hold.reason[1:],
+                sentence(hold.reason),
                 opportunity_id=opportunity,
                 subscription_id=hold.foreign,
                 should=self.described(self.desired.subscriptions[hold.slot]),
@@ -690,7 +691,7 @@ class _Comparison:
         states = [self.customer.opportunities.get(id) for id in hold.opportunities]
         said = any(state is not None and state.outcome.status == "Held" for state in states)
         if not said and not self.covered(hold.slot):
-            words = hold.reason[:1].upper() + hold.reason[1:]
+            words = sentence(hold.reason)
             self.find("wrong_plan", words, opportunity_id=opportunity, should="decided by somebody", is_now="held")
 
     def values(self, wanted: Subscription, id: str, effect: Effect = "hidden", lowers: bool = False) -> None:
