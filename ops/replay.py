@@ -239,9 +239,17 @@ def _result(plan: Replay, customer: Customer, executions: Executions) -> Json:
     return {
         "accountId": plan.account_id,
         "failed": bool(customer.failures or bad),
-        "deals": {state.order.opportunity_id: state.outcome.status for state in states},
-        "codes": {state.order.opportunity_id: state.outcome.code for state in states if state.outcome.code},
+        **_by_deal(states),
         **told,
+    }
+
+
+def _by_deal(states: Sequence[OpportunityState]) -> Json:
+    """The status of each deal, and the code of its reason."""
+    outcomes = {state.order.opportunity_id: state.outcome for state in states}
+    return {
+        "deals": {id: outcome.status for id, outcome in outcomes.items()},
+        "codes": {id: outcome.code for id, outcome in outcomes.items()},
     }
 
 

@@ -708,8 +708,8 @@ def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Proble
                 if wanted
                 else f"{item.stigg_id} is not compatible with {names}"
             )
-            code = "no_plan" if wanted else "not_compatible"
-            yield Problem(line, "planId" if wanted else "stiggId", said, code), item
+            field_name, code = ("planId", "no_plan") if wanted else ("stiggId", "not_compatible")
+            yield Problem(line, field_name, said, code), item
         elif len(takers) > 1:
             names = " and ".join(plan.stigg_id for plan in takers)
             said = f"{item.stigg_id} fits {names}: say which plan it belongs to"

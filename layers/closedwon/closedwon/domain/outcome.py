@@ -158,9 +158,9 @@ def _settled(
             return Outcome.because("Superseded", Reason.of("replaced", other=fate.by, day=day), links)
         # A cancellation that took effect did what it says: nothing has taken its place.
         case "cancelled" if order.trigger == "cancellation" and fate.by == order.opportunity_id:
-            return Outcome.because("Provisioned", Reason.of("access_ended", day=day or ""), links)
+            return Outcome.because("Provisioned", Reason.of("access_ended", day=day), links)
         case "cancelled":
-            return Outcome.because("Superseded", Reason.of("cancelled", other=fate.by, day=day or ""), links)
+            return Outcome.because("Superseded", Reason.of("cancelled", other=fate.by, day=day), links)
         case "trial over":
             return Outcome.because("Provisioned", Reason.of("trial_over", day=day), links)
         case "over":
@@ -222,7 +222,7 @@ def _standing(records: list[SlotRecord], links: tuple[SubscriptionLink, ...], ti
     if records and all(record.status == "NOT_STARTED" for record in records):
         starts = sorted({record.applied.start for record in records if record.applied and record.applied.start})
         days = [day_of(start, time_zone) for start in starts]
-        why = Reason.of("starts", days=days) if len(days) != 1 else Reason.of("starts", day=days[0])
+        why = Reason.of("starts", days=days)
         return Outcome.because("Scheduled", why, links, due_at=milliseconds(starts[0]) if starts else None)
     return Outcome("Provisioned", "", links)
 

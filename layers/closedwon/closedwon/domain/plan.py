@@ -632,18 +632,15 @@ def shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) 
     share = 100 * sum(lost.values()) / len(lost) if lost else 0
     if share <= policy.removal_guard_percent:
         return None
+    why = _removal(applied.plan_id, was, now, lost)
+    return why.knowing(share=int(f"{share:.0f}"), percent=policy.removal_guard_percent)
+
+
+def _removal(plan_id: str, was: Mapping[str, float], now: Mapping[str, float], lost: Mapping[str, float]) -> Reason:
+    """Why a reduction waits: all that is taken away, and not only the worst, because it is what somebody approves."""
+    before, after = ({id: _shown(amounts.get(id, 0)) for id in lost if lost[id]} for amounts in (was, now))
     worst = max(lost, key=lambda id: lost[id])
-    less = [id for id, loss in lost.items() if loss]
-    return Reason.of(
-        "removal_guard",
-        plan=applied.plan_id,
-        item=worst,
-        # All that is taken away, and not only the worst: it is what somebody approves.
-        before={id: _shown(was[id]) for id in less},
-        after={id: _shown(now.get(id, 0)) for id in less},
-        share=int(f"{share:.0f}"),
-        percent=policy.removal_guard_percent,
-    )
+    return Reason.of("removal_guard", plan=plan_id, item=worst, before=before, after=after)
 
 
 def amount_of(entitlement: Entitlement) -> float:

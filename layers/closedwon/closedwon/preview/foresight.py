@@ -729,9 +729,10 @@ class _PreviewWriter:
     def hold(self, hold: Hold) -> PreviewedChange:
         wanted = self.foresight.desired.subscriptions.get(hold.slot)
         record = self.foresight.records.get(hold.slot, SlotRecord())
-        said = {"reason": in_words(hold.reason), "code": hold.reason.code}
+        said, code = in_words(hold.reason), hold.reason.code
         if wanted is not None:
-            return _described("hold", wanted, record.subscription_id, start=wanted.start, **said)
+            id = record.subscription_id
+            return _described("hold", wanted, id, start=wanted.start, reason=said, code=code)
         return PreviewedChange(
             action="hold",
             plan_id=record.applied.plan_id if record.applied else None,
@@ -739,7 +740,8 @@ class _PreviewWriter:
             resource_id=hold.slot.resource_id,
             trial=hold.slot.trial,
             opportunities=list(hold.opportunities),
-            **said,
+            reason=said,
+            code=code,
         )
 
 
