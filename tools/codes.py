@@ -25,7 +25,7 @@ ABOUT = """# Codes
 
 Every hold, refusal, failure and finding has a code. A code keeps its name and meaning; its words may change. It is in
 the status of a deal (`GET /v1/provisionings/{opportunityId}`: `code` and `facts`), in a preview (`codes`), in
-`./closedwon status --json`, in a reconciliation's report (`kind`) and in CloudWatch (metric `Deals`, dimension `Code`).
+`./closedwon status --json`, in a reconciliation's report (`kind`) and in CloudWatch (metric `DealsByCode`).
 
 Made from the code by `python -m tools.codes --write`; `make check` compares. A new code is added in
 `domain/code_list.py`, with its words in `words/reasons.py`.

@@ -61,8 +61,11 @@ class Application:
 
     def why(self, now: int) -> Reason:
         """Why its opportunity is not provisioned yet."""
+        # Only what the catalogue refuses is not asked about again by itself: the application never heard of it.
+        if self.problem and self.ask_again_at is None:
+            return Reason.of("not_in_catalogue", said=self.problem)
         if self.problem:
-            return Reason.of("application_problem", said=self.problem, again=self.ask_again_at is not None)
+            return Reason.of("application_problem", said=self.problem)
         hours = (now - self.since) // 3_600_000 if now - self.since >= LONG else None
         minute = (self.ask_again_at or now) // 60_000 * 60_000
         return Reason.of("application_preparing", at=iso_of(minute), hours=hours)

@@ -14,7 +14,6 @@ from closedwon.domain.codes import Code
 
 FACTS: Mapping[str, str] = {
     "after": "what there would be then: a value, or amounts by ID",
-    "again": "whether closed-won asks again by itself",
     "also": "further reasons, each a code with facts, which are said before this one",
     "at": "an instant, ISO 8601 in UTC",
     "before": "what there is until then: a value, or amounts by ID",
@@ -324,7 +323,7 @@ REFUSED = (
         "The deal sells something that Stigg's catalogue does not have, or not like this.",
         "engineering",
         "Correct the Stigg ID on the product, or add it in Stigg; then send the deal again.",
-        "problems",
+        "problems said",
     ),
     Code(
         "refused_by_stigg",
@@ -338,7 +337,7 @@ REFUSED = (
         "The user's own application refused the deal, failed, or answered what cannot be used.",
         "engineering",
         "Mend the application or the deal.",
-        "again said",
+        "said",
     ),
 )
 """Why a deal is refused (status Failed)."""

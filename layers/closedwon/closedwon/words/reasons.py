@@ -103,7 +103,7 @@ def problem_of(facts: Mapping[str, Any]) -> str:
 
 
 def _problems(said: _Said) -> str:
-    return "\n".join(problem_of(one) for one in said.within("problems"))
+    return "\n".join(problem_of(one) for one in said.within("problems")) or said.get("said", "")
 
 
 def _with_problem(form: str | Callable[[_Said], str]) -> Callable[[_Said], str]:
@@ -224,12 +224,6 @@ def _refused_by_stigg(said: _Said) -> str:
     return "\n".join(map(one_of, said.within("refusals")))
 
 
-def _application_problem(said: _Said) -> str:
-    again = "\nclosed-won asks again by itself; send the deal again to have it asked at once."
-    # A deal that the catalogue refuses is not asked about again by itself, so that is not promised.
-    return f"{said['said']}{again if said.facts.get('again') else ''}"
-
-
 def _application_preparing(said: _Said) -> str:
     asked = f"{said['at'][:16].replace('T', ' ')} UTC"
     text = f"Your application is still preparing the workspace; it is asked again at {asked}."
@@ -324,7 +318,7 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "invalid": _problems,
     "not_in_catalogue": _problems,
     "refused_by_stigg": _refused_by_stigg,
-    "application_problem": _application_problem,
+    "application_problem": "{said}\nclosed-won asks again by itself; send the deal again to have it asked at once.",
     # told
     "starts": _starts,
     "takes_effect": "It takes effect on {day}.",
