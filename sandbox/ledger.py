@@ -31,6 +31,7 @@ from closedwon.domain.customer import (
 )
 from closedwon.domain.identifiers import AccountId
 from closedwon.domain.order import Order, Revision
+from closedwon.words.reasons import recorded
 
 
 class MemoryLedger:
@@ -84,6 +85,7 @@ class MemoryLedger:
             if isinstance(report, Prepared):
                 report = replace(report, taken=self._taken(known, report))
             changed, follows = rules.record_result(known, work, report, self._clock())
+            changed = recorded(known, changed)
             self._write(known, changed)
         measure(known, changed)
         return changed, follows
@@ -209,7 +211,8 @@ class MemoryLedger:
     ) -> tuple[Customer, list[Acceptance]]:
         # Who is bound already cannot take another account's customer.
         bound = self._bound if known.customer_id is None else {}
-        return rules.accept_owned(known, arrivals, self._owners, bound, self._clock(), rate_slot, grace)
+        changed, answers = rules.accept_owned(known, arrivals, self._owners, bound, self._clock(), rate_slot, grace)
+        return recorded(known, changed), answers
 
     def _taken(self, known: Customer, report: Prepared) -> dict[str, str]:
         """The customers in Stigg a report names that belong to other accounts, with those accounts."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.links import stigg_customer_url, stigg_subscription_url
+from closedwon.words.reasons import told
 
 RECORDS_A_COLLECTION = 200
 """Records in one sObject collection, by Salesforce's documentation."""
@@ -64,7 +65,7 @@ def provisioning_record(customer: Customer, state: OpportunityState, app_url: st
     subscriptions = state.outcome.subscriptions
     # The record has one field for the link: it shows the first that waits for payment.
     checkout = next((s.checkout_url for s in subscriptions if s.checkout_url), None)
-    reason = state.outcome.reason
+    reason = told(state.outcome)
     if checkout != _url(checkout):  # too long for the field, but a person must be able to send it on
         reason = f"{reason}\n{checkout}"
     return {
