@@ -31,8 +31,11 @@ Made from the code by `python -m tools.codes --write`; `make check` compares. A 
 `domain/code_list.py`, with its words in `words/reasons.py`.
 """
 
+WAITING = """Status *Held*. Nothing of the deal is done, and what was provisioned before stays. Besides its own
+facts, a hold may say `deal`, `others`, `slot` and `day`."""
+
 PARTS = (
-    ("Deals that wait", "Status *Held*. Nothing of the deal is done, and what was provisioned before stays.", HELD),
+    ("Deals that wait", WAITING, HELD),
     ("Deals that are refused", "Status *Failed*, until the cause is mended.", REFUSED),
     ("What else a deal says", "Nothing is wrong: when it takes effect, or what became of it.", TOLD),
 )

@@ -72,8 +72,43 @@ def test_a_code_can_be_said_with_all_its_facts_and_with_none(code: str) -> None:
     facts |= {"problems": [{"line": 1, "field": "price", "message": "is wrong"}]} if "problems" in facts else {}
     facts |= {"credits": [{"item": "credits", "before": 1, "after": 2}]} if "credits" in facts else {}
     facts |= {"refusals": [{"plan": "plan-a", "said": "no"}]} if "refusals" in facts else {}
-    assert sentence(Reason(code, Facts(facts)))
+    assert "?" not in sentence(Reason(code, Facts(facts)))
     assert sentence(Reason(code)) or code in ("invalid", "not_in_catalogue", "refused_by_stigg", "credits_differ")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (
+            Reason.of("two_plans", others=["006A"], plans=["plan-a", "plan-b"]),
+            "Together with 006A this deal gives this customer plan-a and plan-b of the same product.",
+        ),
+        (
+            Reason.of("terms_conflict", others=["006A"], term="billing_period", before="ANNUALLY", after="MONTHLY"),
+            "006A and this deal have another billing period (ANNUALLY and MONTHLY): one subscription has one billing "
+            "period.",
+        ),
+        (
+            Reason.of("cannot_change", term="payment_collection", before="INVOICE", after="CHARGE", plan="plan-a"),
+            "Payment collection cannot change from INVOICE to CHARGE while plan-a runs: change it in Stigg",
+        ),
+        (
+            Reason.of("below_zero", item="feature-seats", quantity=9, there=5, leaves=-4, day="2026-12-24"),
+            "This deal takes away 9 of feature-seats, and the contract has 5 on 2026-12-24.",
+        ),
+        (
+            Reason.of("prior_mismatch", item="feature-seats", before=9, there=5),
+            "Its quote says this customer had 9 of feature-seats, the contract says 5.",
+        ),
+        (Reason.of("currency_conflict", before="usd", after="eur"), "This deal is in EUR, the contract in USD."),
+        (
+            Reason.of("others_hang_on_it", others=["006A", "006B"]),
+            "Other deals were quoted on this one, and would not fit without it: 006A and 006B.",
+        ),
+    ],
+)
+def test_what_deals_of_a_contract_say_of_each_other(reason: Reason, words: str) -> None:
+    assert sentence(reason).startswith(words)
 
 
 def test_a_code_of_a_newer_version_is_told_as_what_it_is() -> None:

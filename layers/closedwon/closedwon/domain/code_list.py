@@ -110,14 +110,14 @@ HELD = (
         "Two deals, or two lines, give one customer different plans of one product at one time.",
         "sales",
         "Close the deal as an amendment or renewal of the other, or give it a resource of its own.",
-        "other plan plans problem problems",
+        "other others plan plans problem problems",
     ),
     Code(
         "terms_conflict",
         "Deals that share a subscription disagree about a term of which it can have only one.",
         "sales",
         "Give both deals the same term, or this one a resource of its own.",
-        "item other plan problem problems term",
+        "after before item other others plan problem problems term",
     ),
     Code(
         "cannot_change",
@@ -131,7 +131,7 @@ HELD = (
         "The deal is in another currency than its contract.",
         "sales",
         "Quote it in the contract's currency.",
-        "after before other",
+        "after before other others term",
     ),
     Code(
         "below_zero",
@@ -145,7 +145,7 @@ HELD = (
         "Together there would be more of an add-on than one subscription holds.",
         "sales",
         "Sell fewer, or give the deal a resource of its own.",
-        "item most other problem problems there",
+        "item most other others problem problems there",
     ),
     Code(
         "prior_mismatch",
@@ -159,7 +159,7 @@ HELD = (
         "The price that a deal takes back is none that the contract charges.",
         "finance",
         "Correct the line's price, or give all units one price.",
-        "day item other price",
+        "day item other price quantity",
     ),
     Code(
         "price_unknown",
@@ -352,6 +352,8 @@ TOLD = (
     Code("cancelled", "Another deal cancelled this one.", "nobody", "", "day other"),
     Code("cancelled_before_start", "It was cancelled before anything was provisioned.", "nobody", ""),
     Code("nothing_to_do", "Nothing was provisioned for the deal, so that nothing is to be ended.", "nobody", ""),
+    Code("unwon", "The deal is not won any more, and gives nothing.", "nobody", ""),
+    Code("stopped", "Stigg or billing ended the subscription.", "sales", "Win a new deal, or renew.", "day"),
     Code("trial_over", "The trial ended on its day.", "nobody", "", "day"),
     Code("term_over", "The term ended, and access with it.", "nobody", "", "day"),
     Code(

@@ -121,36 +121,85 @@ def _with_problem(form: str | Callable[[_Said], str]) -> Callable[[_Said], str]:
     return say
 
 
+def _no_base(said: _Said) -> str:
+    does = said.get("does", "amends")
+    return (
+        f"no deal of this account is known to be {said['reference']}, which this deal {does}. It is applied by itself "
+        "as soon as that deal is."
+    )
+
+
 def _reference_unknown(said: _Said) -> str:
-    if said["does"] == "renews":
+    does = said.get("does", "names")
+    if does == "renews":
         return (
             f"no deal of this account is known to be {said['reference']}, which this deal renews, and it does not say "
             "when it starts. It is applied by itself as soon as that deal is known; or give it a start."
         )
     return (
-        f"nothing of this account is known to be {said['reference']}, which this deal {said['does']}. It is applied by "
-        "itself as soon as that is known."
+        f"nothing of this account is known to be {said['reference']}, which this deal {does}. It is applied by itself "
+        "as soon as that is known."
     )
 
 
+def _reference_ambiguous(said: _Said) -> str:
+    what = f"{said['reference']}, which this deal names," if "reference" in said else "what this deal names"
+    item = f" for {said['item']}" if "item" in said else ""
+    return f"{what} leads to several contracts or resources{item} ({said['others']}): name the one that is meant."
+
+
+def _two_plans(said: _Said) -> str:
+    remedy = "Close it as an amendment or renewal of that deal, or give it a resource of its own."
+    if "other" in said:
+        gives = f"opportunity {said['other']} gives this customer {said['plans']}, this deal {said['plan']}"
+        return f"{gives} of the same product. {remedy}"
+    return f"together with {said['others']} this deal gives this customer {said['plans']} of the same product. {remedy}"
+
+
 def _terms_conflict(said: _Said) -> str:
+    term = _term(said)
+    if "other" not in said:
+        what = f" for {said['item']}" if "item" in said else ""
+        values = f" ({said['before']} and {said['after']})" if "before" in said and "after" in said else ""
+        return f"{said['others']} and this deal have another {term}{what}{values}: one subscription has one {term}."
     where = f"opportunity {said['other']}"
     if "item" in said:
         return f"{where} has another price or period for {said['item']}: one subscription has one of each."
-    return f"{where} has another {said['term']} for {said['plan']}: one subscription has one {said['term']}."
+    return f"{where} has another {term} for {said['plan']}: one subscription has one {term}."
+
+
+def _term(said: _Said) -> str:
+    """The name of a term, where it is told as the field of an order too."""
+    term = str(said["term"])
+    return _TERMS.get(term, term.replace("_", " "))
+
+
+_TERMS = {"paying_customer_id": "the paying customer", "trial_end_behavior": "what becomes of a trial at its end"}
+
+
+def _currency_conflict(said: _Said) -> str:
+    return f"this deal is in {str(said['after']).upper()}, the contract in {str(said['before']).upper()}."
+
+
+def _too_many(said: _Said) -> str:
+    together = f"opportunity {said['other']}" if "other" in said else said.get("others", "the contract")
+    return (
+        f"{together} and this deal together have {said['there']} of {said['item']}: one subscription holds at most "
+        f"{said['most']}."
+    )
 
 
 def _cannot_change(said: _Said) -> str:
     before, after = (said.get(name, "none") for name in ("before", "after"))
     running = f"runs (subscription {said['subscription']})" if "subscription" in said else "runs"
     return (
-        f"{said['term']} cannot change from {before} to {after} while {said['plan']} {running}{said.on_day()}: change "
+        f"{_term(said)} cannot change from {before} to {after} while {said['plan']} {running}{said.on_day()}: change "
         "it in Stigg, and the deal back."
     )
 
 
 def _below_zero(said: _Said) -> str:
-    if "leaves" in said:
+    if "quantity" not in said:
         return (
             f"later amendments take away more of {said['item']} than this deal would leave "
             f"({said['leaves']}{said.on_day()})."
@@ -162,12 +211,13 @@ def _below_zero(said: _Said) -> str:
 
 
 def _prior_mismatch(said: _Said) -> str:
+    quantity = said.get("quantity", said["before"])
     if "other" not in said:
         return (
-            f"its quote says this customer had {said['quantity']} of {said['item']}, the contract says "
+            f"its quote says this customer had {quantity} of {said['item']}, the contract says "
             f"{said['there']}{said.on_day()}. {BY_ITSELF} they agree."
         )
-    quoted = f"opportunity {said['other']} was quoted on {said['quantity']} of {said['item']}"
+    quoted = f"opportunity {said['other']} was quoted on {quantity} of {said['item']}"
     stays = "What was provisioned stays until they agree."
     if "there" not in said:
         return f"{quoted}, and this deal has none. {stays}"
@@ -187,7 +237,8 @@ def _price_conflict(said: _Said) -> str:
 
 
 def _contract_over(said: _Said) -> str:
-    renewed = f": {said['others']} renewed it" if "others" in said else ""
+    by = said.get("other") or said.get("others")
+    renewed = f": {by} renewed or ended it" if by else ""
     return f"the contract that this deal amends is over{said.on_day()}{renewed}. Amend what runs then."
 
 
@@ -202,8 +253,9 @@ def _reopened(said: _Said) -> str:
 def _removal_guard(said: _Said) -> str:
     item, amounts = said["item"], [said.facts.get(name) for name in ("before", "after")]
     was, would_be = (one.get(item, 0) if isinstance(one, Facts) else "?" for one in amounts)
+    plan = said.get("plan", "the subscription")
     return (
-        f"it would take away {said['share']}% of what {said['plan']} gives this customer{said.on_day()} ({item} from "
+        f"it would take away {said['share']}% of what {plan} gives this customer{said.on_day()} ({item} from "
         f"{was} to {would_be}); more than {said['percent']}% in one change needs somebody's approval."
     )
 
@@ -257,28 +309,21 @@ def _failed(reason: Reason) -> str:
 
 WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     # held
-    "no_base": "no deal of this account is known to be {reference}, which this deal {does}. It is applied by itself as "
-    "soon as that deal is.",
+    "no_base": _no_base,
     "reference_unknown": _reference_unknown,
-    "reference_ambiguous": "{reference}, which this deal names, leads to several contracts ({others}): name the one "
-    "that is meant.",
+    "reference_ambiguous": _reference_ambiguous,
     "reference_circle": "these deals name each other in a circle: {others}. Correct what one of them amends or renews.",
     "waits_for": "it builds on opportunity {other}, which contributes nothing yet. It is applied by itself as soon as "
     "that deal is provisioned.",
     "plan_ambiguous": _with_problem("{item} fits {plans}: say which plan it belongs to."),
     "no_plan": _with_problem("{item} is left without a plan."),
     "not_compatible": _with_problem("{item} is not compatible with {plans}."),
-    "two_plans": _with_problem(
-        "opportunity {other} gives this customer {plans}, this deal {plan} of the same product. Close it as an "
-        "amendment or renewal of that deal, or give it a resource of its own."
-    ),
+    "two_plans": _with_problem(_two_plans),
     "terms_conflict": _with_problem(_terms_conflict),
     "cannot_change": _cannot_change,
-    "currency_conflict": "this deal is in {after}, the contract in {before}.",
+    "currency_conflict": _currency_conflict,
     "below_zero": _below_zero,
-    "too_many": _with_problem(
-        "opportunity {other} and this deal together have {there} of {item}: one subscription holds at most {most}."
-    ),
+    "too_many": _with_problem(_too_many),
     "prior_mismatch": _prior_mismatch,
     "price_conflict": _price_conflict,
     "price_unknown": "units of {item} that have a price of their own and units at the catalogue's price would share "
@@ -295,9 +340,9 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "contract_over": _contract_over,
     "renewed_meanwhile": "what this deal cancels was renewed by opportunity {other} meanwhile, so it would end "
     "nothing. Cancel that deal.",
-    "quantity_mismatch": "this deal ends {quantity} of {item}, and the contract has {there} on {day}: a cancellation "
-    "ends all of it. To take away a part, close an amendment.",
-    "nothing_to_end": "this deal ends {item}, which the contract does not have on {day}.",
+    "quantity_mismatch": "this deal ends {quantity} of {item}, and the contract has {there}: a cancellation ends all "
+    "of it. To take away a part, close an amendment.",
+    "nothing_to_end": lambda said: f"this deal ends {said['item']}, which the contract does not have{said.on_day()}.",
     "others_hang_on_it": "other deals were quoted on this one, and would not fit without it: {others}. Cancel or "
     "correct them first.",
     "reopened": _reopened,
@@ -329,6 +374,8 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "cancelled": lambda said: f"Access ended{said.on_day()}: opportunity {said['other']} cancelled it.",
     "cancelled_before_start": "It was cancelled for the end of a billing period before anything was provisioned.",
     "nothing_to_do": "Nothing was provisioned for this deal, so there is nothing to end.",
+    "unwon": "This deal is not won any more, and gives nothing.",
+    "stopped": lambda said: f"Access ended{said.on_day()} in Stigg, and no deal gives it back by itself.",
     "trial_over": "The trial ended on {day}.",
     "term_over": "The term of this deal is over: access ended on {day}.",
     "past_term": "Its term ended on {day} and no renewal came; access goes on, as the stack's policy says.",
