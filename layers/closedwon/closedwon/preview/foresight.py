@@ -560,9 +560,12 @@ class _PreviewWriter:
                 yield f"Lines {numbers} have no Stigg Type: they are not provisioned."
 
     def whys(self) -> list[Reason]:
-        """The reasons for which the deal would wait, or other deals because of it."""
-        own = self.outcome.why if self.outcome.status in ("Held", "Superseded") else None
-        reasons = [own, *(outcome.why for _, outcome in self.waiting_for_it())]
+        """The reasons for which the deal would wait, now or on a later day, or other deals because of it."""
+        reasons = [self.outcome.why if self.outcome.status in ("Held", "Superseded") else None]
+        reasons += [outcome.why for _, outcome in self.waiting_for_it()]
+        for at, was, wanted in self.later_differences():
+            waits = shrinks(was, wanted, self.foresight.stack.policy)
+            reasons.append(waits and waits.knowing(day=self.calendar.first(at), slot=wanted.slot.key))
         return [why for why in reasons if why is not None]
 
     def waiting(self) -> Iterator[str]:
@@ -603,17 +606,21 @@ class _PreviewWriter:
 
     def taken_away_later(self) -> Iterator[str]:
         """What is lowered at later moments, and what the removal guard will hold then."""
+        for at, was, wanted in self.later_differences():
+            if lost := lowered(differences(was, wanted)):
+                # Said now, because on that day nobody looks at a preview.
+                waits = shrinks(was, wanted, self.foresight.stack.policy)
+                then = "; that will wait for somebody's approval" if waits else ""
+                yield f"On {self.calendar.first(at)} {wanted.plan_id} goes down: {lost}{then}."
+
+    def later_differences(self) -> Iterator[tuple[Instant, Subscription, Subscription]]:
+        """The subscriptions of this deal that go on at later moments: when, as they were, as they are then."""
         before = self.foresight.desired.subscriptions
         for at, desired in self.foresight.moments:
             for slot, wanted in desired.subscriptions.items():
                 was = before.get(slot)
-                if was is None or not self.relatives & {*was.opportunities, *wanted.opportunities}:
-                    continue
-                if lost := lowered(differences(was, wanted)):
-                    # Said now, because on that day nobody looks at a preview.
-                    waits = shrinks(was, wanted, self.foresight.stack.policy)
-                    then = "; that will wait for somebody's approval" if waits else ""
-                    yield f"On {self.calendar.first(at)} {wanted.plan_id} goes down: {lost}{then}."
+                if was is not None and self.relatives & {*was.opportunities, *wanted.opportunities}:
+                    yield at, was, wanted
             before = desired.subscriptions
 
     def beyond_the_last_moment(self) -> Iterator[str]:
