@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from closedwon.aws.ledger_items import customer_of
+from closedwon.aws.ledger_items import customer_of, text_of
 from closedwon.domain.codes import Facts
 from closedwon.domain.customer import Customer, Outcome, SubscriptionLink
 from closedwon.domain.desired import Slot
@@ -28,6 +28,7 @@ from closedwon.domain.identifiers import CustomerId, OpportunityId, Subscription
 from closedwon.domain.marks import TERMS_KEY
 from closedwon.domain.plan import subscription_id
 from sandbox.aws import exports
+from sandbox.ledger import readable
 from sandbox.sales import Sold
 from sandbox.salesforce.ids import make_id
 from sandbox.sandbox import Sandbox
@@ -111,14 +112,14 @@ class Original:
         self._account, self._name = account, name
         by_key = {(item["pk"]["S"], item["sk"]["S"]): item for item in items}
         head = by_key[f"ACCOUNT#{account}", "CUSTOMER"]
-        bodies = {id: by_key[f"ACCOUNT#{account}", f"OPPORTUNITY#{id}"]["body"]["S"] for id in self._ids}
-        self._known = customer_of(account, int(head["rev"]["N"]), head["body"]["S"], bodies)
+        parts = {sk: text_of(item) for (pk, sk), item in by_key.items() if pk == f"ACCOUNT#{account}" and item != head}
+        self._known = customer_of(account, int(head["rev"]["N"]), text_of(head), parts)
         if _has_work_left(self._known):
             raise NotConsistent(f"work is left for {account}")
         stigg = sandbox.stigg
         self._subscriptions_by_id = {one["id"]: one for one in stigg.subscriptions(account)}
         keys = {account, *self._ids}
-        own = [item for item in items if item["pk"]["S"].partition("#")[2] in keys]
+        own = [readable(item) for item in items if item["pk"]["S"].partition("#")[2] in keys]
         marks = [state.written or "" for state in self._known.opportunities.values()]
         fingerprints = [one["metadata"][TERMS_KEY] for one in self._subscriptions_by_id.values()]
         words = [account, name, *self._ids, *self._subscriptions_by_id, *marks, *fingerprints]

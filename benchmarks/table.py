@@ -26,13 +26,13 @@ class MemoryTable:
         return {"Responses": {table: [item for item in found if item]}, "UnprocessedKeys": {}}
 
     def query(self, **wanted: Any) -> dict[str, Any]:
-        """By `pk` and the beginning of `sk`; or what is due, by the index."""
+        """By `pk` and the beginning of `sk`, if any; or what is due, by the index."""
         values = wanted["ExpressionAttributeValues"]
         if wanted.get("IndexName") == "due":
             until = next(int(value["N"]) for value in values.values() if "N" in value)  # whatever a version calls it
             found = [i for i in self.items.values() if "due" in i and int(i["due_at"]["N"]) <= until]
         else:
-            pk, sk = values[":pk"]["S"], values[":sk"]["S"]
+            pk, sk = (values.get(name, {"S": ""})["S"] for name in (":pk", ":sk"))
             found = [item for key, item in self.items.items() if key[0] == pk and key[1].startswith(sk)]
         return {"Items": found, "Count": len(found), "ScannedCount": len(found)}
 

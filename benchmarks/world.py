@@ -23,8 +23,11 @@ import requests
 from benchmarks.burst import Table as Budgets
 from benchmarks.table import MemoryTable
 from closedwon.aws.ledger import Ledger
-from closedwon.domain.customer import Applied, Arrival, Ensured, Outcome, SubscriptionLink, Work
+from closedwon.domain.acceptance import Arrival
+from closedwon.domain.customer import Outcome, SubscriptionLink
 from closedwon.domain.identifiers import SubscriptionId
+from closedwon.domain.lease import Work
+from closedwon.domain.results import Applied, Ensured
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import MappingRules, compile_deal, revision_of
 from sandbox.aws.template import translate

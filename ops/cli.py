@@ -6,6 +6,7 @@ do is what AWS lets them. Exit codes: 0 done, 1 not done or something is wrong, 
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import botocore.exceptions
@@ -14,40 +15,41 @@ import click
 from closedwon import __version__
 from closedwon.domain.errors import ClosedWonError
 from ops.api import Api
-from ops.approve import approve
-from ops.backfill import backfill
-from ops.connect import connect
-from ops.disconnect import disconnect
-from ops.doctor import doctor
-from ops.erase import erase
-from ops.history import history
-from ops.mode import mode, pause, resume, shadow
-from ops.preview import preview
-from ops.reconcile import reconcile
-from ops.replay import replay
-from ops.restore import restore
-from ops.send import send
-from ops.smoke import smoke
 from ops.stack import Chosen, Stack, in_words
-from ops.status import status
 
-COMMANDS: dict[str, tuple[click.Command, ...]] = {
-    "Set up and check": (connect, doctor, smoke),
-    "See": (status, history, preview),
-    "Correct": (replay, send, approve, reconcile, backfill, restore),
-    "Pause and resume": (mode, pause, shadow, resume),
-    "Remove": (erase, disconnect),
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "Set up and check": ("connect", "doctor", "smoke"),
+    "See": ("status", "history", "preview", "simulate"),
+    "Correct": ("replay", "send", "approve", "reconcile", "backfill", "restore"),
+    "Pause and resume": ("mode", "pause", "shadow", "resume"),
+    "Remove": ("erase", "disconnect"),
 }
+"""The commands by what an operator wants to do. Each is a function of its name, in a module of its name."""
+
+MODULES = dict.fromkeys(("pause", "shadow", "resume"), "mode")
+"""Where a command is, if it is in another's module."""
 
 
 class Commands(click.Group):
-    """The group of commands. Shows refusals of other systems as messages; a bug still shows its traceback."""
+    """The group of commands, each imported when it is asked for: all of them take longer to import than some to run.
+    Shows refusals of other systems as messages; a bug still shows its traceback.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for names in COMMANDS.values() for name in names]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = getattr(import_module(f"ops.{MODULES.get(cmd_name, cmd_name)}"), cmd_name)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # By what an operator wants to do: click's own list is by name.
-        for title, commands in COMMANDS.items():
+        for title, names in COMMANDS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
             with formatter.section(title):
-                formatter.write_dl([(str(one.name), one.get_short_help_str(limit=100)) for one in commands])
+                formatter.write_dl([(name, one.get_short_help_str(limit=100)) for name, one in commands if one])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -82,8 +84,3 @@ def main(
         raise click.UsageError("--url and the callout key go together")
     # Nothing is looked up yet, so that the help of a command needs no AWS credentials.
     context.obj = Chosen(Stack(stack, profile, region), Api(url, key) if url and key else None)
-
-
-for commands in COMMANDS.values():
-    for command in commands:
-        main.add_command(command)

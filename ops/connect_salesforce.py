@@ -17,6 +17,7 @@ from closedwon.domain.identifiers import normalised_id
 from closedwon.salesforce.access import Access, access
 from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped
+from closedwon.salesforce.package import UNTIL_DEPLOYED
 from closedwon.words.counted import counted
 from ops.checks import Checks
 from ops.credentials import DOCS, STORED, Fields, Given, Vault, asking, lacking, wanted_of_salesforce
@@ -210,6 +211,9 @@ def tell_access(checks: Checks, one: Access) -> None:
         checks.ok(f"{one.object}: reads {counted(len(one.reads), 'field')}{edits if one.writes else ''}")
     else:
         checks.bad(f"{one.object}: the user {'; '.join(_wanting(one))}", remedy)
+    if one.behind and not one.lacks:  # else the user may edit no field there
+        words = f"{one.object}: the package is older than the stack and lacks {one.behind}, or the user may not edit it"
+        checks.warn(words, f"Deploy the package ({DOCS}, step 2). {UNTIL_DEPLOYED} {remedy}")
 
 
 def _wanting(one: Access) -> list[str]:

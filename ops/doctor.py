@@ -27,6 +27,7 @@ from closedwon.reconciliation.views import given_of
 from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.deal_records import trigger_of
 from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, LineSource, Mapped, Unreadable, mapped, value_at
+from closedwon.salesforce.package import PROVISIONING, UNTIL_DEPLOYED, Package
 from closedwon.stack import Stack as Parts
 from closedwon.stigg.client import Stigg
 from closedwon.words.counted import counted
@@ -145,10 +146,7 @@ def won_since(day: str, mappings: Mapped, client: SalesforceClient) -> list[Json
 
 def sales_of(rows: Sequence[Json], intake: Intake) -> list[Sale]:
     """The deals of some opportunities, read and compiled as if each was sent now."""
-    given = [
-        {**given_of(row, str(trigger_of(row, None)), intake.organization_id), "account": {"id": row["AccountId"]}}
-        for row in rows
-    ]
+    given = [{**given_of(row, str(trigger_of(row, None)), intake), "account": {"id": row["AccountId"]}} for row in rows]
     compiled, refused = intake.compile_all(given)
 
     def sale(index: int, id: str) -> Sale:
@@ -224,6 +222,17 @@ def fields_of_stiggs_app(client: SalesforceClient) -> list[str]:
     return [name for name in fields if name.count("__") == 2 and name.lower().startswith("stigg")]
 
 
+# closed-won's own package
+
+
+def package_behind(client: SalesforceClient) -> Iterator[Finding]:
+    """Whether the organisation's package is too old for what the stack would show."""
+    if lacking := Package.of(client.describe(PROVISIONING)).lacking():
+        words = f"the Salesforce package is older than the stack: Stigg Provisioning lacks {lacking}"
+        fix = "Deploy the package with its permission sets (docs/salesforce.md, step 2)."
+        yield Finding("warning", words, f"{fix} {UNTIL_DEPLOYED}")
+
+
 # Showing
 
 
@@ -252,7 +261,8 @@ def examine(days: int, quiet: bool, parts: Parts) -> tuple[list[Finding], int, i
     # Read now, not the snapshot: somebody may just have corrected the catalogue.
     has = in_stigg(sold | {str(product.stigg_id) for product in products}, parts.stigg, parts.now())
     others = [Unmapped(id, name, tuple(dict.fromkeys(ids))) for (id, name), ids in unmapped.items()]
-    found = [*judge(products, sales, others, has, parts.settings.mapping_rules), *other_senders(client)]
+    found = judge(products, sales, others, has, parts.settings.mapping_rules)
+    found = [*found, *other_senders(client), *package_behind(client)]
     # Within each severity the order of `judge` stays: sorting is stable.
     return sorted(found, key=lambda one: SEVERITIES.index(one.severity)), len(products), len(sales)
 
@@ -324,7 +334,7 @@ def doctor(chosen: Chosen, days: int, as_csv: bool, as_json: bool) -> None:
 
     Checks every active product that is mapped, and the deals won lately, by the same rules as a deal that arrives: do
     the IDs exist, are they of the type they claim, do they fit together, are there prices in the currencies in use?
-    Nothing is written. Exit code 1 when there are errors.
+    Is the Salesforce package as new as the stack? Nothing is written. Exit code 1 when there are errors.
     """
     if as_csv and as_json:
         raise click.UsageError("--csv or --json, not both")

@@ -20,7 +20,7 @@ STATUSES = (*FAILURES, "RUNNING", "SUCCEEDED")
 """Every status there is, in the order in which an operator wants to see them."""
 
 NAME = re.compile(r"(006[A-Za-z0-9]{15})-\d{8}T\d{9}Z-\d+")
-"""A provisioning's name: see `closedwon.domain.customer.execution_name`."""
+"""A provisioning's name: see `closedwon.domain.due.execution_name`."""
 
 Json = dict[str, Any]
 

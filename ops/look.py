@@ -18,6 +18,7 @@ from closedwon.domain.errors import ClosedWonError
 from closedwon.reconciliation.drift import CustomerView
 from closedwon.reconciliation.finding import Finding, Repair
 from closedwon.reconciliation.views import Live
+from closedwon.salesforce.package import NEWEST, InstalledPackage
 from closedwon.stack import Stack as Parts
 from closedwon.stigg.catalogue import fetch_catalogue, kept_catalogue
 from ops.stack import in_words
@@ -81,11 +82,14 @@ def look_at(customer: Customer, parts: Parts) -> Look:
             look.not_reached[whom] = in_words(error)
         return None
 
+    # A look writes nothing: what it is told of the package is not kept.
+    package = InstalledPackage(parts.ledger, parts.now, keeps=False)
+    live = _live(parts, package)
     # Salesforce first: the account may name its customer in Stigg where the ledger does not.
-    if found := asked("Salesforce", lambda: _live(parts).in_salesforce({account_id: customer})):
+    if found := asked("Salesforce", lambda: live.in_salesforce({account_id: customer})):
         look.view = found[account_id]
     # Deep: an entitlement's value that somebody changed by hand shows only in what is in effect.
-    if seen := asked("Stigg", lambda: _live(parts).in_stigg(look.view, deep=True)):
+    if seen := asked("Stigg", lambda: live.in_stigg(look.view, deep=True)):
         look.view = seen
     # What provisioning itself would decide by, where it is fresh enough.
     catalogue = kept_catalogue(parts.ledger, parts.now())
@@ -96,7 +100,9 @@ def look_at(customer: Customer, parts: Parts) -> Look:
     if catalogue is None and (snapshot := parts.ledger.snapshot()):
         catalogue = Catalogue.from_json(snapshot)
     if catalogue is not None:
-        comparer = parts.comparer(deals_since(parts), catalogue)
+        # Where Salesforce did not answer, no record is there to be compared.
+        shows = asked("Salesforce", lambda: package.current(parts.quick_salesforce)) if found else None
+        comparer = parts.comparer(deals_since(parts), catalogue, shows or NEWEST)
         look.under_way = comparer.compare(look.view).under_way
         look.compared = not look.under_way
         look.findings, look.repair = comparer.verdict(look.view)
@@ -109,9 +115,9 @@ def deals_since(parts: Parts) -> str:
     return since or datetime.now(UTC).date().isoformat()
 
 
-def _live(parts: Parts) -> Live:
+def _live(parts: Parts, package: InstalledPackage) -> Live:
     stages = parts.settings.trial_stages
-    return Live(parts.quick_salesforce, parts.quick_stigg, parts.ledger, parts.intake, stages, _no_pace)
+    return Live(parts.quick_salesforce, parts.quick_stigg, parts.ledger, parts.intake, stages, _no_pace, package)
 
 
 def _no_pace(*_: Any) -> None:

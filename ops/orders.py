@@ -15,7 +15,7 @@ from closedwon.words.changes import money
 _PRIVATE = {"opportunity_name", "account_name", "account_email", "metadata"}
 """What is said to have changed without saying into what: names and addresses of people, and the user's own words."""
 
-_NO_CHANGE = {"items", "problems", "as_of", "stored_customer_id", "opportunity_id", "account_id"}
+_NO_CHANGE = {"items", "problems", "as_of", "stored_customer_id", "opportunity_id", "account_id", "extra"}
 """What has its own words, or changes without anybody changing the deal."""
 
 

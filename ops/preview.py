@@ -54,7 +54,7 @@ def deal_of(opportunity_id: str, trigger: str | None, parts: Parts) -> Json:
             f"{opportunity_id} is not won ({row['StageName']}), so nothing would be sent. To see what it would give if "
             "it were: --trigger closed_won"
         )
-    return given_of(row, str(wanted), parts.settings.organization_id)
+    return given_of(row, str(wanted), parts.intake)
 
 
 def deals_in(file: Path) -> Json:

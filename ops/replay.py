@@ -59,7 +59,7 @@ INTERRUPTED = 130
 @dataclass(frozen=True)
 class Replay:
     """What is to be done for one customer. asked: as it was asked for; deals: the opportunities that it is about;
-    rev, token: of the customer when it was looked at; look, rewrite, account: see `customer.made_due`.
+    rev, token: of the customer when it was looked at; look, rewrite, account: see `due.made_due`.
     """
 
     asked: str

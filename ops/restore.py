@@ -14,8 +14,10 @@ from ops.stack import Chosen
 ITEMS_A_REQUEST = 25
 """The most items BatchWriteItem writes."""
 
-OF_THE_MOMENT = ("GOVERNOR#", "CONTROL", "CATALOGUE")
-"""Items that are not restored, because they describe the present only: budgets, the stack's mode, the catalogue."""
+OF_THE_MOMENT = ("GOVERNOR#", "CONTROL", "CATALOGUE", "PACKAGE")
+"""Items that are not restored, because they describe the present only: budgets, the stack's mode, the catalogue, what
+the Salesforce organisation's package has.
+"""
 
 
 @click.command()

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, cached_property
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3
 import botocore.exceptions
 import click
-from botocore.config import Config
 
 from closedwon.stack import Stack as Parts
 from ops.api import Api
+
+if TYPE_CHECKING:  # imported where it is used: it takes longer than all else, and not every command needs AWS
+    import boto3
 
 REQUIRED = {"CalloutUrl", "CalloutKeySecretArn"}
 """The outputs that tell a stack of closed-won from others."""
@@ -32,6 +33,8 @@ class Stack:
 
     @cached_property
     def session(self) -> boto3.Session:
+        import boto3
+
         session = boto3.Session(profile_name=self._profile, region_name=self._region)
         # Else the first client would fail, in words that name no remedy.
         if session.region_name is None:
@@ -112,6 +115,8 @@ class Stack:
         """The product's parts, put together with the settings of those functions (by default of the one that repairs)
         and with the operator's credentials.
         """
+        from botocore.config import Config
+
         making = Lock()  # a session makes one client at a time
         environment: dict[str, str] = {}
         for function in functions or ("RepairFunction",):

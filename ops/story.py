@@ -10,7 +10,8 @@ from typing import Any
 
 from closedwon.aws.ledger import at_once
 from closedwon.aws.ledger_items import Accepted
-from closedwon.domain.customer import Customer, OpportunityState, execution_name
+from closedwon.domain.customer import Customer, OpportunityState
+from closedwon.domain.due import execution_name
 from closedwon.domain.instants import iso_of
 from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
 from closedwon.domain.plan import LIVE

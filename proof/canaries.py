@@ -25,6 +25,7 @@ from moto.s3.models import s3_backends
 from moto.stepfunctions.responses import get_backend as stepfunctions_backend
 
 from benchmarks.lines import Line
+from sandbox.ledger import readable
 from sandbox.sandbox import ROOT, Sandbox
 from tools.check_secrets import scan
 
@@ -240,7 +241,7 @@ def _places(sandbox: Sandbox, canaries: Canaries) -> Iterator[Place]:
     yield Place("executions: inputs, outputs, histories", list(_executions(sandbox)))
     yield Place("the API's answers, refusals too", [*canaries.answers], (), (CHOSEN,))
     items = aws.client("dynamodb").get_paginator("scan").paginate(TableName=aws.resources["LedgerTable"])
-    ledger = [json.dumps(item, ensure_ascii=False) for page in items for item in page["Items"]]
+    ledger = [json.dumps(readable(item), ensure_ascii=False) for page in items for item in page["Items"]]
     personal = [text for text in ledger if '"ACCOUNT#' in text[:200] or '"ORDER#' in text or '"OPPORTUNITY#' in text]
     yield Place("the ledger: customers and orders", [*personal], ("account name",), (*NAMES, CHOSEN))
     yield Place("the ledger: all else", [text for text in ledger if text not in set(personal)], (), (CHOSEN,))

@@ -69,7 +69,7 @@ DEFECTS = (
         "in order: an older revision that arrives late counts (G2)",
         (
             Edit(
-                f"{PACKAGE}/domain/customer.py",
+                f"{PACKAGE}/domain/acceptance.py",
                 "newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)",
                 "newer = True",
             ),
@@ -80,12 +80,12 @@ DEFECTS = (
         "one at a time: two executions write for one customer (G1)",
         (
             Edit(
-                f"{PACKAGE}/domain/customer.py",
+                f"{PACKAGE}/domain/lease.py",
                 "    elif lease is not None and held:\n        return customer, Busy",
                 "    elif lease is not None and held and owner == '':\n        return customer, Busy",
             ),
             Edit(
-                f"{PACKAGE}/domain/customer.py",
+                f"{PACKAGE}/domain/results.py",
                 "    if customer.lease is None or customer.lease.token != work.lease.token:\n",
                 "    if customer.lease is None:\n",
             ),
@@ -98,8 +98,8 @@ DEFECTS = (
         (
             Edit(
                 f"{PACKAGE}/aws/ledger_table.py",
-                '                "rev = :rev" if known.rev else "attribute_not_exists(pk)",\n',
-                "                None,\n",
+                'condition = "rev = :rev" if known.customer.rev else "attribute_not_exists(pk)"',
+                "condition = None",
             ),
         ),
         test="tests/unit/test_ledger.py::test_who_loses_every_try_says_so_after_growing_pauses",
@@ -253,12 +253,12 @@ DEFECTS = (
         "in order: a write that lands late undoes a newer one",
         (
             Edit(
-                f"{PACKAGE}/domain/customer.py",
+                f"{PACKAGE}/domain/results.py",
                 "    if report.unanswered_for:\n",
                 "    if report.unanswered_for < 0:\n",
             ),
             Edit(
-                f"{PACKAGE}/domain/customer.py",
+                f"{PACKAGE}/domain/lease.py",
                 "            return customer, Unanswered(lease.until)\n",
                 "            pass\n",
             ),

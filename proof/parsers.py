@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from benchmarks.table import MemoryTable
 from closedwon.aws.ledger import Ledger
-from closedwon.aws.ledger_items import accepted_order, customer_of, exported
+from closedwon.aws.ledger_items import accepted_order, customer_of, exported, text_of
 from closedwon.aws.secrets import Secret
 from closedwon.domain.errors import ClosedWonError, failure_text
 from closedwon.domain.order import Order
@@ -102,7 +102,7 @@ def ledger_items(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
         item = copy.deepcopy(draw(st.sampled_from({"head": heads, "opportunity": opportunities}.get(kind, orders))))
         if kind == "control":
             item = {"pk": {"S": "CONTROL"}, "sk": {"S": "CONTROL"}, "body": {"S": '{"mode": "run", "since": 0}'}}
-        item["body"]["S"] = draw(json_texts(spoilt(st.just(json.loads(item["body"]["S"])))))
+        item["body"] = {"S": draw(json_texts(spoilt(st.just(json.loads(text_of(item))))))}
         if kind == "export":
             text = json.dumps({"Item": draw(spoilt(st.just(item)))}) if draw(st.booleans()) else draw(any_text)
             return kind, text.encode(errors="surrogatepass") + b' "ACCOUNT#'
@@ -114,7 +114,7 @@ def ledger_items(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
             case "head":
                 customer_of("001", 1, item["body"]["S"], {})
             case "opportunity":
-                customer_of("001", 1, heads[0]["body"]["S"], {"006": item["body"]["S"]})
+                customer_of("001", 1, heads[0]["body"]["S"], {"OPPORTUNITY#006": item["body"]["S"]})
             case "order":
                 accepted_order(item)
             case "export":

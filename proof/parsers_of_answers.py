@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -25,6 +26,7 @@ from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.bulk import BulkQueries
 from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.mapping_records import COLUMNS, QUOTE_LINE
+from closedwon.salesforce.package import Package
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import customer_difference
 from closedwon.stigg.catalogue import fetch_catalogue
@@ -138,10 +140,12 @@ def salesforce_answers(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
     record = {"id": "a05", "success": True, "created": True, "errors": []}
     refused = {"success": False, "errors": [{"statusCode": "UNABLE_TO_LOCK_ROW", "message": "x", "fields": ["Name"]}]}
     result = {"body": [record, refused], "httpHeaders": {}, "httpStatusCode": 200, "referenceId": "a"}
+    status = {"name": "Status__c", "createable": True, "updateable": True, "restrictedPicklist": True}
+    status["picklistValues"] = [{"value": "Ended", "active": True}]
     good: dict[str, Any] = {
         "query": {"totalSize": 1, "done": True, "records": [{"attributes": {"type": "Account"}, "Id": "001"}]},
         "count": {"totalSize": 7, "done": True, "records": []},
-        "describe": {"fields": [{"name": "Id", "type": "id", "referenceTo": [], "relationshipName": None}]},
+        "describe": {"fields": [{"name": "Id", "type": "id", "referenceTo": [], "relationshipName": None}, status]},
         "composite": {"compositeResponse": [result, {**result, "body": None, "httpStatusCode": 204}]},
         "limits": {"DailyApiRequests": {"Max": 15000, "Remaining": 14998}},
         "log in": {"access_token": "00D!x", "instance_url": "https://x", "error": "e", "error_description": "why"},
@@ -165,7 +169,7 @@ def salesforce_answers(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
     calls: dict[str, Callable[[], object]] = {
         "query": lambda: client.query("SELECT Id FROM Account"),
         "count": lambda: client.count("SELECT COUNT() FROM Account"),
-        "describe": lambda: client.describe("Account"),
+        "describe": lambda: Package.of(client.describe("Account")).to_json(),
         "composite": composite,
         "limits": lambda: _Anew(client).budget(),
         "log in": log_in,
@@ -273,7 +277,7 @@ def salesforce_rows(bench: Bench) -> tuple[Any, Callable[[Any], None]]:
 
     def feed(scene: Json) -> None:
         rows = Rows({"Stigg_Mapping__mdt": [], "Opportunity": [], **scene["rows"]})
-        for found in reading.read([scene["deal"]], rows):
+        for found in reading.read([scene["deal"]], rows, datetime.now(UTC)):
             if isinstance(found, Problem):
                 invalid(None, [found]).model_dump_json(by_alias=True)
             else:

@@ -1,6 +1,7 @@
 """A ledger in memory, for scenes that do not test DynamoDB: the verbs and reads of `closedwon.aws.ledger.Ledger`.
 
-Both decide by the same rules, those of `domain.customer`; tests/unit/test_ledger.py holds both to the same promises.
+Both decide by the same rules, those of `domain.acceptance`, `lease`, `results` and `due`; tests/unit/test_ledger.py
+holds both to the same promises.
 One lock makes each verb happen at one moment, so nobody ever loses a try.
 """
 
@@ -14,24 +15,21 @@ from dataclasses import replace
 from typing import Literal
 
 from closedwon.aws.ledger import DUE_AT_ONCE, Claim, Control, Room
-from closedwon.aws.ledger_items import Accepted
+from closedwon.aws.ledger_items import Accepted, Item, text_of
 from closedwon.aws.ledger_metrics import measure
-from closedwon.domain import customer as rules
-from closedwon.domain.customer import (
-    Acceptance,
-    Arrival,
-    Busy,
-    Current,
-    Customer,
-    OpportunityState,
-    Prepared,
-    StepResult,
-    Unanswered,
-    Work,
-)
+from closedwon.domain.acceptance import Acceptance, Arrival, Due, accept_owned, approve
+from closedwon.domain.customer import Customer, OpportunityState, erased
+from closedwon.domain.due import START_GRACE, claim, made_due, rate_slots_due
 from closedwon.domain.identifiers import AccountId
+from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
 from closedwon.domain.order import Order, Revision
+from closedwon.domain.results import Prepared, StepResult, record_result
 from closedwon.words.reasons import recorded
+
+
+def readable(item: Item) -> Item:
+    """An item of the real ledger, with a body that is a text, as it may be stored as well."""
+    return {**item, "body": {"S": text_of(item)}} if "body" in item else item
 
 
 class MemoryLedger:
@@ -45,6 +43,7 @@ class MemoryLedger:
         self._bound: dict[str, str] = {}  # accounts, by customer in Stigg
         self._orders: dict[str, dict[tuple[Revision, str], Accepted]] = defaultdict(dict)  # by opportunity
         self._snapshot: str | None = None
+        self._package: str | None = None
         self._control = Control()
 
     # The verbs
@@ -60,9 +59,8 @@ class MemoryLedger:
         with self._lock:
             for account_id, indices in groups.items():
                 known = self.customer(account_id)
-                changed, some = self._accepted(
-                    known, [arrivals[i] for i in indices], rate_slots.get(account_id, 0), rules.START_GRACE * starts
-                )
+                when = Due(rate_slots.get(account_id, 0), START_GRACE * starts)
+                changed, some = self._accepted(known, [arrivals[i] for i in indices], when)
                 self._write(known, changed)
                 measure(known, changed)
                 answers.update(zip(indices, some, strict=True))
@@ -71,20 +69,20 @@ class MemoryLedger:
     def acquire_lease(
         self, account_id: str, owner: str, token: int, lease_milliseconds: int
     ) -> Work | Busy | Current | Unanswered:
-        """Take a customer's work for one execution; see `customer.acquire_lease`."""
+        """Take a customer's work for one execution; see `lease.acquire_lease`."""
         with self._lock:
             known = self.customer(account_id)
-            changed, answer = rules.acquire_lease(known, owner, token, self._clock(), lease_milliseconds)
+            changed, answer = acquire_lease(known, owner, token, self._clock(), lease_milliseconds)
             self._write(known, changed)
             return answer
 
     def record_result(self, work: Work, report: StepResult) -> tuple[Customer, Literal["done", "again"]]:
-        """Record what a step did; see `customer.record_result`. Raises customer.LeaseLost."""
+        """Record what a step did; see `results.record_result`. Raises results.LeaseLost."""
         with self._lock:
             known = self.customer(work.customer.account_id)
             if isinstance(report, Prepared):
                 report = replace(report, taken=self._taken(known, report))
-            changed, follows = rules.record_result(known, work, report, self._clock())
+            changed, follows = record_result(known, work, report, self._clock())
             changed = recorded(known, changed)
             self._write(known, changed)
         measure(known, changed)
@@ -93,21 +91,21 @@ class MemoryLedger:
     def approve(
         self, opportunity_id: str, approval: str, rate_slot: int
     ) -> tuple[Literal["approved", "unknown"], Claim | None]:
-        """Let through what waits for somebody's approval; see `customer.approve`. Out: also the execution to start."""
+        """Let through what waits for somebody's approval; see `acceptance.approve`. Out: also what to start."""
         with self._lock:
             account_id = self._owners.get(opportunity_id)
             if account_id is None:
                 return "unknown", None
             known = self.customer(account_id)
-            changed, status, name = rules.approve(known, opportunity_id, approval, self._clock(), rate_slot)
+            changed, status, name = approve(known, opportunity_id, approval, self._clock(), rate_slot)
             self._write(known, changed)
             return status, Claim(account_id, name, rate_slot) if name else None
 
     def make_due(self, account_id: str, rev: int, look: bool, opportunities: Collection[str], account: bool) -> bool:
-        """Have a customer looked at again; see `customer.made_due`. Out: whether it is due."""
+        """Have a customer looked at again; see `due.made_due`. Out: whether it is due."""
         with self._lock:
             known = self.customer(account_id)
-            changed, due = rules.made_due(known, rev, look, opportunities, account, self._clock())
+            changed, due = made_due(known, rev, look, opportunities, account, self._clock())
             self._write(known, changed)
             return due
 
@@ -121,8 +119,8 @@ class MemoryLedger:
                 if not room.there_is(len(accounts) - place):
                     break
                 known = self.customer(account_id)
-                taken, rate_slot = room.for_one(rules.rate_slots_due(known))
-                changed, name = rules.claim(known, self._clock(), rate_slot)
+                taken, rate_slot = room.for_one(rate_slots_due(known))
+                changed, name = claim(known, self._clock(), rate_slot)
                 self._write(known, changed)
                 if name:
                     claims.append(Claim(account_id, name, rate_slot))
@@ -133,7 +131,7 @@ class MemoryLedger:
         """Forget what could name a person, in a customer's opportunities and in every order. Out: the opportunities."""
         with self._lock:
             known = self.customer(account_id)
-            self._write(known, rules.erased(known))
+            self._write(known, erased(known))
             for id in known.opportunities:
                 self._orders[id] = {
                     key: accepted._replace(order=accepted.order.nameless())
@@ -178,7 +176,7 @@ class MemoryLedger:
         """What `accept` would make of orders of one account: the customer now and then, and the answers."""
         with self._lock:
             known = self.customer(account_id)
-            return known, *self._accepted(known, arrivals)
+            return known, *self._accepted(known, arrivals, Due())
 
     def waiting(self, milliseconds: int) -> int:
         """How many customers are due now or within that time."""
@@ -190,6 +188,13 @@ class MemoryLedger:
 
     def keep_snapshot(self, text: str) -> None:
         self._snapshot = text
+
+    def package(self) -> str | None:
+        """What was kept of the Salesforce organisation's package."""
+        return self._package
+
+    def keep_package(self, text: str) -> None:
+        self._package = text
 
     def control(self) -> Control:
         """What an operator lets the stack do; everything where nobody ever said."""
@@ -206,12 +211,10 @@ class MemoryLedger:
 
     # Reading and writing one customer, under the lock
 
-    def _accepted(
-        self, known: Customer, arrivals: Sequence[Arrival], rate_slot: int = 0, grace: int = rules.START_GRACE
-    ) -> tuple[Customer, list[Acceptance]]:
+    def _accepted(self, known: Customer, arrivals: Sequence[Arrival], when: Due) -> tuple[Customer, list[Acceptance]]:
         # Who is bound already cannot take another account's customer.
         bound = self._bound if known.customer_id is None else {}
-        changed, answers = rules.accept_owned(known, arrivals, self._owners, bound, self._clock(), rate_slot, grace)
+        changed, answers = accept_owned(known, arrivals, self._owners, bound, self._clock(), when)
         return recorded(known, changed), answers
 
     def _taken(self, known: Customer, report: Prepared) -> dict[str, str]:

@@ -161,9 +161,18 @@ class Cpq:
         self._quote(opportunity, "Amendment", lines, SBQQ__StartDate__c=start, SBQQ__EndDate__c=end)
         return opportunity
 
-    def renew(self, contract: str, name: str, *added: Sold, forecast: bool = False, **quantities: float) -> str:
+    def renew(
+        self,
+        contract: str,
+        name: str,
+        *added: Sold,
+        forecast: bool = False,
+        also: Sequence[str] = (),
+        **quantities: float,
+    ) -> str:
         """Win a renewal; out: its opportunity's ID. forecast: only forecast, with products and without a quote.
 
+        also: further contracts that the same quote renews; the opportunity names the first one only, as in CPQ.
         quantities: of what differs from the contract, by Stigg ID with underscores; 0 is not renewed.
         """
         ending = self.salesforce.get("Contract", contract)
@@ -173,7 +182,8 @@ class Cpq:
                 "SBQQ__RenewedSubscription__c": subscription,
                 "SBQQ__Quantity__c": self._quantity(line, quantities),
             }
-            for subscription, line in self._contracted(contract)
+            for each in (contract, *also)
+            for subscription, line in self._contracted(each)
         ]
         lines += [self._line(one) for one in added]
         renewed = {"SBQQ__RenewedContract__c": contract, "SBQQ__Renewal__c": True}

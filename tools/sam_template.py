@@ -8,8 +8,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
+try:
+    from yaml import CSafeLoader as _SafeLoader  # ten times as fast
+except ImportError:  # PyYAML was built without libyaml
+    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
-class _TemplateLoader(yaml.SafeLoader):
+
+class _TemplateLoader(_SafeLoader):
     """YAML with CloudFormation's short forms: ``!GetAtt A.Arn`` becomes ``{"Fn::GetAtt": "A.Arn"}``."""
 
 

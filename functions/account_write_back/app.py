@@ -6,17 +6,22 @@ that this execution remembers, in one composite call.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
 from closedwon.domain import errors
 from closedwon.domain.codes import Reason
-from closedwon.domain.customer import Customer, Failed, LeaseLost, Work, Written
+from closedwon.domain.customer import Customer
+from closedwon.domain.lease import Work
+from closedwon.domain.results import Failed, LeaseLost, Written
 from closedwon.provisioning.step import Step
 from closedwon.salesforce.answers import error_of, records_of
 from closedwon.salesforce.client import SalesforceClient
+from closedwon.salesforce.package import NEWEST, InstalledPackage
 from closedwon.salesforce.write_back import composite_request
 from closedwon.stack import STACK, Stack
 from closedwon.words.reasons import told
@@ -30,21 +35,53 @@ CAUSE_LENGTH = 32_768
 """The most characters of an execution's cause (FailureDetails in Step Functions' API reference)."""
 
 
-def write(
-    customer: Customer, salesforce: SalesforceClient, app_url: str
-) -> tuple[dict[str, str], bool, list[errors.ClosedWonError]]:
+class Taken(NamedTuple):
+    """What Salesforce took: the marks of outcomes, by opportunity, and whether the account; and what it refused."""
+
+    marks: dict[str, str]
+    account: bool
+    faults: list[errors.ClosedWonError]
+
+
+def write(customer: Customer, salesforce: SalesforceClient, app_url: str, package: InstalledPackage) -> Taken:
     """Write what Salesforce does not show yet. app_url: where Stigg's application is.
 
-    Out: the marks of the outcomes it took, by opportunity; whether it took the account; what it refused.
+    What is refused because the organisation's package is another by now is written once more, as that one shows it.
     """
-    # Nothing is read in Salesforce first: the lease keeps others from writing, so the ledger knows what is shown
+    taken = _write_once(customer, customer.unwritten, salesforce, app_url, package)
+    if not any(package.changed(fault, salesforce) for fault in taken.faults):
+        return taken
+    # Only what was refused is left.
+    left = [id for id in customer.unwritten if id not in taken.marks]
+    if taken.account:
+        customer = replace(customer, account_written=customer.customer_id)
+    again = _write_once(customer, left, salesforce, app_url, package)
+    return Taken({**taken.marks, **again.marks}, taken.account or again.account, again.faults)
+
+
+def _write_once(
+    customer: Customer,
+    opportunities: Sequence[str],
+    salesforce: SalesforceClient,
+    app_url: str,
+    package: InstalledPackage,
+) -> Taken:
+    """Write the account, where it does not show its customer yet, and these opportunities' outcomes."""
+    # The package is of no matter to an account.
+    shows = package.current(salesforce) if opportunities else NEWEST
+    # Nothing else is read in Salesforce first: the lease keeps others from writing, so the ledger knows what is shown
     # (decision 14).
-    requests = composite_request(customer, customer.unwritten, app_url, salesforce.data_path)
+    requests = composite_request(customer, opportunities, app_url, salesforce.data_path, shows)
     results = salesforce.composite([request for request, _ in requests]) if requests else []
+    return _taken(customer, [carried for _, carried in requests], results)
+
+
+def _taken(customer: Customer, carried: Sequence[Sequence[str]], results: Sequence[dict[str, Any]]) -> Taken:
+    """What Salesforce took of a write. carried: the opportunities of each sub-request, none of the account's."""
     marks: dict[str, str] = {}
     account = False
     faults: list[errors.ClosedWonError] = []
-    for (_, opportunities), result in zip(requests, results, strict=True):
+    for opportunities, result in zip(carried, results, strict=True):
         if not opportunities:
             account = error_of(result) is None
         # A collection that was refused as a whole has no records: its answer is that of each.
@@ -59,7 +96,7 @@ def write(
                 # be written.
                 marks[id] = customer.opportunities[id].mark(customer.shown_id)
         faults += [fault for answer in (records or [result]) if (fault := error_of(answer)) is not None]
-    return marks, account, faults
+    return Taken(marks, account, faults)
 
 
 def write_back(work: Work, customer: Customer, failed: bool, stack: Stack) -> tuple[Customer, str]:
@@ -70,7 +107,7 @@ def write_back(work: Work, customer: Customer, failed: bool, stack: Stack) -> tu
     Raises the first error Salesforce answered, transient ones before permanent ones; what it took stays taken.
     """
     try:
-        marks, account, faults = write(customer, stack.salesforce, stack.settings["STIGG_APP_URL"])
+        marks, account, faults = write(customer, stack.salesforce, stack.settings["STIGG_APP_URL"], stack.package)
     except errors.Permanent as refused:  # the request as a whole: the lease is given back all the same
         marks, account, faults = {}, False, [refused]
     # A transient one first: the retry it leads to writes what it can, and meets the permanent ones again.

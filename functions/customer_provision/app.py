@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
-from closedwon.domain.customer import Ensured, Naming, Work
 from closedwon.domain.desired import Slot
+from closedwon.domain.lease import Work
+from closedwon.domain.results import Ensured, Naming
 from closedwon.provisioning.step import Step
 from closedwon.provisioning.work import newest_contributing
 from closedwon.stack import STACK, Stack

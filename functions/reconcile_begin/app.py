@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
 from closedwon.domain.errors import RunInputInvalid
-from closedwon.domain.instants import iso_utc
+from closedwon.domain.instants import from_milliseconds, iso_utc
 from closedwon.reconciliation.run_register import Registered
 from closedwon.reconciliation.runs import Mode, Run
 from closedwon.salesforce.export_queries import Scope
@@ -125,7 +125,7 @@ def measure_secrets(stack: Stack) -> None:
         except Exception:
             logger.exception("the secret's age is not known", extra={"secret": name})
         else:
-            age = datetime.now(UTC) - changed
+            age = from_milliseconds(stack.now()) - changed
             metrics.note("SecretAgeDays", round(age / timedelta(days=1), 1), Secret=name)
 
 

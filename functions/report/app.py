@@ -7,13 +7,13 @@ can begin.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
+from closedwon.domain.instants import from_milliseconds
 from closedwon.reconciliation import report_files, report_message, report_page
 from closedwon.reconciliation.report import FILES, Compared, Ending, Repairs, Report
 from closedwon.reconciliation.report_words import Places
@@ -92,7 +92,7 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
     ending = Ending(
         run=Run.of(event["run"]),
         execution=event["execution"],
-        ended_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        ended_at=from_milliseconds(stack.now()).isoformat(timespec="milliseconds"),
         weighed=event["weighed"],
         exported=event["exported"],
         failure=event["failure"],

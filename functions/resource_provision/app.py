@@ -15,9 +15,11 @@ from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
 from closedwon.domain.application import Application
-from closedwon.domain.customer import OpportunityState, Prepared, Work
+from closedwon.domain.customer import OpportunityState
 from closedwon.domain.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable
+from closedwon.domain.lease import Work
 from closedwon.domain.order import Order
+from closedwon.domain.results import Prepared
 from closedwon.own_application.bodies import idempotency_key, request_body
 from closedwon.own_application.client import LONGEST, TIMEOUTS, NotYet, OwnApplication
 from closedwon.provisioning.step import Step

@@ -6,7 +6,6 @@ It reads what is there, plans, and writes only what differs. A refusal of one su
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
@@ -14,15 +13,16 @@ from aws_lambda_powertools.logging import Logger
 from closedwon.aws import metrics
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.codes import Facts
-from closedwon.domain.customer import Applied, Intended, Interrupted, LeaseLost, Work
 from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
 from closedwon.domain.identifiers import SubscriptionId
-from closedwon.domain.instants import instant_of
+from closedwon.domain.instants import Instant, from_milliseconds
+from closedwon.domain.lease import Work
 from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.results import Applied, Intended, Interrupted, LeaseLost
 from closedwon.provisioning.step import Step
 from closedwon.stack import STACK, Stack
 from closedwon.stigg.bodies import end_call, grant_body, provision_body, update_body
@@ -110,24 +110,24 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
                 sent.setdefault(key, standing_grant["id"])
     for grant in grants:
         # The amount that was intended first: credits that were granted are never corrected.
-        amount = records.get(grant.key, GrantRecord(grant.amount)).amount
+        record = records.get(grant.key, GrantRecord(grant.amount))
         found = sent.get(grant.key)
         if found is None:
-            body = grant_body(customer_id, replace(grant, amount=amount))
+            body = grant_body(customer_id, replace(grant, amount=record.amount))
             try:
                 # Under the grant's own key, which no execution is part of: it is never to be granted a second time.
                 found = stigg.grant_credits(body, grant.key)["id"]
             except StiggRefused as refusal:
                 refused[grant.key] = Facts({"item": grant.currency_id, "said": str(refusal)})
                 continue
-        records[grant.key] = GrantRecord(amount, found)
+        records[grant.key] = replace(record, grant_id=found)
     return records, refused
 
 
 def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> SlotRecord:
     """Apply one change in Stigg. Out: what to remember of its slot."""
     if isinstance(change, End):
-        return end(change, records, execution, stack.stigg)
+        return end(change, records, execution, from_milliseconds(stack.now()), stack.stigg)
     customer_id = work.customer.bound_id
     links = stack.settings.backlinks(work.customer.account_id)
     record = records.get(change.subscription.slot, SlotRecord())
@@ -149,10 +149,9 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
     return standing(made, change.subscription, answer["id"], status)
 
 
-def end(change: End, records: dict[Slot, SlotRecord], execution: str, stigg: Stigg) -> SlotRecord:
-    """End a subscription. Out: what to remember of its slot."""
+def end(change: End, records: dict[Slot, SlotRecord], execution: str, at: Instant, stigg: Stigg) -> SlotRecord:
+    """End a subscription. at: now. Out: what to remember of its slot."""
     record = records.get(change.slot, SlotRecord())
-    at = instant_of(datetime.now(UTC))
     # A trial ends only once the paid subscription stands: a sale that waits for payment keeps it.
     ending = ending_of(change, records.get(change.after) if change.after else None, at)
     if ending is None:
@@ -169,7 +168,9 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str, stigg: Sti
 def standing(record: SlotRecord, wanted: Subscription, subscription_id: SubscriptionId, status: str) -> SlotRecord:
     """The record of a subscription that is as it should be. Its checkout link is dropped once it is paid."""
     checkout_url = record.checkout_url if status == "PAYMENT_PENDING" else None
-    return SlotRecord(record.generation, True, subscription_id, status, checkout_url, applied=wanted)
+    return replace(
+        record, made=True, subscription_id=subscription_id, status=status, checkout_url=checkout_url, applied=wanted
+    )
 
 
 @metrics.emitted

@@ -121,7 +121,12 @@ def export_table_to_point_in_time(handler: DynamoHandler) -> ActionResult:
 def _lines(items: list[dict[str, Any]]) -> Iterator[bytes]:
     for item in items:
         plain = {name: value.to_regular_json() for name, value in item.items()}
-        yield json.dumps({"Item": plain}, separators=(",", ":")).encode() + b"\n"
+        yield json.dumps({"Item": plain}, separators=(",", ":"), default=_base64).encode() + b"\n"
+
+
+def _base64(binary: bytes) -> str:
+    """A binary value, as DYNAMODB_JSON has it."""
+    return base64.b64encode(binary).decode()
 
 
 def _instant() -> str:

@@ -6,33 +6,29 @@ it answers follows Salesforce's REST API Developer Guide and SOQL reference. It 
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from urllib.parse import quote
+from typing import Any, Literal
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
 
 from sandbox.salesforce import cpq, pages
-from sandbox.salesforce.bulk import JOBS_A_DAY, compressed
+from sandbox.salesforce.api import Api, in_json
+from sandbox.salesforce.calls import Answer
 from sandbox.salesforce.describe import detail
-from sandbox.salesforce.errors import Refusal, json_error, not_found
+from sandbox.salesforce.errors import Refusal
 from sandbox.salesforce.ids import make_id, to_18
-from sandbox.salesforce.oauth import Clients, TokenRefused
+from sandbox.salesforce.oauth import Clients
 from sandbox.salesforce.query import run
-from sandbox.salesforce.rest import Answer, Call, Rest, parse_url, versions
-from sandbox.salesforce.schema import FLOWS, STANDARD, Schema
+from sandbox.salesforce.schema import FLOWS, PROVISIONINGS, STANDARD, Schema
+from sandbox.salesforce.sessions import Sessions
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.tables import Savepoint
-from sandbox.salesforce.values import accept, to_json
+from sandbox.salesforce.values import to_json
 
-MAX_API_CALLS = 100_000  # a day: Enterprise edition without further licences
-MAX_URI = 16_384  # bytes of a request's address
-
+_HTML = "text/html;charset=UTF-8"
 _ERRORS: dict[int, tuple[str, str]] = {
     400: ("MALFORMED_QUERY", "unexpected token"),
     401: ("INVALID_SESSION_ID", "Session expired or invalid"),
@@ -76,29 +72,11 @@ class Salesforce:
         self.user_id = make_id("005", 1)
         self._lock = threading.RLock()
         self._store = Store(schema, now)
-        self._rest = Rest(self._store, self._limits, self.user_id)
-        self._clients = Clients(client_id, client_secret, username, public_key, self.organization_id, self.user_id, now)
-        self._given_tokens: set[str] = set()
-        self._tokens: set[str] = set()
-        self._calls = 0
-        self.standard_pricebook_id = self._start(username)
+        clients = Clients(client_id, client_secret, username, public_key, self.organization_id, self.user_id, now)
+        self._sessions = Sessions(clients)
+        self._api = Api(self._lock, self._store, self._sessions, self.user_id)
+        self.standard_pricebook_id = _found(self._store, self.organization_id, self.user_id, username)
         self._first: Savepoint = self._store.savepoint()
-
-    def _start(self, username: str) -> str:
-        objects = self._store.schema.objects
-        self._store.user_id = self.user_id
-        user = {
-            "Username": username,
-            "Name": "Integration User",
-            "LastName": "User",
-            "FirstName": "Integration",
-        }
-        user["Email"] = "integration@northwind.example"
-        self._store.insert(objects["User"], user, record_id=self.user_id, trusted=True)
-        organization = {"Name": "Northwind Cloud (sandbox)"}
-        self._store.insert(objects["Organization"], organization, record_id=self.organization_id, trusted=True)
-        book = {"Name": "Standard Price Book", "IsStandard": True, "IsActive": True}
-        return self._store.insert(objects["Pricebook2"], book, trusted=True)
 
     # For tests and the demo
 
@@ -138,13 +116,7 @@ class Salesforce:
         """The records whose fields have these values, oldest first. Raises Refusal for unknown names."""
         with self._lock:
             target = self._store.object(object)
-            wanted: dict[str, Any] = {}
-            for name, value in fields.items():
-                field = target.field(name)
-                if not field:
-                    raise Refusal("INVALID_FIELD", f"No such column '{name}' on sobject of type {target.name}")
-                wanted[field.name] = None if value is None else accept(field, value)
-            found = [r for r in self._store.records(target) if all(r[n] == v for n, v in wanted.items())]
+            found = self._store.matching(target, fields)
             return [{name: to_json(value) for name, value in record.items()} for record in found]
 
     def query(self, soql: str) -> list[dict[str, Any]]:
@@ -190,6 +162,18 @@ class Salesforce:
         """Install Salesforce CPQ: its objects, and its fields on opportunities and contracts. Until `reset`."""
         with self._lock:
             self._store.become(cpq.installed(self._store.schema))
+
+    def deploy_package(self, version: Literal["first", "newest"]) -> None:
+        """Deploy closed-won's package in one of its versions, in place of the one that is there. Records keep what they
+        hold; with the first version what the newest added is neither seen nor taken. Until `reset`.
+        """
+        with self._lock:
+            self._store.become(self._store.schema.having(PROVISIONINGS[version]))
+
+    def switch_off(self, object: str, field: str, value: str) -> None:
+        """Deactivate a value of a picklist. Until `reset`."""
+        with self._lock:
+            self._store.become(self._store.schema.switched_off(object, field, value))
 
     def hide(self, object: str, *fields: str) -> None:
         """Take fields away from the permission set: no query knows them any more. Until `reset`."""
@@ -264,25 +248,22 @@ class Salesforce:
     def issue_token(self) -> str:
         """A session for a client that does not log in by itself; it survives `reset`."""
         with self._lock:
-            token = self._clients.new_token()
-            self._given_tokens.add(token)
-            return token
+            return self._sessions.issue()
 
     def change_client_secret(self, client_secret: str) -> None:
         """From now on only this secret of the connected app is let in; sessions there are go on."""
         with self._lock:
-            self._clients = replace(self._clients, client_secret=client_secret)
+            self._sessions.change_secret(client_secret)
 
     def trust(self, public_key: str | bytes | None) -> None:
         """From now on the connected app takes assertions that this key's private half signed (JWT bearer)."""
         with self._lock:
-            self._clients = replace(self._clients, public_key=public_key)
+            self._sessions.trust(public_key)
 
     def expire_tokens(self) -> None:
         """End every session there is."""
         with self._lock:
-            self._tokens.clear()
-            self._given_tokens.clear()
+            self._sessions.expire()
 
     def lock_row(self, record_id: str, times: int = 1) -> None:
         """Make the next `times` writes that need this record's lock fail with UNABLE_TO_LOCK_ROW.
@@ -300,17 +281,17 @@ class Salesforce:
     def use_up_api_calls(self, left: int = 0) -> None:
         """Refuse all further calls but so many with REQUEST_LIMIT_EXCEEDED, until `reset` or `renew_api_calls`."""
         with self._lock:
-            self._calls = MAX_API_CALLS - left
+            self._api.leave_calls(left)
 
     def fail_query_job(self, message: str) -> None:
         """Make the next query job that is started fail, with these words."""
         with self._lock:
-            self._rest.jobs.fail_next(message)
+            self._api.fail_query_job(message)
 
     def renew_api_calls(self) -> None:
         """A new day: no API call is used up."""
         with self._lock:
-            self._calls = 0
+            self._api.leave_calls()
 
     # As an Application
 
@@ -319,136 +300,54 @@ class Salesforce:
         with self._lock:
             self._store.roll_back(self._first)
             self._store.locked.clear()
-            self._rest.jobs.clear()
-            self._tokens.clear()
-            self._calls = 0
+            self._sessions.log_out()
+            self._api.reset()
 
     def error(self, status: int) -> Response:
         """Salesforce's answer with this HTTP status; gateways answer 502 and 504 in HTML."""
         if status in (502, 504):
             return Response("<html><body>Bad Gateway</body></html>", status, content_type="text/html")
         code, message = _ERRORS.get(status, _ERRORS[500])
-        return self._json(Answer(status, Refusal(code, message).as_error()))
+        return in_json(Answer(status, Refusal(code, message).as_error()))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
         if request.path.rstrip("/") == "/services/oauth2/token":
             response = self._token(request)
         elif request.path.startswith("/services/"):
-            response = self._services(request)
+            response = self._api.answer(request)
         else:
             response = self._page(request)
         return response(environ, start_response)
 
-    # Sessions
-
     def _token(self, request: Request) -> Response:
-        try:
-            if request.method != "POST":
-                raise TokenRefused("invalid_request", "must use HTTP POST")
-            login = request.authorization
-            basic = None
-            if login and login.type == "basic":
-                basic = (login.username or "", login.password or "")
-            body = self._clients.token(request.form, basic, request.host_url.rstrip("/"))
-        except TokenRefused as refused:
-            answer = Answer(refused.status, refused.body)
-        else:
-            with self._lock:
-                self._tokens.add(body["access_token"])
-            answer = Answer(200, body)
-        return self._json(answer, {"Cache-Control": "no-cache, no-store", "Pragma": "no-cache"})
-
-    def _check_session(self, request: Request) -> None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme and scheme not in ("Bearer", "OAuth"):
-            raise Refusal("INVALID_AUTH_HEADER", "INVALID_HEADER_TYPE", status=401)
-        if token not in self._tokens and token not in self._given_tokens:
-            raise Refusal("INVALID_SESSION_ID", "Session expired or invalid", status=401)
-
-    # The REST API
-
-    def _services(self, request: Request) -> Response:
-        address = request.environ.get("REQUEST_URI") or quote(request.path) + "?" + request.query_string.decode()
-        if request.path.rstrip("/") == "/services/data" and request.method == "GET":
-            return self._json(Answer(200, versions()))
         with self._lock:
-            self._store.keep()
-            try:
-                if len(address) > MAX_URI:
-                    raise Refusal("URI_TOO_LONG", "The request URI is too long", status=414)
-                self._check_session(request)
-                if self._calls >= MAX_API_CALLS:
-                    raise Refusal("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", status=403)
-                self._calls += 1
-                version, path, parameters = parse_url(address)
-                options = request.headers.get("Sforce-Query-Options", "")
-                body = self._body(request)
-                answer = self._rest.answer(Call(request.method, version, path, parameters, body, options))
-            except Refusal as refusal:
-                answer = Answer(refusal.status, refusal.as_error())
-            used = {"Sforce-Limit-Info": f"api-usage={self._calls}/{MAX_API_CALLS}"}
-        return self._csv(answer, used, request) if answer.csv else self._json(answer, used)
-
-    @staticmethod
-    def _csv(answer: Answer, headers: Mapping[str, str], request: Request) -> Response:
-        """A page of a query job's result, written while it is sent: compressed, for who takes that."""
-        assert answer.csv is not None
-        pieces = answer.csv.pieces()
-        response = Response(content_type="text/csv; charset=UTF-8")
-        if request.accept_encodings.quality("gzip"):
-            pieces = compressed(pieces)
-            response.headers["Content-Encoding"] = "gzip"
-        response.response = pieces
-        response.headers.update({**answer.headers, **headers})
-        return response
-
-    @staticmethod
-    def _body(request: Request) -> Any:
-        data = request.get_data()
-        if not data or request.method in ("GET", "HEAD", "DELETE"):
-            return None
-        if request.mimetype != "application/json":
-            message = f"Content type {request.mimetype or 'missing'} is not supported for this resource"
-            raise Refusal("UNSUPPORTED_MEDIA_TYPE", message, status=415)
-        try:
-            return json.loads(data)
-        except json.JSONDecodeError as error:
-            raise json_error(f"{error.msg} at [line:{error.lineno}, column:{error.colno}]") from None
-        except UnicodeDecodeError:
-            raise json_error("Invalid UTF-8") from None
-
-    def _limits(self) -> dict[str, Any]:
-        left = {"Max": MAX_API_CALLS, "Remaining": MAX_API_CALLS - self._calls}
-        jobs = {"Max": JOBS_A_DAY, "Remaining": JOBS_A_DAY - self._rest.jobs.started}
-        return {"DailyApiRequests": left, "DailyBulkV2QueryJobs": jobs}
-
-    @staticmethod
-    def _json(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
-        data = None if answer.status == 204 else json.dumps(answer.body, ensure_ascii=False)
-        response = Response(data, answer.status, content_type="application/json;charset=UTF-8")
-        if answer.status == 204:
-            del response.headers["Content-Type"]
-        response.headers.update({**answer.headers, **(headers or {})})
-        return response
-
-    # Pages
+            answer = self._sessions.token(request)
+        return in_json(answer, {"Cache-Control": "no-cache, no-store", "Pragma": "no-cache"})
 
     def _page(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             return Response(status=405)
         with self._lock:
             try:
-                match [segment for segment in request.path.split("/") if segment]:
-                    case []:
-                        return Response(pages.home_page(self._store), content_type="text/html;charset=UTF-8")
-                    case [record_id] | ["lightning", "r", record_id] | ["lightning", "r", _, record_id, "view"]:
-                        target = self._store.schema.of_id(record_id)
-                    case _:
-                        raise not_found()
-                if not target:
-                    raise not_found()
-                html = pages.record_page(self._store, target, self._store.record(target, record_id))
-                return Response(html, content_type="text/html;charset=UTF-8")
+                return Response(pages.shown(self._store, request.path), content_type=_HTML)
             except Refusal:
-                return Response(pages.missing_page(), 404, content_type="text/html;charset=UTF-8")
+                return Response(pages.missing_page(), 404, content_type=_HTML)
+
+
+def _found(store: Store, organization_id: str, user_id: str, username: str) -> str:
+    """Put the records there with which an organisation begins. Out: the ID of its standard price book."""
+    objects = store.schema.objects
+    store.user_id = user_id
+    user = {
+        "Username": username,
+        "Name": "Integration User",
+        "LastName": "User",
+        "FirstName": "Integration",
+        "Email": "integration@northwind.example",
+    }
+    store.insert(objects["User"], user, record_id=user_id, trusted=True)
+    organization = {"Name": "Northwind Cloud (sandbox)"}
+    store.insert(objects["Organization"], organization, record_id=organization_id, trusted=True)
+    book = {"Name": "Standard Price Book", "IsStandard": True, "IsActive": True}
+    return store.insert(objects["Pricebook2"], book, trusted=True)

@@ -96,4 +96,5 @@ def _nillable(field: Field) -> bool:
 
 
 def _picklist_value(field: Field, value: str) -> dict[str, Any]:
-    return {"active": True, "defaultValue": value == field.default, "label": value, "validFor": None, "value": value}
+    on = value not in field.off
+    return {"active": on, "defaultValue": value == field.default, "label": value, "validFor": None, "value": value}

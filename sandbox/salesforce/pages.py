@@ -7,6 +7,7 @@ from datetime import date, datetime
 from html import escape
 from typing import Any
 
+from sandbox.salesforce.errors import not_found
 from sandbox.salesforce.schema import NUMBER_KINDS, Field, SObject
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.tables import Record
@@ -66,6 +67,20 @@ _RELATED: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "Product2": (("PricebookEntry", "Product2Id", ("Pricebook2Id", "UnitPrice", "CurrencyIsoCode", "IsActive")),),
 }  # fmt: skip
 _LISTED = ("Opportunity", "Account", "Stigg_Provisioning__c", "Product2")
+
+
+def shown(store: Store, path: str) -> str:
+    """The page at a path: home, or a record by its ID, as Lightning's addresses name it too. Raises Refusal."""
+    match [segment for segment in path.split("/") if segment]:
+        case []:
+            return home_page(store)
+        case [record_id] | ["lightning", "r", record_id] | ["lightning", "r", _, record_id, "view"]:
+            target = store.schema.of_id(record_id)
+        case _:
+            raise not_found()
+    if not target:
+        raise not_found()
+    return record_page(store, target, store.record(target, record_id))
 
 
 def record_page(store: Store, target: SObject, record: Record) -> str:

@@ -5,35 +5,23 @@ A statement becomes functions of a record before the first record is looked at, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeGuard
 
 from sandbox.salesforce import soql
+from sandbox.salesforce.columns import Column, Columns
+from sandbox.salesforce.conditions import Conditions
 from sandbox.salesforce.errors import Refusal
-from sandbox.salesforce.ids import to_18
-from sandbox.salesforce.schema import ID_KINDS, NUMBER_KINDS, Field, SObject
+from sandbox.salesforce.schema import ID_KINDS, Field, SObject
 from sandbox.salesforce.store import Store
 from sandbox.salesforce.tables import Record, folded
 from sandbox.salesforce.values import to_json
 
 MAX_OFFSET = 2000  # Salesforce's limit
-MAX_PARENTS = 5  # relationships in one path
-
-Test = Callable[[Record], bool]
-Tables = Callable[[str], Mapping[str, Record]]
-"""All records of an object, by their IDs."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A field reached from the object a query is about, through lookups."""
-
-    through: tuple[Field, ...]
-    field: Field
 
 
 @dataclass(frozen=True)
@@ -127,6 +115,8 @@ class _Query:
         self._text = text
         self._base = base
         self._with_deleted = with_deleted
+        self._columns = Columns(store, text, with_deleted)
+        self._conditions = Conditions(self._columns, store.now)
 
     def result(self, select: soql.Select, target: SObject) -> Result:
         show = self._shower(select, target)
@@ -141,10 +131,10 @@ class _Query:
         self._filtered(select, target)
 
     def table(self, select: soql.Select, target: SObject) -> Table:
-        columns = [self._column(item, target) for item in select.fields if isinstance(item, soql.Path)]
+        columns = [self._columns.column(item, target) for item in select.fields if isinstance(item, soql.Path)]
         # Records are replaced and never changed, so that copies of the tables, and not of what is in them, will do.
         kept = {lookup.to: dict(self._store.table(lookup.to)) for column in columns for lookup in column.through}
-        cells = [_in_bulk(self._getter(column, kept.__getitem__), column.field) for column in columns]
+        cells = [_in_bulk(self._columns.getter(column, kept.__getitem__), column.field) for column in columns]
         header = [".".join([*(f.relationship for f in c.through), c.field.name]) for c in columns]
         return Table(target, tuple(header), self._found(select, target), tuple(cells))
 
@@ -158,22 +148,22 @@ class _Query:
             if not _names_values(one):
                 continue
             values = one.value if isinstance(one.value, tuple) else (one.value,)
-            field = self._column(one.path, target).field
+            field = self._columns.column(one.path, target).field
             if (field.kind in ID_KINDS or field.unique) and all(value.kind == "string" for value in values):
-                keys = [self._range(field, value, one)[0] for value in values]
+                keys = [self._conditions.bounds(field, value, one)[0] for value in values]
                 return self._store.having(target, field, keys, with_deleted=self._with_deleted)
         return self._store.records(target, with_deleted=self._with_deleted)
 
     def _filtered(self, select: soql.Select, target: SObject) -> Callable[[Iterable[Record]], list[Record]]:
         """WHERE, ORDER BY, LIMIT and OFFSET, checked now and applied later (a subquery: once for each parent)."""
-        matches = self._condition(select.where, target) if select.where else None
-        orders = [(self._sortable(order.path, target), order) for order in select.order]
+        matches = self._conditions.test(select.where, target) if select.where else None
+        orders = [(self._columns.sortable(order.path, target), order) for order in select.order]
         if select.counts and orders:
-            raise self._malformed(select.order[0].path.at, "Grouped field expected: COUNT() cannot be ordered")
+            raise self._columns.malformed(select.order[0].path.at, "Grouped field expected: COUNT() cannot be ordered")
         if select.offset > MAX_OFFSET:
             raise Refusal("NUMBER_OUTSIDE_VALID_RANGE", f"Maximum SOQL offset allowed is {MAX_OFFSET}")
         end = None if select.limit is None else select.offset + select.limit
-        keys = [(self._getter(column), column.field, order) for column, order in orders]
+        keys = [(self._columns.getter(column), column.field, order) for column, order in orders]
 
         def apply(records: Iterable[Record]) -> list[Record]:
             found = list(filter(matches, records)) if matches else list(records)
@@ -200,15 +190,15 @@ class _Query:
                 place: tuple[str, ...] = (name,)
                 shows.append((place, nested))
             else:
-                column = self._column(item, target)
+                column = self._columns.column(item, target)
                 place = (*(f.relationship for f in column.through), column.field.name)
                 for depth in range(1, len(column.through) + 1):
                     lookup = column.through[depth - 1]
                     parents[place[:depth]] = self._parent(Column(column.through[: depth - 1], lookup))
-                shows.append((place, _in_json(self._getter(column))))
+                shows.append((place, _in_json(self._columns.getter(column))))
             if place in seen:
                 at = item.source.at if isinstance(item, soql.Select) else item.at
-                raise self._malformed(at, f"duplicate field selected: {'.'.join(place)}")
+                raise self._columns.malformed(at, f"duplicate field selected: {'.'.join(place)}")
             seen.add(place)
 
         def show(record: Record) -> dict[str, Any]:
@@ -227,35 +217,9 @@ class _Query:
 
         return show
 
-    def _getter(self, column: Column, tables: Tables | None = None) -> Callable[[Record], Any]:
-        """The value a column has in a record. tables: where the parents are, when not in the store."""
-        name = column.field.name
-        if not column.through:
-            return itemgetter(name)
-        parent = self._getter_of_record(column.through, tables or self._store.table)
-
-        def value(record: Record) -> Any:
-            found = parent(record)
-            return None if found is None else found[name]
-
-        return value
-
-    def _getter_of_record(self, through: tuple[Field, ...], tables: Tables) -> Callable[[Record], Record | None]:
-        """The record that lookups lead to; None where the way ends. The recycle bin is seen by who looks into it."""
-        *before, lookup = through
-        name, table, with_deleted = lookup.name, tables(lookup.to), self._with_deleted
-        start = self._getter_of_record(tuple(before), tables) if before else None
-
-        def parent(record: Record) -> Record | None:
-            at = start(record) if start else record
-            found = None if at is None else table.get(at[name])
-            return found if found is None or with_deleted or not found["IsDeleted"] else None
-
-        return parent
-
     def _parent(self, lookup: Column) -> Callable[[Record], dict[str, Any] | None]:
         target = self._store.schema.objects[lookup.field.to]
-        parent = self._getter_of_record((*lookup.through, lookup.field), self._store.table)
+        parent = self._columns.parent((*lookup.through, lookup.field), self._store.table)
 
         def shown(record: Record) -> dict[str, Any] | None:
             found = parent(record)
@@ -273,7 +237,7 @@ class _Query:
             )
             raise Refusal("INVALID_TYPE", soql.located(self._text, select.source.at, reason))
         if select.offset:
-            raise self._malformed(select.source.at, "OFFSET cannot be used in a subquery here")
+            raise self._columns.malformed(select.source.at, "OFFSET cannot be used in a subquery here")
         target, lookup = child
         show, filtered = self._shower(select, target), self._filtered(select, target)
 
@@ -285,167 +249,12 @@ class _Query:
 
         return lookup.children, nested
 
-    # Names
-
-    def _column(self, path: soql.Path, target: SObject) -> Column:
-        through: list[Field] = []
-        at = target
-        if len(path.names) - 1 > MAX_PARENTS:
-            raise self._malformed(path.at, "Relationship paths cannot be longer than 5 relationships")
-        for name in path.names[:-1]:
-            lookup = at.parent(name)
-            if not lookup:
-                reason = (
-                    f"Didn't understand relationship '{name}' in field path. If you are attempting to use a custom "
-                    "relationship, be sure to append the '__r' after the custom relationship name. Please reference "
-                    "your WSDL or the describe call for the appropriate names."
-                )
-                raise Refusal("INVALID_FIELD", soql.located(self._text, path.at, reason))
-            through.append(lookup)
-            at = self._store.schema.objects[lookup.to]
-        found = at.field(path.names[-1])
-        if not found:
-            reason = (
-                f"No such column '{path.names[-1]}' on entity '{at.name}'. If you are attempting to use a custom "
-                "field, be sure to append the '__c' after the custom field name. Please reference your WSDL or the "
-                "describe call for the appropriate names."
-            )
-            raise Refusal("INVALID_FIELD", soql.located(self._text, path.at, reason))
-        return Column(tuple(through), found)
-
-    def _sortable(self, path: soql.Path, target: SObject) -> Column:
-        column = self._column(path, target)
-        if not column.field.filterable:
-            reason = f"field '{path}' can not be sorted in a query call"
-            raise Refusal("INVALID_FIELD", soql.located(self._text, path.at, reason))
-        return column
-
-    # Conditions
-
-    def _condition(self, condition: soql.Condition, target: SObject) -> Test:
-        match condition:
-            case soql.Not(inner):
-                inside = self._condition(inner, target)
-                return lambda record: not inside(record)
-            case soql.And(parts):
-                tests = [self._condition(part, target) for part in parts]
-                return lambda record: all(test(record) for test in tests)
-            case soql.Or(parts):
-                tests = [self._condition(part, target) for part in parts]
-                return lambda record: any(test(record) for test in tests)
-        column = self._column(condition.path, target)
-        holds = self._comparison(column.field, condition)
-        value_of = self._getter(column)
-        return lambda record: holds(value_of(record))
-
-    def _comparison(self, field: Field, comparison: soql.Comparison) -> Callable[[Any], bool]:
-        """What the field's value must fulfil. Null equals only null, and is neither less nor more than a value."""
-        operator, values = comparison.operator, comparison.value
-        if not field.filterable:
-            raise self._invalid(comparison, f"field '{comparison.path}' can not be filtered in a query call")
-        if isinstance(values, tuple):
-            among = self._membership(field, values, comparison)
-            return among if operator == "IN" else lambda value: not among(value)
-        if operator == "=":
-            return self._equality(field, values, comparison)
-        if operator == "!=":
-            equal = self._equality(field, values, comparison)
-            return lambda value: not equal(value)
-        if operator == "LIKE":
-            return self._likeness(field, values, comparison)
-        return self._order(field, values, comparison)
-
-    def _likeness(self, field: Field, value: soql.Value, comparison: soql.Comparison) -> Callable[[Any], bool]:
-        if field.kind in (*ID_KINDS, *NUMBER_KINDS, "boolean", "date", "datetime"):
-            raise self._invalid(comparison, f"invalid operator on {field.kind} field", "INVALID_QUERY_FILTER_OPERATOR")
-        pattern = soql.like(value.value)
-        return lambda value: value is not None and pattern.fullmatch(value) is not None
-
-    def _order(self, field: Field, values: soql.Value, comparison: soql.Comparison) -> Callable[[Any], bool]:
-        if field.kind == "boolean" or values.kind == "null":
-            raise self._invalid(comparison, f"invalid operator on {field.kind} field", "INVALID_QUERY_FILTER_OPERATOR")
-        first, last = self._range(field, values, comparison)
-        match comparison.operator:
-            case "<":
-                return lambda value: value is not None and folded(field, value) < first
-            case "<=":
-                return lambda value: value is not None and folded(field, value) <= last
-            case ">":
-                return lambda value: value is not None and folded(field, value) > last
-        return lambda value: value is not None and folded(field, value) >= first
-
-    def _membership(
-        self, field: Field, values: tuple[soql.Value, ...], comparison: soql.Comparison
-    ) -> Callable[[Any], bool]:
-        if any(value.kind == "relative" for value in values):
-            tests = [self._equality(field, value, comparison) for value in values]
-            return lambda held: any(test(held) for test in tests)
-        wanted = {None if value.kind == "null" else self._range(field, value, comparison)[0] for value in values}
-        return lambda held: folded(field, held) in wanted
-
-    def _equality(self, field: Field, value: soql.Value, comparison: soql.Comparison) -> Callable[[Any], bool]:
-        if value.kind == "null":
-            return lambda held: held is None
-        first, last = self._range(field, value, comparison)
-        if first == last:
-            return lambda held: folded(field, held) == first
-        return lambda held: held is not None and first <= held <= last
-
-    def _range(self, field: Field, value: soql.Value, comparison: soql.Comparison) -> tuple[Any, Any]:
-        """The first and the last value a literal stands for: itself twice, but for days among moments."""
-        if value.kind == "relative" and field.kind in ("date", "datetime"):
-            today = self._store.now().date()
-            start = today - timedelta(days=value.value)
-            if field.kind == "date":
-                return start, today
-            return _midnight(start), _midnight(today + timedelta(days=1)) - timedelta(seconds=1)
-        self._check_literal(field, value, comparison)
-        literal = value.value
-        if value.kind == "string":
-            literal = soql.plain(literal)
-        if field.kind in ID_KINDS:
-            try:
-                literal = to_18(literal)
-            except ValueError:
-                code = "INVALID_QUERY_FILTER_OPERATOR"
-                raise self._invalid(comparison, f"invalid ID field: {literal}", code) from None
-        literal = folded(field, literal)
-        return literal, literal
-
-    def _check_literal(self, field: Field, value: soql.Value, comparison: soql.Comparison) -> None:
-        """Raises Refusal for a literal of another kind than the field's."""
-        if field.kind in NUMBER_KINDS:
-            wanted = "number"
-        else:
-            wanted = field.kind if field.kind in ("boolean", "date", "datetime") else "string"
-        if value.kind == wanted:
-            return
-        shown = {"number": "double", "datetime": "dateTime"}.get(wanted, wanted)
-        quotes = "should be" if wanted == "string" else "should not be"
-        reason = (
-            f"value of filter criterion for field '{comparison.path}' must be of type {shown} and {quotes} "
-            "enclosed in quotes"
-        )
-        raise self._invalid(comparison, reason)
-
-    # Refusals
-
-    def _malformed(self, at: int, reason: str) -> Refusal:
-        return Refusal("MALFORMED_QUERY", soql.located(self._text, at, reason))
-
-    def _invalid(self, comparison: soql.Comparison, reason: str, code: str = "INVALID_FIELD") -> Refusal:
-        return Refusal(code, soql.located(self._text, comparison.path.at, reason))
-
 
 def _names_values(condition: soql.Condition | None) -> TypeGuard[soql.Comparison]:
     """Whether a condition names the values that a field of the record itself may have."""
     if not isinstance(condition, soql.Comparison):
         return False
     return condition.operator in ("=", "IN") and len(condition.path.names) == 1
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 def _in_json(value_of: Callable[[Record], Any]) -> Callable[[Record], Any]:

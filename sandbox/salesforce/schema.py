@@ -23,9 +23,10 @@ ID_KINDS: frozenset[Kind] = frozenset({"id", "reference"})
 class Field:
     """One field of an object.
 
-    values: a picklist's, restricted: no others are accepted. to, relationship, children: a lookup's object, the name
-    of the way up (``Account``) and of the way down from there (``Opportunities``). on_delete: what happens to this
-    record when the one it looks up to is deleted. computed: kept by the server, never written by a client.
+    values: a picklist's, restricted: no others are accepted, nor those of them that are switched `off`. to,
+    relationship, children: a lookup's object, the name of the way up (``Account``) and of the way down from there
+    (``Opportunities``). on_delete: what happens to this record when the one it looks up to is deleted. computed: kept
+    by the server, never written by a client.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Field:
     unique: bool = False
     external_id: bool = False
     values: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
     default: Any = None
     to: str = ""
     relationship: str = ""
@@ -121,16 +123,24 @@ class Schema:
         """The same without some fields of one object."""
         gone = {field.lower() for field in hidden}
         one = self.objects[name]
-        shown = replace(one, fields={n: f for n, f in one.fields.items() if n.lower() not in gone})
-        return Schema([shown if each is one else each for each in self.objects.values()])
+        return self.having(replace(one, fields={n: f for n, f in one.fields.items() if n.lower() not in gone}))
+
+    def having(self, one: SObject) -> Schema:
+        """The same with another version of one object."""
+        return Schema([one if each.name == one.name else each for each in self.objects.values()])
+
+    def switched_off(self, name: str, field: str, value: str) -> Schema:
+        """The same with a picklist's value that is switched off: records keep it, and no more of it is accepted."""
+        one = self.objects[name]
+        less = replace(one.fields[field], off=(*one.fields[field].off, value))
+        return self.having(replace(one, fields={**one.fields, field: less}))
 
     def read_only(self, name: str, fields: Iterable[str]) -> Schema:
         """The same with some fields of one object that may only be read; the whole object, where none are named."""
         fixed = {field.lower() for field in fields}
         one = self.objects[name]
         seen = {n: replace(f, computed=f.computed or n.lower() in fixed) for n, f in one.fields.items()}
-        shown = replace(one, fields=seen, writable=one.writable and bool(fixed))
-        return Schema([shown if each is one else each for each in self.objects.values()])
+        return self.having(replace(one, fields=seen, writable=one.writable and bool(fixed)))
 
     def child(self, parent: SObject, relationship: str) -> tuple[SObject, Field] | None:
         """What a child relationship's name (``OpportunityLineItems``) stands for."""
@@ -217,7 +227,7 @@ STAGES: dict[str, int] = {
 WON, LOST = "Closed Won", "Closed Lost"
 
 PROVISIONING_STATUSES = (
-    "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded",
+    "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded", "Ended",
 )  # fmt: skip
 STIGG_TYPES = ("Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant")
 RESET_PERIODS = ("YEAR", "MONTH", "WEEK", "DAY", "HOUR")
@@ -392,6 +402,7 @@ STANDARD = Schema(
             _text("Name", 80, "Stigg Provisioning Number", computed=True, autonumber="SP-{:05d}"),
             _pick("Status__c", *PROVISIONING_STATUSES),
             _long("Reason__c", 32768),
+            _text("Code__c", 80),
             _lookup("Opportunity__c", "Opportunity", "Stigg_Provisionings__r", label="Opportunity"),
             _lookup("Account__c", "Account", "Stigg_Provisionings__r", label="Account"),
             _long("Subscriptions__c", 32768),
@@ -426,3 +437,18 @@ STANDARD = Schema(
         ),
     ]
 )  # fmt: skip
+
+
+def _first_version(one: SObject) -> SObject:
+    """Stigg Provisioning as the first version of closed-won's package has it (0.2.0)."""
+    fields = {name: field for name, field in one.fields.items() if name != "Code__c"}
+    status = fields["Status__c"]
+    fields["Status__c"] = replace(status, values=tuple(value for value in status.values if value != "Ended"))
+    return replace(one, fields=fields)
+
+
+PROVISIONINGS = {
+    "first": _first_version(STANDARD.objects["Stigg_Provisioning__c"]),
+    "newest": STANDARD.objects["Stigg_Provisioning__c"],
+}
+"""Stigg Provisioning by the version of closed-won's package that is deployed."""

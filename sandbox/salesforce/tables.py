@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sandbox.salesforce.errors import deleted, not_found
+from sandbox.salesforce.errors import Refusal, deleted, not_found
 from sandbox.salesforce.ids import make_id, to_18
 from sandbox.salesforce.schema import TEXT_KINDS, Field, Schema, SObject
 from sandbox.salesforce.values import accept, parse_date, parse_datetime, to_json
@@ -122,6 +122,16 @@ class Tables:
         if found["IsDeleted"]:
             raise deleted()
         return found
+
+    def matching(self, target: SObject, values: Mapping[str, Any]) -> list[Record]:
+        """The records whose fields have all of these values, oldest first. Raises Refusal for unknown names."""
+        wanted: dict[str, Any] = {}
+        for name, value in values.items():
+            field = target.field(name)
+            if not field:
+                raise Refusal("INVALID_FIELD", f"No such column '{name}' on sobject of type {target.name}")
+            wanted[field.name] = None if value is None else accept(field, value)
+        return [r for r in self.records(target) if all(r[n] == v for n, v in wanted.items())]
 
     def peek(self, target: str, record_id: str | None) -> Record | None:
         """The record behind a lookup's value, or None when it is empty or deleted."""

@@ -96,7 +96,7 @@ def _text(field: Field, value: Any) -> str | None:
     if len(value) > field.length:
         message = f"{field.shown}: data value too large: {value[:80]} (max length={field.length})"
         raise Refusal("STRING_TOO_LONG", message, [field.name])
-    if field.kind == "picklist" and value and value not in field.values:
+    if field.kind == "picklist" and value and (value not in field.values or value in field.off):
         message = f"{field.shown}: bad value for restricted picklist field: {value}"
         raise Refusal("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", message, [field.name])
     if field.kind == "email" and value and not _EMAIL.fullmatch(value):

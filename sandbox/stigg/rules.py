@@ -30,6 +30,21 @@ def plan(catalogue: Catalogue, plan_id: str) -> Plan:
     return found
 
 
+def parts(
+    catalogue: Catalogue,
+    of: Plan,
+    currency: str,
+    held: Sequence[models.Addon],
+    wanted: models.SubscriptionProvision | models.SubscriptionUpdate,
+) -> None:
+    """All that is asked for fits. held: the add-ons it is to have; currency: the payer's."""
+    ids = [addon.id for addon in held]
+    addons(catalogue, of, held)
+    entitlements(catalogue, of, wanted.entitlements or ())
+    price_overrides(catalogue, of, ids, currency, wanted.price_overrides or ())
+    charges(catalogue, of, ids, wanted.charges or ())
+
+
 def addons(catalogue: Catalogue, of: Plan, wanted: Sequence[models.Addon]) -> None:
     """Known, published, compatible with the plan, each once, within its quantity, with what it depends on."""
     once("addons", (addon.id for addon in wanted))
@@ -148,15 +163,6 @@ def priced(catalogue: Catalogue, of: Plan, held: Iterable[str], currency: str, o
 def overridden(of: Plan, items: Iterable[models.PriceOverride | models.PriceOverrideUpdate]) -> list[str]:
     """The IDs of the plan and add-ons whose own price is overridden."""
     return [item.addon_id or of.id for item in items if item.feature_id is None]
-
-
-def coupon(catalogue: Catalogue, applied: models.AppliedCoupon) -> None:
-    """One kind of coupon at a time; a coupon of the catalogue is known."""
-    kinds = [applied.coupon_id, applied.billing_coupon_id, applied.promotion_code, applied.discount]
-    if sum(kind is not None for kind in kinds) > 1:
-        raise invalid("one coupon at a time")
-    if applied.coupon_id is not None and applied.coupon_id not in catalogue.coupons:
-        raise not_found("Coupon", applied.coupon_id)
 
 
 def billing_period(of: Plan, chosen: models.BillingPeriod | None) -> None:

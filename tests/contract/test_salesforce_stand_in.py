@@ -834,6 +834,43 @@ class TestPackages:
             client.query("SELECT Product2.Stigg_Type__c FROM OpportunityLineItem")
         assert "No such column 'Stigg_Type__c'" in errors_of(error)[0]["message"]
 
+    def test_an_older_package_has_fewer_fields_and_values_until_the_newest_is_deployed(
+        self, client: Client, organization: Salesforce
+    ) -> None:
+        def sent(**fields: Any) -> Any:
+            return client.restful(PROVISIONINGS, method="PATCH", json={"records": [provisioning("a", **fields)]})
+
+        def told() -> tuple[bool, bool]:
+            fields = {one["name"]: one for one in client.Stigg_Provisioning__c.describe()["fields"]}
+            return "Code__c" in fields, "Ended" in [one["value"] for one in fields["Status__c"]["picklistValues"]]
+
+        assert sent(Status__c="Ended", Code__c="term_over")[0]["success"]
+        organization.deploy_package("first")
+        assert told() == (False, False)
+        for refused in (
+            lambda: sent(Status__c="Held", Code__c="no_base"),
+            lambda: client.query("SELECT Code__c FROM Stigg_Provisioning__c"),
+        ):
+            with pytest.raises(exceptions.SalesforceMalformedRequest) as error:
+                refused()
+            assert refusal_of(error) == "INVALID_FIELD"
+        assert sent(Status__c="Ended")[0]["errors"][0]["statusCode"] == "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
+        assert sent(Reason__c="What a record has stays, and can be written beside.")[0]["success"]
+        organization.deploy_package("newest")
+        assert told() == (True, True)
+        [record] = organization.find("Stigg_Provisioning__c")
+        assert (record["Status__c"], record["Code__c"]) == ("Ended", "term_over")
+
+    def test_a_value_that_is_switched_off_is_told_so_and_refused(
+        self, client: Client, organization: Salesforce
+    ) -> None:
+        organization.switch_off("Stigg_Provisioning__c", "Status__c", "Held")
+        [status] = [one for one in client.Stigg_Provisioning__c.describe()["fields"] if one["name"] == "Status__c"]
+        assert [one["value"] for one in status["picklistValues"] if not one["active"]] == ["Held"]
+        with pytest.raises(exceptions.SalesforceMalformedRequest) as error:
+            client.Stigg_Provisioning__c.create({"Status__c": "Held"})
+        assert refusal_of(error) == "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
+
 
 class TestDescribeAndLimits:
     def test_describe_tells_the_objects_and_their_fields(self, client: Client) -> None:

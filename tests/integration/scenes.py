@@ -11,6 +11,7 @@ from unittest import mock
 from moto.core.exceptions import AWSError
 from moto.stepfunctions.parser.models import StepFunctionsParserBackend
 
+from closedwon.aws.ledger_items import text_of
 from sandbox.in_process import InProcess
 from sandbox.sales import Sold
 from sandbox.sandbox import Sandbox
@@ -170,7 +171,7 @@ def head(sandbox: Sandbox, account: str) -> tuple[Json, Json]:
     key = {"pk": {"S": f"ACCOUNT#{account}"}, "sk": {"S": "CUSTOMER"}}
     table, dynamodb = sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb")
     item = dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)["Item"]
-    return item, json.loads(item["body"]["S"])
+    return item, json.loads(text_of(item))
 
 
 def put_head(sandbox: Sandbox, item: Json, body: Json) -> None:

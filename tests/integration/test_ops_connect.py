@@ -58,7 +58,7 @@ def test_a_stack_that_is_connected_is_told_step_by_step(sandbox: Sandbox, operat
         "✓ Salesforce accepts the credentials (client credentials)",
         f"✓ It is the organisation this stack serves: {sandbox.salesforce.organization_id}",
         "✓ Account: reads 4 fields, edits 2",
-        "✓ Stigg_Provisioning__c: reads 15 fields, creates it and edits 15",
+        "✓ Stigg_Provisioning__c: reads 16 fields, creates it and edits 16",
         "✓ Stigg accepts the key",
         "✓ The callout refuses who has no key",
         "✓ The callout takes the key",
@@ -180,6 +180,16 @@ def test_what_the_user_may_not_do_is_named_field_by_field(sandbox: Sandbox, oper
         "Stigg_Provisioning__c: the user may not edit it; may not create it",
     }
     assert all("closed-won Integration" in remedy for remedy in found.values())
+
+
+def test_a_package_that_is_one_version_behind_is_a_warning(sandbox: Sandbox, operator: Operator) -> None:
+    sandbox.salesforce.deploy_package("first")
+    found = looked_at(operator, "--check")
+    assert found["connected"]
+    [told] = [one for one in found["checks"] if "the package is older" in one["words"]]
+    assert told["result"] == "warning"
+    assert "the field Code (Code__c) and the status Ended" in told["words"]
+    assert "Deploy the package" in told["remedy"]
 
 
 def test_a_scoped_key_that_lacks_something_is_named(sandbox: Sandbox, operator: Operator) -> None:

@@ -95,6 +95,18 @@ def test_a_flow_of_stiggs_own_app_is_found_where_the_user_may_see_flows(sandbox:
     assert words() == ["the flow stigg__Opportunity_Stigg_Subscription_Template of Stigg's own app is active"]
 
 
+def test_a_package_that_is_one_version_behind_is_a_warning(sandbox: Sandbox, operator: Operator, account: str) -> None:
+    sandbox.sales.close(account, "A deal", Sold("plan-enterprise"))
+    assert not [one for one in operator.json("doctor")["findings"] if "package" in one["words"]]
+    sandbox.salesforce.deploy_package("first")
+    code, said, _ = operator.runs("doctor", *DAYS, "--json")
+    [told] = [one for one in json.loads(said)["findings"] if "package" in one["words"]]
+    assert (code, told["severity"]) == (0, "warning")
+    assert "Stigg Provisioning lacks the field Code (Code__c) and the status Ended" in told["words"]
+    assert "Deploy the package" in told["fix"]
+    assert "shows as Superseded" in told["fix"]
+
+
 def test_what_cannot_be_looked_at_is_said_in_a_sentence(sandbox: Sandbox, operator: Operator) -> None:
     sandbox.salesforce.deploy("Stigg_Mapping__mdt", DeveloperName="Opportunity_Products", Active__c=False)
     code, _, err = operator.runs("doctor")

@@ -17,6 +17,7 @@ from integration.scenes import (
     subscriptions,
 )
 from integration.terminal import Operator
+from sandbox.ledger import readable
 from sandbox.sales import Sold
 from sandbox.sandbox import Sandbox
 
@@ -24,7 +25,8 @@ NAME, EMAIL = "Maria Sommer Immobilien", "maria.sommer@example.com"
 
 
 def ledger_text(sandbox: Sandbox) -> str:
-    return json.dumps(sandbox.aws.client("dynamodb").scan(TableName=sandbox.aws.resources["LedgerTable"])["Items"])
+    items = sandbox.aws.client("dynamodb").scan(TableName=sandbox.aws.resources["LedgerTable"])["Items"]
+    return json.dumps([readable(item) for item in items])
 
 
 def named(deal: dict[str, object], email: str = EMAIL) -> dict[str, object]:

@@ -15,7 +15,7 @@ def test_a_stack_that_is_well_passes_and_keeps_no_trace(sandbox: Sandbox, operat
     assert everything(sandbox) == before
     table = sandbox.aws.client("dynamodb").scan(TableName=sandbox.aws.resources["LedgerTable"])["Items"]
     kinds = {item["pk"]["S"].partition("#")[0] for item in table}
-    assert kinds <= {"CATALOGUE", "GOVERNOR"}, "no deal is recorded"
+    assert kinds <= {"CATALOGUE", "GOVERNOR", "PACKAGE"}, "no deal is recorded"
 
 
 def test_what_is_not_well_is_named_and_keeps_no_other_check_from_being_made(

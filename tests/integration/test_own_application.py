@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from closedwon.aws.ledger_items import text_of
 from integration.conftest import hurried_sandbox
 from integration.scenes import (
     SUBSCRIPTIONS,
@@ -73,7 +74,7 @@ def it_is_time_to_ask_again(sandbox: Sandbox, account: str) -> None:
         ExpressionAttributeValues={":pk": {"S": f"ACCOUNT#{account}"}, ":sk": {"S": "OPPORTUNITY#"}},
     )
     for item in found["Items"]:
-        body = json.loads(item["body"]["S"])
+        body = json.loads(text_of(item))
         if body["application"] and body["application"]["ask_again_at"]:
             body["application"]["ask_again_at"] = 1
             dynamodb.put_item(TableName=table, Item={**item, "body": {"S": json.dumps(body)}})

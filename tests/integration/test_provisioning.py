@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from closedwon.aws.ledger_items import text_of
 from integration.scenes import (
     COMPOSITE,
     ENTERPRISE,
@@ -249,7 +250,7 @@ def test_a_plan_that_stigg_published_after_the_catalogue_was_read_is_found(sandb
     provision(sandbox, sell(sandbox, account))
     table, dynamodb = sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb")
     key = {"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}}
-    snapshot = json.loads(dynamodb.get_item(TableName=table, Key=key)["Item"]["body"]["S"])
+    snapshot = json.loads(text_of(dynamodb.get_item(TableName=table, Key=key)["Item"]))
     del snapshot["plans"]["plan-analytics"]  # as it was a minute ago
     snapshot["readAt"] -= 60_000
     dynamodb.put_item(TableName=table, Item={**key, "body": {"S": json.dumps(snapshot)}})

@@ -9,6 +9,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from closedwon.aws.ledger_items import text_of
 from integration.scenes import (
     ENTERPRISE,
     Json,
@@ -38,7 +39,7 @@ def order(sandbox: Sandbox, account: str, opportunity: str) -> Json:
     found = sandbox.aws.client("dynamodb").get_item(
         TableName=sandbox.aws.resources["LedgerTable"], Key=key, ConsistentRead=True
     )
-    ordered: Json = json.loads(found["Item"]["body"]["S"])["order"]
+    ordered: Json = json.loads(text_of(found["Item"]))["order"]
     return ordered
 
 

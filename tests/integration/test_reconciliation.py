@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from closedwon.aws.ledger_items import text_of
 from integration.scenes import (
     Json,
     addons,
@@ -204,7 +205,7 @@ def long_held(sandbox: Sandbox, deal: Json) -> None:
     key = {"pk": {"S": f"ACCOUNT#{account_of(deal)}"}, "sk": {"S": f"OPPORTUNITY#{opportunity_of(deal)}"}}
     table, dynamodb = sandbox.aws.resources["LedgerTable"], sandbox.aws.client("dynamodb")
     item = dynamodb.get_item(TableName=table, Key=key)["Item"]
-    state = json.loads(item["body"]["S"])
+    state = json.loads(text_of(item))
     assert state["outcome"]["status"] == "Held"
     dynamodb.put_item(
         TableName=table, Item={**item, "body": {"S": json.dumps({**state, "at": state["at"] - 180 * 86_400_000})}}

@@ -56,7 +56,7 @@ def test_an_amendment_that_apex_sends_says_what_the_callout_understands() -> Non
     order = compile_deal(Deal.model_validate(sent), MappingRules(sent["organizationId"]))
     assert order.problems == ()
     assert order.differences
-    assert (order.amends, order.contract_id) == (sent["amends"], sent["contractId"])
+    assert (order.amends, order.contract_id) == ((sent["amends"],), sent["contractId"])
     assert (order.budget, order.budget_soft, order.minimum_spend) == (5000, True, 1000.25)
     assert (order.coupon, order.paying_customer_id) == ("coupon-partner", "customer-parent")
     items = {item.stigg_id: item for item in order.items}

@@ -102,7 +102,7 @@ def record(stack: Stack, commit: str) -> tuple[Recording, Json]:
         accounts = sell(stack, shop)
         if stack.reconciled:
             reconciled(sandbox)
-        sandbox.settle()
+        sandbox.wait_until_idle()
         at = time.time_ns() // 1_000_000
         table = sandbox.aws.resources["LedgerTable"]
         pages = sandbox.aws.client("dynamodb").get_paginator("scan").paginate(TableName=table)
@@ -139,7 +139,7 @@ def record(stack: Stack, commit: str) -> tuple[Recording, Json]:
         answers = sandbox.call(*recording.newest).json()["results"]
         said["again"] = {answer["opportunityId"]: answer["status"] for answer in answers}
         with suppress(TimeoutError):
-            sandbox.settle(30)
+            sandbox.wait_until_idle(30)
         return recording, said
 
 
@@ -167,7 +167,7 @@ def sell(stack: Stack, shop: Shop) -> dict[str, str]:
         time.sleep(max(0.0, (shop.latest - datetime.now(UTC)).total_seconds() + 0.5))
         if stories:
             shop.sandbox.aws.run_schedule("SweepFunctionSchedule")
-            shop.sandbox.settle()
+            shop.sandbox.wait_until_idle()
     found = shop.sandbox.salesforce.find("Account")
     by_name = {one["Name"]: one["Id"] for one in found}
     deleted = {sent["customer"]: sent["deal"]["account"]["id"] for sent in shop.sent if "account" in sent["deal"]}

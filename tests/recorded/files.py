@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +98,8 @@ def _plain(item: Json) -> Json:
         [(kind, said)] = given.items()
         if kind == "N":
             return int(said)
+        if kind == "B":  # a text that was deflated
+            return json.loads(zlib.decompress(said))
         assert kind == "S"
         return json.loads(said) if said.startswith("{") else said
 

@@ -57,7 +57,7 @@ TABLE = "ledger"
 MOMENTS = 12
 """How many moments of a customer's future are looked at."""
 
-PASSING_ITEMS = ("GOVERNOR#", "NOTICE#", "CATALOGUE")
+PASSING_ITEMS = ("GOVERNOR#", "NOTICE#", "CATALOGUE", "PACKAGE")
 """Items that say nothing about a customer: the rate limits, who was told, the copy of Stigg's catalogue."""
 
 
@@ -132,6 +132,7 @@ class Played:
         self.product.now = lambda: self.at
         self.stigg.put_back(self.recording.stigg)
         self.salesforce.put_back(self.recording.salesforce)
+        self.salesforce.deploy_package("first")  # as it was: the organisation is upgraded on another day
         self.written.clear()
         self._stepfunctions.delete_state_machine(stateMachineArn=self._state_machine)
         self._make_state_machine()
@@ -323,24 +324,21 @@ class Played:
 
     def _to_show(self, customer: Customer) -> list[Json]:
         """What the write-back would send to Salesforce."""
+        package = self.product.package.current(self.product.salesforce)
         requests_ = composite_request(
-            customer, customer.unwritten, self.product.settings["STIGG_APP_URL"], "/services/data"
+            customer, customer.unwritten, self.product.settings["STIGG_APP_URL"], "/services/data", package
         )
         return [{"url": request["url"], "body": request["body"]} for request, _ in requests_]
 
     # What is stored
 
-    def read_back(self, account_id: str) -> Iterator[tuple[Json, Json]]:
-        """A customer's items as they are stored, each with what the product would write of what it read there."""
+    def read_back(self, account_id: str) -> tuple[Json, Json]:
+        """What is stored of a customer, and what the product would write of what it read there."""
         customer = self.product.ledger.customer(account_id)
-        written = [ledger_items.head_item(customer, customer.rev)]
-        written += [
-            ledger_items.opportunity_item(account_id, id, state) for id, state in customer.opportunities.items()
-        ]
-        now = {(item["pk"], item["sk"]): item for item in plain_items(written)}
-        for item in self.recording.ledger:
-            if item["pk"] == f"ACCOUNT#{account_id}":
-                yield item, now[item["pk"], item["sk"]]
+        written = ledger_items.part_items(ledger_items.Stored(Customer(customer.account_id)), customer)
+        head = [ledger_items.head_item(customer, customer.rev, 0, {})] if customer.rev else []
+        stored = [item for item in self.recording.ledger if item["pk"] == f"ACCOUNT#{account_id}"]
+        return _content(stored), _content(plain_items([*head, *written.values()]))
 
     def histories(self) -> Iterator[tuple[Json, Json]]:
         """Every order ever accepted as it is stored, with what the product reads there."""
@@ -399,6 +397,34 @@ class Played:
                 }
             ),
         }
+
+
+_PARTS = {"SLOT": "slots", "GRANT": "grants", "APPROVAL": "approved"}
+"""What the first version kept in a customer's head, and later ones in items of their own."""
+
+
+def _content(items: Iterable[Json]) -> Json:
+    """What a customer's items say, wherever they say it."""
+    content: Json = {name: {} for name in (*_PARTS.values(), "opportunities")}
+    for item in items:
+        kind, _, key = item["sk"].partition("#")
+        body = item["body"] if isinstance(item["body"], dict) else json.loads(item["body"])
+        if kind == "CUSTOMER":
+            content |= {name: value for name, value in item.items() if name not in ("body", "revs")}
+            content |= {name: value for name, value in body.items() if name not in content}
+            for name in _PARTS.values():
+                told = body.get(name, {})  # of approvals a list of their IDs
+                content[name] |= told if isinstance(told, dict) else {id: {} for id in told}
+        elif kind == "OPPORTUNITY":
+            whole = {name: body[value["as"]] if _points(value) else value for name, value in body.items()}
+            content["opportunities"][key] = whole
+        else:
+            content[_PARTS[kind]][key] = body
+    return content
+
+
+def _points(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"as"}
 
 
 def _timeless(written: str) -> str:

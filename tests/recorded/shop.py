@@ -188,7 +188,7 @@ class Shop:
     def send(self, *deals: Json) -> list[Json]:
         """Send deals and wait until nothing runs any more."""
         results = self.call(*deals)
-        self.sandbox.settle()
+        self.sandbox.wait_until_idle()
         return results
 
     def approve(self, deal: Json) -> None:
@@ -197,7 +197,7 @@ class Shop:
         asked = {"organizationId": deal["organizationId"], "opportunityId": id_of(deal), "approval": approval}
         answer = self.sandbox.post({"approvals": [asked]}, path="/v1/approvals")
         assert answer.json()["results"][0]["status"] == "approved", answer.text
-        self.sandbox.settle()
+        self.sandbox.wait_until_idle()
 
     def look_now(self, account: str) -> None:
         """The sweep looks at a customer before it would have been due."""
@@ -230,7 +230,7 @@ class Shop:
         stepfunctions = self.sandbox.aws.client("stepfunctions")
         stepfunctions.stop_execution(executionArn=self.sandbox.execution_arn(result["execution"]))
         self.sandbox.aws.functions.kill("SubscriptionProvisionFunction")
-        self.sandbox.settle()
+        self.sandbox.wait_until_idle()
 
 
 def _is_instant(value: Any) -> bool:

@@ -41,9 +41,10 @@ class Table:
         return {"Responses": {table: [item for item in found if item]}, "UnprocessedKeys": {}}
 
     def query(self, *, KeyConditionExpression: str, ExpressionAttributeValues: Item, **more: Any) -> Item:
-        if KeyConditionExpression != "pk = :pk AND begins_with(sk, :sk)" or "IndexName" in more:
+        known = ("pk = :pk", "pk = :pk AND begins_with(sk, :sk)")
+        if KeyConditionExpression not in known or "IndexName" in more:
             raise AssertionError(f"the recorded table does not understand {KeyConditionExpression}")
-        pk, begins = (ExpressionAttributeValues[name]["S"] for name in (":pk", ":sk"))
+        pk, begins = (ExpressionAttributeValues.get(name, {"S": ""})["S"] for name in (":pk", ":sk"))
         with self._lock:
             keys = sorted(key for key in self._items if key[0] == pk and key[1].startswith(begins))
             return {"Items": copy.deepcopy([self._items[key] for key in keys])}
@@ -79,6 +80,8 @@ class Table:
                 return True
             case "attribute_not_exists(pk)":
                 return there is None
+            case "attribute_not_exists(rev)":
+                return there is None or "rev" not in there
             case "rev = :rev":
                 return there is not None and there.get("rev") == put["ExpressionAttributeValues"][":rev"]
             case other:

@@ -1,9 +1,9 @@
 """A model checker for the ledger's rules: what can happen to one customer, in every order, within small bounds.
 
-The rules are the real ones (`closedwon.domain.customer`); around them is a small world: deals that arrive in any order,
-the sweep, executions that go through the state machine's steps, and two registers, Stigg and Salesforce, in which the
-last write to land wins. What a step does between two of its own moments can be interrupted by anything another one
-does:
+The rules are the real ones (`acceptance`, `lease`, `results` and `due` in `closedwon.domain`); around them is a small
+world: deals that arrive in any order, the sweep, executions that go through the state machine's steps, and two
+registers, Stigg and Salesforce, in which the last write to land wins. What a step does between two of its own moments
+can be interrupted by anything another one does:
 
 - a step dies: before its write, with its write under way, or once the ledger has recorded what it did and before the
   state machine hears of it; or it lives, but its write is not answered, and it says so. It is retried with the token
@@ -29,23 +29,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from closedwon.domain import customer as rules
+from closedwon.domain import acceptance, due, lease, results
+from closedwon.domain.acceptance import Arrival
 from closedwon.domain.codes import Reason
-from closedwon.domain.customer import (
-    Applied,
-    Arrival,
-    Customer,
-    Failed,
-    Intended,
-    Interrupted,
-    LeaseLost,
-    Outcome,
-    Unanswered,
-    Work,
-    Written,
-)
+from closedwon.domain.customer import Customer, Lease, Outcome
+from closedwon.domain.lease import Unanswered, Work
 from closedwon.domain.order import Order, Problem, Revision
 from closedwon.domain.records import SlotRecord
+from closedwon.domain.results import Applied, Failed, Intended, Interrupted, LeaseLost, StepResult, Written
 
 Fold = frozenset[tuple[str, str]]
 """What Stigg holds: of each opportunity that contributes, its ID and its order's name."""
@@ -67,13 +58,13 @@ class Rules:
     """The four verbs. accept gives every state it can leave the customer in: one, unless it is broken."""
 
     accept: Callable[[Customer, Arrival, int], list[Customer]]
-    acquire_lease: Callable[..., Any] = rules.acquire_lease
-    record_result: Callable[..., Any] = rules.record_result
-    claim: Callable[[Customer, int], tuple[Customer, str | None]] = rules.claim
+    acquire_lease: Callable[..., Any] = lease.acquire_lease
+    record_result: Callable[..., Any] = results.record_result
+    claim: Callable[[Customer, int], tuple[Customer, str | None]] = due.claim
 
 
 def accept_at_once(customer: Customer, arrival: Arrival, now: int) -> list[Customer]:
-    return [rules.accept(customer, [arrival], now)[0]]
+    return [acceptance.accept(customer, [arrival], now)[0]]
 
 
 REAL = Rules(accept_at_once)
@@ -452,7 +443,7 @@ class _Model:
     def _report(self, world: World, run: Run) -> Iterator[Step]:
         work = run.work
         assert work is not None
-        report: rules.StepResult
+        report: StepResult
         if run.stage == "subscription":
             customer = work.customer
             looks = None if world.paid else world.now + LOOK_AGAIN
@@ -484,7 +475,7 @@ class _Model:
         yield from self._dying(after, run, what)
 
     def _settled(
-        self, customer: Customer, work: Work, report: rules.StepResult, now: int
+        self, customer: Customer, work: Work, report: StepResult, now: int
     ) -> tuple[Customer, Work, Literal["done", "again"]]:
         changed, follows = self._verbs.record_result(customer, work, report, now)
         return changed, replace(work, customer=changed), follows
@@ -577,7 +568,7 @@ def _key(world: World) -> tuple[Any, ...]:
         customer.customer_id,
         customer.ensured,
         customer.account_written,
-        min(customer.failures, len(rules.BACKOFF)),
+        min(customer.failures, len(results.BACKOFF)),
         later(customer.due_at),
         later(customer.look_again_at),
         lease and (later(lease.until), lease.answered),
@@ -592,7 +583,7 @@ def _key(world: World) -> tuple[Any, ...]:
     )
 
 
-def _work_key(work: Work | None, lease: rules.Lease | None, now: int) -> tuple[Any, ...]:
+def _work_key(work: Work | None, lease: Lease | None, now: int) -> tuple[Any, ...]:
     if work is None:
         return ()
     taken = work.customer
@@ -647,7 +638,7 @@ def without_lease(verbs: Rules = REAL) -> Rules:
 def without_version(verbs: Rules = REAL) -> Rules:
     """settle records the version the customer has now as applied, not the one that was taken."""
 
-    def record_result(customer: Customer, work: Work, report: rules.StepResult, now: int) -> Any:
+    def record_result(customer: Customer, work: Work, report: StepResult, now: int) -> Any:
         return verbs.record_result(
             customer, replace(work, customer=replace(work.customer, version=customer.version)), report, now
         )
@@ -694,7 +685,7 @@ def without_forgetting(verbs: Rules = REAL) -> Rules:
     def accept(customer: Customer, arrived: Arrival, now: int) -> list[Customer]:
         return [remembering(customer, one) for one in verbs.accept(customer, arrived, now)]
 
-    def record_result(customer: Customer, work: Work, report: rules.StepResult, now: int) -> Any:
+    def record_result(customer: Customer, work: Work, report: StepResult, now: int) -> Any:
         changed, follows = verbs.record_result(customer, work, report, now)
         return remembering(customer, changed), follows
 

@@ -9,22 +9,12 @@ from dataclasses import replace
 
 import pytest
 
+from closedwon.domain.acceptance import Arrival, accept
 from closedwon.domain.application import TRY_AGAIN, Application, prepared
-from closedwon.domain.customer import (
-    Applied,
-    Arrival,
-    Customer,
-    Naming,
-    OpportunityState,
-    Outcome,
-    Prepared,
-    SubscriptionLink,
-    Work,
-    accept,
-    acquire_lease,
-    record_result,
-)
+from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink
+from closedwon.domain.lease import Work, acquire_lease
 from closedwon.domain.order import Item, Order, Revision
+from closedwon.domain.results import Applied, Naming, Prepared, record_result
 from closedwon.own_application.bodies import request_body
 from closedwon.words.reasons import told as reason_of
 from unit.domain import ACCOUNT, an_order, opportunity_id
@@ -41,7 +31,7 @@ def order(number: int = 1, **given: object) -> Order:
     return an_order(number=number, **given)
 
 
-def amending(number: int, trigger: str, amends: str | None) -> Order:
+def amending(number: int, trigger: str, *amends: str) -> Order:
     return replace(order(number), trigger=trigger, amends=amends)
 
 
@@ -87,7 +77,7 @@ def applied(customer: Customer, now: int = NOW) -> Customer:
         (amending(1, "renewal", "800000000000000AAA"), True),
         (amending(1, "renewal", B), False),
         (amending(1, "amendment", "800000000000000AAA"), False),
-        (amending(1, "cancellation", None), False),
+        (amending(1, "cancellation"), False),
     ],
     ids=["won", "trial", "renewal of what nobody knows", "renewal", "amendment", "cancellation"],
 )

@@ -6,12 +6,12 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from closedwon.domain.customer import Arrival
+from closedwon.domain.acceptance import Arrival
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import revision_of
 from closedwon.reconciliation.backfill import Outlook, outlook
 from closedwon.reconciliation.drift import Allowed, CustomerView, DealSeen
-from sandbox.stigg import models
+from sandbox.stigg import models, provisioning
 from unit.domain import (
     ACCOUNT,
     CATALOGUE,
@@ -68,7 +68,7 @@ def self_served(world: World, seats: int) -> None:
         "addons": [{"id": "addon-extra-workspace", "quantity": 2}],
         "entitlements": [{"type": "FEATURE", "id": SEATS, "usageLimit": seats}],
     }
-    world.stigg.provision_subscription(models.read(models.SubscriptionProvision, json.dumps(body).encode()))
+    provisioning.provision(world.stigg, models.read(models.SubscriptionProvision, json.dumps(body).encode()))
 
 
 def test_what_stands_in_stigg_already_is_adopted() -> None:

@@ -228,7 +228,7 @@ def test_a_page_is_not_held_but_read_while_it_arrives(bulk: BulkQueries, monkeyp
 
     job = done(bulk, NAMES)
     monkeypatch.setattr("sandbox.salesforce.bulk.Csv.pieces", endless)
-    monkeypatch.setattr("sandbox.salesforce.app.compressed", stored)
+    monkeypatch.setattr("sandbox.salesforce.api.compressed", stored)
     for page in bulk.pages(job):
         assert len(list(islice(page.rows, 100))) == 100
         break

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from closedwon.domain.acceptance import Arrival, accept, approve
 from closedwon.domain.code_list import CODES, FACTS
 from closedwon.domain.codes import Facts, Reason, approval_of
-from closedwon.domain.customer import Arrival, Customer, Outcome, accept, approve
+from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.errors import FAILURES, code_of
 from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.order import Problem, Revision, refusal
@@ -201,7 +202,7 @@ def test_an_outcome_is_stored_with_its_words_code_and_facts() -> None:
     assert (data["code"], data["facts"]["before"]) == ("removal_guard", {"feature-seats": 100})
     assert data["reason"].startswith("It would take away 90% of what plan-enterprise gives")
     assert type(state).from_json(json.loads(json.dumps(state.to_json()))) == state
-    assert Outcome.from_json({**data, "later": 1}) == state.outcome  # of a newer version
+    assert Outcome.from_json({**data, "later": 1}).to_json() == {**data, "subscriptions": (), "later": 1}
     assert stored(after(with_outcome(state.outcome), replace(state.outcome, reason=""))).outcome == state.outcome
 
 

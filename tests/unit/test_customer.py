@@ -15,36 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from closedwon.domain.acceptance import Arrival, accept, approve
 from closedwon.domain.codes import Facts, Reason
-from closedwon.domain.customer import (
-    BACKOFF,
-    START_GRACE,
-    Applied,
-    Arrival,
-    Busy,
-    Current,
-    Customer,
-    Failed,
-    Intended,
-    Interrupted,
-    LeaseLost,
-    OpportunityState,
-    Outcome,
-    SubscriptionLink,
-    Unanswered,
-    Work,
-    Written,
-    accept,
-    acquire_lease,
-    approve,
-    claim,
-    execution_name,
-    made_due,
-    record_result,
-)
+from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink
+from closedwon.domain.due import START_GRACE, claim, execution_name, made_due
 from closedwon.domain.instants import from_iso, instant_of
+from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
 from closedwon.domain.order import Item, Order, Problem, Revision, Standing
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.results import BACKOFF, Applied, Failed, Intended, Interrupted, LeaseLost, Written, record_result
 from closedwon.words.reasons import told
 
 ACCOUNT = "0015g00000XyZaBAAV"

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.desired import catalogue_problems
+from closedwon.domain.lines import KINDS
 from closedwon.intake.deal import Deal, line_number
-from closedwon.intake.mapping import KINDS, compile_deal
+from closedwon.intake.mapping import compile_deal
 from closedwon.operations.doctor import Finding, judge, product_problems
 from closedwon.operations.on_sale import InStigg, Product, Sale, Unmapped
 from sandbox.stigg.catalogue import Plan, Price, sandbox_catalogue

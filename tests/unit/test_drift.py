@@ -14,7 +14,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from closedwon.domain.customer import Arrival, Customer, Lease, OpportunityState, accept, bound
+from closedwon.domain.acceptance import Arrival, accept, bound
+from closedwon.domain.customer import Customer, Lease, OpportunityState
 from closedwon.domain.desired import Policy
 from closedwon.domain.marks import TERMS_KEY
 from closedwon.domain.order import Item, Order, Revision
@@ -112,7 +113,7 @@ def allowed(world: World, listed: Iterable[Json]) -> dict[str, Allowed]:
 
     stigg: Any = SimpleNamespace(entitlements=entitlements)
     nobody: Any = None
-    return Live(nobody, stigg, nobody, nobody, (), lambda *_: None).allowed(listed)
+    return Live(nobody, stigg, nobody, nobody, (), lambda *_: None, nobody).allowed(listed)
 
 
 def compared(world: World, of: CustomerView, watch: Watch = WATCH) -> Compared:

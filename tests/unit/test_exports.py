@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from closedwon.aws.ledger_items import exported
 from closedwon.domain.errors import (
     LedgerExportFailed,
+    LedgerUnreadable,
     MappingsUnusable,
     SalesforceBudgetSpent,
     SalesforceUnavailable,
@@ -192,6 +195,12 @@ PLAIN = line(f"ACCOUNT#{OTHER}", "CUSTOMER", rev=1, body=json.dumps({"customer_i
 def test_of_the_ledger_customers_and_their_opportunities_are_exported_with_plain_values() -> None:
     head = {"pk": f"ACCOUNT#{ACCOUNT}", "sk": "CUSTOMER", "rev": 7, "body": '{"customer_id":"acme"}'}
     assert exported(HEAD) == (ACCOUNT, {**head, "due": "DUE", "due_at": 1000})
+    deflated = base64.b64encode(zlib.compress(b'{"order":{}}')).decode()
+    told = {"Item": {**json.loads(STATE)["Item"], "body": {"B": deflated}, "rev": {"N": "3"}, "later": {"BOOL": True}}}
+    state = {"pk": f"ACCOUNT#{ACCOUNT}", "sk": "OPPORTUNITY#006A", "rev": 3, "body": '{"order":{}}'}
+    assert exported(json.dumps(told).encode()) == (ACCOUNT, state), "what a newer version adds is left out"
+    with pytest.raises(LedgerUnreadable):
+        exported(json.dumps({"Item": {**told["Item"], "body": {"B": "bm90IGRlZmxhdGVk"}}}).encode())
     assert exported(ORDER) is None
     assert exported(line("RECONCILIATION", "RUN", run="x")) is None
 

@@ -16,6 +16,7 @@ import pytest
 
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.instants import from_iso
+from closedwon.domain.order import netted
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal
 from closedwon.salesforce.deal_records import trigger_of
@@ -426,6 +427,7 @@ def test_an_invalid_answer_becomes_a_failed_record_for_that_opportunity_alone() 
     assert sales.shown() == {opportunity_id(2): ("Failed", f"Not sent to Stigg: {REFUSED}")}
     (record,) = sales.org.records["Stigg_Provisioning__c"]
     assert (record["Opportunity__c"], record["Account__c"]) == (opportunity_id(2), ACCOUNT)
+    assert record["Code__c"] == "not_accepted"
 
 
 def test_a_fault_of_the_action_becomes_a_failed_record_for_each_opportunity() -> None:
@@ -450,10 +452,12 @@ def test_a_fault_of_a_query_becomes_a_failed_record(object: str) -> None:
 def test_a_later_failure_shows_on_the_record_there_is() -> None:
     sales = Sales(lambda requests: [answer(each, "failed", "closed-won did not answer") for each in requests])
     won = sales.opportunity(1, *ENTERPRISE)
-    sales.org.records["Stigg_Provisioning__c"].append(provisioned(won, NOW - timedelta(days=1)))
+    before = {**provisioned(won, NOW - timedelta(days=1)), "Code__c": "of_another_outcome"}
+    sales.org.records["Stigg_Provisioning__c"].append(before)
     sales.close(won)
     sales.close(won)
     assert sales.shown() == {won["Id"]: ("Failed", "Not sent to Stigg: closed-won did not answer")}
+    assert [one["Code__c"] for one in sales.org.records["Stigg_Provisioning__c"]] == ["not_accepted"]
 
 
 def test_a_record_that_closed_won_wrote_meanwhile_stands() -> None:
@@ -550,7 +554,7 @@ def test_an_amendment_or_renewal_says_what_it_is_and_what_it_amends(type: str | 
     sales.close(won, flow=AMENDMENT)
     deal = deal_of(sales.only())
     assert (deal["trigger"], deal["amends"], deal["lines"]) == (trigger, CONTRACT, LINES)
-    assert Deal.model_validate(deal).amends == CONTRACT
+    assert Deal.model_validate(deal).amends == (CONTRACT,)
 
 
 def test_a_renewal_without_mapped_products_is_not_passed_over_in_silence() -> None:
@@ -596,7 +600,7 @@ def test_a_deal_that_is_won_no_more_cancels_itself_and_not_what_it_amended() -> 
     deal = deal_of(sales.only())
     assert (deal["trigger"], deal["amends"], deal["lines"], deal["terms"]) == ("cancellation", won["Id"], [], {})
     order = compile_deal(Deal.model_validate(deal), RULES)
-    assert (order.problems, order.amends, order.cancel) == ((), None, None)
+    assert (order.problems, order.amends, order.cancel) == ((), (), None)
     assert save({**opened(won), "IsClosed": True}, won) == 1, "and when it is lost after all"
 
 
@@ -684,7 +688,7 @@ def test_cpq_says_what_all_lines_of_a_product_that_changes_had_before() -> None:
     sales = Sales()
     lines = ((PLAN, 1, 1), (SEATS, 10, 10), (SEATS, 0, 5), (SEATS, 7, None), (SUPPORT, 1, 1))
     sales.close(sales.quote(1, *lines, SBQQ__AmendedContract__c=CONTRACT), flow=CPQ)
-    [item] = compile_deal(Deal.model_validate(deal_of(sales.only())), RULES).items
+    [item] = netted(compile_deal(Deal.model_validate(deal_of(sales.only())), RULES)).items
     assert (item.stigg_id, item.quantity, item.prior) == ("feature-seats", 2, 15)
 
 

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from closedwon.domain.customer import Acceptance, Arrival, Customer, accept
+from closedwon.domain.acceptance import Acceptance, Arrival, accept
+from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Policy, fold
 from closedwon.domain.instants import EndOfBillingPeriod
 from closedwon.domain.marks import Backlinks, metadata_of

@@ -16,7 +16,7 @@ from moto import mock_aws
 
 from benchmarks import burst
 from benchmarks.burst import Table
-from closedwon.domain.customer import Acceptance, Arrival
+from closedwon.domain.acceptance import Acceptance, Arrival
 from closedwon.domain.errors import GovernorBusy, LedgerContended
 from closedwon.domain.order import Revision
 from closedwon.provisioning import accepting

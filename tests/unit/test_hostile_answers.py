@@ -28,6 +28,7 @@ from closedwon.domain.errors import (
 from closedwon.provisioning.step import Step
 from closedwon.reconciliation.runs import Run
 from closedwon.salesforce.client import SalesforceClient
+from closedwon.salesforce.package import Package
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.stigg.client import Stigg
@@ -73,6 +74,11 @@ UNREADABLE: dict[str, tuple[Callable[[], object], type[ClosedWonError]]] = {
     "Salesforce: nested too deep": (lambda: salesforce(DEEP).query("SELECT Id FROM Account"), SalesforceUnavailable),
     "Salesforce: too many digits": (
         lambda: salesforce(b'{"records": ' + b"1" * 5_000 + b"}").query("SELECT Id FROM Account"),
+        SalesforceUnavailable,
+    ),
+    "Salesforce: fields that are none": (lambda: Package.of({"fields": [None]}), SalesforceUnavailable),
+    "Salesforce: a picklist's value that is none": (
+        lambda: Package.of({"fields": [{"name": "Status__c", "picklistValues": [7], "restrictedPicklist": True}]}),
         SalesforceUnavailable,
     ),
     "Salesforce: a result that is none": (

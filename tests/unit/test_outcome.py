@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from closedwon.domain.acceptance import Arrival, accept
 from closedwon.domain.codes import Reason
-from closedwon.domain.customer import Arrival, Customer, Outcome, accept
+from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.desired import Policy
 from closedwon.domain.order import Order, Revision
 from closedwon.domain.outcome import applied

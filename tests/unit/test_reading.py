@@ -15,7 +15,7 @@ import pytest
 from simple_salesforce.format import format_soql
 
 from closedwon.domain.errors import SalesforceLimitExceeded, SalesforceRefused, SalesforceThrottled
-from closedwon.domain.order import Order, Problem
+from closedwon.domain.order import Order, Problem, netted
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import MappingRules, compile_deal
 from closedwon.salesforce.bulk import BulkQueries
@@ -64,7 +64,7 @@ class Org:
 
     def read(self, opportunity: str, trigger: str = "closed_won", **said: Any) -> Json:
         """The deal as it was read, which it also is when it is read in bulk."""
-        [answer] = read([self.deal(opportunity, trigger, **said)], self)
+        [answer] = read([self.deal(opportunity, trigger, **said)], self, datetime.now(UTC))
         assert isinstance(answer, dict), answer
         asked = self.bulk(Scope(trial_stages=[TRIAL_STAGE]))
         if not asked.unreachable:
@@ -107,7 +107,7 @@ class Org:
 
     def problem(self, opportunity: str, trigger: str = "closed_won", **said: Any) -> Problem:
         """Why it cannot be read."""
-        [answer] = read([self.deal(opportunity, trigger, **said)], self)
+        [answer] = read([self.deal(opportunity, trigger, **said)], self, datetime.now(UTC))
         assert isinstance(answer, Problem), answer
         return answer
 
@@ -157,6 +157,16 @@ def items(order: Order) -> dict[str, int]:
 
 
 # Without CPQ
+
+
+def test_no_query_names_a_field_that_an_older_package_lacks() -> None:
+    org = Org()
+    [shown] = [query for query in org.bulk(Scope()).queries if query.source == "provisionings"]
+    assert "Code__c" in shown.soql
+    org.salesforce.deploy_package("first")
+    [shown] = [query for query in org.bulk(Scope()).queries if query.source == "provisionings"]
+    assert "Code__c" not in shown.soql
+    assert org.rows(shown.soql) == []
 
 
 def test_an_opportunity_is_read_with_its_account_terms_and_products(org: Org, account: str) -> None:
@@ -459,7 +469,7 @@ AMENDMENTS = [
 
 
 @pytest.mark.parametrize(
-    ("quantities", "added", "lines", "netted"), [row[1:] for row in AMENDMENTS], ids=[row[0] for row in AMENDMENTS]
+    ("quantities", "added", "lines", "together"), [row[1:] for row in AMENDMENTS], ids=[row[0] for row in AMENDMENTS]
 )
 def test_an_amendment_carries_differences_of_what_changes(
     org: Org,
@@ -469,13 +479,13 @@ def test_an_amendment_carries_differences_of_what_changes(
     quantities: dict[str, float],
     added: tuple[Sold, ...],
     lines: list[tuple[Any, ...]],
-    netted: dict[str, int],
+    together: dict[str, int],
 ) -> None:
     deal = org.read(cpq.amend(contract, "Change", *added, start="2026-07-01", **quantities))
     assert (deal["trigger"], deal["quantities"], deal["amends"]) == ("amendment", "differences", base)
     assert (deal["terms"]["start"], deal["terms"]["end"]) == ("2026-07-01", "2026-12-31")
     assert amounts(deal, "quantity", "priorQuantity", "totalQuantity") == lines
-    assert items(org.order(deal)) == netted
+    assert items(netted(org.order(deal))) == together
 
 
 def test_lines_of_a_product_that_changes_say_together_what_there_was(org: Org, cpq: Cpq, account: str) -> None:
@@ -487,7 +497,9 @@ def test_lines_of_a_product_that_changes_say_together_what_there_was(org: Org, c
         ("feature-seats", 5, 5),
         ("feature-seats", 2, None),
     ]
-    [item] = org.order(deal).items
+    order = org.order(deal)
+    assert [(item.quantity, item.prior) for item in order.items] == [(0, 10), (0, 5), (2, None)]
+    [item] = netted(order).items
     assert (item.quantity, item.prior) == (2, 15)
 
 
@@ -499,6 +511,54 @@ def test_a_renewal_is_whole_and_what_it_takes_to_zero_is_churn(org: Org, cpq: Cp
     assert items(order) == {"plan-enterprise": 1, "addon-audit-log": 1, "feature-seats": 20, "feature-api-calls": 1000}
     assert (iso(order.start), iso(order.end)) == ("2027-01-01T00:00:00.000Z", "2028-01-01T00:00:00.000Z")
     assert all(item.prior is None for item in order.items)
+
+
+def test_a_quote_line_says_which_line_of_which_deal_it_amends_or_renews(
+    org: Org, cpq: Cpq, base: str, contract: str
+) -> None:
+    """CPQ names subscription records, which came after the ledger knew the deals."""
+    more = cpq.amend(contract, "More", Sold("addon-audit-log"), feature_seats=15)
+    assert amounts(org.read(more), "amends") == [("feature-seats", f"{base}/feature-seats"), ("addon-audit-log", None)]
+    cpq.contract(more)
+    fewer = org.read(cpq.amend(contract, "Fewer", addon_audit_log=0))
+    assert amounts(fewer, "amends") == [("addon-audit-log", f"{more}/addon-audit-log")]
+    renewal = org.read(cpq.renew(contract, "2027", Sold("addon-data-export")))
+    renewed = dict(amounts(renewal, "renews"))
+    assert renewed["feature-seats"] == f"{base}/feature-seats"
+    assert (renewed["addon-audit-log"], renewed["addon-data-export"]) == (f"{more}/addon-audit-log", None)
+    assert renewal["amends"] == base
+    assert org.order(renewal).references == {base, more}
+
+
+def test_a_renewal_of_several_contracts_names_them_all(org: Org, cpq: Cpq, base: str, contract: str) -> None:
+    other = cpq.quote(org.salesforce.get("Opportunity", base)["AccountId"], "Other", Sold("plan-analytics"))
+    unknown = cpq.quote(org.salesforce.get("Opportunity", base)["AccountId"], "Third", Sold("plan-team"))
+    contracts = [cpq.contract(other), cpq.contract(unknown)]
+    org.salesforce.update("Contract", contracts[1], SBQQ__Opportunity__c=None)
+    deal = org.read(cpq.renew(contract, "2027", also=contracts))
+    assert deal["amends"] == [base, other, contracts[1]]
+    assert dict(amounts(deal, "renews"))["plan-analytics"] == f"{other}/plan-analytics"
+    assert org.order(deal).amends == tuple(sorted(deal["amends"]))
+
+
+@pytest.mark.parametrize(
+    "unseen",
+    [
+        ("SBQQ__QuoteLine__c", "SBQQ__RenewedSubscription__c"),
+        ("SBQQ__Subscription__c", "SBQQ__QuoteLine__c"),
+        ("SBQQ__Subscription__c", "SBQQ__Contract__c"),
+    ],
+)
+def test_without_permission_for_relations_a_deal_is_read_without_them(
+    org: Org, cpq: Cpq, base: str, contract: str, unseen: tuple[str, ...]
+) -> None:
+    """As with the first version's permission set, which has none of them."""
+    opportunity = cpq.renew(contract, "2027", feature_seats=20)
+    org.salesforce.hide(*unseen)
+    renewal = org.read(opportunity)
+    assert (renewal["trigger"], renewal["amends"]) == ("renewal", base)
+    assert items(org.order(renewal))["feature-seats"] == 20
+    assert not any("renews" in line for line in renewal["lines"])
 
 
 def test_a_forecast_renewal_has_products_and_no_quote(org: Org, cpq: Cpq, base: str, contract: str) -> None:
@@ -560,12 +620,12 @@ def test_however_many_deals_it_takes_three_queries_and_one_more_for_those_withou
     org: Org, account: str
 ) -> None:
     plain = [org.sales.close(account, f"Deal {n}", Sold("plan-enterprise")) for n in range(200)]
-    assert all(isinstance(deal, dict) for deal in read([org.deal(id) for id in plain], org))
+    assert all(isinstance(deal, dict) for deal in read([org.deal(id) for id in plain], org, datetime.now(UTC)))
     assert len(org.asked) == 3
     cpq = Cpq(org.sales)
     quoted = [cpq.quote(account, f"Quote {n}", Sold("plan-enterprise")) for n in range(3)]
     org.asked.clear()
-    deals = read([org.deal(id) for id in plain + quoted], org)
+    deals = read([org.deal(id) for id in plain + quoted], org, datetime.now(UTC))
     assert all(isinstance(deal, dict) and len(deal["lines"]) == 1 for deal in deals)
     assert len(org.asked) == 4
 
@@ -573,7 +633,9 @@ def test_however_many_deals_it_takes_three_queries_and_one_more_for_those_withou
 def test_what_is_not_there_is_the_answer_of_that_deal_alone(org: Org, account: str) -> None:
     there = org.sales.close(account, "There", Sold("plan-enterprise"))
     homeless = org.salesforce.create("Opportunity", Name="No account", CloseDate="2026-01-15", StageName="Closed Won")
-    gone, lonely, found = read([org.deal("0065g00000ABCdEAAX"), org.deal(homeless), org.deal(there)], org)
+    gone, lonely, found = read(
+        [org.deal("0065g00000ABCdEAAX"), org.deal(homeless), org.deal(there)], org, datetime.now(UTC)
+    )
     assert isinstance(gone, Problem)
     assert (gone.field, "does not exist in Salesforce" in gone.message) == ("opportunity.id", True)
     assert lonely == Problem(None, "account.id", "is missing: the opportunity has no account in Salesforce")
@@ -592,7 +654,7 @@ def test_an_organisation_with_one_currency_has_no_field_for_it(org: Org, account
     org.salesforce.hide("Opportunity", "CurrencyIsoCode")
     deal = org.deal(opportunity)
     deal["opportunity"]["currencyIsoCode"] = "EUR"
-    [answer] = read([deal], org)
+    [answer] = read([deal], org, datetime.now(UTC))
     assert isinstance(answer, dict)
     assert answer["opportunity"]["currencyIsoCode"] == "EUR"
 
@@ -607,7 +669,7 @@ def test_what_passes_is_no_answer_of_a_deal(error: Exception) -> None:
             raise AssertionError
 
     with pytest.raises(type(error)):
-        read([{"opportunity": {"id": "0065g00000ABCdEAAX"}}], Failing())  # type: ignore[arg-type]
+        read([{"opportunity": {"id": "0065g00000ABCdEAAX"}}], Failing(), datetime.now(UTC))  # type: ignore[arg-type]
 
 
 # In bulk: which deals there are

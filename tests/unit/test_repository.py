@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from ops.cli import main
+from ops.cli import COMMANDS, main
 from proof.__main__ import CHAPTERS
 from tools import check, check_complexity, check_decisions, check_files, release
 from tools.check_complexity import Function, Rules
@@ -102,6 +102,20 @@ def test_the_command_says_the_version() -> None:
     told = CliRunner().invoke(main, ["--version"])
 
     assert (told.exit_code, told.output) == (0, f"closedwon, version {release.version()}\n")
+
+
+@pytest.mark.parametrize("name", [name for names in COMMANDS.values() for name in names])
+def test_each_command_has_a_name_and_help(name: str) -> None:
+    told = CliRunner().invoke(main, [name, "--help"])
+
+    assert told.exit_code == 0
+    assert told.output.startswith(f"Usage: main {name} ")
+
+
+def test_the_help_of_all_names_each_and_no_other_is_found() -> None:
+    told = CliRunner().invoke(main, ["--help"]).output
+    assert [name for names in COMMANDS.values() for name in names if f"\n  {name} " not in told] == []
+    assert "No such command 'dance'" in CliRunner().invoke(main, ["dance"]).output
 
 
 def test_a_releases_text_is_its_section_of_the_changelog() -> None:

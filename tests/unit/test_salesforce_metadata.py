@@ -11,6 +11,7 @@ import re
 import string
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -19,8 +20,9 @@ import pytest
 from simple_salesforce.format import format_soql
 
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status, SubscriptionLink
+from closedwon.domain.lines import KINDS
 from closedwon.intake.deal import Deal, Line, StiggId, Terms
-from closedwon.intake.mapping import KINDS, MappingRules, compile_deal, revision_of
+from closedwon.intake.mapping import MappingRules, compile_deal, revision_of
 from closedwon.preview.answers import PreviewResult, PreviewResults
 from closedwon.salesforce.access import access
 from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, mapped
@@ -160,7 +162,9 @@ def written_by_the_server() -> dict[str, dict[str, Any]]:
         revision=revision_of(deal),
         version=1,
         execution="x" * 80,
-        outcome=Outcome("Payment required", "r" * 40_000, links, approval="a" * 64, due_at=1_772_323_200_000),
+        outcome=Outcome(
+            "Payment required", "r" * 40_000, links, approval="a" * 64, due_at=1_772_323_200_000, code="c" * 80
+        ),
         at=1_768_468_531_000,
     )
     customer = Customer(
@@ -247,7 +251,7 @@ class Asked:
     def read(self, opportunity: str) -> set[str]:
         """Every field that reading an opportunity asks for, as Object.Field, with the lookups on the way to it."""
         deal = {"organizationId": self.salesforce.organization_id, "trigger": "closed_won"}
-        [answer] = read([{**deal, "opportunity": {"id": opportunity}}], self)
+        [answer] = read([{**deal, "opportunity": {"id": opportunity}}], self, datetime.now(UTC))
         assert isinstance(answer, dict), answer
         return {field for soql in self.queries for field in self.fields_in(soql)}
 
@@ -313,7 +317,8 @@ def test_with_cpq_a_second_permission_set_shows_the_rest_and_allows_no_writing()
     assert set(shown) == needed - set(editable_fields("Closed_Won_Integration"))
     assert fields - of_mappings(fields) <= needed
     assert not any(shown.values())
-    assert allowed(FOR_CPQ) == {"Contract": {"Read"}, "SBQQ__Quote__c": {"Read"}, "SBQQ__QuoteLine__c": {"Read"}}
+    read = ("Contract", "SBQQ__Quote__c", "SBQQ__QuoteLine__c", "SBQQ__Subscription__c")
+    assert allowed(FOR_CPQ) == {name: {"Read"} for name in read}
 
 
 def test_the_external_id_makes_one_record_of_an_opportunity() -> None:

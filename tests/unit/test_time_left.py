@@ -18,7 +18,7 @@ from moto import mock_aws
 from moto.dynamodb.models import dynamo_type
 
 from closedwon.aws.ledger import Ledger
-from closedwon.domain.customer import Arrival
+from closedwon.domain.acceptance import Arrival
 from closedwon.domain.errors import GovernorBusy
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of

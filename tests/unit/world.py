@@ -14,31 +14,23 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from closedwon.domain.acceptance import Arrival, accept, approve
 from closedwon.domain.codes import Facts
-from closedwon.domain.customer import (
-    Arrival,
-    Customer,
-    Intended,
-    OpportunityState,
-    Work,
-    Written,
-    accept,
-    acquire_lease,
-    approve,
-    record_result,
-)
+from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.desired import Desired, Policy, Slot, fold
 from closedwon.domain.instants import instant_of
+from closedwon.domain.lease import Work, acquire_lease
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of, plan
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.results import Intended, Written, record_result
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import end_call, grant_body, provision_body, update_body
 from closedwon.words.reasons import told
-from sandbox.stigg import models
+from sandbox.stigg import changing, models, provisioning
 from sandbox.stigg.catalogue import sandbox_catalogue
 from sandbox.stigg.errors import Refused
 from sandbox.stigg.service import Service
@@ -209,23 +201,20 @@ class World:
             kind, body = end_call(ending)
             sent = json.dumps(body).encode()
             if kind == "cancel":
-                held = self.stigg.cancel_subscription(
-                    change.subscription_id, models.read(models.SubscriptionCancel, sent)
-                )
+                held = changing.cancel(self.stigg, change.subscription_id, models.read(models.SubscriptionCancel, sent))
             else:
-                held = self.stigg.update_subscription(
-                    change.subscription_id, models.read(models.SubscriptionUpdate, sent)
-                )
+                held = changing.update(self.stigg, change.subscription_id, models.read(models.SubscriptionUpdate, sent))
             return after_end(record, ending, held.status)
         record = records.get(change.subscription.slot, SlotRecord())
         if isinstance(change, Create):
             record = replace(record, generation=change.generation)
             body = json.loads(json.dumps(provision_body(ACCOUNT, change, LINKS)))
-            held = self.stigg.provision_subscription(
-                models.read(models.SubscriptionProvision, json.dumps(body).encode())
+            held = provisioning.provision(
+                self.stigg, models.read(models.SubscriptionProvision, json.dumps(body).encode())
             )
         else:
-            held = self.stigg.update_subscription(
+            held = changing.update(
+                self.stigg,
                 change.subscription_id,
                 models.read(models.SubscriptionUpdate, json.dumps(update_body(change, LINKS)).encode()),
             )

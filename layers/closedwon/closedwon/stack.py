@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # each is imported where it is made: a function pays only for
     from closedwon.reconciliation.views import Live
     from closedwon.salesforce.bulk import BulkQueries
     from closedwon.salesforce.client import SalesforceClient
+    from closedwon.salesforce.package import InstalledPackage, Package
     from closedwon.stigg.client import Stigg
     from closedwon.stigg.rate_limit import Governor
 
@@ -95,7 +96,7 @@ class Stack:
     def ledger(self) -> Ledger:
         from closedwon.aws.ledger import Ledger
 
-        return Ledger(self.settings["LEDGER_TABLE"], self.dynamodb)
+        return Ledger(self.settings["LEDGER_TABLE"], self.dynamodb, self.now)
 
     @cached_property
     def start(self) -> Start:
@@ -112,7 +113,7 @@ class Stack:
         # A client only once there is something to tell: almost always nothing is.
         retries = {"mode": "standard", "total_max_attempts": 2}
         return Notifier(
-            Notices(self.settings["LEDGER_TABLE"], self.dynamodb),
+            Notices(self.settings["LEDGER_TABLE"], self.dynamodb, lambda: self.now() // 1000),
             lambda: self.client("sns", connect_timeout=2, read_timeout=5, retries=retries),
             topic=self.settings.get("NOTIFICATION_TOPIC"),
             stack=self.settings["STACK_NAME"],
@@ -131,7 +132,7 @@ class Stack:
             lists=int(self.settings["STIGG_LISTS_PER_MINUTE"]),
             reads=int(self.settings["STIGG_READS_PER_MINUTE"]),
         )
-        return Governor(self.settings["LEDGER_TABLE"], self.dynamodb, rates, ENTITY)
+        return Governor(self.settings["LEDGER_TABLE"], self.dynamodb, rates, ENTITY, self.now)
 
     @cached_property
     def stigg(self) -> Stigg:
@@ -165,6 +166,13 @@ class Stack:
         return SalesforceClient(url, self.secret("SALESFORCE_SECRET_ARN"), version, timeouts=QUICK)
 
     @cached_property
+    def package(self) -> InstalledPackage:
+        """The closed-won package in the Salesforce organisation. One for a process, since it remembers what it has."""
+        from closedwon.salesforce.package import InstalledPackage
+
+        return InstalledPackage(self.ledger, lambda: self.now())
+
+    @cached_property
     def bulk_queries(self) -> BulkQueries:
         """Salesforce's bulk queries. One for a process, since it remembers the objects' fields."""
         from closedwon.salesforce.bulk import BulkQueries
@@ -187,7 +195,8 @@ class Stack:
         """Turns requests into orders."""
         from closedwon.intake.requests import Intake
 
-        return Intake(self.settings.mapping_rules, lambda: self.quick_salesforce)  # only deals without lines are read
+        # Salesforce only once it is needed: most deals bring their lines.
+        return Intake(self.settings.mapping_rules, lambda: self.quick_salesforce, self.now)
 
     @cached_property
     def leases(self) -> Leases:
@@ -242,13 +251,20 @@ class Stack:
         from closedwon.reconciliation.views import Live
 
         return Live(
-            self.quick_salesforce, self.stigg, self.ledger, self.intake, self.settings.trial_stages, self.governor.wait
+            self.quick_salesforce,
+            self.stigg,
+            self.ledger,
+            self.intake,
+            self.settings.trial_stages,
+            self.governor.wait,
+            self.package,
         )
 
-    def comparer(self, deals_since: str, known: Catalogue | None = None) -> Comparer:
+    def comparer(self, deals_since: str, known: Catalogue | None = None, package: Package | None = None) -> Comparer:
         """Compares customers by one catalogue and the stack's policies.
 
-        In: the day from which won deals count; the catalogue; where there is none, it is read.
+        In: the day from which won deals count; the catalogue; what the organisation's package has; where there is
+        none, it is read.
         """
         from closedwon.reconciliation.comparing import Comparer, remedies_of
         from closedwon.reconciliation.drift import Watch
@@ -264,7 +280,12 @@ class Stack:
             catalogue,
             settings.policy,
             settings.backlinks,
-            Watch(deals_since, int(settings["HELD_TOO_LONG_DAYS"]), app_url=settings["STIGG_APP_URL"]),
+            Watch(
+                deals_since,
+                int(settings["HELD_TOO_LONG_DAYS"]),
+                app_url=settings["STIGG_APP_URL"],
+                package=package or self.package.current(self.quick_salesforce),
+            ),
             remedies_of(settings["REPAIRED_DRIFT"]),
             by_hand=settings["CHANGED_BY_HAND_POLICY"],  # type: ignore[arg-type]  # the template allows no other
             reductions=settings["REDUCTIONS_POLICY"],  # type: ignore[arg-type]

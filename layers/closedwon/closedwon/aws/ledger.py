@@ -2,18 +2,25 @@
 
 `accept` records orders (and `approve` what somebody decided), `acquire_lease` gives one execution at a time the right
 to write for a customer, `record_result` records what it did, `due` says which customers to start. What the verbs decide
-is in `customer`; how it is read and written at one moment is in `ledger_table`.
+is in `domain`, by their names; how it is read and written at one moment is in `ledger_table`.
 
 | pk | sk | what |
 |---|---|---|
-| ``ACCOUNT#<account>`` | ``CUSTOMER`` | the head; in the index `due` while something is due |
-| ``ACCOUNT#<account>`` | ``OPPORTUNITY#<opportunity>`` | the opportunity's newest order and its outcome |
+| ``ACCOUNT#<account>`` | ``CUSTOMER`` | the head: versions, lease; in the index `due` while something is due |
+| ``ACCOUNT#<account>`` | ``OPPORTUNITY#<opportunity>`` | the opportunity's orders that count, and its outcome |
+| ``ACCOUNT#<account>`` | ``SLOT#<slot>`` | what stands in a slot in Stigg (`domain.records.SlotRecord`) |
+| ``ACCOUNT#<account>`` | ``GRANT#<grant>`` | a credit grant (`domain.records.GrantRecord`) |
+| ``ACCOUNT#<account>`` | ``APPROVAL#<approval>`` | an approval; null once its change is made |
 | ``OPPORTUNITY#<opportunity>`` | ``OWNER`` | the account it belongs to, for ever |
-| ``OPPORTUNITY#<opportunity>`` | ``ORDER#<revision>#<digest>`` | every accepted order, never changed |
+| ``OPPORTUNITY#<opportunity>`` | ``ORDER#<revision>#<digest>`` | every accepted order; only names are added later |
 | ``STIGG#<customer>`` | ``OWNER`` | the account a customer in Stigg is bound to |
 | ``CATALOGUE`` | ``CATALOGUE`` | the snapshot of Stigg's catalogue |
+| ``PACKAGE`` | ``PACKAGE`` | what the Salesforce organisation's package has |
 | ``CONTROL`` | ``CONTROL`` | whether the stack is paused or only watches |
 | ``NOTICE#<cause>`` | ``NOTICE`` | see `aws.notices` |
+
+Bodies are JSON; those of more than a kilobyte are deflated (`ledger_items.text_of`). No item grows with its customer:
+the head has nothing of deals and slots, and each of these is written only when it changes.
 """
 
 from __future__ import annotations
@@ -29,29 +36,22 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from closedwon.aws import metrics
 from closedwon.aws.ledger_items import (
-    OPPORTUNITIES_A_TRANSACTION,
     Accepted,
     accepted_order,
+    body_of,
     keep_names_private,
+    text_of,
     unreadable,
 )
 from closedwon.aws.ledger_metrics import measure
-from closedwon.aws.ledger_table import LedgerTable, TooMuch
-from closedwon.domain import customer as rules
-from closedwon.domain.customer import (
-    Acceptance,
-    Arrival,
-    Busy,
-    Current,
-    Customer,
-    OpportunityState,
-    Prepared,
-    StepResult,
-    Unanswered,
-    Work,
-)
+from closedwon.aws.ledger_table import ITEMS_A_TRANSACTION, LedgerTable, TooMuch
+from closedwon.domain.acceptance import Acceptance, Arrival, Due, accept_owned, approve
+from closedwon.domain.customer import Customer, OpportunityState, erased
+from closedwon.domain.due import START_GRACE, claim, made_due, rate_slots_due
 from closedwon.domain.errors import LedgerContended, as_read
+from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
 from closedwon.domain.order import Order
+from closedwon.domain.results import Prepared, StepResult, record_result
 from closedwon.words.reasons import recorded
 
 DUE_AT_ONCE = 300
@@ -59,6 +59,9 @@ DUE_AT_ONCE = 300
 
 AT_ONCE = 8
 """Customers worked on at the same time, in threads: most of the time is spent waiting for other services."""
+
+OPPORTUNITIES_A_TRANSACTION = ITEMS_A_TRANSACTION // 3
+"""Orders accepted in one transaction: each writes at most its opportunity, its owner and the order."""
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -150,7 +153,8 @@ class Ledger:
         caller starts what was accepted: if not, it is due at once.
         Out: an answer to each arrival, in their order. What is answered here is stored, whatever fails later.
 
-        All orders of one account are accepted in as few transactions as possible, and one execution is named for them.
+        All orders of one account are accepted in as few transactions as possible, and one execution is named for all of
+        them. Each transaction is whole by itself: if the rest is never written, what is stored is due all the same.
         """
         # A bulk save may have 200 deals of one account: one transaction for many costs one change of its head.
         groups: dict[str, list[int]] = defaultdict(list)
@@ -160,18 +164,17 @@ class Ledger:
 
         def accept_account(account_id: str) -> None:
             indices, most = groups[account_id], OPPORTUNITIES_A_TRANSACTION
+            # No grace where the caller starts nothing: then the sweep is the only one that does.
+            when = Due(rate_slots.get(account_id, 0), START_GRACE * starts)
             # A chunk that is too large is halved: lines decide the size, and nobody knows it before it is built.
             while chunk := indices[:most]:
                 some = [arrivals[i] for i in chunk]
-                # No grace where the caller starts nothing: then the sweep is the only one that does.
-                accept = partial(
-                    self._accept, account_id, some, rate_slots.get(account_id, 0), rules.START_GRACE * starts
-                )
                 try:
-                    answers.update(zip(chunk, self._table.retried(accept), strict=True))
+                    when, given = self._table.retried(partial(self._accept, account_id, some, when))
                 except TooMuch:
                     most = len(chunk) // 2
                 else:
+                    answers.update(zip(chunk, given, strict=True))
                     indices = indices[len(chunk) :]
 
         at_once(accept_account, groups)
@@ -180,32 +183,32 @@ class Ledger:
     def acquire_lease(
         self, account_id: str, owner: str, token: int, lease_milliseconds: int
     ) -> Work | Busy | Current | Unanswered:
-        """Acquire a customer's lease for one execution; see `customer.acquire_lease`."""
+        """Acquire a customer's lease for one execution; see `lease.acquire_lease`."""
         return self._table.change(
-            account_id, lambda known: rules.acquire_lease(known, owner, token, self._clock(), lease_milliseconds)
+            account_id, lambda known: acquire_lease(known, owner, token, self._clock(), lease_milliseconds)
         )
 
     def record_result(self, work: Work, report: StepResult) -> tuple[Customer, Literal["done", "again"]]:
-        """Record what a step did; see `customer.record_result`. Out: the customer as it is now, and what follows.
+        """Record what a step did; see `results.record_result`. Out: the customer as it is now, and what follows.
 
-        Raises customer.LeaseLost when another execution holds the lease.
+        Raises results.LeaseLost when another execution holds the lease.
         """
 
         def rule(known: Customer) -> tuple[Customer, tuple[Customer, Customer, Literal["done", "again"]]]:
             # Looked up at each try: whoever wrote in between may have bound that ID.
             result = replace(report, taken=self._taken(known, report)) if isinstance(report, Prepared) else report
-            changed, follows = rules.record_result(known, work, result, self._clock())
+            changed, follows = record_result(known, work, result, self._clock())
             changed = recorded(known, changed)
             return changed, (known, changed, follows)
 
-        known, changed, follows = self._table.change(work.customer.account_id, rule)
+        known, changed, follows = self._table.change_held(work.lease, work.customer.account_id, rule)
         measure(known, changed)
         return changed, follows
 
     def approve(
         self, opportunity_id: str, approval: str, rate_slot: int
     ) -> tuple[Literal["approved", "unknown"], Claim | None]:
-        """Approve what is held on an opportunity; see `customer.approve`. Out: also the execution to start."""
+        """Approve what is held on an opportunity; see `acceptance.approve`. Out: also the execution to start."""
         # Outside the rule, which may run again: an opportunity never changes its account.
         found = self.find(opportunity_id)
         if found is None:
@@ -213,16 +216,16 @@ class Ledger:
         account_id = found[0].account_id
 
         def rule(known: Customer) -> tuple[Customer, tuple[Literal["approved", "unknown"], Claim | None]]:
-            changed, status, name = rules.approve(known, opportunity_id, approval, self._clock(), rate_slot)
+            changed, status, name = approve(known, opportunity_id, approval, self._clock(), rate_slot)
             return changed, (status, Claim(account_id, name, rate_slot) if name else None)
 
         return self._table.change(account_id, rule)
 
     def make_due(self, account_id: str, rev: int, look: bool, opportunities: Collection[str], account: bool) -> bool:
-        """Make a customer due, so that an execution repairs what differs; see `customer.made_due`. Out: if it is."""
+        """Make a customer due, so that an execution repairs what differs; see `due.made_due`. Out: if it is."""
         return self._table.change(
             account_id,
-            lambda known: rules.made_due(known, rev, look, opportunities, account, self._clock()),
+            lambda known: made_due(known, rev, look, opportunities, account, self._clock()),
         )
 
     def due(self, rate_slots: Callable[[int], Sequence[int]], most: int = DUE_AT_ONCE) -> list[Claim]:
@@ -230,7 +233,7 @@ class Ledger:
 
         rate_slots: a function that reserves so many rate slots and says when each comes; it may give fewer than were
         requested, and then fewer customers are claimed. A customer takes as many as it needs (see
-        `customer.rate_slots_due`) and begins with its last; the last one claimed takes what is left.
+        `due.rate_slots_due`) and begins with its last; the last one claimed takes what is left.
         """
         # After a burst or an outage more may be due than one sweep can start.
         due = self._table.due(self._clock(), most)
@@ -257,8 +260,8 @@ class Ledger:
         """Claim one customer. Out: the claim, None where it is not due any more; how many rate slots it takes."""
 
         def rule(known: Customer) -> tuple[Customer, tuple[Claim | None, int]]:
-            taken, rate_slot = room.for_one(rules.rate_slots_due(known))
-            changed, name = rules.claim(known, self._clock(), rate_slot)
+            taken, rate_slot = room.for_one(rate_slots_due(known))
+            changed, name = claim(known, self._clock(), rate_slot)
             return changed, (Claim(account_id, name, rate_slot) if name else None, taken)
 
         return self._table.change(account_id, rule)
@@ -270,14 +273,14 @@ class Ledger:
         """
 
         def rule(known: Customer) -> tuple[Customer, list[str]]:
-            return rules.erased(known), sorted(known.opportunities)
+            return erased(known), sorted(known.opportunities)
 
         opportunities = self._table.change(account_id, rule)
         for id in opportunities:
             for item in self._table.items(f"OPPORTUNITY#{id}", "ORDER#"):
                 # The digest in the key stays the old one: it names the order, and has no name in it that could be read.
-                body = json.dumps(Order.from_json(json.loads(item["body"]["S"])).nameless().to_json())
-                self._table.put({**item, "body": {"S": body}})  # no condition: nobody else ever changes an order's item
+                body = body_of(json.dumps(Order.from_json(json.loads(text_of(item))).nameless().to_json()))
+                self._table.put({**item, "body": body})  # no condition: nobody else ever changes an order's item
         return opportunities
 
     # What others read
@@ -295,7 +298,7 @@ class Ledger:
         owner = self._table.find(f"OPPORTUNITY#{opportunity_id}", "OWNER")
         if owner is None:
             return None
-        known = self._table.customer(owner["account_id"]["S"], [opportunity_id])
+        known = self._table.some_of(owner["account_id"]["S"], [opportunity_id]).customer
         state = known.opportunities.get(opportunity_id)
         return (known, state) if state else None
 
@@ -322,10 +325,14 @@ class Ledger:
         """
         known = changed = self._table.customer(account_id)
         answers: list[Acceptance] = []
+        when = Due()
         # In the pieces that `accept` makes, so that versions and names come out the same.
         for start in range(0, len(arrivals), OPPORTUNITIES_A_TRANSACTION):
-            changed, some = self._accepted(changed, list(arrivals[start : start + OPPORTUNITIES_A_TRANSACTION]))
-            answers += some
+            some = arrivals[start : start + OPPORTUNITIES_A_TRANSACTION]
+            before = changed
+            changed, given = self._accepted(before, list(some), when)
+            when = when.joined(before, changed)
+            answers += given
         return known, changed, answers
 
     def waiting(self, milliseconds: int) -> int:
@@ -335,16 +342,25 @@ class Ledger:
     def snapshot(self) -> str | None:
         """The kept snapshot of Stigg's catalogue."""
         item = self._table.find("CATALOGUE", "CATALOGUE")
-        return item["body"]["S"] if item else None
+        return text_of(item) if item else None
 
     def keep_snapshot(self, text: str) -> None:
-        self._table.put({"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "body": {"S": text}})
+        self._table.put({"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "body": body_of(text)})
+
+    def package(self) -> str | None:
+        """What was kept of the Salesforce organisation's package."""
+        item = self._table.find("PACKAGE", "PACKAGE")
+        return item["body"]["S"] if item else None
+
+    def keep_package(self, text: str) -> None:
+        self._table.put({"pk": {"S": "PACKAGE"}, "sk": {"S": "PACKAGE"}, "body": {"S": text}})
 
     def control(self) -> Control:
         """The stack's mode; `run` where no operator ever chose one."""
         item = self._table.find("CONTROL", "CONTROL")
         with as_read(lambda mistake: unreadable("CONTROL", mistake)):
-            return Control(**json.loads(item["body"]["S"])) if item else Control()
+            told = json.loads(text_of(item)) if item else {}
+            return Control(**{name: value for name, value in told.items() if name in Control._fields})
 
     def set_control(self, mode: Literal["run", "pause", "shadow"], why: str) -> None:
         """Set the stack's mode. Steps that are under way finish first: a step reads the mode only when it begins."""
@@ -353,24 +369,22 @@ class Ledger:
 
     # Accepting
 
-    def _accept(self, account_id: str, arrivals: list[Arrival], rate_slot: int, grace: int) -> list[Acceptance]:
+    def _accept(self, account_id: str, arrivals: list[Arrival], when: Due, again: bool) -> tuple[Due, list[Acceptance]]:
+        """Accept in one transaction. Out: besides the answers, when the next part of the request is due."""
         # Only these opportunities: accepting needs no others, and an account may have hundreds.
-        known = self._table.customer(account_id, [arrival.order.opportunity_id for arrival in arrivals])
-        changed, answers = self._accepted(known, arrivals, rate_slot, grace)
+        stored = self._table.some_of(account_id, [arrival.order.opportunity_id for arrival in arrivals])
+        known = stored.customer
+        changed, answers = self._accepted(known, arrivals, when)
         # Whole: an order that is stored before its head raises the version would be due for nobody.
-        self._table.write(known, changed, whole=True)
+        self._table.write(stored, changed, whole=True)
         measure(known, changed)
-        return answers
+        return when.joined(known, changed), answers
 
-    def _accepted(
-        self, known: Customer, arrivals: list[Arrival], rate_slot: int = 0, grace: int = rules.START_GRACE
-    ) -> tuple[Customer, list[Acceptance]]:
+    def _accepted(self, known: Customer, arrivals: list[Arrival], when: Due) -> tuple[Customer, list[Acceptance]]:
         """The customer after the arrivals, and the answer to each. Nothing is written yet."""
         keep_names_private(arrival.order for arrival in arrivals)
         opportunities, customers = self._owners(known, arrivals)
-        changed, answers = rules.accept_owned(
-            known, arrivals, opportunities, customers, self._clock(), rate_slot, grace
-        )
+        changed, answers = accept_owned(known, arrivals, opportunities, customers, self._clock(), when)
         return recorded(known, changed), answers
 
     def _owners(self, known: Customer, arrivals: Iterable[Arrival]) -> tuple[dict[str, str], dict[str, str]]:

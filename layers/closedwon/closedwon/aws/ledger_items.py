@@ -5,32 +5,25 @@ The table of keys is in `ledger`.
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
-from itertools import accumulate
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from closedwon.domain.customer import (
-    Customer,
-    Lease,
-    OpportunityState,
-)
+from closedwon.domain.customer import Customer, Lease, OpportunityState
 from closedwon.domain.errors import LedgerUnreadable, as_read
 from closedwon.domain.order import Order, Revision
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.stored import Json, given_of, told_of
 from closedwon.wire.private import keep_private
 
-OPPORTUNITIES_A_TRANSACTION = 20
-"""A transaction takes 100 items; an opportunity needs at most three."""
-
-BYTES_A_TRANSACTION = 3_500_000
-"""A transaction takes 4 MB; this leaves room for the head. An opportunity with 200 lines is usually about 170 KB, with
-the longest IDs, and provisioned before, nearly 600.
-"""
-
 Item = dict[str, Any]
-Json = dict[str, Any]
+
+READABLE = 1_000
+"""Bytes up to which a body is stored as it is. DynamoDB charges by the kilobyte: deflated, an order of 50 lines is a
+tenth of its size, and a small one would gain nothing.
+"""
 
 
 class Accepted(NamedTuple):
@@ -41,6 +34,51 @@ class Accepted(NamedTuple):
     order: Order
 
 
+class Stored(NamedTuple):
+    """A customer as the table holds it.
+
+    whole: whether all its items were read, and not only some deals; then slots, grants and approvals are unknown. revs:
+    of each item read beside the head, by sort key, the customer's `rev` as of which it was written; 0 for those of the
+    first version. total: the sum of all these, as the head says; 0 where the first version wrote it. inherited: what
+    the head still holds of slots, grants and approvals, as the first version put it there.
+    """
+
+    customer: Customer
+    whole: bool = True
+    revs: Mapping[str, int] = {}
+    total: int = 0
+    inherited: Mapping[str, Any] = {}
+
+
+class Part(NamedTuple):
+    """What is stored of a customer outside its head: a mapping of its fields, each entry an item of its own.
+
+    kind: how the sort keys of its items begin. told: what an entry's body says; read: an entry from its body.
+    """
+
+    kind: str
+    of: Callable[[Customer], Mapping[str, Any]]
+    told: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+
+
+PARTS = {
+    "opportunities": Part(
+        "OPPORTUNITY", lambda customer: customer.opportunities, OpportunityState.to_json, OpportunityState.from_json
+    ),
+    "slots": Part("SLOT", lambda customer: customer.slots, SlotRecord.to_json, SlotRecord.from_json),
+    "grants": Part("GRANT", lambda customer: customer.grants, GrantRecord.to_json, GrantRecord.from_json),
+    "approved": Part("APPROVAL", lambda customer: dict.fromkeys(customer.approved), lambda _: {}, lambda _: None),
+}
+"""The parts of a customer, by their fields."""
+
+HEAD = "CUSTOMER"
+"""The sort key of a customer's head. It comes before those of all parts."""
+
+INHERITED = ("slots", "grants", "approved")
+"""The parts that the first version kept in the head."""
+
+
 def keep_names_private(orders: Iterable[Order]) -> None:
     """Register the names of a customer and its opportunities, so that no error text shows them from here on. E-mail
     addresses need no registration: they are recognised by their form.
@@ -49,23 +87,82 @@ def keep_names_private(orders: Iterable[Order]) -> None:
         keep_private(order.account_name, order.opportunity_name)
 
 
-def customer_of(account_id: str, rev: int, head: str, opportunities: Mapping[str, str]) -> Customer:
-    """A customer from what the table holds: the body of its head, and those of its opportunities by their IDs."""
+# Reading
+
+
+def stored_of(account_id: str, items: Iterable[Item], whole: bool = True) -> Stored | None:
+    """A customer from its items, the head among them. None where there is no head, or where the items are not all as
+    they were at one moment: then they are to be read again.
+
+    What is written changes the head and raises its `rev`; every other item bears the `rev` as of which it was written,
+    and the head the sum of these. A read may come between the items of one transaction, or find some of them not yet at
+    the place that it asked. No item is older than the head's sum says if none is newer than the head and the sum is
+    right: each older one makes it less.
+    """
+    by_key = {item["sk"]["S"]: item for item in items}
+    head = by_key.pop(HEAD, None)
+    if head is None:
+        return None
     with as_read(lambda mistake: unreadable(f"ACCOUNT#{account_id}", mistake)):
-        body = json.loads(head)
-        return Customer(
-            **{
-                **body,  # one of a newer version fails here: what was dropped, the next write would lose
-                "rev": rev,
-                "lease": Lease(*body["lease"]) if body["lease"] else None,
-                "slots": {key: SlotRecord.from_json(record) for key, record in body["slots"].items()},
-                "grants": {key: GrantRecord(**record) for key, record in body["grants"].items()},
-                "approved": tuple(body["approved"]),
-                "opportunities": {
-                    id: OpportunityState.from_json(json.loads(text)) for id, text in opportunities.items()
-                },
-            }
-        )
+        rev, total = int(head["rev"]["N"]), int(head.get("revs", {"N": "0"})["N"])
+        revs = {sk: int(item.get("rev", {"N": "0"})["N"]) for sk, item in by_key.items()}
+        if whole and (sum(revs.values()) != total or max(revs.values(), default=0) > rev):
+            return None
+        body = json.loads(text_of(head))
+        inherited = {name: body.pop(name) for name in INHERITED if name in body}
+        texts = {sk: text_of(item) for sk, item in by_key.items()}
+        customer = _customer_of(account_id, rev, {**body, **inherited} if whole else body, texts)
+    return Stored(customer, whole, revs, total, inherited)
+
+
+def customer_of(account_id: str, rev: int, head: str, items: Mapping[str, str]) -> Customer:
+    """A customer from what the table holds: the body of its head, and those of its other items by their sort keys."""
+    with as_read(lambda mistake: unreadable(f"ACCOUNT#{account_id}", mistake)):
+        return _customer_of(account_id, rev, json.loads(head), items)
+
+
+def _customer_of(account_id: str, rev: int, body: Json, items: Mapping[str, str]) -> Customer:
+    # As the first version kept them; what is stored outside of the head since counts instead.
+    parts: dict[str, dict[str, Any]] = {
+        "opportunities": {},
+        "slots": {key: SlotRecord.from_json(told) for key, told in body.get("slots", {}).items()},
+        "grants": {key: GrantRecord.from_json(told) for key, told in body.get("grants", {}).items()},
+        "approved": dict.fromkeys(body.get("approved", ())),
+    }
+    kinds = {part.kind: name for name, part in PARTS.items()}
+    for sk, text in items.items():
+        kind, _, key = sk.partition("#")
+        name = kinds.get(kind)
+        if name is None:  # a newer version's
+            continue
+        told = json.loads(text)
+        if told is None:  # gone since
+            parts[name].pop(key, None)
+        else:
+            parts[name][key] = PARTS[name].read(told)
+    lease = body.get("lease")
+    given = {
+        **given_of(Customer, body),
+        **parts,
+        "approved": tuple(parts["approved"]),
+        "lease": Lease(*lease[: len(Lease._fields)]) if lease else None,
+        "rev": rev,
+    }
+    return Customer(**given)
+
+
+def text_of(item: Item) -> str:
+    """An item's body, a JSON text: stored as it is, or deflated. Raises ValueError where it is neither."""
+    body = item["body"]
+    return str(body["S"]) if "S" in body else inflated(body["B"])
+
+
+def inflated(body: bytes) -> str:
+    """A deflated body's text. Raises ValueError where it is none."""
+    try:
+        return zlib.decompress(body).decode()
+    except zlib.error as error:
+        raise ValueError("not deflated") from error
 
 
 def unreadable(pk: str, mistake: str) -> LedgerUnreadable:
@@ -74,7 +171,7 @@ def unreadable(pk: str, mistake: str) -> LedgerUnreadable:
 
 
 def exported(line: bytes) -> tuple[str, Json] | None:
-    """One line of DynamoDB's export of the table (DYNAMODB_JSON): an account and its head, or one of its opportunities,
+    """One line of DynamoDB's export of the table (DYNAMODB_JSON): an account and its head, or another of its items,
     with plain values. None for everything else the ledger holds.
     """
     if b'"ACCOUNT#' not in line:  # most lines are orders: they are not worth reading
@@ -84,20 +181,32 @@ def exported(line: bytes) -> tuple[str, Json] | None:
         kind, _, account_id = item["pk"]["S"].partition("#")
         if kind != "ACCOUNT":
             return None
-        plain = {name: int(value["N"]) if "N" in value else value["S"] for name, value in item.items()}
+        plain: Json = {name: value["S"] for name, value in item.items() if "S" in value}
+        plain |= {name: int(value["N"]) for name, value in item.items() if "N" in value}
+        if "B" in item["body"]:
+            plain["body"] = inflated(base64.b64decode(item["body"]["B"]))
         return account_id, plain
 
 
-def head_item(customer: Customer, rev: int) -> Item:
-    body = {f.name: getattr(customer, f.name) for f in fields(customer) if f.name not in ("rev", "opportunities")}
-    # Opportunities are items of their own: a head with all deals would outgrow DynamoDB's 400 KB.
-    body["slots"] = {key: record.to_json() for key, record in customer.slots.items()}
-    body["grants"] = {key: asdict(record) for key, record in customer.grants.items()}
+def accepted_order(item: Item) -> Accepted:
+    with as_read(lambda mistake: unreadable(item["pk"]["S"], mistake)):
+        modified, read = item["sk"]["S"].split("#")[1].split(".")
+        order = Order.from_json(json.loads(text_of(item)))
+        return Accepted(int(item["accepted_at"]["N"]), Revision(int(modified), int(read)), order)
+
+
+# Writing
+
+
+def head_item(customer: Customer, rev: int, total: int, inherited: Mapping[str, Any]) -> Item:
+    """A customer's head. total, inherited: see `Stored`."""
+    body = {name: value for name, value in told_of(customer).items() if name != "rev" and name not in PARTS}
     item: Item = {
         "pk": {"S": f"ACCOUNT#{customer.account_id}"},
-        "sk": {"S": "CUSTOMER"},
+        "sk": {"S": HEAD},
         "rev": {"N": str(rev)},
-        "body": {"S": json.dumps(body, separators=(",", ":"))},
+        "revs": {"N": str(total)},
+        "body": {"S": _text({**body, **inherited})},
     }
     # Only due customers have these attributes, so that the index holds nothing else (a sparse index).
     if customer.due_at is not None:
@@ -105,24 +214,48 @@ def head_item(customer: Customer, rev: int) -> Item:
     return item
 
 
-def fitting(of_each: Sequence[list[Item]]) -> int:
-    """How many of the opportunities, whose writes are given, fit into one transaction: at least one."""
-    sizes = (sum(_size(put["Put"]["Item"]) for put in puts) for puts in of_each)
-    fitting = sum(together <= BYTES_A_TRANSACTION for together in accumulate(sizes))
-    return max(1, min(fitting, OPPORTUNITIES_A_TRANSACTION))  # one always fits: what does not was refused
+def part_items(stored: Stored, changed: Customer) -> dict[str, Item]:
+    """The items to write so that the table holds what a customer has become, by sort key; each still without its `rev`.
+
+    What the first version kept in the head, and no item holds yet, is among them.
+    """
+    found: dict[str, Item] = {}
+    for part in PARTS.values():
+        before, after = part.of(stored.customer), part.of(changed)
+        for key in {**before, **after}:
+            sk = f"{part.kind}#{key}"
+            if key not in after:
+                told = None  # gone, and stays as an item that says so: the sum of the revs has to stay right
+            elif key in before and sk in stored.revs and before[key] == after[key]:
+                continue
+            else:
+                told = part.told(after[key])
+            found[sk] = {
+                "pk": {"S": f"ACCOUNT#{changed.account_id}"},
+                "sk": {"S": sk},
+                "body": body_of(_text(told)),
+            }
+    return found
 
 
-def _size(item: Item) -> int:
-    """The size of an item in bytes, as DynamoDB counts: names and values. Everything written here is ASCII."""
-    return sum(len(name) + len(text) for name, value in item.items() for text in value.values())
+def body_of(text: str) -> Item:
+    """A body as it is stored, an attribute of an item; `text_of` is its inverse."""
+    if len(text) <= READABLE:
+        return {"S": text}
+    return {"B": zlib.compress(text.encode(), 9)}
 
 
-def opportunity_item(account_id: str, id: str, state: OpportunityState) -> Item:
-    return {
-        "pk": {"S": f"ACCOUNT#{account_id}"},
-        "sk": {"S": f"OPPORTUNITY#{id}"},
-        "body": {"S": json.dumps(state.to_json(), separators=(",", ":"))},
-    }
+def _text(told: Any) -> str:
+    return json.dumps(told, separators=(",", ":"))
+
+
+def size_of(item: Item) -> int:
+    """The size of an item in bytes, as DynamoDB counts: names and values. A number counts for less than its digits."""
+    return sum(
+        len(name) + len(one if isinstance(one, bytes) else one.encode())
+        for name, value in item.items()
+        for one in value.values()
+    )
 
 
 def owner_item(pk: str, account_id: str) -> Item:
@@ -137,12 +270,5 @@ def order_item(account_id: str, id: str, state: OpportunityState, now: int) -> I
         "sk": {"S": f"ORDER#{revision}#{state.order.digest[:16]}"},  # the digest parts two saves of one millisecond
         "account_id": {"S": account_id},
         "accepted_at": {"N": str(now)},
-        "body": {"S": json.dumps(state.order.to_json(), separators=(",", ":"))},
+        "body": body_of(_text(state.order.to_json())),
     }
-
-
-def accepted_order(item: Item) -> Accepted:
-    with as_read(lambda mistake: unreadable(item["pk"]["S"], mistake)):
-        modified, read = item["sk"]["S"].split("#")[1].split(".")
-        order = Order.from_json(json.loads(item["body"]["S"]))
-        return Accepted(int(item["accepted_at"]["N"]), Revision(int(modified), int(read)), order)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from closedwon.aws import metrics
 from closedwon.domain.code_list import CODES
-from closedwon.domain.customer import (
-    Customer,
-    OpportunityState,
-)
+from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.errors import FAILURES, UNEXPECTED
 
 BROUGHT_IN_LATE = 172_800_000

@@ -7,13 +7,14 @@ Times are epoch milliseconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from closedwon.domain.codes import Reason
 from closedwon.domain.identifiers import CustomerId
 from closedwon.domain.instants import iso_of
 from closedwon.domain.order import Order, Problem
+from closedwon.domain.stored import given_of, told_of
 
 TRY_AGAIN = (300_000, 900_000, 3_600_000)
 """How long after a first, second and every later failure the application is asked again about one opportunity."""
@@ -30,7 +31,7 @@ class Application:
     answer, which stays for good. ask_again_at: when it is to be asked again; None of one that is not answered: only
     when something else happens to its customer. problem: why it failed, in a sales rep's words; empty while it
     prepares. failures: how often it failed, one after another. execution: the one that could not reach it, whose
-    retries ask again at once.
+    retries ask again at once. extra: see `domain.stored`.
     """
 
     since: int
@@ -42,6 +43,7 @@ class Application:
     problem: str = ""
     failures: int = 0
     execution: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def asks(self, execution: str, now: int) -> bool:
         """Whether an execution has to ask about it now."""
@@ -72,11 +74,12 @@ class Application:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the ledger; `from_json` is its inverse."""
-        return asdict(self)
+        return told_of(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Application:
-        return cls(**{**data, "metadata": tuple((key, value) for key, value in data["metadata"])})
+        metadata = tuple((key, value) for key, value in data.get("metadata", ()))
+        return cls(**{**given_of(cls, data), "metadata": metadata})
 
 
 def begins(order: Order, others: Mapping[str, Order]) -> bool:
@@ -89,7 +92,7 @@ def begins(order: Order, others: Mapping[str, Order]) -> bool:
     # A renewal of a contract in the ledger belongs to the workspace that the contract got.
     if order.trigger == "renewal":
         ours = (known for id, known in others.items() if id != order.opportunity_id)
-        return not any(order.amends in (known.opportunity_id, known.contract_id) for known in ours)
+        return not any(order.references & known.names for known in ours)
     return order.trigger in ("closed_won", "trial")
 
 

@@ -286,12 +286,12 @@ class Chain:
         for order, effective, _ in self.placed:
             if order.trigger in ("closed_won", "trial", "renewal"):
                 if order.trigger == "renewal" and not order.start and not based and not ended:
-                    why = Reason.of("reference_unknown", reference=order.amends, does="renews")
+                    why = Reason.of("reference_unknown", reference=_named(order), does="renews")
                     yield Fault(((order.opportunity_id, why),))
                 based, ended = True, False
             elif not based and not ended and (order.trigger == "amendment" or order.amends):
                 does = "amends" if order.trigger == "amendment" else "ends"
-                yield Fault(((order.opportunity_id, Reason.of("no_base", reference=order.amends, does=does)),))
+                yield Fault(((order.opportunity_id, Reason.of("no_base", reference=_named(order), does=does)),))
             elif order.trigger == "cancellation" and not order.items:
                 ended = True
             elif order.trigger == "cancellation" and not ended:
@@ -376,6 +376,10 @@ class Chain:
                     if p.whole and p.effective <= effective
                 ][:1]
             yield Fault(tuple(yields))
+
+
+def _named(order: Order) -> str:
+    return " or ".join(order.amends)
 
 
 def _place(order: Order, chain: Chain) -> int:
@@ -529,12 +533,11 @@ class _Links:
 
     def named(self, order: Order) -> Order | None:
         """The order that an order amends, renews or cancels."""
-        name = order.amends
-        if name is None:
+        if not order.amends:
             own = self._deals.get(order.opportunity_id) if order.trigger == "cancellation" else None
             return own if own is not order else None
-        named = self._deals.get(name) or self._contracts.get(name) or self._ended.get(name)
-        return named if named is not order else None
+        found = (self._deals.get(name) or self._contracts.get(name) or self._ended.get(name) for name in order.amends)
+        return next((named for named in found if named is not None and named is not order), None)
 
     def _way(self, order: Order) -> list[Order]:
         """The order, what it names, what that names and so on, as far as that leads."""
@@ -553,7 +556,7 @@ class _Links:
         if named is not None:  # they name each other in a circle
             return min(other.opportunity_id for other in way[way.index(named) :])
         last = way[-1]
-        return last.amends or last.opportunity_id
+        return last.amends[0] if last.amends else last.opportunity_id
 
     def effective(self, order: Order) -> Moment:
         """From when an order counts: never before what it names. A deal that is known only as cancelled says nothing of

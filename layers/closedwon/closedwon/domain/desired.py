@@ -37,7 +37,7 @@ from closedwon.domain.instants import (
     until_from_json,
     until_to_json,
 )
-from closedwon.domain.order import Item, Kind, Order, Problem, Standing
+from closedwon.domain.order import Item, Kind, Order, Problem, Standing, netted, same_deal
 
 
 class Slot(NamedTuple):
@@ -173,22 +173,28 @@ class Subscription:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Subscription:
+        """What a newer version added is left out here, and kept by the record that holds it (`SlotRecord.told`)."""
         return cls(
             **{
-                **{name: value for name, value in data.items() if name != "turns"},
+                **_known(cls, data),
                 "slot": Slot(*data["slot"]),
                 "addons": tuple((id, quantity) for id, quantity in data["addons"]),
-                "entitlements": tuple(Entitlement(**entitlement) for entitlement in data["entitlements"]),
-                "prices": tuple(Price(**price) for price in data["prices"]),
+                "entitlements": tuple(Entitlement(**_known(Entitlement, one)) for one in data["entitlements"]),
+                "prices": tuple(Price(**_known(Price, one)) for one in data["prices"]),
                 "start": data["start"] and from_iso(data["start"]),
                 "cancellation": until_from_json(data["cancellation"]),
                 "opportunities": tuple(data["opportunities"]),
                 "trial_end": data.get("trial_end") and from_iso(data["trial_end"]),
-                "minimum_spend": Price(**data["minimum_spend"]) if data.get("minimum_spend") else None,
+                "minimum_spend": Price(**_known(Price, told)) if (told := data.get("minimum_spend")) else None,
                 "metadata": tuple((name, value) for name, value in data.get("metadata", ())),
                 "milestones": tuple(data.get("turns", ())),
             }
         )
+
+
+def _known(cls: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """The fields that a class knows."""
+    return {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
 
 
 @dataclass(frozen=True)
@@ -260,7 +266,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     chosen: dict[OpportunityId, _Orders] = {}
     before: dict[OpportunityId, _Orders] = {}
     changed: set[OpportunityId] = set()
-    for standing in sorted(standings, key=lambda standing: _effective(standing.newest)):
+    for standing in sorted(map(_netted, standings), key=lambda standing: _effective(standing.newest)):
         newest, provisioned, _ = standing
         opportunity = newest.opportunity_id
         # What was provisioned once is not refused for what became of the catalogue since.
@@ -331,11 +337,17 @@ _Orders = tuple[Order, ...]
 """What one opportunity puts into the fold: its order; a cancellation of its own beside the order that it ends."""
 
 
+def _netted(standing: Standing) -> Standing:
+    """The opportunity's orders in the form that chains are made of."""
+    newest, provisioned, won = standing
+    return Standing(netted(newest), provisioned and netted(provisioned), won and netted(won))
+
+
 def contribution(standing: Standing, order: Order | None) -> _Orders:
     """What one opportunity puts into the fold with one of its orders."""
     if order is None:
         return ()
-    if order.trigger == "cancellation" and order.amends is None and standing.won is not None:
+    if order.trigger == "cancellation" and not order.amends and standing.won is not None:
         return (standing.won, order)
     return (order,)
 
@@ -347,7 +359,7 @@ def _reopened(standing: Standing) -> bool:
         newest.trigger == "cancellation"
         and won is not None
         and won.trigger != "trial"
-        and (newest.amends is not None or (newest.cancel is None and newest.end is None and not newest.items))
+        and (bool(newest.amends) or (newest.cancel is None and newest.end is None and not newest.items))
     )
 
 
@@ -363,7 +375,7 @@ def _trial_missed(standing: Standing, at: Moment) -> bool:
 
 
 def _same(one: Order | None, other: Order | None) -> bool:
-    return one is other or (one is not None and other is not None and one.digest == other.digest)
+    return one is other or (one is not None and other is not None and same_deal(other, one))
 
 
 class _Contract:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.codes import Reason
 from closedwon.domain.identifiers import AccountId, ContractId, CustomerId, OpportunityId
 from closedwon.domain.instants import Instant, from_iso, iso_utc
+from closedwon.domain.lines import added_up, entity_of, groups_of, netted_item
+from closedwon.domain.stored import given_of, told_of
 
 Kind = Literal["Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant"]
+
+FORM = 1
+"""The form of new orders: line by line. Form 0 is the first version's, which netted the lines of one entity."""
 
 
 class Problem(NamedTuple):
@@ -50,15 +55,26 @@ class Revision(NamedTuple):
     read: int
 
 
+_LATER = ("contract_id", "record", "renews", "amends", "ends")
+"""Fields of an item that the first version did not have: left out where they are empty, so that no digest changes."""
+
+_REFERENCES = ("renews", "amends", "ends")
+
+
 @dataclass(frozen=True)
 class Item:
-    """One Stigg entity of a deal. Lines that name the same one are added up into one item.
+    """One line of a deal. Lines that agree in all but the quantity are added up into one item.
 
     lines: the numbers of the lines it came from, for messages. quantity: units; 1 for an unlimited entitlement; how
-    many more or fewer (negative) in an order of differences. price: net price of one unit for one billing period, in
-    whole units of the order's currency, None where the deal does not override it. value: what a difference changes the
-    price of them all by, in the same units. prior: how many there were before a difference, None where the deal does
-    not say. start, end: when it counts, where that is not the whole of its order's time.
+    many more or fewer (negative) in an order of differences; of a cancellation, how many there have to be, 0 where it
+    does not say. price: net price of one unit for one billing period, in whole units of the order's currency, None
+    where the deal does not override it. value: what a difference changes the price of them all by, in the same units;
+    only in orders of the first form. prior: how many there were before a difference, None where the deal does not say.
+    start, end: when it counts, where that is not the whole of its order's time. extra: see `domain.stored`.
+
+    Names: contract_id is the contract of its own that the line belongs to (else the order's), record the subscription
+    record in Salesforce that it became, 18 characters. References are what the line renews, amends or ends: each the
+    ID of a subscription record, contract or opportunity (18 characters), or `opportunity/stiggId[/start]`.
     """
 
     kind: Kind
@@ -75,14 +91,34 @@ class Item:
     prior: int | None = None
     start: Instant | None = None
     end: Instant | None = None
+    contract_id: ContractId | None = None
+    record: str | None = None
+    renews: tuple[str, ...] = ()
+    amends: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def meets(self, other: Item) -> bool:
         """Whether the two count at the same time, now or then."""
         return _before(self.start, other.end) and _before(other.start, self.end)
 
+    @property
+    def names(self) -> tuple[ContractId | None, str | None]:
+        return self.contract_id, self.record
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What the line renews, amends or ends."""
+        return (*self.renews, *self.amends, *self.ends)
+
+    def unnamed(self) -> Item:
+        return self if self.names == (None, None) else replace(self, contract_id=None, record=None)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for the ledger; `from_json` is its inverse."""
-        data = dict(vars(self))
+        # not `told_of`: an order may have hundreds of items
+        data = {name: value for name, value in vars(self).items() if value or name not in _LATER}
+        data |= data.pop("extra")
         if self.start is not None:
             data["start"] = iso_utc(self.start)
         if self.end is not None:
@@ -91,7 +127,9 @@ class Item:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Item:
-        given = {**data, "lines": tuple(data["lines"])}
+        given = given_of(cls, data)
+        for name in ("lines", *_REFERENCES):
+            given[name] = tuple(data.get(name) or ())
         for name in ("start", "end"):
             if given.get(name) is not None:
                 given[name] = from_iso(given[name])
@@ -107,17 +145,21 @@ def _before(start: Instant | None, end: Instant | None) -> bool:
 _INSTANTS = ("start", "end", "as_of", "trial_end")
 """The fields of an order that are instants, and texts where it is stored."""
 
+SENT_AGAIN = ("stored_customer_id", "customer_id", "as_of")
+"""The fields of an order that change without the deal: no part of its digest."""
+
 
 @dataclass(frozen=True)
 class Order:
     """What one opportunity contributes.
 
     customer_id is what the deal or its account says the customer is called in Stigg; None leaves it to closed-won.
-    amends: the contract or opportunity it amends, renews or cancels; contract_id: the contract it was turned into.
-    differences: its quantities are differences, not all there is. end is the instant at which the term is over, and of
-    a cancellation, access. cancel: when a cancellation without an end takes effect. as_of: when the deal was saved:
-    the now of a cancellation. An order with problems is refused: it contributes nothing. metadata: what the user's own
-    application wants on its subscriptions.
+    amends: the contracts or opportunities it amends, renews or cancels, sorted; contract_id: the contract it was turned
+    into. differences: its quantities are differences, not all there is. end is the instant at which the term is over,
+    and of a cancellation, access. cancel: when a cancellation without an end takes effect. as_of: when the deal was
+    saved: the now of a cancellation. An order with problems is refused: it contributes nothing. metadata: what the
+    user's own application wants on its subscriptions. form: how its items are written, see `FORM`. extra: see
+    `domain.stored`.
     """
 
     opportunity_id: OpportunityId
@@ -134,7 +176,7 @@ class Order:
     start: Instant | None = None
     end: Instant | None = None
     payment_collection: str | None = None
-    amends: OpportunityId | ContractId | None = None
+    amends: tuple[OpportunityId | ContractId, ...] = ()
     contract_id: ContractId | None = None
     differences: bool = False
     cancel: Literal["now", "end_of_term"] | None = None
@@ -149,6 +191,8 @@ class Order:
     items: tuple[Item, ...] = ()
     problems: tuple[Problem, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
+    form: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     # Kept among the instance's attributes, which is why `to_json` goes by the fields and not by `vars`.
     @cached_property
@@ -157,10 +201,11 @@ class Order:
 
         Line numbers: CPQ deletes line items and makes them again. The customer's ID: the account shows it once it was
         written back (another customer's is refused when the order is accepted, and a refusal is part of the hash).
-        When it was saved, which any field of the opportunity moves.
+        When it was saved, which any field of the opportunity moves. What contracts and records it became, which comes
+        after the deal was won; in the first form the contract counts, because digests of it were stored.
         """
-        content = self.to_json()
-        for name in ("stored_customer_id", "customer_id", "as_of"):
+        content = self._without_names().to_json() if self.form else self.to_json()
+        for name in (*SENT_AGAIN, "form"):
             # Left in, the second send of a deal would look like a change, only because the first one was written back.
             content.pop(name, None)
         for item in content.get("items", ()):
@@ -177,6 +222,23 @@ class Order:
         """The order without what could name a person: what is left is IDs, products, numbers and dates."""
         return replace(self, opportunity_name="", account_name="", account_email=None)
 
+    def _without_names(self) -> Order:
+        # Added up anew: what only their names kept apart is one line without them.
+        items = added_up((item.unnamed() for item in self.items), self.differences)
+        return replace(self, contract_id=None, items=items)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The IDs that another deal may refer to it by: its opportunity, its contracts and its lines' records."""
+        said = (self.opportunity_id, self.contract_id, *(name for item in self.items for name in item.names))
+        return frozenset(name for name in said if name)
+
+    @property
+    def references(self) -> frozenset[str]:
+        """The IDs it refers to, on the deal or on a line: of a line elsewhere, its opportunity."""
+        on_lines = (reference.partition("/")[0] for item in self.items for reference in item.references)
+        return frozenset((*self.amends, *on_lines))
+
     def of_kind(self, kind: Kind) -> tuple[Item, ...]:
         return tuple(item for item in self.items if item.kind == kind)
 
@@ -184,25 +246,31 @@ class Order:
         """Plain data for the ledger; `from_json` is its inverse."""
         # not `asdict`, which takes ten times as long: reconciliation does this for every deal there is. Empty fields
         # are left out: one that a later version adds then changes no digest of an order without it.
-        data = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) not in (None, ())}
+        data = {name: value for name, value in told_of(self).items() if value not in (None, ())}
         if self.items:
             data["items"] = tuple(item.to_json() for item in self.items)
         for name in _INSTANTS:
             if name in data:
                 data[name] = iso_utc(data[name])
+        if len(self.amends) == 1:  # as it was stored when there could be no more
+            data["amends"] = self.amends[0]
+        if not self.form:
+            del data["form"]
         # As the first version stored them, but where the code says more than that the deal is invalid.
         data["problems"] = [list(problem if problem.code != "invalid" else problem[:3]) for problem in self.problems]
         return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Order:
-        given = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        given = given_of(cls, data)
         for name in _INSTANTS:
             if (told := given.get(name)) is not None:
                 given[name] = from_iso(told)
         # JSON made lists of the tuples: with these an order would not equal the one that was stored.
         given["items"] = tuple(Item.from_json(item) for item in data.get("items", ()))
-        given["problems"] = tuple(Problem(*problem) for problem in data.get("problems", ()))
+        given["problems"] = tuple(Problem(*problem[: len(Problem._fields)]) for problem in data.get("problems", ()))
+        amends = data.get("amends") or ()
+        given["amends"] = (amends,) if isinstance(amends, str) else tuple(amends)
         given["metadata"] = tuple((name, value) for name, value in data.get("metadata", ()))
         # These have no default, and `to_json` leaves them out where they are None.
         for optional in ("account_email", "stored_customer_id", "customer_id", "resource_id"):
@@ -218,3 +286,130 @@ class Standing(NamedTuple):
     newest: Order
     provisioned: Order | None = None
     won: Order | None = None
+
+
+def plans_named_twice(plans: Iterable[Item]) -> Iterable[Problem]:
+    """A plan stands for one subscription: named twice, its times must not overlap (a ramp of its price)."""
+    before: list[Item] = []
+    for plan in plans:
+        other = next((other for other in before if plan.stigg_id == other.stigg_id and plan.meets(other)), None)
+        if other is not None:  # once for each line, however many others it meets
+            said = f"{plan.stigg_id} is on line {other.lines[0]} already: one subscription has one plan"
+            yield Problem(plan.lines[0], "stiggId", said)
+        before.append(plan)
+
+
+def lines_that_differ(same: list[Item], *names: str) -> Iterable[Problem]:
+    """What the items of one entity must have in common and have not. names: of fields."""
+    first = same[0]
+    for other in same[1:]:
+        for name in names:
+            if getattr(other, name) != getattr(first, name):
+                field = {"reset_period": "resetPeriod"}.get(name, name)
+                said = f"differs from line {first.lines[0]}, which names {first.stigg_id} too"
+                yield Problem(other.lines[0], field, said)
+
+
+def netted(order: Order) -> Order:
+    """An order brought to the first form: what is of one entity and time is one item, more and fewer are netted.
+
+    Without names of lines and what they refer to, which that form did not know; where only lines refer to something,
+    the order amends that. What the first form could not say is refused, in its words.
+    """
+    if not order.form:
+        return order
+    bare = (replace(item.unnamed(), renews=(), amends=(), ends=()) for item in order.items)
+    groups = groups_of(bare, order.differences)
+    problems: list[Problem] = []
+    if not order.differences:
+        for group in groups:
+            problems += lines_that_differ(group, "price")
+        if order.trigger != "cancellation":
+            problems += plans_named_twice(item for group in groups for item in group if item.kind == "Plan")
+    ends = order.trigger == "cancellation"
+    items = tuple(netted_item(group, order.differences, ends) for group in groups)
+    on_lines = sorted(order.references - {order.opportunity_id})  # its own lines: what it cancels without a name
+    amends = order.amends or tuple(OpportunityId(name) for name in on_lines)
+    netted = replace(order, form=0, items=items, amends=amends)
+    return netted.refused(tuple(problem for problem in problems if problem not in order.problems))
+
+
+def same_deal(stored: Order, arriving: Order) -> bool:
+    """Whether an order says what the stored one says, in whatever form that was stored: then it is a duplicate."""
+    if stored.digest == arriving.digest:
+        return True
+    return stored.form < arriving.form and _comparable(stored) == _comparable(netted(arriving))
+
+
+def _comparable(order: Order) -> dict[str, Any]:
+    """What an order of the first form says, but for names, for what changes nothing, and for how sums were rounded."""
+    items = tuple(
+        replace(item, lines=(), price=_cents(item.price), value=_cents(item.value))
+        for item in order.items
+        # A line that changes neither units nor money was an item of its own, and is none any more.
+        if item.quantity or item.value or not order.differences
+    )
+    sent_again: dict[str, Any] = dict.fromkeys((*SENT_AGAIN, "contract_id"))
+    data = replace(order, items=items, **sent_again).to_json()
+    return {**data, "problems": {tuple(problem) for problem in data["problems"]}}
+
+
+def _cents(money: float | None) -> float | None:
+    return None if money is None else round(money, 6)
+
+
+Names = tuple[ContractId | None, frozenset[tuple[Any, ...]]]
+
+
+def names_said(order: Order) -> Names:
+    """The names an order says, each of a line with the line, so that two orders of one deal can be compared."""
+    named = (item for item in order.items if item.names != (None, None))
+    return order.contract_id, frozenset(
+        (item.kind, item.stigg_id, item.plan_id, item.start, item.end, item.quantity, *item.names) for item in named
+    )
+
+
+def says_nothing_new(arriving: Order, stored: Order) -> bool:
+    """Whether an order is the stored deal and adds no name to it."""
+    return same_deal(stored, arriving) and names_said(with_names(stored, arriving)) == names_said(stored)
+
+
+def with_names(order: Order, other: Order) -> Order:
+    """The order with the names that another order of its opportunity adds: a name that was said once stays said.
+
+    A line takes what it lacks from the other's lines of its entity and time, where those agree. Where several are the
+    same lines in both, those are taken that say more names, the order's own where both say as many. An order of the
+    first form whose one item stands for lines of several names cannot hold them: then the other is taken, line by line.
+    """
+    if other.contract_id and not order.contract_id:
+        order = replace(order, contract_id=other.contract_id)
+    if not any(item.contract_id or item.record for item in other.items):
+        return order
+    theirs = {entity_of(group[0], order.differences): group for group in groups_of(other.items, order.differences)}
+    items: list[Item] = []
+    for group in groups_of(order.items, order.differences):
+        found = theirs.get(entity_of(group[0], order.differences), [])
+        names = {item.names for item in found}
+        if order.form < other.form and len(names) > 1 and same_deal(order, other):
+            return with_names(other, order)
+        if len(group) == len(names) == 1:
+            items.append(_completed(group[0], found[0]))
+        elif _said(found) > _said(group) and _unnamed(found, order) == _unnamed(group, order):
+            items += found
+        else:
+            items += group
+    return replace(order, items=added_up(items, order.differences) if order.form else tuple(items))
+
+
+def _completed(item: Item, other: Item) -> Item:
+    contract_id, record = item.contract_id or other.contract_id, item.record or other.record
+    return item if item.names == (contract_id, record) else replace(item, contract_id=contract_id, record=record)
+
+
+def _said(items: list[Item]) -> int:
+    return sum(name is not None for item in items for name in item.names)
+
+
+def _unnamed(items: list[Item], order: Order) -> tuple[Item, ...]:
+    bare = added_up((item.unnamed() for item in items), order.differences)
+    return tuple(replace(item, lines=()) for item in bare)

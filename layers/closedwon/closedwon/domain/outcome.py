@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from closedwon.domain.chain import Fate
 from closedwon.domain.codes import Facts, Reason
-from closedwon.domain.customer import LOOK_AGAIN, Applied, Customer, OpportunityState, Outcome, SubscriptionLink
+from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink
 from closedwon.domain.desired import REOPENED, Desired, Grant, Slot
+from closedwon.domain.due import LOOK_AGAIN
 from closedwon.domain.identifiers import OpportunityId, SubscriptionId
 from closedwon.domain.instants import day_of, milliseconds
 from closedwon.domain.order import Order, refusal
 from closedwon.domain.plan import End, Plan
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.results import Applied
 
 STIGG_FIRST = 60_000
 """Milliseconds after a start at which Stigg is read again: Stigg itself starts the subscription, and has by then."""

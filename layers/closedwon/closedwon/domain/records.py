@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from closedwon.domain.instants import Instant, from_iso, iso_utc
+from closedwon.domain.stored import Json, given_of, told_of
 
 if TYPE_CHECKING:  # the callout and the sweep read records and never plan: the fold is slow to import
     from closedwon.domain.desired import Subscription
@@ -13,10 +16,29 @@ if TYPE_CHECKING:  # the callout and the sweep read records and never plan: the 
 
 @dataclass(frozen=True)
 class GrantRecord:
-    """What the ledger remembers of a credit grant. amount: as it was sent; grant_id: Stigg's, None until answered."""
+    """What the ledger remembers of a credit grant. amount: as it was sent; grant_id: Stigg's, None until answered.
+    extra: see `domain.stored`.
+    """
 
     amount: int
     grant_id: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def to_json(self) -> Json:
+        """Plain data for the ledger; `from_json` is its inverse."""
+        return told_of(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> GrantRecord:
+        return cls(**given_of(cls, data))
+
+
+class EndedElsewhere(NamedTuple):
+    """A subscription that Stigg or billing ended, and no deal: its generation, why in Stigg's words, and when."""
+
+    generation: int
+    reason: str
+    at: Instant
 
 
 @dataclass(frozen=True)
@@ -25,7 +47,8 @@ class SlotRecord:
 
     generation: raised before a subscription is made, so that its ID is new. made: whether that ID is known to have
     been used. subscription_id: the one that stands, ours or adopted. status and checkout_url: Stigg's last answer.
-    applied: what was last written.
+    applied: what was last written. ended: those of its subscriptions that ended without a deal. extra: see
+    `domain.stored`. told: `applied` as it was read, so that it is written back with what this version does not know.
     """
 
     generation: int = 0
@@ -34,16 +57,28 @@ class SlotRecord:
     status: str | None = None
     checkout_url: str | None = None
     applied: Subscription | None = None
+    ended: tuple[EndedElsewhere, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    told: tuple[Subscription, Json] | None = field(default=None, compare=False, repr=False)
 
-    def to_json(self) -> dict[str, Any]:
-        applied = self.applied.to_json() if self.applied else None
-        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "applied": applied}
+    def to_json(self) -> Json:
+        """Plain data for the ledger; `from_json` is its inverse."""
+        data = told_of(self)
+        del data["told"], data["ended"]
+        if self.ended:
+            data["ended"] = [[one.generation, one.reason, iso_utc(one.at)] for one in self.ended]
+        if self.applied is not None:
+            same = self.told is not None and self.told[0] is self.applied
+            data["applied"] = self.told[1] if same and self.told else self.applied.to_json()
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SlotRecord:
-        applied = data.get("applied")
-        if applied:
+        given = given_of(cls, data)
+        given["ended"] = tuple(EndedElsewhere(one[0], one[1], from_iso(one[2])) for one in data.get("ended", ()))
+        if told := data.get("applied"):
             from closedwon.domain.desired import Subscription  # with all of the fold: only who provisions needs it
 
-            applied = Subscription.from_json(applied)
-        return cls(**{**data, "applied": applied or None})
+            given["applied"] = Subscription.from_json(told)
+            given["told"] = (given["applied"], told)
+        return cls(**given)

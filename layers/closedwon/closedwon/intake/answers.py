@@ -59,7 +59,9 @@ class ProvisioningStatus(ApiModel):
     organization_id: str
     opportunity_id: str
     account_id: str
-    status: Literal["Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded"]
+    status: Literal[
+        "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded", "Ended"
+    ]
     reason: str
     code: Annotated[str, Field(description=f"{CODE} Empty where there is nothing to say.")] = ""
     facts: Annotated[dict[str, Any], Field(description="The facts of the code, by name.")] = {}  # noqa: RUF012

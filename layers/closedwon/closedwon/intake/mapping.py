@@ -7,19 +7,18 @@ are found by `desired.catalogue_problems`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import groupby
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH, AccountId, ContractId, CustomerId, OpportunityId
-from closedwon.domain.instants import Instant, instant_of, starting
-from closedwon.domain.order import Item, Kind, Order, Problem, Revision
+from closedwon.domain.instants import Instant, instant_of, iso_utc, starting
+from closedwon.domain.lines import KINDS, added_up, groups_of
+from closedwon.domain.order import FORM, Item, Kind, Order, Problem, Revision, lines_that_differ, plans_named_twice
 from closedwon.intake.deal import Deal, Line, Terms, line_number
-
-KINDS: tuple[Kind, ...] = ("Plan", "Add-on", "Entitlement", "Credit entitlement", "Credit grant")
+from closedwon.intake.relations import ON_LINES, amended, ends_itself, relation_problems
 
 MOST_UNITS = 2**31 - 1
 """The largest quantity of a plan or an add-on: what a 32-bit integer holds."""
@@ -35,7 +34,7 @@ MOST_PROBLEMS = 50
 """The most problems that one deal shows: more help nobody, and all are kept with it in one ledger item."""
 
 MOST_ID_CHARACTERS = 40_000
-"""The most characters of all Stigg IDs on a deal's lines together: 200 for each of the most lines. The ledger keeps up
+"""The most characters of all IDs and references of a deal together: 200 for each of the most lines. The ledger keeps up
 to three orders of an opportunity in one item, with what is wrong with the newest: 400 KB.
 """
 
@@ -90,9 +89,15 @@ def unrecordable(deal: Deal, rules: MappingRules, now: datetime) -> tuple[Proble
             problems.append(Problem(None, field, "lies more than five minutes in the future"))
         elif instant < EARLIEST:
             problems.append(Problem(None, field, "lies before 1970"))
-    if sum(len(line.stigg_id or "") + len(line.plan_id or "") for line in deal.lines or ()) > MOST_ID_CHARACTERS:
+    if sum(map(len, _ids(deal))) > MOST_ID_CHARACTERS:
         problems.append(Problem(None, "lines", f"have IDs of more than {MOST_ID_CHARACTERS} characters together"))
     return tuple(problems)
+
+
+def _ids(deal: Deal) -> Iterator[str]:
+    yield from deal.amends
+    for line in deal.lines or ():
+        yield from (line.stigg_id or "", line.plan_id or "", *line.renews, *line.amends, *line.ends)
 
 
 def organization_problems(deal: Deal, rules: MappingRules) -> tuple[Problem, ...]:
@@ -120,20 +125,15 @@ def compile_deal(deal: Deal, rules: MappingRules) -> Order:
     """Compile one deal.
 
     In: a valid deal; the stack's rules.
-    Out: its order. Lines without a Stigg Type are left out; lines of one entity are added up; times are in UTC. What
-    is wrong is in the order's `problems`, each naming line and field; such an order contributes nothing.
+    Out: its order, line by line. Left out are lines without a Stigg Type and of quantity 0; lines that agree in
+    everything but the quantity are added up; times are in UTC. What is wrong is in the order's `problems`, each naming
+    line and field; such an order contributes nothing.
     """
     return _Compiler(deal, rules).order()
 
 
 def _customer(id: str | None) -> CustomerId | None:
     return None if id is None else CustomerId(id)
-
-
-def _amended(id: str | None) -> OpportunityId | ContractId | None:
-    if id is None:
-        return None
-    return OpportunityId(id) if id.startswith("006") else ContractId(id)
 
 
 def _most(kind: Kind) -> int:
@@ -158,15 +158,27 @@ class _Compiler:
                 self.instant("end", line.end, day_after=True, line=number),
             )
             for index, line in enumerate(deal.lines or ())
-            if line.stigg_type or line.stigg_id  # others are no concern of ours
+            if self.counts(line)
         ]
+
+    def counts(self, line: Line) -> bool:
+        """Whether a line is a concern of ours, and sells or changes anything."""
+        if self.ends:
+            # Without a type, but with what it ends, it is refused: left out, the deal could end all there is.
+            return bool(line.stigg_type or line.stigg_id or line.ends)
+        # CPQ keeps what was quoted and not bought with the quantity 0.
+        total = line.total_quantity if self.differences else None
+        nothing = line.quantity == 0 and total is None and not line.unlimited
+        return bool(line.stigg_type or line.stigg_id) and not nothing
 
     def refuse(self, line: int | None, field: str, message: str) -> None:
         self.problems.append(Problem(line, field, message))
 
     def order(self) -> Order:
         deal = self.deal
-        self.links()
+        self.problems += relation_problems(deal, ((placed.line, placed.number) for placed in self.lines))
+        if deal.quantities == "differences" and not self.differences:
+            self.refuse(None, "quantities", "only an amendment's lines can be differences")
         terms = self.terms()
         items = self.items(terms["start"], terms["end"])
         return Order(
@@ -180,14 +192,14 @@ class _Compiler:
             resource_id=deal.resource_id,
             trigger=deal.trigger,
             currency=deal.opportunity.currency_iso_code.lower(),
-            # A cancellation may name its own opportunity, which is what it cancels without a name.
-            amends=_amended(deal.amends) if deal.amends != deal.opportunity.id else None,
+            amends=amended(deal),
             contract_id=ContractId(deal.contract_id) if deal.contract_id else None,
             differences=self.differences,
             as_of=instant_of(deal.opportunity.system_modstamp),
             items=items,
             **terms,
             problems=self.first_problems(),
+            form=FORM,
         )
 
     def first_problems(self) -> tuple[Problem, ...]:
@@ -196,20 +208,6 @@ class _Compiler:
         if left <= 0:
             return tuple(self.problems)
         return (*self.problems[:MOST_PROBLEMS], Problem(None, "lines", f"and {left} more problems, not told here"))
-
-    def links(self) -> None:
-        """Check `amends` against the trigger."""
-        trigger, amends = self.deal.trigger, self.deal.amends
-        if trigger in ("closed_won", "trial") and amends:
-            self.refuse(None, "amends", f"a {trigger} deal amends nothing: leave it out, or send what it is")
-        elif trigger in ("amendment", "renewal"):
-            does = "amends" if trigger == "amendment" else "renews"
-            if not amends:
-                self.refuse(None, "amends", f"is missing: say the contract or base opportunity this deal {does}")
-            elif amends == self.deal.opportunity.id:
-                self.refuse(None, "amends", f"is this opportunity itself: say the one this deal {does}")
-        if self.deal.quantities == "differences" and not self.differences:
-            self.refuse(None, "quantities", "only an amendment's lines can be differences")
 
     def customer_id(self) -> str | None:
         given, stored = self.deal.customer_id, self.deal.account.stigg_customer_id
@@ -268,8 +266,7 @@ class _Compiler:
         """When a cancellation without a date takes effect: a contract's when it is over; of a deal that says nothing,
         but that it is not won any more, the policy for reopened deals decides.
         """
-        own = self.deal.amends in (None, self.deal.opportunity.id)
-        return given or (None if own else "end_of_term")
+        return given or (None if ends_itself(self.deal) else "end_of_term")
 
     def instant(
         self, field: str, value: str | None, day_after: bool = False, line: int | None = None
@@ -300,29 +297,38 @@ class _Compiler:
         mapped = [item for placed in self.lines if (item := self.item(placed, start, end))]
         types = {placed.line.stigg_type for placed in self.lines}
         if not self.lines and not (self.ends or self.differences):  # an amendment may change nothing that Stigg knows
-            self.refuse(None, "lines", "the deal has no line with a Stigg Type: nothing to provision")
+            typed = any(line.stigg_type or line.stigg_id for line in self.deal.lines or ())
+            none = "only lines of quantity 0" if typed else "no line with a Stigg Type"
+            self.refuse(None, "lines", f"the deal has {none}: nothing to provision")
         elif "Plan" not in types and types != {"Credit grant"} and not (self.differences or self.ends):
             self.refuse(None, "lines", "the deal has no plan: one line needs the Stigg Type Plan")
         plans = {placed.line.stigg_id for placed in self.lines if placed.line.stigg_type == "Plan"}
         for item in mapped:
             if item.plan_id and item.plan_id not in plans and not (self.differences or self.ends):
                 self.refuse(item.lines[0], "planId", f"no line of the deal has the plan {item.plan_id}")
-        # In one order whatever the order of the lines, because the digest must not change with it.
-        mapped.sort(key=lambda item: (*self.entity(item), item.lines))
-        self.plans_apart([item for item in mapped if item.kind == "Plan"])
-        return tuple(self.added_up(mapped))
+        self.check_together(mapped)
+        return added_up(mapped, self.differences)
 
-    def plans_apart(self, plans: list[Item]) -> None:
-        """A plan stands for one subscription: named twice, its times must not overlap (a ramp of its price)."""
-        if self.differences or self.ends:
-            return
-        for place, plan in enumerate(plans):
-            other = next(
-                (other for other in plans[:place] if plan.stigg_id == other.stigg_id and plan.meets(other)), None
-            )
-            if other is not None:  # once for each line, however many others it meets
-                said = f"{plan.stigg_id} is on line {other.lines[0]} already: one subscription has one plan"
-                self.refuse(plan.lines[0], "stiggId", said)
+    def check_together(self, items: list[Item]) -> None:
+        """Check what lines of one entity have in common, whatever they are named: names may come later."""
+        groups = groups_of(items, self.differences)
+        if not (self.differences or self.ends):
+            self.plans_apart(item for group in groups for item in group if item.kind == "Plan")
+        for group in groups:
+            self.problems += lines_that_differ(group, "reset_period", "cadence")
+            most, total = _most(group[0].kind), sum(item.quantity for item in group)
+            unlimited = any(item.unlimited for item in group) and not self.differences
+            if len(group) > 1 and abs(total) > most and not unlimited:
+                said = f"with the other lines of {group[0].stigg_id} is more than Stigg can hold ({most})"
+                self.refuse(group[-1].lines[0], "quantity", said)
+
+    def plans_apart(self, plans: Iterable[Item]) -> None:
+        """Of one contract, and of what is renewed as one, a plan is there once at a time."""
+        by_contract: dict[tuple[Any, ...], list[Item]] = {}
+        for plan in plans:
+            by_contract.setdefault((plan.contract_id, plan.renews, plan.amends), []).append(plan)
+        for of_one in by_contract.values():
+            self.problems += plans_named_twice(of_one)
 
     def item(self, placed: _Placed, start: Instant | None, end: Instant | None) -> Item | None:
         """One line as an item; None where it has problems, which are noted."""
@@ -357,11 +363,12 @@ class _Compiler:
             self.refuse(number, "priorQuantity", f"{line.prior_quantity} is not a whole number")
         if starts and ends and ends <= starts:
             self.refuse(number, "end", "is not after the line's start")
+        references: dict[str, Any] = {
+            field: self.references(field, getattr(line, field), number) for field in ON_LINES.values()
+        }
         # All problems of a line are listed before it is dropped, so that an admin corrects them in one go.
         if len(self.problems) > before:
             return None
-        # Of a difference the whole amount counts: prices of units bought at different times are netted by it.
-        priced = line.price is not None and self.differences
         return Item(
             kind=kind,
             stigg_id=line.stigg_id or "",
@@ -373,12 +380,23 @@ class _Compiler:
             reset_period=line.reset_period if kind == "Entitlement" else None,
             cadence=line.cadence if kind == "Credit entitlement" else None,
             plan_id=line.plan_id or None,
-            value=quantity * (line.price or 0) if priced else None,
             prior=int(line.prior_quantity) if line.prior_quantity is not None and self.differences else None,
             # A line's date that its deal has anyway is left out: the digest is then the same with and without it.
             start=starts if starting(starts) > starting(start) else None,
             end=ends if ends and (end is None or ends < end or kind == "Credit grant") else None,
+            contract_id=ContractId(line.contract_id) if line.contract_id else None,
+            record=line.subscription_record,
+            **references,
         )
+
+    def references(self, field: str, said: tuple[str, ...], number: int) -> tuple[str, ...]:
+        """What a line refers to, sorted; a day in it as an instant."""
+        found = set()
+        for reference in said:
+            line, _, start = reference.rpartition("/") if reference.count("/") == 2 else (reference, "", "")
+            instant = self.instant(field, start, line=number) if start else None
+            found.add(f"{line}/{iso_utc(instant)}" if instant else line)
+        return tuple(sorted(found))
 
     def check_id(self, kind: Kind, line: Line, number: int) -> None:
         prefix = self.rules.prefix(kind)
@@ -394,9 +412,9 @@ class _Compiler:
 
     def quantity(self, kind: Kind, line: Line, number: int) -> int:
         """Units of a line. Salesforce sends quantities as decimals: 10.0 is whole."""
-        if self.ends:  # all of it ends
-            return 0
         given = line.quantity
+        if self.ends:  # how many there have to be, however it is said that they go; 0 for all of it
+            return 0 if line.unlimited else self.whole(kind, abs(given or 0), number)
         if self.differences and line.total_quantity is not None:
             # Block-priced lines differ by 1 whatever changed: the quote line's totals count.
             given = line.total_quantity - (line.prior_quantity or 0)
@@ -411,70 +429,21 @@ class _Compiler:
                 "is missing" + (": give one, or mark the line unlimited" if kind == "Entitlement" else ""),
             )
             return 0
+        # Credits that were granted are never taken back.
+        if given == int(given) and given <= 0 and (not self.differences or kind == "Credit grant"):
+            said = "on a new deal" if kind != "Credit grant" else "for a credit grant"
+            self.refuse(number, "quantity", f"{int(given)} is not possible {said}: it takes 1 or more")
+            return 0
+        return self.whole(kind, given, number)
+
+    def whole(self, kind: Kind, given: float, number: int) -> int:
+        """A quantity as the whole number it has to be."""
         most = _most(kind)
         if given != int(given):
             self.refuse(number, "quantity", f"{given} is not a whole number")
-        # Credits that were granted are never taken back.
-        elif given <= 0 and (not self.differences or kind == "Credit grant"):
-            said = "on a new deal" if kind != "Credit grant" else "for a credit grant"
-            self.refuse(number, "quantity", f"{int(given)} is not possible {said}: it takes 1 or more")
         elif abs(given) > most:
             self.refuse(number, "quantity", f"is more than Stigg can hold ({most})")
         return int(given)
-
-    def entity(self, item: Item) -> tuple[Any, ...]:
-        """The key of items that are added up. Differences of a limit and of no limit at all do not mix."""
-        apart = self.differences and item.unlimited
-        return (
-            KINDS.index(item.kind),
-            item.stigg_id,
-            item.plan_id or "",
-            starting(item.start),
-            starting(item.end),
-            apart,
-        )
-
-    def added_up(self, items: list[Item]) -> Iterator[Item]:
-        """Add up the items of one entity and time. Differences, and their prices, are netted."""
-        for _, group in groupby(items, key=self.entity):
-            same = list(group)
-            first = same[0]
-            if len(same) == 1 and not (self.differences or self.ends):
-                yield first  # nothing to add up
-                continue
-            kind = first.kind
-            for other in same[1:]:
-                for field, name in (
-                    ("price", "price"),
-                    ("reset_period", "resetPeriod"),
-                    ("cadence", "cadence"),
-                ):
-                    if getattr(other, field) != getattr(first, field) and not (field == "price" and self.differences):
-                        self.refuse(
-                            other.lines[0],
-                            name,
-                            f"differs from line {first.lines[0]}, which names {first.stigg_id} too",
-                        )
-            unlimited = any(item.unlimited for item in same)
-            total = 1 if unlimited and not self.differences else sum(item.quantity for item in same)
-            if len(same) > 1 and abs(total) > _most(kind):
-                self.refuse(
-                    same[-1].lines[0],
-                    "quantity",
-                    f"with the other lines of {first.stigg_id} is more than Stigg can hold ({_most(kind)})",
-                )
-            priors = [item.prior for item in same if item.prior is not None]
-            values = [item.value for item in same if item.value is not None]
-            yield replace(
-                first,
-                quantity=0 if self.ends else total,
-                price=_unit_price(same) if self.differences else first.price,
-                value=sum(values) if values else None,
-                prior=sum(priors) if priors else None,
-                unlimited=unlimited,
-                soft_limit=any(item.soft_limit for item in same),
-                lines=tuple(number for item in same for number in item.lines),
-            )
 
 
 class _Placed(NamedTuple):
@@ -484,10 +453,3 @@ class _Placed(NamedTuple):
     number: int
     start: Instant | None
     end: Instant | None
-
-
-def _unit_price(items: list[Item]) -> float | None:
-    """The price of one unit that differences add, in whole currency units: the mean, where lines differ."""
-    added = [(item.quantity, item.price) for item in items if item.price is not None and item.quantity > 0]
-    total = sum(quantity for quantity, _ in added)
-    return round(sum(quantity * price for quantity, price in added) / total, 6) if total else None

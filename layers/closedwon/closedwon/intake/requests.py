@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aws_lambda_powertools.logging import Logger
 from pydantic import ValidationError
 
-from closedwon.domain.customer import Arrival
+from closedwon.domain.acceptance import Arrival
 from closedwon.domain.errors import Permanent, SalesforceLimitExceeded, Transient
 from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.instants import Instant, from_milliseconds
 from closedwon.domain.order import Problem
 from closedwon.intake.answers import Refusal, Result, invalid, response
 from closedwon.intake.deal import MOST_DEALS, Deal, DealToRead, problems_of
@@ -82,17 +82,23 @@ class Compiled(NamedTuple):
 class Intake:
     """Turns what a request says into deals that can be recorded, the same for provisioning and previews.
 
-    In: the stack's rules of mapping; what gives the client of Salesforce, asked once there is something to read.
+    In: the stack's rules of mapping; what gives the client of Salesforce, asked once there is something to read; now,
+    in epoch milliseconds.
     """
 
-    def __init__(self, rules: MappingRules, salesforce: Callable[[], Source]) -> None:
+    def __init__(self, rules: MappingRules, salesforce: Callable[[], Source], now: Callable[[], int]) -> None:
         self._rules = rules
         self._salesforce = salesforce
+        self._now = now
 
     @property
     def organization_id(self) -> str:
         """The Salesforce organisation whose deals are taken."""
         return self._rules.organization_id
+
+    def now(self) -> Instant:
+        """Now, by the stack's clock."""
+        return from_milliseconds(self._now())
 
     def compile_all(self, deals: list[Any]) -> tuple[dict[int, Compiled], dict[int, Result]]:
         """Read, judge and compile the deals of a request, as far as each shows itself; provisioning and previews do it
@@ -124,7 +130,7 @@ class Intake:
         except ValidationError as error:
             return invalid(opportunity_id_of(content), problems_of(content, error))
         # Answered only, while what the mapping refuses is recorded and keeps older revisions superseded (decision 6).
-        if problems := unrecordable(deal, self._rules, datetime.now(UTC)):
+        if problems := unrecordable(deal, self._rules, self.now()):
             return invalid(deal.opportunity.id, problems)
         return deal
 
@@ -174,7 +180,9 @@ class Intake:
         from closedwon.salesforce import reading  # with all it takes to ask: most requests bring their lines
 
         with asking_salesforce():
-            return dict(zip(deals, reading.read(list(deals.values()), self._salesforce()), strict=True))
+            # Before anything is read: what changes meanwhile makes a later revision.
+            read_at = self.now()
+            return dict(zip(deals, reading.read(list(deals.values()), self._salesforce(), read_at), strict=True))
 
     def naming_opportunities(self, deals: Mapping[int, Deal]) -> dict[int, Deal]:
         """Let deals that name a contract name the opportunity it was made from, where CPQ knows that.
@@ -186,37 +194,36 @@ class Intake:
         In: deals that came without lines. Out: those that name another now.
         Raises NotNow: the order must not depend on whether Salesforce was there, for the order is the deal's identity.
         """
-        named = {
-            index: deal.amends for index, deal in deals.items() if deal.amends and deal.amends.startswith(CONTRACT)
-        }
+        named = [name for deal in deals.values() for name in deal.amends if name.startswith(CONTRACT)]
         if not named:
             return {}
         from closedwon.salesforce import reading
 
         try:
             with asking_salesforce():
-                opportunities = reading.opportunities_of(named.values(), self._salesforce())
+                opportunities = reading.opportunities_of(named, self._salesforce())
         # Without CPQ, or without the permission to see it, the deal keeps the contract that it named (decision 37).
         except Permanent as error:
             logger.info("contracts could not be read", extra={"error": str(error)})
             return {}
         return {
-            index: naming(deals[index], opportunities[contract])
-            for index, contract in named.items()
-            if contract in opportunities
+            index: naming(deal, opportunities)
+            for index, deal in deals.items()
+            if any(name in opportunities for name in deal.amends)
         }
 
 
-def naming(deal: Deal, opportunity_id: str) -> Deal:
-    """The same deal, with the contract's opportunity in place of the contract."""
+def naming(deal: Deal, opportunities: Mapping[str, str]) -> Deal:
+    """The same deal, with the opportunities of contracts in place of the contracts. In: opportunities by contract."""
     terms = deal.terms
     if deal.trigger == "cancellation" and not (terms.end or terms.cancel):
         # Said outright: where it is the deal's own opportunity, nothing else would tell that a contract ends.
         terms = terms.model_copy(update={"cancel": "end_of_term"})
     # Its own contract: no deal amends or renews itself, so it stays as it was said.
-    elif deal.trigger != "cancellation" and opportunity_id == deal.opportunity.id:
-        return deal
-    return deal.model_copy(update={"amends": opportunity_id, "terms": terms})
+    elif deal.trigger != "cancellation":
+        opportunities = {name: one for name, one in opportunities.items() if one != deal.opportunity.id}
+    amends = tuple(dict.fromkeys(opportunities.get(name, name) for name in deal.amends))
+    return deal.model_copy(update={"amends": amends, "terms": terms})
 
 
 @contextmanager

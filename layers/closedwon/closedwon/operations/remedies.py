@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
+from closedwon.domain.lines import KINDS
 from closedwon.domain.order import Kind, Problem
-from closedwon.intake.mapping import KINDS, MappingRules
+from closedwon.intake.mapping import MappingRules
 from closedwon.operations.on_sale import InStigg
 
 ARTICLES = {

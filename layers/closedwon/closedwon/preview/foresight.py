@@ -11,15 +11,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from closedwon.domain.acceptance import Acceptance
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.chain import chained
 from closedwon.domain.codes import Reason
-from closedwon.domain.customer import Acceptance, Applied, Customer, Outcome
+from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, contribution, fold
 from closedwon.domain.identifiers import CustomerId, SubscriptionId
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, from_iso, from_milliseconds, iso_utc
 from closedwon.domain.marks import Backlinks, metadata_of
-from closedwon.domain.order import Order, Problem
+from closedwon.domain.order import Order, Problem, netted, same_deal
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import (
     LIVE,
@@ -40,6 +41,7 @@ from closedwon.domain.plan import (
     subscription_id,
 )
 from closedwon.domain.records import SlotRecord
+from closedwon.domain.results import Applied
 from closedwon.intake.answers import errors_of
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import unmapped
@@ -289,7 +291,8 @@ def look_ahead(
 def relatives_of(customer: Customer) -> dict[str, frozenset[str]]:
     """Each opportunity's chain: those it is linked with by what they amend, renew or cancel."""
     # A deal that was won and cancelled contributes both orders, and both belong to its chain.
-    orders = [order for state in customer.opportunities.values() for order in contribution(state.standing, state.order)]
+    each = (contribution(state.standing, state.order) for state in customer.opportunities.values())
+    orders = [netted(order) for orders in each for order in orders]
     return {
         placed.order.opportunity_id: frozenset(other.order.opportunity_id for other in chain)
         for chain in chained(orders)
@@ -319,7 +322,7 @@ def preview_of(
     if acceptance.problems or state is None:
         return invalid(order.opportunity_id, acceptance.problems)
     # Of several revisions in one request only the newest was planned for.
-    if acceptance.status == "superseded" or state.order.digest != order.digest:
+    if acceptance.status == "superseded" or not same_deal(state.order, order):
         return PreviewResult(
             opportunity_id=order.opportunity_id,
             status="ok",
@@ -363,7 +366,7 @@ class _PreviewWriter:
     def known_already(self) -> bool:
         """Whether the ledger has this very deal."""
         state = self.foresight.known.opportunities.get(self.id)
-        return state is not None and state.order.digest == self.order.digest
+        return state is not None and same_deal(state.order, self.order)
 
     @property
     def relatives(self) -> frozenset[str]:

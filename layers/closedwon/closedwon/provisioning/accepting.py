@@ -12,7 +12,8 @@ from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws.executions import Start
 from closedwon.aws.ledger import Claim, Ledger, at_once
-from closedwon.domain.customer import Acceptance, Arrival, rate_slots_for
+from closedwon.domain.acceptance import Acceptance, Arrival
+from closedwon.domain.due import rate_slots_for
 from closedwon.domain.order import Order
 from closedwon.intake.answers import Result, Results, errors_of
 from closedwon.intake.requests import Intake
@@ -61,7 +62,7 @@ def _answered(results: dict[int, Result], arrivals: Iterable[int], acceptances: 
 
 
 def rate_slots_of(arrivals: Iterable[Arrival], governor: Governor) -> Booking:
-    """Reserve the rate slots of executions: when that of each account may begin. See `customer.rate_slots_for`."""
+    """Reserve the rate slots of executions: when that of each account may begin. See `due.rate_slots_for`."""
     orders: dict[str, list[Order]] = {}
     for order, _ in arrivals:
         orders.setdefault(order.account_id, []).append(order)

@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from closedwon.aws.ledger import Ledger
-from closedwon.domain.customer import Busy, Current, Interrupted, LeaseLost, Unanswered, Work
 from closedwon.domain.errors import LedgerContended, RunInputInvalid, WriteUnanswered, as_read
+from closedwon.domain.lease import Busy, Current, Unanswered, Work
+from closedwon.domain.results import Interrupted, LeaseLost
 
 if TYPE_CHECKING:
     from closedwon.aws.context import Context

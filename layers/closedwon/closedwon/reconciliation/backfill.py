@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
+from closedwon.domain.acceptance import Arrival, accept
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.chain import Fate
-from closedwon.domain.customer import Arrival, Customer, accept
+from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Policy, Slot, fold
 from closedwon.domain.instants import At, from_iso
 from closedwon.domain.marks import Backlinks

@@ -90,7 +90,7 @@ class Export:
     provisionings: dict[str, dict[str, Json]] = field(default_factory=lambda: defaultdict(dict))
     subscriptions: dict[str, list[Json]] = field(default_factory=lambda: defaultdict(list))
     heads: dict[str, Json] = field(default_factory=dict)
-    states: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    parts: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     owners: dict[str, str] = field(default_factory=dict)
     accounts: list[str] = field(default_factory=list)
 
@@ -130,7 +130,7 @@ class Export:
         if item["sk"] == "CUSTOMER":
             self.heads[account_id] = item
         else:
-            self.states[account_id][item["sk"].partition("#")[2]] = item["body"]
+            self.parts[account_id][item["sk"]] = item["body"]
 
     @property
     def deals(self) -> int:
@@ -163,7 +163,7 @@ class Export:
         """One customer's view as it was exported, each at its own moment."""
         customer = Customer(AccountId(account_id))
         if head := self.heads.get(account_id):
-            customer = customer_of(account_id, int(head["rev"]), head["body"], self.states[account_id])
+            customer = customer_of(account_id, int(head["rev"]), head["body"], self.parts[account_id])
         rows = self.opportunities.get(account_id, [])
         return CustomerView(
             customer=customer,
@@ -184,7 +184,7 @@ class Export:
         if trigger is None:
             return deal_seen(row, None, None)
         try:
-            content = given_of(row, trigger, self.intake.organization_id)
+            content = given_of(row, trigger, self.intake)
             # The lines and dates of an opportunity that cancels are those of what was not sold: they are not read.
             if trigger != "cancellation":
                 content = deal_from_rows(content, row, self.lines.get(row["Id"], ()), self.read_at)

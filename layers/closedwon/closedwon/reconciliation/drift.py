@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from closedwon.domain.acceptance import Arrival, accept, bound
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.customer import Arrival, Customer, OpportunityState, accept, bound
+from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, fold
 from closedwon.domain.errors import safe_text
 from closedwon.domain.identifiers import normalised_id
@@ -31,6 +32,7 @@ from closedwon.domain.instants import (
     starting,
 )
 from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
+from closedwon.domain.order import says_nothing_new
 from closedwon.domain.plan import (
     LIVE,
     Actual,
@@ -53,10 +55,11 @@ from closedwon.reconciliation.finding import (
     Finding,
 )
 from closedwon.reconciliation.recorded_orders import as_recorded, concerns_stigg, difference_of, summary_of
+from closedwon.salesforce.package import NEWEST, Package
 from closedwon.salesforce.write_back import account_fields, provisioning_record
 from closedwon.stigg.answers import actual_of
 from closedwon.words.changes import Calendar, differences, listed, money, quantity
-from closedwon.words.reasons import sentence
+from closedwon.words.reasons import sentence, told
 
 Json = Mapping[str, Any]
 
@@ -134,13 +137,14 @@ class CustomerView:
 class Watch:
     """What counts as drift, and from when on. deals_since: the close date of the first deal that had to arrive
     ("2026-01-15", "" for all). overdue_ms: how long work may be due before it counts as standing still. app_url:
-    STIGG_APP_URL.
+    STIGG_APP_URL. package: what Salesforce has a place for.
     """
 
     deals_since: str = ""
     held_too_long_days: int = 7
     overdue_ms: int = 3_600_000
     app_url: str = ""
+    package: Package = NEWEST
 
 
 def compare(
@@ -330,7 +334,7 @@ class _Comparison:
         order = as_recorded(arrival.order, state.order, [s.order for s in self.customer.opportunities.values()])
         # As accepting would do it, so that the comparison finds exactly what accepting would change.
         recorded, _ = bound(order, self.customer.customer_id)
-        if recorded is state.order or recorded.digest == state.order.digest:
+        if recorded is state.order or says_nothing_new(recorded, state.order):
             return  # accepting it would change nothing
         if order.trigger == "cancellation" and not self.gives(deal.opportunity_id):
             return  # not won any more, and it gives nothing any more either
@@ -825,11 +829,11 @@ class _Comparison:
         deals = {deal.opportunity_id: deal for deal in self.view.deals or ()}
         for id, state in self.customer.opportunities.items():
             # A deal on its way has no outcome yet; the write-back shows one when there is.
-            settled = state.outcome.status != "Provisioning" or state.outcome.reason
+            settled = state.outcome.status != "Provisioning" or told(state.outcome)
             deal = deals.get(id)
             if not settled or (deal is not None and deal.deleted):
                 continue
-            wanted = provisioning_record(self.customer, state, self.watch.app_url)
+            wanted = provisioning_record(self.customer, state, self.watch.app_url, self.watch.package)
             self.compare_record("The deal's Stigg Provisioning", wanted, shown.get(id), "rewrite", id)
 
     def compare_record(

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from closedwon.domain.errors import safe_text
-from closedwon.domain.order import Item, Order
+from closedwon.domain.order import Item, Order, netted, with_names
 from closedwon.words.changes import listed
 
 
@@ -38,6 +38,8 @@ def difference_of(now: Order, before: Order) -> tuple[str, str]:
     # A refused order has only those items that had no problem: comparing them would mislead.
     if now.problems != before.problems:
         return summary_of(now), summary_of(before)
+    if before.form < now.form:
+        now = netted(now)
     # CPQ deletes line items and makes them again: other line numbers are no difference.
     ones, others = ([replace(item, lines=()) for item in order.items] for order in (now, before))
     if ones != others:
@@ -46,7 +48,7 @@ def difference_of(now: Order, before: Order) -> tuple[str, str]:
         one.name.replace("_", " ")
         for one in fields(Order)
         # `as_of` moves with every save of the opportunity, whatever was changed in it.
-        if one.name not in ("items", "as_of") and getattr(now, one.name) != getattr(before, one.name)
+        if one.name not in ("items", "as_of", "extra", "form") and getattr(now, one.name) != getattr(before, one.name)
     ]
     return f"another {listed(names)}" if names else "", ""
 
@@ -76,29 +78,33 @@ _OPTIONAL_IN_SALESFORCE = (
 
 
 # Not by the digest: a run compares every deal there is, and hashing two orders for each takes longer.
-_content = attrgetter(*(one.name for one in fields(Order) if one.name not in (*_NAMES, "items")))
-_item_content = attrgetter(*(one.name for one in fields(Item) if one.name != "lines"))
+_content = attrgetter(*(one.name for one in fields(Order) if one.name not in (*_NAMES, "items", "extra")))
+_item_content = attrgetter(*(one.name for one in fields(Item) if one.name not in ("lines", "extra")))
 _where = attrgetter("kind", "stigg_id", "start", "end")
 
 
 def as_recorded(read: Order, recorded: Order, others: Iterable[Order]) -> Order:
     """The order that a deal gives now, with the recorded values where Salesforce's fields cannot hold them.
 
-    In: the order as read now; as recorded; the customer's other orders. A contract that the deal was turned into since
-    then matters only where another deal names it.
-    Out: `recorded` itself, where both say the same.
+    In: the order as read now; as recorded; the customer's other orders. Contracts and records that the deal became
+    since then matter only where another deal names them.
+    Out: `recorded` itself, where both are of one form and say the same.
     """
     if _say_the_same(read, recorded):
         return recorded  # nearly always, and quick: the rest takes its time
     carried = {name: getattr(recorded, name) for name in _NAMES}
     carried |= {name: getattr(read, name) or getattr(recorded, name) for name in _OPTIONAL_IN_SALESFORCE}
     carried |= _budget_as_recorded(read, recorded)
-    # Salesforce creates the contract after the deal was won: its ID alone must not look like a change.
-    if not any(order.amends == read.contract_id for order in others):
-        carried["contract_id"] = recorded.contract_id
+    # What a newer version recorded, this one can only keep.
+    carried["extra"] = recorded.extra
     # It comes from the user's own application, and no field of Salesforce holds it.
     carried["metadata"] = read.metadata or recorded.metadata
-    return replace(read, **carried, items=tuple(_item_as_recorded(item, recorded.items) for item in read.items))
+    read = replace(read, **carried, items=tuple(_item_as_recorded(item, recorded.items) for item in read.items))
+    # Salesforce creates contracts and records after the deal was won: their IDs alone must not look like a change.
+    added = read.names - recorded.names
+    if not any(order.references & added for order in others):
+        read = replace(read, contract_id=None, items=tuple(item.unnamed() for item in read.items))
+    return with_names(read, recorded)
 
 
 def _budget_as_recorded(read: Order, recorded: Order) -> dict[str, Any]:
@@ -126,6 +132,7 @@ def _item_as_recorded(read: Item, recorded_items: Iterable[Item]) -> Item:
         reset_period=read.reset_period or recorded.reset_period,
         # No Stigg Mapping has a field for it, so what is read always says the default.
         cadence=recorded.cadence,
+        extra=recorded.extra,
     )
 
 

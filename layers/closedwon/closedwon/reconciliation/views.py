@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.customer import Customer
-from closedwon.domain.errors import as_read, unreadable
+from closedwon.domain.errors import SalesforceRefused, as_read, unreadable
 from closedwon.domain.instants import iso_utc
 from closedwon.domain.marks import TERMS_KEY
 from closedwon.domain.plan import LIVE
@@ -21,10 +21,11 @@ from closedwon.intake.answers import Result
 from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.reconciliation.drift import AccountSeen, Allowed, CustomerView, DealSeen
 from closedwon.salesforce.deal_records import trigger_of
-from closedwon.salesforce.write_back import SHOWN_FIELDS
+from closedwon.salesforce.export_queries import shown_soql
 
 if TYPE_CHECKING:
     from closedwon.salesforce.client import SalesforceClient
+    from closedwon.salesforce.package import InstalledPackage
     from closedwon.stigg.client import Stigg
     from closedwon.stigg.rate_limit import Kind
 
@@ -48,7 +49,7 @@ class Live:
     """Reads customers as they are now.
 
     intake: compiles their deals as it does those of a callout; trial_stages: the stages of open opportunities that give
-    a trial; pace: waits until so many requests of a kind may go to Stigg.
+    a trial; pace: waits until so many requests of a kind may go to Stigg; package: the one in the organisation.
     """
 
     salesforce: SalesforceClient
@@ -57,6 +58,7 @@ class Live:
     intake: Intake
     trial_stages: tuple[str, ...]
     pace: Callable[[Kind, int], None]
+    package: InstalledPackage
 
     def views(self, accounts: Sequence[str], deep: bool) -> list[CustomerView]:
         """The view of each of these accounts, in their order.
@@ -106,7 +108,7 @@ class Live:
     def given(self, opportunities: Mapping[str, str]) -> list[Json]:
         """Deals to be accepted, in the form of a callout without lines."""
         rows = [row for chunk in _chunks(opportunities) for row in self._seen("Id IN {ids}", ids=chunk)]
-        return [given_of(row, opportunities[row["Id"]], self.intake.organization_id) for row in rows]
+        return [given_of(row, opportunities[row["Id"]], self.intake) for row in rows]
 
     def _seen(self, where: str, **values: Any) -> list[Json]:
         return self.salesforce.query(_SEEN + where, with_deleted=True, **values)
@@ -129,9 +131,8 @@ class Live:
     def _deals(self, rows: Sequence[Json], customers: Mapping[str, Customer]) -> dict[str, DealSeen]:
         """Each opportunity as Salesforce has it, with the order that a callout would make of it now."""
         triggers = self._triggers(rows, customers)
-        organization_id = self.intake.organization_id
         wanted = [
-            given_of(row, trigger, organization_id)
+            given_of(row, trigger, self.intake)
             for row in rows
             # A deleted deal cannot be read in full, and would be told as one with a mistake in it.
             if (trigger := triggers[row["Id"]]) and not row["IsDeleted"]
@@ -167,12 +168,23 @@ class Live:
         return {row["Id"]: account_seen(row) for row in rows}
 
     def _provisionings(self, customers: Mapping[str, Customer]) -> dict[str, Json]:
-        soql = f"SELECT {', '.join(SHOWN_FIELDS)} FROM Stigg_Provisioning__c WHERE Opportunity_ID__c IN {{ids}}"  # nosec B608 - names of ours
         # Only of what the ledger knows: another deal has no outcome that could be shown.
         known = [id for customer in customers.values() for id in customer.opportunities]
-        return {
-            row["Opportunity_ID__c"]: row for chunk in _chunks(known) for row in self.salesforce.query(soql, ids=chunk)
-        }
+        try:
+            return self._shown(known)
+        except SalesforceRefused as refusal:
+            # A field that was there when the organisation was asked is gone: an older package was put back.
+            if not self.package.changed(refusal, self.salesforce):
+                raise
+        return self._shown(known)
+
+    def _shown(self, opportunities: Iterable[str]) -> dict[str, Json]:
+        """The Stigg Provisionings of these opportunities, as far as there are any."""
+        found: dict[str, Json] = {}
+        for chunk in _chunks(opportunities):
+            soql = shown_soql(self.package.current(self.salesforce), "Opportunity_ID__c IN {ids}")
+            found |= {row["Opportunity_ID__c"]: row for row in self.salesforce.query(soql, ids=chunk)}
+        return found
 
     def _in_stigg(self, customer_id: str, deep: bool) -> tuple[list[Json], bool | None, dict[str, Allowed] | None]:
         """The customer's subscriptions in Stigg, of every state; whether it exists there; what is set on each."""
@@ -224,19 +236,19 @@ def amounts_of(entitlements: Iterable[Json]) -> dict[str, float]:
         }
 
 
-def given_of(row: Json, trigger: str, organization_id: str) -> Json:
-    """What a callout without lines would say of an opportunity. A cancellation is never read, so it says all itself, as
-    the flows do: a deal that is lost or was cancelled names what it amends, one that is merely not won any more itself.
+def given_of(row: Json, trigger: str, intake: Intake) -> Json:
+    """What a callout without lines would say of an opportunity now. A cancellation is never read, so it says all
+    itself, as the flows do: a deal that is lost or was cancelled names what it amends, one that is merely not won any
+    more itself.
     """
-    now = iso_utc(datetime.now(UTC))
     deal: Json = {
-        "organizationId": organization_id,
+        "organizationId": intake.organization_id,
         "trigger": trigger,
         "opportunity": {
             "id": row["Id"],
             "name": row.get("Name") or "",
             "systemModstamp": row["SystemModstamp"],
-            "readAt": now,
+            "readAt": iso_utc(intake.now()),
         },
         "account": {"id": row["AccountId"], "name": (row.get("Account") or {}).get("Name") or ""},
     }

@@ -13,14 +13,15 @@ from typing import Any
 
 from closedwon.salesforce.export_queries import paths_read
 from closedwon.salesforce.mapping_records import Mapped
+from closedwon.salesforce.package import PROVISIONING, Package
 from closedwon.salesforce.write_back import ACCOUNT_FIELDS, SHOWN_FIELDS
 
 Json = dict[str, Any]
 Describe = Callable[[str], Json | None]
 """An object's schema by its name; None where the user may not see the object, or there is none."""
 
-_WRITTEN = {"Account": ACCOUNT_FIELDS, "Stigg_Provisioning__c": SHOWN_FIELDS}
-_CREATED = ("Stigg_Provisioning__c",)
+_WRITTEN = {"Account": ACCOUNT_FIELDS, PROVISIONING: SHOWN_FIELDS}
+_CREATED = (PROVISIONING,)
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Access:
 
     visible: whether there is such an object for the user. reads, writes: the names of the fields. unseen: the fields
     that are missing; unwritten: those that may only be read. lacks: which of read, create and edit is not allowed on
-    the object.
+    the object. behind: what the package there is too old for, in words; closed-won does without it.
     """
 
     object: str
@@ -39,6 +40,7 @@ class Access:
     unseen: tuple[str, ...] = ()
     unwritten: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    behind: str = ""
 
     @property
     def enough(self) -> bool:
@@ -83,12 +85,23 @@ def _check(one: Access, schema: Json | None) -> None:
     if schema is None:
         one.visible = False
         return
+    _leave_out_what_may_be_missing(one, schema)
     one.unseen = tuple(name for name in one.reads.values() if not _field(schema, "name", name))
     creates = one.object in _CREATED
     one.unwritten = tuple(name for name in one.writes if _read_only(_field(schema, "name", name), creates))
     may = {"read": schema.get("queryable"), "edit": schema.get("updateable"), "create": schema.get("createable")}
     needs = ["read", *(["edit"] if one.writes else []), *(["create"] if creates else [])]
     one.lacks = tuple(need for need in needs if not may[need])
+
+
+def _leave_out_what_may_be_missing(one: Access, schema: Json) -> None:
+    """Leave out what closed-won does without where the organisation's package does not have it."""
+    if one.object != PROVISIONING:
+        return
+    package = Package.of(schema)
+    one.behind = package.lacking()
+    one.reads = {name.lower(): name for name in package.shown(one.reads.values())}
+    one.writes = package.shown(one.writes)
 
 
 def _read_only(field: Json | None, creates: bool) -> bool:

@@ -52,12 +52,6 @@ def error_of(result: Mapping[str, Any], operation: str = "write back") -> Closed
     return min(errors, key=_precedence) if errors else None
 
 
-def raise_for(result: Mapping[str, Any], operation: str = "write back") -> None:
-    """Raise `error_of`, if there is one."""
-    if (error := error_of(result, operation)) is not None:
-        raise error
-
-
 def _errors_of(result: Mapping[str, Any], operation: str) -> Iterator[ClosedWonError]:
     if "success" in result:
         if not result["success"]:

@@ -158,8 +158,7 @@ class SalesforceClient:
 
         sub_requests: each with `method`, `url` (see `data_path`), `referenceId` and, for a write, `body`.
         Out: their results in the same order, each with `body`, `httpStatusCode`, `referenceId`. **A sub-request that
-        failed does not raise**: look at each with `error_of` or `raise_for`, and at the records of a collection with
-        `records_of`.
+        failed does not raise**: look at each with `error_of`, and at the records of a collection with `records_of`.
         Raises what the module's table says when the request as a whole failed; as a write unless all only GET.
         """
         if not 1 <= len(sub_requests) <= SUB_REQUESTS_LIMIT:

@@ -7,10 +7,12 @@ that are read in bulk mean the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from closedwon.domain.identifiers import STIGG_ID
 from closedwon.domain.instants import iso_utc
 from closedwon.salesforce.mapping_records import (
     EFFECTIVE,
@@ -18,9 +20,14 @@ from closedwon.salesforce.mapping_records import (
     OPTIONAL,
     PRICING,
     PRIOR,
+    RENEWED_BASE,
+    RENEWED_CONTRACT,
+    RENEWED_FROM,
+    SOLD_BY,
     STARTS,
     TOTAL,
     UPGRADED,
+    UPGRADED_FROM,
     Row,
     Unreadable,
     distinct,
@@ -101,7 +108,9 @@ def deal_of(given: Json, opportunity: Json, rows: Sequence[Row], read_at: dateti
     if not account:
         raise Unreadable("account.id", "closed-won's user may not see the opportunity's account in Salesforce")
     deal = {**given, **_links(given, opportunity)}
-    lines = lines_of(rows, differences=deal.get("quantities") == "differences")
+    lines = lines_of(rows, deal["trigger"], differences=deal.get("quantities") == "differences")
+    if deal["trigger"] == "renewal":
+        deal |= _renewed(deal, rows)
     # A trial's lines carry the dates of the contract that may follow: the trial has its own end.
     if deal["trigger"] == "trial":
         lines = [{name: value for name, value in line.items() if name not in _DATES} for line in lines]
@@ -203,14 +212,14 @@ def _last_day(start: date, months: float) -> str:
     return (after - timedelta(days=1)).isoformat()
 
 
-def lines_of(rows: Sequence[Row], differences: bool) -> list[Json]:
+def lines_of(rows: Sequence[Row], trigger: str, differences: bool) -> list[Json]:
     """The lines of one deal, numbered by their place among all of its lines.
 
     Left out is what says nothing about Stigg, and what sells or changes nothing. Of a product that changes on one line,
     the lines that stay as they are are kept: together they are what the customer had before.
     Raises Unreadable for a block price that would have to be sent as a difference.
     """
-    read = [(row, line) for number, row in enumerate(rows, 1) if (line := _line(row, number, differences))]
+    read = [(row, line) for number, row in enumerate(rows, 1) if (line := _line(row, number, trigger, differences))]
     # A line that does not say its units counts as a change: the mapping has to see it.
     changed = [_product(line) for _, line in read if _units(line) != 0]
     lines = []
@@ -224,7 +233,7 @@ def lines_of(rows: Sequence[Row], differences: bool) -> list[Json]:
     return lines
 
 
-def _line(row: Row, number: int, differences: bool) -> Json | None:
+def _line(row: Row, number: int, trigger: str, differences: bool) -> Json | None:
     """One line of the deal; None for one without a Stigg Type, or an option that was quoted and not bought."""
     if _not_sold(row):
         return None
@@ -244,13 +253,40 @@ def _line(row: Row, number: int, differences: bool) -> Json | None:
         "end": end,
         "priorQuantity": prior if differences else None,
         "totalQuantity": total if differences else None,
+        "amends": _sold_before(row, UPGRADED_FROM) if trigger == "amendment" else None,
+        "renews": _sold_before(row, RENEWED_FROM) if trigger == "renewal" else None,
     }
     return {name: value for name, value in line.items() if value is not None}
 
 
+def _sold_before(row: Row, sold: str) -> str | None:
+    """The line of another deal that a quote line amends or renews; None where CPQ names none, or not the deal's.
+
+    CPQ names the subscription record. The ledger knows the line by its deal instead: that was sold before there was a
+    record. sold: the path to the quote line that the record came from.
+    """
+    if not row.source.quotes:
+        return None
+    opportunity, stigg_id = row.get(f"{sold}.{SOLD_BY}"), row.get(f"{sold}.{row.source.stigg_id}")
+    if not opportunity or not re.fullmatch(STIGG_ID, stigg_id or ""):
+        return None
+    return f"{opportunity}/{stigg_id}"
+
+
+def _renewed(deal: Json, rows: Sequence[Row]) -> Json:
+    """All that a renewal renews. CPQ makes one renewal of several contracts, and the opportunity names the first of
+    them only: the others are those of the subscriptions that its lines renew.
+    """
+    named = [deal["amends"]] if isinstance(deal.get("amends"), str) else list(deal.get("amends") or ())
+    for row in rows:
+        if row.source.quotes and row.mapped and (contract := row.get(RENEWED_CONTRACT)):
+            named.append(row.get(RENEWED_BASE) or contract)
+    several = list(dict.fromkeys(named))
+    return {"amends": several if len(several) > 1 else several[0]} if several else {}
+
+
 def _not_sold(row: Row) -> bool:
-    source = row.source
-    return not (row.get(source.stigg_type) or row.get(source.stigg_id)) or (source.quotes and row.get(OPTIONAL))
+    return not row.mapped or (row.source.quotes and row.get(OPTIONAL))
 
 
 def _dates(row: Row) -> tuple[Any, Any]:

@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple
 
 from closedwon.domain.instants import iso_utc
 from closedwon.salesforce.deal_records import opportunity_paths
-from closedwon.salesforce.lookups import WAYS, Source, Way, way_up
+from closedwon.salesforce.lookups import WAYS, Source, Way, relations_readable, way_up
 from closedwon.salesforce.mapping_records import COLUMNS, LineSource, Mapped, distinct
+from closedwon.salesforce.package import PROVISIONING, Package
 from closedwon.salesforce.write_back import ACCOUNT_FIELDS, SHOWN_FIELDS
 
 
@@ -89,9 +90,9 @@ def _opportunities_in_bulk(mappings: Mapped, currencies: bool, scope: Scope) -> 
     return BulkQuery("opportunities", soql, account="AccountId", opportunity="Id")
 
 
-def _lines_in_bulk(number: int, each: LineSource, way: Way, scope: Scope, unquoted: bool) -> BulkQuery:
+def _lines_in_bulk(number: int, each: LineSource, way: Way, scope: Scope, unquoted: bool, relations: bool) -> BulkQuery:
     account = f"{way.record}.AccountId"
-    paths = ["Id", each.order or "", way.id, account, *each.paths()]
+    paths = ["Id", each.order or "", way.id, account, *each.paths(relations)]
     conditions = [
         # The others say nothing about Stigg, and would be left out of the deal in any case (`_not_sold`).
         f"({each.stigg_type} != NULL OR {each.stigg_id} != NULL)",
@@ -105,13 +106,15 @@ def _lines_in_bulk(number: int, each: LineSource, way: Way, scope: Scope, unquot
     return BulkQuery("lines", soql, account=account, opportunity=way.id, mapping=number)
 
 
-_PROVISIONINGS = BulkQuery(
-    "provisionings",
+def shown_soql(package: Package, where: str) -> str:
+    """The query for what Stigg Provisionings show, of the fields that the organisation's package has."""
+    return f"SELECT {', '.join(package.shown(SHOWN_FIELDS))} FROM {PROVISIONING} WHERE {where}"  # nosec B608 - names of ours
+
+
+def _provisionings_in_bulk(package: Package) -> BulkQuery:
     # Without an account it belongs to no partition.
-    f"SELECT {', '.join(SHOWN_FIELDS)} FROM Stigg_Provisioning__c WHERE Account__c != NULL",  # nosec B608 - names above
-    account="Account__c",
-    opportunity="Opportunity_ID__c",
-)
+    soql = shown_soql(package, "Account__c != NULL")
+    return BulkQuery("provisionings", soql, account="Account__c", opportunity="Opportunity_ID__c")
 
 
 def paths_read(mappings: Mapped) -> dict[str, tuple[str, ...]]:
@@ -120,7 +123,7 @@ def paths_read(mappings: Mapped) -> dict[str, tuple[str, ...]]:
     # Without CurrencyIsoCode, which an organisation with one currency does not have.
     paths: dict[str, list[str]] = {"Opportunity": [*opportunity_paths(mappings.cpq, False, lookups), *_SEEN]}
     paths["Account"] = [*ACCOUNT_FIELDS, "MasterRecordId"]
-    paths["Stigg_Provisioning__c"] = list(SHOWN_FIELDS)
+    paths[PROVISIONING] = list(SHOWN_FIELDS)
     paths["Stigg_Mapping__mdt"] = ["MasterLabel", "Active__c", *(column for column, _, _ in COLUMNS.values())]
     for each in mappings.sources:
         way = WAYS.get((each.object.lower(), each.parent.lower()))
@@ -148,7 +151,11 @@ def bulk_queries(mappings: Mapped, scope: Scope, source: Source) -> Bulk:
     for number, each in enumerate(mappings.sources):
         # The last source, behind the active mappings, is that of opportunities without a quote (`Mapped.sources`).
         if way := way_up(each, source):
-            queries.append(_lines_in_bulk(number, each, way, scope, unquoted=number == len(mappings.active)))
+            unquoted = number == len(mappings.active)
+            relations = each.quotes and relations_readable(source)
+            queries.append(_lines_in_bulk(number, each, way, scope, unquoted, relations))
         else:
             unreachable.append(number)
-    return Bulk((*queries, _PROVISIONINGS), tuple(unreachable))
+    # Asked, rather than what is kept: for an export one more call is nothing.
+    package = Package.of(source.describe(PROVISIONING))
+    return Bulk((*queries, _provisionings_in_bulk(package)), tuple(unreachable))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from closedwon.domain.errors import Permanent
 from closedwon.salesforce.mapping_records import LineSource, unusable
 
 Json = dict[str, Any]
@@ -53,6 +54,21 @@ def lookup_of(each: LineSource, source: Source) -> str:
         lookups = "several lookups" if found else "no lookup"
         raise unusable(each.object, f"{each.parent} leads to {at}, and the opportunity has {lookups} to it")
     return str(found[0])
+
+
+def relations_readable(source: Source) -> bool:
+    """Whether the user may read what quote lines amend and renew, which takes the newer permission set for CPQ."""
+    wanted = {
+        "SBQQ__QuoteLine__c": {"SBQQ__UpgradedSubscription__c", "SBQQ__RenewedSubscription__c", "SBQQ__Quote__c"},
+        "SBQQ__Subscription__c": {"SBQQ__QuoteLine__c", "SBQQ__Contract__c"},
+    }
+    try:
+        return all(
+            names <= {field["name"] for field in source.describe(object_name)["fields"]}
+            for object_name, names in wanted.items()
+        )
+    except Permanent:  # an object that the user may not read is not described
+        return False
 
 
 def way_up(each: LineSource, source: Source) -> Way | None:

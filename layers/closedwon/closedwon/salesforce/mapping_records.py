@@ -35,6 +35,13 @@ EFFECTIVE, PRIOR, TOTAL = "SBQQ__EffectiveQuantity__c", "SBQQ__PriorQuantity__c"
 UPGRADED, OPTIONAL, PRICING = "SBQQ__UpgradedSubscription__c", "SBQQ__Optional__c", "SBQQ__PricingMethod__c"
 STARTS, ENDS = "SBQQ__EffectiveStartDate__c", "SBQQ__EffectiveEndDate__c"
 
+# What a quote line amends or renews: a subscription, which came from a line of another quote, and is of a contract.
+UPGRADED_FROM = "SBQQ__UpgradedSubscription__r.SBQQ__QuoteLine__r"
+RENEWED_FROM = "SBQQ__RenewedSubscription__r.SBQQ__QuoteLine__r"
+RENEWED_CONTRACT = "SBQQ__RenewedSubscription__r.SBQQ__Contract__c"
+RENEWED_BASE = "SBQQ__RenewedSubscription__r.SBQQ__Contract__r.SBQQ__Opportunity__c"
+SOLD_BY = "SBQQ__Quote__r.SBQQ__Opportunity2__c"
+
 _LOOKUPS = {
     ("opportunitylineitem", "opportunityid"): "Id",
     ("quotelineitem", "quoteid"): "SyncedQuoteId",
@@ -132,16 +139,22 @@ class LineSource:
         """The field its lines are sorted by before their ID, those without a value last; None for the ID alone."""
         return _ORDERS.get(self.object.lower())
 
-    def paths(self) -> list[str]:
-        """What is selected of a line."""
+    def paths(self, relations: bool = True) -> list[str]:
+        """What is selected of a line. relations: with what quote lines amend and renew, which the first version's
+        permission set does not let its user read.
+        """
         paths = [getattr(self, name) for name in COLUMNS if name != "object"]
         if self.quotes:
             paths += [EFFECTIVE, PRIOR, TOTAL, UPGRADED, OPTIONAL, PRICING, STARTS, ENDS]
+        if self.quotes and relations:
+            for sold in (UPGRADED_FROM, RENEWED_FROM):
+                paths += [f"{sold}.{SOLD_BY}", f"{sold}.{self.stigg_id}"]
+            paths += [RENEWED_CONTRACT, RENEWED_BASE]
         return paths
 
-    def soql(self) -> str:
+    def soql(self, relations: bool = True) -> str:
         """The query for all lines of the parents in ``{parents}``."""
-        paths, order = distinct(self.paths()), f"{self.order} NULLS LAST, Id" if self.order else "Id"
+        paths, order = distinct(self.paths(relations)), f"{self.order} NULLS LAST, Id" if self.order else "Id"
         # Nothing in it comes from a user: every name has been looked at (`of`), and the IDs are quoted by the client.
         return f"SELECT {paths} FROM {self.object} WHERE {self.parent} IN {{parents}} ORDER BY {order}"  # nosec B608
 
@@ -173,6 +186,11 @@ class Row(NamedTuple):
 
     def get(self, path: str) -> Any:
         return value_at(self.content, path) if path else None
+
+    @property
+    def mapped(self) -> bool:
+        """Whether it says anything about Stigg."""
+        return bool(self.get(self.source.stigg_type) or self.get(self.source.stigg_id))
 
 
 class Mapped(NamedTuple):

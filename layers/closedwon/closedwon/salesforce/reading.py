@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from closedwon.domain.errors import Permanent, SalesforceLimitExceeded, SalesforceRefused
@@ -25,16 +25,16 @@ _ADVICE = re.compile(r"\s*If you are attempting to use a custom .*", re.DOTALL)
 _NO_CURRENCY = re.compile(r"No such column 'CurrencyIsoCode'", re.IGNORECASE)
 
 
-def read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
+def read(deals: Sequence[Json], source: Source, read_at: datetime) -> list[Json | Problem]:
     """Read deals that came without lines.
 
-    In: what the callout said of each, IDs in 18 characters; whom to ask.
+    In: what the callout said of each, IDs in 18 characters; whom to ask; when they are read.
     Out: for each the whole deal, or why it cannot be read.
     Raises what is nobody's fault, because it concerns them all and passes: the Transient errors of the client, and
     SalesforceLimitExceeded.
     """
     try:
-        return _read(deals, source)
+        return _read(deals, source, read_at)
     # Permanent, but no fault of these deals, so it must not be recorded as a problem of theirs.
     except SalesforceLimitExceeded:
         raise
@@ -65,10 +65,9 @@ def in_words(error: Permanent) -> str:
     return _ADVICE.sub("", _WHERE.sub("", error.message))
 
 
-def _read(deals: Sequence[Json], source: Source) -> list[Json | Problem]:
+def _read(deals: Sequence[Json], source: Source, read_at: datetime) -> list[Json | Problem]:
     mappings = mapped(source.query(MAPPINGS_SOQL))
     lookups = [each.lookup or lookup_of(each, source) for each in mappings.active]
-    read_at = datetime.now(UTC)  # before the rows: what changes while they are read makes a later revision
     ids = sorted({deal["opportunity"]["id"] for deal in deals})
     opportunities = {row["Id"]: row for row in _opportunities(source, ids, mappings.cpq, lookups)}
     rows = _lines_below(opportunities, mappings, lookups, source)
@@ -125,6 +124,17 @@ def _find_lines(
             opportunities.setdefault(parent, []).append(id)
     if not opportunities:
         return
-    for content in source.query(each.soql(), parents=sorted(opportunities)):
+    for content in _rows_of(each, sorted(opportunities), source):
         for id in opportunities.get(value_at(content, each.parent), ()):
             rows[id].append(Row(each, content))
+
+
+def _rows_of(each: LineSource, parents: list[str], source: Source) -> list[Json]:
+    try:
+        return source.query(each.soql(), parents=parents)
+    except SalesforceRefused:
+        # Of whatever it is that the user may not read, the relations can be done without: what the deal as a whole
+        # amends or renews then counts. Where it was something else, it is refused again.
+        if not each.quotes:
+            raise
+    return source.query(each.soql(relations=False), parents=parents)

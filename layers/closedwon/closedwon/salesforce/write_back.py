@@ -8,6 +8,7 @@ from typing import Any
 
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.links import stigg_customer_url, stigg_subscription_url
+from closedwon.salesforce.package import NEWEST, PROVISIONING, Package
 from closedwon.words.reasons import told
 
 RECORDS_A_COLLECTION = 200
@@ -25,6 +26,7 @@ SHOWN_FIELDS = (
     "Account__c",
     "Status__c",
     "Reason__c",
+    "Code__c",
     "Subscriptions__c",
     "Subscription_URL__c",
     "Checkout_URL__c",
@@ -36,7 +38,7 @@ SHOWN_FIELDS = (
     "Approval_ID__c",
     "Approved__c",
 )
-"""The fields of a Stigg Provisioning."""
+"""The fields of a Stigg Provisioning, where the package is the server's own (`package.Package.shown`)."""
 
 ACCOUNT_FIELDS = ("Stigg_Customer_ID__c", "Stigg_Customer_URL__c")
 """The fields of an account that are written."""
@@ -55,8 +57,10 @@ def _url(address: str | None) -> str | None:
     return address if address is not None and len(address) <= _URL_LENGTH else None
 
 
-def provisioning_record(customer: Customer, state: OpportunityState, app_url: str) -> dict[str, Any]:
-    """All fields of one Stigg Provisioning, as JSON; null empties a field.
+def provisioning_record(
+    customer: Customer, state: OpportunityState, app_url: str, package: Package = NEWEST
+) -> dict[str, Any]:
+    """All fields of one Stigg Provisioning that the organisation's package has, as JSON; null empties a field.
 
     Its external ID is the opportunity's, so that there is one record for each opportunity. Every write unticks
     Approved, because an approval holds only for what was held when it was given.
@@ -65,16 +69,14 @@ def provisioning_record(customer: Customer, state: OpportunityState, app_url: st
     subscriptions = state.outcome.subscriptions
     # The record has one field for the link: it shows the first that waits for payment.
     checkout = next((s.checkout_url for s in subscriptions if s.checkout_url), None)
-    reason = told(state.outcome)
-    if checkout != _url(checkout):  # too long for the field, but a person must be able to send it on
-        reason = f"{reason}\n{checkout}"
-    return {
-        "attributes": {"type": "Stigg_Provisioning__c"},
+    record = {
+        "attributes": {"type": PROVISIONING},
         "Opportunity_ID__c": state.order.opportunity_id,
         "Opportunity__c": state.order.opportunity_id,
         "Account__c": customer.account_id,
-        "Status__c": state.outcome.status,
-        "Reason__c": reason[:_REASON_LENGTH] or None,
+        "Status__c": package.status(state.outcome.status),
+        "Reason__c": _reason(told(state.outcome), checkout),
+        "Code__c": state.outcome.code or None,
         "Subscriptions__c": "\n".join(f"{s.plan_id} - {s.subscription_id}" for s in subscriptions)[:_LONG_TEXT_LENGTH]
         or None,
         "Subscription_URL__c": _url(stigg_subscription_url(app_url, subscriptions[0].subscription_id))
@@ -89,6 +91,14 @@ def provisioning_record(customer: Customer, state: OpportunityState, app_url: st
         "Approval_ID__c": state.outcome.approval,
         "Approved__c": False,
     }
+    return {name: record[name] for name in package.shown(record)}
+
+
+def _reason(reason: str, checkout: str | None) -> str | None:
+    """The reason, with a link that is too long for its own field: a person must be able to send it on."""
+    if checkout != _url(checkout):
+        reason = f"{reason}\n{checkout}"
+    return reason[:_REASON_LENGTH] or None
 
 
 def _instant(milliseconds: int) -> str:
@@ -96,12 +106,12 @@ def _instant(milliseconds: int) -> str:
 
 
 def composite_request(
-    customer: Customer, opportunities: Iterable[str], app_url: str, data_path: str
+    customer: Customer, opportunities: Iterable[str], app_url: str, data_path: str, package: Package = NEWEST
 ) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
     """The composite request that brings Salesforce up to date, in one call.
 
     In: the customer; the opportunities whose outcome Salesforce does not show yet; STIGG_APP_URL; the path of
-    Salesforce's data API.
+    Salesforce's data API; the organisation's package.
     Out: its sub-requests, each with the opportunities whose records it carries (none for the account's).
     """
     requests: list[tuple[dict[str, Any], tuple[str, ...]]] = []
@@ -111,9 +121,9 @@ def composite_request(
     ids = sorted(opportunities)
     for start in range(0, len(ids), RECORDS_A_COLLECTION):
         chunk = tuple(ids[start : start + RECORDS_A_COLLECTION])
-        records = [provisioning_record(customer, customer.opportunities[id], app_url) for id in chunk]
+        records = [provisioning_record(customer, customer.opportunities[id], app_url, package) for id in chunk]
         # By external ID, so that the record is made where there is none, without a look first.
-        url = f"{data_path}/composite/sobjects/Stigg_Provisioning__c/Opportunity_ID__c"
+        url = f"{data_path}/composite/sobjects/{PROVISIONING}/Opportunity_ID__c"
         # Not all or none: a record that is refused must keep no other from being written (G6).
         requests.append((_patch(url, f"provisionings{start}", {"allOrNone": False, "records": records}), chunk))
     return requests

@@ -9,14 +9,13 @@ import time
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from sandbox.chapters.story import Story
 from sandbox.narration import Narration
+from sandbox.onlooker import Onlooker
 from sandbox.sales import Sold
-
-if TYPE_CHECKING:
-    from sandbox.onlooker import Onlooker
-    from sandbox.sandbox import Sandbox
+from sandbox.sandbox import Sandbox
 
 WORKSPACE, SEATS = "addon-extra-workspace", "feature-seats"
 SOLD, EDITED = 2, 6
@@ -51,8 +50,9 @@ class Run(NamedTuple):
         return [finding for finding in self.findings if finding["account_id"] == account]
 
 
-def tell(sandbox: Sandbox, look: Onlooker, out: Narration) -> None:
+def tell(story: Story) -> None:
     """Tell it over a running sandbox; every check is one of the demo's."""
+    sandbox, look, out = story.sandbox, story.look, story.out
     edited, lost, deal = prepare(sandbox, look, out)
     first = found(sandbox, look, out, edited, lost)
     repaired(sandbox, look, out, edited, lost, deal)

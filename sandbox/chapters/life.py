@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sandbox.chapters.story import Story
 from sandbox.narration import Narration
+from sandbox.onlooker import Onlooker
 from sandbox.sales import Sold
-
-if TYPE_CHECKING:
-    from sandbox.onlooker import Onlooker
-    from sandbox.sandbox import Sandbox
+from sandbox.sandbox import Sandbox
 
 SEATS = "feature-seats"
 ANNUAL = {"billingPeriod": "ANNUALLY", "paymentCollection": "INVOICE"}
@@ -70,8 +69,9 @@ class Life:
         self.sandbox.wait_until_idle()
 
 
-def tell(sandbox: Sandbox, look: Onlooker, out: Narration) -> None:
+def tell(story: Story) -> None:
     """Tell it over a running sandbox; every check is one of the demo's."""
+    sandbox, look, out = story.sandbox, story.look, story.out
     life = Life(sandbox, look, out)
     out.say(
         "Meridian Robotics tries the product, buys it, grows, renews to another plan and leaves: seven opportunities' "

@@ -1,0 +1,96 @@
+"""When a customer is due, and what starting it takes: names, rate slots, claims. Pure.
+
+Times are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from closedwon.domain.customer import Customer
+from closedwon.domain.order import Order, Revision
+
+START_GRACE = 120_000
+"""How long the sweep leaves a requested start alone: StartExecution and a cold start take seconds."""
+
+LOOK_AGAIN = 3_600_000
+"""How often a pending payment is checked in Stigg: an hour."""
+
+
+def execution_name(opportunity_id: str, revision: Revision, attempt: int) -> str:
+    """``<opportunity>-<SystemModstamp>-<attempt>``: at most 80 characters, none that Step Functions refuses."""
+    # Step Functions keeps a name for 90 days after the end: without the attempt nothing could be tried again.
+    stamp = datetime.fromtimestamp(revision.modified / 1000, UTC)
+    return f"{opportunity_id}-{stamp:%Y%m%dT%H%M%S}{revision.modified % 1000:03d}Z-{attempt}"
+
+
+def rate_slots_for(orders: Iterable[Order]) -> int:
+    """How many of the governor's rate slots an execution takes that brings about these orders of one customer.
+
+    A rate slot stands for one subscription's writes. With one for each customer, deals of several plans would ask more
+    of Stigg than the rate slots let through.
+    """
+    # A deal without a plan, such as one of add-ons, changes a subscription all the same.
+    return max(1, len({item.stigg_id for order in orders for item in order.of_kind("Plan")}))
+
+
+def rate_slots_due(customer: Customer) -> int:
+    """How many rate slots a due customer takes: those of its orders that Stigg does not stand for yet.
+
+    One where Stigg is only read again (for a date, a payment, a repair): what differs is not known beforehand, and is
+    mostly one subscription.
+    """
+    return rate_slots_for(state.order for state in customer.opportunities.values() if state.version > customer.applied)
+
+
+def claim(customer: Customer, now: int, rate_slot: int = 0) -> tuple[Customer, str | None]:
+    """Claim a customer that is due, for the sweep.
+
+    In: the customer; now; when the rate slot of its execution comes, 0 for at once.
+    Out: the customer and the name of the execution to start; None when it is not due any more. Where no start
+    follows a claim, the customer is due again after START_GRACE, under a new name.
+    """
+    # Another sweep may have claimed it since the index was read; without an opportunity no execution has a name.
+    if customer.due_at is None or customer.due_at > now or not customer.opportunities:
+        return customer, None
+    attempt = customer.attempt + 1
+    newest = max(customer.opportunities.values(), key=lambda state: (state.version, state.order.opportunity_id))
+    name = execution_name(newest.order.opportunity_id, newest.revision, attempt)
+    opportunities = {
+        # What Stigg stands for keeps showing the execution that provisioned it.
+        id: replace(state, execution=name) if state.version > customer.applied else state
+        for id, state in customer.opportunities.items()
+    }
+    due_at = max(now, rate_slot) + START_GRACE
+    return replace(customer, attempt=attempt, due_at=due_at, opportunities=opportunities), name
+
+
+def made_due(
+    customer: Customer, rev: int, look: bool, opportunities: Iterable[str], account: bool, now: int
+) -> tuple[Customer, bool]:
+    """Make a customer due, so that an execution repairs what differs.
+
+    In: the customer; its rev when it was compared; whether Stigg has to be read again; the opportunities whose outcome
+    Salesforce does not show any more; whether the account does not show its customer; now.
+    Out: the customer, and whether it is due now. It is not where it was written since the comparison: the difference
+    may be gone already.
+    """
+    # It changed since it was compared, so the finding may be out of date: the next run finds what remains.
+    if customer.rev != rev:
+        return customer, False
+    # Whatever the ledger believes, Salesforce shows something else: the mark must not vouch for it any more.
+    states = {id: replace(customer.opportunities[id], written=None) for id in opportunities}
+    return replace(
+        customer,
+        opportunities={**customer.opportunities, **states},
+        account_written=None if account else customer.account_written,
+        look_again_at=now if look else customer.look_again_at,
+        due_at=sooner(customer.due_at, now),
+        failures=0,
+    ), True
+
+
+def sooner(one: int | None, other: int) -> int:
+    return other if one is None else min(one, other)

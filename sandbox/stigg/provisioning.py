@@ -1,0 +1,186 @@
+"""How a subscription comes about: asked for, previewed, or put there for a measurement.
+
+Everything that is refused raises `Refused`; then nothing was written.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Any
+
+from . import invoices, models, money, rules, schedule
+from .catalogue import Period, Plan
+from .errors import Refused, invalid
+from .service import Service
+from .state import Customer, Slot, Subscription
+
+
+def provision(service: Service, wanted: models.SubscriptionProvision) -> Subscription:
+    """Make a subscription. When it starts now, what stood in its slot is cancelled.
+
+    Left PAYMENT_PENDING, with a checkout, when a paid plan is to be charged and there is nothing to charge.
+    """
+    now = service.now
+    customer = service.customer(wanted.customer_id)
+    payer = service.customer(wanted.paying_customer_id) if wanted.paying_customer_id else customer
+    plan = rules.plan(service.catalogue, wanted.plan_id)
+    _check(service, plan, payer.billing_currency, wanted)
+    trial = wanted.trial_override_configuration
+    is_trial = bool(trial and trial.is_trial)
+    slot = (customer.id, wanted.resource_id, plan.product_id)
+    start = wanted.start_date or _default_start(service, slot, is_trial, wanted.schedule_strategy)
+    trial_end = _end_of_trial(plan, trial, max(start, now))
+    if wanted.cancellation_date and wanted.cancellation_date <= max(start, now):
+        raise invalid("cancellationDate must lie after the start and ahead", "InvalidCancellationDate")
+
+    sent = wanted.sent()
+    subscription = Subscription(
+        id=wanted.id or f"subscription-{plan.id.removeprefix('plan-')}-{secrets.token_hex(3)}",
+        customer_id=customer.id,
+        plan=plan,
+        created_at=now,
+        start_date=start,
+        status="NOT_STARTED",
+        resource_id=wanted.resource_id,
+        billing_period=wanted.billing_period,
+        unit_quantity=wanted.unit_quantity,
+        addons=sent.get("addons", []),
+        entitlements=sent.get("entitlements", []),
+        charges=sent.get("charges", []),
+        price_overrides=money.prices(sent.get("priceOverrides", []), payer),
+        coupon=money.coupon(service.catalogue, wanted.applied_coupon),
+        budget=sent.get("budget"),
+        minimum_spend=sent.get("minimumSpend"),
+        metadata=sent.get("metadata", {}),
+        salesforce_id=wanted.salesforce_id,
+        billing_id=wanted.billing_id,
+        paying_customer_id=wanted.paying_customer_id,
+        payment_collection_method=wanted.payment_collection_method,
+        is_trial=is_trial,
+        trial_end_date=trial_end,
+        trial_end_behavior=(trial and trial.trial_end_behavior) or "CANCEL_SUBSCRIPTION",
+        cancellation_date=wanted.cancellation_date,
+        checkout_options=sent.get("checkoutOptions"),
+    )
+    service.book.subscriptions[subscription.id] = subscription
+    _begin(service, subscription, payer)
+    return subscription
+
+
+def _check(service: Service, plan: Plan, currency: str, wanted: models.SubscriptionProvision) -> None:
+    """Raises `Refused` for an ID that was used, and for what does not fit plan and catalogue."""
+    if wanted.id is not None and wanted.id in service.book.subscriptions:
+        raise Refused(409, "DuplicatedEntityNotAllowed", f"subscription ID {wanted.id} was already used")
+    if service.catalogue.products[plan.product_id].many_subscriptions and wanted.resource_id is None:
+        raise invalid(f"product {plan.product_id} allows many subscriptions: resourceId is required")
+    rules.billing_period(plan, wanted.billing_period)
+    addons = wanted.addons or ()
+    rules.parts(service.catalogue, plan, currency, addons, wanted)
+    overridden = rules.overridden(plan, wanted.price_overrides or ())
+    rules.priced(service.catalogue, plan, [addon.id for addon in addons], currency, overridden)
+
+
+def _begin(service: Service, subscription: Subscription, payer: Customer) -> None:
+    """Start a subscription that starts now; or leave it until it is paid."""
+    charged = subscription.plan.pricing == "PAID" and subscription.payment_collection_method == "CHARGE"
+    if charged and not subscription.is_trial and payer.payment_method is None:
+        subscription.status = "PAYMENT_PENDING"
+        subscription.checkout = secrets.token_urlsafe(18)
+    elif subscription.start_date <= service.now:
+        service.book.start(subscription, service.now)
+
+
+def _default_start(service: Service, slot: Slot, is_trial: bool, strategy: models.ScheduleStrategy | None) -> datetime:
+    """Without a start date: now; after the slot's trial for a paid subscription; or as the strategy says."""
+    now = service.now
+    if is_trial:
+        return now
+    trial = next(service.book.in_slot(slot, trial=True), None)
+    if trial is not None and trial.trial_end_date is not None:
+        return trial.trial_end_date
+    active = next(service.book.in_slot(slot, trial=False), None)
+    if active is None or strategy in (None, "IMMEDIATE"):
+        return now
+    return schedule.until(active, strategy, now)
+
+
+def _end_of_trial(plan: Plan, trial: models.TrialOverride | None, after: datetime) -> datetime | None:
+    """When a trial ends; None for what is not a trial. Raises `Refused` for one that there cannot be."""
+    if trial is None or not trial.is_trial:
+        return None
+    if plan.pricing == "FREE":
+        raise invalid(f"plan {plan.id} is free: it has no trial", "TrialNotAllowed")
+    if trial.trial_end_date is None or trial.trial_end_date <= after:
+        raise invalid("trialEndDate must be given and lie ahead: the plan has no trial of its own")
+    return trial.trial_end_date
+
+
+def preview(service: Service, wanted: models.SubscriptionPreview) -> dict[str, Any]:
+    """What it would cost, as the API answers it. Nothing is written."""
+    customer = service.customer(wanted.customer_id)
+    payer = service.customer(wanted.paying_customer_id) if wanted.paying_customer_id else customer
+    catalogue, currency = service.catalogue, payer.billing_currency
+    plan, addons = rules.plan(catalogue, wanted.plan_id), wanted.addons or ()
+    held = [addon.id for addon in addons]
+    rules.billing_period(plan, wanted.billing_period)
+    rules.addons(catalogue, plan, addons)
+    rules.charges(catalogue, plan, held, wanted.charges or ())
+    rules.priced(catalogue, plan, held, currency, ())
+    coupon = money.coupon(catalogue, wanted.applied_coupon)
+    answer = invoices.preview(catalogue, plan, wanted, coupon, currency, service.now)
+    slot = (customer.id, wanted.resource_id, plan.product_id)
+    current = next(service.book.in_slot(slot, trial=False), None)
+    period: Period = wanted.billing_period or "MONTHLY"
+    answer["hasScheduledUpdates"] = bool(current and current.deferred)
+    answer["isPlanDowngrade"] = bool(current and _is_downgrade(current.plan, plan, period, currency))
+    return answer
+
+
+def _is_downgrade(current: Plan, wanted: Plan, period: Period, currency: str) -> bool:
+    """Whether a plan is worth less than the one it replaces; a custom plan is worth more than any."""
+
+    def worth(of: Plan) -> float:
+        price = of.price(period, currency)
+        return price.amount if price else 0
+
+    if wanted.pricing == "CUSTOM":
+        return False
+    return current.pricing == "CUSTOM" or worth(wanted) < worth(current)
+
+
+def seed(service: Service, sent: dict[str, Any]) -> None:
+    """Put a subscription there as it would be after POST, unchecked. Its dates are ISO instants."""
+    customer = service.book.customers[sent["customerId"]]
+    trial = sent.get("trialOverrideConfiguration") or {}
+    start = _moment("startDate", sent) or service.now
+    is_trial = bool(trial.get("isTrial"))
+    service.book.subscriptions[sent["id"]] = Subscription(
+        id=sent["id"],
+        customer_id=customer.id,
+        plan=service.catalogue.plans[sent["planId"]],
+        created_at=service.now,
+        start_date=start,
+        status="NOT_STARTED" if start > service.now else "IN_TRIAL" if is_trial else "ACTIVE",
+        resource_id=sent.get("resourceId"),
+        billing_period=sent.get("billingPeriod"),
+        unit_quantity=sent.get("unitQuantity"),
+        addons=sent.get("addons", []),
+        entitlements=sent.get("entitlements", []),
+        charges=sent.get("charges", []),
+        price_overrides=money.prices(sent.get("priceOverrides", []), customer),
+        budget=sent.get("budget"),
+        minimum_spend=sent.get("minimumSpend"),
+        metadata=sent.get("metadata", {}),
+        salesforce_id=sent.get("salesforceId"),
+        paying_customer_id=sent.get("payingCustomerId"),
+        payment_collection_method=sent.get("paymentCollectionMethod"),
+        is_trial=is_trial,
+        trial_end_date=_moment("trialEndDate", trial),
+        trial_end_behavior=trial.get("trialEndBehavior") or "CANCEL_SUBSCRIPTION",
+        cancellation_date=_moment("cancellationDate", sent),
+    )
+
+
+def _moment(name: str, within: dict[str, Any]) -> datetime | None:
+    return datetime.fromisoformat(within[name]) if within.get(name) else None
