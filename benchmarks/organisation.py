@@ -21,6 +21,7 @@ from itertools import count
 from typing import Any
 
 from closedwon.aws.ledger_items import customer_of, text_of
+from closedwon.domain.codes import Facts
 from closedwon.domain.customer import Customer, Outcome, SubscriptionLink
 from closedwon.domain.desired import Slot
 from closedwon.domain.identifiers import CustomerId, OpportunityId, SubscriptionId
@@ -206,14 +207,14 @@ def _sent(held: Json, names: Sequence[str]) -> Json:
 
 
 def _renamed(outcome: Outcome, words: Mapping[str, str]) -> Outcome:
-    reason = outcome.reason
-    for word in re.findall(r"006[A-Za-z0-9]{15}", reason):
-        reason = reason.replace(word, words[word])
+    reason, facts = outcome.reason, json.dumps(outcome.facts.to_json())
+    for word in re.findall(r"006[A-Za-z0-9]{15}", reason + facts):
+        reason, facts = reason.replace(word, words[word]), facts.replace(word, words[word])
     links = tuple(
         SubscriptionLink(one.plan_id, SubscriptionId(words[one.subscription_id]), one.status, one.checkout_url)
         for one in outcome.subscriptions
     )
-    return replace(outcome, reason=reason, subscriptions=links)
+    return replace(outcome, reason=reason, subscriptions=links, facts=Facts(json.loads(facts)))
 
 
 # The first customers

@@ -22,6 +22,7 @@ from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.instants import iso_of
 from closedwon.stack import Stack as Parts
+from closedwon.words import reasons
 from closedwon.words.counted import counted
 from ops import show
 from ops.executions import FAILURES, Execution, Executions, opportunity_of
@@ -186,7 +187,7 @@ def _standing(asked: Asked) -> Iterable[str]:
     told = False
     for state in states:
         id, outcome = state.order.opportunity_id, state.outcome
-        reason = " ".join(outcome.reason.split())
+        reason = " ".join(reasons.told(outcome).split())
         if outcome.status == "Failed":
             told = True
             yield f"{id} is refused: {reason.rstrip('.')}. Mend the deal in Salesforce, which sends it again."
@@ -239,16 +240,25 @@ def _result(plan: Replay, customer: Customer, executions: Executions) -> Json:
     return {
         "accountId": plan.account_id,
         "failed": bool(customer.failures or bad),
-        "deals": {state.order.opportunity_id: state.outcome.status for state in states},
+        **_by_deal(states),
         **told,
+    }
+
+
+def _by_deal(states: Sequence[OpportunityState]) -> Json:
+    """The status of each deal, and the code of its reason."""
+    outcomes = {state.order.opportunity_id: state.outcome for state in states}
+    return {
+        "deals": {id: outcome.status for id, outcome in outcomes.items()},
+        "codes": {id: outcome.code for id, outcome in outcomes.items()},
     }
 
 
 def _failure(bad: Sequence[OpportunityState], execution: Execution | None) -> Json:
     """The execution that failed, and why: by the deals, or else by the execution."""
-    reasons = " ".join(state.outcome.reason for state in bad)
+    said = " ".join(reasons.told(state.outcome) for state in bad)
     cause = execution.cause if execution else ""
-    return {"execution": execution and execution.to_json(), "words": reasons or cause}
+    return {"execution": execution and execution.to_json(), "words": said or cause}
 
 
 def _described(state: OpportunityState, executions: Executions) -> Execution | None:

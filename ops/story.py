@@ -18,6 +18,7 @@ from closedwon.domain.plan import LIVE
 from closedwon.reconciliation.drift import CustomerView
 from closedwon.salesforce.write_back import account_fields
 from closedwon.stack import Stack as Parts
+from closedwon.words import reasons
 from closedwon.words.counted import counted
 from ops import orders
 from ops.executions import Execution, Executions
@@ -124,7 +125,9 @@ def _deal(customer: Customer, state: OpportunityState, salesforce_url: str) -> J
         "url": salesforce_record_url(salesforce_url, id),
         "trigger": state.order.trigger,
         "status": outcome.status,
-        "reason": outcome.reason,
+        "reason": reasons.told(outcome),
+        "code": outcome.code,
+        "facts": outcome.facts.to_json(),
         "since": _at(state.at),
         "revision": _at(state.revision.modified),
         "execution": state.execution,

@@ -83,6 +83,7 @@ class Teller:
             pairs += [
                 ("Opportunity", deal["url"]),
                 ("Trigger", deal["trigger"].replace("_", " ")),
+                ("Code", deal["code"]),
                 ("Since", self.when(deal["since"])),
                 ("Takes effect", self.when(deal["dueAt"])),
                 ("In Salesforce", self.shown(deal)),

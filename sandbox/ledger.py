@@ -24,6 +24,7 @@ from closedwon.domain.identifiers import AccountId
 from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
 from closedwon.domain.order import Order, Revision
 from closedwon.domain.results import Prepared, StepResult, record_result
+from closedwon.words.reasons import recorded
 
 
 def readable(item: Item) -> Item:
@@ -82,6 +83,7 @@ class MemoryLedger:
             if isinstance(report, Prepared):
                 report = replace(report, taken=self._taken(known, report))
             changed, follows = record_result(known, work, report, self._clock())
+            changed = recorded(known, changed)
             self._write(known, changed)
         measure(known, changed)
         return changed, follows
@@ -212,7 +214,8 @@ class MemoryLedger:
     def _accepted(self, known: Customer, arrivals: Sequence[Arrival], when: Due) -> tuple[Customer, list[Acceptance]]:
         # Who is bound already cannot take another account's customer.
         bound = self._bound if known.customer_id is None else {}
-        return accept_owned(known, arrivals, self._owners, bound, self._clock(), when)
+        changed, answers = accept_owned(known, arrivals, self._owners, bound, self._clock(), when)
+        return recorded(known, changed), answers
 
     def _taken(self, known: Customer, report: Prepared) -> dict[str, str]:
         """The customers in Stigg a report names that belong to other accounts, with those accounts."""

@@ -35,6 +35,7 @@ CHECKS: dict[str, list[str]] = {
     "files": [PYTHON, "-m", "tools.check_files"],
     "versions": [PYTHON, "-m", "tools.release", "--check"],
     "decisions": [PYTHON, "-m", "tools.check_decisions"],
+    "codes": [PYTHON, "-m", "tools.codes"],
     "complexity": [PYTHON, "-m", "tools.check_complexity"],
     "licences": [PYTHON, "-m", "tools.licences", "--check"],
     "manifests": [PYTHON, "-m", "tools.salesforce_manifest", "--check"],

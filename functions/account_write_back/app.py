@@ -14,6 +14,7 @@ from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
 from closedwon.domain import errors
+from closedwon.domain.codes import Reason
 from closedwon.domain.customer import Customer
 from closedwon.domain.lease import Work
 from closedwon.domain.results import Failed, LeaseLost, Written
@@ -23,6 +24,7 @@ from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.package import NEWEST, InstalledPackage
 from closedwon.salesforce.write_back import composite_request
 from closedwon.stack import STACK, Stack
+from closedwon.words.reasons import told
 
 if TYPE_CHECKING:
     from closedwon.aws.context import Context
@@ -119,9 +121,10 @@ def write_back(work: Work, customer: Customer, failed: bool, stack: Stack) -> tu
     return customer, follows
 
 
-def reason_of(failure: dict[str, str], execution: str) -> str:
-    """A failure as the deal's reason, in a sales rep's words."""
-    return f"{errors.failure_text(failure)}\nclosed-won tries again by itself. Execution {execution} tells more."
+def reason_of(failure: dict[str, str], execution: str) -> Reason:
+    """A failure as the deal's reason."""
+    said = errors.failure_text(failure)
+    return Reason.of(errors.code_of(failure.get("Error", "")), said=said, execution=execution)
 
 
 def refusals_of(customer: Customer, written: list[str], execution: str) -> str:
@@ -131,7 +134,7 @@ def refusals_of(customer: Customer, written: list[str], execution: str) -> str:
     """
     states = customer.opportunities
     ids = sorted(id for id, state in states.items() if id in written or state.execution == execution)
-    refused = [f"{id}: {states[id].outcome.reason}" for id in ids if states[id].outcome.status == "Failed"]
+    refused = [f"{id}: {told(states[id].outcome)}" for id in ids if states[id].outcome.status == "Failed"]
     lines = [errors.safe_text(line) for reason in refused for line in reason.splitlines()]
     return "\n".join(lines)[:CAUSE_LENGTH]
 

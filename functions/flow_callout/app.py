@@ -19,6 +19,7 @@ from closedwon.intake.requests import NotNow, RequestRefused, deals_of, refusal
 from closedwon.provisioning.accepting import accept
 from closedwon.provisioning.approvals import approvals_of, approve
 from closedwon.stack import STACK, Stack
+from closedwon.words.reasons import told
 
 if TYPE_CHECKING:
     from closedwon.aws.context import Context
@@ -40,7 +41,9 @@ def status_of(opportunity_id: str, stack: Stack) -> ProvisioningStatus | None:
             "opportunityId": state.order.opportunity_id,
             "accountId": customer.account_id,
             "status": state.outcome.status,
-            "reason": state.outcome.reason,
+            "reason": told(state.outcome),
+            "code": state.outcome.code,
+            "facts": state.outcome.facts.to_json(),
             "revision": _instant(state.revision.modified),
             "execution": state.execution,
             "customerId": customer_id,

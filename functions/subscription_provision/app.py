@@ -12,6 +12,7 @@ from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
 from closedwon.aws.ledger import Ledger
+from closedwon.domain.codes import Facts
 from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
 from closedwon.domain.identifiers import SubscriptionId
@@ -52,7 +53,7 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     for keep in to_do.kept:
         slot = keep.subscription.slot
         records[slot] = standing(records.get(slot, SlotRecord()), keep.subscription, keep.subscription_id, keep.status)
-    refusals: dict[Slot, str] = {}
+    refusals: dict[Slot, Facts] = {}
     for change in to_do.changes:
         slot = change.slot if isinstance(change, End) else change.subscription.slot
         try:
@@ -60,7 +61,7 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
         except StiggRefused as refusal:
             plan_id = change.plan_id if isinstance(change, End) else change.subscription.plan_id
             # The outcome of this slot's deals alone; all other errors stop the step, and its retry reads Stigg again.
-            refusals[slot] = f"Stigg refused {plan_id}: {refusal}"
+            refusals[slot] = Facts({"plan": plan_id, "said": str(refusal)})
         logger.info(
             "subscription",
             extra={"execution": execution, "change": type(change).__name__, "refused": slot in refusals},
@@ -92,14 +93,14 @@ def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord], ledger: Led
         records[slot] = replace(records.get(slot, SlotRecord()), generation=generation, made=False)
 
 
-def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict[str, GrantRecord], dict[str, str]]:
+def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict[str, GrantRecord], dict[str, Facts]]:
     """Grant credits, each once: they are looked for first, all of a resource in one go.
 
-    Out: what is known of them now, by key; why Stigg refused one, by key.
+    Out: what is known of them now, by key; what Stigg refused, by key.
     """
     customer_id = work.customer.bound_id
     records: dict[str, GrantRecord] = dict(work.customer.grants)
-    refused: dict[str, str] = {}
+    refused: dict[str, Facts] = {}
     # By an earlier try, which may not have lived to record it, or before the ledger was lost and restored.
     sent: dict[str, str] = {}
     for resource_id in dict.fromkeys(grant.resource_id for grant in grants):
@@ -117,7 +118,7 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
                 # Under the grant's own key, which no execution is part of: it is never to be granted a second time.
                 found = stigg.grant_credits(body, grant.key)["id"]
             except StiggRefused as refusal:
-                refused[grant.key] = f"Stigg refused the credit grant of {grant.currency_id}: {refusal}"
+                refused[grant.key] = Facts({"item": grant.currency_id, "said": str(refusal)})
                 continue
         records[grant.key] = replace(record, grant_id=found)
     return records, refused

@@ -163,6 +163,7 @@ def test_alarms_and_the_dashboard_watch_what_is_emitted_and_nothing_is_emitted_u
     assert {one.name for one in told} == set(METRICS)
     assert summed(told, "Deals") == {"Provisioned": 1, "Held": 1, "Failed": 1}
     assert summed(told, "Held") == {"Approval": 1}
+    assert summed(told, "DealsByCode") == {"removal_guard": 1, "not_in_catalogue": 1}
     assert summed(told, "Failures") == {"DealRefused": 1}
     assert summed(told, "Throttled") == {"Stigg": 1, "Salesforce": 1}
     assert summed(told, "Denied") == {"WrongKey": 1}

@@ -134,7 +134,7 @@ def test_a_field_the_integration_user_may_not_see_is_named(sandbox: Sandbox) -> 
     [result] = call(sandbox, unread(sandbox, opportunity))
     assert result["status"] == "invalid"
     said = "could not be read from Salesforce: No such column 'Stigg_ID__c' on entity 'Product2'."
-    assert result["errors"] == [{"line": None, "field": "lines", "message": said}]
+    assert result["errors"] == [{"line": None, "field": "lines", "message": said, "code": "invalid"}]
     assert sandbox.status(opportunity).status_code == 404
 
 

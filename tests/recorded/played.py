@@ -28,8 +28,9 @@ import yaml
 from moto import mock_aws
 
 from closedwon.aws import ledger_items
-from closedwon.domain.customer import Customer
+from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.desired import Desired, Slot, Subscription, fold
+from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.instants import from_milliseconds
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Create, End, Plan, ending_of
@@ -37,6 +38,7 @@ from closedwon.salesforce.write_back import composite_request
 from closedwon.stack import Stack
 from closedwon.stigg.bodies import end_call, provision_body, update_body
 from closedwon.stigg.catalogue import kept_catalogue
+from closedwon.words.reasons import in_words, told
 from functions.account_write_back import app as account_write_back
 from functions.customer_provision import app as customer_provision
 from functions.flow_callout import app as flow_callout
@@ -169,12 +171,16 @@ class Played:
         return results
 
     def status(self, opportunity_id: str) -> Json | None:
-        """What GET says of a deal; None of one that was never accepted."""
+        """What GET says of a deal, as far as fc354fb said it; None of one that was never accepted."""
         path = {"opportunityId": opportunity_id}
         answer = self._asked("GET", "/v1/provisionings/{opportunityId}", pathParameters=path)
         assert answer["statusCode"] in (200, 404), answer
         said: Json = json.loads(answer["body"])
-        return said if answer["statusCode"] == 200 else None
+        if answer["statusCode"] == 404:
+            return None
+        # Said since; what was stored without a code has none (its words and its mark are what they were).
+        assert (said.pop("code"), said.pop("facts")) == ("", {}) or self.written
+        return said
 
     def _asked(self, method: str, resource: str, **more: Any) -> Json:
         event = {"httpMethod": method, "resource": resource, **more}
@@ -238,7 +244,7 @@ class Played:
             "plan": self._plan(plan, customer, records),
             "future": moments,
             "outcomes": {
-                id: _filled(status=one.status, reason=one.reason, approval=one.approval, dueAt=_instant(one.due_at))
+                id: _filled(status=one.status, reason=told(one), approval=_approval(one), dueAt=_instant(one.due_at))
                 for id, one in sorted(report.outcomes.items())
             },
             "lookAgainAt": _instant(report.look_again_at),
@@ -306,8 +312,8 @@ class Played:
                 _filled(
                     slot=hold.slot.key,
                     opportunities=list(hold.opportunities),
-                    reason=hold.reason,
-                    approval=hold.approval,
+                    reason=in_words(hold.reason),
+                    approval=hold.approval and (former_approval_of(hold.reason) or hold.approval),
                     foreign=hold.foreign,
                 )
                 for hold in plan.holds
@@ -378,7 +384,7 @@ class Played:
         after = {(item["pk"], item["sk"]): item for item in self.items()}
         return {
             "answers": {
-                deal["opportunity"]["id"]: _filled(status=answer["status"], errors=answer["errors"])
+                deal["opportunity"]["id"]: _filled(status=answer["status"], errors=_errors(answer["errors"]))
                 for deal, answer in zip(newest, answers, strict=True)
             },
             "started": self.started(),
@@ -462,7 +468,7 @@ def _desired(desired: Desired) -> Json:
         "subscriptions": {
             slot.key: _subscription(one) for slot, one in sorted(desired.subscriptions.items(), key=_key)
         },
-        "held": dict(sorted(desired.held.items())),
+        "held": {id: in_words(why) for id, why in sorted(desired.held.items())},
         "refused": {id: [str(problem) for problem in found] for id, found in sorted(desired.refused.items())},
         "grants": {g.key: [g.currency_id, g.amount, g.cost] for g in desired.grants},
     }
@@ -495,6 +501,16 @@ def _subscription(one: Subscription) -> Json:
         opportunities=list(one.opportunities),
         metadata=dict(one.metadata),
     )
+
+
+def _errors(errors: list[Json]) -> list[Json]:
+    """What is wrong with a deal, as fc354fb said it: without codes."""
+    return [{name: value for name, value in error.items() if name != "code"} for error in errors]
+
+
+def _approval(outcome: Outcome) -> str | None:
+    """The approval under the ID that the first version gave it."""
+    return (former_approval_of(outcome.why) if outcome.why and outcome.approval else None) or outcome.approval
 
 
 def _instant(milliseconds: int | None) -> str | None:

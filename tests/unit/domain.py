@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -19,7 +19,7 @@ from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, fold
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.instants import Instant, iso_utc
-from closedwon.domain.order import Order, Problem, Standing
+from closedwon.domain.order import Order, Standing
 from closedwon.intake.deal import Deal, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, unrecordable
 from closedwon.stigg.catalogue import catalogue_of
@@ -128,13 +128,24 @@ def _change(data: Any, path: list[str], value: Any) -> None:
         data[last] = value
 
 
-def answer(deal: Any, rules: MappingRules = RULES) -> list[Problem]:
+class Wrong(NamedTuple):
+    """One thing that is wrong with a deal: a problem of the code `invalid`."""
+
+    line: int | None
+    field: str
+    message: str
+
+
+def answer(deal: Any, rules: MappingRules = RULES) -> list[Wrong]:
     """What is wrong with a deal, as far as the body shows it: nothing for a good one."""
     try:
         read = Deal.model_validate(deal)
     except ValidationError as error:
-        return list(problems_of(deal, error))
-    return list(unrecordable(read, rules, NOW)) or list(compile_deal(read, rules).problems)
+        problems = tuple(problems_of(deal, error))
+    else:
+        problems = tuple(unrecordable(read, rules, NOW)) or compile_deal(read, rules).problems
+    assert {problem.code for problem in problems} <= {"invalid"}
+    return [Wrong(*problem[:3]) for problem in problems]
 
 
 def order_of(deal: Json, rules: MappingRules = RULES) -> Order:

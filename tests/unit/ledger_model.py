@@ -31,6 +31,7 @@ from typing import Any, Literal, NamedTuple
 
 from closedwon.domain import acceptance, due, lease, results
 from closedwon.domain.acceptance import Arrival
+from closedwon.domain.codes import Reason
 from closedwon.domain.customer import Customer, Lease, Outcome
 from closedwon.domain.lease import Unanswered, Work
 from closedwon.domain.order import Order, Problem, Revision
@@ -405,7 +406,9 @@ class _Model:
             writes = world.stigg != fold(customer)
         else:
             if run.stage == "failure":
-                customer, answer = self._settled(customer, answer, Failed("wrong"), world.now)[:2]
+                customer, answer = self._settled(
+                    customer, answer, Failed(Reason.of("stigg_refused", said="wrong")), world.now
+                )[:2]
                 after = world._replace(customer=customer)
             writes = bool(answer.customer.unwritten or answer.customer.account_unwritten)
         found = took + (", has something to write" if writes else ", finds nothing to write")

@@ -16,6 +16,7 @@ from closedwon.domain.lease import Work, acquire_lease
 from closedwon.domain.order import Item, Order, Revision
 from closedwon.domain.results import Applied, Naming, Prepared, record_result
 from closedwon.own_application.bodies import request_body
+from closedwon.words.reasons import told as reason_of
 from unit.domain import ACCOUNT, an_order, opportunity_id
 
 A, B = opportunity_id(1), opportunity_id(2)
@@ -200,9 +201,9 @@ def test_a_deal_that_is_being_prepared_says_so_in_salesforce_and_is_due_when_the
     customer = applied(told(with_orders(order(), order(2)), a=READY, b=NOT_YET))
     waiting = customer.opportunities[B]
     assert customer.opportunities[A].outcome.status == "Provisioned"
-    assert waiting.outcome == Outcome(
-        "Provisioning",
-        "Your application is still preparing the workspace; it is asked again at 2026-11-22 10:15 UTC.",
+    assert (waiting.outcome.status, waiting.outcome.code) == ("Provisioning", "application_preparing")
+    assert reason_of(waiting.outcome) == (
+        "Your application is still preparing the workspace; it is asked again at 2026-11-22 10:15 UTC."
     )
     assert customer.unwritten == [A, B]
     assert waiting.provisioned is None
@@ -212,7 +213,7 @@ def test_a_deal_that_is_being_prepared_says_so_in_salesforce_and_is_due_when_the
 def test_after_a_day_the_reason_says_how_long_it_has_waited() -> None:
     at = NOW + 26 * HOUR
     customer = applied(told(with_orders(order()), a=replace(NOT_YET, ask_again_at=at + HOUR)), at)
-    assert customer.opportunities[A].outcome.reason.endswith("It has been preparing for 26 hours.")
+    assert reason_of(customer.opportunities[A].outcome).endswith("It has been preparing for 26 hours.")
 
 
 def test_a_failure_shows_on_its_deal_and_is_asked_again_later_and_later_or_when_the_deal_is_sent_again() -> None:
@@ -226,7 +227,8 @@ def test_a_failure_shows_on_its_deal_and_is_asked_again_later_and_later_or_when_
     customer = applied(told(with_orders(order()), a=said))
     outcome = customer.opportunities[A].outcome
     assert outcome.status == "Failed"
-    assert outcome.reason.startswith("Your application: no seats left (HTTP 422)\n")
+    assert outcome.code == "application_problem"
+    assert reason_of(outcome).startswith("Your application: no seats left (HTTP 422)\n")
     assert customer.look_again_at == at
     sent, [answer] = accept(customer, [Arrival(order(), Revision(1, 0))], NOW)
     assert (answer.start, sent.unasked) == (True, [A])

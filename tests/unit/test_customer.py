@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from closedwon.domain.acceptance import Arrival, accept, approve
+from closedwon.domain.codes import Facts, Reason
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink
 from closedwon.domain.due import START_GRACE, claim, execution_name, made_due
 from closedwon.domain.instants import from_iso, instant_of
@@ -23,12 +24,14 @@ from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_leas
 from closedwon.domain.order import Item, Order, Problem, Revision, Standing
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import BACKOFF, Applied, Failed, Intended, Interrupted, LeaseLost, Written, record_result
+from closedwon.words.reasons import told
 
 ACCOUNT = "0015g00000XyZaBAAV"
 A = "0065g00000ABCdEAAX"
 B = "0065g00000ABCdFAAX"
 NOW = 1_795_338_931_000
 LEASE = 120_000
+NO_KEY = Reason.of("stigg_unauthorized", said="Stigg does not accept the key", execution="one")
 
 
 def order(quantity: int = 1, opportunity: str = A, **given: Any) -> Order:
@@ -94,7 +97,7 @@ def provisioned(customer: Customer, now: int = NOW, reason: str = "") -> Custome
 def failed(customer: Customer, now: int = NOW) -> Customer:
     """The customer after an execution that failed for good, and said so in Salesforce."""
     customer, work = taken(customer, now=now)
-    customer, _ = record_result(customer, work, Failed("Stigg refused it"), now)
+    customer, _ = record_result(customer, work, Failed(NO_KEY), now)
     customer, follows = record_result(customer, work, written(replace(work, customer=customer), failed=True), now)
     assert follows == "done"
     return customer
@@ -207,7 +210,7 @@ def test_a_duplicate_is_started_again_until_its_deal_has_an_outcome() -> None:
 
 def test_a_duplicate_of_an_order_that_failed_is_tried_again_under_a_new_name() -> None:
     customer = failed(ACCEPTED)
-    assert customer.opportunities[A].outcome == Outcome("Failed", "Stigg refused it")
+    assert customer.opportunities[A].outcome == Outcome.because("Failed", NO_KEY)
     after, (answer,) = accept(customer, [Arrival(X, Revision(1, 0))], NOW)
     assert (answer.status, answer.start) == ("duplicate", True)
     assert answer.execution != customer.opportunities[A].execution
@@ -219,7 +222,8 @@ def test_a_duplicate_of_an_order_that_failed_is_tried_again_under_a_new_name() -
 def test_a_refused_order_shows_its_reason_and_keeps_what_was_provisioned() -> None:
     customer, _ = arriving(provisioned(ACCEPTED), (WRONG, 2))
     state = customer.opportunities[A]
-    assert state.outcome == Outcome("Failed", "line 4, quantity: is negative")
+    assert (state.outcome.status, state.outcome.code) == ("Failed", "invalid")
+    assert told(state.outcome) == "line 4, quantity: is negative"
     assert state.provisioned == X
     assert customer.unwritten == [A]
 
@@ -353,7 +357,7 @@ def test_an_outcome_is_written_again_when_another_one_may_have_been_shown_in_bet
 def test_a_report_under_a_lease_that_passed_on_is_refused() -> None:
     customer, work = taken(ACCEPTED, "one")
     customer, _ = taken(customer, "two", now=NOW + LEASE)
-    for report in (Intended({}), Interrupted(), outcome(work.customer), Failed("no"), written(work)):
+    for report in (Intended({}), Interrupted(), outcome(work.customer), Failed(NO_KEY), written(work)):
         with pytest.raises(LeaseLost):
             record_result(customer, work, report, NOW + LEASE)
 
@@ -373,7 +377,7 @@ def test_a_failure_is_only_that_of_the_orders_that_were_tried() -> None:
     customer, _ = arriving(provisioned(ACCEPTED), (order(1, B), 1))
     customer, work = taken(customer)
     customer, _ = arriving(customer, (Y, 2))
-    customer, _ = record_result(customer, work, Failed("Stigg refused it"), NOW)
+    customer, _ = record_result(customer, work, Failed(NO_KEY), NOW)
     assert {id: s.outcome.status for id, s in customer.opportunities.items()} == {
         A: "Provisioning",
         B: "Failed",
@@ -467,6 +471,8 @@ states = st.builds(
         st.lists(st.builds(SubscriptionLink, texts, texts, texts, maybe), max_size=2).map(tuple),
         maybe,
         st.none() | whole,
+        st.sampled_from(["", "no_base"]),
+        st.builds(Facts, st.dictionaries(texts, texts | whole | st.lists(texts) | st.dictionaries(texts, whole))),
     ),
     at=whole,
     written=maybe,

@@ -26,6 +26,7 @@ from closedwon.domain.desired import (
 )
 from closedwon.domain.instants import Never, from_iso
 from closedwon.domain.order import Order, Problem, Standing
+from closedwon.words.reasons import in_words
 from unit.domain import (
     ANALYTICS,
     AT,
@@ -90,74 +91,82 @@ def test_one_deal_becomes_the_subscription_it_says() -> None:
     )
 
 
-REFUSED_BY_THE_CATALOGUE: list[tuple[list[Json], int, str, str]] = [
-    ([plan("plan-gold")], 1, "stiggId", "Stigg has no plan plan-gold"),
-    ([plan("plan-starter")], 1, "stiggId", "Stigg has no plan plan-starter"),  # archived
-    ([plan(), addon("addon-gold")], 2, "stiggId", "Stigg has no add-on addon-gold"),
-    ([plan(), entitlement("feature-gold")], 2, "stiggId", "Stigg has no entitlement feature-gold"),
+REFUSED_BY_THE_CATALOGUE: list[tuple[list[Json], int, str, str, str]] = [
+    ([plan("plan-gold")], 1, "stiggId", "Stigg has no plan plan-gold", "not_in_catalogue"),
+    ([plan("plan-starter")], 1, "stiggId", "Stigg has no plan plan-starter", "not_in_catalogue"),  # archived
+    ([plan(), addon("addon-gold")], 2, "stiggId", "Stigg has no add-on addon-gold", "not_in_catalogue"),
+    ([plan(), entitlement("feature-gold")], 2, "stiggId", "Stigg has no entitlement feature-gold", "not_in_catalogue"),
     (
         [plan(), credits(stigg_id="currency-gold")],
         2,
         "stiggId",
         "Stigg has no credit entitlement currency-gold",
+        "not_in_catalogue",
     ),
     (
         [plan(), addon("addon-legacy-import")],
         2,
         "stiggId",
         "addon-legacy-import is not compatible with plan-enterprise",
+        "not_compatible",
     ),
     (
         [plan(), plan("plan-analytics"), addon("addon-legacy-import")],
         3,
         "stiggId",
         "addon-legacy-import is not compatible with plan-analytics or plan-enterprise",
+        "not_compatible",
     ),
     (
         [plan(), addon("addon-audit-log", 2)],
         2,
         "quantity",
         "a subscription holds at most 1 of addon-audit-log",
+        "too_many",
     ),
     (
         [plan(), entitlement("feature-support-tier")],
         2,
         "stiggId",
         "feature-support-tier is a list of values, which a deal cannot set",
+        "not_in_catalogue",
     ),
     (
         [plan(), plan("plan-team")],
         2,
         "stiggId",
         "plan-team and plan-enterprise (line 1) are plans of one product: a deal names one of them",
+        "two_plans",
     ),
     (
         [plan(), plan("plan-analytics"), entitlement(SEATS)],  # both plans have seats
         3,
         "planId",
         "feature-seats fits plan-analytics and plan-enterprise: say which plan it belongs to",
+        "plan_ambiguous",
     ),
     (
         [plan(), plan("plan-analytics"), addon(price=10), addon(price=12, planId="plan-enterprise")],
         4,
         "price",
         "differs from line 3, which names addon-extra-workspace too",
+        "terms_conflict",
     ),
 ]
 
 
-@pytest.mark.parametrize(("lines", "number", "field", "message"), REFUSED_BY_THE_CATALOGUE)
+@pytest.mark.parametrize(("lines", "number", "field", "message", "code"), REFUSED_BY_THE_CATALOGUE)
 def test_what_only_the_catalogue_shows_is_refused_by_line(
-    lines: list[Json], number: int, field: str, message: str
+    lines: list[Json], number: int, field: str, message: str, code: str
 ) -> None:
     order = an_order(*lines)
-    assert folded(order) == Desired({}, {ONE: (Problem(number, field, message),)}, {})
+    assert folded(order) == Desired({}, {ONE: (Problem(number, field, message, code),)}, {})
 
 
 def test_a_currency_without_prices_is_refused_only_where_there_is_a_price() -> None:
     assert catalogue_problems(an_order(opportunity__currencyIsoCode="BTC"), CATALOGUE) == (
-        Problem(1, "price", "Stigg has no prices in BTC"),
-        Problem(2, "price", "Stigg has no prices in BTC"),
+        Problem(1, "price", "Stigg has no prices in BTC", "not_in_catalogue"),
+        Problem(2, "price", "Stigg has no prices in BTC", "not_in_catalogue"),
     )
     assert only(folded(an_order(plan(), opportunity__currencyIsoCode="BTC"))).prices == ()
 
@@ -268,44 +277,50 @@ def test_the_policy_says_what_follows_the_last_term(
 
 # Deals that cannot stand together
 
-DISAGREEING: list[tuple[Json, dict[str, Any], str]] = [
+DISAGREEING: list[tuple[Json, dict[str, Any], str, str]] = [
     (
         {},
         {"lines.0.stiggId": "plan-enterprise-plus"},
         "gives this customer plan-enterprise, this deal plan-enterprise-plus of the same product. Close it as an "
         "amendment or renewal of that deal, or give it a resource of its own.",
+        "two_plans",
     ),
     (
         {},
         {"terms.billingPeriod": "MONTHLY"},
         "has another billing period for plan-enterprise: one subscription has one billing period.",
+        "terms_conflict",
     ),
     (
         {},
         {"terms.paymentCollection": "CHARGE"},
         "has another payment collection for plan-enterprise: one subscription has one payment collection.",
+        "terms_conflict",
     ),
     (
         {},
         {"opportunity.currencyIsoCode": "EUR"},
         "has another currency for plan-enterprise: one subscription has one currency.",
+        "terms_conflict",
     ),
     (
         {},
         {"lines.1.price": 999},
         "has another price or period for addon-extra-workspace: one subscription has one of each.",
+        "terms_conflict",
     ),
     (
         {"lines.1": addon("addon-audit-log")},
         {"lines.1": addon("addon-audit-log")},
         "and this deal together have 2 of addon-audit-log: one subscription holds at most 1.",
+        "too_many",
     ),
 ]
 
 
-@pytest.mark.parametrize(("settled", "changes", "reason"), DISAGREEING)
+@pytest.mark.parametrize(("settled", "changes", "reason", "code"), DISAGREEING)
 def test_a_deal_that_disagrees_with_what_stands_is_held_and_changes_nothing(
-    settled: Json, changes: Json, reason: str
+    settled: Json, changes: Json, reason: str, code: str
 ) -> None:
     stands = order_of(a_deal(changes=settled))
     before = folded(Standing(stands, stands))
@@ -315,7 +330,8 @@ def test_a_deal_that_disagrees_with_what_stands_is_held_and_changes_nothing(
         after = folded(Standing(stands, replace(stands)), Standing(new))
         assert after.subscriptions == before.subscriptions
         assert list(after.held) == [TWO]
-        assert after.held[TWO] == f"opportunity {ONE} {reason}"
+        assert after.held[TWO].code == code
+        assert in_words(after.held[TWO]) == f"opportunity {ONE} {reason}"
 
 
 def test_of_two_new_deals_that_disagree_the_later_is_held() -> None:
@@ -363,7 +379,7 @@ def test_a_plan_archived_since_goes_on_standing_as_it_was_sold() -> None:
     new = an_order(plan("plan-enterprise-plus"), number=2)
     assert list(folded(Standing(order, order), new, catalogue=catalogue).held) == [TWO]
     refusal = folded(an_order(number=3), catalogue=catalogue).refused
-    assert refusal == {THREE: (Problem(1, "stiggId", "Stigg has no plan plan-enterprise"),)}
+    assert refusal == {THREE: (Problem(1, "stiggId", "Stigg has no plan plan-enterprise", "not_in_catalogue"),)}
 
 
 def test_a_plan_that_vanished_takes_nothing_else_with_it() -> None:

@@ -309,13 +309,14 @@ def test_a_change_that_cannot_be_waits_with_its_reason() -> None:
     assert (told.status, actions(told)) == ("held", ["keep", "hold"])
     assert told.summary == ["This deal waits; the warnings say what for.", "Until then nothing changes."]
     assert told.warnings[0].startswith(f"This deal takes away 6 of {WORKSPACE}, and the contract has 5")
-    assert told.changes[1].reason == told.warnings[0]
+    assert told.changes[1].reason == told.warnings[0] == told.reasons[0]
+    assert (told.codes, told.changes[1].code) == (["below_zero"], "below_zero")
 
 
 def test_too_much_at_once_waits_for_approval_now_and_later() -> None:
     less = amendment(addon(quantity=-5), entitlement(quantity=-200))
     told = only(Customers().sold(running()).told(less))
-    assert told.status == "held"
+    assert (told.status, told.codes) == ("held", ["removal_guard"])
     assert "needs somebody's approval" in told.warnings[0]
     assert told.warnings[1] == f"plan-enterprise would go down: {WORKSPACE} 5 -> none, {SEATS} 250 -> 50."
     told = only(Customers().sold(running()).told({**less, "terms": {"start": "2027-01-01"}}))
@@ -323,12 +324,14 @@ def test_too_much_at_once_waits_for_approval_now_and_later() -> None:
     [warning] = told.warnings
     assert warning.startswith("On 2027-01-01 plan-enterprise goes down:")
     assert warning.endswith("that will wait for somebody's approval.")
+    assert told.codes == ["removal_guard"]
 
 
 def test_a_deal_that_waits_beside_or_beneath_another_is_told_on_both() -> None:
     base, too_much = Customers().told(running(), amendment(addon(quantity=-6)))
     assert (base.status, too_much.status) == ("ok", "held")
     assert base.warnings == [f"Opportunity {opportunity_id(2)} would wait: {too_much.warnings[0]}"]
+    assert (base.codes, base.reasons) == (["below_zero"], [too_much.warnings[0]])
     customers = Customers().sold(running(), amendment(addon(quantity=-3)))
     revised = running(plan(price=48000), addon(quantity=2), entitlement())
     revised["opportunity"]["systemModstamp"] = "2026-11-20T09:15:40.000Z"

@@ -123,10 +123,25 @@ def test_a_deal_counts_when_its_status_changes() -> None:
     assert measured(Customer("001"), begun) == {}
     assert measured(begun, done) == {"Deals": "Provisioned", "SecondsToProvisioned": 4.0}
     assert measured(done, done) == {}
-    assert measured(Customer("001"), state("Failed", 0)) == {"Deals": "Failed"}  # refused as it arrived
+    assert measured(Customer("001"), state("Failed", 0)) == {
+        "Deals": "Failed",
+        "DealsByCode": "other",
+    }  # refused as it arrived
     assert measured(state("Failed", 0, reason="one"), state("Failed", 1, reason="another try")) == {}
-    assert measured(begun, state("Held", 5)) == {"Deals": "Held", "Held": "Change"}
-    assert measured(begun, state("Held", 5, approval="removal")) == {"Deals": "Held", "Held": "Approval"}
+    held = {"Deals": "Held", "DealsByCode": "no_base"}
+    assert measured(begun, state("Held", 5, code="no_base")) == {**held, "Held": "Change"}
+    assert measured(begun, state("Held", 5, code="no_base", approval="removal")) == {**held, "Held": "Approval"}
+
+
+def test_only_codes_that_there_are_become_a_dimension() -> None:
+    begun = state("Provisioning", 1 * SECOND)
+    for code, told in (
+        ("stigg_unauthorized", "stigg_unauthorized"),
+        ("unexpected", "unexpected"),
+        ("of_a_newer_version", "other"),
+        ("", "other"),
+    ):
+        assert measured(begun, state("Failed", 5, code=code))["DealsByCode"] == told
 
 
 def test_the_time_is_that_of_the_first_provisioning_and_of_closed_won_alone() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from closedwon.domain.acceptance import Arrival, accept
+from closedwon.domain.codes import Reason
 from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.desired import Policy
 from closedwon.domain.order import Order, Revision
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Plan
 from closedwon.intake.mapping import MappingRules
+from closedwon.words.reasons import sentence
 from unit.domain import ACCOUNT, AT, ORGANIZATION, a_deal, folded, iso, order_of
 
 
@@ -22,5 +24,6 @@ def told(order: Order, policy: Policy) -> Outcome:
 def test_days_in_reasons_are_those_of_the_stacks_time_zone() -> None:
     order = order_of(a_deal(), MappingRules(ORGANIZATION, time_zone="Europe/Berlin"))
     assert iso(order.start) == "2026-11-30T23:00:00.000Z"
-    berlin, utc = (told(order, Policy(time_zone=zone)) for zone in ("Europe/Berlin", "UTC"))
-    assert (berlin.reason, utc.reason) == ("Access starts on 2026-12-01.", "Access starts on 2026-11-30.")
+    berlin, utc = (told(order, Policy(time_zone=zone)).why for zone in ("Europe/Berlin", "UTC"))
+    assert (berlin, utc) == (Reason.of("starts", day="2026-12-01"), Reason.of("starts", day="2026-11-30"))
+    assert (sentence(berlin), sentence(utc)) == ("Access starts on 2026-12-01.", "Access starts on 2026-11-30.")

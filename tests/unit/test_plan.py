@@ -6,6 +6,7 @@ the whole list, an ID is used once.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedwon.domain.desired import Desired, Policy, Slot, fold
+from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.instants import instant_of
 from closedwon.domain.marks import GRANT_KEY, TERMS_KEY, Backlinks
 from closedwon.domain.order import Standing
@@ -23,6 +25,7 @@ from closedwon.domain.plan import LIVE, Create, End, Hold, Keep, Plan, Update, e
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import end_call, grant_body, provision_body, update_body
+from closedwon.words.reasons import in_words
 from unit.domain import (
     ACCOUNT,
     AT,
@@ -433,7 +436,7 @@ def test_what_an_update_cannot_change_is_held_and_not_called_done() -> None:
     world = settled(an_order())
     todo = world.plan(folded(an_order(terms__paymentCollection="CHARGE")))
     assert not todo.changes
-    assert "payment collection cannot change from INVOICE to CHARGE" in todo.holds[0].reason
+    assert "payment collection cannot change from INVOICE to CHARGE" in in_words(todo.holds[0].reason)
     # With a plan that changes too there is a new subscription, which is paid as the deal says, even if the step dies.
     both = folded(an_order(plan_line("plan-enterprise-plus"), terms__paymentCollection="CHARGE"))
     world.apply(world.plan(both, REPLACE), remembers=False)
@@ -512,7 +515,7 @@ def test_the_policy_says_which_foreign_subscription_a_deal_may_replace(
     [hold] = todo.holds
     assert not todo.changes
     assert hold.opportunities == (ONE,)
-    assert hold.reason == (
+    assert in_words(hold.reason) == (
         f"this customer already has {theirs[-1]} of the same product (subscription theirs-{theirs[-1]}), which "
         "closed-won did not make. Ending it for this deal needs somebody's decision."
     )
@@ -583,13 +586,13 @@ def test_a_change_that_takes_much_away_waits_for_approval(
         else:
             [hold] = todo.holds
             assert not todo.changes
-            assert re.search(held, hold.reason)
+            assert re.search(held, in_words(hold.reason))
 
 
 def test_fewer_units_of_a_plan_wait_for_approval_too() -> None:
     world = settled(an_order(plan_line(quantity=100)))
     [hold] = world.plan(folded(an_order(plan_line(quantity=10)))).holds
-    assert "units of the plan from 100 to 10" in hold.reason
+    assert "units of the plan from 100 to 10" in in_words(hold.reason)
 
 
 def test_a_plan_that_no_deal_says_any_more_is_reported_and_left_alone() -> None:
@@ -597,7 +600,7 @@ def test_a_plan_that_no_deal_says_any_more_is_reported_and_left_alone() -> None:
     todo = world.plan(folded(an_order(plan_line("plan-analytics"))))
     assert not todo.changes
     assert [(hold.slot, hold.opportunities) for hold in todo.holds] == [(SLOT, (ONE,))]
-    assert "a subscription does not end without a cancellation" in todo.holds[0].reason
+    assert "a subscription does not end without a cancellation" in in_words(todo.holds[0].reason)
     world.end(subscription_id(CUSTOMER, SLOT, 1))
     assert world.plan(folded(an_order(plan_line("plan-analytics")))).empty
 
@@ -624,6 +627,44 @@ def test_a_reduction_that_was_approved_goes_through_and_says_so() -> None:
     # It is an approval of this reduction, not of the next one.
     more = folded(an_order(plan_line(), entitlement(quantity=5)))
     assert plan(CUSTOMER, more, actual, world.records, POLICY, LINKS, AT, {hold.approval}).holds
+
+
+def test_two_reductions_of_the_same_share_have_approvals_of_their_own() -> None:
+    world = settled(an_order(plan_line(), entitlement(quantity=100), entitlement(CALLS, 100)))
+    one, other = (
+        world.plan(folded(an_order(plan_line(), entitlement(quantity=10), entitlement(CALLS, calls)))).holds[0]
+        for calls in (50, 51)  # 70 % of all of it, either way
+    )
+    assert in_words(one.reason) == in_words(other.reason)
+    assert former_approval_of(one.reason) == former_approval_of(other.reason)  # the first version could not tell them
+    assert one.approval != other.approval
+
+
+def test_an_approval_outlives_another_percentage_of_the_removal_guard() -> None:
+    world = settled(an_order(plan_line(), entitlement(quantity=100)))
+    less = folded(an_order(plan_line(), entitlement(quantity=10)))
+    [hold] = world.plan(less).holds
+    actual = [actual_of(s, CATALOGUE) for s in world.subscriptions.values()]
+    for percent in (0, 20, 89):
+        policy = Policy(removal_guard_percent=percent)
+        todo = plan(CUSTOMER, less, actual, world.records, policy, LINKS, AT, {hold.approval})
+        assert (todo.holds, todo.approved) == ((), {SLOT: hold.approval})
+
+
+def test_an_approval_of_the_first_version_still_lets_its_change_through() -> None:
+    world = settled(an_order(plan_line(), entitlement(quantity=100)))
+    less = folded(an_order(plan_line(), entitlement(quantity=10)))
+    meant = [
+        SLOT.key,
+        subscription_id(CUSTOMER, SLOT, 1),
+        "",
+        "it would take away 90% of what plan-enterprise gives this customer (feature-seats from 100 to 10); more than "
+        "50% in one change needs somebody's approval.",
+    ]
+    former = hashlib.sha256(json.dumps(meant).encode()).hexdigest()[:16]
+    actual = [actual_of(s, CATALOGUE) for s in world.subscriptions.values()]
+    todo = plan(CUSTOMER, less, actual, world.records, POLICY, LINKS, AT, {former})
+    assert (len(todo.changes), todo.holds, todo.approved) == (1, (), {SLOT: former})
 
 
 TRIAL = Slot(PLATFORM, None, trial=True)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from closedwon.domain.acceptance import Arrival, accept, approve
+from closedwon.domain.codes import Facts
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.desired import Desired, Policy, Slot, fold
 from closedwon.domain.instants import instant_of
@@ -28,6 +29,7 @@ from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import end_call, grant_body, provision_body, update_body
+from closedwon.words.reasons import told
 from sandbox.stigg import changing, models, provisioning
 from sandbox.stigg.catalogue import sandbox_catalogue
 from sandbox.stigg.errors import Refused
@@ -37,7 +39,6 @@ from unit.domain import ACCOUNT, AT, CATALOGUE, POLICY, RULES, Json, day, opport
 
 LINKS = Backlinks("https://northwind.my.salesforce.com", ACCOUNT)
 LEASE = 60_000
-REFUSED = "Stigg refused"
 
 
 class World:
@@ -125,7 +126,7 @@ class World:
             executions += 1
             assert executions <= 2 + len(self.customer.opportunities)
         again = self.planned(self.folded())
-        refused = any(state.outcome.reason.startswith(REFUSED) for state in self.customer.opportunities.values())
+        refused = any(state.outcome.code == "refused_by_stigg" for state in self.customer.opportunities.values())
         assert refused or not (again.changes or again.grants), again
 
     def step(self, remembers: bool) -> None:
@@ -147,13 +148,13 @@ class World:
                 status=keep.status,
                 applied=keep.subscription,
             )
-        refusals: dict[Slot, str] = {}
+        refusals: dict[Slot, Facts] = {}
         for change in to_do.changes:
             slot = change.slot if isinstance(change, End) else change.subscription.slot
             try:
                 records[slot] = self._make(change, records)
             except Refused as refusal:
-                refusals[slot] = f"{REFUSED}: {refusal.message}"
+                refusals[slot] = Facts({"plan": slot.product_id, "said": refusal.message})
         grants = dict(self.customer.grants)
         for grant in to_do.grants:
             found = next((g.id for g in self.stigg.book.grants.values() if g.fields["displayName"] == grant.key), None)
@@ -165,7 +166,7 @@ class World:
             done = applied(self.customer, desired, to_do, records, refusals, self.now, grants)
             self._settle(work, done)
             self.writes += to_do.changes
-            self.refusals += refusals.values()
+            self.refusals += (str(refusal["said"]) for refusal in refusals.values())
         shown = {id: self.customer.opportunities[id].mark(self.customer.shown_id) for id in self.customer.unwritten}
         self._settle(work, Written(shown, account=True))
         self.customer = replace(self.customer, lease=None)
@@ -229,7 +230,8 @@ class World:
     def said(self, number: int) -> str:
         """What Salesforce shows on a deal: status and reason."""
         outcome = self.customer.opportunities[opportunity_id(number)].outcome
-        return f"{outcome.status}: {outcome.reason}" if outcome.reason else outcome.status
+        reason = told(outcome)
+        return f"{outcome.status}: {reason}" if reason else outcome.status
 
     def granted(self) -> list[tuple[str, float]]:
         return [(grant.currency_id, grant.amount) for grant in self.stigg.book.grants.values()]

@@ -52,6 +52,7 @@ from closedwon.domain.errors import LedgerContended, as_read
 from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
 from closedwon.domain.order import Order
 from closedwon.domain.results import Prepared, StepResult, record_result
+from closedwon.words.reasons import recorded
 
 DUE_AT_ONCE = 300
 """The most customers that one sweep starts: more than Stigg takes in its period."""
@@ -197,6 +198,7 @@ class Ledger:
             # Looked up at each try: whoever wrote in between may have bound that ID.
             result = replace(report, taken=self._taken(known, report)) if isinstance(report, Prepared) else report
             changed, follows = record_result(known, work, result, self._clock())
+            changed = recorded(known, changed)
             return changed, (known, changed, follows)
 
         known, changed, follows = self._table.change_held(work.lease, work.customer.account_id, rule)
@@ -382,7 +384,8 @@ class Ledger:
         """The customer after the arrivals, and the answer to each. Nothing is written yet."""
         keep_names_private(arrival.order for arrival in arrivals)
         opportunities, customers = self._owners(known, arrivals)
-        return accept_owned(known, arrivals, opportunities, customers, self._clock(), when)
+        changed, answers = accept_owned(known, arrivals, opportunities, customers, self._clock(), when)
+        return recorded(known, changed), answers
 
     def _owners(self, known: Customer, arrivals: Iterable[Arrival]) -> tuple[dict[str, str], dict[str, str]]:
         """The accounts that opportunities new to this customer belong to already, and, while it is unbound, those of

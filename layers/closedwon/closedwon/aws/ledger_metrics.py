@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from closedwon.aws import metrics
+from closedwon.domain.code_list import CODES
 from closedwon.domain.customer import Customer, OpportunityState
+from closedwon.domain.errors import FAILURES, UNEXPECTED
 
 BROUGHT_IN_LATE = 172_800_000
 """A deal that was accepted, or failed last, so long after its revision was not on its way: the backfill brought it in,
@@ -20,11 +22,18 @@ def measure(known: Customer, changed: Customer) -> None:
         if status in (was, "Provisioning"):
             continue
         metrics.note("Deals", Status=status)
+        if status in ("Held", "Failed"):  # only these, which somebody may have to settle
+            metrics.note("DealsByCode", Code=_counted_code(state.outcome.code))
         if status == "Held":
             metrics.note("Held", For="Approval" if state.outcome.approval else "Change")
         # Salesforce's clock made the revision, and may be ahead of this one: never less than nothing.
         if status == "Provisioned" and before is not None and _was_on_its_way(before, state):
             metrics.note("SecondsToProvisioned", max(0.0, (state.at - state.revision.modified) / 1000))
+
+
+def _counted_code(code: str) -> str:
+    """A code as a dimension, of which there must be few: only those there are."""
+    return code if code in CODES or code in FAILURES or code == UNEXPECTED else "other"
 
 
 def _was_on_its_way(before: OpportunityState, state: OpportunityState) -> bool:

@@ -40,6 +40,7 @@ class Metric(NamedTuple):
 METRICS: dict[str, Metric] = {
     # deals
     "Deals": Metric("Count", ("Status",)),  # deals whose status changed to this one
+    "DealsByCode": Metric("Count", ("Code",)),  # deals that became held or failed, by the code of the reason
     "Held": Metric("Count", ("For",)),  # deals that became held: for Approval, or until something is Changed
     "SecondsToProvisioned": Metric("Seconds"),  # from the deal's revision in Salesforce to its first Provisioned
     "Failures": Metric("Count", ("Cause",)),  # executions that failed, by the error's class; DealRefused too

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
+from closedwon.domain.codes import Reason
 from closedwon.domain.identifiers import CustomerId
+from closedwon.domain.instants import iso_of
 from closedwon.domain.order import Order, Problem
 from closedwon.domain.stored import given_of, told_of
 
@@ -60,17 +61,16 @@ class Application:
             self.since, problem=problem, ask_again_at=now + wait, failures=failures, execution=unreached_by
         )
 
-    def reason(self, now: int) -> str:
-        """Why its opportunity is not provisioned yet, in a sales rep's words."""
+    def why(self, now: int) -> Reason:
+        """Why its opportunity is not provisioned yet."""
+        # Only what the catalogue refuses is not asked about again by itself: the application never heard of it.
+        if self.problem and self.ask_again_at is None:
+            return Reason.of("not_in_catalogue", said=self.problem)
         if self.problem:
-            again = "\nclosed-won asks again by itself; send the deal again to have it asked at once."
-            # A deal that the catalogue refuses is not asked about again by itself, so that is not promised.
-            return self.problem + (again if self.ask_again_at is not None else "")
-        moment = datetime.fromtimestamp((self.ask_again_at or now) / 1000, UTC)
-        said = f"Your application is still preparing the workspace; it is asked again at {moment:%Y-%m-%d %H:%M} UTC."
-        if now - self.since < LONG:
-            return said
-        return f"{said} It has been preparing for {(now - self.since) // 3_600_000} hours."
+            return Reason.of("application_problem", said=self.problem)
+        hours = (now - self.since) // 3_600_000 if now - self.since >= LONG else None
+        minute = (self.ask_again_at or now) // 60_000 * 60_000
+        return Reason.of("application_preparing", at=iso_of(minute), hours=hours)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for the ledger; `from_json` is its inverse."""

@@ -18,6 +18,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from closedwon.domain.codes import Reason
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import BEGINNING, NO_DAY, Instant, Moment, day_of, ending, iso_utc, starting
 from closedwon.domain.order import Item, Kind, Order
@@ -44,10 +45,10 @@ class Placed(NamedTuple):
 
 class Fault(NamedTuple):
     """What does not fit in a chain. yields: the opportunities whose order could make way, first choice first, each
-    with the reason from its side, in a sales rep's words.
+    with the reason from its side.
     """
 
-    yields: tuple[tuple[OpportunityId, str], ...]
+    yields: tuple[tuple[OpportunityId, Reason], ...]
 
 
 class Fate(NamedTuple):
@@ -285,20 +286,12 @@ class Chain:
         for order, effective, _ in self.placed:
             if order.trigger in ("closed_won", "trial", "renewal"):
                 if order.trigger == "renewal" and not order.start and not based and not ended:
-                    said = (
-                        f"no deal of this account is known to be {_named(order)}, which this deal renews, and it does "
-                        "not say when it starts. It is applied by itself as soon as that deal is known; or give it a "
-                        "start."
-                    )
-                    yield Fault(((order.opportunity_id, said),))
+                    why = Reason.of("reference_unknown", reference=_named(order), does="renews")
+                    yield Fault(((order.opportunity_id, why),))
                 based, ended = True, False
             elif not based and not ended and (order.trigger == "amendment" or order.amends):
                 does = "amends" if order.trigger == "amendment" else "ends"
-                said = (
-                    f"no deal of this account is known to be {_named(order)}, which this deal {does}. It is applied by "
-                    "itself as soon as that deal is."
-                )
-                yield Fault(((order.opportunity_id, said),))
+                yield Fault(((order.opportunity_id, Reason.of("no_base", reference=_named(order), does=does)),))
             elif order.trigger == "cancellation" and not order.items:
                 ended = True
             elif order.trigger == "cancellation" and not ended:
@@ -318,16 +311,16 @@ class Chain:
         others = self._without(order)
         terms = others.laid(effective).terms
         if terms is not None and terms.currency != order.currency:
-            said = f"this deal is in {order.currency.upper()}, the contract in {terms.currency.upper()}."
-            yield Fault(((order.opportunity_id, said),))
+            why = Reason.of("currency_conflict", before=terms.currency.upper(), after=order.currency.upper())
+            yield Fault(((order.opportunity_id, why),))
 
     def _nothing_to_end(self, order: Order, effective: Moment) -> Iterable[Fault]:
         others = self._without(order)
         held = {(item.kind, item.stigg_id) for share in others.laid(effective).shares for item in (share.item,)}
         for item in order.items:
             if (item.kind, item.stigg_id) not in held:
-                said = f"this deal ends {item.stigg_id}, which the contract does not have on {self._day(effective)}."
-                yield Fault(((order.opportunity_id, said),))
+                why = Reason.of("nothing_to_end", item=item.stigg_id, day=self._day(effective))
+                yield Fault(((order.opportunity_id, why),))
 
     def _below_zero(self, at: Moment) -> Iterable[Fault]:
         laid = self.laid(at)
@@ -335,30 +328,21 @@ class Chain:
             key = (item.kind, item.stigg_id)
             concerned = [share for share in laid.shares if (share.item.kind, share.item.stigg_id) == key]
             if item.quantity > 0 and item.price is not None and item.price < 0:
-                said = (
-                    f"together the deals of this contract take more money off {item.stigg_id} than they charge for it. "
-                    "It is applied by itself once that fits."
-                )
+                why = Reason.of("price_conflict", item=item.stigg_id)
                 changes = [share for share in concerned if share.difference]
-                yield Fault(tuple((share.order.opportunity_id, said) for share in (*changes[::-1], *concerned[::-1])))
+                yield Fault(tuple((share.order.opportunity_id, why) for share in (*changes[::-1], *concerned[::-1])))
             if item.quantity >= 0:
                 continue
             takers = [share for share in concerned if share.difference and share.item.quantity < 0]
             givers = [share for share in concerned if share not in takers]
+            below = Reason.of("below_zero", item=item.stigg_id, day=self._day(at) if at.instant else None)
             yields = []
             for share in reversed(takers):
                 rest = item.quantity - share.item.quantity
-                said = (
-                    f"this deal takes away {-share.item.quantity} of {item.stigg_id}, and the contract has "
-                    f"{max(rest, 0)}{f' on {self._day(at)}' if at.instant else ''}."
-                )
-                yields.append((share.order.opportunity_id, f"{said} It is applied by itself once it fits."))
+                why = below.knowing(quantity=-share.item.quantity, there=max(rest, 0))
+                yields.append((share.order.opportunity_id, why))
             for share in reversed(givers):
-                said = (
-                    f"later amendments take away more of {item.stigg_id} than this deal would leave "
-                    f"({item.quantity}{f' on {self._day(at)}' if at.instant else ''})."
-                )
-                yields.append((share.order.opportunity_id, said))
+                yields.append((share.order.opportunity_id, below.knowing(leaves=item.quantity)))
             yield Fault(tuple(yields))
 
     def _another_prior(self, order: Order, effective: Moment) -> Iterable[Fault]:
@@ -381,28 +365,13 @@ class Chain:
             if item.prior in sums:
                 continue
             total = sum(share.item.quantity for share in same)
-            yields = [
-                (
-                    order.opportunity_id,
-                    f"its quote says this customer had {item.prior} of {item.stigg_id}, the contract says {total}. "
-                    "It is applied by itself once they agree.",
-                )
-            ]
-            yields += [
-                (
-                    share.order.opportunity_id,
-                    f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}; with this "
-                    f"change there would have been {total}. What was provisioned stays until they agree.",
-                )
-                for share in reversed(same)
-            ]
+            quoted = Reason.of("prior_mismatch", item=item.stigg_id, quantity=item.prior)
+            theirs = quoted.knowing(other=order.opportunity_id)
+            yields = [(order.opportunity_id, quoted.knowing(there=total))]
+            yields += [(share.order.opportunity_id, theirs.knowing(there=total)) for share in reversed(same)]
             if not same:  # a whole order that left it out since
                 yields += [
-                    (
-                        p.order.opportunity_id,
-                        f"opportunity {order.opportunity_id} was quoted on {item.prior} of {item.stigg_id}, and this "
-                        "deal has none. What was provisioned stays until they agree.",
-                    )
+                    (p.order.opportunity_id, theirs)
                     for p in reversed(self.placed)
                     if p.whole and p.effective <= effective
                 ][:1]

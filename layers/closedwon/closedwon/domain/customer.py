@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.application import Application, begins, prepared
+from closedwon.domain.codes import NO_FACTS, Facts, Reason
 from closedwon.domain.identifiers import AccountId, CustomerId, SubscriptionId
 from closedwon.domain.instants import Instant, from_iso, iso_utc
 from closedwon.domain.order import SENT_AGAIN, Order, Revision, Standing, same_deal, with_names
@@ -39,10 +40,11 @@ class SubscriptionLink(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a deal: status, reason in a sales rep's words, the subscriptions it contributes to.
+    """What became of a deal: status, the code of its reason with facts, the subscriptions it contributes to.
 
-    approval: the ID of what waits for approval. due_at: when a scheduled change takes effect, epoch milliseconds.
-    extra: see `domain.stored`. code: the reason as a stable word for machines, "" where there is none.
+    reason: the words of code and facts as they are recorded and shown, empty until then (`words.reasons` says them);
+    the first version stored words alone. approval: the ID of what waits for approval. due_at: when a scheduled change
+    takes effect, epoch milliseconds. extra: see `domain.stored`.
     """
 
     status: Status = "Provisioning"
@@ -51,11 +53,41 @@ class Outcome:
     approval: str | None = None
     due_at: int | None = None
     code: str = ""
+    facts: Facts = NO_FACTS
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
+    @classmethod
+    def because(
+        cls,
+        status: Status,
+        why: Reason,
+        subscriptions: tuple[SubscriptionLink, ...] = (),
+        approval: str | None = None,
+        due_at: int | None = None,
+    ) -> Outcome:
+        """The outcome that a deal has for a reason."""
+        return cls(status, "", subscriptions, approval, due_at, why.code, why.facts)
+
+    @property
+    def why(self) -> Reason | None:
+        """Its reason; None where it has none, or was stored without a code."""
+        return Reason(self.code, self.facts) if self.code else None
+
+    def is_still(self, other: Outcome) -> bool:
+        """Whether nothing became of the deal since another outcome. Words are no difference: the same code and facts
+        may be said otherwise by another version, or not have been said yet.
+        """
+        if not (self.code and other.code):
+            return self == other
+        return replace(self, reason="") == replace(other, reason="")
+
+    def shown(self) -> Json:
+        """What Salesforce shows of it: all but the facts."""
+        return {name: value for name, value in self.to_json().items() if name != "facts"}
+
     def to_json(self) -> Json:
-        """Plain data for the ledger, and for `OpportunityState.mark`; `from_json` is its inverse."""
-        told = told_of(self)
+        """Plain data for the ledger; `from_json` is its inverse."""
+        told = {**told_of(self), "facts": self.facts.to_json()}
         # Fields that came after the first version only where they say something: else every mark would be another,
         # and with an upgrade all there is would be written to Salesforce again.
         return {name: value for name, value in told.items() if name in _FIRST or value not in (None, "", (), {})}
@@ -63,7 +95,7 @@ class Outcome:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Outcome:
         links = tuple(SubscriptionLink(*link[: len(SubscriptionLink._fields)]) for link in data["subscriptions"])
-        return cls(**{**given_of(cls, data), "subscriptions": links})
+        return cls(**{**given_of(cls, data), "subscriptions": links, "facts": Facts(data.get("facts") or {})})
 
 
 _FIRST = ("status", "reason", "subscriptions", "approval", "due_at")
@@ -146,12 +178,12 @@ class OpportunityState:
     def mark(self, shown_id: str | None) -> str:
         """A short hash of everything Salesforce is to show: another mark means that it has to be written again."""
         # The customer's ID too: each Stigg Provisioning shows it, but only once the customer exists in Stigg.
-        shown = [self.outcome.to_json(), shown_id]
+        shown = [self.outcome.shown(), shown_id]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
 
     def became(self, outcome: Outcome, now: int) -> OpportunityState:
         """The opportunity with an outcome; unchanged, with its time, where it has that outcome already."""
-        return self if outcome == self.outcome else replace(self, outcome=outcome, at=now, written=None)
+        return self if outcome.is_still(self.outcome) else replace(self, outcome=outcome, at=now, written=None)
 
     def to_json(self) -> Json:
         """Plain data for the ledger; `from_json` is its inverse. An order that is equal to an earlier one is stored
@@ -280,7 +312,7 @@ class Customer:
             id
             for id, state in self.opportunities.items()
             # A deal that nothing came of yet has nothing to show, unless the user's own application says why it waits.
-            if (state.outcome.status != "Provisioning" or state.outcome.reason)
+            if (state.outcome.status != "Provisioning" or state.outcome.reason or state.outcome.code)
             and state.written != state.mark(self.shown_id)
         ]
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.catalogue import CURRENCIES, Catalogue
 from closedwon.domain.chain import Chain, Fate, Fault, chained, trial_over
+from closedwon.domain.codes import Reason
 from closedwon.domain.identifiers import CustomerId, OpportunityId
 from closedwon.domain.instants import (
     NO_DAY,
@@ -239,7 +240,7 @@ class Desired:
 
     subscriptions: dict[Slot, Subscription] = field(default_factory=dict)
     refused: dict[OpportunityId, tuple[Problem, ...]] = field(default_factory=dict)
-    held: dict[OpportunityId, str] = field(default_factory=dict)
+    held: dict[OpportunityId, Reason] = field(default_factory=dict)
     ended: dict[Slot, Ended] = field(default_factory=dict)
     fates: dict[str, Fate] = field(default_factory=dict)
     grants: tuple[Grant, ...] = ()
@@ -260,7 +261,7 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     """
     at = starting(from_milliseconds(now))
     refused: dict[OpportunityId, tuple[Problem, ...]] = {}
-    held: dict[OpportunityId, str] = {}
+    held: dict[OpportunityId, Reason] = {}
     firm: set[OpportunityId] = set()  # held whatever becomes of other deals
     chosen: dict[OpportunityId, _Orders] = {}
     before: dict[OpportunityId, _Orders] = {}
@@ -329,14 +330,8 @@ def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, no
     )
 
 
-REOPENED = (
-    "this deal was provisioned and is not won any more. Its access stays as it is: win it again, or cancel it with a "
-    "cancellation that says when (the parameter ReopenedDealPolicy can let a reopened deal end its access by itself)."
-)
-TRIAL_MISSED = (
-    "its trial was over before anything was provisioned, so there is nothing that could become a paid subscription: "
-    "send a later end of the trial, or win the deal."
-)
+REOPENED = Reason("reopened")
+TRIAL_MISSED = Reason("trial_missed")
 
 _Orders = tuple[Order, ...]
 """What one opportunity puts into the fold: its order; a cancellation of its own beside the order that it ends."""
@@ -411,8 +406,8 @@ class _Contract:
             items = tuple(item for item in state.items if item.quantity > 0)
             for problem, item in _unfit(items, self._catalogue):
                 concerned = [o for o in changes if any(i.stigg_id == item.stigg_id for i in o.items)] or changes
-                said = f"with this deal, {problem}."
-                yield Fault(tuple((order.opportunity_id, said) for order in reversed(concerned)))
+                why = Reason.of(problem.code, problem=problem.facts)
+                yield Fault(tuple((order.opportunity_id, why) for order in reversed(concerned)))
 
     def parts(self, moment: Moment) -> dict[Slot, list[_Part]]:
         """What it contributes to each slot at a moment."""
@@ -466,8 +461,8 @@ class _Agreement:
             known, total = self._present.get((item.kind, item.stigg_id), (item, 0))
             self._present[item.kind, item.stigg_id] = (known, total + item.quantity)
 
-    def against(self, part: _Part) -> str | None:
-        """Why a contribution cannot be added to those that agree, in a sales rep's words; None when it can."""
+    def against(self, part: _Part) -> Reason | None:
+        """Why a contribution cannot be added to those that agree; None when it can."""
         if not self.agreeing:
             return None
         return _disagreement(self.agreeing[0], self._present, part, self._catalogue)
@@ -651,7 +646,7 @@ def _grant(order: Order, item: Item, start: Moment, chain: Chain) -> Grant:
     )
 
 
-def _yielding(part: _Part, agreeing: list[_Part], reason: str, catalogue: Catalogue) -> Fault:
+def _yielding(part: _Part, agreeing: list[_Part], reason: Reason, catalogue: Catalogue) -> Fault:
     """The opportunities whose absence would settle a disagreement, the latest first, each with the reason from its
     side.
     """
@@ -681,13 +676,13 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
     for item in order.items:
         line = item.lines[0]
         if item.stigg_id not in known[item.kind]:
-            problems[Problem(line, "stiggId", f"Stigg has no {item.kind.lower()} {item.stigg_id}")] = None
+            problems[_missing(line, "stiggId", f"Stigg has no {item.kind.lower()} {item.stigg_id}")] = None
             continue
         if item.price is not None and order.currency not in CURRENCIES:
-            problems[Problem(line, "price", f"Stigg has no prices in {order.currency.upper()}")] = None
+            problems[_missing(line, "price", f"Stigg has no prices in {order.currency.upper()}")] = None
         if catalogue.feature_types.get(item.stigg_id) == "ENUM":
             said = f"{item.stigg_id} is a list of values, which a deal cannot set"
-            problems[Problem(line, "stiggId", said)] = None
+            problems[_missing(line, "stiggId", said)] = None
     whole = order.trigger != "cancellation" and not order.differences
     if whole and all(plan.stigg_id in catalogue.plans for plan in order.of_kind("Plan")):
         for moment in sorted({starting(item.start) for item in order.items}):
@@ -695,6 +690,10 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
             items = [item for item in counted if item.kind != "Credit grant"]
             problems |= {problem: None for problem, _ in _unfit(items, catalogue)}
     return tuple(problems)
+
+
+def _missing(line: int, field: str, message: str) -> Problem:
+    return Problem(line, field, message, "not_in_catalogue")
 
 
 def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
@@ -705,11 +704,12 @@ def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Proble
         line = item.lines[0]
         most = catalogue.max_quantities.get(item.stigg_id)
         if item.kind == "Add-on" and most is not None and item.quantity > most:
-            yield Problem(line, "quantity", f"a subscription holds at most {most} of {item.stigg_id}"), item
+            said = f"a subscription holds at most {most} of {item.stigg_id}"
+            yield Problem(line, "quantity", said, "too_many"), item
         if item.kind == "Plan" or (item.kind == "Add-on" and item.stigg_id not in catalogue.max_quantities):
             continue
         if not plans:
-            yield Problem(line, "stiggId", f"{item.stigg_id} is left without a plan"), item
+            yield Problem(line, "stiggId", f"{item.stigg_id} is left without a plan", "no_plan"), item
             continue
         takers = _takers(item, plans, catalogue)
         if not takers:
@@ -720,10 +720,12 @@ def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Proble
                 if wanted
                 else f"{item.stigg_id} is not compatible with {names}"
             )
-            yield Problem(line, "planId" if wanted else "stiggId", said), item
+            field_name, code = ("planId", "no_plan") if wanted else ("stiggId", "not_compatible")
+            yield Problem(line, field_name, said, code), item
         elif len(takers) > 1:
             names = " and ".join(plan.stigg_id for plan in takers)
-            yield Problem(line, "planId", f"{item.stigg_id} fits {names}: say which plan it belongs to"), item
+            said = f"{item.stigg_id} fits {names}: say which plan it belongs to"
+            yield Problem(line, "planId", said, "plan_ambiguous"), item
     yield from _plans_of_one_product(plans, catalogue)
     yield from _named_twice(plans, items, catalogue)
 
@@ -741,7 +743,7 @@ def _named_twice(plans: tuple[Item, ...], items: list[Item], catalogue: Catalogu
             ):
                 if getattr(item, name) != getattr(other, name):
                     said = f"differs from line {other.lines[0]}, which names {other.stigg_id} too"
-                    yield Problem(item.lines[0], field_name, said), item
+                    yield Problem(item.lines[0], field_name, said, "terms_conflict"), item
 
 
 def same_product_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...]:
@@ -758,7 +760,7 @@ def _plans_of_one_product(plans: tuple[Item, ...], catalogue: Catalogue) -> Iter
             if product is not None and product == catalogue.product_of(other.stigg_id) and plan.meets(other):
                 both = f"{plan.stigg_id} and {other.stigg_id} (line {other.lines[0]})"
                 said = f"{both} are plans of one product: a deal names one of them"
-                yield Problem(plan.lines[0], "stiggId", said), plan
+                yield Problem(plan.lines[0], "stiggId", said, "two_plans"), plan
                 break
 
 
@@ -838,17 +840,15 @@ def _slots_of(order: Order, catalogue: Catalogue) -> Iterable[Slot]:
 
 def _disagreement(
     first: _Part, present: Mapping[tuple[str, str], tuple[Item, int]], part: _Part, catalogue: Catalogue
-) -> str | None:
-    """Why a contribution cannot be added to those before it in its slot, in a sales rep's words; None when it can.
+) -> Reason | None:
+    """Why a contribution cannot be added to those before it in its slot; None when it can.
 
     first: the first of those before. present: what they have, each with its quantity in all of them.
     """
-    where = f"opportunity {first.orders[0].opportunity_id}"
+    other_deal = first.orders[0].opportunity_id
     if part.plan.stigg_id != first.plan.stigg_id:
-        return (
-            f"{where} gives this customer {first.plan.stigg_id}, this deal {part.plan.stigg_id} of the same product. "
-            "Close it as an amendment or renewal of that deal, or give it a resource of its own."
-        )
+        plans = [first.plan.stigg_id]
+        return Reason.of("two_plans", other=other_deal, plans=plans, plan=part.plan.stigg_id)
     for name, words in (
         ("billing_period", "billing period"),
         ("payment_collection", "payment collection"),
@@ -862,7 +862,7 @@ def _disagreement(
         if name == "trial_end" and not part.slot.trial:
             continue
         if getattr(part.terms, name) != getattr(first.terms, name):
-            return f"{where} has another {words} for {first.plan.stigg_id}: one subscription has one {words}."
+            return Reason.of("terms_conflict", other=other_deal, term=words, plan=first.plan.stigg_id)
     for item in part.items:
         other, before = present.get((item.kind, item.stigg_id), (None, 0))
         if other and (item.price, item.reset_period, item.cadence) != (
@@ -870,13 +870,12 @@ def _disagreement(
             other.reset_period,
             other.cadence,
         ):
-            return f"{where} has another price or period for {item.stigg_id}: one subscription has one of each."
+            return Reason.of("terms_conflict", other=other_deal, item=item.stigg_id)
         most = catalogue.max_quantities.get(item.stigg_id) if item.kind == "Add-on" else None
         if other and most is not None:
             total = before + item.quantity
             if total > most:
-                together = f"{where} and this deal together have {total} of {item.stigg_id}"
-                return f"{together}: one subscription holds at most {most}."
+                return Reason.of("too_many", other=other_deal, there=total, item=item.stigg_id, most=most)
     return None
 
 

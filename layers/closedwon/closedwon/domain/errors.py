@@ -317,6 +317,18 @@ def unreadable(operation: str, mistake: str) -> StiggUnavailable:
     return StiggUnavailable(f"an answer that cannot be read ({mistake})", operation=operation)
 
 
+def code_of(name: str) -> str:
+    """The code of an error's class: its name in snake_case; `unexpected` where it is none of closed-won's.
+
+    In: the class's name, as a state machine's Catch gives it.
+    """
+    return _snake(name) if name in _CLASSES else UNEXPECTED
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
 def failure_text(failure: Mapping[str, str]) -> str:
     """What stopped an execution, in a sentence that is safe to show: only closed-won's own errors have such texts.
 
@@ -347,3 +359,16 @@ def as_read(failure: Callable[[str], ClosedWonError]) -> Iterator[None]:
     # ArithmeticError: JSON as Python reads it has Infinity. RecursionError: it may be nested without end.
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as mistake:
         raise failure(type(mistake).__name__) from None
+
+
+UNEXPECTED = "unexpected"
+"""The code of a failure that is none of the classes above: a bug, or an error of AWS."""
+
+_CLASSES: Mapping[str, type[ClosedWonError]] = {
+    name: found
+    for name, found in list(globals().items())
+    if isinstance(found, type) and issubclass(found, ClosedWonError) and not found.__subclasses__()
+}
+
+FAILURES: Mapping[str, type[ClosedWonError]] = {_snake(name): found for name, found in _CLASSES.items()}
+"""The codes of failures: each class of error that is raised, by its name in snake_case."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from closedwon.domain.codes import Reason
 from closedwon.domain.identifiers import AccountId, ContractId, CustomerId, OpportunityId
 from closedwon.domain.instants import Instant, from_iso, iso_utc
 from closedwon.domain.lines import added_up, entity_of, groups_of, netted_item
@@ -25,14 +26,26 @@ FORM = 1
 
 
 class Problem(NamedTuple):
-    """Why a deal is refused: the line (None where it is not in a line), the field and the reason."""
+    """Why a deal is refused: the line (None where it is not in a line), the field, the reason, and its code."""
 
     line: int | None
     field: str
     message: str
+    code: str = "invalid"
 
     def __str__(self) -> str:
         return f"{f'line {self.line}, ' if self.line is not None else ''}{self.field}: {self.message}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The problem as a fact of a reason."""
+        return {"line": self.line, "field": self.field, "message": self.message}
+
+
+def refusal(problems: Iterable[Problem]) -> Reason:
+    """Why a deal with these problems is refused: one code for all of them, that of the first."""
+    problems = tuple(problems)
+    return Reason.of(problems[0].code, problems=[problem.facts for problem in problems])
 
 
 class Revision(NamedTuple):
@@ -197,6 +210,7 @@ class Order:
             content.pop(name, None)
         for item in content.get("items", ()):
             item["lines"] = ()
+        content["problems"] = [problem[:3] for problem in content["problems"]]  # its code does not make it another deal
         # Names sorted: only what a deal says may count, never the order in which fields are declared.
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -242,7 +256,8 @@ class Order:
             data["amends"] = self.amends[0]
         if not self.form:
             del data["form"]
-        data["problems"] = [list(problem) for problem in self.problems]
+        # As the first version stored them, but where the code says more than that the deal is invalid.
+        data["problems"] = [list(problem if problem.code != "invalid" else problem[:3]) for problem in self.problems]
         return data
 
     @classmethod

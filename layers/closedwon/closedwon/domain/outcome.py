@@ -1,16 +1,17 @@
-"""The outcome of each deal: from the fold, the plan and Stigg's answers to a status and a reason in words. Pure."""
+"""The outcome of each deal: from the fold, the plan and Stigg's answers to a status and a reason. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
 from closedwon.domain.chain import Fate
-from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status, SubscriptionLink
+from closedwon.domain.codes import Facts, Reason
+from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink
 from closedwon.domain.desired import REOPENED, Desired, Grant, Slot
 from closedwon.domain.due import LOOK_AGAIN
 from closedwon.domain.identifiers import OpportunityId, SubscriptionId
 from closedwon.domain.instants import day_of, milliseconds
-from closedwon.domain.order import Order
+from closedwon.domain.order import Order, refusal
 from closedwon.domain.plan import End, Plan
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import Applied
@@ -27,16 +28,17 @@ def applied(
     desired: Desired,
     plan: Plan,
     records: Mapping[Slot, SlotRecord],
-    refusals: Mapping[Slot, str],
+    refusals: Mapping[Slot, Facts],
     now: int,
     grants: Mapping[str, GrantRecord] = {},
-    refused_grants: Mapping[str, str] = {},
+    refused_grants: Mapping[str, Facts] = {},
 ) -> Applied:
     """What to record after a plan was applied.
 
-    In: the customer as it was folded; the fold and the plan; what is known of each slot after it; by slot, why Stigg
-    refused its change; now in epoch milliseconds; what is known of credits; by grant, why Stigg refused it.
-    Out: an outcome for every opportunity, and what to remember.
+    In: the customer as it was folded; the fold and the plan; what is known of each slot after it; by slot, what Stigg
+    refused of its change (plan, said); now in epoch milliseconds; what is known of credits; by grant, what Stigg
+    refused of it (item, said).
+    Out: an outcome for every opportunity, not in words yet, and what to remember.
     """
     written = _Written(customer, desired, plan, records, refusals, grants, refused_grants)
     outcomes = {id: written.outcome(state) for id, state in customer.opportunities.items()}
@@ -66,9 +68,9 @@ class _Written:
         desired: Desired,
         plan: Plan,
         records: Mapping[Slot, SlotRecord],
-        refusals: Mapping[Slot, str],
+        refusals: Mapping[Slot, Facts],
         grants: Mapping[str, GrantRecord],
-        refused_grants: Mapping[str, str],
+        refused_grants: Mapping[str, Facts],
     ) -> None:
         self.desired = desired
         self.plan = plan
@@ -92,19 +94,19 @@ class _Written:
         links = _links(here)
         # In this order: what is refused or held here was not sent to Stigg, so what Stigg refused is something else.
         if id in self.desired.refused:
-            return Outcome("Failed", "\n".join(map(str, self.desired.refused[id])), links)
+            return Outcome.because("Failed", refusal(self.desired.refused[id]), links)
         if id in self.desired.held:
-            return Outcome("Held", _sentence(self.desired.held[id]), links)
+            return Outcome.because("Held", self.desired.held[id], links)
         if id in self.waits:
-            return Outcome("Held", _sentence(self.waits[id].reason), links, self.waits[id].approval)
+            return Outcome.because("Held", self.waits[id].reason, links, self.waits[id].approval)
         if refused := self._refused(id, slots):
-            return Outcome("Failed", "\n".join(refused), links)
+            return Outcome.because("Failed", Reason.of("refused_by_stigg", refusals=refused), links)
         settled = _settled(state, self.desired, here, links)
         if settled.status == "Held":
             return settled
         return _with_grants(settled, self._grants(id), self.grants)
 
-    def _refused(self, id: OpportunityId, slots: Iterable[Slot]) -> list[str]:
+    def _refused(self, id: OpportunityId, slots: Iterable[Slot]) -> list[Facts]:
         """Why Stigg refused what concerns a deal: what it gives, ends or lets end, and its credits."""
         # A cancellation gives nothing, so its slots are found by what it ends.
         concerned = {*slots, *self._ending(id)}
@@ -149,44 +151,42 @@ def _settled(
     order = state.order
     fate = desired.fates.get(order.opportunity_id)
     if fate is None:
-        return Outcome("Provisioned", "Nothing was provisioned for this deal, so there is nothing to end.", links)
-    day = day_of(fate.at.instant, desired.time_zone) if fate.at.instant else ""
+        return Outcome.because("Provisioned", Reason("nothing_to_do"), links)
+    day = day_of(fate.at.instant, desired.time_zone) if fate.at.instant else None
     match fate.kind:
         case "scheduled":
             return _scheduled(order, fate, day, links)
         case "replaced":
-            since = f"Since {day} opportunity" if day else "Opportunity"  # no day: it names none, nor does that one
-            return Outcome("Superseded", f"{since} {fate.by} takes its place.", links)
+            return Outcome.because("Superseded", Reason.of("replaced", other=fate.by, day=day), links)
         # A cancellation that took effect did what it says: nothing has taken its place.
         case "cancelled" if order.trigger == "cancellation" and fate.by == order.opportunity_id:
-            return Outcome("Provisioned", f"Access ended on {day}.", links)
+            return Outcome.because("Provisioned", Reason.of("access_ended", day=day), links)
         case "cancelled":
-            return Outcome("Superseded", f"Access ended on {day}: opportunity {fate.by} cancelled it.", links)
+            return Outcome.because("Superseded", Reason.of("cancelled", other=fate.by, day=day), links)
         case "trial over":
-            return Outcome("Provisioned", f"The trial ended on {day}.", links)
+            return Outcome.because("Provisioned", Reason.of("trial_over", day=day), links)
         case "over":
             # A term that was over before anything was provisioned gave the customer nothing: somebody has to look.
-            status: Status = "Provisioned" if state.provisioned else "Held"
-            return Outcome(status, f"The term of this deal is over: access ended on {day}.", links)
+            if state.provisioned:
+                return Outcome.because("Provisioned", Reason.of("term_over", day=day), links)
+            return Outcome.because("Held", Reason.of("term_missed", day=day), links)
         case "in force" | "past its term":
             return _in_force(order, desired, fate, day, records, links)
 
 
-def _scheduled(order: Order, fate: Fate, day: str, links: tuple[SubscriptionLink, ...]) -> Outcome:
+def _scheduled(order: Order, fate: Fate, day: str | None, links: tuple[SubscriptionLink, ...]) -> Outcome:
     """The outcome of a deal that takes effect on a day to come, or with a billing period."""
     if fate.at.instant is None:
-        return Outcome("Scheduled", "Access ends with the billing period that is under way.", links)
-    what = "Access ends" if order.trigger == "cancellation" else "It takes effect"
-    starts = order.trigger in ("closed_won", "trial")
-    said = f"Access starts on {day}." if starts else f"{what} on {day}."
-    return Outcome("Scheduled", said, links, due_at=milliseconds(fate.at.instant))
+        return Outcome.because("Scheduled", Reason("ends_with_billing_period"), links)
+    code = {"closed_won": "starts", "trial": "starts", "cancellation": "access_ends"}.get(order.trigger, "takes_effect")
+    return Outcome.because("Scheduled", Reason.of(code, day=day), links, due_at=milliseconds(fate.at.instant))
 
 
 def _in_force(
     order: Order,
     desired: Desired,
     fate: Fate,
-    day: str,
+    day: str | None,
     records: list[SlotRecord],
     links: tuple[SubscriptionLink, ...],
 ) -> Outcome:
@@ -195,13 +195,12 @@ def _in_force(
     # Sold, and in no slot that stands: either it ended before it began, or the catalogue lost its plan.
     if sells and not records:
         if any(order.opportunity_id in wanted.opportunities for wanted in desired.subscriptions.values()):
-            said = "It was cancelled for the end of a billing period before anything was provisioned."
-            return Outcome("Provisioned", said)
-        return Outcome("Held", "The plan of this deal is no longer in Stigg's catalogue.", links)
+            return Outcome.because("Provisioned", Reason("cancelled_before_start"))
+        gone = Reason.of("plan_gone", plan=order.of_kind("Plan")[0].stigg_id)
+        return Outcome.because("Held", gone, links)
     outcome = _standing(records, links, desired.time_zone)
     if fate.kind == "past its term" and outcome.status == "Provisioned":
-        said = f"Its term ended on {day} and no renewal came; access goes on, as the stack's policy says."
-        return Outcome("Provisioned", said, links)
+        return Outcome.because("Provisioned", Reason.of("past_term", day=day), links)
     return outcome
 
 
@@ -212,25 +211,21 @@ def _with_grants(outcome: Outcome, grants: Iterable[Grant], known: Mapping[str, 
     differ = [g for g in grants if g.key in known and known[g.key].amount != g.amount]
     if not differ:
         return outcome
-    said = " ".join(
-        f"{known[grant.key].amount} of {grant.currency_id} were granted, and the deal says {grant.amount} now: what "
-        "was granted is not corrected by itself."
-        for grant in differ
-    )
-    return Outcome("Held", f"{outcome.reason}\n{said}".strip(), outcome.subscriptions)
+    credits = [{"item": g.currency_id, "before": known[g.key].amount, "after": g.amount} for g in differ]
+    why = Reason.of("credits_differ", credits=credits)
+    return Outcome.because("Held", why.beside(outcome.why) if outcome.why else why, outcome.subscriptions)
 
 
 def _standing(records: list[SlotRecord], links: tuple[SubscriptionLink, ...], time_zone: str) -> Outcome:
     """The outcome of a deal whose subscriptions stand."""
     if any(record.status == "PAYMENT_PENDING" for record in records):
-        return Outcome("Payment required", "The customer has not paid yet: send them the checkout link.", links)
+        return Outcome.because("Payment required", Reason("payment_required"), links)
     # Only if all of them: a deal one of whose subscriptions has started gives access already.
     if records and all(record.status == "NOT_STARTED" for record in records):
         starts = sorted({record.applied.start for record in records if record.applied and record.applied.start})
-        days = " and ".join(day_of(start, time_zone) for start in starts)
-        return Outcome(
-            "Scheduled", f"Access starts on {days}.", links, due_at=milliseconds(starts[0]) if starts else None
-        )
+        days = [day_of(start, time_zone) for start in starts]
+        why = Reason.of("starts", days=days)
+        return Outcome.because("Scheduled", why, links, due_at=milliseconds(starts[0]) if starts else None)
     return Outcome("Provisioned", "", links)
 
 
@@ -261,7 +256,3 @@ def _own_end(record: SlotRecord, now: int) -> int | None:
 def _link(record: SlotRecord, id: SubscriptionId) -> SubscriptionLink:
     plan_id = record.applied.plan_id if record.applied else ""
     return SubscriptionLink(plan_id, id, record.status or "", record.checkout_url)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

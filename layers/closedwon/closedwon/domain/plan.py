@@ -7,12 +7,12 @@ change is in Stigg's API, `stigg.bodies` knows.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal
 
+from closedwon.domain.codes import Reason, approval_of
 from closedwon.domain.desired import (
     Desired,
     Entitlement,
@@ -22,6 +22,7 @@ from closedwon.domain.desired import (
     Slot,
     Subscription,
 )
+from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.identifiers import CustomerId, OpportunityId, SubscriptionId
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, Until, from_milliseconds
 from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
@@ -142,13 +143,13 @@ class Keep:
 
 @dataclass(frozen=True)
 class Hold:
-    """Nothing is done until somebody decides. reason: in a sales rep's words. approval: what somebody can approve,
-    None where something else has to change. foreign: the subscription in the way that closed-won did not make.
+    """Nothing is done until somebody decides. approval: what somebody can approve, None where something else has to
+    change. foreign: the subscription in the way that closed-won did not make.
     """
 
     slot: Slot
     opportunities: tuple[OpportunityId, ...]
-    reason: str
+    reason: Reason
     approval: str | None = None
     foreign: SubscriptionId | None = None
 
@@ -260,8 +261,8 @@ class _Planner:
         foreign = [s for s in here if s not in ours and s.slot.trial == slot.trial]
         became = next((s for s in self.live if slot.trial and is_ours(self.customer_id, slot, s.id)), None)
         if became is not None and not became.slot.trial:
-            said = f"the trial became a paid subscription already ({became.id}): win the deal, or cancel it."
-            self.holds.append(Hold(slot, wanted.opportunities, said))
+            why = Reason.of("trial_became_paid", subscription=became.id)
+            self.holds.append(Hold(slot, wanted.opportunities, why))
             return
         standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
         if self._waits(slot, wanted.opportunities, self._lowers(wanted, standing, record)):
@@ -298,7 +299,7 @@ class _Planner:
             return False
         return bool(set(wanted.milestones) - set(record.applied.milestones))
 
-    def _lowers(self, wanted: Subscription, standing: Actual | None, record: SlotRecord) -> str | None:
+    def _lowers(self, wanted: Subscription, standing: Actual | None, record: SlotRecord) -> Reason | None:
         """Why a change waits because of what it takes away. What ended has nothing to lose, and neither has what would
         have begun later than what takes its place, or what a step that died made so already.
         """
@@ -344,11 +345,8 @@ class _Planner:
         elif slot.trial and not self.desired.trials.intersection(gave):
             self._end_of_a_trial_that_was_won(end, standing)
         elif standing.cancellation == Never():
-            reason = (
-                f"no deal says {standing.plan_id} any more, or it left Stigg's catalogue; "
-                "a subscription does not end without a cancellation."
-            )
-            if not self._waits(slot, opportunities, reason):
+            why = Reason.of("no_deal_left", plan=standing.plan_id)
+            if not self._waits(slot, opportunities, why):
                 self.changes.append(end)
 
     def _given(self, slot: Slot, standing: Actual) -> bool:
@@ -383,17 +381,19 @@ class _Planner:
         self,
         slot: Slot,
         opportunities: tuple[OpportunityId, ...],
-        reason: str | None,
+        reason: Reason | None,
         foreign: SubscriptionId | None = None,
     ) -> bool:
         """Whether something waits for somebody's approval; notes what was approved."""
         if reason is None:
             return False
         record = self.records.get(slot, SlotRecord())
-        meant = [slot.key, record.subscription_id, foreign or "", reason]
-        approval = hashlib.sha256(json.dumps(meant).encode()).hexdigest()[:16]
-        if approval in self.approved:
-            self.used[slot] = approval
+        reason = reason.knowing(slot=slot.key, subscription=record.subscription_id, foreign=foreign)
+        approval = approval_of(reason)
+        # What was approved before approvals had codes still counts.
+        given = next((id for id in (approval, former_approval_of(reason)) if id in self.approved), None)
+        if given is not None:
+            self.used[slot] = given
             return False
         self.holds.append(Hold(slot, opportunities, reason, approval, foreign))
         return True
@@ -409,10 +409,7 @@ class _Planner:
         protected = next((s for s in foreign if s.pricing_type not in replaceable), None)
         if protected is None:
             return False
-        reason = (
-            f"this customer already has {protected.plan_id} of the same product (subscription {protected.id}), which "
-            "closed-won did not make. Ending it for this deal needs somebody's decision."
-        )
+        reason = Reason.of("foreign_subscription", plan=protected.plan_id)
         return self._waits(wanted.slot, wanted.opportunities, reason, protected.id)
 
     def _create(self, wanted: Subscription, record: SlotRecord, replaces: SubscriptionId | None = None) -> Create:
@@ -494,11 +491,16 @@ def _unchangeable(wanted: Subscription, standing: Actual, record: SlotRecord) ->
     for name, words in UNCHANGEABLE:
         was, is_now = getattr(applied, name), getattr(wanted, name)
         if was != is_now and (name != "coupon" or is_now is None):
-            said = (
-                f"{words} cannot change from {was or 'none'} to {is_now or 'none'} while {wanted.plan_id} runs "
-                f"(subscription {standing.id}): change it in Stigg, and the deal back."
+            why = Reason.of(
+                "cannot_change",
+                term=words,
+                before=was or None,
+                after=is_now or None,
+                plan=wanted.plan_id,
+                subscription=standing.id,
+                slot=wanted.slot.key,
             )
-            return Hold(wanted.slot, wanted.opportunities, said)
+            return Hold(wanted.slot, wanted.opportunities, why)
     return None
 
 
@@ -614,7 +616,7 @@ def _stem(customer_id: CustomerId, slot: Slot) -> str:
 _UNITS = "units of the plan"
 
 
-def shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) -> str | None:
+def shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) -> Reason | None:
     """Why a change is held as an unexpected reduction; None when it is none, or small enough, or a renewal, a
     cancellation or a date has come since.
 
@@ -630,12 +632,15 @@ def shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) 
     share = 100 * sum(lost.values()) / len(lost) if lost else 0
     if share <= policy.removal_guard_percent:
         return None
+    why = _removal(applied.plan_id, was, now, lost)
+    return why.knowing(share=int(f"{share:.0f}"), percent=policy.removal_guard_percent)
+
+
+def _removal(plan_id: str, was: Mapping[str, float], now: Mapping[str, float], lost: Mapping[str, float]) -> Reason:
+    """Why a reduction waits: all that is taken away, and not only the worst, because it is what somebody approves."""
+    before, after = ({id: _shown(amounts.get(id, 0)) for id in lost if lost[id]} for amounts in (was, now))
     worst = max(lost, key=lambda id: lost[id])
-    return (
-        f"it would take away {share:.0f}% of what {applied.plan_id} gives this customer ({worst} from "
-        f"{_shown(was[worst])} to {_shown(now.get(worst, 0))}); more than {policy.removal_guard_percent}% in one "
-        "change needs somebody's approval."
-    )
+    return Reason.of("removal_guard", plan=plan_id, item=worst, before=before, after=after)
 
 
 def amount_of(entitlement: Entitlement) -> float:

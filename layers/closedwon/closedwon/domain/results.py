@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from closedwon.domain.application import Application, resource_conflict
+from closedwon.domain.codes import Reason
 from closedwon.domain.customer import Customer, Lease, Outcome
 from closedwon.domain.instants import Instant
 from closedwon.domain.lease import Work
@@ -81,9 +82,9 @@ class Applied:
 
 @dataclass(frozen=True)
 class Failed:
-    """The execution gives up, and the sweep tries again later. reason: for the deal in Salesforce."""
+    """The execution gives up, and the sweep tries again later."""
 
-    reason: str
+    why: Reason
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ def record_result(
             return _interrupted(customer, customer.lease, report, now), "again"
         case Applied():
             return _applied(customer, work, report, now), "again"
-        case Failed(reason):
-            return _failed(customer, work, reason, now), "again"
+        case Failed(why):
+            return _failed(customer, work, why, now), "again"
         case Written(marks, account, failed):
             return _written(customer, marks, account, failed, now)
 
@@ -222,13 +223,13 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
 
 def _waiting(application: Application, now: int) -> Outcome:
     """The outcome of a deal that the user's own application has not prepared."""
-    return Outcome("Failed" if application.problem else "Provisioning", application.reason(now))
+    return Outcome.because("Failed" if application.problem else "Provisioning", application.why(now))
 
 
-def _failed(customer: Customer, work: Work, reason: str, now: int) -> Customer:
+def _failed(customer: Customer, work: Work, why: Reason, now: int) -> Customer:
     opportunities = {
         # Its subscriptions stay: what was provisioned before still stands. A refused deal keeps its own reason.
-        id: state.became(replace(state.outcome, status="Failed", reason=reason), now)
+        id: state.became(replace(state.outcome, status="Failed", reason="", code=why.code, facts=why.facts), now)
         if customer.applied < state.version <= work.customer.version and not state.order.problems
         else state
         for id, state in customer.opportunities.items()

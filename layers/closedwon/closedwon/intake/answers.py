@@ -14,6 +14,8 @@ from pydantic import BaseModel, Field
 from closedwon.domain.order import Problem
 from closedwon.intake.deal import ApiModel
 
+CODE = "A stable code; docs/codes.md has what each means, who settles it and how."
+
 
 class LineError(ApiModel):
     """What is wrong, and where. line is null where the fault is not in a line."""
@@ -21,6 +23,7 @@ class LineError(ApiModel):
     line: int | None
     field: str
     message: str
+    code: Annotated[str, Field(description=CODE)] = "invalid"
 
 
 class Result(ApiModel):
@@ -60,6 +63,8 @@ class ProvisioningStatus(ApiModel):
         "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded", "Ended"
     ]
     reason: str
+    code: Annotated[str, Field(description=f"{CODE} Empty where there is nothing to say.")] = ""
+    facts: Annotated[dict[str, Any], Field(description="The facts of the code, by name.")] = {}  # noqa: RUF012
     revision: datetime
     execution: str | None
     customer_id: str | None
@@ -93,7 +98,7 @@ class Refusal(ApiModel):
 
 def errors_of(problems: Iterable[Problem]) -> list[LineError]:
     """Problems as the API tells them."""
-    return [LineError(line=problem.line, field=problem.field, message=problem.message) for problem in problems]
+    return [LineError(line=p.line, field=p.field, message=p.message, code=p.code) for p in problems]
 
 
 def invalid(opportunity_id: str | None, problems: Iterable[Problem]) -> Result:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from closedwon.domain.errors import as_read, unreadable
-from closedwon.intake.answers import LineError
+from closedwon.intake.answers import CODE, LineError
 
 
 class _Answer(BaseModel):
@@ -84,6 +84,7 @@ class PreviewedChange(_Answer):
     grant: PreviewedGrant | None = None
     opportunities: Annotated[list[str], Field(description="The deals it comes from.")] = []
     reason: Annotated[str | None, Field(description="Of a hold: what it waits for. Of an end: when and why.")] = None
+    code: Annotated[str | None, Field(description=f"Of a hold: {CODE[0].lower()}{CODE[1:]}")] = None
 
 
 class PreviewedMoment(_Answer):
@@ -140,6 +141,10 @@ class PreviewResult(_Answer):
     ]
     summary: Annotated[list[str], Field(description="What it would do, in sentences.")] = []
     warnings: Annotated[list[str], Field(description="What somebody should look at first, in sentences.")] = []
+    reasons: Annotated[
+        list[str], Field(description="Why it, or another deal because of it, would wait or be refused, in sentences.")
+    ] = []
+    codes: Annotated[list[str], Field(description=f"The codes of these reasons. {CODE}")] = []
     # As the callout answers them, so that a sender reads one form.
     errors: list[LineError] = []
     customer_id: Annotated[str | None, Field(description="The customer's ID in Stigg.")] = None

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from closedwon.domain.acceptance import Acceptance
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.chain import chained
-from closedwon.domain.customer import Customer
+from closedwon.domain.codes import Reason
+from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, contribution, fold
 from closedwon.domain.identifiers import CustomerId, SubscriptionId
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, from_iso, from_milliseconds, iso_utc
@@ -57,6 +58,7 @@ from closedwon.preview.answers import (
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import provision_body
 from closedwon.words.changes import Calendar, changed, created, differences, granted, later, listed, lowered
+from closedwon.words.reasons import in_words, sentence, told
 
 MOST_MOMENTS = 12
 """How many later moments are shown: a ramp of three years has three, and each costs a fold."""
@@ -332,8 +334,14 @@ def preview_of(
 
 
 def invalid(opportunity_id: str | None, problems: Iterable[Problem], warnings: Sequence[str] = ()) -> PreviewResult:
+    problems = list(problems)
     return PreviewResult(
-        opportunity_id=opportunity_id, status="invalid", errors=errors_of(problems), warnings=list(warnings)
+        opportunity_id=opportunity_id,
+        status="invalid",
+        errors=errors_of(problems),
+        warnings=list(warnings),
+        reasons=[str(problem) for problem in problems],
+        codes=[problem.code for problem in problems],
     )
 
 
@@ -375,6 +383,8 @@ class _PreviewWriter:
             status="held" if self.outcome.status == "Held" else "ok",
             summary=self.summary(customer_changes, later_changes),
             warnings=self.warnings(),
+            reasons=[sentence(why) for why in self.whys()],
+            codes=[code for why in self.whys() for code in why.codes],
             customer_id=self.foresight.customer.customer_id,
             changes=self.data(),
             scheduled=[*self.starts(), *later_changes],
@@ -405,8 +415,8 @@ class _PreviewWriter:
     def unchanged(self) -> str:
         if self.outcome.status == "Held":
             return "Until then nothing changes."
-        if self.outcome.status == "Provisioned" and self.outcome.reason:
-            return self.outcome.reason
+        if self.outcome.status == "Provisioned" and self.outcome.why:
+            return told(self.outcome)
         return "Nothing changes: the customer has what this deal says already."
 
     def sentences(self, change: Change) -> list[str]:
@@ -552,16 +562,30 @@ class _PreviewWriter:
             else:
                 yield f"Lines {numbers} have no Stigg Type: they are not provisioned."
 
+    def whys(self) -> list[Reason]:
+        """The reasons for which the deal would wait, now or on a later day, or other deals because of it."""
+        reasons = [self.outcome.why if self.outcome.status in ("Held", "Superseded") else None]
+        reasons += [outcome.why for _, outcome in self.waiting_for_it()]
+        for at, was, wanted in self.later_differences():
+            waits = shrinks(was, wanted, self.foresight.stack.policy)
+            reasons.append(waits and waits.knowing(day=self.calendar.first(at), slot=wanted.slot.key))
+        return [why for why in reasons if why is not None]
+
     def waiting(self) -> Iterator[str]:
         """Why the deal is held, or other deals are held because of it."""
         if self.outcome.status in ("Held", "Superseded"):
-            yield self.outcome.reason
+            yield told(self.outcome)
+        for id, outcome in self.waiting_for_it():
+            yield f"Opportunity {id} would wait: {told(outcome)}"
+
+    def waiting_for_it(self) -> Iterator[tuple[str, Outcome]]:
+        """The deals that would be held because of this one."""
         for id in sorted(self.foresight.customer.opportunities):
             outcome, before = self.foresight.after.outcomes[id], self.foresight.known.opportunities.get(id)
             # What was held before does not wait because of this deal.
             waits = outcome.status == "Held" and (before is None or before.outcome.status != "Held")
             if id != self.id and waits and self.related_to(id):
-                yield f"Opportunity {id} would wait: {outcome.reason}"
+                yield id, outcome
 
     def related_to(self, id: str) -> bool:
         """Whether another deal is of its chain, or gives something to the same subscriptions."""
@@ -585,17 +609,21 @@ class _PreviewWriter:
 
     def taken_away_later(self) -> Iterator[str]:
         """What is lowered at later moments, and what the removal guard will hold then."""
+        for at, was, wanted in self.later_differences():
+            if lost := lowered(differences(was, wanted)):
+                # Said now, because on that day nobody looks at a preview.
+                waits = shrinks(was, wanted, self.foresight.stack.policy)
+                then = "; that will wait for somebody's approval" if waits else ""
+                yield f"On {self.calendar.first(at)} {wanted.plan_id} goes down: {lost}{then}."
+
+    def later_differences(self) -> Iterator[tuple[Instant, Subscription, Subscription]]:
+        """The subscriptions of this deal that go on at later moments: when, as they were, as they are then."""
         before = self.foresight.desired.subscriptions
         for at, desired in self.foresight.moments:
             for slot, wanted in desired.subscriptions.items():
                 was = before.get(slot)
-                if was is None or not self.relatives & {*was.opportunities, *wanted.opportunities}:
-                    continue
-                if lost := lowered(differences(was, wanted)):
-                    # Said now, because on that day nobody looks at a preview.
-                    waits = shrinks(was, wanted, self.foresight.stack.policy)
-                    then = "; that will wait for somebody's approval" if waits else ""
-                    yield f"On {self.calendar.first(at)} {wanted.plan_id} goes down: {lost}{then}."
+                if was is not None and self.relatives & {*was.opportunities, *wanted.opportunities}:
+                    yield at, was, wanted
             before = desired.subscriptions
 
     def beyond_the_last_moment(self) -> Iterator[str]:
@@ -686,7 +714,8 @@ class _PreviewWriter:
         found += [self.hold(hold) for hold in self.holds]
         # A deal that the fold holds back comes to no slot, so that no hold of the plan stands for it.
         if self.id in self.foresight.desired.held:
-            found.append(PreviewedChange(action="hold", opportunities=[self.id], reason=self.outcome.reason))
+            said, code = told(self.outcome), self.outcome.code
+            found.append(PreviewedChange(action="hold", opportunities=[self.id], reason=said, code=code))
         return found
 
     def change(self, change: Change) -> PreviewedChange:
@@ -710,8 +739,10 @@ class _PreviewWriter:
     def hold(self, hold: Hold) -> PreviewedChange:
         wanted = self.foresight.desired.subscriptions.get(hold.slot)
         record = self.foresight.records.get(hold.slot, SlotRecord())
+        said, code = in_words(hold.reason), hold.reason.code
         if wanted is not None:
-            return _described("hold", wanted, record.subscription_id, start=wanted.start, reason=hold.reason)
+            id = record.subscription_id
+            return _described("hold", wanted, id, start=wanted.start, reason=said, code=code)
         return PreviewedChange(
             action="hold",
             plan_id=record.applied.plan_id if record.applied else None,
@@ -719,7 +750,8 @@ class _PreviewWriter:
             resource_id=hold.slot.resource_id,
             trial=hold.slot.trial,
             opportunities=list(hold.opportunities),
-            reason=hold.reason,
+            reason=said,
+            code=code,
         )
 
 

@@ -23,6 +23,7 @@ from closedwon.reconciliation.drift import CustomerView, DealSeen
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import spending
 from closedwon.words.changes import Calendar, granted, would
+from closedwon.words.reasons import in_words
 
 Verdict = Literal["adopt", "create", "change", "held", "refused", "over", "known", "none"]
 
@@ -280,8 +281,8 @@ def _other_limits(change: Update, standing: Mapping[str, Any]) -> Iterator[str]:
 def _held(wanted: Iterable[Arrival], desired: Desired, to_do: Plan) -> list[str]:
     """What waits for somebody of these deals, and why; each once."""
     ids = [arrival.order.opportunity_id for arrival in wanted]
-    held = [f"{id}: {desired.held[id]}" for id in ids if id in desired.held]
-    held += [f"{', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
+    held = [f"{id}: {in_words(desired.held[id])}" for id in ids if id in desired.held]
+    held += [f"{', '.join(hold.opportunities)}: {in_words(hold.reason)}" for hold in to_do.holds]
     return list(dict.fromkeys(held))
 
 

@@ -59,6 +59,7 @@ from closedwon.salesforce.package import NEWEST, Package
 from closedwon.salesforce.write_back import account_fields, provisioning_record
 from closedwon.stigg.answers import actual_of
 from closedwon.words.changes import Calendar, differences, listed, money, quantity
+from closedwon.words.reasons import sentence, told
 
 Json = Mapping[str, Any]
 
@@ -683,7 +684,7 @@ class _Comparison:
         if hold.foreign is not None:
             self.find(
                 "foreign_subscription",
-                hold.reason[:1].upper() + hold.reason[1:],
+                sentence(hold.reason),
                 opportunity_id=opportunity,
                 subscription_id=hold.foreign,
                 should=self.described(self.desired.subscriptions[hold.slot]),
@@ -694,7 +695,7 @@ class _Comparison:
         states = [self.customer.opportunities.get(id) for id in hold.opportunities]
         said = any(state is not None and state.outcome.status == "Held" for state in states)
         if not said and not self.covered(hold.slot):
-            words = hold.reason[:1].upper() + hold.reason[1:]
+            words = sentence(hold.reason)
             self.find("wrong_plan", words, opportunity_id=opportunity, should="decided by somebody", is_now="held")
 
     def values(self, wanted: Subscription, id: str, effect: Effect = "hidden", lowers: bool = False) -> None:
@@ -828,7 +829,7 @@ class _Comparison:
         deals = {deal.opportunity_id: deal for deal in self.view.deals or ()}
         for id, state in self.customer.opportunities.items():
             # A deal on its way has no outcome yet; the write-back shows one when there is.
-            settled = state.outcome.status != "Provisioning" or state.outcome.reason
+            settled = state.outcome.status != "Provisioning" or told(state.outcome)
             deal = deals.get(id)
             if not settled or (deal is not None and deal.deleted):
                 continue

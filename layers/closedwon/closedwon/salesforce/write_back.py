@@ -9,6 +9,7 @@ from typing import Any
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.links import stigg_customer_url, stigg_subscription_url
 from closedwon.salesforce.package import NEWEST, PROVISIONING, Package
+from closedwon.words.reasons import told
 
 RECORDS_A_COLLECTION = 200
 """Records in one sObject collection, by Salesforce's documentation."""
@@ -74,7 +75,7 @@ def provisioning_record(
         "Opportunity__c": state.order.opportunity_id,
         "Account__c": customer.account_id,
         "Status__c": package.status(state.outcome.status),
-        "Reason__c": _reason(state.outcome.reason, checkout),
+        "Reason__c": _reason(told(state.outcome), checkout),
         "Code__c": state.outcome.code or None,
         "Subscriptions__c": "\n".join(f"{s.plan_id} - {s.subscription_id}" for s in subscriptions)[:_LONG_TEXT_LENGTH]
         or None,

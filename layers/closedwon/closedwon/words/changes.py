@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from closedwon.domain.desired import Entitlement, Grant, Price, Slot, Subscription
 from closedwon.domain.instants import At, EndOfBillingPeriod, Instant, Never
 from closedwon.domain.plan import Change, Create, Plan, Update, amount_of
+from closedwon.words.reasons import in_words
 
 PERIODS = {"MONTHLY": "monthly", "ANNUALLY": "annually"}
 UNITS_OF_TIME = {"YEAR": "a year", "MONTH": "a month", "WEEK": "a week", "DAY": "a day", "HOUR": "an hour"}
@@ -265,4 +266,4 @@ def sentences(to_do: Plan, applied: Mapping[Slot, Subscription], calendar: Calen
         # Nothing to compare where a foreign subscription is adopted, and no words where only links differ.
         said += words or [f"It {would(change)}."]
     said += [granted(grant, calendar) for grant in to_do.grants]
-    return said + [f"Waits with {', '.join(hold.opportunities)}: {hold.reason}" for hold in to_do.holds]
+    return said + [f"Waits with {', '.join(hold.opportunities)}: {in_words(hold.reason)}" for hold in to_do.holds]
