@@ -294,7 +294,7 @@ def newer(items: dict[str, Json]) -> dict[str, Json]:
         else:
             told = news_in(told)
         by_newer[sk] = {**item, "body": body_of(json.dumps(told))}
-    thing = {"pk": {"S": PK}, "sk": {"S": "THING#1"}, "rev": {"N": "1"}, "body": {"S": '["unknown"]'}}
+    thing = {"pk": {"S": PK}, "sk": {"S": "THING#1"}, "rev": {"N": "1"}, "unknown": {"BOOL": True}}
     head = by_newer["CUSTOMER"]
     head["revs"] = {"N": str(int(head["revs"]["N"]) + 1)}
     return {**by_newer, "THING#1": thing}

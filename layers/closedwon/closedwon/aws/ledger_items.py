@@ -72,6 +72,9 @@ PARTS = {
 }
 """The parts of a customer, by their fields."""
 
+KINDS = {part.kind: name for name, part in PARTS.items()}
+"""The fields of a customer that are stored outside its head, by how the sort keys of their items begin."""
+
 HEAD = "CUSTOMER"
 """The sort key of a customer's head. It comes before those of all parts."""
 
@@ -110,7 +113,7 @@ def stored_of(account_id: str, items: Iterable[Item], whole: bool = True) -> Sto
             return None
         body = json.loads(text_of(head))
         inherited = {name: body.pop(name) for name in INHERITED if name in body}
-        texts = {sk: text_of(item) for sk, item in by_key.items()}
+        texts = {sk: text_of(item) for sk, item in by_key.items() if sk.partition("#")[0] in KINDS}
         customer = _customer_of(account_id, rev, {**body, **inherited} if whole else body, texts)
     return Stored(customer, whole, revs, total, inherited)
 
@@ -129,10 +132,9 @@ def _customer_of(account_id: str, rev: int, body: Json, items: Mapping[str, str]
         "grants": {key: GrantRecord.from_json(told) for key, told in body.get("grants", {}).items()},
         "approved": dict.fromkeys(body.get("approved", ())),
     }
-    kinds = {part.kind: name for name, part in PARTS.items()}
     for sk, text in items.items():
         kind, _, key = sk.partition("#")
-        name = kinds.get(kind)
+        name = KINDS.get(kind)
         if name is None:  # a newer version's
             continue
         told = json.loads(text)
@@ -183,7 +185,7 @@ def exported(line: bytes) -> tuple[str, Json] | None:
             return None
         plain: Json = {name: value["S"] for name, value in item.items() if "S" in value}
         plain |= {name: int(value["N"]) for name, value in item.items() if "N" in value}
-        if "B" in item["body"]:
+        if "B" in item.get("body", {}):
             plain["body"] = inflated(base64.b64decode(item["body"]["B"]))
         return account_id, plain
 
