@@ -110,7 +110,12 @@ def provisioned(ledger: Ledger, slots: dict[str, SlotRecord]) -> Customer:
     ledger.record_result(
         work, Intended({key: one.generation for key, one in slots.items()}, {"credits": GrantRecord(5)})
     )
-    outcome = Outcome("Held", "Half of it would go.", (SubscriptionLink("plan-enterprise", "sub-2", "ACTIVE"),), "half")
+    outcome = Outcome(
+        "Held",
+        "Half of it would go.",
+        (SubscriptionLink("plan-enterprise", SubscriptionId("sub-2"), "ACTIVE"),),
+        "half",
+    )
     ledger.record_result(
         work,
         Applied(
@@ -326,15 +331,15 @@ def without_news(customer: Customer) -> Customer:
     def plain(one: Any) -> Any:
         return one and replace(one, extra={})
 
-    def plain_order(one: Order | None) -> Order | None:
-        return one and replace(one, extra={}, items=tuple(map(plain, one.items)))
+    def plain_order(one: Order) -> Order:
+        return replace(one, extra={}, items=tuple(map(plain, one.items)))
 
     states = {
         id: replace(
             state,
             extra={},
             order=plain_order(state.order),
-            provisioned=plain_order(state.provisioned),
+            provisioned=state.provisioned and plain_order(state.provisioned),
             outcome=plain(state.outcome),
             application=plain(state.application),
         )

@@ -49,6 +49,11 @@ class Stored(NamedTuple):
     total: int = 0
     inherited: Mapping[str, Any] = {}
 
+    def is_leased(self, account_id: str, lease: Lease) -> bool:
+        """Whether it is that account's customer under that lease."""
+        held = self.customer.lease
+        return self.customer.account_id == account_id and held is not None and held.token == lease.token
+
 
 class Part(NamedTuple):
     """What is stored of a customer outside its head: a mapping of its fields, each entry an item of its own.
