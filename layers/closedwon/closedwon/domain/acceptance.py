@@ -35,6 +35,10 @@ class Due:
     grace: int = START_GRACE
     execution: str | None = None
 
+    def named(self, opportunity_id: str, revision: Revision, attempt: int) -> str:
+        """The name of the execution that is asked for, by the first order that asks."""
+        return self.execution or execution_name(opportunity_id, revision, attempt)
+
     def joined(self, before: Customer, after: Customer) -> Due:
         """For the next part of a request. In: the customer before and after the arrivals of this one."""
         if self.execution or after.version == before.version:
@@ -85,7 +89,7 @@ def accept(
         if state is not None and not newer and not same:
             answers.append(Acceptance(id, "superseded", state.execution))
             continue
-        name = started or when.execution or execution_name(id, revision, attempt)
+        name = started or when.named(id, revision, attempt)
         # A failed deal that is sent again, unchanged, is tried again: the catalogue may have been corrected.
         if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
             state = _recorded(state, order, revision, version, name, now)

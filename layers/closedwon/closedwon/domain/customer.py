@@ -175,6 +175,13 @@ class OpportunityState:
             won=named(self.won),
         )
 
+    def with_learned(self, ends: Mapping[str, Instant]) -> OpportunityState:
+        """The opportunity after it was learned when what it cancels is over."""
+        # Where the deal is won again by now, what was learned has gone with the cancellation.
+        return (
+            replace(self, learned={**self.learned, **ends}) if ends and self.order.trigger == "cancellation" else self
+        )
+
     def mark(self, shown_id: str | None) -> str:
         """A short hash of everything Salesforce is to show: another mark means that it has to be written again."""
         # The customer's ID too: each Stigg Provisioning shows it, but only once the customer exists in Stigg.
