@@ -105,7 +105,7 @@ class Agreement:
         found = self._evaluation.timeline.slots.get(slot)
         if found is None:
             return []
-        edges = [*found.moments[1:], NO_DAY]
+        edges = [*found.moments, NO_DAY][1:]
         return [
             Interval(slot, start, end, tuple(found.given(start)))
             for start, end in zip(found.moments, edges, strict=True)
@@ -154,6 +154,10 @@ class Agreement:
         """What all deals say."""
         found = Statuses(self._standing, starting(at or self.world.now))
         return {id: found.of(history) for id, history in self.histories.items()}
+
+    def contribution(self, id: OpportunityId) -> Contribution:
+        """What a deal contributes as far as it stands: by its newest readings, as it was settled before, or nothing."""
+        return self._standing.contribution(id)
 
     # What is to be stored
 
