@@ -287,7 +287,7 @@ class Contracts:
         # A credit grant is no line: its expiry is not its end.
         line.end = NO_DAY if line.is_grant else line.natural
         line.causes = () if line.end == NO_DAY else (TERM,)
-        line.contract.lines.append(line)
+        line.contract.add(line)
         self.index.add(line)
 
     def _slot(self, deal: Deal, item: Item, contract: Contract, trial: bool) -> Slot | None:
@@ -317,9 +317,8 @@ class Contracts:
         if not order.differences:
             own = [plan.stigg_id for plan in order.of_kind("Plan") if plan in contract.items or not deal.is_root] or own
         amends = order.differences
-        lines = [line for line in contract.lines if line.deal is not deal] if amends else []
-        has = frozenset(line.slot.product_id for line in lines if line.entity == (item.kind, item.stigg_id))
-        plans = [line.item.stigg_id for line in lines if line.is_plan]
+        has = frozenset(contract.sells.get((item.kind, item.stigg_id), ()) if amends else ())
+        plans = tuple(contract.plans) if amends else ()
         return product_of_part(item, own, has, plans, amends, self.catalogue)
 
     def _unresolved(self, deal: Deal, item: Item, why: Unresolved) -> None:

@@ -143,10 +143,8 @@ class Cuts:
 
     def _product(self, churn: Churn, contract: Contract, item: Item) -> str | None:
         own = [plan.stigg_id for plan in churn.deal.order.of_kind("Plan")]
-        lines = contract.lines
-        has = frozenset(line.slot.product_id for line in lines if line.entity == (item.kind, item.stigg_id))
-        plans = [line.item.stigg_id for line in lines if line.is_plan]
-        found = product_of_part(item, own, has, plans, True, self._all.catalogue)
+        has = frozenset(contract.sells.get((item.kind, item.stigg_id), ()))
+        found = product_of_part(item, own, has, tuple(contract.plans), True, self._all.catalogue)
         return found if isinstance(found, str) else None
 
     def _end(self, churn: Churn, line: Line) -> None:

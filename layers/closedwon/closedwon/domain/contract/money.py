@@ -137,20 +137,21 @@ def _priced(found: Track, changes: dict[Moment, list[Line]]) -> None:
 
 
 class Pot:
-    """Units of one entity by what one of them costs; None: the catalogue's price."""
+    """Units of one entity by what one of them costs; None: the catalogue's price. below: the tiers below zero."""
 
-    __slots__ = ("charge", "tiers", "told", "units")
+    __slots__ = ("below", "charge", "tiers", "told", "units")
 
     def __init__(self) -> None:
         self.tiers: dict[Fraction | None, Fraction] = {}
         self.units = Fraction(0)
         self.charge = Fraction(0)
         self.told: Fraction | None = None
+        self.below: set[Fraction | None] = set()
 
     def copy(self) -> Pot:
         other = Pot()
         other.tiers, other.units, other.charge = dict(self.tiers), self.units, self.charge
-        other.told = self.told
+        other.told, other.below = self.told, set(self.below)
         return other
 
     def put(self, price: Fraction | None, units: Fraction | int) -> None:
@@ -160,6 +161,10 @@ class Pot:
             self.tiers[price] = left
         else:
             self.tiers.pop(price, None)
+        if left < 0:
+            self.below.add(price)
+        else:
+            self.below.discard(price)
         self.units += units
         if price is not None:
             self.charge += price * units
@@ -194,7 +199,7 @@ def lay(before: Pot, group: Sequence[Line]) -> tuple[Pot, list[Line]]:
         deals[line.deal.id].append(line)
     for lines in deals.values():
         _lay_deal(before, after, lines, wrong)
-    if after.units >= 0 and any(units < 0 for units in after.tiers.values()):
+    if after.units >= 0 and after.below:
         wrong += [line for line in group if line.item.quantity < 0]
     return after, wrong
 
@@ -269,7 +274,7 @@ def _reprice(before: Pot, after: Pot, line: Line) -> None:
         price = told  # what there was has no known price: what is told of it holds for all
     else:
         price = (after.charge + value) / units if units > 0 else told
-    after.tiers, after.units, after.charge = {}, Fraction(0), Fraction(0)
+    after.tiers, after.units, after.charge, after.below = {}, Fraction(0), Fraction(0), set()
     after.told = told or price
     if units:
         after.put(price, units)
