@@ -215,7 +215,7 @@ class Agreement:
             subscriptions=subscriptions,
             refused=dict(self._standing.refused),
             held={id: hold.code for id, hold in self.held.items()},
-            ended=self._ended(subscriptions),
+            ended=self._ended(subscriptions, moment),
             fates=self._fates(moment),
             grants=self._grants(moment),
             trials=self._trials(),
@@ -228,13 +228,14 @@ class Agreement:
         orders = ((id, self._standing.contribution(id).order) for id in self.histories)
         return frozenset(id for id, order in orders if order is not None and order.trigger == "trial")
 
-    def _ended(self, subscriptions: Mapping[Slot, Subscription]) -> dict[Slot, Ended]:
+    def _ended(self, subscriptions: Mapping[Slot, Subscription], at: Moment) -> dict[Slot, Ended]:
         """What stood or was sold once, and nothing gives now or later. All of it was agreed: the guards let it pass."""
         found: dict[Slot, dict[OpportunityId, None]] = defaultdict(dict)
         for slot, timeline in self._evaluation.timeline.slots.items():
             lines = [line for giving in timeline.plan_givings for line in giving.track.lines]
             lines += self._never(slot)
-            if slot in subscriptions or not lines or all(line.deal.shadow for line in lines):
+            goes_on = any(end > at for _, end in timeline.stands)
+            if slot in subscriptions or goes_on or not lines or all(line.deal.shadow for line in lines):
                 continue
             for line in lines:
                 found[slot][line.deal.id] = None

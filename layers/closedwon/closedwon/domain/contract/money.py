@@ -87,6 +87,15 @@ def track(lines: Iterable[Line]) -> Track:
     return found
 
 
+Day = tuple[Moment, int]
+"""When a deal takes effect; of one day, what is amended comes before what amends it."""
+
+
+def _day(line: Line) -> Day:
+    """The day of a line's deal. Deals of one day see the same pot, with what they amend: base, or whole amendment."""
+    return (line.deal.effective, 0 if line.deal.is_root else 1 if line.deal.is_whole_amendment else 2)
+
+
 def _counted(found: Track, changes: dict[Moment, list[Line]]) -> None:
     """The holdings of what has no price: units alone."""
     units = unlimited = 0
@@ -103,15 +112,15 @@ def _counted(found: Track, changes: dict[Moment, list[Line]]) -> None:
 
 def _priced(found: Track, changes: dict[Moment, list[Line]]) -> None:
     """The holdings of what has prices. Only groups from the first that changed on are laid anew."""
-    groups: dict[Moment, dict[Line, None]] = {}
-    days: list[Moment] = []
+    groups: dict[Day, dict[Line, None]] = {}
+    days: list[Day] = []
     pots: list[Pot] = []
     unlimited = 0
     conflicts: dict[Line, Moment] = {}
     for moment in sorted(changes):
-        first: Moment | None = None
+        first: Day | None = None
         for line in changes[moment]:
-            day = line.deal.effective
+            day = _day(line)
             if line.item.unlimited:
                 unlimited += line.item.quantity if line.start == moment else -line.item.quantity
             elif line.start == moment:
