@@ -81,7 +81,7 @@ class Links:
         return list(dict.fromkeys(found))
 
     def found(self, names: Iterable[str], deal: Deal, unknown: Code) -> tuple[Target, ...]:
-        """What names lead to. What leads nowhere is a fault of the deal that says it: unknown, where nobody knows it."""
+        """What names lead to. One that leads nowhere is a fault of its deal: unknown, where nobody ever had it."""
         found: dict[Target, None] = {}
         for name in names:
             targets = [target for target in self.names.find(name) if target.deal is not deal]
