@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.facts import History, record
 from closedwon.domain.contract.faults import APPROVABLE
-from closedwon.domain.contract.money import exact
+from closedwon.domain.contract.pieces import exact
 from closedwon.domain.desired import Desired, Policy, Subscription
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Instant, Moment, from_iso, starting

@@ -71,7 +71,7 @@ def prices(one: Life, day: str) -> dict[str, float]:
 
 def code(one: Life, number: int) -> str | None:
     hold = one.agreement().held.get(OpportunityId(opportunity_id(number)))
-    return hold and hold.code
+    return None if hold is None else hold.code
 
 
 def status(one: Life, number: int, day: str | None = None) -> tuple[str, str]:
