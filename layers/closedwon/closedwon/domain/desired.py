@@ -685,9 +685,9 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
             problems[_missing(line, "stiggId", said)] = None
     whole = order.trigger != "cancellation" and not order.differences
     if whole and all(plan.stigg_id in catalogue.plans for plan in order.of_kind("Plan")):
-        for moment in sorted({starting(item.start) for item in order.items}):
-            counted = (i for i in order.items if starting(i.start) <= moment < ending(i.end))
-            items = [item for item in counted if item.kind != "Credit grant"]
+        placed = [(starting(i.start), ending(i.end), i) for i in order.items if i.kind != "Credit grant"]
+        for moment in sorted({start for start, _, _ in placed}):
+            items = [item for start, end, item in placed if start <= moment < end]
             problems |= {problem: None for problem, _ in _unfit(items, catalogue)}
     return tuple(problems)
 

@@ -105,7 +105,7 @@ class Agreement:
         found = self._evaluation.timeline.slots.get(slot)
         if found is None:
             return []
-        edges = [*found.moments[1:], NO_DAY]
+        edges = [*found.moments, NO_DAY][1:]
         return [
             Interval(slot, start, end, tuple(found.given(start)))
             for start, end in zip(found.moments, edges, strict=True)
@@ -154,6 +154,10 @@ class Agreement:
         """What all deals say."""
         found = Statuses(self._standing, starting(at or self.world.now))
         return {id: found.of(history) for id, history in self.histories.items()}
+
+    def contribution(self, id: OpportunityId) -> Contribution:
+        """What a deal contributes as far as it stands: by its newest readings, as it was settled before, or nothing."""
+        return self._standing.contribution(id)
 
     # What is to be stored
 
@@ -211,7 +215,7 @@ class Agreement:
             subscriptions=subscriptions,
             refused=dict(self._standing.refused),
             held={id: hold.code for id, hold in self.held.items()},
-            ended=self._ended(subscriptions),
+            ended=self._ended(subscriptions, moment),
             fates=self._fates(moment),
             grants=self._grants(moment),
             trials=self._trials(),
@@ -224,13 +228,14 @@ class Agreement:
         orders = ((id, self._standing.contribution(id).order) for id in self.histories)
         return frozenset(id for id, order in orders if order is not None and order.trigger == "trial")
 
-    def _ended(self, subscriptions: Mapping[Slot, Subscription]) -> dict[Slot, Ended]:
+    def _ended(self, subscriptions: Mapping[Slot, Subscription], at: Moment) -> dict[Slot, Ended]:
         """What stood or was sold once, and nothing gives now or later. All of it was agreed: the guards let it pass."""
         found: dict[Slot, dict[OpportunityId, None]] = defaultdict(dict)
         for slot, timeline in self._evaluation.timeline.slots.items():
             lines = [line for giving in timeline.plan_givings for line in giving.track.lines]
             lines += self._never(slot)
-            if slot in subscriptions or not lines or all(line.deal.shadow for line in lines):
+            goes_on = any(end > at for _, end in timeline.stands)
+            if slot in subscriptions or goes_on or not lines or all(line.deal.shadow for line in lines):
                 continue
             for line in lines:
                 found[slot][line.deal.id] = None

@@ -6,16 +6,15 @@ renews it is dated. Nothing else depends on an order: ends are cuts, and the ear
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
-from typing import Any
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.cuts import Cuts, replaces
 from closedwon.domain.contract.faults import Code, Fault, tiers_of
+from closedwon.domain.contract.linking import Links
 from closedwon.domain.contract.pieces import (
     TERM,
     Contract,
@@ -25,7 +24,8 @@ from closedwon.domain.contract.pieces import (
     part_key,
     product_of_part,
 )
-from closedwon.domain.contract.references import Deal, Names, Target
+from closedwon.domain.contract.references import Deal, Names
+from closedwon.domain.contract.renewals import Renewals
 from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import BEGINNING, NO_DAY, Instant, Moment, ending, starting
@@ -83,164 +83,32 @@ class Contracts:
         self.names = Names([deal for deal in deals if not deal.shadow], known)
         self.faults: list[Fault] = []
         self.index = LineIndex()
-        self.contracts: list[Contract] = []
         self.products: dict[str, str] = {}
         self.lost: set[OpportunityId] = set()
         """Deals of whose plans the catalogue knows none any more."""
-        self.unknown_renewals: dict[Deal, list[str]] = {}
-        self.by_root: dict[Deal, list[Contract]] = {}
         circle = set(self.names.set_depths())
         for deal in circle:
             self.fault("reference_circle", deal)
         placed = [deal for deal in deals if deal not in circle]
-        self._customer_has_resources = any(deal.order.resource_id for deal in placed)
-        for deal in placed:
-            if deal.is_root:
-                self._open(deal)
-        for deal in placed:
-            if deal.is_renewal:
-                self._link(deal)
-        self._keep_terms(held_renewals)
-        self._amendments: dict[Contract, list[tuple[Deal, Item]]] = defaultdict(list)
-        for deal in placed:
-            if deal.order.trigger == "amendment":
-                self._attach(deal)
+        self.links = Links(placed, self.names, catalogue, self.fault)
+        self.links.keep_terms(held_renewals)
+        self.contracts = self.links.contracts
         self.cuts = Cuts(self, [deal for deal in placed if deal.is_churn])
+        self.renewals = Renewals(self)
         for _, same in groupby(sorted(self.contracts, key=_rank), key=_rank):
             self._build(list(same))
         self.cuts.finish()
+        self.renewals.finish()
 
     @property
     def lines(self) -> Iterable[Line]:
         return (line for contract in self.contracts for line in contract.lines)
 
-    def fault(self, code: Code, deal: Deal, at: Moment | None = None, slot: Slot | None = None, **facts: Any) -> None:
+    def fault(
+        self, code: Code, deal: Deal, /, at: Moment | None = None, slot: Slot | None = None, **facts: object
+    ) -> None:
         """Note a fault of one deal: it makes way, and nobody else does."""
         self.faults.append(Fault(code, tiers_of([(deal.id, deal.depth)]), slot, at, facts))
-
-    # Who belongs to whom
-
-    def _open(self, deal: Deal) -> None:
-        """The contracts that a root begins."""
-        items: dict[str | None, list[Item]] = {}
-        for item in deal.order.items:
-            items.setdefault(item.contract_id or deal.order.contract_id, []).append(item)
-        items = items or {deal.order.contract_id: []}
-        self.by_root[deal] = [
-            Contract(deal, contract_id, tuple(some), deal.order.resource_id) for contract_id, some in items.items()
-        ]
-        self.contracts += self.by_root[deal]
-
-    def contracts_of(self, target: Target) -> list[Contract]:
-        """The contracts that a name of a root leads to."""
-        contracts = self.by_root.get(target.deal, [])
-        if target.contract_id is not None:
-            return [contract for contract in contracts if contract.contract_id == target.contract_id] or contracts
-        if target.names_lines:
-            return [
-                contract
-                for contract in contracts
-                if any(target.takes(target.deal, item, contract.contract_id) for item in contract.items)
-            ]
-        return contracts
-
-    def _found(self, names: Iterable[str], deal: Deal, code: Code) -> tuple[Target, ...]:
-        """What names lead to; what they do not is a fault of the deal that says them: code, where nobody knows it."""
-        found: list[Target] = []
-        for name in names:
-            targets = [target for target in self.names.find(name) if target.deal is not deal]
-            found += targets
-            if not targets and self.names.says(name):
-                self.fault("waits_for", deal, reference=name, other=name.partition("/")[0])
-            elif not targets:
-                self.fault(code, deal, reference=name)
-        return tuple(dict.fromkeys(found))
-
-    def _link(self, deal: Deal) -> None:
-        """Say what a renewal renews."""
-        unknown: list[str] = []
-        for contract in self.by_root[deal]:
-            names = [name for item in contract.items for name in item.renews]
-            if not names or any(not item.renews for item in contract.items):
-                names = [*deal.order.amends, *names]
-            renewed: dict[Contract, None] = {}
-            for name in dict.fromkeys(names):
-                targets = [target for target in self.names.find(name) if target.deal is not deal]
-                if not targets and self.names.says(name):
-                    self.fault("waits_for", deal, reference=name, other=name.partition("/")[0])
-                elif not targets:
-                    unknown.append(name)
-                for root in self.names.roots(targets):
-                    renewed |= dict.fromkeys(self.contracts_of(root))
-            contract.renews = tuple(renewed)
-            for other in renewed:
-                other.renewed_by.append(contract)
-            contract.rank = deal.depth
-            resources = {other.resource_id for other in renewed}
-            if contract.resource_id is None and len(resources) == 1:
-                contract.resource_id = next(iter(resources))
-            elif contract.resource_id is None and len(resources) > 1:
-                self.fault("reference_ambiguous", deal, others=sorted(str(one) for one in resources))
-            if unknown and contract.resource_id is None and not renewed and self._customer_has_resources:
-                self.fault("reference_unknown", deal, reference=unknown[0])
-        if unknown:
-            self.unknown_renewals[deal] = unknown
-
-    def _keep_terms(self, held: Iterable[Order]) -> None:
-        """While a deal that would renew a contract is held, its term goes on."""
-        for order in held:
-            names = [*order.amends, *(name for item in order.items for name in item.renews)]
-            targets = [target for name in names for target in self.names.find(name)]
-            for root in self.names.roots(targets):
-                for contract in self.contracts_of(root):
-                    contract.keeps = True
-
-    def _attach(self, deal: Deal) -> None:
-        """Say to which contract each line of an amendment belongs."""
-        order = deal.order
-        roots = self.names.roots(self._found(order.amends, deal, "no_base"))
-        own = list(dict.fromkeys(contract for root in roots for contract in self.contracts_of(root)))
-        if order.amends and not own and not self._faulty(deal):
-            self.fault("no_base", deal, reference=order.amends[0])
-        for item in order.items:
-            among = own
-            if item.amends:
-                targets = self.names.roots(self._found(item.amends, deal, "reference_unknown"))
-                among = list(dict.fromkeys(c for root in targets for c in self.contracts_of(root)))
-            if len(among) > 1:
-                among = self._with_place(item, among)
-            if len(among) == 1:
-                self._amendments[among[0]].append((deal, item))
-            elif among:
-                self.fault("reference_ambiguous", deal, item=item.stigg_id, others=sorted({c.root.id for c in among}))
-        if deal.is_whole_amendment:
-            for contract in own:
-                contract.wholes.append((BEGINNING, deal))
-        for contract in own:
-            if order.currency != contract.root.order.currency:
-                before = contract.root.order.currency
-                self.fault("currency_conflict", deal, before=before, after=order.currency, other=contract.root.id)
-                break
-
-    def _faulty(self, deal: Deal) -> bool:
-        return bool(self.faults) and deal.id in self.faults[-1].deals
-
-    def _with_place(self, item: Item, among: list[Contract]) -> list[Contract]:
-        """Of several contracts, those that have an item's place; of a new one, those that have its plan."""
-        product = self.catalogue.product_of
-        if item.kind == "Plan":
-            wanted = product(item.stigg_id)
-            return [c for c in among if any(product(i.stigg_id) == wanted for i in c.items if i.kind == "Plan")]
-        having = [contract for contract in among if (item.kind, item.stigg_id) in contract.entities]
-        if item.plan_id is not None and len(having or among) > 1:
-            product_id = product(item.plan_id)
-            plans = [
-                c
-                for c in having or among
-                if any(product(i.stigg_id) == product_id for i in c.items if i.kind == "Plan")
-            ]
-            return plans or having
-        return having or among
 
     # Dates
 
@@ -250,7 +118,7 @@ class Contracts:
             self._date_root(contract)
             self.cuts.own_end(contract.root)
             self.cuts.cancel(contract, contract.lines)
-        self.cuts.renew([contract for contract in contracts if contract.renews])
+        self.renewals.cut([contract for contract in contracts if contract.renews])
         moving = dict.fromkeys(other for contract in contracts for other in contract.renews)
         for other in moving:
             self._move(other)
@@ -267,7 +135,7 @@ class Contracts:
         known = [(item, slot) for item, slot in slots if slot is not None]
         starts = [starting(order.start)] * len(known)
         if deal.is_renewal and order.start is None:
-            ends = self.cuts.renewed_ends(contract)
+            ends = self.renewals.ends(contract)
             starts = [end for item, slot in known if (end := ends.of(slot, item)) != NO_DAY]
             if len(starts) < len(known) or not starts:
                 self.fault("start_unknown", deal, others=sorted({other.root.id for other in contract.renews}))
@@ -287,7 +155,7 @@ class Contracts:
         # A credit grant is no line: its expiry is not its end.
         line.end = NO_DAY if line.is_grant else line.natural
         line.causes = () if line.end == NO_DAY else (TERM,)
-        line.contract.lines.append(line)
+        line.contract.add(line)
         self.index.add(line)
 
     def _slot(self, deal: Deal, item: Item, contract: Contract, trial: bool) -> Slot | None:
@@ -317,9 +185,8 @@ class Contracts:
         if not order.differences:
             own = [plan.stigg_id for plan in order.of_kind("Plan") if plan in contract.items or not deal.is_root] or own
         amends = order.differences
-        lines = [line for line in contract.lines if line.deal is not deal] if amends else []
-        has = frozenset(line.slot.product_id for line in lines if line.entity == (item.kind, item.stigg_id))
-        plans = [line.item.stigg_id for line in lines if line.is_plan]
+        has = frozenset(contract.sells.get((item.kind, item.stigg_id), ()) if amends else ())
+        plans = tuple(contract.plans) if amends else ()
         return product_of_part(item, own, has, plans, amends, self.catalogue)
 
     def _unresolved(self, deal: Deal, item: Item, why: Unresolved) -> None:
@@ -346,7 +213,7 @@ class Contracts:
             return (one[0].depth, starting(one[0].order.start))
 
         added: list[Line] = []
-        for _, same in groupby(sorted(self._amendments.pop(contract, ()), key=place), key=place):
+        for _, same in groupby(sorted(self.links.amendments.pop(contract, ()), key=place), key=place):
             new: list[Line] = []
             for deal, item in same:
                 deal.effective = max(starting(deal.order.start), contract.start)
@@ -377,7 +244,7 @@ class Contracts:
 
     def _move(self, contract: Contract) -> None:
         """Move amendments that start when their contract has been renewed to the renewal that has their slot."""
-        over = self.cuts.renewed_from(contract)
+        over = self.renewals.renewed_from(contract)
         moving = [
             line
             for line in contract.lines
@@ -390,7 +257,7 @@ class Contracts:
             line.cut(line.start, TERM)
             line.moved = True
             if len(takers) == 1:
-                self._amendments[takers[0]].append((line.deal, line.item))
+                self.links.amendments[takers[0]].append((line.deal, line.item))
                 if line.deal.is_whole_amendment and all(deal is not line.deal for _, deal in takers[0].wholes):
                     takers[0].wholes.append((BEGINNING, line.deal))
             else:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.identifiers import OpportunityId
-from closedwon.domain.instants import Instant, from_iso, from_milliseconds, iso_utc
+from closedwon.domain.instants import Instant, from_iso, from_milliseconds, iso_utc, milliseconds
 from closedwon.domain.order import Item, Order, Revision
 
 Sort = Literal["sale", "trial", "churn", "own end"]
@@ -282,3 +282,30 @@ def _since(history: History, revision: Revision) -> Instant:
             break
         since = at
     return from_milliseconds(since.modified)
+
+
+def of_first_version(order: Order, revision: Revision, provisioned: Order | None, won: Order | None) -> History:
+    """The history of an opportunity as the first version stored it.
+
+    In: its newest order and revision; the order that Stigg stands for, None where it stands for none; the last of these
+    that was no cancellation, None where it is the same. What it stands for has begun as far as anybody can tell: it is
+    what stands, and nobody is to lose it by an upgrade.
+    """
+    earlier = [one for one in (won, provisioned) if one is not None]
+    settled: History | None = None
+    for place, one in enumerate(earlier):
+        settled = record(settled, Reading(one, _before(one, revision, len(earlier) - place)))
+    newest = Reading(order, revision)
+    if settled is None:
+        return record(None, newest)
+    if provisioned is not None and provisioned.digest == order.digest:  # it was read at the newest revision
+        first = record(None, Reading(won, _before(won, revision, 1))) if won is not None else None
+        history = record(first, newest)
+        return replace(history, settled=stand(history), begun=True)
+    return replace(record(settled, newest), settled=stand(settled), begun=True)
+
+
+def _before(order: Order, revision: Revision, steps: int) -> Revision:
+    """A revision for an order whose own was not kept: when it was saved, and before the newest one."""
+    saved = revision.modified if order.as_of is None else milliseconds(order.as_of)
+    return Revision(min(saved, revision.modified - steps), 0)

@@ -17,7 +17,7 @@ from closedwon.domain.contract.pieces import Line
 from closedwon.domain.contract.references import Deal
 from closedwon.domain.contract.timeline import PLAN, SlotTimeline
 from closedwon.domain.desired import Slot
-from closedwon.domain.instants import Moment, starting
+from closedwon.domain.instants import Moment, from_milliseconds, starting
 
 if TYPE_CHECKING:
     from closedwon.domain.contract.standing import Evaluation, Standing
@@ -80,18 +80,18 @@ class Guard:
             elif deal is None or deal.is_renewal or deal.is_churn or contribution.own_end is not None:
                 continue
             elif history.settled is not None and not _won(history):
-                yield from self._removal(deal, self._changed(history, history.settled, evaluation))
+                yield from self._removal(deal, self._changed(history, history.settled, evaluation, _sold(history)))
             elif deal.is_whole_amendment:
-                yield from self._removal(deal, self._changed(history, NOTHING, evaluation))
+                yield from self._removal(deal, self._changed(history, NOTHING, evaluation, _sold(history)))
             elif deal.order.differences:
-                yield from self._removal(deal, self._taken(deal, evaluation))
+                yield from self._removal(deal, self._taken(deal, evaluation, _sold(history)))
 
     def _reopened(self, history: History, evaluation: Evaluation) -> Iterator[Fault]:
         """A deal that is not won any more, where the policy is to flag that, if something is less without it."""
         settled = history.settled
         if settled is None or settled.order is None or self._standing.world.policy.reopened_deal == "revoke":
             return
-        worst = max(self._changed(history, settled, evaluation), key=_by_share, default=None)
+        worst = max(self._changed(history, settled, evaluation, self._now), key=_by_share, default=None)
         if worst is not None:
             yield Fault("reopened", tiers_of([(history.id, 0)]), worst.slot, worst.at, _facts(worst))
 
@@ -108,22 +108,21 @@ class Guard:
             facts = {**_facts(one), "share": round(100 * one.share), "percent": percent, "item": item}
             yield Fault("removal_guard", tiers_of([(deal.id, deal.depth)]), slot, one.at, facts)
 
-    def _changed(self, history: History, before: Contribution, evaluation: Evaluation) -> Iterator[Loss]:
-        """What is less at some coming moment with a deal's newest facts than with others."""
-        without = self._standing.evaluate({history.id: before}).timeline
+    def _changed(self, history: History, before: Contribution, evaluation: Evaluation, since: Moment) -> Iterator[Loss]:
+        """What is less at some moment to come with a deal's newest facts than with others."""
+        without = self._standing.otherwise(history.id, before).timeline
         for slot, found in without.slots.items():
             now = evaluation.timeline.slots.get(slot, SlotTimeline(slot))
             moments = sorted({*found.moments, *now.moments})
-            coming = moments[max(bisect_right(moments, self._now) - 1, 0) :]
-            for moment in coming:
-                at = max(moment, self._now)
+            for moment in moments[max(bisect_right(moments, since) - 1, 0) :]:
+                at = max(moment, since)
                 after = now.amounts(at)
                 if slot.trial and not after:
                     continue  # a trial that ends on another day is an end of its own
                 if (one := loss(slot, at, found.amounts(at), after)) is not None:
                     yield one
 
-    def _taken(self, deal: Deal, evaluation: Evaluation) -> Iterator[Loss]:
+    def _taken(self, deal: Deal, evaluation: Evaluation, since: Moment) -> Iterator[Loss]:
         """What a deal's own minus lines take of all that is given: the same in any batch."""
         slots: dict[Slot, list[Line]] = defaultdict(list)
         for line in evaluation.contracts.index.of_deal(deal):
@@ -134,7 +133,7 @@ class Guard:
                 continue
             found = evaluation.timeline.slots[slot]
             gross = evaluation.gross(slot)
-            for moment in self._moments(lines, gross):
+            for moment in _moments(lines, gross, since):
                 given = gross.at(moment)
                 own = _own(lines, moment)
                 contracts = {line.contract for line in lines}
@@ -146,13 +145,19 @@ class Guard:
                 if (one := loss(slot, moment, before, after)) is not None:
                     yield one
 
-    def _moments(self, lines: list[Line], gross: Gross) -> list[Moment]:
-        """When the share that lines take may be the largest: when they start, and when what is given falls."""
-        start, end = min(line.start for line in lines), max(line.end for line in lines)
-        own = {line.start for line in lines if line.item.quantity < 0}
-        falls = gross.falls[bisect_right(gross.falls, start) : bisect_right(gross.falls, end)]
-        found = {max(moment, self._now) for moment in (*own, *(moment for moment in falls if moment < end))}
-        return sorted(moment for moment in found if any(line.at(moment) for line in lines))
+
+def _sold(history: History) -> Moment:
+    """From when on a deal is guarded: from when it was saved, so that no later day decides anything anew."""
+    return starting(from_milliseconds(history.newest.revision.modified))
+
+
+def _moments(lines: list[Line], gross: Gross, since: Moment) -> list[Moment]:
+    """When the share that lines take may be the largest: when they start, and when what is given falls."""
+    start, end = min(line.start for line in lines), max(line.end for line in lines)
+    own = {line.start for line in lines if line.item.quantity < 0}
+    falls = gross.falls[bisect_right(gross.falls, start) : bisect_right(gross.falls, end)]
+    found = {max(moment, since) for moment in (*own, *(moment for moment in falls if moment < end))}
+    return sorted(moment for moment in found if any(line.at(moment) for line in lines))
 
 
 def _won(history: History) -> bool:

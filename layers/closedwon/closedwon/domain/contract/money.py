@@ -87,6 +87,15 @@ def track(lines: Iterable[Line]) -> Track:
     return found
 
 
+Day = tuple[Moment, int]
+"""When a deal takes effect; of one day, what is amended comes before what amends it."""
+
+
+def _day(line: Line) -> Day:
+    """The day of a line's deal. Deals of one day see the same pot, with what they amend: base, or whole amendment."""
+    return (line.deal.effective, 0 if line.deal.is_root else 1 if line.deal.is_whole_amendment else 2)
+
+
 def _counted(found: Track, changes: dict[Moment, list[Line]]) -> None:
     """The holdings of what has no price: units alone."""
     units = unlimited = 0
@@ -103,15 +112,15 @@ def _counted(found: Track, changes: dict[Moment, list[Line]]) -> None:
 
 def _priced(found: Track, changes: dict[Moment, list[Line]]) -> None:
     """The holdings of what has prices. Only groups from the first that changed on are laid anew."""
-    groups: dict[Moment, dict[Line, None]] = {}
-    days: list[Moment] = []
+    groups: dict[Day, dict[Line, None]] = {}
+    days: list[Day] = []
     pots: list[Pot] = []
     unlimited = 0
     conflicts: dict[Line, Moment] = {}
     for moment in sorted(changes):
-        first: Moment | None = None
+        first: Day | None = None
         for line in changes[moment]:
-            day = line.deal.effective
+            day = _day(line)
             if line.item.unlimited:
                 unlimited += line.item.quantity if line.start == moment else -line.item.quantity
             elif line.start == moment:
@@ -137,20 +146,21 @@ def _priced(found: Track, changes: dict[Moment, list[Line]]) -> None:
 
 
 class Pot:
-    """Units of one entity by what one of them costs; None: the catalogue's price."""
+    """Units of one entity by what one of them costs; None: the catalogue's price. below: the tiers below zero."""
 
-    __slots__ = ("charge", "tiers", "told", "units")
+    __slots__ = ("below", "charge", "tiers", "told", "units")
 
     def __init__(self) -> None:
         self.tiers: dict[Fraction | None, Fraction] = {}
         self.units = Fraction(0)
         self.charge = Fraction(0)
         self.told: Fraction | None = None
+        self.below: set[Fraction | None] = set()
 
     def copy(self) -> Pot:
         other = Pot()
         other.tiers, other.units, other.charge = dict(self.tiers), self.units, self.charge
-        other.told = self.told
+        other.told, other.below = self.told, set(self.below)
         return other
 
     def put(self, price: Fraction | None, units: Fraction | int) -> None:
@@ -160,6 +170,10 @@ class Pot:
             self.tiers[price] = left
         else:
             self.tiers.pop(price, None)
+        if left < 0:
+            self.below.add(price)
+        else:
+            self.below.discard(price)
         self.units += units
         if price is not None:
             self.charge += price * units
@@ -194,7 +208,7 @@ def lay(before: Pot, group: Sequence[Line]) -> tuple[Pot, list[Line]]:
         deals[line.deal.id].append(line)
     for lines in deals.values():
         _lay_deal(before, after, lines, wrong)
-    if after.units >= 0 and any(units < 0 for units in after.tiers.values()):
+    if after.units >= 0 and after.below:
         wrong += [line for line in group if line.item.quantity < 0]
     return after, wrong
 
@@ -269,7 +283,7 @@ def _reprice(before: Pot, after: Pot, line: Line) -> None:
         price = told  # what there was has no known price: what is told of it holds for all
     else:
         price = (after.charge + value) / units if units > 0 else told
-    after.tiers, after.units, after.charge = {}, Fraction(0), Fraction(0)
+    after.tiers, after.units, after.charge, after.below = {}, Fraction(0), Fraction(0), set()
     after.told = told or price
     if units:
         after.put(price, units)

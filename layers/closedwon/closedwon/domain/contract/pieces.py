@@ -112,7 +112,8 @@ class Contract:
     """A root's lines of one contract with what its amendments add.
 
     contract_id: where the root's lines name several contracts, which one. renews: what it renews. rank: how many
-    renewals lead to it. keeps: whether its term goes on because a deal that would renew it is held.
+    renewals lead to it. keeps: whether its term goes on because a deal that would renew it is held. sells, plans: the
+    products in which its lines give each entity, and the plans it gives, as far as it is built.
     """
 
     root: Deal
@@ -125,19 +126,25 @@ class Contract:
     renewed_by: list[Contract] = field(default_factory=list)
     rank: int = 0
     keeps: bool = False
+    sells: dict[Entity, set[str]] = field(default_factory=dict)
+    plans: dict[str, None] = field(default_factory=dict)
     wholes: list[tuple[Moment, Deal]] = field(default_factory=list)
 
     @property
     def is_trial(self) -> bool:
         return self.root.order.trigger == "trial"
 
+    def add(self, line: Line) -> None:
+        """Add a line."""
+        self.lines.append(line)
+        self.sells.setdefault(line.entity, set()).add(line.slot.product_id)
+        if line.is_plan:
+            self.plans[line.item.stigg_id] = None
+
     @cached_property
     def entities(self) -> frozenset[Entity]:
         """What its root sells."""
         return frozenset((item.kind, item.stigg_id) for item in self.items)
-
-    def lines_of(self, slot: Slot) -> list[Line]:
-        return [line for line in self.lines if line.slot == slot]
 
 
 @lru_cache(maxsize=4096)

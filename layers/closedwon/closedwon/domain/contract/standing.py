@@ -100,17 +100,32 @@ def orders_of(history: History) -> Iterable[Order]:
         yield history.settled.order
 
 
+OF_ITS_OWN = ("removal_guard", "reopened", "trial_missed", "others_hang_on_it")
+"""What holds a deal whoever else makes way."""
+
+
 class Standing:
     """Who makes way for whom, among a customer's opportunities.
 
+    In: their histories; the world; pinned: opportunities that contribute something else and are not judged, with which
+    nothing is guarded: what would be agreed then.
     Out: `evaluation` of what is left; `held`: opportunity to the faults it made way for; `refused`: to what is wrong
     with its newest order; `unsettled`: faults for which nobody can make way.
     """
 
-    def __init__(self, histories: Sequence[History], world: World) -> None:
+    def __init__(
+        self,
+        histories: Sequence[History],
+        world: World,
+        pinned: Mapping[OpportunityId, Contribution] = {},
+    ) -> None:
         self.histories = sorted(histories, key=lambda history: history.id)
         self.world = world
         self._levels = {history.id: self._levels_of(history) for history in self.histories}
+        self._levels |= {id: [contribution] for id, contribution in pinned.items()}
+        self._settled = {history.id for history in self.histories if history.settled is not None}
+        self._pinned = pinned
+        self._otherwise: dict[tuple[OpportunityId, str], Evaluation] = {}
         self._level = dict.fromkeys(self._levels, 0)
         self.refused: dict[OpportunityId, tuple[Problem, ...]] = {}
         self.held: dict[OpportunityId, list[Fault]] = {}
@@ -132,16 +147,46 @@ class Standing:
 
     def _settle(self) -> Evaluation:
         for history in self.histories:
-            self._refuse(history)
-        guard = Guard(self)
+            if history.id not in self._pinned:
+                self._refuse(history)
+        guard, released = Guard(self), False
         while True:
             evaluation = self.evaluate()
             faults = evaluation.faults
-            if not self._make_way(faults) and not self._hang(evaluation):
-                found = [fault for fault in guard.faults(evaluation) if not self._approved(fault)]
-                if not self._make_way(found):
-                    self.unsettled = faults
-                    return evaluation
+            if self._hang(evaluation, unwon=True) or self._make_way(faults) or self._hang(evaluation):
+                continue
+            if not self._pinned and self._make_way(f for f in guard.faults(evaluation) if not self._approved(f)):
+                continue
+            if not released and self._release(faults):
+                released = True
+                continue
+            self.unsettled = faults
+            return evaluation
+
+    def _release(self, known: Sequence[Fault]) -> bool:
+        """Let deals stand again that made way together with others that are held anyway: nobody waits for a deal that
+        is itself held. All of them at once, so that no order matters. Out: whether any do.
+        """
+        waiting = {id: faults for id, faults in self.held.items() if self._level[id] and id not in self.refused}
+        able = {id for id, faults in waiting.items() if all(fault.code not in OF_ITS_OWN for fault in faults)}
+        standing = {id for id in able if self.contribution(id).digest != NOTHING.digest}
+        # All that may; else those that stand as they were settled, and not those that give nothing.
+        able = self._unhurt(able, known) or self._unhurt(standing, known)
+        for id in able:
+            self._level[id] = 0
+            del self.held[id]
+        return bool(able)
+
+    def _unhurt(self, able: set[OpportunityId], known: Sequence[Fault]) -> set[OpportunityId]:
+        """Of deals that are held, those that can stand by their newest facts without a fault that was not there."""
+        there = {fault.identity for fault in known}
+        while able:
+            again = self.evaluate({id: self._levels[id][0] for id in able})
+            hurt = {id for fault in again.faults if fault.identity not in there for id in fault.deals} & able
+            if not hurt:
+                break
+            able = able - hurt
+        return able
 
     def _refuse(self, history: History) -> None:
         """Deals that cannot be provisioned whatever others say: refused, or a trial that is over before it began."""
@@ -169,6 +214,13 @@ class Standing:
         contributions = {id: instead.get(id, self.contribution(id)) for id in self._levels}
         held = [h.newest.order for h in self.histories if self._level[h.id] and h.newest.order.trigger == "renewal"]
         return Evaluation(self.histories, contributions, held, self.world)
+
+    def otherwise(self, id: OpportunityId, contribution: Contribution) -> Evaluation:
+        """What would be agreed if an opportunity contributed something else."""
+        if (id, contribution.digest) not in self._otherwise:
+            other = Standing(self.histories, self.world, {id: contribution})
+            self._otherwise[id, contribution.digest] = other.evaluation
+        return self._otherwise[id, contribution.digest]
 
     def may_step(self, id: OpportunityId) -> bool:
         """Whether a deal may step down."""
@@ -198,25 +250,28 @@ class Standing:
             self._level[id] += 1
         return bool(down)
 
-    def _hang(self, evaluation: Evaluation) -> bool:
-        """Deals whose change leaves others in a fault that they cannot make way for: they step down, with the list."""
+    def _hang(self, evaluation: Evaluation, unwon: bool = False) -> bool:
+        """Deals whose change leaves others in a fault step down, with the list of those: where nobody else can make
+        way; and what is not won any more as soon as others were settled on it, begun or not.
+        """
         if not evaluation.faults:
             return False
         changed = [
-            history.id
+            history
             for history in self.histories
-            if self._level[history.id] == 0 and history.settled is not None and not history.stands
+            if self._level[history.id] == 0
+            and history.settled is not None
+            and not history.stands
+            and history.id not in self._pinned
+            and (history.contribution.unwon or not unwon)
         ]
-        if not changed:
-            return False
-        there = {fault.identity for fault in evaluation.faults}
         down: dict[OpportunityId, set[OpportunityId]] = {}
-        for id in changed:
-            before = self._levels[id][1]
-            left = {fault.identity for fault in self.evaluate({id: before}).faults}
-            if gone := there - left:
-                hanging = {deal for fault in evaluation.faults if fault.identity in gone for deal in fault.deals}
-                down[id] = hanging - {id}
+        for history in changed:
+            left = {fault.identity for fault in self.evaluate({history.id: self._levels[history.id][1]}).faults}
+            gone = [fault for fault in evaluation.faults if fault.identity not in left]
+            hanging = {deal for fault in gone for deal in fault.deals} - {history.id}
+            if gone and (not unwon or hanging & self._settled):
+                down[history.id] = hanging
         for id, others in down.items():
             facts: dict[str, Any] = {"others": sorted(others)}
             self.held.setdefault(id, []).append(Fault("others_hang_on_it", tiers_of([(id, 0)]), facts=facts))

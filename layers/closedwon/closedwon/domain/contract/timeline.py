@@ -185,8 +185,7 @@ def _tracks(contract: Contract) -> dict[tuple[Slot, Entity], Track]:
 
 def _gives(found: Track) -> list[Span]:
     """The spans in which there is some of it."""
-    edges = [*found.moments[1:], NO_DAY]
-    held = zip(found.moments, edges, found.holdings, strict=True)
+    held = zip(found.moments, [*found.moments, NO_DAY][1:], found.holdings, strict=True)
     return merged((start, end) for start, end, holding in held if holding.gives)
 
 

@@ -1,0 +1,186 @@
+"""Renewals: what renews what, from when, and what they leave out. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from closedwon.domain.contract.faults import Fault, tiers_of
+from closedwon.domain.contract.linking import renewed_names
+from closedwon.domain.contract.pieces import PLAN_PLACE, Cause, Contract, Line, Place
+from closedwon.domain.desired import Slot
+from closedwon.domain.instants import BEGINNING, NO_DAY, Moment
+from closedwon.domain.order import Item
+
+if TYPE_CHECKING:
+    from closedwon.domain.contract.contracts import Contracts
+
+
+class Ends(NamedTuple):
+    """When what a renewal renews ends, by place and altogether; NO_DAY: on different days, or never."""
+
+    places: dict[tuple[Slot, Place], Moment]
+    all: Moment
+
+    def of(self, slot: Slot, item: Item) -> Moment:
+        """When the place of an item ends; of one that is new, when all of it does."""
+        place = PLAN_PLACE if item.kind == "Plan" else (item.kind, item.stigg_id)
+        return self.places.get((slot, place), self.all)
+
+
+class Renewals:
+    """The ends that renewals give what they renew. In: the contracts that are being built."""
+
+    def __init__(self, contracts: Contracts) -> None:
+        self._all = contracts
+        self._covers: dict[Line, list[tuple[Contract, Moment | None]]] = defaultdict(list)
+        self._twice: set[tuple[frozenset[Contract], Slot, Place]] = set()
+
+    def ends(self, renewal: Contract) -> Ends:
+        """When what a renewal renews ends by itself, after cancellations."""
+        places: dict[tuple[Slot, Place], dict[Contract, Moment]] = defaultdict(dict)
+        plans: dict[Contract, Moment] = {}
+        for line in self._covered(renewal):
+            if line.is_grant or line.item.quantity <= 0:
+                continue
+            by_another = any(cause.kind == "renewed" for cause in line.causes)
+            end = line.natural if by_another else min(line.natural, line.end)
+            ends = places[line.slot, line.place]
+            ends[line.contract] = max(ends.get(line.contract, BEGINNING), end)
+            if line.is_plan:
+                plans[line.contract] = max(plans.get(line.contract, BEGINNING), end)
+        together = {place: _one(ends.values()) for place, ends in places.items()}
+        return Ends(together, _one(plans.values()))
+
+    def _covered(self, renewal: Contract) -> Iterable[Line]:
+        """The lines that a renewal names: all of a contract, or those named with what was added to them."""
+        found: dict[Line, None] = {}
+        narrow: dict[Contract, None] = {}
+        for name in renewed_names(renewal):
+            for target in self._all.names.find(name):
+                if target.deal is renewal.root:
+                    continue
+                if target.names_lines:
+                    ahead = self._all.index.of(target)
+                    narrow |= dict.fromkeys(line.contract for line in ahead)
+                    found |= dict.fromkeys(_with_amendments(ahead))
+                else:
+                    contracts = self._all.links.contracts_named([name])
+                    found |= {line: None for contract in contracts for line in contract.lines}
+        for contract in narrow:
+            found |= dict.fromkeys(self._unnamed(contract, found))
+        return found
+
+    def _unnamed(self, contract: Contract, found: dict[Line, None]) -> Iterable[Line]:
+        """Lines of amendments that name no record: they go once all lines have gone that they may add to."""
+        named: dict[tuple[Slot, Place], bool] = {}
+        for line in contract.lines:
+            if line.deal is contract.root or line.amends:
+                gone = line in found or line in self._covers
+                named[line.slot, line.place] = named.get((line.slot, line.place), True) and gone
+        for line in contract.lines:
+            if line.deal is not contract.root and not line.amends and named.get((line.slot, line.place)):
+                yield line
+
+    def cut(self, renewals: Sequence[Contract]) -> None:
+        """End what renewals name: where their own first line of the same place starts, or where they start."""
+        for renewal in renewals:
+            own = [line for line in renewal.lines if line.ever and not line.is_grant]
+            if not own:
+                continue  # it cuts only if a line of its own really starts
+            gives: dict[tuple[Slot, Place], Moment] = {}
+            for line in own:
+                key = (line.slot, line.place)
+                gives[key] = min(gives.get(key, NO_DAY), line.start)
+            for line in self._covered(renewal):
+                self._covers[line].append((renewal, gives.get((line.slot, line.place))))
+        touched = {line: None for renewal in renewals for line in self._covered(renewal)}
+        for line in touched:
+            covers = self._covers.get(line, [])
+            giving = [(start, renewal) for renewal, start in covers if start is not None]
+            # What one renewal leaves out, and another one gives, ends where that one starts.
+            for at, renewal in giving or [(renewal.start, renewal) for renewal, _ in covers]:
+                line.cut(at, Cause("renewed", renewal.root.id))
+            if len(giving) > 1:
+                self._note_twice(line, [renewal for _, renewal in giving])
+
+    def _note_twice(self, line: Line, renewals: list[Contract]) -> None:
+        """Two renewals, neither renewing the other, that give one place at one time."""
+        against = frozenset(one for one in renewals if any(self._meet(one, other, line) for other in renewals))
+        key = (against, line.slot, line.place)
+        if not against or key in self._twice:
+            return
+        self._twice.add(key)
+        tiers = tiers_of((contract.root.id, contract.root.depth) for contract in against)
+        at = max(contract.start for contract in against)
+        facts = {"item": line.item.stigg_id, "others": sorted(contract.root.id for contract in against)}
+        self._all.faults.append(Fault("renewed_twice", tiers, line.slot, at, facts))
+
+    def _meet(self, one: Contract, other: Contract, line: Line) -> bool:
+        if one.root is other.root or _renews(one, other) or _renews(other, one):
+            return False
+        ours, theirs = (
+            [o for o in contract.lines if (o.slot, o.place) == (line.slot, line.place) and o.ever]
+            for contract in (one, other)
+        )
+        return any(a.start < b.end and b.start < a.end for a in ours for b in theirs)
+
+    def renewed_from(self, contract: Contract) -> dict[Slot, Moment]:
+        """By slot, from when the plan of a contract has been renewed; slots whose plan it goes on giving left out."""
+        last: dict[Slot, list[Line]] = defaultdict(list)
+        for line in contract.lines:
+            if line.is_plan and line.item.quantity > 0 and line.ever:
+                last[line.slot].append(line)
+        found: dict[Slot, Moment] = {}
+        for slot, lines in last.items():
+            end = max(line.end for line in lines)
+            if any(c.kind == "renewed" for line in lines if line.end == end for c in line.causes):
+                found[slot] = end
+        return found
+
+    def finish(self) -> None:
+        """A renewal of something unknown would count double where another contract gives its plan."""
+        plans: dict[Slot, list[Line]] = defaultdict(list)
+        if self._all.links.unknown_renewals:
+            for line in self._all.lines:
+                if line.is_plan and line.ever:
+                    plans[line.slot].append(line)
+        for deal, names in self._all.links.unknown_renewals.items():
+            for contract in self._all.links.by_root[deal]:
+                for line in contract.lines:
+                    others = [o for o in plans[line.slot] if o.contract.root is not deal and o.at(line.start)]
+                    if line.is_plan and line.ever and others:
+                        facts = {"reference": names[0], "plan": line.item.stigg_id, "other": others[0].deal.id}
+                        self._all.fault("renews_unknown", deal, at=line.start, slot=line.slot, **facts)
+                        break
+
+
+def _with_amendments(lines: Iterable[Line]) -> Iterator[Line]:
+    """Lines with those that were added to them by name."""
+    ahead, seen = list(lines), set()
+    while ahead:
+        line = ahead.pop()
+        if line not in seen:
+            seen.add(line)
+            ahead += line.amended_by
+            yield line
+
+
+def _one(moments: Iterable[Moment]) -> Moment:
+    """The one moment that several are; NO_DAY where they differ or there is none."""
+    different = set(moments)
+    return different.pop() if len(different) == 1 else NO_DAY
+
+
+def _renews(one: Contract, other: Contract) -> bool:
+    """Whether a renewal renews another contract, directly or through others."""
+    ahead, seen = list(one.renews), set()
+    while ahead:
+        contract = ahead.pop()
+        if contract is other:
+            return True
+        if contract not in seen:
+            seen.add(contract)
+            ahead += contract.renews
+    return False

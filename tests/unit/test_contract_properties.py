@@ -1,0 +1,348 @@
+"""What holds of every customer's contracts, whatever is sold: the properties of the contract model.
+
+The deals are made up: bases of two products and two resources, amendments with and without prices, renewals,
+cancellations that are moved, withdrawn or brought forward. P1 to P7 are the properties' numbers in the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from closedwon.domain.contract.agreement import Agreement
+from closedwon.domain.contract.facts import History, record
+from closedwon.domain.contract.faults import APPROVABLE
+from closedwon.domain.contract.pieces import exact
+from closedwon.domain.desired import Desired, Policy, Subscription
+from closedwon.domain.identifiers import OpportunityId
+from closedwon.domain.instants import NO_DAY, Instant, Moment, from_iso, starting
+from unit.agreements import Life, reading_of
+from unit.domain import (
+    SEATS,
+    WORKSPACE,
+    addon,
+    amended,
+    cancelled,
+    contract,
+    entitlement,
+    opportunity_id,
+    plan,
+    renewed,
+    restated,
+    won,
+)
+
+Json = dict[str, Any]
+
+FREE = Policy(reopened_deal="revoke", removal_guard_percent=100)
+"""A policy whose guards hold nothing: what they hold depends on what was there before."""
+
+MONTHS = ("2027-01-01", "2027-03-01", "2027-06-01", "2027-09-01")
+LATER = ("2028-01-01", "2028-02-01")
+DAY = from_iso("2027-07-15T12:00:00Z")
+
+few = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+
+
+def stamp(place: int) -> str:
+    """When the deal of a place was saved."""
+    return f"2026-12-{1 + place // 20:02d}T{place % 20:02d}:00:00Z"
+
+
+@st.composite
+def bases(draw: st.DrawFn, number: int) -> Json:
+    """A base of one product, in one of two resources."""
+    priced = draw(st.booleans())
+    lines = [plan(draw(st.sampled_from(["plan-enterprise", "plan-enterprise", "plan-analytics"])))]
+    lines[0]["price"] = draw(st.sampled_from([48000, 1000])) if priced else None
+    if lines[0]["stiggId"] == "plan-enterprise":
+        lines.append(addon(WORKSPACE, draw(st.integers(1, 8)), price=1200 if priced else None))
+    lines.append(entitlement(SEATS, draw(st.integers(10, 100))))
+    if draw(st.booleans()):
+        lines.append(entitlement(SEATS, draw(st.integers(1, 20)), start="2027-06-01"))
+    return won(
+        number,
+        *lines,
+        start=draw(st.sampled_from(["2027-01-01", "2027-02-01"])),
+        end="2027-12-31",
+        resource=draw(st.sampled_from([None, None, "bu-2"])),
+        contract=number,
+    )
+
+
+@st.composite
+def changes(draw: st.DrawFn, number: int, of: int) -> Json:
+    """An amendment of a base, by its opportunity or its contract."""
+    named = draw(st.sampled_from([of, contract(of)]))
+    start = draw(st.sampled_from([None, *MONTHS]))
+    more = {} if start is None else {"start": start}
+    kind = draw(st.sampled_from(["seats", "seats", "addon", "reprice", "whole"]))
+    if kind == "seats":
+        lines = [entitlement(SEATS, draw(st.integers(-15, 20).filter(bool)))]
+    elif kind == "addon":
+        lines = [
+            addon(WORKSPACE, draw(st.integers(-3, 4).filter(bool)), price=draw(st.sampled_from([None, 1000, 1200])))
+        ]
+    elif kind == "reprice":
+        units = draw(st.integers(1, 4))
+        lines = [addon(WORKSPACE, -units, price=1200), addon(WORKSPACE, units, price=900)]
+    else:
+        lines = [plan("plan-enterprise"), entitlement(SEATS, draw(st.integers(10, 60)))]
+        return restated(number, *lines, of=named, **more)
+    return amended(number, *lines, of=named, **more)
+
+
+@st.composite
+def customers(draw: st.DrawFn, most: int = 8) -> list[Json]:
+    """Deals of one customer in the order in which they were saved, some of them several times."""
+    count = draw(st.integers(1, 2))
+    deals = [draw(bases(number)) for number in range(1, count + 1)]
+    number = count
+    for _ in range(draw(st.integers(0, most - count))):
+        kind = draw(st.sampled_from(["change", "change", "change", "renewal", "churn", "own end"]))
+        of = draw(st.integers(1, count))
+        if kind == "own end":
+            of = draw(st.integers(1, number))
+            last = next(deal for deal in reversed(deals) if deal["opportunity"]["id"] == opportunity_id(of))
+            ends = {} if draw(st.booleans()) else {"end": draw(st.sampled_from(MONTHS))}
+            deals.append(cancelled(of, of=last.get("amends") if last["trigger"] == "cancellation" else None, **ends))
+            continue
+        number += 1
+        if kind == "change":
+            deals.append(draw(changes(number, of)))
+        elif kind == "renewal":
+            lines = [plan("plan-enterprise"), entitlement(SEATS, draw(st.integers(10, 100)))]
+            start = draw(st.sampled_from(LATER))
+            deals.append(renewed(number, *lines, of=of, start=start, end="2028-12-31"))
+        else:
+            for _ in range(draw(st.integers(1, 2))):
+                deals.append(cancelled(number, of=of, end=draw(st.sampled_from(MONTHS))))
+    for place, deal in enumerate(deals):
+        deal["opportunity"] |= {"systemModstamp": stamp(place), "readAt": stamp(place)}
+    return deals
+
+
+def life(policy: Policy = FREE, now: Instant = DAY) -> Life:
+    return Life(policy, now=now)
+
+
+def in_one(deals: Sequence[Json], policy: Policy = FREE, now: Instant = DAY) -> Agreement:
+    """What deals come to that are all recorded before anything is provisioned."""
+    one = life(policy, now)
+    for deal in deals:
+        reading = reading_of(deal, one.rules)
+        id = reading.order.opportunity_id
+        one.histories[id] = record(one.histories.get(id), reading)
+    return one.agreement()
+
+
+def one_by_one(deals: Sequence[Json], policy: Policy = FREE, now: Instant = DAY) -> Life:
+    """A customer whose deals are provisioned one after another, all on one day."""
+    one = life(policy, now)
+    for deal in deals:
+        one.send(deal)
+    return one
+
+
+def shown(agreement: Agreement, names: Mapping[str, str] = {}) -> dict[str, Any]:
+    """What an agreement says of all times: by slot, each interval with what stands in it. names: deals by other IDs."""
+    found: dict[str, Any] = {}
+    for slot in agreement.slots:
+        times = []
+        for interval in agreement.intervals(slot):
+            if not interval.stands:
+                continue
+            wanted = agreement.subscription(slot, interval.start)
+            assert wanted is not None
+            origins = {
+                entity: sorted((names.get(o.deal, o.deal), o.quantity) for o in some)
+                for entity, some in interval.origins.items()
+            }
+            what = (wanted.plan_id, wanted.unit_quantity, wanted.addons, wanted.entitlements, wanted.prices)
+            times.append((interval.start, interval.end, what, interval.charge, origins))
+        if times:
+            found[slot.key] = times
+    return found
+
+
+def said(agreement: Agreement, names: Mapping[str, str] = {}) -> dict[str, Any]:
+    """What deals say: status, cause and code."""
+    return {
+        names.get(id, id): (status.kind, status.why, status.at, status.hold and status.hold.code)
+        for id, status in agreement.statuses().items()
+    }
+
+
+def fits(agreement: Agreement) -> bool:
+    return not (agreement.held or agreement.refused or agreement.faults)
+
+
+def renamed(deals: Sequence[Json], numbers: Sequence[int]) -> tuple[list[Json], dict[str, str]]:
+    """Deals of the same content under other opportunities; and the old names by the new ones."""
+    text = json.dumps(list(deals))
+    names = {opportunity_id(old): opportunity_id(new + 100) for old, new in enumerate(numbers, 1)}
+    for old, new in names.items():
+        text = text.replace(old, new)
+    return json.loads(text), {new: old for old, new in names.items()}
+
+
+@given(customers(), st.randoms())
+@few
+def test_p1_order_and_batches_do_not_matter_where_nothing_is_at_fault(deals: list[Json], random: Any) -> None:
+    together = in_one(deals)
+    assume(fits(together))
+    shuffled = list(deals)
+    random.shuffle(shuffled)
+    for order in (deals, shuffled):
+        alone = one_by_one(order).agreement()
+        assert shown(alone) == shown(together)
+        assert said(alone) == said(together)
+
+
+@given(customers(), st.randoms())
+@few
+def test_p2_faults_are_the_same_in_every_order_and_under_every_name(deals: list[Json], random: Any) -> None:
+    together = in_one(deals)
+    shuffled = list(deals)
+    random.shuffle(shuffled)
+    assert said(in_one(shuffled)) == said(together)
+    assert shown(in_one(shuffled)) == shown(together)
+    numbers = list(range(1, 12))
+    random.shuffle(numbers)
+    others, names = renamed(deals, numbers)
+    assert said(in_one(others), names) == said(together)
+    assert shown(in_one(others), names) == shown(together)
+
+
+@given(customers(), st.data())
+@few
+def test_p3_what_is_not_won_any_more_was_never_sold(deals: list[Json], data: st.DataObject) -> None:
+    sold = [deal for deal in deals if deal["trigger"] != "cancellation"]
+    chosen = data.draw(st.sampled_from(sold))["opportunity"]["id"]
+    number = next(number for number in range(1, 20) if opportunity_id(number) == chosen)
+    gone = cancelled(number)
+    gone["opportunity"] |= {"systemModstamp": "2027-01-10T09:00:00Z", "readAt": "2027-01-10T09:00:00Z"}
+    one = one_by_one(deals)
+    agreement = one.send(gone)
+    assume(not agreement.held and not agreement.faults)
+    never = in_one([deal for deal in deals if deal["opportunity"]["id"] != chosen])
+    assume(fits(never))
+    assert shown(agreement) == shown(never)
+
+
+@given(customers(), st.data())
+@few
+def test_p4_nothing_of_another_plan_or_resource_changes(deals: list[Json], data: st.DataObject) -> None:
+    chosen = data.draw(st.sampled_from(deals))["opportunity"]["id"]
+    with_it = in_one(deals)
+    without = in_one([deal for deal in deals if deal["opportunity"]["id"] != chosen])
+    assume(fits(with_it) and fits(without))
+    named = _slots_touched(with_it, chosen)
+    for key in shown(with_it).keys() | shown(without).keys():
+        if key not in named:
+            assert shown(with_it).get(key) == shown(without).get(key)
+
+
+def _slots_touched(agreement: Agreement, id: str) -> set[str]:
+    """The slots of a deal's own lines, and of those it ends."""
+    evaluation = agreement._evaluation
+    lines = [line for line in evaluation.contracts.lines if line.deal.id == id]
+    lines += [line for line in evaluation.contracts.lines if any(cause.by == id for cause in line.causes)]
+    lines += [line for churn in evaluation.contracts.cuts.churns if churn.deal.id == id for line in churn.hits]
+    return {line.slot.key for line in lines}
+
+
+@given(customers())
+@few
+def test_p5_the_charge_is_the_sum_of_the_lines(deals: list[Json]) -> None:
+    agreement = in_one(deals)
+    for slot in agreement.slots:
+        for interval in agreement.intervals(slot):
+            for giving, holding in interval.given:
+                lines = list(giving.lines(interval.start))
+                assert holding.charge >= 0
+                if all(line.item.price is not None for line in lines) and not agreement.faults:
+                    total = sum((exact(line.item.price or 0) * line.item.quantity for line in lines), Fraction(0))
+                    assert holding.charge == total
+                    wanted = agreement.subscription(slot, interval.start)
+                    prices = {price.addon_id: price.amount for price in wanted.prices} if wanted else {}
+                    if giving.entity[0] == "Add-on" and interval.stands and len(interval.given) and holding.priced:
+                        givings = [h for g, h in interval.given if g.entity == giving.entity]
+                        sums = sum((h.charge for h in givings), Fraction(0))
+                        units = sum(h.units for h in givings)
+                        assert abs(Fraction(prices[giving.entity[1]]) * units - sums) <= Fraction(1, 100)
+
+
+@given(customers(), st.sampled_from([Policy(), FREE, Policy(end_of_term="end"), Policy(end_of_term="grace")]))
+@few
+def test_p6_the_preview_of_a_day_is_that_day_and_nothing_is_decided_on_it(deals: list[Json], policy: Policy) -> None:
+    one = one_by_one(deals, policy, from_iso("2026-12-31T00:00:00Z"))
+    before = one.agreement()
+    for day in ("2027-04-01T12:00:00Z", "2027-12-31T12:00:00Z", "2028-01-01T12:00:00Z", "2029-02-01T12:00:00Z"):
+        foreseen, statuses = before.desired(from_iso(day)), before.statuses(from_iso(day))
+        then = one.wait(from_iso(day))
+        assert _bare(then.desired()) == _bare(foreseen)
+        # A hold ends where nothing is left that it would take; else nothing new is decided.
+        over = {id for id in before.held if id not in then.held and before.held[id].code in APPROVABLE}
+        assert then.held.keys() == before.held.keys() - over
+        if over:
+            return
+        assert said(then) == {id: (s.kind, s.why, s.at, s.hold and s.hold.code) for id, s in statuses.items()}
+
+
+def _bare(desired: Desired) -> dict[str, Subscription]:
+    """Subscriptions without what lies behind them: a hold that is over leaves a mark there."""
+    return {slot.key: replace(found, milestones=()) for slot, found in desired.subscriptions.items()}
+
+
+@given(customers(), st.sampled_from([Policy(), FREE]))
+@few
+def test_p7_a_held_deal_gives_and_takes_nothing(deals: list[Json], policy: Policy) -> None:
+    one = one_by_one(deals, policy)
+    agreement = one.agreement()
+    never = {id for id in agreement.held if agreement.contribution(id).order is None}
+    assume(never)
+    others = replace(one, histories={id: history for id, history in one.histories.items() if id not in never})
+    without = others.agreement()
+    assume(not set(without.held) - set(agreement.held))
+    assert shown(without) == shown(agreement)
+
+
+@given(customers())
+@few
+def test_what_is_stored_of_an_opportunity_comes_back_as_it_was(deals: list[Json]) -> None:
+    one = one_by_one(deals)
+    for id, history in one.histories.items():
+        again = History.from_json(json.loads(json.dumps(history.to_json())))
+        assert again == history
+        one.histories[id] = again
+    assert said(one.agreement()) == said(one_by_one(deals).agreement())
+
+
+def test_the_intervals_of_a_slot_say_where_each_amount_comes_from() -> None:
+    one = life()
+    one.send(
+        won(1, plan(), entitlement(SEATS, 100), start="2027-01-01", end="2027-12-31"),
+        amended(2, entitlement(SEATS, 5), of=1, start="2027-02-01"),
+        renewed(3, plan(), entitlement(SEATS, 100), of=1, start="2028-01-01", end="2028-12-31"),
+    )
+    agreement = one.agreement()
+    [slot] = agreement.slots
+    amounts = [
+        [(o.deal, o.quantity, o.until) for o in interval.origins["Entitlement", SEATS]]
+        for interval in agreement.intervals(slot)
+        if interval.stands
+    ]
+    base, more, renewal = (OpportunityId(opportunity_id(number)) for number in (1, 2, 3))
+    january: Moment = starting(from_iso("2028-01-01T00:00:00Z"))
+    assert amounts == [
+        [(base, 100, january)],
+        [(base, 100, january), (more, 5, january)],
+        [(renewal, 100, NO_DAY)],
+    ]

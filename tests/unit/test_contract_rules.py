@@ -1,0 +1,407 @@
+"""The rules of the contract model that no story plays, each by a case of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from closedwon.domain.contract.contracts import Learned, Stopped
+from closedwon.domain.desired import Policy, Slot, Subscription
+from closedwon.domain.identifiers import OpportunityId, normalised_id
+from closedwon.domain.instants import At, EndOfBillingPeriod, from_iso
+from unit.agreements import Life
+from unit.domain import (
+    ANALYTICS,
+    PLATFORM,
+    SEATS,
+    WORKSPACE,
+    addon,
+    amended,
+    cancelled,
+    contract,
+    credits,
+    entitlement,
+    on_trial,
+    opportunity_id,
+    plan,
+    renewed,
+    restated,
+    won,
+)
+
+Json = dict[str, Any]
+
+YEAR = {"start": "2027-01-01", "end": "2027-12-31"}
+NEXT = {"start": "2028-01-01", "end": "2028-12-31"}
+HERE = Slot(PLATFORM, None)
+
+
+def at(day: str) -> Any:
+    return from_iso(f"{day}T12:00:00Z")
+
+
+def life(day: str = "2026-12-20", **policy: Any) -> Life:
+    return Life(Policy(**policy), now=at(day))
+
+
+def saved(day: str, deal: Json) -> Json:
+    """A deal as it was saved on a day."""
+    stamp = {"systemModstamp": f"{day}T09:00:00Z", "readAt": f"{day}T09:00:00Z"}
+    return {**deal, "opportunity": {**deal["opportunity"], **stamp}}
+
+
+def seats(one: Life, day: str, slot: Slot = HERE) -> int | None:
+    """How many seats there are on a day; None where nothing stands."""
+    found = there(one, day, slot)
+    return next((e.limit for e in found.entitlements if e.id == SEATS), 0) if found else None
+
+
+def there(one: Life, day: str, slot: Slot = HERE) -> Subscription | None:
+    """The subscription that stands on a day."""
+    found = one.agreement().desired(at(day)).subscriptions.get(slot)
+    return found if found is not None and (found.start is None or found.start <= at(day)) else None
+
+
+def prices(one: Life, day: str) -> dict[str, float]:
+    found = there(one, day)
+    return {price.addon_id or "plan": price.amount for price in found.prices} if found else {}
+
+
+def code(one: Life, number: int) -> str | None:
+    hold = one.agreement().held.get(OpportunityId(opportunity_id(number)))
+    return None if hold is None else hold.code
+
+
+def status(one: Life, number: int, day: str | None = None) -> tuple[str, str]:
+    found = one.agreement().status(OpportunityId(opportunity_id(number)), at(day) if day else None)
+    return (found.kind, found.why)
+
+
+RECORDS = tuple(normalised_id(f"a0X5g{number:010d}") for number in (1, 2, 3))
+
+
+# Renewals
+
+
+def test_a_renewal_line_that_starts_later_leaves_no_gap() -> None:
+    one = life()
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(renewed(2, plan(), entitlement(SEATS, 120, start="2028-03-01"), of=1, **NEXT))
+    assert [seats(one, day) for day in ("2027-12-30", "2028-01-02", "2028-03-02")] == [100, 100, 120]
+
+
+def test_a_split_renewal_renews_the_records_that_its_lines_name_and_no_others() -> None:
+    one = life(end_of_term="end")
+    platform, more, analytics = RECORDS
+    lines = [
+        plan(subscriptionRecord=platform),
+        entitlement(SEATS, 100, planId="plan-enterprise", subscriptionRecord=more),
+        plan("plan-analytics", subscriptionRecord=analytics),
+    ]
+    one.send(won(1, *lines, **YEAR))
+    one.send(renewed(2, plan(renews=platform), entitlement(SEATS, 120, renews=more), **NEXT))
+    other = Slot(ANALYTICS, None)
+    assert [seats(one, day) for day in ("2027-12-30", "2028-01-02")] == [100, 120]
+    assert [there(one, day, other) is not None for day in ("2027-12-30", "2028-01-02")] == [True, False]
+    one.send(renewed(3, plan("plan-analytics", renews=analytics), **NEXT))
+    assert there(one, "2028-01-02", other) is not None
+    assert one.agreement().held == {}
+
+
+def test_what_was_added_to_a_record_is_renewed_with_it() -> None:
+    one = life()
+    platform, more, _ = RECORDS
+    one.send(won(1, plan(subscriptionRecord=platform), entitlement(SEATS, 100, subscriptionRecord=more), **YEAR))
+    one.send(amended(2, entitlement(SEATS, 5, amends=more), of=1, start="2027-03-01"))
+    one.send(renewed(3, plan(renews=platform), entitlement(SEATS, 120, renews=more), **NEXT))
+    assert [seats(one, day) for day in ("2027-04-01", "2028-01-02")] == [105, 120]
+
+
+def test_a_renewal_without_a_start_of_contracts_that_end_on_different_days_is_held() -> None:
+    one = life()
+    one.send(won(1, plan(), **YEAR, contract=1), won(2, plan(), start="2027-01-01", end="2028-05-31", contract=2))
+    one.send({**renewed(3, plan()), "amends": [contract(1), contract(2)]})
+    assert code(one, 3) == "start_unknown"
+    assert seats(one, "2029-01-02") == 0
+
+
+def test_a_renewal_that_is_not_won_any_more_gives_back_the_term() -> None:
+    one = life(reopened_deal="revoke")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(renewed(2, plan(), entitlement(SEATS, 120), of=1, **NEXT))
+    assert seats(one, "2028-01-02") == 120
+    one.send(saved("2027-01-05", cancelled(2)))
+    assert seats(one, "2028-01-02") == 100
+    assert status(one, 1, "2028-01-02") == ("Provisioned", "past its term")
+
+
+def test_a_base_that_arrives_after_its_scheduled_renewal_is_renewed_by_it() -> None:
+    one = life("2027-11-01")
+    one.send(renewed(2, plan(), entitlement(SEATS, 120), of=1, **NEXT))
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    assert [seats(one, day) for day in ("2027-12-30", "2028-01-02")] == [100, 120]
+    assert status(one, 1, "2028-01-02") == ("Superseded", "renewed")
+
+
+def test_an_amendment_that_starts_after_the_renewal_belongs_to_the_renewal() -> None:
+    one = life()
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(renewed(2, plan(), entitlement(SEATS, 100), of=1, **NEXT))
+    one.send(amended(3, entitlement(SEATS, 5), of=1, start="2028-02-01"))
+    assert [seats(one, day) for day in ("2028-01-15", "2028-02-02", "2029-02-01")] == [100, 105, 105]
+
+
+def test_two_renewals_of_the_same_lines_are_both_held_and_the_term_goes_on() -> None:
+    one = life(end_of_term="end")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(*(renewed(number, plan(), entitlement(SEATS, 90 + number), of=1, **NEXT) for number in (2, 3)))
+    assert (code(one, 2), code(one, 3)) == ("renewed_twice", "renewed_twice")
+    assert seats(one, "2028-02-01") == 100
+
+
+# Cancellations
+
+
+def test_a_cancellation_sold_after_the_renewal_that_ends_nothing_is_held() -> None:
+    one = life()
+    one.send(won(1, plan(), **YEAR), saved("2027-06-01", renewed(2, plan(), of=1, **NEXT)))
+    one.send(saved("2027-07-01", cancelled(3, of=1, end="2028-02-29")))
+    assert code(one, 3) == "renewed_meanwhile"
+
+
+def test_a_notice_before_the_renewal_is_superseded_by_it() -> None:
+    one = life()
+    one.send(won(1, plan(), **YEAR), saved("2027-06-01", cancelled(3, of=1, end="2027-12-31")))
+    one.send(saved("2027-07-01", renewed(2, plan(), of=1, **NEXT)))
+    assert status(one, 3) == ("Superseded", "renewed")
+    assert seats(one, "2028-01-02") == 0
+
+
+def test_an_amendment_of_what_was_cancelled_by_then_is_held() -> None:
+    one = life()
+    one.send(won(1, plan(), **YEAR), saved("2027-02-01", cancelled(2, of=1, end="2027-05-31")))
+    one.send(saved("2027-03-01", amended(3, entitlement(SEATS, 5), of=1, start="2027-07-01")))
+    assert code(one, 3) == "contract_over"
+
+
+def test_an_end_with_the_billing_period_is_asked_for_and_then_is_a_day_like_any_other() -> None:
+    one = life("2027-03-10")
+    lines = {"start": "2026-12-01", "end": None, "billingPeriod": "MONTHLY"}
+    one.send(won(1, plan("plan-team"), **lines))
+    one.send(saved("2027-03-10", cancelled(2, of=1, cancel="end_of_term")))
+    assert [found.cancellation for found in one.agreement().desired().subscriptions.values()] == [
+        At(from_iso("2027-04-01T00:00:00Z"))
+    ]
+    one.ends.clear()
+    agreement = one.agreement()
+    [lapse] = agreement.lapses
+    assert (lapse.cancellation, lapse.since) == (opportunity_id(2), from_iso("2027-03-10T09:00:00Z"))
+    assert agreement.desired().subscriptions[HERE].cancellation == EndOfBillingPeriod()
+    assert status(one, 2) == ("Scheduled", "ends")
+
+
+def test_what_is_cancelled_before_its_first_period_and_has_no_end_needs_a_day() -> None:
+    one = life("2026-12-20")
+    one.send(won(1, plan("plan-team"), start="2027-02-01", end=None))
+    one.send(saved("2026-12-20", cancelled(2, of=1, cancel="end_of_term")))
+    assert code(one, 2) == "end_unknown"
+
+
+def test_what_stigg_ended_is_not_given_back_by_another_deal() -> None:
+    one = life("2027-06-01")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(saved("2027-06-01", amended(2, entitlement(SEATS, 5), of=1, start="2027-07-01")))
+    stopped = Learned(stopped=(Stopped(HERE, 1, "CANCELED", from_iso("2027-05-01T00:00:00Z")),))
+    other = one.agreement().__class__(list(one.histories.values()), replace(one.world(), learned=stopped))
+    assert other.desired().subscriptions == {}
+    assert other.status(OpportunityId(opportunity_id(1))).why == "stopped"
+
+
+def test_an_unwon_base_with_amendments_on_it_is_held_with_the_list() -> None:
+    one = life("2027-02-01", reopened_deal="revoke")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR), amended(2, entitlement(SEATS, 5), of=1))
+    one.send(saved("2027-02-01", cancelled(1)))
+    hold = one.agreement().held[OpportunityId(opportunity_id(1))]
+    assert (hold.code, hold.facts["others"]) == ("others_hang_on_it", [opportunity_id(2)])
+    assert seats(one, "2027-03-01") == 105
+
+
+# Money
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "price"),
+    [
+        (1200, [addon(WORKSPACE, 2)], 1200),
+        (1200, [addon(WORKSPACE, 5, price=0)], 600),
+        (None, [addon(WORKSPACE, 2)], None),
+        (1200, [addon(WORKSPACE, -5, price=1200), addon(WORKSPACE, 7)], None),
+        (1200, [addon(WORKSPACE, -2, price=1200)], 1200),
+        (0, [addon(WORKSPACE, 2)], 0),
+    ],
+)
+def test_the_price_that_follows(first: float | None, then: list[Json], price: float | None) -> None:
+    one = life()
+    one.send(won(1, plan(), addon(WORKSPACE, 5, price=first), **YEAR))
+    one.send(amended(2, *then, of=1))
+    assert one.agreement().held == {}
+    assert prices(one, "2027-02-01").get(WORKSPACE) == price
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "held"),
+    [
+        (None, addon(WORKSPACE, 2, price=1000), "price_unknown"),
+        (1200, addon(WORKSPACE, -2, price=900), "price_conflict"),
+        (1200, addon(WORKSPACE, -6, price=1200), "below_zero"),
+    ],
+)
+def test_a_price_that_does_not_follow_is_held(first: float | None, then: Json, held: str) -> None:
+    one = life(removal_guard_percent=100)
+    one.send(won(1, plan(), addon(WORKSPACE, 5, price=first), **YEAR))
+    one.send(amended(2, then, of=1))
+    assert code(one, 2) == held
+    assert prices(one, "2027-02-01").get(WORKSPACE) == first
+
+
+def test_a_charge_that_no_price_of_one_unit_comes_to_is_held() -> None:
+    one = life()
+    one.send(won(1, plan(quantity=40_000, price=1.0), **YEAR))
+    one.send(amended(2, plan(quantity=23_333, price=1.37), of=1))
+    assert code(one, 2) == "price_not_exact"
+
+
+def test_items_of_the_first_form_re_price_what_is_there() -> None:
+    one = life()
+    one.send(won(1, plan(), addon(WORKSPACE, 5, price=1200), **YEAR), amended(2, addon(WORKSPACE, 1), of=1))
+    history = one.histories[opportunity_id(2)]
+    order = history.newest.order
+    item = replace(order.items[0], quantity=0, price=1000.0, value=-1000.0)
+    old = replace(order, items=(item,), form=0)
+    one.histories[opportunity_id(2)] = replace(
+        history, newest=history.newest._replace(order=old), sells=history.newest._replace(order=old), settled=None
+    )
+    assert prices(one, "2027-02-01") == {WORKSPACE: 1000}
+
+
+# Who makes way
+
+
+def test_of_two_plans_the_one_that_has_begun_stands() -> None:
+    one = life("2027-02-01")
+    one.send(won(9, plan("plan-enterprise"), **YEAR))
+    one.send(won(1, plan("plan-enterprise-plus"), **YEAR))
+    assert (code(one, 9), code(one, 1)) == (None, "two_plans")
+
+
+def test_of_two_plans_that_are_only_agreed_nobody_wins_by_an_id() -> None:
+    one = life("2026-12-20")
+    one.send(won(9, plan("plan-enterprise"), **YEAR))
+    one.send(won(1, plan("plan-enterprise-plus"), **YEAR))
+    assert (code(one, 9), code(one, 1)) == ("two_plans", "two_plans")
+    assert one.desired.subscriptions == {}
+
+
+def test_an_innocent_addition_is_not_held_with_what_takes_too_much() -> None:
+    one = life(removal_guard_percent=100)
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(amended(2, entitlement(SEATS, 50), of=1), amended(3, entitlement(SEATS, -160), of=1))
+    assert (code(one, 2), code(one, 3)) == (None, "below_zero")
+
+
+def test_another_currency_is_held() -> None:
+    one = life()
+    one.send(won(1, plan(), **YEAR), amended(2, entitlement(SEATS, 5), of=1, currency="EUR"))
+    assert code(one, 2) == "currency_conflict"
+
+
+def test_deals_that_name_each_other_are_held() -> None:
+    one = life()
+    one.send(renewed(1, plan(), of=2, **YEAR), renewed(2, plan(), of=1, **NEXT))
+    assert (code(one, 1), code(one, 2)) == ("reference_circle", "reference_circle")
+
+
+# Guards
+
+
+def test_a_guard_looks_at_what_a_deal_takes_and_gives_together() -> None:
+    one = life()
+    one.send(won(1, plan(), addon(WORKSPACE, 5, price=1200), **YEAR))
+    one.send(amended(2, addon(WORKSPACE, -5, price=1200), addon(WORKSPACE, 5, price=900), of=1))
+    assert one.agreement().held == {}
+
+
+def test_an_approval_is_for_what_there_is_before_and_after_and_not_for_the_day() -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(saved("2027-02-01", amended(2, entitlement(SEATS, -80), of=1, start="2027-06-01")))
+    first = one.agreement().held[OpportunityId(opportunity_id(2))]
+    assert (first.facts["before"], first.facts["after"]) == ({SEATS: 100}, {SEATS: 20})
+    one.send(saved("2027-02-02", amended(2, entitlement(SEATS, -80), of=1, start="2027-07-01")))
+    assert one.agreement().held[OpportunityId(opportunity_id(2))].approval == first.approval
+    one.send(saved("2027-02-03", amended(2, entitlement(SEATS, -90), of=1, start="2027-07-01")))
+    assert one.agreement().held[OpportunityId(opportunity_id(2))].approval != first.approval
+
+
+def test_a_whole_amendment_that_leaves_much_out_is_held() -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan(), entitlement(SEATS, 100), addon(WORKSPACE, 3), **YEAR))
+    one.send(saved("2027-02-01", restated(2, plan(), entitlement(SEATS, 10), of=1, start="2027-06-01")))
+    assert code(one, 2) == "removal_guard"
+    assert seats(one, "2027-06-02") == 100
+
+
+def test_a_base_that_is_corrected_to_much_less_is_held() -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(saved("2027-02-01", won(1, plan(), entitlement(SEATS, 20), **YEAR)))
+    assert code(one, 1) == "removal_guard"
+    assert one.approve(opportunity_id(1)) is None
+    assert (code(one, 1), seats(one, "2027-02-02")) == (None, 20)
+
+
+# Trials, credits
+
+
+def test_a_trial_that_was_won_goes_on_until_the_sale_starts() -> None:
+    one = life("2026-12-01")
+    one.send(saved("2026-12-01", on_trial(1, plan(), entitlement(SEATS, 5), trialEnd="2026-12-20")))
+    one.send(saved("2026-12-10", won(1, plan(), entitlement(SEATS, 100), **YEAR)))
+    trial = HERE._replace(trial=True)
+    ends = [interval.end.instant for interval in one.agreement().intervals(trial) if interval.stands]
+    assert ends == [from_iso("2027-01-01T00:00:00Z")]
+    desired = one.desired
+    # The plan ends it once the paid subscription stands: that is no wish of a deal.
+    assert set(desired.subscriptions) == {HERE}
+    assert desired.trials == frozenset()
+    assert trial not in desired.ended
+
+
+def test_a_trial_comes_back_when_its_sale_is_not_won_any_more() -> None:
+    one = life("2026-12-01", reopened_deal="revoke")
+    one.send(saved("2026-12-01", on_trial(1, plan(), entitlement(SEATS, 5), trialEnd="2026-12-20")))
+    one.send(saved("2026-12-05", won(1, plan(), entitlement(SEATS, 100), **YEAR)))
+    one.send(saved("2026-12-10", cancelled(1)))
+    assert set(one.desired.subscriptions) == {HERE._replace(trial=True)}
+
+
+def test_credits_of_a_held_deal_are_not_granted() -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan("plan-enterprise"), **YEAR))
+    grant = {"stiggType": "Credit grant", "stiggId": "currency-ai-credits", "quantity": 500}
+    one.send(won(2, plan("plan-enterprise-plus"), grant, **YEAR))
+    assert code(one, 2) == "two_plans"
+    assert one.desired.grants == ()
+
+
+def test_recurring_credits_and_what_has_no_limit_add_up() -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan(), credits(100), entitlement(SEATS, None, unlimited=True), **YEAR))
+    one.send(won(2, plan(), credits(50), entitlement(SEATS, 10), **YEAR))
+    found = one.desired.subscriptions[HERE]
+    assert [(e.id, e.limit, e.unlimited) for e in found.entitlements] == [
+        ("currency-ai-credits", 150, False),
+        (SEATS, None, True),
+    ]
