@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from closedwon.domain.contract.facts import Reading, record
 from closedwon.domain.customer import Customer, OpportunityState, Outcome
 from closedwon.domain.due import START_GRACE, execution_name, sooner
 from closedwon.domain.former_approvals import former_approval_of
@@ -87,7 +88,12 @@ def accept(
         # The digest breaks a tie between two saves of one millisecond, in the same way on every machine.
         newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)
         if state is not None and not newer and not same:
-            answers.append(Acceptance(id, "superseded", state.execution))
+            # It is recorded all the same: it may be the newest that sells, where the newest is a cancellation.
+            name = started or when.named(id, revision, attempt)
+            state = _late(state, order, revision, version, name)
+            opportunities[id] = state
+            started = name if state.version == version else started
+            answers.append(Acceptance(id, "superseded", state.execution, start=state.version == version))
             continue
         name = started or when.named(id, revision, attempt)
         # A failed deal that is sent again, unchanged, is tried again: the catalogue may have been corrected.
@@ -122,7 +128,8 @@ def _recorded(
     """An opportunity with another newest order, or one that is tried again. state: None where it is new."""
     outcome = Outcome.because("Failed", refusal(order.problems)) if order.problems else Outcome()
     if state is None:
-        return OpportunityState(order, revision, version, execution, outcome=outcome, at=now)
+        fresh = OpportunityState(order, revision, version, execution, outcome=outcome, at=now)
+        return fresh.with_history(record(None, Reading(order, revision)))
     if same_deal(state.order, order) and order.problems == state.order.problems:
         order = state.sent_again(order, revision).order
     elif order.form:  # what its lines were called stays so when the deal is changed; in the first form it is hashed
@@ -130,10 +137,10 @@ def _recorded(
     application = state.application
     if application is not None and application.problem:  # asked again: the deal or the application may be corrected
         application = None
+    # An older copy that is tried again lets nothing older in.
+    history = record(state.history, Reading(order, max(revision, state.revision)))
     return replace(
-        state,
-        order=order,
-        revision=max(revision, state.revision),  # an older copy that is tried again lets nothing older in
+        state.with_history(history),
         version=version,
         execution=execution,
         outcome=outcome,
@@ -143,6 +150,14 @@ def _recorded(
         # Learned for the cancellation alone: if the deal is cancelled once more, Stigg is asked once more.
         learned=state.learned if order.trigger == "cancellation" else {},
     )
+
+
+def _late(state: OpportunityState, order: Order, revision: Revision, version: int, execution: str) -> OpportunityState:
+    """An opportunity whose older reading arrives late. What it says of the deal may be news all the same."""
+    late = state.with_history(record(state.history, Reading(order, revision)))
+    if late.history.contribution.digest == state.history.contribution.digest:
+        return late
+    return replace(late, version=version, execution=execution)
 
 
 def _again(state: OpportunityState, order: Order, revision: Revision, version: int, execution: str) -> OpportunityState:

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.application import Application, begins, prepared
 from closedwon.domain.codes import NO_FACTS, Facts, Reason
+from closedwon.domain.contract.facts import Contribution, History, Reading, is_selling, record
+from closedwon.domain.first_version import facts_of
 from closedwon.domain.identifiers import AccountId, CustomerId, SubscriptionId
 from closedwon.domain.instants import Instant, from_iso, iso_utc
-from closedwon.domain.order import SENT_AGAIN, Order, Revision, Standing, same_deal, with_names
+from closedwon.domain.order import SENT_AGAIN, Order, Revision, with_names
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.stored import Json, given_of, told_of
 
@@ -101,56 +103,81 @@ class Outcome:
 _FIRST = ("status", "reason", "subscriptions", "approval", "due_at")
 """The fields that an outcome had in the first version."""
 
-_ORDERS = ("order", "provisioned", "won")
-"""The fields of an opportunity that hold an order. One that is equal to an earlier one is stored once."""
+_ORDERS = ("order", "sells_order", "trial_order", "provisioned", "settled_trial")
+"""The fields in which orders of an opportunity are stored. One that is equal to an earlier one is stored once."""
 
 
 @dataclass(frozen=True)
 class OpportunityState:
     """One opportunity in the ledger.
 
-    version: the customer's version that its newest order made. provisioned: the last order that Stigg stands for;
-    won: the last of these that was not a cancellation, where that is another. written: the mark of the outcome that
-    Salesforce shows for certain: None again as soon as there is another outcome, because a write of that one may land
-    without an answer. at: when the outcome was reached. application: what the user's own application said about it,
-    None where it was not asked. learned: of a cancellation that ends something with its billing period, when that is,
-    as Stigg said at the time: by slot key and generation (`learned_key`). extra: see `domain.stored`.
+    version: the customer's version that its newest order made. written: the mark of the outcome that Salesforce shows
+    for certain: None again as soon as there is another outcome, because a write of that one may land without an answer.
+    at: when the outcome was reached. application: what the user's own application said about it, None where it was not
+    asked. learned: of a cancellation that ends something with its billing period, when that is, as Stigg said at the
+    time: by slot key and generation (`learned_key`). products: by `pieces.part_key`, where its settled parts belong.
+    sells, trial: see `facts.History`, where they are not the newest reading; said, first, settled, begun: see there.
+    extra: see `domain.stored`.
     """
 
     order: Order
     revision: Revision
     version: int
     execution: str
-    provisioned: Order | None = None
     outcome: Outcome = Outcome()
     at: int = 0
     written: str | None = None
-    won: Order | None = None
     application: Application | None = None
     learned: Mapping[str, Instant] = field(default_factory=dict, hash=False)
+    products: Mapping[str, str] = field(default_factory=dict, hash=False)
+    sells: Reading | None = None
+    trial: Reading | None = None
+    said: tuple[tuple[Revision, str], ...] = ()
+    first: Revision | None = None
+    settled: Contribution | None = None
+    begun: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
-    def stands(self) -> bool:
-        """Whether Stigg stands for its newest order."""
-        return self.provisioned is not None and same_deal(self.provisioned, self.order)
+    def history(self) -> History:
+        """What is kept of its readings."""
+        newest = Reading(self.order, self.revision)
+        return History(
+            newest=newest,
+            sells=newest if is_selling(self.order) else self.sells,
+            trial=newest if is_selling(self.order) and self.order.trigger == "trial" else self.trial,
+            said=self.said,
+            first=self.first,
+            settled=self.settled,
+            begun=self.begun,
+        )
 
     @property
-    def standing(self) -> Standing:
-        """The opportunity as the fold takes it, with what the user's own application answered."""
+    def prepared_history(self) -> History:
+        """The same with what the user's own application answered: as it is provisioned."""
+        if self.application is None or not self.application.answered:
+            return self.history
+        return self.history.with_orders(lambda order: prepared(order, self.application))
 
-        def ready(order: Order | None) -> Order | None:
-            return order and prepared(order, self.application)
+    @property
+    def stands(self) -> bool:
+        """Whether Stigg stands for its newest readings."""
+        return self.prepared_history.stands
 
-        newest = prepared(self.order, self.application)
-        # While no cancellation was provisioned, the last order that was is the won one, and `won` stays empty.
-        return Standing(newest, ready(self.provisioned), ready(self.won or self.provisioned))
-
-    def with_provisioned(self, order: Order) -> OpportunityState:
-        """The opportunity after one of its orders was provisioned."""
-        # A cancellation's date may lie ahead: until then the fold needs the order that it ends.
-        won = (self.won or self.provisioned) if order.trigger == "cancellation" else None
-        return replace(self, provisioned=order, won=won)
+    def with_history(self, history: History) -> OpportunityState:
+        """The opportunity with another history, as `facts.record`, `settle` or `begin` returned it."""
+        newest = history.newest
+        return replace(
+            self,
+            order=newest.order,
+            revision=newest.revision,
+            sells=None if history.sells == newest else history.sells,
+            trial=None if history.trial == newest else history.trial,
+            said=history.said,
+            first=history.first,
+            settled=history.settled,
+            begun=history.begun,
+        )
 
     def sent_again(self, order: Order, revision: Revision) -> OpportunityState:
         """The opportunity when its newest order arrives once more: it keeps every name that was ever said."""
@@ -163,17 +190,16 @@ class OpportunityState:
         # A contract that was made anew is called by its new name.
         contract_id = order.contract_id if newer and order.contract_id else kept.contract_id
 
-        def named(stood: Order | None) -> Order | None:
+        def named(stood: Order) -> Order:
             # What stands, or stands again should the newest be held, is found by the same names.
-            return stood and with_names(replace(stood, contract_id=contract_id or stood.contract_id), kept)
+            return with_names(replace(stood, contract_id=contract_id or stood.contract_id), kept)
 
-        return replace(
-            self,
-            order=replace(kept, contract_id=contract_id),
-            revision=max(revision, self.revision),
-            provisioned=named(self.provisioned),
-            won=named(self.won),
-        )
+        newest = Reading(replace(kept, contract_id=contract_id), max(revision, self.revision))
+        history = replace(self.history.with_orders(named), newest=newest)
+        if is_selling(newest.order):
+            history = replace(history, sells=newest)
+        # Sent again it says the same, only later: what was said first stays first.
+        return self.with_history(record(history, Reading(newest.order, revision)))
 
     def with_learned(self, ends: Mapping[str, Instant]) -> OpportunityState:
         """The opportunity after it was learned when what it cancels is over."""
@@ -197,18 +223,35 @@ class OpportunityState:
         as ``{"as": <the earlier one's field>}``.
         """
         data = told_of(self)
+        for name in ("sells", "trial", "said", "first", "settled", "begun", "learned", "products"):
+            del data[name]
+        data["outcome"] = self.outcome.to_json()
+        data["application"] = None if self.application is None else self.application.to_json()
+        settled = self.settled
+        orders = {
+            "order": self.order,
+            "sells_order": self.sells and self.sells.order,
+            "trial_order": self.trial and self.trial.order,
+            "provisioned": settled and settled.order,
+            "settled_trial": settled and settled.trial,
+        }
         told: dict[str, Order] = {}
-        for name in _ORDERS:
-            if (order := data[name]) is not None:
+        for name, order in orders.items():
+            if order is not None:
                 same = next((earlier for earlier, one in told.items() if one == order), None)
                 told[name] = order
                 data[name] = {"as": same} if same else order.to_json()
-        data["outcome"] = self.outcome.to_json()
-        data["application"] = None if self.application is None else self.application.to_json()
-        del data["learned"]
-        if self.learned:
-            data["learned"] = {key: iso_utc(at) for key, at in self.learned.items()}
-        return data
+        later = {
+            "sells_revision": self.sells and list(self.sells.revision),
+            "trial_revision": self.trial and list(self.trial.revision),
+            "said": [[list(revision), when] for revision, when in self.said],
+            "first": self.first and list(self.first),
+            "settled": None if settled is None else settled.without_orders_json(),
+            "begun": self.begun,
+            "learned": {key: iso_utc(at) for key, at in self.learned.items()},
+            "products": dict(self.products),
+        }
+        return {**data, **{name: value for name, value in later.items() if value or (value == {} and name == "settled")}}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OpportunityState:
@@ -216,7 +259,8 @@ class OpportunityState:
         data = {name: data[value["as"]] if _points(value) else value for name, value in data.items()}
         read: list[tuple[Any, Order]] = []
 
-        def order_of(told: Any) -> Order | None:
+        def order_of(name: str) -> Order | None:
+            told = data.get(name)
             if not told:
                 return None
             # Mostly all are one, and then its digest, which is cached, is computed once.
@@ -226,17 +270,49 @@ class OpportunityState:
                 read.append((told, found))
             return found
 
-        application = data.get("application")
+        def reading_of(name: str) -> Reading | None:
+            order = order_of(f"{name}_order")
+            return order and Reading(order, _revision(data[f"{name}_revision"]))
+
+        order, revision, application = order_of("order"), _revision(data["revision"]), data.get("application")
+        assert order is not None
+        outcome = Outcome.from_json(data["outcome"])
+        if "settled" in data or not data.get("provisioned"):
+            told = data.get("settled")
+            facts: dict[str, Any] = {
+                "sells": reading_of("sells"),
+                "trial": reading_of("trial"),
+                "said": tuple((_revision(at), when) for at, when in data.get("said", ())),
+                "first": data.get("first") and _revision(data["first"]),
+                "settled": None
+                if told is None
+                else Contribution.from_json(told, order_of("provisioned"), order_of("settled_trial")),
+                "begun": bool(data.get("begun")),
+            }
+        else:
+            former = facts_of(order, revision, order_of("provisioned"), order_of("won"), outcome.status)
+            facts = former._asdict()
+        known = {name: value for name, value in data.items() if name not in _STORED_APART}
         return cls(
             **{
-                **given_of(cls, data),
-                **{name: order_of(data.get(name)) for name in _ORDERS},
-                "revision": Revision(*data["revision"][: len(Revision._fields)]),
+                **given_of(cls, known),
+                **facts,
+                "order": order,
+                "revision": revision,
                 "application": application and Application.from_json(application),
-                "outcome": Outcome.from_json(data["outcome"]),
+                "outcome": outcome,
                 "learned": {key: from_iso(at) for key, at in data.get("learned", {}).items()},
+                "products": dict(data.get("products", {})),
             }
         )
+
+
+_STORED_APART = (*_ORDERS, "won", "sells_revision", "trial_revision")
+"""Names under which parts of an opportunity are stored that are no field of it."""
+
+
+def _revision(told: Sequence[int]) -> Revision:
+    return Revision(*told[: len(Revision._fields)])
 
 
 def learned_key(slot_key: str, generation: int) -> str:
@@ -342,16 +418,16 @@ class Customer:
         return {
             id: state
             for id, state in self.opportunities.items()
-            if state.provisioned is None
+            if state.settled is None
             and not (state.application and state.application.answered)
             and begins(state.order, orders)
         }
 
     @property
-    def standings(self) -> list[Standing]:
-        """Its orders as the fold takes them, without those that the user's own application has not prepared yet."""
+    def histories(self) -> list[History]:
+        """What is kept of its deals, without those that the user's own application has not prepared yet."""
         unprepared = self.unprepared
-        return [state.standing for id, state in self.opportunities.items() if id not in unprepared]
+        return [state.prepared_history for id, state in self.opportunities.items() if id not in unprepared]
 
     @property
     def unasked(self) -> list[str]:
@@ -368,13 +444,8 @@ def erased(customer: Customer) -> Customer:
     """The customer without what could name a person. Nothing becomes due, because what was sold stays the same."""
 
     # All orders of an opportunity alike, because digests hold the names: one left out would look like a change.
-    def nameless(order: Order | None) -> Order | None:
-        return order and order.nameless()
-
     states = {
-        id: replace(
-            state, order=state.order.nameless(), provisioned=nameless(state.provisioned), won=nameless(state.won)
-        )
+        id: state.with_history(state.history.with_orders(Order.nameless))
         for id, state in customer.opportunities.items()
     }
     return replace(customer, opportunities=states)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from closedwon.domain.application import Application, resource_conflict
 from closedwon.domain.codes import Reason
+from closedwon.domain.contract.facts import Contribution, History, begin, settle
 from closedwon.domain.customer import Customer, Lease, Outcome
 from closedwon.domain.instants import Instant
 from closedwon.domain.lease import Work
@@ -72,12 +73,14 @@ class Applied:
 
     slots: dict[str, SlotRecord]
     outcomes: dict[str, Outcome]
-    provisioned: frozenset[str]
+    settles: Mapping[str, Contribution]
     ensured: bool
     look_again_at: int | None = None
     grants: dict[str, GrantRecord] = field(default_factory=dict)
     approved: frozenset[str] = frozenset()
     learned: Mapping[str, Mapping[str, Instant]] = field(default_factory=dict)
+    begun: frozenset[str] = frozenset()
+    products: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -196,9 +199,11 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
         outcome = report.outcomes.get(id)
         if id in unprepared:  # it was not folded: its outcome is the answer of the user's own application
             outcome = _waiting(taken.application, now) if taken.application else None
-        elif id in report.provisioned:
-            # The order that was folded, even where a newer one has come since: Stigg stands for this one.
-            state = state.with_provisioned(taken.order)
+        else:
+            # As it was folded, even where a newer reading has come since: Stigg stands for this.
+            state = state.with_history(_stood(state.history, report.settles.get(id), id in report.begun))
+            if products := report.products.get(id):
+                state = replace(state, products=products)
         state = state.with_learned(report.learned.get(id, {}))
         # A newer order has come since: what became of the older one says nothing of it.
         if outcome is not None and state.version <= work.customer.version:
@@ -217,6 +222,13 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
         look_again_at=min((at for at in looks if at is not None), default=None),
         failures=0,
     )
+
+
+def _stood(history: History, settled: Contribution | None, begun: bool) -> History:
+    """A history after what it contributes was provisioned, and something of it has begun."""
+    if settled is not None:
+        history = settle(history, settled)
+    return begin(history) if begun and history.settled is not None else history
 
 
 def _waiting(application: Application, now: int) -> Outcome:

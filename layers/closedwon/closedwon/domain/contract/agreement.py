@@ -17,7 +17,6 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
-from closedwon.domain.chain import Fate
 from closedwon.domain.contract.facts import Contribution, History
 from closedwon.domain.contract.faults import Fault, Hold
 from closedwon.domain.contract.money import Holding
@@ -214,9 +213,8 @@ class Agreement:
         return Desired(
             subscriptions=subscriptions,
             refused=dict(self._standing.refused),
-            held={id: hold.code for id, hold in self.held.items()},
+            held={id: hold.reason for id, hold in self.held.items()},
             ended=self._ended(subscriptions, moment),
-            fates=self._fates(moment),
             grants=self._grants(moment),
             trials=self._trials(),
             lapsing=lapsing,
@@ -295,32 +293,3 @@ class Agreement:
             money=order.currency,
             payment_collection=order.payment_collection or terms.payment_collection,
         )
-
-    def _fates(self, at: Moment) -> dict[str, Fate]:
-        """What became of each order that contributes, in the words that plan, outcome and drift know."""
-        statuses = Statuses(self._standing, at)
-        found: dict[str, Fate] = {}
-        for id, history in self.histories.items():
-            if id in self._evaluation.deals and id not in self.held and id not in self.refused:
-                found[id] = _fate(id, statuses.of(history))
-        return found
-
-
-def _fate(id: OpportunityId, status: Status) -> Fate:
-    match status.kind, status.why:
-        case "Scheduled", _:
-            return Fate("scheduled", status.at)
-        case "Superseded", "cancelled":
-            return Fate("cancelled", status.at, status.by or "")
-        case "Superseded", _:
-            return Fate("replaced", status.at, status.by or "")
-        case "Ended", "trial over":
-            return Fate("trial over", status.at)
-        case "Ended", _:
-            return Fate("over", status.at)
-        case _, "ended":
-            return Fate("cancelled", status.at, id)
-        case _, "past its term":
-            return Fate("past its term", status.at)
-        case _:
-            return Fate("in force")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -47,13 +47,6 @@ class Reading(NamedTuple):
 
     order: Order
     revision: Revision
-
-    def to_json(self) -> dict[str, Any]:
-        return {"order": self.order.to_json(), "revision": list(self.revision)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Reading:
-        return cls(Order.from_json(data["order"]), Revision(*data["revision"]))
 
 
 @dataclass(frozen=True)
@@ -105,11 +98,13 @@ class Contribution:
         ]
         return hashlib.sha256(json.dumps(said, separators=(",", ":")).encode()).hexdigest()
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for the ledger; `from_json` is its inverse."""
+    def with_orders(self, changed: Callable[[Order], Order]) -> Contribution:
+        """The contribution with all its orders changed."""
+        return replace(self, order=self.order and changed(self.order), trial=self.trial and changed(self.trial))
+
+    def without_orders_json(self) -> dict[str, Any]:
+        """Plain data for the ledger of all but its orders, which are stored apart; `from_json` is its inverse."""
         data = {
-            "order": self.order and self.order.to_json(),
-            "trial": self.trial and self.trial.to_json(),
             "own_end": self.own_end and self.own_end.to_json(),
             "since": self.since and iso_utc(self.since),
             "unwon": self.unwon,
@@ -117,11 +112,11 @@ class Contribution:
         return {name: value for name, value in data.items() if value}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Contribution:
-        order, trial, end, since = (data.get(name) for name in ("order", "trial", "own_end", "since"))
+    def from_json(cls, data: Mapping[str, Any], order: Order | None, trial: Order | None) -> Contribution:
+        end, since = data.get("own_end"), data.get("since")
         return cls(
-            order=order and Order.from_json(order),
-            trial=trial and Order.from_json(trial),
+            order=order,
+            trial=trial,
             own_end=end and OwnEnd.from_json(end),
             since=since and from_iso(since),
             unwon=bool(data.get("unwon")),
@@ -163,33 +158,24 @@ class History:
         """Whether what it contributes was provisioned as it is."""
         return self.settled is not None and self.settled.digest == self.contribution.digest
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for the ledger; `from_json` is its inverse."""
-        data = {
-            "newest": self.newest.to_json(),
-            "sells": None if self.sells in (None, self.newest) else self.sells and self.sells.to_json(),
-            "newest_sells": self.sells == self.newest,
-            "trial": self.trial and self.trial.to_json(),
-            "said": [[list(revision), when] for revision, when in self.said],
-            "first": self.first and list(self.first),
-            "settled": None if self.settled is None else self.settled.to_json(),
-            "begun": self.begun,
-        }
-        return {name: value for name, value in data.items() if value or value == {}}
+    def with_orders(self, changed: Callable[[Order], Order]) -> History:
+        """The history with all its orders changed alike."""
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> History:
-        newest = Reading.from_json(data["newest"])
-        sells, trial, first, settled = (data.get(name) for name in ("sells", "trial", "first", "settled"))
-        return cls(
-            newest=newest,
-            sells=newest if data.get("newest_sells") else sells and Reading.from_json(sells),
-            trial=trial and Reading.from_json(trial),
-            said=tuple((Revision(*revision), when) for revision, when in data.get("said", ())),
-            first=first and Revision(*first),
-            settled=None if settled is None else Contribution.from_json(settled),
-            begun=bool(data.get("begun")),
+        def read(reading: Reading | None) -> Reading | None:
+            return reading and reading._replace(order=changed(reading.order))
+
+        return replace(
+            self,
+            newest=self.newest._replace(order=changed(self.newest.order)),
+            sells=read(self.sells),
+            trial=read(self.trial),
+            settled=self.settled and self.settled.with_orders(changed),
         )
+
+
+def is_selling(order: Order) -> bool:
+    """Whether a reading sells, tries or names what it cancels; what is refused does nothing of it."""
+    return not order.problems and sort_of(order) != "own end"
 
 
 def record(history: History | None, reading: Reading) -> History:
@@ -204,7 +190,7 @@ def record(history: History | None, reading: Reading) -> History:
     if reading.order.trigger == "cancellation":
         said = tuple(sorted({*said, (reading.revision, when_of(reading.order))}))[-MOST_SAID:]
     firsts = [revision for revision in (history.first, reading.revision) if revision is not None]
-    sells = sort != "own end" and not reading.order.problems  # what is refused never sold anything
+    sells = is_selling(reading.order)
     return replace(
         history,
         newest=_newer(history.newest, reading),

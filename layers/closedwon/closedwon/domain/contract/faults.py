@@ -6,12 +6,11 @@ A fault names nobody as guilty: it has tiers of deals that may make way (`standi
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from closedwon.domain.codes import Facts, Reason, approval_of
 from closedwon.domain.desired import Slot
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import Moment, iso_utc
@@ -85,8 +84,8 @@ class Fault:
         place = self.at or Moment(0, None)
         return (ORDER[self.code], place, self.slot.key if self.slot else "", str(self.facts.get("item", "")))
 
-    def about(self, deal: OpportunityId) -> dict[str, Any]:
-        """Its facts from one deal's side."""
+    def reason_for(self, deal: OpportunityId) -> Reason:
+        """It, from one deal's side."""
         told = {**self.facts, "deal": deal}
         others = sorted(self.deals - {deal})
         if others and "others" not in told:
@@ -95,28 +94,29 @@ class Fault:
             told["at"] = iso_utc(self.at.instant)
         if self.slot is not None:
             told["slot"] = self.slot.key
-        return told
+        return Reason(self.code, Facts(told))
 
 
 @dataclass(frozen=True)
 class Hold:
     """Why a deal is held. approval: what lets it through, None where nobody can."""
 
-    code: Code
-    facts: Mapping[str, Any]
+    reason: Reason
     approval: str | None = None
+
+    @property
+    def code(self) -> str:
+        return self.reason.code
+
+    @property
+    def facts(self) -> Facts:
+        return self.reason.facts
 
 
 def hold_of(deal: OpportunityId, fault: Fault) -> Hold:
     """The hold of a deal that made way for a fault."""
-    return Hold(fault.code, fault.about(deal), approval_of(deal, fault) if fault.code in APPROVABLE else None)
-
-
-def approval_of(deal: OpportunityId, fault: Fault) -> str:
-    """The ID of what lets a deal through: its code, slot, and what there is before and after; no day and no share."""
-    facts = {name: fault.facts[name] for name in ("before", "after") if name in fault.facts}
-    meant = [fault.code, deal, fault.slot and fault.slot.key, facts]
-    return hashlib.sha256(json.dumps(meant, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+    reason = fault.reason_for(deal)
+    return Hold(reason, approval_of(reason) if fault.code in APPROVABLE else None)
 
 
 def tiers_of(deals: Iterable[tuple[OpportunityId, int]]) -> tuple[frozenset[OpportunityId], ...]:

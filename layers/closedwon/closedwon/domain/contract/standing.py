@@ -14,7 +14,7 @@ from typing import Any
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.contracts import Contracts, Learned
 from closedwon.domain.contract.facts import NOTHING, Contribution, History
-from closedwon.domain.contract.faults import Fault, approval_of, tiers_of
+from closedwon.domain.contract.faults import Fault, hold_of, tiers_of
 from closedwon.domain.contract.guards import Gross, Guard
 from closedwon.domain.contract.judging import contract_faults
 from closedwon.domain.contract.references import Deal
@@ -22,6 +22,7 @@ from closedwon.domain.contract.sharing import slot_faults
 from closedwon.domain.contract.terms import ContractTerms
 from closedwon.domain.contract.timeline import Timeline
 from closedwon.domain.desired import Policy, Slot, catalogue_problems
+from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import Instant, from_milliseconds
 from closedwon.domain.order import Order, Problem
@@ -31,8 +32,9 @@ from closedwon.domain.order import Order, Problem
 class World:
     """What the facts of a customer are judged by.
 
-    catalogue, policy: of the stack. learned: what only Stigg knows. approvals: what somebody let through. now: only
-    for a trial that nobody ever had, and for what has begun: no other rule looks at it.
+    catalogue, policy: of the stack. learned: what only Stigg knows. approvals: what somebody let through.
+    subscriptions: the ID of what stands in a slot, which older approvals name. now: only for a trial that nobody ever
+    had, and for what has begun: no other rule looks at it.
     """
 
     catalogue: Catalogue
@@ -40,6 +42,7 @@ class World:
     now: Instant
     learned: Learned = field(default_factory=Learned)
     approvals: Collection[str] = frozenset()
+    subscriptions: Mapping[Slot, str] = field(default_factory=dict)
 
 
 class Evaluation:
@@ -233,7 +236,15 @@ class Standing:
         return self._levels[id]
 
     def _approved(self, fault: Fault) -> bool:
-        return all(approval_of(deal, fault) in self.world.approvals for deal in fault.deals)
+        return all(self._lets_through(deal, fault) for deal in fault.deals)
+
+    def _lets_through(self, deal: OpportunityId, fault: Fault) -> bool:
+        hold = hold_of(deal, fault)
+        if hold.approval in self.world.approvals:
+            return True
+        # What was approved before approvals had codes still counts.
+        subscription = self.world.subscriptions.get(fault.slot) if fault.slot else None
+        return former_approval_of(hold.reason.knowing(subscription=subscription)) in self.world.approvals
 
     def _make_way(self, faults: Iterable[Fault]) -> bool:
         """Let the first tier of each fault make way that has a deal that may. Out: whether any did."""
