@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ class Agreement:
 
     def next_change(self, at: Moment) -> Instant | None:
         """When something changes by itself after a moment."""
-        return next((moment.instant for moment in self.moments if moment > at), None)
+        place = bisect_right(self.moments, at)
+        return self.moments[place].instant if place < len(self.moments) else None
 
     # What became of deals
 
@@ -230,10 +232,11 @@ class Agreement:
         """What stood or was sold once, and nothing gives now or later. All of it was agreed: the guards let it pass."""
         found: dict[Slot, dict[OpportunityId, None]] = defaultdict(dict)
         for slot, timeline in self._evaluation.timeline.slots.items():
+            if slot in subscriptions or any(end > at for _, end in timeline.stands):
+                continue
             lines = [line for giving in timeline.plan_givings for line in giving.track.lines]
-            lines += self._never(slot)
-            goes_on = any(end > at for _, end in timeline.stands)
-            if slot in subscriptions or goes_on or not lines or all(line.deal.shadow for line in lines):
+            lines += self._subscriptions.never.get(slot, [])
+            if all(line.deal.shadow for line in lines):
                 continue
             for line in lines:
                 found[slot][line.deal.id] = None
@@ -242,10 +245,6 @@ class Agreement:
             if slot not in subscriptions:
                 found[slot][id] = None
         return {slot: Ended(True, tuple(sorted(ids))) for slot, ids in found.items()}
-
-    def _never(self, slot: Slot) -> list[Line]:
-        """Plan lines of a slot that never count: what was cancelled before it began."""
-        return self._subscriptions.never.get(slot, [])
 
     def _former(self) -> list[tuple[Slot, OpportunityId]]:
         """The slots of what a deal gave by earlier readings, and does not any more."""
@@ -262,11 +261,16 @@ class Agreement:
                 found += [(slot, id) for slot in slots if not (slot.trial and won)]
         return found
 
+    @cached_property
+    def _grant_lines(self) -> list[Line]:
+        lines = (line for line in self._evaluation.contracts.lines if line.is_grant and line.ever)
+        return sorted(lines, key=lambda line: line.deal.id)
+
     def _grants(self, at: Moment) -> tuple[Grant, ...]:
         """The credits that deals grant once, of those whose day has come."""
         found: dict[str, Grant] = {}
-        for line in sorted(self._evaluation.contracts.lines, key=lambda line: line.deal.id):
-            if not line.is_grant or not line.ever or line.start > at:
+        for line in self._grant_lines:
+            if line.start > at:
                 continue
             grant = self._grant(line)
             known = found.get(grant.key)
