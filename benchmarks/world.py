@@ -6,6 +6,7 @@ and Salesforce are the sandbox's. The same world serves both ways of writing a s
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import tempfile
@@ -336,8 +337,8 @@ class AwsApi:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 operation = self.headers["X-Amz-Target"].rpartition(".")[2]
-                status, content = api.answer(operation, json.loads(body))
-                answer = json.dumps(content).encode()
+                status, content = api.answer(operation, json.loads(body, object_hook=_binary))
+                answer = json.dumps(content, default=_base64).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/x-amz-json-1.0")
                 self.send_header("Content-Length", str(len(answer)))
@@ -348,3 +349,12 @@ class AwsApi:
                 pass
 
         return Handler
+
+
+def _binary(value: dict[str, Any]) -> dict[str, Any]:
+    """An object of a request; a binary value of DynamoDB's as bytes, as `Ledger` has it in this process."""
+    return {"B": base64.b64decode(value["B"])} if value.keys() == {"B"} else value
+
+
+def _base64(binary: bytes) -> str:
+    return base64.b64encode(binary).decode()

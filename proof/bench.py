@@ -95,9 +95,9 @@ def _fits(item: Mapping[str, Any]) -> int:
     size = 0
     for name, value in item.items():
         ((kind, text),) = value.items()
-        promise(isinstance(text, str), "a value that is no text")
+        promise(isinstance(text, bytes if kind == "B" else str), "a value that is no text, and no binary one")
         promise(kind != "N" or len(text) <= 38, f"a number of {len(text)} digits")
-        size += len(name) + len(text.encode())
+        size += len(name) + len(text if kind == "B" else text.encode())
     promise(size <= ITEM_LIMIT, f"an item of {size} bytes")
     return size
 

@@ -105,6 +105,18 @@ DEFECTS = (
         test="tests/unit/test_ledger.py::test_who_loses_every_try_says_so_after_growing_pauses",
     ),
     Defect(
+        "a customer of several moments",
+        "in order: what a query found half from before a write and half from after it is believed",
+        (
+            Edit(
+                f"{PACKAGE}/aws/ledger_items.py",
+                "return sum(revs) == total and max(revs, default=0) <= rev",
+                "return True",
+            ),
+        ),
+        test="tests/unit/test_ledger_reads.py::test_what_a_bad_table_answers_is_never_believed",
+    ),
+    Defect(
         "an idempotency key without its execution",
         "once, and again: the same wish later gets the old answer",
         (Edit(f"{PACKAGE}/stigg/client.py", "wish = [execution, entity_id, body]", "wish = [entity_id, body]"),),

@@ -179,6 +179,7 @@ UNRECORDED: list[Bad] = [
     ("a name too long", puts("account.name", "x" * 256), None, "account.name", "longer than 255"),
     ("no number", puts("lines.2.quantity", "many"), 3, "quantity", "is not a number"),
     ("more than a number", puts("lines.2.quantity", 10**4000), 3, "quantity", "too large"),
+    ("no reference", puts("lines.1.renews", ["the old one"]), 2, "renews", "is not a Salesforce record ID"),
     ("no object", puts("lines.1", "addon-extra-workspace"), 2, "line", "must be an object"),
 ]
 """What cannot be recorded: there is no opportunity, no order in time, or no sense in it."""
@@ -189,7 +190,14 @@ REFUSED: list[Bad] = [
     ("no ID", puts("lines.2.stiggId", ""), 3, "stiggId", "is missing"),
     ("a fraction", puts("lines.2.quantity", 2.5), 3, "quantity", "2.5 is not a whole number"),
     ("a negative quantity", puts("lines.1.quantity", -1), 2, "quantity", "-1 is not possible"),
-    ("nothing of it", puts("lines.1.quantity", 0), 2, "quantity", "0 is not possible"),
+    (
+        "nothing of anything",
+        puts("lines", [{"stiggType": "Plan", "stiggId": "plan-team", "quantity": 0}]),
+        None,
+        "lines",
+        "only lines of quantity 0",
+    ),
+    ("a line that renews", puts("lines.1.renews", "8005g00000ABCdEAAX"), 2, "renews", "of a renewal, and this deal"),
     ("too much of it", puts("lines.1.quantity", 2**31), 2, "quantity", "more than Stigg can hold"),
     ("no plan", puts("lines.0.stiggType", None), 1, "stiggType", "is missing"),
     (

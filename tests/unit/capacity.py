@@ -106,5 +106,5 @@ def size_of(item: Item) -> int:
         [(kind, said)] = value.items()
         # A number is about half its digits, and one byte.
         size += len(name.encode())
-        size += len(said) // 2 + 2 if kind == "N" else len(said if isinstance(said, bytes) else said.encode())
+        size += len(said) // 2 + 2 if kind == "N" else len(said if isinstance(said, bytes) else str(said).encode())
     return size

@@ -652,6 +652,40 @@ def test_deals_of_one_account_are_one_customers_work_from_the_callout_to_the_wri
     assert (state.provisioned, state.written) == (arrivals[-1].order, state.mark(ACCOUNT))
 
 
+def test_the_parts_of_a_request_that_bring_nothing_new_name_no_execution_for_the_others(ledger: Ledger) -> None:
+    """The execution of what was known before may have ended: its name would start nothing."""
+    arrivals = [arrival(n, opportunity=f"0065g0000{n:06}AAX", at=n) for n in range(1, 101)]
+    first = ledger.accept(arrivals[:40])
+    both = ledger.accept(arrivals)
+    assert [answer.status for answer in both] == ["duplicate"] * 40 + ["accepted"] * 60
+    [known], [new] = ({answer.execution for answer in some} for some in (both[:40], both[40:]))
+    assert (known == first[0].execution, known != new) == (True, True)
+    assert all(answer.start for answer in both)
+
+
+def test_a_request_that_ends_between_its_transactions_is_due_and_sent_again_it_is_whole(
+    ledger: Ledger, client: Client, clock: Clock
+) -> None:
+    arrivals = [arrival(n, opportunity=f"0065g0000{n:06}AAX", at=n) for n in range(1, 101)]
+
+    def die(call: str) -> None:
+        if client.calls.count("transact_write_items") > 2:
+            raise ConnectionError
+
+    client.meanwhile = die
+    with pytest.raises(ConnectionError):
+        ledger.accept(arrivals)
+    client.meanwhile = lambda call: None
+    known = ledger.customer(ACCOUNT)
+    assert (known.version, known.due_at, len(known.opportunities)) == (2, NOW + START_GRACE, 64)
+    statuses = [answer.status for answer in ledger.accept(arrivals)]
+    assert statuses == ["duplicate"] * 64 + ["accepted"] * 36
+    clock.now += START_GRACE
+    [claim] = ledger.due(at_once)
+    states = ledger.customer(ACCOUNT).opportunities.values()
+    assert {state.execution for state in states} == {claim.execution}, "one execution does what is due of all parts"
+
+
 @pytest.mark.parametrize("pieces", [1, 2])
 def test_a_report_that_ends_between_its_pieces_was_not_made_and_is_made_again(
     ledger: Ledger, client: Client, pieces: int

@@ -110,7 +110,12 @@ def provisioned(ledger: Ledger, slots: dict[str, SlotRecord]) -> Customer:
     ledger.record_result(
         work, Intended({key: one.generation for key, one in slots.items()}, {"credits": GrantRecord(5)})
     )
-    outcome = Outcome("Held", "Half of it would go.", (SubscriptionLink("plan-enterprise", "sub-2", "ACTIVE"),), "half")
+    outcome = Outcome(
+        "Held",
+        "Half of it would go.",
+        (SubscriptionLink("plan-enterprise", SubscriptionId("sub-2"), "ACTIVE"),),
+        "half",
+    )
     ledger.record_result(
         work,
         Applied(
@@ -294,7 +299,7 @@ def newer(items: dict[str, Json]) -> dict[str, Json]:
         else:
             told = news_in(told)
         by_newer[sk] = {**item, "body": body_of(json.dumps(told))}
-    thing = {"pk": {"S": PK}, "sk": {"S": "THING#1"}, "rev": {"N": "1"}, "body": {"S": '["unknown"]'}}
+    thing = {"pk": {"S": PK}, "sk": {"S": "THING#1"}, "rev": {"N": "1"}, "unknown": {"BOOL": True}}
     head = by_newer["CUSTOMER"]
     head["revs"] = {"N": str(int(head["revs"]["N"]) + 1)}
     return {**by_newer, "THING#1": thing}
@@ -326,15 +331,15 @@ def without_news(customer: Customer) -> Customer:
     def plain(one: Any) -> Any:
         return one and replace(one, extra={})
 
-    def plain_order(one: Order | None) -> Order | None:
-        return one and replace(one, extra={}, items=tuple(map(plain, one.items)))
+    def plain_order(one: Order) -> Order:
+        return replace(one, extra={}, items=tuple(map(plain, one.items)))
 
     states = {
         id: replace(
             state,
             extra={},
             order=plain_order(state.order),
-            provisioned=plain_order(state.provisioned),
+            provisioned=state.provisioned and plain_order(state.provisioned),
             outcome=plain(state.outcome),
             application=plain(state.application),
         )

@@ -331,3 +331,30 @@ def test_names_and_the_order_of_lines_are_no_part_of_a_digest(lines: list[Json],
     assert with_names(plain, told).digest == plain.digest
     # Said once, they stay said, whichever comes later.
     assert with_names(with_names(plain, told), plain).names == with_names(told, plain).names >= told.names
+
+
+def test_what_a_later_version_stored_is_read_and_what_an_earlier_one_left_out() -> None:
+    order = order_of(
+        amended(2, addon(quantity=5, price=10, amends=RECORD, contractId=contract(1)), of=[RECORD, contract(1)])
+    )
+    stored = json.loads(json.dumps(order.to_json()))
+    assert Order.from_json(stored) == order
+    later = {**stored, "form": 2, "owner": "sales", "problems": [[1, "price", "is odd", "price_conflict", {}]]}
+    later["items"] = [{**stored["items"][0], "kind": "Charge", "tier": 7}]
+    read = Order.from_json(later)
+    assert (read.form, read.problems, read.items[0].kind) == (2, (Problem(1, "price", "is odd"),), "Charge")
+    assert read.digest == Order.from_json(later).digest != order.digest
+    few = {name: stored[name] for name in ("opportunity_id", "opportunity_name", "account_id", "account_name")}
+    few |= {
+        "trigger": "amendment",
+        "currency": "usd",
+        "items": [{"kind": "Plan", "stigg_id": "plan-team", "quantity": 1}],
+    }
+    read = Order.from_json(few)
+    assert (read.form, read.amends, read.items[0].lines, read.items[0].renews) == (0, (), (), ())
+
+
+def test_what_is_empty_is_not_stored() -> None:
+    [item] = order_of(amended(2, addon(quantity=5), of=1)).to_json()["items"]
+    assert not {"contract_id", "record", "renews", "amends", "ends"} & item.keys()
+    assert {"price", "value", "prior", "start"} <= item.keys()  # as they ever were, or every digest would be another

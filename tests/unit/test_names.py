@@ -117,9 +117,20 @@ def test_names_that_are_known_make_nothing_due() -> None:
 def test_a_contract_that_was_made_anew_has_the_name_that_was_read_last() -> None:
     customer = standing(sold(contract=7))
     newer, _ = arriving(customer, sold(contract=8), 3)
+    stands = state_of(newer).provisioned
+    assert stands is not None
+    assert stands.contract_id == contract(8)
+    first_form, _ = arriving(standing(netted(sold(contract=7))), sold(contract=8), 3)
+    assert state_of(first_form).order.contract_id == contract(8)
     older, _ = arriving(customer, sold(contract=8), 1)
     assert (state_of(newer).order.contract_id, newer.version) == (contract(8), customer.version + 1)
     assert (state_of(older).order.contract_id, older.version) == (contract(7), customer.version)
+
+
+def test_what_says_nothing_new_is_not_written() -> None:
+    split, _ = arriving(standing(sold(*SPLIT, contract=7)), sold(*SPLIT, contract=7), 2)
+    again, _ = arriving(split, sold(), 2)
+    assert again == split
 
 
 def test_a_refused_deal_is_named_and_nothing_is_due_for_it() -> None:

@@ -23,7 +23,7 @@ from closedwon.salesforce.client import SalesforceClient
 from closedwon.salesforce.deal_records import deal_from_rows, trigger_of
 from closedwon.salesforce.export_queries import Bulk, Scope, bulk_queries
 from closedwon.salesforce.mapping_records import MAPPINGS_SOQL, LineSource, Row, Unreadable, mapped, value_at
-from closedwon.salesforce.reading import read
+from closedwon.salesforce.reading import opportunities_of, read
 from sandbox.sales import Cpq, Sales, Sold
 from sandbox.salesforce.app import Salesforce
 from sandbox.salesforce.errors import Refusal
@@ -597,6 +597,17 @@ def test_a_block_price_is_shared_out_and_refused_as_a_difference(org: Org, cpq: 
     assert "Stigg Price Override" in problem.message
     gone = org.read(cpq.amend(contract, "None", addon_extra_workspace=0))
     assert amounts(gone, "totalQuantity", "priorQuantity", "price") == [("addon-extra-workspace", 0, 50, None)]
+
+
+def test_one_of_several_contracts_of_a_deal_is_not_named_by_the_deal(
+    org: Org, cpq: Cpq, base: str, account: str
+) -> None:
+    alone = cpq.quote(account, "Alone", Sold("plan-analytics"))
+    one, other, single = cpq.contract(base), cpq.contract(base), cpq.contract(alone)
+    assert opportunities_of([one, single], org) == {single: alone}
+    org.salesforce.update("Contract", other, SBQQ__Opportunity__c=None)
+    assert opportunities_of([one, single], org) == {one: base, single: alone}
+    assert opportunities_of([other], org) == {}
 
 
 def test_a_contract_that_no_opportunity_made_is_named_itself(org: Org, cpq: Cpq, account: str, contract: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from closedwon.domain.order import Order
 from recorded.files import Recording, read, recordings
 from recorded.played import Played, played
 
@@ -75,6 +76,15 @@ def test_every_customer_is_read_and_written_back_with_all_that_was_stored(record
 def test_every_order_that_was_ever_accepted_is_read(stack: Played) -> None:
     for stored, read_now in stack.histories():
         assert read_now == stored
+
+
+def test_every_order_has_the_digest_that_it_is_stored_under(recording: Recording) -> None:
+    stored = [item for item in recording.ledger if item["sk"].startswith("ORDER#")]
+    assert stored
+    for item in stored:
+        order = Order.from_json(item["body"])
+        # An erased order stays under the digest that it had with its names.
+        assert order.digest[:16] == item["sk"].split("#")[2] or not order.account_name
 
 
 def test_what_else_the_table_holds_is_read(stack: Played) -> None:

@@ -369,7 +369,7 @@ class Ledger:
 
     # Accepting
 
-    def _accept(self, account_id: str, arrivals: list[Arrival], when: Due, again: bool) -> tuple[Due, list[Acceptance]]:
+    def _accept(self, account_id: str, arrivals: list[Arrival], when: Due) -> tuple[Due, list[Acceptance]]:
         """Accept in one transaction. Out: besides the answers, when the next part of the request is due."""
         # Only these opportunities: accepting needs no others, and an account may have hundreds.
         stored = self._table.some_of(account_id, [arrival.order.opportunity_id for arrival in arrivals])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from closedwon.domain.customer import Customer, Lease, OpportunityState
@@ -49,6 +49,11 @@ class Stored(NamedTuple):
     total: int = 0
     inherited: Mapping[str, Any] = {}
 
+    def is_leased(self, account_id: str, lease: Lease) -> bool:
+        """Whether it is that account's customer under that lease."""
+        held = self.customer.lease
+        return self.customer.account_id == account_id and held is not None and held.token == lease.token
+
 
 class Part(NamedTuple):
     """What is stored of a customer outside its head: a mapping of its fields, each entry an item of its own.
@@ -72,6 +77,9 @@ PARTS = {
 }
 """The parts of a customer, by their fields."""
 
+KINDS = {part.kind: name for name, part in PARTS.items()}
+"""The fields of a customer that are stored outside its head, by how the sort keys of their items begin."""
+
 HEAD = "CUSTOMER"
 """The sort key of a customer's head. It comes before those of all parts."""
 
@@ -94,25 +102,41 @@ def stored_of(account_id: str, items: Iterable[Item], whole: bool = True) -> Sto
     """A customer from its items, the head among them. None where there is no head, or where the items are not all as
     they were at one moment: then they are to be read again.
 
-    What is written changes the head and raises its `rev`; every other item bears the `rev` as of which it was written,
-    and the head the sum of these. A read may come between the items of one transaction, or find some of them not yet at
-    the place that it asked. No item is older than the head's sum says if none is newer than the head and the sum is
-    right: each older one makes it less.
+    A read may come between the items of one transaction, or find some of them not yet at the place that it asked.
     """
     by_key = {item["sk"]["S"]: item for item in items}
     head = by_key.pop(HEAD, None)
     if head is None:
         return None
     with as_read(lambda mistake: unreadable(f"ACCOUNT#{account_id}", mistake)):
-        rev, total = int(head["rev"]["N"]), int(head.get("revs", {"N": "0"})["N"])
-        revs = {sk: int(item.get("rev", {"N": "0"})["N"]) for sk, item in by_key.items()}
-        if whole and (sum(revs.values()) != total or max(revs.values(), default=0) > rev):
+        rev, total = _number(head, "rev"), _number(head, "revs")
+        revs = {sk: _number(item, "rev") for sk, item in by_key.items()}
+        if whole and not _of_one_moment(rev, total, revs.values()):
             return None
         body = json.loads(text_of(head))
         inherited = {name: body.pop(name) for name in INHERITED if name in body}
-        texts = {sk: text_of(item) for sk, item in by_key.items()}
-        customer = _customer_of(account_id, rev, {**body, **inherited} if whole else body, texts)
+        customer = _customer_of(account_id, rev, {**body, **inherited} if whole else body, _texts(by_key))
     return Stored(customer, whole, revs, total, inherited)
+
+
+def _texts(items: Mapping[str, Item]) -> dict[str, str]:
+    """The bodies of items by their sort keys, but for those of kinds that a newer version added."""
+    return {sk: text_of(item) for sk, item in items.items() if sk.partition("#")[0] in KINDS}
+
+
+def _number(item: Item, name: str) -> int:
+    """A number of an item; 0 where the first version wrote it, which had none."""
+    return int(item.get(name, {"N": "0"})["N"])
+
+
+def _of_one_moment(rev: int, total: int, revs: Collection[int]) -> bool:
+    """Whether items are as they were when a head was written, by what both bear.
+
+    What is written raises the head's `rev`; every other item bears the `rev` as of which it was written, and the head
+    the sum of these. So if no item is newer than the head and the sum is right, none is older: each older or missing
+    one makes it less, and nothing makes it more.
+    """
+    return sum(revs) == total and max(revs, default=0) <= rev
 
 
 def customer_of(account_id: str, rev: int, head: str, items: Mapping[str, str]) -> Customer:
@@ -129,10 +153,9 @@ def _customer_of(account_id: str, rev: int, body: Json, items: Mapping[str, str]
         "grants": {key: GrantRecord.from_json(told) for key, told in body.get("grants", {}).items()},
         "approved": dict.fromkeys(body.get("approved", ())),
     }
-    kinds = {part.kind: name for name, part in PARTS.items()}
     for sk, text in items.items():
         kind, _, key = sk.partition("#")
-        name = kinds.get(kind)
+        name = KINDS.get(kind)
         if name is None:  # a newer version's
             continue
         told = json.loads(text)
@@ -183,7 +206,7 @@ def exported(line: bytes) -> tuple[str, Json] | None:
             return None
         plain: Json = {name: value["S"] for name, value in item.items() if "S" in value}
         plain |= {name: int(value["N"]) for name, value in item.items() if "N" in value}
-        if "B" in item["body"]:
+        if "B" in item.get("body", {}):
             plain["body"] = inflated(base64.b64decode(item["body"]["B"]))
         return account_id, plain
 

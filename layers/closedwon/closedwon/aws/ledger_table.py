@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
 from closedwon.aws.ledger_items import (
@@ -78,12 +79,14 @@ class LedgerTable:
 
     def change(self, account_id: str, rule: Callable[[Customer], tuple[Customer, T]]) -> T:
         """Read a whole customer, apply a rule, write what changed; again when somebody else wrote it first."""
+        consistently = chain((False,), repeat(True))
 
-        def once(again: bool) -> T:
-            known = self._read(account_id, consistent=again)
+        def once() -> T:
+            consistent = next(consistently)
+            known = self._read(account_id, consistent)
             changed, answer = rule(known.customer)
             # Nothing is written then that would fail by its condition, so whether this was the newest state is asked.
-            if changed == known.customer and not again:
+            if changed == known.customer and not consistent:
                 self._confirm(known.customer)
             self._held = self.write(known, changed)
             return answer
@@ -95,29 +98,23 @@ class LedgerTable:
         again only when somebody else has written it since.
         """
 
-        def once(again: bool) -> T:
-            known, self._held = self._held, None
-            held = known and known.customer.account_id == account_id and known.customer.lease
-            if known is None or again or not held or held.token != lease.token:
-                known = self._read(account_id, consistent=True)
-                changed, answer = rule(known.customer)
-            else:
-                changed, answer = rule(known.customer)
-                if changed == known.customer:
-                    self._confirm(known.customer)
+        def once() -> T:
+            # At most once: a write that fails leaves nothing held.
+            held, self._held = self._held, None
+            known = held if held and held.is_leased(account_id, lease) else self._read(account_id, consistent=True)
+            changed, answer = rule(known.customer)
+            if changed == known.customer and known is held:
+                self._confirm(known.customer)
             self._held = self.write(known, changed)
             return answer
 
         return self.retried(once)
 
-    def retried(self, once: Callable[[bool], T]) -> T:
-        """Repeat a write until no other came first. In: the write, which is told whether it is repeated.
-
-        Raises LedgerContended when every try was lost.
-        """
+    def retried(self, once: Callable[[], T]) -> T:
+        """Repeat a write until no other came first. Raises LedgerContended when every try was lost."""
         for attempt in range(TRIES):
             try:
-                return once(attempt > 0)
+                return once()
             except Conflict:
                 # Full jitter: writers that met once would otherwise meet again at every try.
                 self._pause(random.uniform(0, min(0.4, 0.01 * 2**attempt)))  # nosec B311 - jitter, no secret
@@ -125,7 +122,7 @@ class LedgerTable:
 
     def customer(self, account_id: str) -> Customer:
         """A customer with all that is stored of it."""
-        return self.retried(lambda _: self._read(account_id, consistent=True)).customer
+        return self.retried(lambda: self._read(account_id, consistent=True)).customer
 
     def some_of(self, account_id: str, opportunities: Iterable[str]) -> Stored:
         """A customer with some of its opportunities, and without slots, grants and approvals."""

@@ -35,6 +35,10 @@ class Due:
     grace: int = START_GRACE
     execution: str | None = None
 
+    def named(self, opportunity_id: str, revision: Revision, attempt: int) -> str:
+        """The name of the execution that is asked for, by the first order that asks."""
+        return self.execution or execution_name(opportunity_id, revision, attempt)
+
     def joined(self, before: Customer, after: Customer) -> Due:
         """For the next part of a request. In: the customer before and after the arrivals of this one."""
         if self.execution or after.version == before.version:
@@ -85,15 +89,14 @@ def accept(
         if state is not None and not newer and not same:
             answers.append(Acceptance(id, "superseded", state.execution))
             continue
+        name = started or when.named(id, revision, attempt)
         # A failed deal that is sent again, unchanged, is tried again: the catalogue may have been corrected.
         if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
-            started = started or when.execution or execution_name(id, revision, attempt)
-            state = _recorded(state, order, revision, version, started, now)
+            state = _recorded(state, order, revision, version, name, now)
             customer_id = now_bound  # only a recorded order binds: else nothing would be due that shows the ID
         else:
-            name = started or when.execution or execution_name(id, revision, attempt)
             state = _again(state, order, revision, version, name)
-            started = name if state.version == version else started
+        started = name if state.version == version else started
         opportunities[id] = state
         # A duplicate of a deal that is not provisioned yet starts its execution again, in case that start was lost;
         # the same name cannot start twice.

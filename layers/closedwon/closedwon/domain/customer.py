@@ -155,17 +155,31 @@ class OpportunityState:
     def sent_again(self, order: Order, revision: Revision) -> OpportunityState:
         """The opportunity when its newest order arrives once more: it keeps every name that was ever said."""
         newer = revision > self.revision
-        if not newer or order.form != self.order.form:
-            kept = with_names(self.order, order)
-        else:  # CPQ may have numbered its lines differently, and may have made its contracts anew
-            kept = with_names(order, self.order)
+        kept = with_names(self.order, order)
+        if newer and order.form == self.order.form:
+            kept = with_names(order, self.order)  # CPQ may have numbered its lines differently
+        elif newer:
+            kept = replace(kept, **{name: getattr(order, name) for name in SENT_AGAIN})
+        # A contract that was made anew is called by its new name.
+        contract_id = order.contract_id if newer and order.contract_id else kept.contract_id
+
+        def named(stood: Order | None) -> Order | None:
+            # What stands, or stands again should the newest be held, is found by the same names.
+            return stood and with_names(replace(stood, contract_id=contract_id or stood.contract_id), kept)
+
         return replace(
             self,
-            order=replace(kept, **{name: getattr(order, name) for name in SENT_AGAIN}) if newer else kept,
+            order=replace(kept, contract_id=contract_id),
             revision=max(revision, self.revision),
-            # What stands, or stands again should the newest be held, is found by the same names.
-            provisioned=self.provisioned and with_names(self.provisioned, kept),
-            won=self.won and with_names(self.won, kept),
+            provisioned=named(self.provisioned),
+            won=named(self.won),
+        )
+
+    def with_learned(self, ends: Mapping[str, Instant]) -> OpportunityState:
+        """The opportunity after it was learned when what it cancels is over."""
+        # Where the deal is won again by now, what was learned has gone with the cancellation.
+        return (
+            replace(self, learned={**self.learned, **ends}) if ends and self.order.trigger == "cancellation" else self
         )
 
     def mark(self, shown_id: str | None) -> str:

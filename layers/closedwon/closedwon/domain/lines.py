@@ -57,15 +57,20 @@ def added_up(items: Iterable[Item], differences: bool) -> tuple[Item, ...]:
 
 
 def _together(same: list[Item], differences: bool) -> Item:
-    first = same[0]
     if len(same) == 1:
-        return first
-    return replace(
-        first,
-        quantity=first.quantity if first.unlimited and not differences else sum(item.quantity for item in same),
-        prior=_sum_of(item.prior for item in same),
-        lines=tuple(number for item in same for number in item.lines),
-    )
+        return same[0]
+    one = _first_of(same)
+    return one if one.unlimited and not differences else replace(one, quantity=_units(same))
+
+
+def _first_of(same: list[Item]) -> Item:
+    """The first of several, for all of them: with all their lines, and what there was before all of them."""
+    lines = tuple(number for item in same for number in item.lines)
+    return replace(same[0], prior=_sum_of(item.prior for item in same), lines=lines)
+
+
+def _units(same: list[Item]) -> int:
+    return sum(item.quantity for item in same)
 
 
 def _sum_of(numbers: Iterable[int | None]) -> int | None:
@@ -77,23 +82,15 @@ def netted_item(same: list[Item], differences: bool, ends: bool) -> Item:
     """The items of one entity as the one of the first form. ends: they are a cancellation's, whose quantities that form
     did not keep.
     """
-    first = same[0]
-    if len(same) == 1 and not (differences or ends):
-        return first
-    unlimited = any(item.unlimited for item in same)
-    total = 1 if unlimited and not differences else sum(item.quantity for item in same)
+    unlimited, soft = any(item.unlimited for item in same), any(item.soft_limit for item in same)
+    one = replace(_first_of(same), unlimited=unlimited, soft_limit=soft)
+    if ends:
+        return replace(one, quantity=0)
+    if not differences:
+        return replace(one, quantity=1 if unlimited else _units(same))
     # The whole amount of a difference: prices of units bought at different times are netted by it.
     values = [item.quantity * item.price for item in same if item.price is not None]
-    return replace(
-        first,
-        quantity=0 if ends else total,
-        price=_unit_price(same) if differences else first.price,
-        value=sum(values) if differences and values else None,
-        prior=_sum_of(item.prior for item in same),
-        unlimited=unlimited,
-        soft_limit=any(item.soft_limit for item in same),
-        lines=tuple(number for item in same for number in item.lines),
-    )
+    return replace(one, quantity=_units(same), price=_unit_price(same), value=sum(values) if values else None)
 
 
 def _unit_price(items: list[Item]) -> float | None:

@@ -269,13 +269,16 @@ class Order:
         # JSON made lists of the tuples: with these an order would not equal the one that was stored.
         given["items"] = tuple(Item.from_json(item) for item in data.get("items", ()))
         given["problems"] = tuple(Problem(*problem[: len(Problem._fields)]) for problem in data.get("problems", ()))
-        amends = data.get("amends") or ()
-        given["amends"] = (amends,) if isinstance(amends, str) else tuple(amends)
+        given["amends"] = _one_or_more(data.get("amends"))
         given["metadata"] = tuple((name, value) for name, value in data.get("metadata", ()))
         # These have no default, and `to_json` leaves them out where they are None.
         for optional in ("account_email", "stored_customer_id", "customer_id", "resource_id"):
             given.setdefault(optional, None)
         return cls(**given)
+
+
+def _one_or_more(said: str | Iterable[str] | None) -> tuple[str, ...]:
+    return (said,) if isinstance(said, str) else tuple(said or ())
 
 
 class Standing(NamedTuple):
@@ -320,18 +323,21 @@ def netted(order: Order) -> Order:
         return order
     bare = (replace(item.unnamed(), renews=(), amends=(), ends=()) for item in order.items)
     groups = groups_of(bare, order.differences)
-    problems: list[Problem] = []
-    if not order.differences:
-        for group in groups:
-            problems += lines_that_differ(group, "price")
-        if order.trigger != "cancellation":
-            problems += plans_named_twice(item for group in groups for item in group if item.kind == "Plan")
     ends = order.trigger == "cancellation"
     items = tuple(netted_item(group, order.differences, ends) for group in groups)
     on_lines = sorted(order.references - {order.opportunity_id})  # its own lines: what it cancels without a name
     amends = order.amends or tuple(OpportunityId(name) for name in on_lines)
-    netted = replace(order, form=0, items=items, amends=amends)
-    return netted.refused(tuple(problem for problem in problems if problem not in order.problems))
+    problems = () if order.differences else tuple(_unsayable(groups, ends))
+    together = replace(order, form=0, items=items, amends=amends)
+    return together.refused(tuple(problem for problem in problems if problem not in order.problems))
+
+
+def _unsayable(groups: list[list[Item]], ends: bool) -> Iterable[Problem]:
+    """What of a whole deal the first form has no place for. groups: its items by entity."""
+    for group in groups:
+        yield from lines_that_differ(group, "price")
+    if not ends:
+        yield from plans_named_twice(item for group in groups for item in group if item.kind == "Plan")
 
 
 def same_deal(stored: Order, arriving: Order) -> bool:
@@ -383,22 +389,29 @@ def with_names(order: Order, other: Order) -> Order:
     """
     if other.contract_id and not order.contract_id:
         order = replace(order, contract_id=other.contract_id)
-    if not any(item.contract_id or item.record for item in other.items):
+    if not any(map(_said, other.items)):
         return order
     theirs = {entity_of(group[0], order.differences): group for group in groups_of(other.items, order.differences)}
+    if order.form < other.form and any(map(_named_apart, theirs.values())) and same_deal(order, other):
+        return with_names(other, order)
     items: list[Item] = []
     for group in groups_of(order.items, order.differences):
-        found = theirs.get(entity_of(group[0], order.differences), [])
-        names = {item.names for item in found}
-        if order.form < other.form and len(names) > 1 and same_deal(order, other):
-            return with_names(other, order)
-        if len(group) == len(names) == 1:
-            items.append(_completed(group[0], found[0]))
-        elif _said(found) > _said(group) and _unnamed(found, order) == _unnamed(group, order):
-            items += found
-        else:
-            items += group
+        items += _named(group, theirs.get(entity_of(group[0], order.differences), []), order.differences)
     return replace(order, items=added_up(items, order.differences) if order.form else tuple(items))
+
+
+def _named_apart(items: list[Item]) -> bool:
+    return len({item.names for item in items}) > 1
+
+
+def _named(ours: list[Item], theirs: list[Item], differences: bool) -> list[Item]:
+    """Items of one entity with the names that others of it add."""
+    if len(ours) == 1 and theirs and not _named_apart(theirs):
+        return [_completed(ours[0], theirs[0])]
+    more = sum(map(_said, theirs)) > sum(map(_said, ours)) and _unnamed(theirs, differences) == _unnamed(
+        ours, differences
+    )
+    return theirs if more else ours
 
 
 def _completed(item: Item, other: Item) -> Item:
@@ -406,10 +419,10 @@ def _completed(item: Item, other: Item) -> Item:
     return item if item.names == (contract_id, record) else replace(item, contract_id=contract_id, record=record)
 
 
-def _said(items: list[Item]) -> int:
-    return sum(name is not None for item in items for name in item.names)
+def _said(item: Item) -> int:
+    return sum(name is not None for name in item.names)
 
 
-def _unnamed(items: list[Item], order: Order) -> tuple[Item, ...]:
-    bare = added_up((item.unnamed() for item in items), order.differences)
+def _unnamed(items: list[Item], differences: bool) -> tuple[Item, ...]:
+    bare = added_up((item.unnamed() for item in items), differences)
     return tuple(replace(item, lines=()) for item in bare)

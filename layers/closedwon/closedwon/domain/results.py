@@ -199,9 +199,7 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
         elif id in report.provisioned:
             # The order that was folded, even where a newer one has come since: Stigg stands for this one.
             state = state.with_provisioned(taken.order)
-        # Not where the deal is won again by now: what was learned has gone with the cancellation.
-        if (learned := report.learned.get(id)) and state.order.trigger == "cancellation":
-            state = replace(state, learned={**state.learned, **learned})
+        state = state.with_learned(report.learned.get(id, {}))
         # A newer order has come since: what became of the older one says nothing of it.
         if outcome is not None and state.version <= work.customer.version:
             state = state.became(outcome, now)

@@ -6,8 +6,6 @@ from, so their descriptions are written for the people who call.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,12 +16,12 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
 
 from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH, normalised_id
 from closedwon.domain.order import Problem
+from closedwon.intake.references import RECORD, RECORD_ID_SHOWN, of_a_line, one_or_more
 
 MOST_DEALS = 200
 """Deals in one request: a bulk save in Salesforce handles at most this many records in one transaction."""
@@ -39,13 +37,10 @@ MOST_LINE_NUMBER = 2**31 - 1
 Trigger = Literal["closed_won", "trial", "amendment", "renewal", "cancellation"]
 
 
-_RECORD_ID_SHOWN: dict[str, Any] = {"minLength": 15, "maxLength": 18, "pattern": "^[A-Za-z0-9]+$"}
-
-
 def _record_id(key_prefix: str) -> Any:
     """A field that takes both forms of a record's ID and keeps the one of 18 characters."""
     # For the OpenAPI document only: the validator below says the same in words a person can use.
-    shown = dict(_RECORD_ID_SHOWN)
+    shown = dict(RECORD_ID_SHOWN)
     if key_prefix:
         shown["examples"] = [f"{key_prefix}5g00000ABCdEAAX"[:18]]
     return (
@@ -61,55 +56,6 @@ RecordId = Annotated[str, *_record_id("")]
 
 StiggId = Annotated[str, Field(min_length=1, max_length=STIGG_ID_LENGTH, pattern=STIGG_ID)]
 """An ID in Stigg."""
-
-
-MOST_REFERENCES = 50
-"""References in one field: more contracts than one deal amends or renews."""
-
-
-def _references(value: Any, read: Callable[[str], str]) -> tuple[str, ...]:
-    """One reference or a list of them, each as `read` keeps it."""
-    several = [] if value is None else [value] if isinstance(value, str) else value
-    if not isinstance(several, list | tuple) or not all(isinstance(one, str) for one in several):
-        raise ValueError("must be a text or a list of texts")
-    if len(several) > MOST_REFERENCES:
-        raise ValueError(f"has more than {MOST_REFERENCES} references")
-    return tuple(dict.fromkeys(read(one.strip()) for one in several))
-
-
-def _line_elsewhere(reference: str) -> str:
-    """A record's ID of 18 characters, or a line of another deal: ``opportunity/stiggId`` or with ``/start`` behind."""
-    record, *line = reference.split("/")
-    if not line:
-        return normalised_id(record)
-    if len(line) > 2 or not all(line):
-        raise ValueError("is neither a record ID nor opportunity/stiggId[/start]")
-    if len(line[0]) > STIGG_ID_LENGTH or not re.fullmatch(STIGG_ID, line[0]):
-        raise ValueError("names no ID in Stigg behind the opportunity (letters, digits and _ . : @ | -)")
-    # The start is a day as the deal says it: what it is, only the mapping knows.
-    return "/".join((normalised_id(record, "006"), *line))
-
-
-def _one_or_more(read: Callable[[str], str], one: dict[str, Any], description: str) -> Any:
-    """A field of references. one: what the OpenAPI document says of each."""
-    shown = {"anyOf": [one, {"type": "array", "items": one, "maxItems": MOST_REFERENCES}, {"type": "null"}]}
-    return (
-        BeforeValidator(lambda value: _references(value, read)),
-        WithJsonSchema(shown),
-        Field(description=f"{description}; several as a list."),
-    )
-
-
-_RECORD = {**_RECORD_ID_SHOWN, "type": "string", "examples": ["8005g00000ABCdEAAV"]}
-_LINE_ELSEWHERE = {"type": "string", "examples": ["0065g00000ABCdEAAX/feature-seats"]}
-
-
-def _on_lines(does: str) -> Any:
-    said = (
-        f"What the line {does}, where that is not all that the deal names: a subscription record, a contract, an "
-        "opportunity, or a line of one as opportunity/stiggId or opportunity/stiggId/start"
-    )
-    return _one_or_more(_line_elsewhere, _LINE_ELSEWHERE, said)
 
 
 def _number(value: Any) -> Any:
@@ -269,9 +215,9 @@ class Line(ApiModel):
     subscription_record: Annotated[
         RecordId | None, Field(description="The subscription record in Salesforce (CPQ) that the line became.")
     ] = None
-    renews: Annotated[tuple[str, ...], *_on_lines("of a renewal renews")] = ()
-    amends: Annotated[tuple[str, ...], *_on_lines("of an amendment amends")] = ()
-    ends: Annotated[tuple[str, ...], *_on_lines("of a cancellation ends")] = ()
+    renews: Annotated[tuple[str, ...], *of_a_line("of a renewal renews")] = ()
+    amends: Annotated[tuple[str, ...], *of_a_line("of an amendment amends")] = ()
+    ends: Annotated[tuple[str, ...], *of_a_line("of a cancellation ends")] = ()
 
 
 class Deal(ApiModel):
@@ -301,7 +247,7 @@ class Deal(ApiModel):
     ] = None
     amends: Annotated[
         tuple[str, ...],
-        *_one_or_more(normalised_id, _RECORD, "The contract or base opportunity it amends, renews or cancels"),
+        *one_or_more(normalised_id, RECORD, "The contract or base opportunity it amends, renews or cancels"),
     ] = ()
     customer_id: Annotated[StiggId | None, Field(description="The customer's ID in Stigg, where you choose it.")] = None
     resource_id: Annotated[StiggId | None, Field(description="The resource the subscription is for, in Stigg.")] = None

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH, AccountId, ContractId, CustomerId, OpportunityId
 from closedwon.domain.instants import Instant, instant_of, iso_utc, starting
-from closedwon.domain.lines import KINDS, added_up, groups_of
+from closedwon.domain.lines import KINDS, added_up, groups_of, netted_item
 from closedwon.domain.order import FORM, Item, Kind, Order, Problem, Revision, lines_that_differ, plans_named_twice
 from closedwon.intake.deal import Deal, Line, Terms, line_number
 from closedwon.intake.relations import ON_LINES, amended, ends_itself, relation_problems
@@ -240,10 +240,9 @@ class _Compiler:
             self.refuse(None, "terms.cancel", "belongs to a cancellation, and this deal is none")
         elif terms.cancel and terms.end:
             self.refuse(None, "terms.cancel", "goes without terms.end: that says the day already")
-        plans = {placed.line.stigg_id for placed in self.lines if placed.line.stigg_type == "Plan"}
         for field, value in (("budget", terms.budget), ("minimumSpend", terms.minimum_spend)):
             # Stigg keeps these on one subscription, and nobody knows how to divide them between several.
-            if value is not None and len(plans) > 1:
+            if value is not None and len(self.plans) > 1:
                 said = "is one subscription's, and this deal has several plans: give each its own deal"
                 self.refuse(None, f"terms.{field}", said)
         return {
@@ -295,19 +294,30 @@ class _Compiler:
 
     def items(self, start: Instant | None, end: Instant | None) -> tuple[Item, ...]:
         mapped = [item for placed in self.lines if (item := self.item(placed, start, end))]
-        types = {placed.line.stigg_type for placed in self.lines}
-        if not self.lines and not (self.ends or self.differences):  # an amendment may change nothing that Stigg knows
-            typed = any(line.stigg_type or line.stigg_id for line in self.deal.lines or ())
-            none = "only lines of quantity 0" if typed else "no line with a Stigg Type"
-            self.refuse(None, "lines", f"the deal has {none}: nothing to provision")
-        elif "Plan" not in types and types != {"Credit grant"} and not (self.differences or self.ends):
-            self.refuse(None, "lines", "the deal has no plan: one line needs the Stigg Type Plan")
-        plans = {placed.line.stigg_id for placed in self.lines if placed.line.stigg_type == "Plan"}
-        for item in mapped:
-            if item.plan_id and item.plan_id not in plans and not (self.differences or self.ends):
-                self.refuse(item.lines[0], "planId", f"no line of the deal has the plan {item.plan_id}")
+        if not (self.differences or self.ends):
+            self.check_whole(mapped)
         self.check_together(mapped)
         return added_up(mapped, self.differences)
+
+    def check_whole(self, items: list[Item]) -> None:
+        """Check that a deal that lists all there is has a plan, and parts of no other plan."""
+        types = {placed.line.stigg_type for placed in self.lines}
+        if not self.lines:
+            self.refuse(None, "lines", f"the deal has {self.nothing()}: nothing to provision")
+        elif "Plan" not in types and types != {"Credit grant"}:
+            self.refuse(None, "lines", "the deal has no plan: one line needs the Stigg Type Plan")
+        plans = self.plans
+        for item in items:
+            if item.plan_id and item.plan_id not in plans:
+                self.refuse(item.lines[0], "planId", f"no line of the deal has the plan {item.plan_id}")
+
+    @property
+    def plans(self) -> set[str | None]:
+        return {placed.line.stigg_id for placed in self.lines if placed.line.stigg_type == "Plan"}
+
+    def nothing(self) -> str:
+        typed = any(line.stigg_type or line.stigg_id for line in self.deal.lines or ())
+        return "only lines of quantity 0" if typed else "no line with a Stigg Type"
 
     def check_together(self, items: list[Item]) -> None:
         """Check what lines of one entity have in common, whatever they are named: names may come later."""
@@ -316,9 +326,8 @@ class _Compiler:
             self.plans_apart(item for group in groups for item in group if item.kind == "Plan")
         for group in groups:
             self.problems += lines_that_differ(group, "reset_period", "cadence")
-            most, total = _most(group[0].kind), sum(item.quantity for item in group)
-            unlimited = any(item.unlimited for item in group) and not self.differences
-            if len(group) > 1 and abs(total) > most and not unlimited:
+            most = _most(group[0].kind)
+            if len(group) > 1 and abs(netted_item(group, self.differences, ends=False).quantity) > most:
                 said = f"with the other lines of {group[0].stigg_id} is more than Stigg can hold ({most})"
                 self.refuse(group[-1].lines[0], "quantity", said)
 
@@ -412,9 +421,9 @@ class _Compiler:
 
     def quantity(self, kind: Kind, line: Line, number: int) -> int:
         """Units of a line. Salesforce sends quantities as decimals: 10.0 is whole."""
+        if self.ends:
+            return self.listed(kind, line, number)
         given = line.quantity
-        if self.ends:  # how many there have to be, however it is said that they go; 0 for all of it
-            return 0 if line.unlimited else self.whole(kind, abs(given or 0), number)
         if self.differences and line.total_quantity is not None:
             # Block-priced lines differ by 1 whatever changed: the quote line's totals count.
             given = line.total_quantity - (line.prior_quantity or 0)
@@ -435,6 +444,10 @@ class _Compiler:
             self.refuse(number, "quantity", f"{int(given)} is not possible {said}: it takes 1 or more")
             return 0
         return self.whole(kind, given, number)
+
+    def listed(self, kind: Kind, line: Line, number: int) -> int:
+        """How many of it have to be there for a cancellation, however it is said that they go; 0 for all of it."""
+        return 0 if line.unlimited else self.whole(kind, abs(line.quantity or 0), number)
 
     def whole(self, kind: Kind, given: float, number: int) -> int:
         """A quantity as the whole number it has to be."""

@@ -35,18 +35,23 @@ def relation_problems(deal: Deal, lines: Iterable[tuple[Line, int]]) -> Iterator
     does = ON_LINES.get(trigger)
     if does is None and deal.amends:
         yield Problem(None, "amends", f"a {trigger} deal amends nothing: leave it out, or send what it is")
-    elif does in ("amends", "renews") and own in deal.amends:
-        yield Problem(None, "amends", f"is this opportunity itself: say the one this deal {does}")
-    elif does in ("amends", "renews") and not deal.amends:
-        yield from _nothing_named(lines, does)
+    elif does in ("amends", "renews"):
+        if own in deal.amends:
+            yield Problem(None, "amends", f"is this opportunity itself: say the one this deal {does}")
+        elif not deal.amends:
+            yield from _nothing_named(lines, does)
     for line, number in lines:
-        for other, field in ON_LINES.items():
-            said = getattr(line, field)
-            if said and field != does:
-                article = "an" if other == "amendment" else "a"
-                yield Problem(number, field, f"belongs on the lines of {article} {other}, and this deal is none")
-            elif any(reference.partition("/")[0] == own for reference in said) and trigger != "cancellation":
-                yield Problem(number, field, f"names this opportunity itself: say the one this line {does}")
+        yield from _misplaced(line, number, does)
+        if does in ("amends", "renews") and any(one.partition("/")[0] == own for one in getattr(line, does)):
+            yield Problem(number, does, f"names this opportunity itself: say the one this line {does}")
+
+
+def _misplaced(line: Line, number: int, does: str | None) -> Iterator[Problem]:
+    """References in fields that lines of another kind of deal have."""
+    for other, field in ON_LINES.items():
+        if getattr(line, field) and field != does:
+            article = "an" if other == "amendment" else "a"
+            yield Problem(number, field, f"belongs on the lines of {article} {other}, and this deal is none")
 
 
 def _nothing_named(lines: list[tuple[Line, int]], does: str) -> Iterator[Problem]:

@@ -129,7 +129,7 @@ class Export:
             return
         if item["sk"] == "CUSTOMER":
             self.heads[account_id] = item
-        else:
+        elif "body" in item:  # else it is of a kind that a newer version added
             self.parts[account_id][item["sk"]] = item["body"]
 
     @property

@@ -38,19 +38,17 @@ def difference_of(now: Order, before: Order) -> tuple[str, str]:
     # A refused order has only those items that had no problem: comparing them would mislead.
     if now.problems != before.problems:
         return summary_of(now), summary_of(before)
-    if before.form < now.form:
-        now = netted(now)
+    now = netted(now) if before.form < now.form else now
     # CPQ deletes line items and makes them again: other line numbers are no difference.
     ones, others = ([replace(item, lines=()) for item in order.items] for order in (now, before))
     if ones != others:
         return _only_in(ones, others), _only_in(others, ones)
-    names = [
-        one.name.replace("_", " ")
-        for one in fields(Order)
-        # `as_of` moves with every save of the opportunity, whatever was changed in it.
-        if one.name not in ("items", "as_of", "extra", "form") and getattr(now, one.name) != getattr(before, one.name)
-    ]
+    names = [name.replace("_", " ") for name in _TERMS if getattr(now, name) != getattr(before, name)]
     return f"another {listed(names)}" if names else "", ""
+
+
+# `as_of` moves with every save of the opportunity, whatever was changed in it.
+_TERMS = tuple(one.name for one in fields(Order) if one.name not in ("items", "as_of", "extra", "form"))
 
 
 def _only_in(ones: list[Item], others: list[Item]) -> str:

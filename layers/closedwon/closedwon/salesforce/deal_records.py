@@ -109,8 +109,7 @@ def deal_of(given: Json, opportunity: Json, rows: Sequence[Row], read_at: dateti
         raise Unreadable("account.id", "closed-won's user may not see the opportunity's account in Salesforce")
     deal = {**given, **_links(given, opportunity)}
     lines = lines_of(rows, deal["trigger"], differences=deal.get("quantities") == "differences")
-    if deal["trigger"] == "renewal":
-        deal |= _renewed(deal, rows)
+    deal |= _renewed(deal, rows)
     # A trial's lines carry the dates of the contract that may follow: the trial has its own end.
     if deal["trigger"] == "trial":
         lines = [{name: value for name, value in line.items() if name not in _DATES} for line in lines]
@@ -253,10 +252,16 @@ def _line(row: Row, number: int, trigger: str, differences: bool) -> Json | None
         "end": end,
         "priorQuantity": prior if differences else None,
         "totalQuantity": total if differences else None,
-        "amends": _sold_before(row, UPGRADED_FROM) if trigger == "amendment" else None,
-        "renews": _sold_before(row, RENEWED_FROM) if trigger == "renewal" else None,
+        **_relation(row, trigger),
     }
     return {name: value for name, value in line.items() if value is not None}
+
+
+def _relation(row: Row, trigger: str) -> Json:
+    """What a line says it amends or renews."""
+    if trigger == "amendment":
+        return {"amends": _sold_before(row, UPGRADED_FROM)}
+    return {"renews": _sold_before(row, RENEWED_FROM)} if trigger == "renewal" else {}
 
 
 def _sold_before(row: Row, sold: str) -> str | None:
@@ -274,15 +279,25 @@ def _sold_before(row: Row, sold: str) -> str | None:
 
 
 def _renewed(deal: Json, rows: Sequence[Row]) -> Json:
-    """All that a renewal renews. CPQ makes one renewal of several contracts, and the opportunity names the first of
-    them only: the others are those of the subscriptions that its lines renew.
+    """All that a renewal renews; nothing of another deal.
+
+    CPQ makes one renewal of several contracts, and the opportunity names the first of them only: the others are those
+    of the subscriptions that its lines renew.
     """
-    named = [deal["amends"]] if isinstance(deal.get("amends"), str) else list(deal.get("amends") or ())
-    for row in rows:
-        if row.source.quotes and row.mapped and (contract := row.get(RENEWED_CONTRACT)):
-            named.append(row.get(RENEWED_BASE) or contract)
-    several = list(dict.fromkeys(named))
-    return {"amends": several if len(several) > 1 else several[0]} if several else {}
+    if deal["trigger"] != "renewal":
+        return {}
+    said = deal.get("amends")
+    found = (_contract_renewed(row) for row in rows)
+    several = list(dict.fromkeys(filter(None, (*([said] if isinstance(said, str) else said or ()), *found))))
+    return {"amends": several[0] if len(several) == 1 else several or None}
+
+
+def _contract_renewed(row: Row) -> str | None:
+    """The deal that the contract of a renewed line was made from, else the contract; None where it renews nothing."""
+    if not (row.source.quotes and row.mapped):
+        return None
+    found: str | None = row.get(RENEWED_BASE) or row.get(RENEWED_CONTRACT)
+    return found
 
 
 def _not_sold(row: Row) -> bool:

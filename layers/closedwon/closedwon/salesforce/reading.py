@@ -8,6 +8,7 @@ takes another. How the rows become deals is in `deal_records`.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -47,17 +48,24 @@ def read(deals: Sequence[Json], source: Source, read_at: datetime) -> list[Json 
 CONTRACTS_SOQL = (
     "SELECT Id, SBQQ__Opportunity__c FROM Contract WHERE Id IN {contracts} AND SBQQ__Opportunity__c != NULL"
 )
+SIBLINGS_SOQL = "SELECT Id, SBQQ__Opportunity__c FROM Contract WHERE SBQQ__Opportunity__c IN {opportunities}"
 
 
 def opportunities_of(contracts: Iterable[str], source: Source) -> dict[str, str]:
     """The opportunities that contracts were made from, which CPQ notes on them.
 
     In: contracts' IDs in 18 characters; whom to ask.
-    Out: opportunities by contract; without contracts that are not there, or that no opportunity made.
+    Out: opportunities by contract; without contracts that are not there, or that no opportunity made. Nor those of an
+    opportunity that became several: its name would stand for all of them, and one may be ended without the others.
     Raises what the client raises: SalesforceRefused where CPQ is not installed, or closed-won's user may not see it.
     """
     rows = source.query(CONTRACTS_SOQL, contracts=sorted(set(contracts)))
-    return {row["Id"]: row["SBQQ__Opportunity__c"] for row in rows}
+    found = {row["Id"]: row["SBQQ__Opportunity__c"] for row in rows}
+    if not found:
+        return {}
+    siblings = source.query(SIBLINGS_SOQL, opportunities=sorted(set(found.values())))
+    became = Counter(row["SBQQ__Opportunity__c"] for row in siblings)
+    return {contract: opportunity for contract, opportunity in found.items() if became[opportunity] == 1}
 
 
 def in_words(error: Permanent) -> str:
