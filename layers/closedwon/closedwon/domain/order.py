@@ -36,6 +36,10 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         return f"{f'line {self.line}, ' if self.line is not None else ''}{self.field}: {self.message}"
 
+    def to_json(self) -> list[Any]:
+        """As the first version stored it, but where the code says more than that the deal is invalid."""
+        return list(self if self.code != "invalid" else self[:3])
+
     @property
     def facts(self) -> dict[str, Any]:
         """The problem as a fact of a reason."""
@@ -256,8 +260,7 @@ class Order:
             data["amends"] = self.amends[0]
         if not self.form:
             del data["form"]
-        # As the first version stored them, but where the code says more than that the deal is invalid.
-        data["problems"] = [list(problem if problem.code != "invalid" else problem[:3]) for problem in self.problems]
+        data["problems"] = [problem.to_json() for problem in self.problems]
         return data
 
     @classmethod
