@@ -35,8 +35,7 @@ def ensure_customer(work: Work, execution: str, stack: Stack) -> str:
     Raises what `closedwon.stigg.client` does, and CustomerTaken.
     """
     customer = work.customer
-    desired, _ = stack.provisioner.desired_of(customer)
-    newest = newest_contributing(customer, desired)
+    newest = newest_contributing(customer, stack.provisioner.agreed(customer).desired())
     if newest is None or customer.customer_id is None:
         return NOTHING
     links = stack.settings.backlinks(customer.account_id)
@@ -67,14 +66,14 @@ def would(account_id: str, stack: Stack) -> list[str]:
 
     # Without the lease: nothing is written in here, so others may go on meanwhile.
     customer = stack.ledger.customer(account_id)
-    desired, catalogue = stack.provisioner.desired_of(customer)
-    newest = newest_contributing(customer, desired)
+    agreement = stack.provisioner.agreed(customer)
+    newest = newest_contributing(customer, agreement.desired())
     id = customer.customer_id
     is_new = newest is not None and id is not None and stack.stigg.get_customer(id) is None
     words = [f"Creates the customer {id} in Stigg."] if is_new else []
     applied = {Slot.of_key(key): record.applied for key, record in customer.slots.items() if record.applied}
     calendar = Calendar(ZoneInfo(stack.settings["TIME_ZONE"]))
-    return [*words, *sentences(stack.provisioner.planned(customer, desired, catalogue), applied, calendar)]
+    return [*words, *sentences(stack.provisioner.planned(customer, agreement).plan, applied, calendar)]
 
 
 @metrics.emitted

@@ -41,12 +41,14 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     Raises what `closedwon.stigg.client` does, but a refusal of one subscription or grant, which is its deals' outcome.
     """
     customer = work.customer
-    desired, catalogue = stack.provisioner.desired_of(customer)
+    agreement = stack.provisioner.agreed(customer)
+    desired = agreement.desired()
     # Asking Stigg whether the customer exists would cost every deal a call; the ledger knows, but for this one gap.
     if (desired.subscriptions or desired.grants) and not customer.ensured:
         return None
     records = {Slot.of_key(key): record for key, record in customer.slots.items()}
-    to_do = stack.provisioner.planned(customer, desired, catalogue)
+    planned = stack.provisioner.planned(customer, agreement)
+    to_do = planned.plan
     # Before any write: if this step dies, its retry finds in the ledger which IDs may be in use.
     intend(work, to_do, records, stack.ledger)
     # These too: a step that died may have made them without the ledger hearing of it.
@@ -68,7 +70,7 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
         )
     # Credits last: they cannot be taken back.
     grants, refused_grants = grant_all(work, to_do.grants, stack.stigg)
-    return applied(customer, desired, to_do, records, refusals, stack.now(), grants, refused_grants)
+    return applied(customer, planned, records, refusals, stack.now(), grants, refused_grants)
 
 
 def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord], ledger: Ledger) -> None:

@@ -39,6 +39,6 @@ def _counted_code(code: str) -> str:
 def _was_on_its_way(before: OpportunityState, state: OpportunityState) -> bool:
     """Whether a deal that is provisioned now waited for closed-won alone, and since it was won."""
     # What was scheduled, held or to be paid waited for a date or for somebody.
-    if before.provisioned is not None or before.outcome.status not in ("Provisioning", "Failed"):
+    if before.settled is not None or before.outcome.status not in ("Provisioning", "Failed"):
         return False
     return before.at - state.revision.modified <= BROUGHT_IN_LATE

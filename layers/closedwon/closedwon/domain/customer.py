@@ -228,19 +228,19 @@ class OpportunityState:
         data["outcome"] = self.outcome.to_json()
         data["application"] = None if self.application is None else self.application.to_json()
         settled = self.settled
-        orders = {
+        orders: dict[str, Order | None] = {
             "order": self.order,
-            "sells_order": self.sells and self.sells.order,
-            "trial_order": self.trial and self.trial.order,
-            "provisioned": settled and settled.order,
-            "settled_trial": settled and settled.trial,
+            "sells_order": None if self.sells is None else self.sells.order,
+            "trial_order": None if self.trial is None else self.trial.order,
+            "provisioned": None if settled is None else settled.order,
+            "settled_trial": None if settled is None else settled.trial,
         }
-        told: dict[str, Order] = {}
-        for name, order in orders.items():
-            if order is not None:
-                same = next((earlier for earlier, one in told.items() if one == order), None)
-                told[name] = order
-                data[name] = {"as": same} if same else order.to_json()
+        stored: dict[str, Order] = {}
+        for name, one in orders.items():
+            if one is not None:
+                same = next((earlier for earlier, other in stored.items() if other == one), None)
+                stored[name] = one
+                data[name] = {"as": same} if same else one.to_json()
         later = {
             "sells_revision": self.sells and list(self.sells.revision),
             "trial_revision": self.trial and list(self.trial.revision),
@@ -251,7 +251,8 @@ class OpportunityState:
             "learned": {key: iso_utc(at) for key, at in self.learned.items()},
             "products": dict(self.products),
         }
-        return {**data, **{name: value for name, value in later.items() if value or (value == {} and name == "settled")}}
+        # Empty they are left out, but for a contribution that was settled as nothing.
+        return data | {name: value for name, value in later.items() if value or (name == "settled" and settled)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OpportunityState:
@@ -271,8 +272,8 @@ class OpportunityState:
             return found
 
         def reading_of(name: str) -> Reading | None:
-            order = order_of(f"{name}_order")
-            return order and Reading(order, _revision(data[f"{name}_revision"]))
+            read_order = order_of(f"{name}_order")
+            return None if read_order is None else Reading(read_order, _revision(data[f"{name}_revision"]))
 
         order, revision, application = order_of("order"), _revision(data["revision"]), data.get("application")
         assert order is not None

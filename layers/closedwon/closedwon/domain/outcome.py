@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from closedwon.domain.chain import Fate
 from closedwon.domain.codes import Facts, Reason
-from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink
-from closedwon.domain.desired import REOPENED, Desired, Grant, Slot
+from closedwon.domain.contract.agreement import Lapse
+from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink, learned_key
+from closedwon.domain.desired import Grant, Slot
 from closedwon.domain.due import LOOK_AGAIN
 from closedwon.domain.identifiers import OpportunityId, SubscriptionId
-from closedwon.domain.instants import day_of, milliseconds
-from closedwon.domain.order import Order, refusal
-from closedwon.domain.plan import End, Plan
+from closedwon.domain.instants import Instant, day_of, milliseconds
+from closedwon.domain.order import refusal
+from closedwon.domain.plan import End
+from closedwon.domain.planned import Planned
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import Applied
 
@@ -25,8 +26,7 @@ STARTED_AT_LAST = 86_400_000
 
 def applied(
     customer: Customer,
-    desired: Desired,
-    plan: Plan,
+    planned: Planned,
     records: Mapping[Slot, SlotRecord],
     refusals: Mapping[Slot, Facts],
     now: int,
@@ -35,28 +35,46 @@ def applied(
 ) -> Applied:
     """What to record after a plan was applied.
 
-    In: the customer as it was folded; the fold and the plan; what is known of each slot after it; by slot, what Stigg
-    refused of its change (plan, said); now in epoch milliseconds; what is known of credits; by grant, what Stigg
+    In: the customer as it was folded; what was agreed and planned; what is known of each slot after it; by slot, what
+    Stigg refused of its change (plan, said); now in epoch milliseconds; what is known of credits; by grant, what Stigg
     refused of it (item, said).
     Out: an outcome for every opportunity, not in words yet, and what to remember.
     """
-    written = _Written(customer, desired, plan, records, refusals, grants, refused_grants)
-    outcomes = {id: written.outcome(state) for id, state in customer.opportunities.items()}
-    provisioned = frozenset(id for id, outcome in outcomes.items() if written.stands(id, outcome))
-    again = [*written.looks(now), desired.next_change]
-    # A reopened deal waits for people, not for other deals: looking again would find the same.
-    if written.changed & provisioned and any(reason != REOPENED for reason in desired.held.values()):
-        again.append(now)  # deals wait for others, and what those stand on has just changed
+    agreement = planned.agreement
+    written = _Written(customer, planned, records, refusals, grants, refused_grants)
+    outcomes = {id: written.outcome(state) for id, state in customer.opportunities.items() if id in agreement.histories}
+    stand = {id for id, outcome in outcomes.items() if written.stands(id, outcome)}
+    settles = {id: contribution for id, contribution in agreement.settles.items() if id in stand}
+    again = [*written.looks(now), written.desired.next_change]
+    approvals = {customer.opportunities[id].outcome.approval for id in settles}
     return Applied(
         slots={slot.key: record for slot, record in records.items()},
         outcomes=outcomes,
-        provisioned=provisioned,
-        ensured=bool(desired.subscriptions or desired.grants),  # where there was any, the step before made the customer
+        settles=settles,
+        # Where there was anything, the step before made the customer.
+        ensured=bool(written.desired.subscriptions or written.desired.grants),
         look_again_at=min((at for at in again if at is not None), default=None),
         grants=dict(grants),
         # What Stigg refused was not made: its approval must still count when it is tried again.
-        approved=frozenset(approval for slot, approval in plan.approved.items() if slot not in refusals),
+        approved=frozenset(
+            [
+                *(approval for slot, approval in planned.plan.approved.items() if slot not in refusals),
+                *(approval for approval in customer.approved if approval in approvals),
+            ]
+        ),
+        learned=_learned(planned.learned, records),
+        begun=agreement.begun,
+        products={id: products for id in settles if (products := agreement.products_of(id))},
     )
+
+
+def _learned(ends: Mapping[Lapse, Instant], records: Mapping[Slot, SlotRecord]) -> dict[str, dict[str, Instant]]:
+    """The learned ends as they are recorded: by cancellation, slot and generation."""
+    found: dict[str, dict[str, Instant]] = {}
+    for lapse, at in ends.items():
+        generation = records.get(lapse.slot, SlotRecord()).generation
+        found.setdefault(lapse.cancellation, {})[learned_key(lapse.slot.key, generation)] = at
+    return found
 
 
 class _Written:
@@ -65,15 +83,15 @@ class _Written:
     def __init__(
         self,
         customer: Customer,
-        desired: Desired,
-        plan: Plan,
+        planned: Planned,
         records: Mapping[Slot, SlotRecord],
         refusals: Mapping[Slot, Facts],
         grants: Mapping[str, GrantRecord],
         refused_grants: Mapping[str, Facts],
     ) -> None:
-        self.desired = desired
-        self.plan = plan
+        self.agreement, self.plan = planned.agreement, planned.plan
+        self.desired = self.agreement.desired()
+        self.statuses = self.agreement.statuses()
         self.records = records
         self.refusals = refusals
         self.grants = grants
@@ -82,7 +100,7 @@ class _Written:
         self.waits = {
             # A hold concerns what is new in its slot: a deal that stands there as provisioned waits for nothing.
             opportunity: hold
-            for hold in plan.holds
+            for hold in self.plan.holds
             for opportunity in self.changed.intersection(hold.opportunities) or hold.opportunities
         }
 
@@ -95,16 +113,65 @@ class _Written:
         # In this order: what is refused or held here was not sent to Stigg, so what Stigg refused is something else.
         if id in self.desired.refused:
             return Outcome.because("Failed", refusal(self.desired.refused[id]), links)
-        if id in self.desired.held:
-            return Outcome.because("Held", self.desired.held[id], links)
+        if (hold := self.agreement.held.get(OpportunityId(id))) is not None:
+            return Outcome.because("Held", hold.reason, links, hold.approval)
         if id in self.waits:
             return Outcome.because("Held", self.waits[id].reason, links, self.waits[id].approval)
         if refused := self._refused(id, slots):
             return Outcome.because("Failed", Reason.of("refused_by_stigg", refusals=refused), links)
-        settled = _settled(state, self.desired, here, links)
+        settled = self._settled(state, here, links)
         if settled.status == "Held":
             return settled
         return _with_grants(settled, self._grants(id), self.grants)
+
+    def _settled(
+        self, state: OpportunityState, records: list[SlotRecord], links: tuple[SubscriptionLink, ...]
+    ) -> Outcome:
+        """The outcome of a deal that nothing stands in the way of."""
+        order, status = state.order, self.statuses[state.order.opportunity_id]
+        day = day_of(status.at.instant, self.desired.time_zone) if status.at.instant else None
+        match status.kind, status.why:
+            case "Scheduled", why:
+                return _scheduled(order.trigger, why, status.at.instant, day, links)
+            case "Superseded", "cancelled":
+                return Outcome.because("Superseded", Reason.of("cancelled", other=status.by, day=day), links)
+            case "Superseded", _:
+                return Outcome.because("Superseded", Reason.of("replaced", other=status.by, day=day), links)
+            case "Ended", "term over" if state.settled is None:
+                # A term that was over before anything was provisioned gave the customer nothing: somebody has to look.
+                return Outcome.because("Held", Reason.of("term_missed", day=day), links)
+            case "Ended", why:
+                return Outcome.because("Ended", Reason.of(_ENDED[why], day=day), links)
+            case "Held", _:
+                plans = order.of_kind("Plan")
+                return Outcome.because("Held", Reason.of("plan_gone", plan=plans[0].stigg_id if plans else None), links)
+            case _, "ended" | "nothing to end" | "not won" as why:
+                return Outcome.because("Provisioned", Reason.of(_DONE[why], day=day), links)
+            case _:
+                return self._in_force(state, status.why == "past its term", day, records, links)
+
+    def _in_force(
+        self,
+        state: OpportunityState,
+        past_term: bool,
+        day: str | None,
+        records: list[SlotRecord],
+        links: tuple[SubscriptionLink, ...],
+    ) -> Outcome:
+        """The outcome of a deal that gives something now. day: on which its term ended, where access goes on."""
+        id = state.order.opportunity_id
+        # In a slot that was to end with its billing period, and never stood.
+        given = any(id in wanted.opportunities for wanted in self.desired.subscriptions.values())
+        if given and not records and any(id in self._givers(slot) for slot in self.desired.lapsing):
+            return Outcome.because("Provisioned", Reason("cancelled_before_start"))
+        outcome = _standing(records, links, self.desired.time_zone)
+        if past_term and outcome.status == "Provisioned":
+            return Outcome.because("Provisioned", Reason.of("past_term", day=day), links)
+        return outcome
+
+    def _givers(self, slot: Slot) -> tuple[OpportunityId, ...]:
+        wanted = self.desired.subscriptions.get(slot)
+        return wanted.opportunities if wanted is not None else ()
 
     def _refused(self, id: OpportunityId, slots: Iterable[Slot]) -> list[Facts]:
         """Why Stigg refused what concerns a deal: what it gives, ends or lets end, and its credits."""
@@ -127,7 +194,7 @@ class _Written:
 
     def stands(self, id: str, outcome: Outcome) -> bool:
         """Whether a deal's order is what Stigg stands for now."""
-        waits = id in self.desired.refused or id in self.desired.held or id in self.waits
+        waits = id in self.desired.refused or id in self.agreement.held or id in self.waits
         return not waits and outcome.status not in ("Held", "Failed")
 
     def looks(self, now: int) -> Iterator[int | None]:
@@ -144,64 +211,19 @@ def _links(records: Iterable[SlotRecord]) -> tuple[SubscriptionLink, ...]:
     return tuple(_link(record, record.subscription_id) for record in records if record.subscription_id)
 
 
-def _settled(
-    state: OpportunityState, desired: Desired, records: list[SlotRecord], links: tuple[SubscriptionLink, ...]
+def _scheduled(
+    trigger: str, why: str, at: Instant | None, day: str | None, links: tuple[SubscriptionLink, ...]
 ) -> Outcome:
-    """The outcome of a deal that nothing stands in the way of, by what became of its order."""
-    order = state.order
-    fate = desired.fates.get(order.opportunity_id)
-    if fate is None:
-        return Outcome.because("Provisioned", Reason("nothing_to_do"), links)
-    day = day_of(fate.at.instant, desired.time_zone) if fate.at.instant else None
-    match fate.kind:
-        case "scheduled":
-            return _scheduled(order, fate, day, links)
-        case "replaced":
-            return Outcome.because("Superseded", Reason.of("replaced", other=fate.by, day=day), links)
-        # A cancellation that took effect did what it says: nothing has taken its place.
-        case "cancelled" if order.trigger == "cancellation" and fate.by == order.opportunity_id:
-            return Outcome.because("Provisioned", Reason.of("access_ended", day=day), links)
-        case "cancelled":
-            return Outcome.because("Superseded", Reason.of("cancelled", other=fate.by, day=day), links)
-        case "trial over":
-            return Outcome.because("Provisioned", Reason.of("trial_over", day=day), links)
-        case "over":
-            # A term that was over before anything was provisioned gave the customer nothing: somebody has to look.
-            if state.provisioned:
-                return Outcome.because("Provisioned", Reason.of("term_over", day=day), links)
-            return Outcome.because("Held", Reason.of("term_missed", day=day), links)
-        case "in force" | "past its term":
-            return _in_force(order, desired, fate, day, records, links)
-
-
-def _scheduled(order: Order, fate: Fate, day: str | None, links: tuple[SubscriptionLink, ...]) -> Outcome:
     """The outcome of a deal that takes effect on a day to come, or with a billing period."""
-    if fate.at.instant is None:
+    if at is None:
         return Outcome.because("Scheduled", Reason("ends_with_billing_period"), links)
-    code = {"closed_won": "starts", "trial": "starts", "cancellation": "access_ends"}.get(order.trigger, "takes_effect")
-    return Outcome.because("Scheduled", Reason.of(code, day=day), links, due_at=milliseconds(fate.at.instant))
+    code = "access_ends" if why == "ends" else "starts" if trigger in ("closed_won", "trial") else "takes_effect"
+    return Outcome.because("Scheduled", Reason.of(code, day=day), links, due_at=milliseconds(at))
 
 
-def _in_force(
-    order: Order,
-    desired: Desired,
-    fate: Fate,
-    day: str | None,
-    records: list[SlotRecord],
-    links: tuple[SubscriptionLink, ...],
-) -> Outcome:
-    """The outcome of a deal that gives something now. day: on which its term ended, where access goes on after it."""
-    sells = order.trigger != "cancellation" and not order.differences and order.of_kind("Plan")
-    # Sold, and in no slot that stands: either it ended before it began, or the catalogue lost its plan.
-    if sells and not records:
-        if any(order.opportunity_id in wanted.opportunities for wanted in desired.subscriptions.values()):
-            return Outcome.because("Provisioned", Reason("cancelled_before_start"))
-        gone = Reason.of("plan_gone", plan=order.of_kind("Plan")[0].stigg_id)
-        return Outcome.because("Held", gone, links)
-    outcome = _standing(records, links, desired.time_zone)
-    if fate.kind == "past its term" and outcome.status == "Provisioned":
-        return Outcome.because("Provisioned", Reason.of("past_term", day=day), links)
-    return outcome
+_ENDED = {"trial over": "trial_over", "term over": "term_over", "stopped": "stopped"}
+_DONE = {"ended": "access_ended", "nothing to end": "nothing_to_do", "not won": "unwon"}
+"""Codes, by the cause of a status."""
 
 
 def _with_grants(outcome: Outcome, grants: Iterable[Grant], known: Mapping[str, GrantRecord]) -> Outcome:

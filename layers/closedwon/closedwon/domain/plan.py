@@ -34,7 +34,10 @@ LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
 
 @dataclass(frozen=True)
 class Actual:
-    """One subscription as Stigg holds it. Entitlement values and the billing period are not in its answers."""
+    """One subscription as Stigg holds it. Entitlement values and the billing period are not in its answers.
+
+    period: when the billing period under way began, and when it ends.
+    """
 
     id: SubscriptionId
     slot: Slot
@@ -49,6 +52,7 @@ class Actual:
     start: Instant | None = None
     trial_end: Instant | None = None
     coupons: tuple[str, ...] = ()
+    period: tuple[Instant, Instant] | None = None
 
     @property
     def ends(self) -> Instant | None:
@@ -265,8 +269,6 @@ class _Planner:
             self.holds.append(Hold(slot, wanted.opportunities, why))
             return
         standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
-        if self._waits(slot, wanted.opportunities, self._lowers(wanted, standing, record)):
-            return
         if standing is not None:
             same = standing.plan_id == wanted.plan_id and units_of(standing, record, wanted) == wanted.unit_quantity
             hold = _unchangeable(wanted, standing, record) if same else None
@@ -298,18 +300,6 @@ class _Planner:
         if standing.status != "ACTIVE" or record.applied is None or wanted.start is None or wanted.start <= self.now:
             return False
         return bool(set(wanted.milestones) - set(record.applied.milestones))
-
-    def _lowers(self, wanted: Subscription, standing: Actual | None, record: SlotRecord) -> Reason | None:
-        """Why a change waits because of what it takes away. What ended has nothing to lose, and neither has what would
-        have begun later than what takes its place, or what a step that died made so already.
-        """
-        if standing is None:
-            return None
-        if standing.metadata.get(TERMS_KEY) == wanted.fingerprint and standing.addons == wanted.addons:
-            return None
-        if standing.status == "NOT_STARTED" and standing.start and (wanted.start or self.now) < standing.start:
-            return None
-        return shrinks(record.applied, wanted, self.policy)
 
     def _ours(self, subscription: Actual, slot: Slot, record: SlotRecord) -> bool:
         """Whether a subscription is the one closed-won keeps in a slot: a trial of its own that became paid too."""
@@ -613,49 +603,8 @@ def _stem(customer_id: CustomerId, slot: Slot) -> str:
     return f"{customer_id[:80]}-{slot.product_id[:80]}-{name}"
 
 
-_UNITS = "units of the plan"
-
-
-def shrinks(applied: Subscription | None, wanted: Subscription, policy: Policy) -> Reason | None:
-    """Why a change is held as an unexpected reduction; None when it is none, or small enough, or a renewal, a
-    cancellation or a date has come since.
-
-    The share is the mean, over what was applied, of how much of each entitlement and add-on is taken away.
-    """
-    if applied is None or set(wanted.milestones) - set(applied.milestones):
-        return None
-    now = {**dict(wanted.addons), **{e.id: amount_of(e) for e in wanted.entitlements}}
-    was = {**dict(applied.addons), **{e.id: amount_of(e) for e in applied.entitlements}}
-    if applied.unit_quantity > 1:  # sold by the unit
-        now[_UNITS], was[_UNITS] = wanted.unit_quantity, applied.unit_quantity
-    lost = {id: _loss(amount, now.get(id, 0)) for id, amount in was.items()}
-    share = 100 * sum(lost.values()) / len(lost) if lost else 0
-    if share <= policy.removal_guard_percent:
-        return None
-    why = _removal(applied.plan_id, was, now, lost)
-    return why.knowing(share=int(f"{share:.0f}"), percent=policy.removal_guard_percent)
-
-
-def _removal(plan_id: str, was: Mapping[str, float], now: Mapping[str, float], lost: Mapping[str, float]) -> Reason:
-    """Why a reduction waits: all that is taken away, and not only the worst, because it is what somebody approves."""
-    before, after = ({id: _shown(amounts.get(id, 0)) for id in lost if lost[id]} for amounts in (was, now))
-    worst = max(lost, key=lambda id: lost[id])
-    return Reason.of("removal_guard", plan=plan_id, item=worst, before=before, after=after)
-
-
 def amount_of(entitlement: Entitlement) -> float:
     """How much an entitlement gives; a granted feature counts as one."""
     if entitlement.unlimited:
         return float("inf")
     return 1 if entitlement.limit is None else entitlement.limit
-
-
-def _loss(was: float, now: float) -> float:
-    """The share of `was` that `now` lacks, 0 to 1."""
-    if now >= was:
-        return 0.0
-    return 1.0 if was == float("inf") else (was - now) / was
-
-
-def _shown(amount: float) -> Literal["unlimited"] | int:
-    return "unlimited" if amount == float("inf") else int(amount)

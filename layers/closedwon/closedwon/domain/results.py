@@ -73,7 +73,7 @@ class Applied:
 
     slots: dict[str, SlotRecord]
     outcomes: dict[str, Outcome]
-    settles: Mapping[str, Contribution]
+    settles: Mapping[OpportunityId, Contribution]
     ensured: bool
     look_again_at: int | None = None
     grants: dict[str, GrantRecord] = field(default_factory=dict)
@@ -201,7 +201,7 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
             outcome = _waiting(taken.application, now) if taken.application else None
         else:
             # As it was folded, even where a newer reading has come since: Stigg stands for this.
-            state = state.with_history(_stood(state.history, report.settles.get(id), id in report.begun))
+            state = state.with_history(_stood(state.history, report.settles.get(OpportunityId(id)), id in report.begun))
             if products := report.products.get(id):
                 state = replace(state, products=products)
         state = state.with_learned(report.learned.get(id, {}))

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from closedwon.domain.acceptance import Acceptance
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.chain import chained
 from closedwon.domain.codes import Reason
 from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, contribution, fold
@@ -61,10 +60,7 @@ from closedwon.words.changes import Calendar, changed, created, differences, gra
 from closedwon.words.reasons import in_words, sentence, told
 
 MOST_MOMENTS = 12
-"""How many later moments are shown: a ramp of three years has three, and each costs a fold."""
-
-MOST_FOLDED = 600
-"""How many orders are folded for later moments in all: a person waits, and a contract may have 200 amendments."""
+"""How many later moments are shown: a ramp of three years has three."""
 
 COSTS_NOTHING = {"end", "end of trial", "links"}
 """Changes of a subscription that do not change its invoices."""
@@ -93,13 +89,15 @@ class Choices:
 class Foresight:
     """The customer as it would be after the request's deals.
 
-    known: as the ledger has it; customer: with the deals that were asked about. after: what provisioning would record.
-    moments: what there should be at later moments, in order. relatives: the opportunities of each one's chain.
+    known: as the ledger has it; customer: with the deals that were asked about. agreement: what those come to; desired:
+    what there should be now. after: what provisioning would record. moments: what there should be at later moments, in
+    order.
     """
 
     asked: frozenset[str]
     known: Customer
     customer: Customer
+    agreement: Agreement
     desired: Desired
     catalogue: Catalogue
     actual: tuple[Actual, ...]
@@ -107,7 +105,6 @@ class Foresight:
     plan: Plan
     after: Applied
     moments: tuple[tuple[Instant, Desired], ...]
-    relatives: Mapping[str, frozenset[str]]
     in_stigg: InStigg
     stack: Choices
     now: Instant
@@ -128,8 +125,7 @@ class Foresight:
 
     def concern(self, change: Change | Keep | Hold, opportunity_id: str) -> bool:
         """Whether a change concerns a deal: every change of its chain does, which a deal changes as a whole."""
-        relatives = self.relatives.get(opportunity_id, frozenset({opportunity_id}))
-        return not relatives.isdisjoint(self.behind(change))
+        return not self.relatives_of(opportunity_id).isdisjoint(self.behind(change))
 
     def behind(self, change: Change | Keep | Hold) -> set[str]:
         """The deals that a change comes from, and those that gave the present subscription."""
@@ -138,7 +134,12 @@ class Foresight:
     @cached_property
     def asked_about(self) -> frozenset[str]:
         """The deals of the request with their chains."""
-        return self.asked.union(*(self.relatives.get(id, ()) for id in self.asked))
+        return self.asked.union(*(self.relatives_of(id) for id in self.asked))
+
+    def relatives_of(self, opportunity_id: str) -> frozenset[str]:
+        """A deal with those it is linked with."""
+        own = frozenset({opportunity_id})
+        return own | self.agreement.relatives.get(OpportunityId(opportunity_id), frozenset())
 
     @cached_property
     def also_due(self) -> list[Change]:
@@ -161,50 +162,37 @@ def foresee(
     asked: Iterable[str],
     known: Customer,
     customer: Customer,
-    desired: Desired,
-    catalogue: Catalogue,
+    agreement: Agreement,
     in_stigg: InStigg,
     stack: Choices,
-    now: int,
 ) -> Foresight:
     """Plan for a customer and look ahead.
 
-    In: the opportunities that were asked about; the customer as the ledger has it, and with their deals accepted; its
-    fold; what Stigg said; what the stack chooses; now in epoch milliseconds.
+    In: the opportunities that were asked about; the customer as the ledger has it, and with their deals accepted; what
+    it agreed to then; what Stigg said; what the stack chooses.
     """
-    at = from_milliseconds(now)
-    records = {Slot.of_key(key): record for key, record in customer.slots.items()}
+    at, catalogue = agreement.world.now, agreement.world.catalogue
+    records = records_of(customer)
     if in_stigg.answered:
         actual = tuple(actual_of(subscription, catalogue) for subscription in in_stigg.subscriptions)
     else:
         actual = remembered(records, catalogue, stack.links)
-    customer_id = customer.bound_id
-    to_do = plan(
-        customer_id,
-        desired,
-        actual,
-        records,
-        stack.policy,
-        stack.links,
-        now,
-        customer.approved,
-        customer.grants,
-    )
-    standing = records_after(to_do, records, actual, customer_id, at)
-    # Without refusals: Stigg refuses only what it is asked to write.
-    after = applied(customer, desired, to_do, standing, {}, now, customer.grants)
+    found = planned(customer, agreement, actual, stack.links)
+    standing = records_after(found.plan, records, actual, customer.bound_id, at)
+    desired = found.agreement.desired()
     return Foresight(
         asked=frozenset(asked),
         known=known,
         customer=customer,
+        agreement=found.agreement,
         desired=desired,
         catalogue=catalogue,
         actual=actual,
         records=records,
-        plan=to_do,
-        after=after,
-        moments=tuple(look_ahead(customer, desired, after, catalogue, stack.policy)),
-        relatives=relatives_of(customer),
+        plan=found.plan,
+        # Without refusals: Stigg refuses only what it is asked to write.
+        after=applied(customer, found, standing, {}, milliseconds(at), customer.grants),
+        moments=tuple(look_ahead(found.agreement)),
         in_stigg=in_stigg,
         stack=stack,
         now=at,
@@ -271,33 +259,11 @@ def records_after(
     return found
 
 
-def look_ahead(
-    customer: Customer, desired: Desired, after: Applied, catalogue: Catalogue, policy: Policy
-) -> Iterator[tuple[Instant, Desired]]:
+def look_ahead(agreement: Agreement) -> Iterator[tuple[Instant, Desired]]:
     """The desired states at the next moments at which something changes by itself, if nothing else is sold."""
-    # By then this plan was carried out, and the fold keeps what was provisioned where a deal comes to be held.
-    standings = [
-        (state.with_provisioned(state.order) if id in after.provisioned else state).standing
-        for id, state in customer.opportunities.items()
-    ]
-    for _ in range(min(MOST_MOMENTS, max(1, MOST_FOLDED // max(1, len(standings))))):
-        moment = desired.next_change
-        if moment is None:
-            return
-        desired = fold(standings, catalogue, policy, moment)
-        yield from_milliseconds(moment), desired
-
-
-def relatives_of(customer: Customer) -> dict[str, frozenset[str]]:
-    """Each opportunity's chain: those it is linked with by what they amend, renew or cancel."""
-    # A deal that was won and cancelled contributes both orders, and both belong to its chain.
-    each = (contribution(state.standing, state.order) for state in customer.opportunities.values())
-    orders = [netted(order) for orders in each for order in orders]
-    return {
-        placed.order.opportunity_id: frozenset(other.order.opportunity_id for other in chain)
-        for chain in chained(orders)
-        for placed in chain
-    }
+    coming = (moment.instant for moment in agreement.moments if moment > starting(agreement.world.now))
+    for moment in islice((at for at in coming if at is not None), MOST_MOMENTS):
+        yield moment, agreement.desired(moment)
 
 
 # The preview of one deal
@@ -370,7 +336,7 @@ class _PreviewWriter:
 
     @property
     def relatives(self) -> frozenset[str]:
-        return self.foresight.relatives.get(self.id, frozenset({self.id}))
+        return self.foresight.relatives_of(self.id)
 
     def result(self, customer_changes: Sequence[str], invoices: Mapping[Slot, PreviewedInvoices]) -> PreviewResult:
         # To a callout this comes later, as the deal's status: the catalogue is not read for its answer.
@@ -394,11 +360,11 @@ class _PreviewWriter:
     # Sentences
 
     def summary(self, customer_changes: Sequence[str], later_changes: Sequence[PreviewedMoment]) -> list[str]:
-        fate = self.foresight.desired.fates.get(self.id)
+        status = self.foresight.agreement.status(OpportunityId(self.id))
         waits = self.outcome.status == "Held"
         said = list(customer_changes) if self.changes or self.grants else []
-        if fate is not None and fate.kind == "scheduled" and fate.at.instant:
-            said.append(f"Takes effect on {self.calendar.first(fate.at.instant)}.")
+        if status.kind == "Scheduled" and status.at.instant:
+            said.append(f"Takes effect on {self.calendar.first(status.at.instant)}.")
         for change in self.changes:
             said += self.sentences(change)
         said += [granted(grant, self.calendar) for grant in self.grants]
@@ -566,9 +532,6 @@ class _PreviewWriter:
         """The reasons for which the deal would wait, now or on a later day, or other deals because of it."""
         reasons = [self.outcome.why if self.outcome.status in ("Held", "Superseded") else None]
         reasons += [outcome.why for _, outcome in self.waiting_for_it()]
-        for at, was, wanted in self.later_differences():
-            waits = shrinks(was, wanted, self.foresight.stack.policy)
-            reasons.append(waits and waits.knowing(day=self.calendar.first(at), slot=wanted.slot.key))
         return [why for why in reasons if why is not None]
 
     def waiting(self) -> Iterator[str]:
@@ -608,13 +571,11 @@ class _PreviewWriter:
                 yield f"{held.plan_id} would go down: {lost}."
 
     def taken_away_later(self) -> Iterator[str]:
-        """What is lowered at later moments, and what the removal guard will hold then."""
+        """What is lowered at later moments."""
         for at, was, wanted in self.later_differences():
             if lost := lowered(differences(was, wanted)):
                 # Said now, because on that day nobody looks at a preview.
-                waits = shrinks(was, wanted, self.foresight.stack.policy)
-                then = "; that will wait for somebody's approval" if waits else ""
-                yield f"On {self.calendar.first(at)} {wanted.plan_id} goes down: {lost}{then}."
+                yield f"On {self.calendar.first(at)} {wanted.plan_id} goes down: {lost}."
 
     def later_differences(self) -> Iterator[tuple[Instant, Subscription, Subscription]]:
         """The subscriptions of this deal that go on at later moments: when, as they were, as they are then."""
@@ -632,19 +593,19 @@ class _PreviewWriter:
 
     def superseding(self) -> Iterator[str]:
         """The deals that this deal replaces or ends, now or later."""
-        named = set()
-        now = [(id, fate) for id, fate in self.foresight.desired.fates.items()]
-        ahead = [entry for _, desired in self.foresight.moments for entry in desired.fates.items()]
         # Sent again, it replaces nothing that it did not replace before.
         if self.known_already:
             return
-        for id, fate in (*now, *ahead):
-            if id == self.id or id in named or fate.by != self.id:
-                continue
-            named.add(id)
-            does = "takes the place of" if fate.kind == "replaced" else "ends"
-            from_when = f" from {self.calendar.first(fate.at.instant)} on" if fate.at.instant else ""
-            yield f"This deal {does} opportunity {id}{from_when}."
+        named = set()
+        agreement = self.foresight.agreement
+        for at in (None, *(at for at, _ in self.foresight.moments)):
+            for id, status in agreement.statuses(at).items():
+                if id == self.id or id in named or status.by != self.id or status.kind != "Superseded":
+                    continue
+                named.add(id)
+                does = "ends" if status.why == "cancelled" else "takes the place of"
+                from_when = f" from {self.calendar.first(status.at.instant)} on" if status.at.instant else ""
+                yield f"This deal {does} opportunity {id}{from_when}."
 
     def foreign(self) -> Iterator[str]:
         """Warnings about foreign subscriptions that are adopted or ended; one in the way is a hold instead."""

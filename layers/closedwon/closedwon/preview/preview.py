@@ -35,7 +35,7 @@ from closedwon.preview.foresight import (
     not_included,
     preview_of,
 )
-from closedwon.provisioning.work import desired_by, newest_contributing
+from closedwon.provisioning.work import agreed_by, newest_contributing
 from closedwon.stigg.bodies import customer_difference
 from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.stigg.client import Stigg
@@ -89,8 +89,8 @@ class Previewer:
         at = self.now()
         try:
             # Also what the user's own application has still to prepare: it is only told, not provisioned.
-            standings = [state.standing for state in customer.opportunities.values()]
-            desired, catalogue = desired_by(standings, self.policy, look.kept, look.catalogue, at)
+            histories = [state.prepared_history for state in customer.opportunities.values()]
+            agreement = agreed_by(customer, histories, self.policy, look.kept, look.catalogue, at)
         except NoCatalogue:
             # What the deals show themselves needs no catalogue.
             return {
@@ -104,14 +104,14 @@ class Previewer:
                 )
                 for index, acceptance in zip(deals, acceptances, strict=True)
             }
-        newest = newest_contributing(customer, desired)
+        newest = newest_contributing(customer, agreement.desired())
         in_stigg = InStigg(True)
         # Who has nothing and gets nothing is not asked about, as somebody waits for the answer.
         if newest is not None or customer.slots:
             in_stigg = look_at(customer, look)
         stack = Choices(self.policy, self.backlinks(account_id), Calendar(ZoneInfo(self.time_zone)))
         asked = [found.arrival.order.opportunity_id for found in deals.values()]
-        foresight = foresee(asked, known, customer, desired, catalogue, in_stigg, stack, at)
+        foresight = foresee(asked, known, customer, agreement, in_stigg, stack)
         customer_changes: list[str] = []
         if newest is not None and in_stigg.answered:
             if in_stigg.customer is None:

@@ -7,12 +7,16 @@ from typing import TypeVar
 
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.catalogue import CERTAIN_SECONDS, Catalogue
+from closedwon.domain.contract.agreement import Agreement
+from closedwon.domain.contract.facts import History
 from closedwon.domain.customer import Customer
-from closedwon.domain.desired import Desired, Policy, Slot, catalogue_problems, fold
+from closedwon.domain.desired import Desired, Policy, catalogue_problems
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.marks import Backlinks
-from closedwon.domain.order import Order, Problem, Standing
-from closedwon.domain.plan import Actual, Plan, plan
+from closedwon.domain.order import Order, Problem
+from closedwon.domain.plan import Actual
+from closedwon.domain.planned import Planned, planned
+from closedwon.domain.world import world_of
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.catalogue import kept_catalogue, read_catalogue
 from closedwon.stigg.client import Stigg
@@ -41,39 +45,29 @@ class Provisioner:
         self._backlinks = backlinks
         self._now = now
 
-    def desired_of(self, customer: Customer) -> tuple[Desired, Catalogue]:
-        """What a customer should have, by its orders in the ledger and Stigg's catalogue; and that catalogue."""
+    def agreed(self, customer: Customer) -> Agreement:
+        """What a customer agreed to, by its deals in the ledger and Stigg's catalogue."""
         at = self._now()
-        return desired_by(customer.standings, self._policy, kept_catalogue(self._ledger, at), self._catalogue, at)
+        return agreed_by(customer, customer.histories, self._policy, kept_catalogue(self._ledger, at), self._catalogue, at)
 
-    def planned(self, customer: Customer, desired: Desired, catalogue: Catalogue) -> Plan:
+    def planned(self, customer: Customer, agreement: Agreement) -> Planned:
         """What is to be done in Stigg, as it is there now, so that the customer has what it should. Writes nothing.
 
         Raises what `closedwon.stigg.client` does.
         """
-        records = {Slot.of_key(key): record for key, record in customer.slots.items()}
+        desired = agreement.desired()
         actual: list[Actual] = []
         # A customer that never had a subscription, and is to have none, costs Stigg no call.
-        if customer.customer_id is not None and (desired.subscriptions or records):
+        if customer.customer_id is not None and (desired.subscriptions or customer.slots):
             # Those that ended too: the ID of one is not used again.
             subscriptions = self._stigg.list_subscriptions(customer.customer_id)
-            actual = [actual_of(subscription, catalogue) for subscription in subscriptions]
-        return plan(
-            customer.bound_id,
-            desired,
-            actual,
-            records,
-            self._policy,
-            self._backlinks(customer.account_id),
-            self._now(),
-            customer.approved,
-            customer.grants,
-        )
+            actual = [actual_of(subscription, agreement.world.catalogue) for subscription in subscriptions]
+        return planned(customer, agreement, actual, self._backlinks(customer.account_id))
 
     def catalogue_refusals(self, orders: Sequence[Order]) -> dict[OpportunityId, tuple[Problem, ...]]:
         """What Stigg's catalogue shows to be wrong with orders that were never provisioned, by opportunity.
 
-        As in `desired_by`, the kept snapshot is good enough for a yes; before a no, Stigg is asked again.
+        As in `agreed_by`, the kept snapshot is good enough for a yes; before a no, Stigg is asked again.
         """
         if not orders:
             return {}
@@ -91,21 +85,27 @@ class Provisioner:
         return read_catalogue(self._ledger, self._stigg, self._now())
 
 
-def desired_by(
-    standings: list[Standing], policy: Policy, kept: Catalogue | None, read: Callable[[], Catalogue], at: int
-) -> tuple[Desired, Catalogue]:
-    """What a customer should have, and the catalogue by which that was decided.
+def agreed_by(
+    customer: Customer,
+    histories: Sequence[History],
+    policy: Policy,
+    kept: Catalogue | None,
+    read: Callable[[], Catalogue],
+    at: int,
+) -> Agreement:
+    """What a customer agreed to.
 
-    In: its orders; the stack's policy; the kept snapshot, if it is fresh; how to ask Stigg; now, in epoch milliseconds.
-    The snapshot is good enough to provision by; before it refuses a deal, Stigg is asked again.
+    In: the customer; what is kept of its deals, those that count; the stack's policy; the kept snapshot of the catalogue, if it is fresh; how to ask Stigg; now, in
+    epoch milliseconds. The snapshot is good enough to provision by; before it refuses a deal, Stigg is asked again.
     """
+    mapped = {history.id for history in histories if not history.newest.order.problems}
 
-    def assess(catalogue: Catalogue) -> tuple[Desired, bool]:
-        desired = fold(standings, catalogue, policy, at)
+    def assess(catalogue: Catalogue) -> tuple[Agreement, bool]:
+        agreement = Agreement(histories, world_of(customer, catalogue, policy, at))
         # What the mapping refused no newer catalogue can mend: it is no reason to ask Stigg again.
-        return desired, any(not s.newest.problems for s in standings if s.newest.opportunity_id in desired.refused)
+        return agreement, not mapped.isdisjoint(agreement.refused)
 
-    return _by_certain_catalogue(assess, kept, read, at)
+    return _by_certain_catalogue(assess, kept, read, at)[0]
 
 
 def _by_certain_catalogue(

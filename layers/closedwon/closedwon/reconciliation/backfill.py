@@ -43,8 +43,8 @@ CHANGES: tuple[Verdict, ...] = ("create", "change")
 """The verdicts by which something changes for the customer."""
 
 # Not `past its term`: where the stack's policy keeps access after a term, such a deal still gives something.
-_GONE = ("over", "cancelled", "trial over")
-"""The fates of a deal that gives nothing any more."""
+_GONE = ("term over", "cancelled", "ended", "trial over", "not won", "stopped")
+"""Why a deal gives nothing any more."""
 
 
 @dataclass(frozen=True)
@@ -132,32 +132,33 @@ class _Prospect:
         keeps it; but from before closed-won was there it is brought in only where it still stands in Stigg as sold.
         Else a customer who left years ago would get access again.
         """
-        changed, desired = self.folded(arrivals)
+        changed, agreement = self.agreed(arrivals)
+        desired, statuses = agreement.desired(), agreement.statuses()
         # First, because a refused deal contributes nothing: without it, a plan would look harmless.
         if wrong := self.refusals(arrivals, changed, desired):
             return Outlook(changed.account_id, "refused", words=wrong, customer_id=changed.customer_id)
         # Contracts that are over or cancelled give nothing any more: bringing them in would give access back.
-        gone = _without(desired.fates, arrivals, _GONE)
+        gone = _without(statuses, arrivals, _GONE)
         found = self.bringing_in(arrivals, gone)
-        past = _without(desired.fates, arrivals, (*_GONE, "past its term")) - gone
+        past = _without(statuses, arrivals, (*_GONE, "past its term")) - gone
         # What is past its term may come in where nothing but adopting follows: then it still stands as it was sold.
         if found.verdict in ("adopt", "over") or not past:
             return found
-        ended = ((id, desired.fates[id]) for id in arrivals if id in past)
+        ended = ((OpportunityId(id), statuses[OpportunityId(id)]) for id in arrivals if id in past)
         left_out = tuple(
-            f"{id}: its term ended on {self.calendar.last(fate.at.instant)} and nothing renews it; left out"
-            for id, fate in ended
-            if fate.kind == "past its term" and fate.at.instant
+            f"{id}: its term ended on {self.calendar.last(status.at.instant)} and nothing renews it; left out"
+            for id, status in ended
+            if status.why == "past its term" and status.at.instant
         )
         # Planned anew: what was left out may have been all that would change.
         found = self.bringing_in(arrivals, gone | past)
         return replace(found, words=found.words + left_out)
 
-    def folded(self, arrivals: Mapping[str, Arrival]) -> tuple[Customer, Desired]:
-        """The customer with these deals, and what it should have then."""
+    def agreed(self, arrivals: Mapping[str, Arrival]) -> tuple[Customer, Agreement]:
+        """The customer with these deals, and what it agreed to then."""
         # The ledger's own rule, in memory: bringing them in must come to the same customer as looking did.
         changed, _ = accept(self.view.customer, list(arrivals.values()), self.now)
-        return changed, fold(changed.standings, self.catalogue, self.policy, self.now)
+        return changed, Agreement(changed.histories, world_of(changed, self.catalogue, self.policy, self.now))
 
     def refusals(self, arrivals: Mapping[str, Arrival], changed: Customer, desired: Desired) -> tuple[str, ...]:
         """What is wrong with the deals: what they show themselves, and what the catalogue shows."""
@@ -286,11 +287,12 @@ def _held(wanted: Iterable[Arrival], desired: Desired, to_do: Plan) -> list[str]
     return list(dict.fromkeys(held))
 
 
-def _without(fates: Mapping[str, Fate], ids: Collection[str], kinds: Sequence[str]) -> set[str]:
+def _without(statuses: Mapping[OpportunityId, Status], ids: Collection[str], whys: Sequence[str]) -> set[str]:
     """The deals whose contracts came to such an end, with those that they had replaced."""
-    gone = {id for id in ids if id in fates and fates[id].kind in kinds}
+    known = {id: statuses[OpportunityId(id)] for id in ids if id in statuses}
+    gone = {id for id, status in known.items() if status.why in whys}
     # In a loop, because a contract may have been renewed several times before it came to its end.
-    while more := {id for id in ids if id in fates and fates[id].kind == "replaced" and fates[id].by in gone} - gone:
+    while more := {id for id, status in known.items() if status.kind == "Superseded" and status.by in gone} - gone:
         gone |= more
     return gone
 

@@ -66,9 +66,6 @@ Json = Mapping[str, Any]
 SOON = 600_000
 """Milliseconds: what is due within this time counts as begun, and a deal saved so recently may still arrive."""
 
-_GIVES = ("in force", "scheduled", "past its term")
-"""The fates of an order that gives something, now or later."""
-
 
 @dataclass(frozen=True)
 class DealSeen:
@@ -195,7 +192,7 @@ class _Comparison:
         self.now = now
         self.customer = view.customer
         self.calendar = Calendar(ZoneInfo(policy.time_zone))
-        self.desired = self.folded(self.customer)
+        self.agreement = self.agreed(self.customer)
         self.records = {Slot.of_key(key): record for key, record in self.customer.slots.items()}
         # An export is keyed by account and may hold subscriptions of another customer with this account's link.
         self.listed = tuple(view.subscriptions or ())
@@ -204,7 +201,10 @@ class _Comparison:
             for one in self.listed
             if one.get("customerId", self.customer.customer_id) == self.customer.customer_id
         }
-        self.plan = self.planned(self.customer, self.desired)
+        found = planned(self.customer, self.agreement, self.actual.values(), self.links)
+        # What Stigg says of an end that is not learned yet counts as it will once it is.
+        self.agreement, self.plan = found.agreement, found.plan
+        self.desired = self.agreement.desired()
         self.behind = self.customer.applied < self.customer.version
         self.overdue = self.customer.due_at is not None and self.customer.due_at < now - watch.overdue_ms
         self.failed = self.failures()
@@ -212,8 +212,8 @@ class _Comparison:
         self.triggers: dict[str, str] = {}
         self.absent = False
 
-    def folded(self, customer: Customer) -> Desired:
-        return fold(customer.standings, self.catalogue, self.policy, self.now)
+    def agreed(self, customer: Customer) -> Agreement:
+        return Agreement(customer.histories, world_of(customer, self.catalogue, self.policy, self.now))
 
     def planned(self, customer: Customer, desired: Desired, records: Mapping[Slot, SlotRecord] | None = None) -> Plan:
         return plan(
@@ -253,8 +253,7 @@ class _Comparison:
 
     def gives(self, opportunity_id: str) -> bool:
         """Whether a deal that the ledger knows gives something, now or later."""
-        fate = self.desired.fates.get(opportunity_id)
-        return fate is not None and fate.kind in _GIVES
+        return self.agreement.gives(OpportunityId(opportunity_id))
 
     # Deals
 
@@ -307,7 +306,7 @@ class _Comparison:
             if id in seen or state.order.trigger == "cancellation":
                 continue
             if not self.view.live:
-                self.absent = self.absent or id not in self.desired.fates or self.gives(id)
+                self.absent = self.absent or not self.agreement.contributes(OpportunityId(id)) or self.gives(id)
             # A deal that gives nothing any more may be deleted: nothing depends on it.
             elif self.gives(id):
                 self.deleted(
@@ -323,7 +322,7 @@ class _Comparison:
     def would_lower(self, arrivals: Iterable[Arrival]) -> bool:
         """Whether accepting deals would end or lower something that the present plan leaves alone."""
         customer, _ = accept(self.customer, arrivals, self.now)
-        then = self.planned(customer, self.folded(customer))
+        then = planned(customer, self.agreed(customer), self.actual.values(), self.links).plan
         return bool(self.lowered(then) - self.lowered(self.plan))
 
     def lowered(self, of: Plan) -> set[tuple[Slot, type]]:

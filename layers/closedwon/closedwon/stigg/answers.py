@@ -37,6 +37,7 @@ def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
             start=_instant(data.get("startDate")),
             trial_end=_instant(data.get("trialEndDate")),
             coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
+            period=_period(data.get("currentBillingPeriodStart"), data.get("currentBillingPeriodEnd")),
         )
 
 
@@ -58,6 +59,10 @@ def _prices(prices: Iterable[Mapping[str, Any]]) -> tuple[Price, ...]:
 
 def _end(text: str | None) -> At | Never:
     return Never() if text is None else At(from_iso(text))
+
+
+def _period(start: str | None, end: str | None) -> tuple[Instant, Instant] | None:
+    return (from_iso(start), from_iso(end)) if start and end else None
 
 
 def _instant(text: str | None) -> Instant | None:

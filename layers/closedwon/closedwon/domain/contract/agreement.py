@@ -13,7 +13,7 @@ import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
@@ -22,7 +22,8 @@ from closedwon.domain.contract.facts import Contribution, History
 from closedwon.domain.contract.faults import Fault, Hold
 from closedwon.domain.contract.money import Holding
 from closedwon.domain.contract.pieces import Cause, Entity, Line
-from closedwon.domain.contract.standing import Standing, World
+from closedwon.domain.contract.references import names_of, references_of
+from closedwon.domain.contract.standing import Standing, World, orders_of
 from closedwon.domain.contract.statuses import Status, Statuses
 from closedwon.domain.contract.subscriptions import Subscriptions, static_slots
 from closedwon.domain.contract.timeline import Giving, charge_of
@@ -93,6 +94,13 @@ class Agreement:
         self._evaluation = self._standing.evaluation
         self._subscriptions = Subscriptions(self._evaluation, world)
 
+    def knowing(self, ends: Mapping[Lapse, Instant]) -> Agreement:
+        """The agreement with more ends that were learned from Stigg."""
+        learned = self.world.learned
+        more = {(lapse.cancellation, lapse.slot): at for lapse, at in ends.items()}
+        world = replace(self.world, learned=replace(learned, ends={**learned.ends, **more}))
+        return Agreement(list(self.histories.values()), world)
+
     # What there is
 
     @property
@@ -160,6 +168,39 @@ class Agreement:
         """What a deal contributes as far as it stands: by its newest readings, as it was settled before, or nothing."""
         return self._standing.contribution(id)
 
+    def gives(self, id: OpportunityId) -> bool:
+        """Whether a deal gives something, now or later."""
+        deal = self._evaluation.deals.get(id)
+        now = starting(self.world.now)
+        lines = () if deal is None else self._evaluation.contracts.index.of_deal(deal)
+        return any(line.ever and line.end > now and not line.moved for line in lines)
+
+    def contributes(self, id: OpportunityId) -> bool:
+        """Whether a deal takes part at all, as far as it stands."""
+        return id in self._evaluation.deals
+
+    @cached_property
+    def relatives(self) -> Mapping[OpportunityId, frozenset[OpportunityId]]:
+        """By deal, itself and all that it is linked with by what they amend, renew or cancel."""
+        known = {history.id: list(orders_of(history)) for history in self.histories.values()}
+        named: dict[str, set[OpportunityId]] = defaultdict(set)
+        for id, orders in known.items():
+            for order in orders:
+                for name in (*names_of(order), *(one.partition("/")[0] for one in references_of(order))):
+                    named[name].add(id)
+        found: dict[OpportunityId, frozenset[OpportunityId]] = {}
+        for id in known:
+            if id in found:
+                continue
+            together, waiting = {id}, [id]
+            while waiting:
+                for order in known[waiting.pop()]:
+                    for name in (*names_of(order), *(one.partition("/")[0] for one in references_of(order))):
+                        waiting += named[name] - together
+                        together |= named[name]
+            found |= dict.fromkeys(together, frozenset(together))
+        return found
+
     # What is to be stored
 
     @cached_property
@@ -181,6 +222,10 @@ class Agreement:
     def products(self) -> Mapping[str, str]:
         """By `part_key`, the product of each part: stored when it is settled, so that no later catalogue moves it."""
         return self._evaluation.contracts.products
+
+    def products_of(self, id: OpportunityId) -> dict[str, str]:
+        """Those of one deal's parts."""
+        return {key: product for key, product in self.products.items() if key.startswith(f"{id}|")}
 
     @cached_property
     def lapses(self) -> tuple[Lapse, ...]:

@@ -1,0 +1,55 @@
+"""What was agreed and what is to be done, together: the one comparison that provisioning, preview, reconciliation and
+backfill share. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from closedwon.domain.contract.agreement import Agreement, Lapse
+from closedwon.domain.contract.learning import ends_to_learn
+from closedwon.domain.customer import Customer
+from closedwon.domain.desired import Slot
+from closedwon.domain.instants import Instant, milliseconds
+from closedwon.domain.marks import Backlinks
+from closedwon.domain.plan import Actual, Plan, plan
+from closedwon.domain.records import SlotRecord
+
+
+class Planned(NamedTuple):
+    """What is to be done for a customer.
+
+    agreement: what it agreed to, with what was learned from Stigg; learned: that, to be recorded.
+    """
+
+    agreement: Agreement
+    plan: Plan
+    learned: Mapping[Lapse, Instant] = {}
+
+
+def records_of(customer: Customer) -> dict[Slot, SlotRecord]:
+    """What the ledger remembers of each slot."""
+    return {Slot.of_key(key): record for key, record in customer.slots.items()}
+
+
+def planned(customer: Customer, agreement: Agreement, actual: Collection[Actual], links: Backlinks) -> Planned:
+    """Plan for a customer.
+
+    In: the customer; what it agreed to; its subscriptions in Stigg; the way back to Salesforce.
+    """
+    records = records_of(customer)
+    if learned := ends_to_learn(agreement, actual, records):
+        agreement = agreement.knowing(learned)
+    found = plan(
+        customer.bound_id,
+        agreement.desired(),
+        actual,
+        records,
+        agreement.world.policy,
+        links,
+        milliseconds(agreement.world.now),
+        customer.approved,
+        customer.grants,
+    )
+    return Planned(agreement, found, learned)

@@ -1,0 +1,34 @@
+"""What a customer's deals are judged by, from what the ledger knows of it. Pure."""
+
+from __future__ import annotations
+
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.contract.contracts import Learned, Stopped
+from closedwon.domain.contract.standing import World
+from closedwon.domain.customer import Customer
+from closedwon.domain.desired import Policy, Slot
+from closedwon.domain.identifiers import OpportunityId
+from closedwon.domain.instants import Instant, from_milliseconds
+
+
+def world_of(customer: Customer, catalogue: Catalogue, policy: Policy, now: int) -> World:
+    """The world a customer's deals are judged by. now: epoch milliseconds."""
+    ends: dict[tuple[OpportunityId, Slot], Instant] = {}
+    products: dict[str, str] = {}
+    for id, state in customer.opportunities.items():
+        products |= state.products
+        for key, at in sorted(state.learned.items()):
+            slot_key, _, _ = key.rpartition("#")
+            ends[OpportunityId(id), Slot.of_key(slot_key)] = at
+    slots = {Slot.of_key(key): record for key, record in customer.slots.items()}
+    stopped = tuple(
+        Stopped(slot, one.generation, one.reason, one.at) for slot, record in slots.items() for one in record.ended
+    )
+    return World(
+        catalogue=catalogue,
+        policy=policy,
+        now=from_milliseconds(now),
+        learned=Learned(ends, stopped, products),
+        approvals=frozenset(customer.approved),
+        subscriptions={slot: record.subscription_id for slot, record in slots.items() if record.subscription_id},
+    )
