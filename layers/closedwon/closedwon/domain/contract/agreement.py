@@ -30,6 +30,7 @@ from closedwon.domain.contract.timeline import Giving, charge_of
 from closedwon.domain.desired import Desired, Ended, Grant, Slot, Subscription
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Instant, Moment, iso_utc, milliseconds, starting
+from closedwon.domain.order import Problem
 
 
 class Origin(NamedTuple):
@@ -132,7 +133,7 @@ class Agreement:
     # What became of deals
 
     @property
-    def refused(self) -> Mapping[OpportunityId, tuple[object, ...]]:
+    def refused(self) -> Mapping[OpportunityId, tuple[Problem, ...]]:
         """Opportunity to what is wrong with its newest order."""
         return self._standing.refused
 
