@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from closedwon.domain.contract.agreement import Agreement
-from closedwon.domain.contract.facts import History, Reading, record
+from closedwon.domain.contract.facts import History, Reading, begin, record, settle
 from closedwon.domain.contract.standing import World
 from closedwon.domain.identifiers import AccountId, ContractId, OpportunityId
 from closedwon.domain.instants import Instant, from_iso, from_milliseconds, milliseconds
@@ -134,6 +134,17 @@ def in_one_slot(count: int) -> list[History]:
     return [deal(number, "closed_won", *items, start=on(number), end=END) for number in range(count)]
 
 
+def revised(count: int) -> list[History]:
+    """Settled deals of their own resources, all of them saved anew with fewer seats in one bulk save."""
+    found = []
+    for history in independent(count):
+        settled = begin(settle(history, history.contribution))
+        order = history.newest.order
+        fewer = tuple(replace(item, quantity=9) if item.stigg_id == SEATS else item for item in order.items)
+        found.append(record(settled, Reading(replace(order, items=fewer), Revision(milliseconds(on(1)), 0))))
+    return found
+
+
 def without_base(count: int, lines: int = 3) -> list[History]:
     items = [line("Entitlement", SEATS, 1 + place, place) for place in range(lines)]
     return [
@@ -221,6 +232,7 @@ KINDS = (
     taken_back,
     one_on_the_other,
     in_one_slot,
+    revised,
     without_base,
     renewals,
     ramps,

@@ -194,12 +194,17 @@ def test_an_end_with_the_billing_period_is_asked_for_and_then_is_a_day_like_any_
     assert [found.cancellation for found in one.agreement().desired().subscriptions.values()] == [
         At(from_iso("2027-04-01T00:00:00Z"))
     ]
+    known, agreement = dict(one.ends), one.agreement()
+    assert agreement.forgotten == frozenset()
     one.ends.clear()
     agreement = one.agreement()
     [lapse] = agreement.lapses
     assert (lapse.cancellation, lapse.since) == (opportunity_id(2), from_iso("2027-03-10T09:00:00Z"))
     assert agreement.desired().subscriptions[HERE].cancellation == EndOfBillingPeriod()
     assert status(one, 2) == ("Scheduled", "ends")
+    one.send(saved("2027-03-11", cancelled(2)))
+    one.ends = known
+    assert one.agreement().forgotten == known.keys()
 
 
 def test_what_is_cancelled_before_its_first_period_and_has_no_end_needs_a_day() -> None:

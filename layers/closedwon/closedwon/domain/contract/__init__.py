@@ -13,7 +13,7 @@
     terms          what contracts say beside their lines
     judging        what does not fit within a contract; sharing: between contracts that meet in one slot
     faults         codes with facts, and the approvals that let something through
-    standing       who makes way for whom; guards: nothing shrinks by accident
+    standing       who makes way for whom; guards: nothing shrinks by accident; components: who is looked at again
     statuses       what each deal says, and why
     subscriptions  what a slot comes to in Stigg
 """

@@ -30,6 +30,7 @@ from closedwon.domain.contract.timeline import Giving, charge_of
 from closedwon.domain.desired import Desired, Ended, Grant, Slot, Subscription
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Instant, Moment, iso_utc, milliseconds, starting
+from closedwon.domain.order import Problem
 
 
 class Origin(NamedTuple):
@@ -139,7 +140,7 @@ class Agreement:
     # What became of deals
 
     @property
-    def refused(self) -> Mapping[OpportunityId, tuple[object, ...]]:
+    def refused(self) -> Mapping[OpportunityId, tuple[Problem, ...]]:
         """Opportunity to what is wrong with its newest order."""
         return self._standing.refused
 
@@ -237,6 +238,19 @@ class Agreement:
                 if since is not None:
                     found[Lapse(line.lapses, line.slot, since)] = None
         return tuple(sorted(found, key=lambda lapse: (lapse.cancellation, lapse.slot.key)))
+
+    @property
+    def forgotten(self) -> frozenset[tuple[OpportunityId, Slot]]:
+        """The learned ends of cancellations that do not say so any more: gone with them, so that another one of the
+        same opportunity is asked about anew. One that is only held keeps its own.
+        """
+        return frozenset(key for key in self.world.learned.ends if not self._still_ends(key[0]))
+
+    def _still_ends(self, id: OpportunityId) -> bool:
+        history = self.histories.get(id)
+        if history is None:
+            return False
+        return any(one is not None and one.ends_with_term for one in (history.contribution, history.settled))
 
     def _since(self, cancellation: OpportunityId) -> Instant | None:
         contribution = self._standing.contribution(cancellation)

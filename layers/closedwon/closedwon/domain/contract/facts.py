@@ -86,6 +86,14 @@ class Contribution:
     since: Instant | None = None
     unwon: bool = False
 
+    @property
+    def ends_with_term(self) -> bool:
+        """Whether it ends something with its term, or with the billing period that is under way."""
+        if self.own_end is not None:
+            return self.own_end.at is None
+        order = self.order
+        return order is not None and order.trigger == "cancellation" and order.end is None and order.cancel != "now"
+
     @cached_property
     def digest(self) -> str:
         """What makes two contributions the same: names that Salesforce gives later are no part of it."""

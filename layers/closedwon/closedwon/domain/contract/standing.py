@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.contract.components import Components
 from closedwon.domain.contract.contracts import Contracts, Learned
 from closedwon.domain.contract.facts import NOTHING, Contribution, History
 from closedwon.domain.contract.faults import Fault, hold_of, tiers_of
@@ -128,6 +129,7 @@ class Standing:
         self._levels |= {id: [contribution] for id, contribution in pinned.items()}
         self._settled = {history.id for history in self.histories if history.settled is not None}
         self._pinned = pinned
+        self._components: Components | None = None
         self._otherwise: dict[tuple[OpportunityId, str], Evaluation] = {}
         self._level = dict.fromkeys(self._levels, 0)
         self.refused: dict[OpportunityId, tuple[Problem, ...]] = {}
@@ -212,16 +214,33 @@ class Standing:
             return False
         return order.trial_end_behavior == "CONVERT_TO_PAID" and order.trial_end <= self.world.now
 
-    def evaluate(self, instead: Mapping[OpportunityId, Contribution] = {}) -> Evaluation:
-        """What the opportunities come to at their levels, some of them with another contribution instead."""
-        contributions = {id: instead.get(id, self.contribution(id)) for id in self._levels}
-        held = [h.newest.order for h in self.histories if self._level[h.id] and h.newest.order.trigger == "renewal"]
-        return Evaluation(self.histories, contributions, held, self.world)
+    def evaluate(
+        self,
+        instead: Mapping[OpportunityId, Contribution] = {},
+        among: Collection[OpportunityId] | None = None,
+    ) -> Evaluation:
+        """What the opportunities come to at their levels, some of them with another contribution instead; among: only
+        these of them.
+        """
+        histories = [history for history in self.histories if among is None or history.id in among]
+        contributions = {history.id: instead.get(history.id, self.contribution(history.id)) for history in histories}
+        held = [h.newest.order for h in histories if self._level[h.id] and h.newest.order.trigger == "renewal"]
+        return Evaluation(histories, contributions, held, self.world)
+
+    def _with(self, id: OpportunityId) -> set[OpportunityId]:
+        """The opportunities that can have to do with one."""
+        if self._components is None:
+            orders = [order for history in self.histories for order in orders_of(history)]
+            found = Components(orders, self.evaluate().contracts)
+            self._components = found.with_members(self._levels)
+        return self._components.of(id)
 
     def otherwise(self, id: OpportunityId, contribution: Contribution) -> Evaluation:
         """What would be agreed if an opportunity contributed something else."""
         if (id, contribution.digest) not in self._otherwise:
-            other = Standing(self.histories, self.world, {id: contribution})
+            concerned = self._with(id)
+            histories = [history for history in self.histories if history.id in concerned]
+            other = Standing(histories, self.world, {id: contribution})
             self._otherwise[id, contribution.digest] = other.evaluation
         return self._otherwise[id, contribution.digest]
 
@@ -278,8 +297,12 @@ class Standing:
         ]
         down: dict[OpportunityId, set[OpportunityId]] = {}
         for history in changed:
-            left = {fault.identity for fault in self.evaluate({history.id: self._levels[history.id][1]}).faults}
-            gone = [fault for fault in evaluation.faults if fault.identity not in left]
+            here = [fault for fault in evaluation.faults if not fault.deals.isdisjoint(self._with(history.id))]
+            if not here:
+                continue
+            before = self.evaluate({history.id: self._levels[history.id][1]}, self._with(history.id))
+            left = {fault.identity for fault in before.faults}
+            gone = [fault for fault in here if fault.identity not in left]
             hanging = {deal for fault in gone for deal in fault.deals} - {history.id}
             if gone and (not unwon or hanging & self._settled):
                 down[history.id] = hanging
