@@ -124,7 +124,7 @@ def cancellations(customers: Iterable[Customer], salesforce: SalesforceClient) -
     organization_id = salesforce.query("SELECT Id FROM Organization")[0]["Id"]
     for customer in customers:
         for id, state in sorted(customer.opportunities.items()):
-            order = state.provisioned
+            order = state.settled.order if state.settled is not None else None
             # What was never provisioned gives nothing, and an amendment ends with what it amends.
             if order is None or order.trigger not in ("closed_won", "trial", "renewal"):
                 continue

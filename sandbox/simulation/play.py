@@ -196,7 +196,7 @@ class Play:
         while again when a deal takes effect, or once something else has happened.
         """
         customer = self.machine.ledger.customer(account)
-        desired, _ = self.machine.stack.provisioner.desired_of(customer)
+        desired = self.machine.stack.provisioner.agreed(customer).desired()
         self._resting[account] = desired.next_change
 
     def _state(self, account: str) -> Customer:

@@ -228,8 +228,8 @@ class Played:
         """All that the product says of a customer, in plain words and numbers."""
         product = self.product
         customer = product.ledger.customer(account_id)
-        desired, catalogue = product.provisioner.desired_of(customer)
-        plan = product.provisioner.planned(customer, desired, catalogue)
+        agreement, plan, _ = product.provisioner.planned(customer, product.provisioner.agreed(customer))
+        desired = agreement.desired()
         records = {Slot.of_key(key): record for key, record in customer.slots.items()}
         report = applied(customer, desired, plan, records, {}, self.at, customer.grants)
         moments, folded = [], desired

@@ -18,8 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.application import Application, begins, prepared
 from closedwon.domain.codes import NO_FACTS, Facts, Reason
-from closedwon.domain.contract.facts import Contribution, History, Reading, is_selling, record
-from closedwon.domain.first_version import facts_of
+from closedwon.domain.contract.facts import Contribution, History, Reading, is_selling, of_first_version, record
 from closedwon.domain.identifiers import AccountId, CustomerId, SubscriptionId
 from closedwon.domain.instants import Instant, from_iso, iso_utc
 from closedwon.domain.order import SENT_AGAIN, Order, Revision, with_names
@@ -291,8 +290,9 @@ class OpportunityState:
                 "begun": bool(data.get("begun")),
             }
         else:
-            former = facts_of(order, revision, order_of("provisioned"), order_of("won"), outcome.status)
-            facts = former._asdict()
+            former = of_first_version(order, revision, order_of("provisioned"), order_of("won"))
+            facts = {name: getattr(former, name) for name in ("sells", "trial", "said", "first", "settled", "begun")}
+            facts |= {name: None for name in ("sells", "trial") if facts[name] == former.newest}
         known = {name: value for name, value in data.items() if name not in _STORED_APART}
         return cls(
             **{

@@ -13,6 +13,7 @@ from closedwon.domain.application import Application, resource_conflict
 from closedwon.domain.codes import Reason
 from closedwon.domain.contract.facts import Contribution, History, begin, settle
 from closedwon.domain.customer import Customer, Lease, Outcome
+from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import Instant
 from closedwon.domain.lease import Work
 from closedwon.domain.order import Order

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any, NamedTuple
 
 from closedwon.domain.acceptance import Acceptance
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.codes import Reason
+from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer, Outcome
-from closedwon.domain.desired import Desired, Policy, Slot, Subscription, contribution, fold
-from closedwon.domain.identifiers import CustomerId, SubscriptionId
-from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, from_iso, from_milliseconds, iso_utc
+from closedwon.domain.desired import Desired, Policy, Slot, Subscription
+from closedwon.domain.identifiers import CustomerId, OpportunityId, SubscriptionId
+from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, from_iso, iso_utc, milliseconds, starting
 from closedwon.domain.marks import Backlinks, metadata_of
-from closedwon.domain.order import Order, Problem, netted, same_deal
+from closedwon.domain.order import Order, Problem, same_deal
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import (
     LIVE,
@@ -35,10 +37,9 @@ from closedwon.domain.plan import (
     Update,
     ending_of,
     is_ours,
-    plan,
-    shrinks,
     subscription_id,
 )
+from closedwon.domain.planned import planned, records_of
 from closedwon.domain.records import SlotRecord
 from closedwon.domain.results import Applied
 from closedwon.intake.answers import errors_of

@@ -48,7 +48,9 @@ class Provisioner:
     def agreed(self, customer: Customer) -> Agreement:
         """What a customer agreed to, by its deals in the ledger and Stigg's catalogue."""
         at = self._now()
-        return agreed_by(customer, customer.histories, self._policy, kept_catalogue(self._ledger, at), self._catalogue, at)
+        return agreed_by(
+            customer, customer.histories, self._policy, kept_catalogue(self._ledger, at), self._catalogue, at
+        )
 
     def planned(self, customer: Customer, agreement: Agreement) -> Planned:
         """What is to be done in Stigg, as it is there now, so that the customer has what it should. Writes nothing.
@@ -95,8 +97,9 @@ def agreed_by(
 ) -> Agreement:
     """What a customer agreed to.
 
-    In: the customer; what is kept of its deals, those that count; the stack's policy; the kept snapshot of the catalogue, if it is fresh; how to ask Stigg; now, in
-    epoch milliseconds. The snapshot is good enough to provision by; before it refuses a deal, Stigg is asked again.
+    In: the customer; what is kept of its deals, those that count; the stack's policy; the kept snapshot of the
+    catalogue, if it is fresh; how to ask Stigg; now, in epoch milliseconds. The snapshot is good enough to provision by;
+    before it refuses a deal, Stigg is asked again.
     """
     mapped = {history.id for history in histories if not history.newest.order.problems}
 

@@ -13,12 +13,16 @@ from zoneinfo import ZoneInfo
 
 from closedwon.domain.acceptance import Arrival, accept
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.chain import Fate
+from closedwon.domain.contract.agreement import Agreement
+from closedwon.domain.contract.statuses import Status
 from closedwon.domain.customer import Customer
-from closedwon.domain.desired import Desired, Policy, Slot, fold
+from closedwon.domain.desired import Desired, Policy
+from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import At, from_iso
 from closedwon.domain.marks import Backlinks
-from closedwon.domain.plan import Change, Create, Plan, Update, amount_of, plan
+from closedwon.domain.plan import Change, Create, Plan, Update, amount_of
+from closedwon.domain.planned import planned
+from closedwon.domain.world import world_of
 from closedwon.reconciliation.drift import CustomerView, DealSeen
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import spending
@@ -175,8 +179,10 @@ class _Prospect:
         customer = self.view.customer
         if not wanted:
             return Outlook(customer.account_id, "over", customer_id=customer.customer_id)
-        changed, desired = self.folded(wanted)
-        to_do = self.planned(changed, desired)
+        changed, agreement = self.agreed(wanted)
+        actual = [actual_of(one, self.catalogue) for one in self.view.subscriptions or ()]
+        agreement, to_do, _ = planned(changed, agreement, actual, self.links)
+        desired = agreement.desired()
         verdict, words = self.verdict(to_do)
         # One hold decides for all: a customer is brought in whole, or stays as it is.
         if held := _held(wanted.values(), desired, to_do):
@@ -194,20 +200,6 @@ class _Prospect:
             changed.customer_id,
             # What was looked at is what is accepted: read once more, a deal might say something else.
             tuple(wanted.values()),
-        )
-
-    def planned(self, changed: Customer, desired: Desired) -> Plan:
-        """What would be changed in Stigg."""
-        return plan(
-            changed.bound_id,
-            desired,
-            [actual_of(one, self.catalogue) for one in self.view.subscriptions or ()],
-            {Slot.of_key(key): record for key, record in changed.slots.items()},
-            self.policy,
-            self.links,
-            self.now,
-            changed.approved,
-            changed.grants,
         )
 
     def verdict(self, to_do: Plan) -> tuple[Verdict, list[str]]:

@@ -15,10 +15,11 @@ from zoneinfo import ZoneInfo
 
 from closedwon.domain.acceptance import Arrival, accept, bound
 from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer, OpportunityState
-from closedwon.domain.desired import Desired, Policy, Slot, Subscription, fold
+from closedwon.domain.desired import Desired, Policy, Slot, Subscription
 from closedwon.domain.errors import safe_text
-from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.identifiers import OpportunityId, normalised_id
 from closedwon.domain.instants import (
     At,
     EndOfBillingPeriod,
@@ -47,7 +48,9 @@ from closedwon.domain.plan import (
     plan,
     units_of,
 )
+from closedwon.domain.planned import planned
 from closedwon.domain.records import SlotRecord
+from closedwon.domain.world import world_of
 from closedwon.reconciliation.finding import (
     PLACES,
     Compared,
