@@ -98,8 +98,8 @@ def agreed_by(
     """What a customer agreed to.
 
     In: the customer; what is kept of its deals, those that count; the stack's policy; the kept snapshot of the
-    catalogue, if it is fresh; how to ask Stigg; now, in epoch milliseconds. The snapshot is good enough to provision by;
-    before it refuses a deal, Stigg is asked again.
+    catalogue, if it is fresh; how to ask Stigg; now, in epoch milliseconds. The snapshot is good enough to provision
+    by; before it refuses a deal, Stigg is asked again.
     """
     mapped = {history.id for history in histories if not history.newest.order.problems}
 
