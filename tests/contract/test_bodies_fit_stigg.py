@@ -19,10 +19,9 @@ from stigg.types.v1 import (
 from stigg.types.v1.credits import GrantCreateParams
 
 from closedwon.domain.catalogue import CURRENCIES
-from closedwon.domain.desired import Policy, Slot, fold
+from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.instants import EndOfBillingPeriod, from_milliseconds
 from closedwon.domain.marks import Backlinks
-from closedwon.domain.order import Standing
 from closedwon.domain.plan import Create, End, Update, ending_of, plan
 from closedwon.domain.records import SlotRecord
 from closedwon.preview.foresight import PREVIEWED
@@ -35,9 +34,11 @@ from unit.domain import (
     CATALOGUE,
     CREDITS,
     PLATFORM,
+    Standing,
     a_deal,
     a_line,
     an_order,
+    fold,
     folded,
     names,
     order_of,

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from closedwon.domain.desired import Desired, fold
+from closedwon.domain.desired import Desired
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.instants import iso_utc
-from closedwon.domain.order import Order, Standing
+from closedwon.domain.order import Order
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal
 from unit.domain import (
@@ -32,10 +32,12 @@ from unit.domain import (
     SSO,
     SUPPORT,
     WORKSPACE,
+    Standing,
     a_line,
     addon,
     credits,
     entitlement,
+    fold,
     plan,
 )
 

@@ -29,7 +29,7 @@ from moto import mock_aws
 
 from closedwon.aws import ledger_items
 from closedwon.domain.customer import Customer, Outcome
-from closedwon.domain.desired import Desired, Slot, Subscription, fold
+from closedwon.domain.desired import Desired, Slot, Subscription
 from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.instants import from_milliseconds
 from closedwon.domain.outcome import applied
@@ -49,6 +49,7 @@ from recorded.table import Table
 from sandbox.salesforce.app import Salesforce
 from sandbox.stigg.app import Stigg
 from sandbox.wsgi_session import InProcess
+from unit.domain import fold
 
 Json = dict[str, Any]
 

@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.desired import Desired, Policy, Slot, Subscription, fold
+from closedwon.domain.contract.agreement import Agreement
+from closedwon.domain.contract.facts import History, of_first_version
+from closedwon.domain.contract.standing import World
+from closedwon.domain.desired import Desired, Policy, Slot, Subscription
 from closedwon.domain.identifiers import normalised_id
-from closedwon.domain.instants import Instant, iso_utc
-from closedwon.domain.order import Order, Standing
+from closedwon.domain.instants import Instant, from_milliseconds, iso_utc, milliseconds
+from closedwon.domain.order import Order, Revision
 from closedwon.intake.deal import Deal, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, unrecordable
 from closedwon.stigg.catalogue import catalogue_of
@@ -161,10 +164,33 @@ def an_order(*lines: Json, number: int = 1, **changes: Any) -> Order:
     return order
 
 
+class Standing(NamedTuple):
+    """An opportunity by its newest order, the one last provisioned, and the last of these that was no cancellation."""
+
+    newest: Order
+    provisioned: Order | None = None
+    won: Order | None = None
+
+    @property
+    def history(self) -> History:
+        read = Revision(milliseconds(self.newest.as_of) if self.newest.as_of else AT, 0)
+        return of_first_version(self.newest, read, self.provisioned, self.won)
+
+
+def agreed(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, at: int) -> Agreement:
+    """What a customer agreed to. at: now, epoch milliseconds."""
+    return Agreement([one.history for one in standings], World(catalogue, policy, from_milliseconds(at)))
+
+
+def fold(standings: Iterable[Standing], catalogue: Catalogue, policy: Policy, at: int) -> Desired:
+    """What a customer should have."""
+    return agreed(standings, catalogue, policy, at).desired()
+
+
 def folded(
     *orders: Order | Standing, policy: Policy = POLICY, catalogue: Catalogue = CATALOGUE, at: int = AT
 ) -> Desired:
-    """The fold of some orders, each new unless it comes as a standing."""
+    """What some orders come to, each new unless it comes as a standing."""
     standings = [order if isinstance(order, Standing) else Standing(order) for order in orders]
     return fold(standings, catalogue, policy, at)
 

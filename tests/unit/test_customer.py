@@ -21,10 +21,11 @@ from closedwon.domain.customer import Customer, OpportunityState, Outcome, Subsc
 from closedwon.domain.due import START_GRACE, claim, execution_name, made_due
 from closedwon.domain.instants import from_iso, instant_of
 from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
-from closedwon.domain.order import Item, Order, Problem, Revision, Standing
+from closedwon.domain.order import Item, Order, Problem, Revision
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import BACKOFF, Applied, Failed, Intended, Interrupted, LeaseLost, Written, record_result
 from closedwon.words.reasons import told
+from unit.domain import Standing
 
 ACCOUNT = "0015g00000XyZaBAAV"
 A = "0065g00000ABCdEAAX"

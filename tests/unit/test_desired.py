@@ -21,11 +21,10 @@ from closedwon.domain.desired import (
     Slot,
     Subscription,
     catalogue_problems,
-    fold,
     same_product_problems,
 )
 from closedwon.domain.instants import Never, from_iso
-from closedwon.domain.order import Order, Problem, Standing
+from closedwon.domain.order import Order, Problem
 from closedwon.words.reasons import in_words
 from unit.domain import (
     ANALYTICS,
@@ -40,11 +39,13 @@ from unit.domain import (
     SUPPORT,
     WORKSPACE,
     Json,
+    Standing,
     a_deal,
     addon,
     an_order,
     credits,
     entitlement,
+    fold,
     folded,
     iso,
     only,

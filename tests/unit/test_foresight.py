@@ -14,7 +14,7 @@ import pytest
 
 from closedwon.domain.acceptance import Acceptance, Arrival, accept
 from closedwon.domain.customer import Customer
-from closedwon.domain.desired import Policy, fold
+from closedwon.domain.desired import Policy
 from closedwon.domain.instants import EndOfBillingPeriod
 from closedwon.domain.marks import Backlinks, metadata_of
 from closedwon.domain.plan import Create, Update
@@ -38,6 +38,7 @@ from unit.domain import (
     a_line,
     addon,
     entitlement,
+    fold,
     opportunity_id,
     plan,
 )

@@ -30,12 +30,13 @@ from closedwon.domain.instants import (
     until_from_json,
     until_to_json,
 )
-from closedwon.domain.order import Order, Standing
+from closedwon.domain.order import Order
 from unit.domain import (
     AT,
     CREDITS,
     WORKSPACE,
     Json,
+    Standing,
     a_line,
     addon,
     amended,

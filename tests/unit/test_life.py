@@ -18,9 +18,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from closedwon.domain.desired import Desired, Policy, Subscription, fold
+from closedwon.domain.desired import Desired, Policy, Subscription
 from closedwon.domain.instants import At, Never, from_iso, instant_of, milliseconds
-from closedwon.domain.order import Order, Standing
+from closedwon.domain.order import Order
 from closedwon.stigg.bodies import entitlement_body
 from unit.domain import (
     CATALOGUE,
@@ -29,12 +29,14 @@ from unit.domain import (
     SEATS,
     SUPPORT,
     Json,
+    Standing,
     a_line,
     addon,
     amended,
     at_noon,
     cancelled,
     entitlement,
+    fold,
     on_trial,
     opportunity_id,
     order_of,

@@ -16,11 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedwon.domain.desired import Desired, Policy, Slot, fold
+from closedwon.domain.desired import Desired, Policy, Slot
 from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.instants import instant_of
 from closedwon.domain.marks import GRANT_KEY, TERMS_KEY, Backlinks
-from closedwon.domain.order import Standing
 from closedwon.domain.plan import LIVE, Create, End, Hold, Keep, Plan, Update, ending_of, is_ours, plan, subscription_id
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.stigg.answers import actual_of
@@ -40,11 +39,13 @@ from unit.domain import (
     SUPPORT,
     WORKSPACE,
     Json,
+    Standing,
     a_line,
     addon,
     an_order,
     cancelled,
     entitlement,
+    fold,
     folded,
     on_trial,
     only,

@@ -16,15 +16,18 @@ from typing import Any
 
 from closedwon.domain.acceptance import Arrival, accept, approve
 from closedwon.domain.codes import Facts
+from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer, OpportunityState
-from closedwon.domain.desired import Desired, Policy, Slot, fold
+from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.instants import instant_of
 from closedwon.domain.lease import Work, acquire_lease
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.outcome import applied
-from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of, plan
+from closedwon.domain.plan import Change, Create, End, after_end, ending_of
+from closedwon.domain.planned import Planned, planned, records_of
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import Intended, Written, record_result
+from closedwon.domain.world import world_of
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
 from closedwon.stigg.answers import actual_of
@@ -90,29 +93,18 @@ class World:
         assert said == "approved"
         self.provision()
 
-    def folded(self) -> Desired:
-        return fold(
-            [state.standing for state in self.customer.opportunities.values()], CATALOGUE, self.policy, self.now
-        )
+    def agreed(self) -> Agreement:
+        """What its deals come to now."""
+        customer = self.customer
+        return Agreement(customer.histories, world_of(customer, CATALOGUE, self.policy, self.now))
 
-    def planned(self, desired: Desired) -> Plan:
+    def planned(self) -> Planned:
         held = [subscription.json(self._clock) for subscription in self.stigg.book.subscriptions.values()]
         actual = [actual_of(json.loads(json.dumps(one)), CATALOGUE) for one in held]
-        customer = self.customer
-        return plan(
-            ACCOUNT,
-            desired,
-            actual,
-            self._records(),
-            self.policy,
-            LINKS,
-            self.now,
-            customer.approved,
-            customer.grants,
-        )
+        return planned(self.customer, self.agreed(), actual, LINKS)
 
     def _records(self) -> dict[Slot, SlotRecord]:
-        return {Slot.of_key(key): record for key, record in self.customer.slots.items()}
+        return records_of(self.customer)
 
     def provision(self) -> None:
         """One execution, from the lease to Salesforce, and the next where it says at once. Right after it, nothing is
@@ -125,7 +117,7 @@ class World:
             self.step(remembers=True)
             executions += 1
             assert executions <= 2 + len(self.customer.opportunities)
-        again = self.planned(self.folded())
+        again = self.planned().plan
         refused = any(state.outcome.code == "refused_by_stigg" for state in self.customer.opportunities.values())
         assert refused or not (again.changes or again.grants), again
 
@@ -134,8 +126,8 @@ class World:
         self.customer, work = acquire_lease(self.customer, "execution", 0, self.now, LEASE)
         if not isinstance(work, Work):
             return
-        desired = self.folded()
-        to_do = self.planned(desired)
+        found = self.planned()
+        to_do = found.plan
         raised = {c.subscription.slot.key: c.generation for c in to_do.changes if isinstance(c, Create)}
         new = {g.key: GrantRecord(g.amount) for g in to_do.grants if g.key not in self.customer.grants}
         self._settle(work, Intended(raised, new))
@@ -163,7 +155,7 @@ class World:
                 found = self.stigg.grant_credits(models.read(models.GrantCreate, json.dumps(body).encode())).id
             grants[grant.key] = GrantRecord(grants[grant.key].amount, found)
         if remembers:
-            done = applied(self.customer, desired, to_do, records, refusals, self.now, grants)
+            done = applied(self.customer, found, records, refusals, self.now, grants)
             self._settle(work, done)
             self.writes += to_do.changes
             self.refusals += (str(refusal["said"]) for refusal in refusals.values())
