@@ -227,7 +227,7 @@ def test_a_look_says_what_a_subscription_gives_and_costs() -> None:
         "endDate": None,
     }
     assert look["credits"] == [{"currencyId": "currency-ai-credits", "amount": 5000}]
-    assert look["deals"] == {opportunity(1): {"status": "Provisioned", "code": None, "reason": ""}}
+    assert look["deals"] == {opportunity(1): {"status": "Provisioned", "code": "", "reason": ""}}
     assert look["at"] == WON
 
 
@@ -409,15 +409,15 @@ What stands in Stigg (prices are the catalogue's where none is said)
 
 What each deal says
   Deal 1 (closed_won, 0065g0000000001AAA)
-    2026-11-20 09:00  Scheduled: Access starts on 2026-12-01.
+    2026-11-20 09:00  Scheduled (starts): Access starts on 2026-12-01.
     2026-12-01        Provisioned
-    2027-06-01        Provisioned: The term of this deal is over: access ended
-                      on 2027-06-01.
+    2027-06-01        Provisioned (term_over): The term of this deal is over:
+                      access ended on 2027-06-01.
   Deal 2 (amendment, 0065g0000000002AAA)
-    2027-02-19 09:00  Scheduled: It takes effect on 2027-03-01.
+    2027-02-19 09:00  Scheduled (takes_effect): It takes effect on 2027-03-01.
     2027-03-01        Provisioned
-    2027-06-01        Provisioned: The term of this deal is over: access ended
-                      on 2027-06-01.
+    2027-06-01        Provisioned (term_over): The term of this deal is over:
+                      access ended on 2027-06-01.
 """
 
 
