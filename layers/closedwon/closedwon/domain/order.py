@@ -41,6 +41,10 @@ class Problem(NamedTuple):
         """The problem as a fact of a reason."""
         return {"line": self.line, "field": self.field, "message": self.message}
 
+    def to_json(self) -> list[Any]:
+        """As the first version stored it, but where the code says more than that the deal is invalid."""
+        return list(self[:3] if self.code == "invalid" else self)
+
 
 def refusal(problems: Iterable[Problem]) -> Reason:
     """Why a deal with these problems is refused: one code for all of them, that of the first."""
@@ -256,8 +260,7 @@ class Order:
             data["amends"] = self.amends[0]
         if not self.form:
             del data["form"]
-        # As the first version stored them, but where the code says more than that the deal is invalid.
-        data["problems"] = [list(problem if problem.code != "invalid" else problem[:3]) for problem in self.problems]
+        data["problems"] = [problem.to_json() for problem in self.problems]
         return data
 
     @classmethod
