@@ -198,5 +198,5 @@ def _deals(story: Story, seen: Sequence[Seen], calendar: _Calendar) -> Iterator[
 def _status(deal: Json | None) -> str | None:
     if deal is None:
         return None
-    code = f" ({deal['code']})" if deal.get("code") else ""
+    code = f" ({deal['code']})" if deal["code"] else ""
     return f"{deal['status']}{code}{': ' if deal['reason'] else ''}{deal['reason']}"

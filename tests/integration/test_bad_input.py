@@ -274,7 +274,7 @@ def test_every_bad_deal_of_a_bulk_is_answered_by_line_and_field_and_disturbs_no_
 def test_a_refused_deal_is_provisioned_once_it_is_corrected(sandbox: Sandbox) -> None:
     account = sandbox.sales.account("Northwind")
     deal = sell(sandbox, account)
-    [refused] = provision(sandbox, revised(deal, 0, feature_seats=0))
+    [refused] = provision(sandbox, revised(deal, 0, feature_seats=2.5))
     assert refused["status"] == "invalid"
     assert sandbox.stigg.customers == {}, "not even the customer is made"
     assert stigg_requests(sandbox, "POST") == 0

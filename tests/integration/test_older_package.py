@@ -70,7 +70,7 @@ def forgotten(house: InProcess) -> None:
 
 
 def an_hour_later(house: InProcess) -> None:
-    house._ahead += 3_600_000
+    house.clock.forward(3_600_000)
 
 
 def test_with_the_newest_package_code_and_status_show(in_process: InProcess) -> None:

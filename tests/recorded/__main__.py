@@ -150,7 +150,7 @@ def sell(stack: Stack, shop: Shop) -> dict[str, str]:
     """
     stories: list[tuple[str, Iterator[None] | None, Story]] = [(c.name, None, c.story) for c in stack.customers]
     while stories:
-        going_on = []
+        going_on: list[tuple[str, Iterator[None] | None, Story]] = []
         for name, parts, story in stories:
             shop.customer = name
             try:

@@ -66,7 +66,7 @@ def write(folder: Path, recording: Recording) -> None:
 
 def read(folder: Path) -> Recording:
     whole = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
-    lines = {
+    lines: dict[str, Any] = {
         path.stem: [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
         for path in folder.glob("*.jsonl")
     }

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 from urllib.parse import urlsplit
 
@@ -142,7 +142,7 @@ class Played:
     def _aws(self) -> Json:
         """Make in moto what of the template's resources is needed. Out: what `!Ref` says of them."""
         self._dynamodb = session().client("dynamodb")
-        keys = {"pk": "HASH", "sk": "RANGE"}
+        keys: dict[str, Literal["HASH", "RANGE"]] = {"pk": "HASH", "sk": "RANGE"}
         self._dynamodb.create_table(
             TableName=TABLE,
             BillingMode="PAY_PER_REQUEST",
@@ -233,7 +233,8 @@ class Played:
         desired = agreement.desired()
         records = {Slot.of_key(key): record for key, record in customer.slots.items()}
         report = applied(customer, desired, plan, records, {}, self.at, customer.grants)
-        moments, folded = [], desired
+        moments: list[Json] = []
+        folded = desired
         while folded.next_change is not None and len(moments) < MOMENTS:
             at = folded.next_change
             folded = fold(customer.standings, catalogue, product.settings.policy, at)
@@ -277,7 +278,7 @@ class Played:
     def verdicts(self, accounts: Iterable[str]) -> dict[str, Json]:
         """What a deep reconciliation finds of each customer, and what it would repair."""
         comparer = self.product.comparer(self.recording.stack["parameters"]["DealsSince"])
-        found = {}
+        found: dict[str, Json] = {}
         for view in self.product.live.views(list(accounts), deep=True):
             findings, repair = comparer.verdict(view)
             repaired = repair and {name: value for name, value in repair.to_json().items() if name != "rev"}
@@ -292,6 +293,7 @@ class Played:
         """The plan as the calls it would make, by slot."""
         links = self.product.settings.backlinks(customer.account_id)
         changes = []
+        said: Json
         for change in plan.changes:
             if isinstance(change, End):
                 paid = records.get(change.after) if change.after else None
@@ -299,7 +301,7 @@ class Played:
                 call, body = end_call(ending) if ending else (None, None)
                 said = {"slot": change.slot.key, "call": call, "id": change.subscription_id}
             elif isinstance(change, Create):
-                body = provision_body(customer.customer_id or "", change, links)
+                body = provision_body(customer.bound_id, change, links)
                 said = {"slot": change.subscription.slot.key, "call": "create", "replaces": change.replaces}
             else:
                 body = update_body(change, links)

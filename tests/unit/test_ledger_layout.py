@@ -17,6 +17,7 @@ from closedwon.aws.ledger import Ledger
 from closedwon.aws.ledger_items import Stored, body_of, part_items, stored_of, text_of
 from closedwon.domain.acceptance import Arrival
 from closedwon.domain.application import Application
+from closedwon.domain.codes import Facts
 from closedwon.domain.customer import Customer, Outcome, SubscriptionLink, learned_key
 from closedwon.domain.desired import Entitlement, Price, Slot, Subscription
 from closedwon.domain.identifiers import AccountId, OpportunityId, SubscriptionId
@@ -331,6 +332,17 @@ def without_news(customer: Customer) -> Customer:
     def plain(one: Any) -> Any:
         return one and replace(one, extra={})
 
+    def plain_outcome(one: Outcome) -> Outcome:
+        return replace(one, extra={}, facts=Facts(without(one.facts.to_json())))
+
+    def without(facts: Any) -> Any:
+        match facts:
+            case dict():
+                return {name: without(value) for name, value in facts.items() if name != "news"}
+            case list():
+                return [without(one) for one in facts]
+        return facts
+
     def plain_order(one: Order) -> Order:
         return replace(one, extra={}, items=tuple(map(plain, one.items)))
 
@@ -340,7 +352,7 @@ def without_news(customer: Customer) -> Customer:
             extra={},
             order=plain_order(state.order),
             provisioned=state.provisioned and plain_order(state.provisioned),
-            outcome=plain(state.outcome),
+            outcome=plain_outcome(state.outcome),
             application=plain(state.application),
         )
         for id, state in customer.opportunities.items()

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from closedwon.aws import ledger_table
 from closedwon.aws.ledger import Claim, Ledger
 from closedwon.domain.acceptance import Arrival
+from closedwon.domain.codes import Reason
 from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.identifiers import AccountId, OpportunityId
 from closedwon.domain.lease import Work
@@ -195,7 +196,7 @@ class Both:
                     approved=frozenset(known.approved) if self.chance.random() < 0.5 else frozenset(),
                 ),
                 Written(marks, account=True, failed=self.chance.random() < 0.2),
-                Failed("Stigg does not answer."),
+                Failed(Reason.of("stigg_unavailable", said="504")),
                 Interrupted(self.chance.choice((0, LEASE)), tuple(keys[:1])),
             )
         )

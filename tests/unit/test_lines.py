@@ -16,6 +16,7 @@ from unit.domain import (
     SEATS,
     WORKSPACE,
     Json,
+    Wrong,
     a_deal,
     a_line,
     addon,
@@ -97,9 +98,9 @@ def test_the_first_form_has_one_price_for_each_entity_of_a_whole_deal(lines: lis
 
 def test_a_plan_is_there_twice_only_for_two_contracts_or_where_each_renews_another() -> None:
     twice = "plan-enterprise is on line 1 already: one subscription has one plan"
-    assert answer(a_deal(plan(), plan())) == [Problem(2, "stiggId", twice)]
+    assert answer(a_deal(plan(), plan())) == [Wrong(2, "stiggId", twice)]
     assert answer(a_deal(plan(contractId=contract(1)), plan(contractId=contract(2)))) == []
-    assert answer(a_deal(plan(contractId=contract(1)), plan(contractId=contract(1)))) == [Problem(2, "stiggId", twice)]
+    assert answer(a_deal(plan(contractId=contract(1)), plan(contractId=contract(1)))) == [Wrong(2, "stiggId", twice)]
     assert answer(renewed(3, plan(renews=contract(1)), plan(renews=contract(2)))) == []
     assert netted(order_of(renewed(3, plan(renews=contract(1)), plan(renews=contract(2))))).problems == (
         Problem(2, "stiggId", twice),
@@ -121,7 +122,7 @@ def test_a_line_of_quantity_0_is_no_line(trigger: str) -> None:
 
 def test_a_deal_of_nothing_but_quantities_of_0_sells_nothing() -> None:
     said = "the deal has only lines of quantity 0: nothing to provision"
-    assert answer(a_deal(plan(quantity=0), addon(quantity=0))) == [Problem(None, "lines", said)]
+    assert answer(a_deal(plan(quantity=0), addon(quantity=0))) == [Wrong(None, "lines", said)]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ MISTAKEN = [
 
 @pytest.mark.parametrize(("field", "said", "message"), MISTAKEN)
 def test_a_reference_that_cannot_be_one_is_named_with_line_and_field(field: str, said: Any, message: str) -> None:
-    assert answer(renewed(2, plan(), addon(**{field: said}), of=1)) == [Problem(2, field, message)]
+    assert answer(renewed(2, plan(), addon(**{field: said}), of=1)) == [Wrong(2, field, message)]
 
 
 NAMES_NOTHING = "a closed_won deal amends nothing: leave it out, or send what it is"
@@ -342,7 +343,11 @@ def test_what_a_later_version_stored_is_read_and_what_an_earlier_one_left_out() 
     later = {**stored, "form": 2, "owner": "sales", "problems": [[1, "price", "is odd", "price_conflict", {}]]}
     later["items"] = [{**stored["items"][0], "kind": "Charge", "tier": 7}]
     read = Order.from_json(later)
-    assert (read.form, read.problems, read.items[0].kind) == (2, (Problem(1, "price", "is odd"),), "Charge")
+    assert (read.form, read.problems, read.items[0].kind) == (
+        2,
+        (Problem(1, "price", "is odd", "price_conflict"),),
+        "Charge",
+    )
     assert read.digest == Order.from_json(later).digest != order.digest
     few = {name: stored[name] for name in ("opportunity_id", "opportunity_name", "account_id", "account_name")}
     few |= {
