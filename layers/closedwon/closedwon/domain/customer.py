@@ -277,7 +277,7 @@ class OpportunityState:
         order, revision, application = order_of("order"), _revision(data["revision"]), data.get("application")
         assert order is not None
         outcome = Outcome.from_json(data["outcome"])
-        if "settled" in data or not data.get("provisioned"):
+        if data.keys() & _OF_READINGS:
             told = data.get("settled")
             facts: dict[str, Any] = {
                 "sells": reading_of("sells"),
@@ -310,6 +310,10 @@ class OpportunityState:
 
 _STORED_APART = (*_ORDERS, "won", "sells_revision", "trial_revision")
 """Names under which parts of an opportunity are stored that are no field of it."""
+
+
+_OF_READINGS = {"settled", "said", "first", "sells_revision", "trial_revision"}
+"""What is stored of readings. The first version kept none of it, and where all of it is empty, so is what that means."""
 
 
 def _revision(told: Sequence[int]) -> Revision:
