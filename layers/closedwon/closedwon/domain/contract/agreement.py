@@ -325,11 +325,21 @@ class Agreement:
         lines = (line for line in self._evaluation.contracts.lines if line.is_grant and line.ever)
         return sorted(lines, key=lambda line: line.deal.id)
 
+    @cached_property
+    def _over(self) -> dict[OpportunityId, Moment]:
+        """When each deal is over: when the last of its lines ends."""
+        over: dict[OpportunityId, Moment] = {}
+        for line in self._evaluation.contracts.lines:
+            if line.ever and not line.is_grant:
+                over[line.deal.id] = max(over.get(line.deal.id, line.end), line.end)
+        return over
+
     def _grants(self, at: Moment) -> tuple[Grant, ...]:
-        """The credits that deals grant once, of those whose day has come."""
+        """The credits that deals grant once, of those whose day has come and whose deal is not over."""
         found: dict[str, Grant] = {}
         for line in self._grant_lines:
-            if line.start > at:
+            # Who comes with a deal that is over, as a backfill does, is not given credits for it.
+            if line.start > at or self._over.get(line.deal.id, NO_DAY) <= at:
                 continue
             grant = self._grant(line)
             known = found.get(grant.key)
