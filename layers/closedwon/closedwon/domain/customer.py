@@ -313,7 +313,7 @@ _STORED_APART = (*_ORDERS, "won", "sells_revision", "trial_revision")
 
 
 _OF_READINGS = {"settled", "said", "first", "sells_revision", "trial_revision"}
-"""What is stored of readings. The first version kept none of it, and where all of it is empty, so is what that means."""
+"""What is stored of readings. The first version kept none of it; where none is stored, none is what it means."""
 
 
 def _revision(told: Sequence[int]) -> Revision:

@@ -142,9 +142,9 @@ class History:
     """All that is kept of one opportunity.
 
     newest: its newest reading. sells: the newest that sells, tries or names what it cancels. trial: the newest trial.
-    said: of each cancellation, when it takes effect, oldest first (of very many, only where it changed). first: the oldest reading that sold something or
-    named what it cancels: when it was sold. settled: what it contributed when it was last provisioned without a hold.
-    begun: whether something of that has begun: a line has started, or an end has come.
+    said: of each cancellation, when it takes effect, oldest first; of very many, where that changed. first: the oldest
+    reading that sold something or named what it cancels: when it was sold. settled: what it contributed when it was
+    last provisioned without a hold. begun: whether something of that has begun: a line has started, or an end has come.
     """
 
     newest: Reading
@@ -216,9 +216,9 @@ def _remembered(said: list[tuple[Revision, str]]) -> tuple[tuple[Revision, str],
     """As many of the cancellations as are remembered. In: with their revisions, oldest first."""
     while len(said) > MOST_SAID:
         # One between two that say the same decides nothing; the first of them is when it was said. Else the oldest.
-        same = [one == before == after for (_, before), (_, one), (_, after) in zip(said, said[1:], said[2:])]
-        said = said.copy()
-        del said[same.index(True) + 1 if True in same else 0]
+        whens = [when for _, when in said]
+        between = (n for n in range(1, len(said) - 1) if len({*whens[n - 1 : n + 2]}) == 1)
+        del said[next(between, 0)]
     return tuple(said)
 
 
