@@ -734,7 +734,9 @@ def test_the_largest_usual_deals_stay_far_below_what_an_item_holds(ledger: Ledge
     assert isinstance(work, Work)
     assert len(work.customer.opportunities) == 30
     done = dict.fromkeys(work.customer.opportunities, Outcome("Provisioned"))
-    ledger.record_result(work, Applied({}, done, settling(work.customer), ensured=True))  # now each order is there twice
+    ledger.record_result(
+        work, Applied({}, done, settling(work.customer), ensured=True)
+    )  # now each order is there twice
     newest = items_of(dynamodb, f"ACCOUNT#{ACCOUNT}")[f"OPPORTUNITY#{arrivals[0].order.opportunity_id}"]
     assert size(newest) < MOST / 2
 
@@ -823,7 +825,9 @@ def test_who_is_made_due_is_looked_at_again_unless_it_was_written_since(ledger: 
     ledger.accept([arrival()])
     work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
-    customer, _ = ledger.record_result(work, Applied({}, {A: Outcome("Provisioned")}, settling(work.customer, A), ensured=True))
+    customer, _ = ledger.record_result(
+        work, Applied({}, {A: Outcome("Provisioned")}, settling(work.customer, A), ensured=True)
+    )
     ledger.record_result(work, Written({A: customer.opportunities[A].mark(ACCOUNT)}, account=True))
     clock.now += 1000
     known = ledger.customer(ACCOUNT)

@@ -192,9 +192,7 @@ def test_the_head_has_nothing_of_slots_and_deals_and_only_what_changes_is_writte
     assert isinstance(work, Work)
     [key] = slots_of(1)
     changed = replace(known.slots[key], status="CANCELED")
-    ledger.record_result(
-        work, Applied({**known.slots, key: changed}, {}, {}, True, approved=frozenset({"half"}))
-    )
+    ledger.record_result(work, Applied({**known.slots, key: changed}, {}, {}, True, approved=frozenset({"half"})))
     after = items_of(table)
     assert {sk for sk in after if after[sk] != before.get(sk)} == {"CUSTOMER", f"SLOT#{key}", "APPROVAL#half"}
     assert ledger.customer(ACCOUNT).slots[key] == changed
