@@ -245,13 +245,13 @@ case(
 )
 case(
     "no limit at all is added, and taken away again, once somebody has approved that",
-    won(1, plan(), seats(10), addon()),
+    won(1, plan(), seats(10)),
     amended(2, seats(None, unlimited=True), of=1, start="2027-03-01"),
     amended(3, seats(-1, unlimited=True), of=1, start="2027-04-01", saved="2027-03-02"),
-    on("2027-03-01", "enterprise, unlimited seats, 1 extra-workspace"),
-    on("2027-03-03", "enterprise, unlimited seats, 1 extra-workspace", says={3: "Held: removal_guard 2027-04-01"}),
+    on("2027-03-01", "enterprise, unlimited seats"),
+    on("2027-03-03", "enterprise, unlimited seats", says={3: "Held: removal_guard 2027-04-01"}),
     Approval("2027-03-04", 3),
-    on("2027-04-01", "enterprise, 10 seats, 1 extra-workspace", says={3: "Provisioned"}),
+    on("2027-04-01", "enterprise, 10 seats", says={3: "Provisioned"}),
 )
 case(
     "a bundle: its components come without saying their plan, and grow the same way",
@@ -482,13 +482,24 @@ case(
     as_sent=True,
 )
 case(
-    "the same of a plan to measure, which has no billing period to end with: Stigg refuses, and the deal says so",
+    "the same of a plan to measure, billed by the year: Stigg says when its billing period ends",
     won(1, plan(), seats(10), start="2026-11-01", end=None),
     on("2026-11-24", "enterprise, 10 seats"),
     cancelled(2, of=1, saved="2026-11-25"),
-    on("2026-11-26", "enterprise, 10 seats", says={1: "Failed: refused_by_stigg", 2: "Failed: refused_by_stigg"}),
-    refused=True,
+    on(
+        "2026-11-26",
+        "until 2027-11-01: enterprise, 10 seats",
+        says={1: "Provisioned", 2: "Scheduled: access_ends 2027-11-01"},
+    ),
+    on("2027-11-02", says={1: "Superseded: cancelled 2027-11-01", 2: "Provisioned: access_ended 2027-11-01"}),
     as_sent=True,
+)
+case(
+    "Stigg refuses what it does not know: the deal says so, and the other deal goes on",
+    won(1, plan(), seats(10), start="2026-11-01"),
+    won(2, plan("plan-analytics"), start="2026-11-01", coupon="coupon-nobody-knows"),
+    on("2026-11-21", "enterprise, 10 seats", says={1: "Provisioned", 2: "Failed: refused_by_stigg"}),
+    refused=True,
 )
 case(
     "won back after a cancellation",
@@ -745,11 +756,11 @@ case(
     as_sent=True,
 )
 case(
-    "a deal that is held is looked at again when its own term is over",
+    "a deal that is held waits for people, whatever day comes: no later day decides anything anew",
     won(1, plan(), start="2026-11-01", end=None),
     won(2, plan(), start="2026-11-01", end="2027-01-31", billingPeriod="MONTHLY", saved="2026-12-01"),
     on("2026-12-02", "enterprise", says={1: "Provisioned", 2: "Held: terms_conflict"}),
-    on("2027-02-02", "enterprise", says={1: "Provisioned", 2: "Held: The term of this deal is over"}),
+    on("2027-02-02", "enterprise", says={1: "Provisioned", 2: "Held: terms_conflict"}),
     policy=Policy(end_of_term="end"),
     as_sent=True,
 )

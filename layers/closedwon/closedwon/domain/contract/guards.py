@@ -81,7 +81,9 @@ class Guard:
             elif deal is None or deal.is_renewal or deal.is_churn or contribution.own_end is not None:
                 continue
             elif history.settled is not None and not _won(history):
-                yield from self._removal(deal, self._changed(history, history.settled, evaluation, _sold(history)))
+                # Before it has begun, its start may be moved; what has begun is not taken back.
+                since = _sold(history) if history.begun else max(_sold(history), deal.effective)
+                yield from self._removal(deal, self._changed(history, history.settled, evaluation, since))
             elif deal.is_whole_amendment:
                 yield from self._removal(deal, self._changed(history, NOTHING, evaluation, _sold(history)))
             elif deal.order.differences:
