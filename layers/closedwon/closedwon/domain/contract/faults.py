@@ -13,7 +13,7 @@ from typing import Any, Literal
 from closedwon.domain.codes import Facts, Reason, approval_of
 from closedwon.domain.desired import Slot
 from closedwon.domain.identifiers import OpportunityId
-from closedwon.domain.instants import Moment, iso_utc
+from closedwon.domain.instants import Moment
 
 Code = Literal[
     "reference_circle",
@@ -90,8 +90,6 @@ class Fault:
         others = sorted(self.deals - {deal})
         if others and "others" not in told:
             told["others"] = others
-        if self.at is not None and self.at.instant is not None:
-            told["at"] = iso_utc(self.at.instant)
         if self.slot is not None:
             told["slot"] = self.slot.key
         return Reason(self.code, Facts(told))
