@@ -88,6 +88,8 @@ class Fault:
         """It, from one deal's side."""
         told = {**self.facts, "deal": deal}
         others = sorted(self.deals - {deal})
+        if self.code == "prior_mismatch" and deal not in self.tiers[0]:
+            told["other"] = min(self.tiers[0])  # whose quote it is
         if others and "others" not in told:
             told["others"] = others
         if self.at is not None and self.at.instant is not None:
@@ -113,10 +115,11 @@ class Hold:
         return self.reason.facts
 
 
-def hold_of(deal: OpportunityId, fault: Fault) -> Hold:
-    """The hold of a deal that made way for a fault."""
+def hold_of(deal: OpportunityId, fault: Fault, **told: str | None) -> Hold:
+    """The hold of a deal that made way for a fault. told: what else its reason says; no approval hangs on it."""
     reason = fault.reason_for(deal)
-    return Hold(reason, approval_of(reason) if fault.code in APPROVABLE else None)
+    approval = approval_of(reason) if fault.code in APPROVABLE else None
+    return Hold(reason.knowing(**told), approval)
 
 
 def tiers_of(deals: Iterable[tuple[OpportunityId, int]]) -> tuple[frozenset[OpportunityId], ...]:
