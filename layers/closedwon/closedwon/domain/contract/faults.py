@@ -60,7 +60,8 @@ class Fault:
     """Something that does not fit.
 
     tiers: the deals that may make way, first those that refer to others. slot, at: where and when, where that is one
-    place and one moment. facts: plain JSON, by the names of the codes' list.
+    place and one moment. facts: plain JSON, by the names of the codes' list. by: the deals that take what is not there,
+    or were quoted on it; the others, beneath them, are told the same otherwise.
     """
 
     code: Code
@@ -68,6 +69,7 @@ class Fault:
     slot: Slot | None = None
     at: Moment | None = None
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    by: frozenset[OpportunityId] = field(default=frozenset(), compare=False)
 
     @property
     def deals(self) -> frozenset[OpportunityId]:
@@ -88,8 +90,10 @@ class Fault:
         """It, from one deal's side."""
         told = {**self.facts, "deal": deal}
         others = sorted(self.deals - {deal})
-        if self.code == "prior_mismatch" and deal not in self.tiers[0]:
-            told["other"] = min(self.tiers[0])  # whose quote it is
+        if self.by and deal not in self.by:
+            # From beneath: what it would leave of what others take, or whose quote it is.
+            told.pop("quantity", None)
+            told["other"] = min(self.by)
         if others and "others" not in told:
             told["others"] = others
         if self.at is not None and self.at.instant is not None:
