@@ -330,6 +330,10 @@ def _points(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"as"}
 
 
+RULES = 2
+"""The rules by which deals are read now: those of the contract model. The first version's were another's."""
+
+
 class Lease(NamedTuple):
     """The right to write for a customer, and until when its owner's writes may still land.
 
@@ -354,7 +358,8 @@ class Customer:
     of each slot, by its key. account_written: the customer ID that the account in Salesforce shows. approved: approvals
     whose change is not made yet. grants: the credits that were granted or are about to be, by their keys. asks: whether
     new starts go to the user's own application first. named: whether its ID may be in use in Stigg already, so that it
-    stays. extra: see `domain.stored`.
+    stays. rules: by whose rules Stigg was last compared with its deals: 1 for the first version's, `RULES` for today's.
+    extra: see `domain.stored`.
     """
 
     account_id: AccountId
@@ -374,6 +379,7 @@ class Customer:
     grants: dict[str, GrantRecord] = field(default_factory=dict)
     asks: bool = False
     named: bool = False
+    rules: int = 1
     slots: dict[str, SlotRecord] = field(default_factory=dict)
     opportunities: dict[str, OpportunityState] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)

@@ -129,7 +129,8 @@ class Agreement:
         """When anything changes by itself: a subscription, a status, credits that are granted."""
         found = {moment for slot in self._evaluation.timeline.slots.values() for moment in slot.moments}
         for line in self._evaluation.contracts.lines:
-            found |= {line.start, line.end, line.natural}
+            # Credits are given once: that they run out changes nothing.
+            found |= {line.start} if line.is_grant else {line.start, line.end, line.natural}
         return tuple(sorted(moment for moment in found if moment.instant is not None))
 
     def next_change(self, at: Moment) -> Instant | None:

@@ -137,6 +137,9 @@ class Contracts:
         if deal.is_renewal and order.start is None:
             ends = self.renewals.ends(contract)
             starts = [end for item, slot in known if (end := ends.of(slot, item)) != NO_DAY]
+            if not contract.renews and (unknown := self.links.unknown_renewals.get(deal)):
+                self.fault("reference_unknown", deal, reference=unknown[0], does="renews")
+                return
             if len(starts) < len(known) or not starts:
                 self._without_start(contract)
                 return

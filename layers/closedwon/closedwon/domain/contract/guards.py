@@ -75,19 +75,21 @@ class Guard:
             deal = evaluation.deals.get(history.id)
             if self._standing.level(history.id) or history.stands:
                 continue
-            contribution = history.contribution
+            contribution, since = history.contribution, _sold(history)
             if contribution.unwon:
                 yield from self._reopened(history, evaluation)
             elif deal is None or deal.is_renewal or deal.is_churn or contribution.own_end is not None:
                 continue
             elif history.settled is not None and not _won(history):
                 # Before it has begun, its start may be moved; what has begun is not taken back.
-                since = _sold(history) if history.begun else max(_sold(history), deal.effective)
-                yield from self._removal(deal, self._changed(history, history.settled, evaluation, since))
+                since = since if history.begun else max(since, deal.effective)
+                losses = self._changed(history, history.settled, evaluation, since)
+                yield from self._removal(deal, losses, since)
             elif deal.is_whole_amendment:
-                yield from self._removal(deal, self._changed(history, NOTHING, evaluation, _sold(history)))
+                losses = self._changed(history, NOTHING, evaluation, since)
+                yield from self._removal(deal, losses, since)
             elif deal.order.differences:
-                yield from self._removal(deal, self._taken(deal, evaluation, _sold(history)))
+                yield from self._removal(deal, self._taken(deal, evaluation, since), since)
 
     def _reopened(self, history: History, evaluation: Evaluation) -> Iterator[Fault]:
         """A deal that is not won any more, where the policy is to flag that, if something is less without it."""
@@ -96,9 +98,10 @@ class Guard:
             return
         worst = max(self._changed(history, settled, evaluation, self._now), key=_by_share, default=None)
         if worst is not None:
-            yield Fault("reopened", tiers_of([(history.id, 0)]), worst.slot, worst.at, _facts(worst))
+            at = _later(worst.at, self._now)
+            yield Fault("reopened", tiers_of([(history.id, 0)]), worst.slot, at, _facts(worst))
 
-    def _removal(self, deal: Deal, losses: Iterable[Loss]) -> Iterator[Fault]:
+    def _removal(self, deal: Deal, losses: Iterable[Loss], since: Moment) -> Iterator[Fault]:
         """The worst of what a deal takes away in each slot, where that is more than the stack lets pass."""
         percent = self._standing.world.policy.removal_guard_percent
         worst: dict[Slot, Loss] = {}
@@ -109,7 +112,7 @@ class Guard:
             one = worst[slot]
             item = min(one.before, key=lambda id: (one.after[id] / one.before[id] if one.before[id] else 1, id))
             facts = {**_facts(one), "plan": one.plan, "share": round(100 * one.share), "percent": percent, "item": item}
-            yield Fault("removal_guard", tiers_of([(deal.id, deal.depth)]), slot, one.at, facts)
+            yield Fault("removal_guard", tiers_of([(deal.id, deal.depth)]), slot, _later(one.at, since), facts)
 
     def _changed(self, history: History, before: Contribution, evaluation: Evaluation, since: Moment) -> Iterator[Loss]:
         """What is less at some moment to come with a deal's newest facts than with others."""
@@ -122,6 +125,8 @@ class Guard:
                 after = now.amounts(at)
                 if slot.trial and not after:
                     continue  # a trial that ends on another day is an end of its own
+                if not after and (trial := evaluation.timeline.slots.get(slot._replace(trial=True))) is not None:
+                    after = trial.amounts(at)  # one that goes on longer becomes paid later
                 if (one := loss(found, at, found.amounts(at), after)) is not None:
                     yield one
 
@@ -152,6 +157,11 @@ class Guard:
 def _sold(history: History) -> Moment:
     """From when on a deal is guarded: from when it was saved, so that no later day decides anything anew."""
     return starting(from_milliseconds(history.newest.revision.modified))
+
+
+def _later(at: Moment, since: Moment) -> Moment | None:
+    """A moment to come; None for at once, which has no day of its own."""
+    return at if at > since else None
 
 
 def _moments(lines: list[Line], gross: Gross, since: Moment) -> list[Moment]:
