@@ -379,13 +379,13 @@ What each deal says
   Deal 1 (closed_won, 0065g0000000001AAA)
     2026-11-20 09:00  Scheduled (starts): Access starts on 2026-12-01.
     2026-12-01        Provisioned
-    2027-06-01        Provisioned (term_over): The term of this deal is over:
-                      access ended on 2027-06-01.
+    2027-06-01        Ended (term_over): The term of this deal is over: access
+                      ended on 2027-06-01.
   Deal 2 (amendment, 0065g0000000002AAA)
     2027-02-19 09:00  Scheduled (takes_effect): It takes effect on 2027-03-01.
     2027-03-01        Provisioned
-    2027-06-01        Provisioned (term_over): The term of this deal is over:
-                      access ended on 2027-06-01.
+    2027-06-01        Ended (term_over): The term of this deal is over: access
+                      ended on 2027-06-01.
 """
 
 
