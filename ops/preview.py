@@ -80,6 +80,8 @@ def tell(result: Json) -> None:
         _bullet(sentence)
     if moments := result.get("scheduled"):
         _later(moments)
+    if charges := result.get("charges"):
+        _charges(charges)
     if warnings := result.get("warnings"):
         say()
         for warning in warnings:
@@ -98,6 +100,15 @@ def _later(moments: list[Json]) -> None:
     say("Later, by itself:")
     for moment in moments:
         _bullet(f"{moment['at'][:10] if moment['at'] else 'with the billing period'}  {moment['what']}")
+
+
+def _charges(charges: list[Json]) -> None:
+    say()
+    say("What one billing period charges, as agreed:")
+    for one in charges:
+        _bullet(one["what"])
+        for line in one["explained"]:
+            say(textwrap.fill(line, show.WIDTH - 4, initial_indent=" " * 6, subsequent_indent=" " * 8))
 
 
 def _invoices(invoices: Json) -> None:
