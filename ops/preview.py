@@ -78,10 +78,8 @@ def tell(result: Json) -> None:
         _bullet(_error(error))
     for sentence in result.get("summary") or ():
         _bullet(sentence)
-    if moments := result.get("scheduled"):
-        _later(moments)
-    if charges := result.get("charges"):
-        _charges(charges)
+    _later(result)
+    _charges(result)
     if warnings := result.get("warnings"):
         say()
         for warning in warnings:
@@ -95,14 +93,18 @@ def _error(error: Json) -> str:
     return f"{where}{error['field']}: {error['message']}"
 
 
-def _later(moments: list[Json]) -> None:
+def _later(result: Json) -> None:
+    if not (moments := result.get("scheduled")):
+        return
     say()
     say("Later, by itself:")
     for moment in moments:
         _bullet(f"{moment['at'][:10] if moment['at'] else 'with the billing period'}  {moment['what']}")
 
 
-def _charges(charges: list[Json]) -> None:
+def _charges(result: Json) -> None:
+    if not (charges := result.get("charges")):
+        return
     say()
     say("What one billing period charges, as agreed:")
     for one in charges:

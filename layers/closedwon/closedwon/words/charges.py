@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 from closedwon.domain.contract.agreement import Agreement
-from closedwon.domain.contract.charges import Charge, ChargeLine
+from closedwon.domain.contract.charges import PRICED, Charge, ChargeLine
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.words.changes import Calendar, listed, money
 
@@ -58,16 +58,24 @@ def line_of(line: ChargeLine, currency: str, named: Names) -> str:
     whole = listed(dict.fromkeys(named(share.deal) for share in line.shares))
     if line.quantity is None:
         return f"{line.id}: unlimited, of {whole}"
-    counted = [(f"{abs(share.quantity):,}", share.quantity, named(share.deal)) for share in line.shares]
-    if line.kind not in ("Plan", "Add-on"):
-        return f"{line.id}: {line.quantity:,}{_explained(counted, whole)}"
+    units = [(f"{abs(share.quantity):,}", share.quantity, named(share.deal)) for share in line.shares]
+    counted = f"{line.quantity:,}{_explained(units, whole)}"
+    if line.kind not in PRICED:
+        return f"{line.id}: {counted}"
     what = line.id if line.kind == "Plan" and line.quantity == 1 else f"{line.quantity:,} x {line.id}"
-    if line.amount is not None:
-        shares = [(f"{abs(float(one.amount or 0)):,.2f}", one.amount or 0, named(one.deal)) for one in line.shares]
-        return f"{what}: {money(float(line.amount), currency)}{_explained(shares, whole)}"
-    some = "" if line.listed == line.quantity or line.kind == "Plan" else f" of {_number(line.listed)}"
-    sums = f"; {line.quantity:,}{_explained(counted, whole)}" if len(_counting(counted)) > 1 else f", of {whole}"
-    return f"{what}: the catalogue's price{some}{sums}"
+    if line.amount is None:
+        return f"{what}: {_catalogues(line)}{f'; {counted}' if len(_counting(units)) > 1 else f', of {whole}'}"
+    return f"{what}: {money(float(line.amount), currency)}{_explained(_amounts(line, named), whole)}"
+
+
+def _catalogues(line: ChargeLine) -> str:
+    all_of_it = line.kind == "Plan" or line.listed == line.quantity
+    return "the catalogue's price" if all_of_it else f"the catalogue's price of {_number(line.listed)}"
+
+
+def _amounts(line: ChargeLine, named: Names) -> Counted:
+    amounts = ((share.amount or Fraction(0), named(share.deal)) for share in line.shares)
+    return [(f"{abs(float(amount)):,.2f}", amount, of) for amount, of in amounts]
 
 
 Counted = Sequence[tuple[str, int | Fraction, str]]
