@@ -108,9 +108,10 @@ def _charges(result: Json) -> None:
     say()
     say("What one billing period charges, as agreed:")
     for one in charges:
-        _bullet(one["what"])
-        for line in one["explained"]:
-            say(textwrap.fill(line, show.WIDTH - 4, initial_indent=" " * 6, subsequent_indent=" " * 8))
+        for begins, text in (("  - ", one["what"]), *(("      ", line) for line in one["explained"])):
+            below = " " * len(begins) if begins.strip() else " " * 8
+            # Narrow, as sums are read downwards; an ID is never broken at its hyphens.
+            say(textwrap.fill(text, 80, initial_indent=begins, subsequent_indent=below, break_on_hyphens=False))
 
 
 def _invoices(invoices: Json) -> None:

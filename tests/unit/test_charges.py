@@ -11,9 +11,10 @@ import pytest
 from closedwon.domain.contract.agreement import Agreement, Interval
 from closedwon.domain.contract.charges import Charge
 from closedwon.domain.instants import from_iso, starting
-from closedwon.preview.charging import charged
+from closedwon.preview.charging import charged, compared
 from closedwon.words.changes import Calendar
 from closedwon.words.charges import comparison, lines_of, names_in, sum_of, until
+from ops import preview
 from unit.agreements import STORIES, Life, life_of, story
 from unit.domain import (
     SEATS,
@@ -155,3 +156,23 @@ def test_two_charges_are_compared_in_a_sentence() -> None:
     assert comparison(before, after) == f"900.00 USD {period} instead of 1,000.00 USD"
     assert comparison(before, before) == f"1,000.00 USD {period}, as before"
     assert comparison(before, None) == f"nothing instead of 1,000.00 USD {period}"
+
+
+def test_the_command_says_in_80_columns_what_a_period_charges(capsys: pytest.CaptureFixture[str]) -> None:
+    one = life()
+    send(one, won(1, plan(price=1000), addon(WORKSPACE, 5, price=100), **YEAR))
+    before = one.agreement()
+    send(one, amended(2, addon(WORKSPACE, 2, price=130), of=1, start="2027-03-01"))
+    day = from_iso("2027-03-01T00:00:00Z")
+    told = compared(before, one.agreement(), [day], frozenset({opportunity_id(2)}), DAYS)
+    charges = [found.model_dump(by_alias=True) for found in told]
+    preview.tell({"opportunityId": opportunity_id(2), "status": "ok", "charges": charges})
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "",
+        "What one billing period charges, as agreed:",
+        "  - From 2027-03-01 on plan-enterprise charges 1,760.00 USD a year instead of",
+        "    1,500.00 USD.",
+        "      plan-enterprise: 1,000.00 USD of the base #1",
+        "      7 x addon-extra-workspace: 760.00 USD = 500.00 of the base #1 + 260.00 of",
+        "        the amendment #2",
+    ]
