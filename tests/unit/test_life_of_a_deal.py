@@ -389,6 +389,8 @@ def test_a_line_that_names_an_unknown_record_waits_for_it() -> None:
     # The name comes after the deal was won: it is recorded, though the deal is the same.
     one.send(won(1, plan(), entitlement(SEATS, 100, subscriptionRecord=RECORDS[0]), saved="2027-02-02", **YEAR))
     assert (code(one, 2), seats(one, "2027-03-01")) == (None, 105)
+    narrowed = cancelled(2, entitlement(SEATS, 100, ends=RECORDS[0]), of=1, end="2027-05-31")
+    assert held(narrowed) == ["reference_unknown"]
 
 
 @row(HELD, "below_zero")
