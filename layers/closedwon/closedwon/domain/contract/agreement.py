@@ -18,6 +18,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
+from closedwon.domain.contract.charges import Charge, charge_at
 from closedwon.domain.contract.facts import Contribution, History
 from closedwon.domain.contract.faults import Fault, Hold
 from closedwon.domain.contract.money import Holding
@@ -119,6 +120,11 @@ class Agreement:
             Interval(slot, start, end, tuple(found.given(start)))
             for start, end in zip(found.moments, edges, strict=True)
         ]
+
+    def charge(self, slot: Slot, at: Moment) -> Charge | None:
+        """What one billing period of a slot charges at a moment, by line and deal; None where nothing stands in it."""
+        found = self._evaluation.timeline.slots.get(slot)
+        return None if found is None else charge_at(found, at, self._evaluation.terms)
 
     def subscription(self, slot: Slot, at: Moment) -> Subscription | None:
         """What should stand in a slot at a moment, or where that is nothing, what comes next."""
