@@ -96,6 +96,13 @@ class Contribution:
         order = self.order
         return order is not None and order.trigger == "cancellation" and order.end is None and order.cancel != "now"
 
+    @property
+    def lapses_since(self) -> Instant | None:
+        """When it said first that it ends something with its term; None where it does not."""
+        if not self.ends_with_term:
+            return None
+        return self.own_end.since if self.own_end is not None else self.since
+
     @cached_property
     def digest(self) -> str:
         """What makes two contributions the same: names that Salesforce gives later are no part of it."""
@@ -168,6 +175,11 @@ class History:
     def stands(self) -> bool:
         """Whether what it contributes was provisioned as it is."""
         return self.settled is not None and self.settled.digest == self.contribution.digest
+
+    @property
+    def lapses_since(self) -> Instant | None:
+        """When the cancellation said so first whose billing period is to be learned: the newest, else what stands."""
+        return self.contribution.lapses_since or (self.settled and self.settled.lapses_since)
 
     def with_orders(self, changed: Callable[[Order], Order]) -> History:
         """The history with all its orders changed alike."""
