@@ -179,7 +179,8 @@ class History:
     @property
     def lapses_since(self) -> Instant | None:
         """When the cancellation said so first whose billing period is to be learned: the newest, else what stands."""
-        return self.contribution.lapses_since or (self.settled and self.settled.lapses_since)
+        newest = self.contribution.lapses_since
+        return newest if newest is not None or self.settled is None else self.settled.lapses_since
 
     def with_orders(self, changed: Callable[[Order], Order]) -> History:
         """The history with all its orders changed alike."""
