@@ -25,14 +25,14 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain import acceptance, due, lease, results
 from closedwon.domain.acceptance import Arrival
 from closedwon.domain.codes import Reason
-from closedwon.domain.customer import Customer, Lease, Outcome
+from closedwon.domain.customer import Customer, Lease, OpportunityState, Outcome
 from closedwon.domain.lease import Unanswered, Work
 from closedwon.domain.order import Order, Problem, Revision
 from closedwon.domain.records import SlotRecord
@@ -161,8 +161,8 @@ class Result:
         return said if self.wrong is None else "\n".join((f"{self.wrong}\n{said}; it happens like this:", *self.trace))
 
 
-def order(opportunity: str, name: str, valid: bool = True) -> Order:
-    """An order that is told from others by its name."""
+def order(opportunity: str, name: str, valid: bool = True, ends: bool = False) -> Order:
+    """An order that is told from others by its name. ends: it cancels what its own opportunity sold."""
     return Order(
         opportunity_id=opportunity,
         opportunity_name=name,
@@ -172,20 +172,32 @@ def order(opportunity: str, name: str, valid: bool = True) -> Order:
         stored_customer_id=None,
         customer_id=None,
         resource_id=None,
-        trigger="closed_won",
+        trigger="cancellation" if ends else "closed_won",
         currency="usd",
+        cancel="end_of_term" if ends else None,
         problems=() if valid else (Problem(None, "terms", "wrong"),),
     )
 
 
-def arrival(opportunity: str, name: str, at: int, valid: bool = True) -> Arrival:
-    return Arrival(order(opportunity, name, valid), Revision(at, 0))
+def arrival(opportunity: str, name: str, at: int, valid: bool = True, ends: bool = False) -> Arrival:
+    return Arrival(order(opportunity, name, valid, ends), Revision(at, 0))
 
 
 def fold(customer: Customer) -> Fold:
-    """The desired state, as far as it matters here: a set of what the newest valid orders say."""
-    states = customer.opportunities.values()
-    return frozenset((s.order.opportunity_id, s.order.opportunity_name) for s in states if not s.order.problems)
+    """The desired state, as far as it matters here: a set of what the newest valid orders say, and of what they end."""
+    said = ((state.order, state.history.sells) for state in customer.opportunities.values())
+    return _contributed((newest, sold and sold.order) for newest, sold in said)
+
+
+def _contributed(said: Iterable[tuple[Order, Order | None]]) -> Fold:
+    """In: by opportunity, its newest order, and what it sold last."""
+    found: set[tuple[str, str]] = set()
+    for newest, sold in said:
+        if newest.trigger == "cancellation" and sold is not None:
+            found.add((newest.opportunity_id, f"{sold.opportunity_name} until {newest.opportunity_name}"))
+        elif newest.trigger != "cancellation" and not newest.problems:
+            found.add((newest.opportunity_id, newest.opportunity_name))
+    return frozenset(found)
 
 
 def outcomes(customer: Customer, folded: Fold, paid: bool) -> dict[str, Outcome]:
@@ -297,7 +309,8 @@ class _Model:
             return "a lease is held, but nothing is due when its holder dies"
         if customer.applied != customer.version:
             return "an order is accepted, but not applied, and nothing is due"
-        wanted = frozenset((id, o.opportunity_name) for id, o in newest.items() if not o.problems)
+        sold = self._newest(world, "closed_won")
+        wanted = _contributed((order, sold.get(id)) for id, order in newest.items())
         if world.stigg != wanted:
             return f"nothing is due, but Stigg holds {_list(world.stigg)} instead of {_list(wanted)}"
         shown: set[tuple[str, tuple[str, str]]] = {
@@ -309,10 +322,13 @@ class _Model:
             return f"nothing is due, but Salesforce shows {_list(world.salesforce)} instead of {_list(shown)}"
         return None
 
-    def _newest(self, world: World) -> dict[str, Order]:
+    def _newest(self, world: World, trigger: str | None = None) -> dict[str, Order]:
+        """The newest order of each opportunity of those that arrived. trigger: of those that are of one kind."""
         newest: dict[str, Arrival] = {}
         for number, arrived in enumerate(self._bounds.arrivals):
             id = arrived.order.opportunity_id
+            if trigger not in (None, arrived.order.trigger):
+                continue
             if number not in world.coming and (id not in newest or arrived.revision > newest[id].revision):
                 newest[id] = arrived
         return {id: arrived.order for id, arrived in newest.items()}
@@ -549,7 +565,7 @@ def _key(world: World) -> tuple[Any, ...]:
         return None if time is None else max(time - now, 0)
 
     states = tuple(
-        (id, s.order.opportunity_name, s.revision, s.version, s.outcome.status, s.outcome.reason, s.written)
+        (id, _said(s), s.revision, s.version, s.outcome.status, s.outcome.reason, s.written)
         for id, s in sorted(customer.opportunities.items())
     )
     runs = sorted(
@@ -584,6 +600,12 @@ def _key(world: World) -> tuple[Any, ...]:
     )
 
 
+def _said(state: OpportunityState) -> tuple[str, ...]:
+    """By their names, the newest order, and what it ends if it is a cancellation."""
+    ends = state.order.trigger == "cancellation" and state.history.sells
+    return (state.order.opportunity_name, *((ends.order.opportunity_name, str(ends.revision)) if ends else ()))
+
+
 def _work_key(work: Work | None, lease: Lease | None, now: int) -> tuple[Any, ...]:
     if work is None:
         return ()
@@ -593,10 +615,7 @@ def _work_key(work: Work | None, lease: Lease | None, now: int) -> tuple[Any, ..
         lease is not None and work.lease.token == lease.token,
         max(work.lease.until - now, 0),
         taken.version,
-        tuple(
-            (id, s.order.opportunity_name, s.outcome.status, s.outcome.reason)
-            for id, s in sorted(taken.opportunities.items())
-        ),
+        tuple((id, _said(s), s.outcome.status, s.outcome.reason) for id, s in sorted(taken.opportunities.items())),
         tuple(sorted(taken.unwritten)),
         taken.account_unwritten,
     )
@@ -634,6 +653,17 @@ def without_lease(verbs: Rules = REAL) -> Rules:
         return verbs.acquire_lease(customer, owner, token, now, lease)
 
     return replace(verbs, acquire_lease=acquire_lease)
+
+
+def without_late_readings(verbs: Rules = REAL) -> Rules:
+    """accept records an older reading only if it comes in time."""
+
+    def accept(customer: Customer, arrived: Arrival, now: int) -> list[Customer]:
+        known = customer.opportunities.get(arrived.order.opportunity_id)
+        late = known is not None and arrived.revision < known.revision
+        return [customer] if late else verbs.accept(customer, arrived, now)
+
+    return replace(verbs, accept=accept)
 
 
 def without_version(verbs: Rules = REAL) -> Rules:

@@ -17,15 +17,25 @@ from hypothesis import strategies as st
 
 from closedwon.domain.acceptance import Arrival, accept, approve
 from closedwon.domain.codes import Facts, Reason
-from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink
+from closedwon.domain.contract.facts import (
+    MOST_SAID,
+    Contribution,
+    History,
+    OwnEnd,
+    Reading,
+    begin,
+    record,
+    settle,
+)
+from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink, erased
 from closedwon.domain.due import START_GRACE, claim, execution_name, made_due
-from closedwon.domain.instants import from_iso, instant_of
+from closedwon.domain.instants import Instant, from_iso, from_milliseconds, instant_of
 from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
 from closedwon.domain.order import Item, Order, Problem, Revision
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import BACKOFF, Applied, Failed, Intended, Interrupted, LeaseLost, Written, record_result
 from closedwon.words.reasons import told
-from unit.domain import Standing
+from unit.domain import settling
 
 ACCOUNT = "0015g00000XyZaBAAV"
 A = "0065g00000ABCdEAAX"
@@ -75,8 +85,7 @@ def taken(customer: Customer, owner: str = "one", token: int = 0, now: int = NOW
 def outcome(customer: Customer, reason: str = "") -> Applied:
     """What a step says that brought everything to Stigg."""
     done = Outcome("Provisioned", reason, (SubscriptionLink("plan-enterprise", "sub-1", "ACTIVE"),))
-    ids = frozenset(customer.opportunities)
-    return Applied({}, dict.fromkeys(ids, done), ids, ensured=True)
+    return Applied({}, dict.fromkeys(customer.opportunities, done), settling(customer), ensured=True)
 
 
 def written(work: Work, failed: bool = False) -> Written:
@@ -102,6 +111,15 @@ def failed(customer: Customer, now: int = NOW) -> Customer:
     customer, follows = record_result(customer, work, written(replace(work, customer=customer), failed=True), now)
     assert follows == "done"
     return customer
+
+
+JANUARY, MARCH = from_iso("2027-01-22T00:00:00.000Z"), from_iso("2027-03-21T00:00:00.000Z")
+CONTRACT = "8005g00000XyZaBAAV"
+
+
+def cancelled(end: Instant | None) -> Order:
+    """The deal's own cancellation."""
+    return order(trigger="cancellation", items=(), end=end)
 
 
 NEW = Customer(ACCOUNT)
@@ -225,17 +243,156 @@ def test_a_refused_order_shows_its_reason_and_keeps_what_was_provisioned() -> No
     state = customer.opportunities[A]
     assert (state.outcome.status, state.outcome.code) == ("Failed", "invalid")
     assert told(state.outcome) == "line 4, quantity: is negative"
-    assert state.provisioned == X
+    assert state.settled == Contribution(X)
     assert customer.unwritten == [A]
 
 
 def test_another_date_for_a_deals_own_cancellation_still_knows_the_deal_it_ends() -> None:
-    cancelled = order(trigger="cancellation", items=(), end=from_iso("2027-01-22T00:00:00.000Z"))
-    later = replace(cancelled, end=from_iso("2027-02-21T00:00:00.000Z"))
-    customer = provisioned(arriving(provisioned(ACCEPTED), (cancelled, 2))[0])
-    customer, _ = arriving(customer, (later, 3))
-    assert customer.opportunities[A].standing == Standing(later, cancelled, X)
-    assert provisioned(customer).opportunities[A].standing == Standing(later, later, X)
+    customer = provisioned(arriving(provisioned(ACCEPTED), (cancelled(JANUARY), 2))[0])
+    assert customer.opportunities[A].settled == Contribution(X, own_end=OwnEnd(JANUARY, JANUARY))
+    customer, _ = arriving(customer, (cancelled(MARCH), 3))
+    state = customer.opportunities[A]
+    assert state.history.contribution == Contribution(X, own_end=OwnEnd(MARCH, MARCH))
+    assert (state.settled, state.stands) == (Contribution(X, own_end=OwnEnd(JANUARY, JANUARY)), False)
+    assert provisioned(customer).opportunities[A].stands
+
+
+# Readings that arrive late, or once more
+
+
+def test_an_older_reading_that_sells_something_else_than_what_is_known_to_end_is_folded() -> None:
+    """The newest reading is a cancellation: what it ends is what was sold last, which arrives only now."""
+    customer = provisioned(arriving(ACCEPTED, (cancelled(JANUARY), 3))[0])
+    late, (answer,) = accept(customer, [Arrival(Y, Revision(2, 0))], NOW)
+    assert (answer.status, answer.start) == ("superseded", True)
+    assert (late.version, late.due_at) == (customer.version + 1, NOW + START_GRACE)
+    state = late.opportunities[A]
+    assert (state.order, state.revision, state.execution) == (cancelled(JANUARY), Revision(3, 0), answer.execution)
+    assert state.history.contribution == Contribution(Y, own_end=OwnEnd(JANUARY, JANUARY))
+    assert (state.outcome.status, late.unwritten) == ("Provisioned", []), "until it is folded, it is what it was"
+    assert isinstance(acquire_lease(late, "two", 0, NOW, LEASE)[1], Work)
+    again, (answer,) = accept(provisioned(late), [Arrival(Y, Revision(2, 0))], NOW)
+    assert (answer.status, answer.start, again.due_at) == ("superseded", False, None)
+
+
+@pytest.mark.parametrize("late", [order(4), cancelled(None), cancelled(MARCH), replace(X, opportunity_name="Renamed")])
+def test_an_older_reading_that_changes_nothing_is_recorded_and_makes_nothing_due(late: Order) -> None:
+    """What came after it sold something else, so that the deal gives what it gave."""
+    customer = provisioned(arriving(NEW, (X, 2), (cancelled(JANUARY), 3))[0])
+    after, (answer,) = accept(customer, [Arrival(late, Revision(1, 0))], NOW)
+    assert (answer.status, answer.start) == ("superseded", False)
+    assert (after.version, after.due_at) == (customer.version, None)
+    before, state = customer.opportunities[A], after.opportunities[A]
+    assert state.stands
+    assert state.history == record(before.history, Reading(late, Revision(1, 0)))
+    assert (state.first, len(state.said)) in [(Revision(1, 0), 1), (Revision(2, 0), 2)], "that of a sale, or an end"
+
+
+def test_a_trial_that_arrives_after_the_sale_it_grew_into_is_given_until_then() -> None:
+    trial = order(5, trigger="trial")
+    customer = provisioned(arriving(NEW, (X, 2))[0])
+    after, (answer,) = accept(customer, [Arrival(trial, Revision(1, 0))], NOW)
+    assert (answer.status, answer.start, after.version) == ("superseded", True, customer.version + 1)
+    assert after.opportunities[A].history.contribution == Contribution(X, trial=trial)
+
+
+def test_an_older_reading_that_says_it_is_cancelled_now_moves_the_end_back_to_when_it_was_said_first() -> None:
+    now = replace(cancelled(None), cancel="now")
+    customer = provisioned(arriving(ACCEPTED, (now, 5))[0])
+    assert end_of(customer) == OwnEnd(from_milliseconds(5), from_milliseconds(5))
+    renamed, statuses = arriving(customer, (replace(now, opportunity_name="Northwind, lost"), 9))
+    assert (statuses, end_of(renamed)) == (["accepted"], OwnEnd(from_milliseconds(5), from_milliseconds(5)))
+    late, statuses = arriving(renamed, (now, 3))
+    assert (statuses, late.version) == (["superseded"], renamed.version + 1)
+    assert end_of(late) == OwnEnd(from_milliseconds(3), from_milliseconds(3))
+
+
+def end_of(customer: Customer) -> OwnEnd | None:
+    return customer.opportunities[A].history.contribution.own_end
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_cancellation_that_is_sent_again_takes_effect_when_it_was_said_first(fails: bool) -> None:
+    """However often, in whatever order, and though it failed in between and is tried again."""
+    now = replace(cancelled(None), cancel="now")
+    customer, _ = arriving(ACCEPTED, (now, 100))
+    for at in (200, 150, *range(201, 201 + 2 * MOST_SAID)):
+        customer, statuses = arriving(failed(customer) if fails else customer, (now, at))
+        assert statuses == ["duplicate"]
+    state = customer.opportunities[A]
+    assert state.revision == Revision(200 + 2 * MOST_SAID, 0)
+    assert end_of(customer) == OwnEnd(from_milliseconds(100), from_milliseconds(100))
+    assert len(state.said) == MOST_SAID
+    customer, _ = arriving(failed(customer) if fails else customer, (now, 50))
+    assert end_of(customer) == OwnEnd(from_milliseconds(50), from_milliseconds(50)), "an older copy knows better"
+    customer, _ = arriving(customer, (X, 900), (now, 950))
+    assert end_of(customer) == OwnEnd(from_milliseconds(950), from_milliseconds(950)), "it was won again in between"
+
+
+def test_names_of_an_older_reading_are_kept_and_make_the_customer_due() -> None:
+    named = replace(X, contract_id=CONTRACT, form=1)
+    customer = provisioned(arriving(NEW, (replace(Y, form=1), 2))[0])
+    after, (answer,) = accept(customer, [Arrival(named, Revision(1, 0))], NOW)
+    assert (answer.status, answer.start, after.version) == ("superseded", True, customer.version + 1)
+    state = after.opportunities[A]
+    assert (state.order.contract_id, state.stands) == (CONTRACT, True)
+    assert state.settled is not None
+    assert state.settled.order is not None
+    assert state.settled.order.contract_id == CONTRACT
+
+
+SAID = [
+    X,
+    Y,
+    order(4, trigger="trial"),
+    cancelled(None),
+    cancelled(JANUARY),
+    replace(cancelled(None), cancel="now"),
+    replace(cancelled(None), cancel="end_of_term"),
+    order(trigger="cancellation", items=(), amends=(B,), cancel="now"),
+    WRONG,
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(SAID), st.integers(1, 6)), min_size=1, max_size=6), st.data())
+def test_any_order_of_arrival_ends_with_what_the_readings_say_together(
+    sent: list[tuple[Order, int]], data: st.DataObject
+) -> None:
+    """Also where copies come in between, steps fail and what was erased is read again."""
+    expected: History | None = None
+    for one, at in sorted(sent, key=lambda reading: reading[1]):
+        expected = record(expected, Reading(one, Revision(at, 0)))
+    assert expected is not None
+    copies = data.draw(st.lists(st.sampled_from(sent), max_size=4))
+    customer = NEW
+    for one, at in data.draw(st.permutations([*sent, *copies])):
+        customer, _ = arriving(customer, (one, at))
+        state = customer.opportunities[A]
+        match data.draw(st.sampled_from(["fails", "is stored", "nothing"])):
+            case "fails":
+                state = replace(state, outcome=Outcome.because("Failed", NO_KEY))
+            case "is stored":
+                state = OpportunityState.from_json(json.loads(json.dumps(state.to_json())))
+        customer = replace(customer, opportunities={A: state})
+    assert customer.opportunities[A].history == expected
+
+
+# What is erased
+
+HOLDING_ORDERS = ("order", "sells", "trial", "settled")
+
+
+def test_what_is_erased_makes_nothing_due_and_names_nobody_in_any_reading() -> None:
+    trial = order(4, trigger="trial")
+    customer = provisioned(arriving(NEW, (trial, 1), (X, 2), (cancelled(JANUARY), 3))[0])
+    after = erased(customer)
+    state = after.opportunities[A]
+    assert "Northwind" not in json.dumps(state.to_json())
+    assert state.stands
+    assert [state.history.contribution.trial, state.history.contribution.order] == [trial.nameless(), X.nameless()]
+    assert (after.due_at, after.version, after.unwritten) == (None, customer.version, [])
+    before = customer.opportunities[A]
+    assert replace(after.opportunities[A], **{n: getattr(before, n) for n in HOLDING_ORDERS}) == before, "nothing else"
 
 
 # The customer in Stigg
@@ -324,14 +481,15 @@ def test_what_is_accepted_while_an_execution_works_is_its_next_round() -> None:
     assert acquire_lease(customer, "two", 0, NOW, LEASE)[1] == Busy(NOW + LEASE)
     customer, _ = record_result(customer, work, outcome(work.customer), NOW)
     assert (customer.applied, customer.version) == (1, 3)
-    assert customer.opportunities[A].provisioned == X
+    assert customer.opportunities[A].settled == Contribution(X)
     assert customer.opportunities[A].outcome == Outcome(), "the outcome of X is not Y's"
     customer, work = taken(customer, token=work.lease.token)
     customer, follows = record_result(customer, work, written(work), NOW)
     assert follows == "again"
     customer = provisioned_in_place(customer, work)
     assert (customer.applied, customer.due_at, customer.lease) == (3, None, None)
-    assert {id: state.provisioned for id, state in customer.opportunities.items()} == {A: Y, B: order(7, B)}
+    settled = {id: state.settled for id, state in customer.opportunities.items()}
+    assert settled == {A: Contribution(Y), B: Contribution(order(7, B))}
 
 
 def provisioned_in_place(customer: Customer, work: Work) -> Customer:
@@ -458,13 +616,37 @@ orders = st.builds(
     items=st.lists(items, max_size=3).map(tuple),
     problems=st.lists(st.builds(Problem, st.none() | st.integers(1, 200), texts, texts), max_size=2).map(tuple),
 )
-states = st.builds(
+revisions = st.builds(Revision, st.integers(0, 10**13), whole)
+triggers = st.sampled_from(["closed_won", "trial", "amendment", "cancellation"])
+readings = st.builds(
+    lambda one, trigger, cancel, revision: Reading(replace(one, trigger=trigger, cancel=cancel), revision),
+    orders,
+    triggers,
+    st.sampled_from([None, "now", "end_of_term"]),
+    revisions,
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """The history of some readings, of which one was settled and may have begun."""
+    history: History | None = None
+    for reading in draw(st.lists(readings, min_size=1, max_size=4)):
+        history = record(history, reading)
+        if draw(st.booleans()):
+            history = settle(history, history.contribution)
+        if history.settled is not None and draw(st.booleans()):
+            history = begin(history)
+    assert history is not None
+    return history
+
+
+blank = st.builds(
     OpportunityState,
     orders,
-    st.builds(Revision, whole, whole),
+    revisions,
     whole,
     texts,
-    provisioned=st.none() | orders,
     outcome=st.builds(
         Outcome,
         st.sampled_from(["Provisioned", "Held", "Failed"]),
@@ -477,15 +659,103 @@ states = st.builds(
     ),
     at=whole,
     written=maybe,
+    learned=st.dictionaries(texts, instants.filter(bool), max_size=2),
+    products=st.dictionaries(texts, texts, max_size=2),
 )
+states = st.builds(OpportunityState.with_history, blank, histories())
 
 
 @given(states)
 def test_what_is_stored_comes_back_the_same_down_to_digest_and_mark(state: OpportunityState) -> None:
     back = OpportunityState.from_json(json.loads(json.dumps(state.to_json())))
     assert back == state
+    assert back.history == state.history
+    assert back.history.contribution.digest == state.history.contribution.digest
+    assert (back.settled and back.settled.digest) == (state.settled and state.settled.digest)
     assert back.order.digest == state.order.digest
     assert back.mark("northwind") == state.mark("northwind")
+
+
+@pytest.mark.parametrize(
+    "settled",
+    [
+        Contribution(),
+        Contribution(unwon=True),
+        Contribution(X, trial=order(4, trigger="trial"), own_end=OwnEnd(None, JANUARY, X.items)),
+        Contribution(X, own_end=OwnEnd(MARCH, JANUARY)),
+        Contribution(order(trigger="cancellation", items=(), amends=(B,)), since=MARCH),
+    ],
+)
+def test_what_stands_is_stored_as_it_was_whatever_was_read_since(settled: Contribution) -> None:
+    state = ACCEPTED.opportunities[A]
+    for one, at in ((cancelled(JANUARY), 3), (Y, 5)):
+        state = state.with_history(
+            begin(replace(record(state.history, Reading(one, Revision(at, 0))), settled=settled))
+        )
+        back = OpportunityState.from_json(json.loads(json.dumps(state.to_json())))
+        assert (back, back.settled, back.begun) == (state, settled, True)
+
+
+def of_first_version(newest: Order, provisioned: Order | None, won: Order | None) -> OpportunityState:
+    """An opportunity as the first version stored it."""
+    told = ACCEPTED.opportunities[A].to_json()
+    for name in ("said", "first", "settled", "begun"):
+        told.pop(name, None)
+    told |= {name: one and one.to_json() for name, one in (("provisioned", provisioned), ("won", won))}
+    told |= {"order": newest.to_json(), "revision": [9000, 0]}
+    return OpportunityState.from_json(json.loads(json.dumps(told)))
+
+
+@pytest.mark.parametrize(
+    ("newest", "provisioned", "won", "settled", "stands"),
+    [
+        pytest.param(X, None, None, None, False, id="never provisioned"),
+        pytest.param(X, X, None, Contribution(X), True, id="provisioned"),
+        pytest.param(Y, X, None, Contribution(X), False, id="changed since"),
+        pytest.param(WRONG, X, None, Contribution(X), False, id="refused since"),
+        pytest.param(cancelled(JANUARY), X, None, Contribution(X), False, id="to be cancelled"),
+        pytest.param(
+            cancelled(JANUARY),
+            cancelled(JANUARY),
+            X,
+            Contribution(X, own_end=OwnEnd(JANUARY, JANUARY)),
+            True,
+            id="cancelled",
+        ),
+        pytest.param(
+            cancelled(MARCH),
+            cancelled(JANUARY),
+            X,
+            Contribution(X, own_end=OwnEnd(JANUARY, JANUARY)),
+            False,
+            id="cancelled for another day",
+        ),
+        pytest.param(cancelled(None), cancelled(None), X, Contribution(unwon=True), True, id="not won any more"),
+        pytest.param(Y, cancelled(JANUARY), X, Contribution(X, own_end=OwnEnd(JANUARY, JANUARY)), False, id="re-won"),
+    ],
+)
+def test_what_the_first_version_stored_says_what_stands_and_what_is_wanted(
+    newest: Order, provisioned: Order | None, won: Order | None, settled: Contribution | None, stands: bool
+) -> None:
+    state = of_first_version(newest, provisioned, won)
+    assert (state.order, state.revision, state.settled, state.stands) == (newest, Revision(9000, 0), settled, stands)
+    assert state.begun == (settled is not None), "as far as anybody can tell"
+    wanted = Contribution(won or X, own_end=OwnEnd(newest.end, newest.end)) if newest.end else None
+    assert wanted is None or state.history.contribution == wanted
+    told = state.to_json()
+    assert "won" not in told
+    assert OpportunityState.from_json(json.loads(json.dumps(told))) == state, "and is stored as it is today"
+
+
+def test_a_cancellation_that_the_first_version_stored_and_did_not_provision_keeps_its_time() -> None:
+    """The copy that is sent after the upgrade is not the first that said so."""
+    churn = order(trigger="cancellation", items=(), amends=(B,), cancel="now")
+    state = of_first_version(churn, None, None)
+    assert state.first == Revision(9000, 0)
+    customer = replace(NEW, opportunities={A: state}, version=1)
+    customer, statuses = arriving(customer, (churn, 20_000))
+    assert statuses == ["duplicate"]
+    assert customer.opportunities[A].history.contribution == Contribution(churn, since=from_milliseconds(9000))
 
 
 def test_only_what_a_deal_says_makes_another_order() -> None:
@@ -509,7 +779,7 @@ def test_only_what_a_deal_says_makes_another_order() -> None:
 def waiting(approval: str = "0123456789abcdef") -> Customer:
     """A customer whose deal is held until somebody approves."""
     customer, work = taken(ACCEPTED)
-    held = Applied({}, {A: Outcome("Held", "it takes away much", approval=approval)}, frozenset(), ensured=True)
+    held = Applied({}, {A: Outcome("Held", "it takes away much", approval=approval)}, {}, ensured=True)
     customer, _ = record_result(customer, work, held, NOW)
     customer, work = taken(customer, token=work.lease.token)
     return record_result(customer, work, written(work), NOW)[0]
@@ -565,14 +835,57 @@ def test_what_was_written_since_it_was_looked_at_is_left_alone() -> None:
     assert made_due(moved_on, 6, look=True, opportunities=(A,), account=True, now=NOW) == (moved_on, False)
 
 
-def test_a_cancellation_remembers_the_order_it_ends_until_the_deal_is_won_again() -> None:
-    ends = replace(X, trigger="cancellation", items=())
-    state = arriving(NEW, (X, 1))[0].opportunities[A].with_provisioned(X)
-    assert (state.standing.provisioned, state.standing.won) == (X, X)
-    over = state.with_provisioned(ends)
-    assert (over.standing.provisioned, over.standing.won) == (ends, X)
-    assert over.with_provisioned(ends).standing.won == X
-    assert over.with_provisioned(Y).standing.won == Y
+def test_a_cancellation_remembers_what_it_ends_until_the_deal_is_won_again() -> None:
+    over = provisioned(arriving(provisioned(ACCEPTED), (cancelled(None), 2))[0])
+    assert over.opportunities[A].settled == Contribution(unwon=True)
+    assert over.opportunities[A].history.sells == Reading(X, Revision(1, 0))
+    again, _ = arriving(over, (Y, 3))
+    assert again.opportunities[A].settled == Contribution(unwon=True), "until it is provisioned"
+    assert provisioned(again).opportunities[A].settled == Contribution(Y)
+
+
+LAPSES = order(trigger="cancellation", items=(), amends=(B,), cancel="end_of_term")
+
+
+def lapsing() -> Customer:
+    """A customer whose deal was cancelled at 2 for the end of the billing period, which Stigg has told."""
+    customer, work = taken(arriving(NEW, (LAPSES, 2))[0])
+    told = replace(outcome(customer), learned={A: {"product|#1": JANUARY}})
+    customer, _ = record_result(customer, work, told, NOW)
+    assert customer.learned == {(A, "product|#1"): JANUARY}
+    return provisioned(customer, NOW + LEASE)
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "kept"),
+    [
+        pytest.param([(LAPSES, 3)], True, id="the same again"),
+        pytest.param([(replace(LAPSES, opportunity_name="Renamed"), 3)], True, id="renamed"),
+        pytest.param([(LAPSES, 1)], False, id="it was said earlier"),
+        pytest.param([(WRONG, 3)], True, id="what stands is not touched by what is refused"),
+        pytest.param([(X, 3)], True, id="nor by what is not provisioned"),
+        pytest.param([(replace(LAPSES, cancel=None, end=MARCH), 3), (LAPSES, 4)], False, id="cancelled once more"),
+        pytest.param([(LAPSES, 4), (replace(LAPSES, cancel=None, end=MARCH), 3)], False, id="in whichever order"),
+    ],
+)
+def test_what_was_learned_belongs_to_one_cancellation(arrivals: list[tuple[Order, int]], kept: bool) -> None:
+    customer, _ = arriving(lapsing(), *arrivals)
+    assert customer.learned == ({(A, "product|#1"): JANUARY} if kept else {})
+
+
+def test_what_was_learned_goes_when_the_deal_is_provisioned_without_its_cancellation() -> None:
+    customer, work = taken(arriving(lapsing(), (X, 3))[0], now=NOW + 2 * LEASE)
+    late = replace(outcome(customer), learned={A: {"product|#1": JANUARY}})
+    assert record_result(customer, work, late, NOW + 2 * LEASE)[0].learned == {}
+
+
+def test_what_has_begun_is_what_was_settled_and_has_not_begun_when_it_is_another() -> None:
+    customer, work = taken(ACCEPTED)
+    customer, _ = record_result(customer, work, replace(outcome(customer), begun=frozenset({A})), NOW)
+    assert customer.opportunities[A].begun
+    assert provisioned(customer, NOW + LEASE).opportunities[A].begun, "and stays so"
+    changed = provisioned(arriving(customer, (Y, 2))[0], NOW + LEASE)
+    assert (changed.opportunities[A].settled, changed.opportunities[A].begun) == (Contribution(Y), False)
 
 
 def test_credits_are_remembered_before_they_are_sent_and_keep_their_amount() -> None:

@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 ACCOUNT = AccountId("0015g00000XyZaBAAV")
 PK = f"ACCOUNT#{ACCOUNT}"
-A, B = OpportunityId("0065g00000ABCdEAAX"), OpportunityId("0065g00000ABCdFAAX")
+A, B, C = (OpportunityId(f"0065g00000ABCd{name}") for name in ("EAAX", "FAAX", "GAAX"))
 NOW = 1_795_338_931_000
 LEASE = 120_000
 AT = from_iso("2026-12-24T00:00:00.000Z")
@@ -104,8 +104,9 @@ def slots_of(count: int) -> dict[str, SlotRecord]:
 
 def provisioned(ledger: Ledger, slots: dict[str, SlotRecord]) -> Customer:
     """A customer of everything there is, with so many slots: nothing of it is under way."""
-    refused = order(B, trigger="cancellation", problems=(Problem(None, "amends", "unknown"),), end=AT)
-    ledger.accept([Arrival(order(), Revision(1, 0)), Arrival(refused, Revision(1, 0))])
+    refused = order(B, problems=(Problem(None, "amends", "unknown"),), end=AT)
+    ends = order(C, trigger="cancellation", items=(), amends=(A,), cancel="end_of_term")
+    ledger.accept([Arrival(order(), Revision(1, 0)), Arrival(refused, Revision(1, 0)), Arrival(ends, Revision(1, 0))])
     ledger.accept([Arrival(order(quantity=2), Revision(2, 0))])
     work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
@@ -126,12 +127,12 @@ def provisioned(ledger: Ledger, slots: dict[str, SlotRecord]) -> Customer:
             settling(work.customer, A),
             ensured=True,
             grants={"credits": GrantRecord(5, "grant-5")},
-            learned={B: {learned_key("product-platform|", 1): AT}, A: {learned_key("product-platform|", 1): AT}},
+            learned={C: {learned_key("product-platform|", 1): AT}, A: {learned_key("product-platform|", 1): AT}},
         ),
     )
     assert ledger.approve(A, "half", 0)[0] == "approved"
     known = ledger.customer(ACCOUNT)
-    assert known.learned == {(B, "product-platform|#1"): AT}, "only what was cancelled ends"
+    assert known.learned == {(C, "product-platform|#1"): AT}, "only what was cancelled ends"
     application = Application(NOW, answered=True, resource_id="workspace-1", metadata=(("workspace", "1"),))
     states = {**known.opportunities, A: replace(known.opportunities[A], application=application)}
     ledger._table.write(ledger._table._read(ACCOUNT, True), replace(known, opportunities=states))
@@ -186,7 +187,7 @@ def test_the_head_has_nothing_of_slots_and_deals_and_only_what_changes_is_writte
     before = items_of(table)
     assert len(text_of(before["CUSTOMER"])) < 600
     assert {sk.partition("#")[0] for sk in before} == {"CUSTOMER", "OPPORTUNITY", "SLOT", "GRANT", "APPROVAL"}
-    assert len(before) == 1 + 2 + 150 + 1 + 1
+    assert len(before) == 1 + 3 + 150 + 1 + 1
     clock.now += 2 * LEASE
     work = ledger.acquire_lease(ACCOUNT, "two", 0, LEASE)
     assert isinstance(work, Work)

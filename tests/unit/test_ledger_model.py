@@ -17,6 +17,7 @@ from unit.ledger_model import (
     arrival,
     check,
     without_forgetting,
+    without_late_readings,
     without_lease,
     without_token,
     without_transaction,
@@ -27,6 +28,7 @@ FIRST = arrival("006A", "x", at=1)
 SECOND = arrival("006A", "y", at=2)
 FIRST_AGAIN = arrival("006A", "x", at=3)
 WRONG = arrival("006A", "w", at=2, valid=False)
+ENDS = arrival("006A", "e", at=3, ends=True)
 OTHER = arrival("006B", "z", at=1)
 OTHER_CHANGED = arrival("006B", "v", at=2)
 OTHER_CHANGED_BACK = arrival("006B", "z", at=3)
@@ -38,6 +40,7 @@ USUAL = {
     "two revisions and another opportunity of the same customer": Bounds((FIRST, SECOND, OTHER)),
     "changed and changed back": Bounds((FIRST, SECOND, FIRST_AGAIN)),
     "a refused order between two valid ones": Bounds((FIRST, WRONG, FIRST_AGAIN)),
+    "two revisions and a cancellation, of which any may come late": Bounds((FIRST, SECOND, ENDS)),
     "the same order three times": Bounds((FIRST, FIRST, FIRST_AGAIN)),
     "a payment that is pending": Bounds((FIRST,), 1, unpaid=True),
     "a step that outlives its lease": Bounds((FIRST,), 2, paused=True),
@@ -80,6 +83,7 @@ def test_whatever_happens_in_whatever_order_both_systems_end_as_the_newest_order
         pytest.param(without_lease, Bounds((FIRST, SECOND), 0), id="the lease"),
         pytest.param(without_version, Bounds((FIRST, SECOND), 0), id="the version that was taken"),
         pytest.param(without_transaction, Bounds((FIRST,), 0), id="one transaction for an accepted order"),
+        pytest.param(without_late_readings, Bounds((FIRST, ENDS), 0), id="what an older reading says that comes late"),
         pytest.param(without_token, Bounds((FIRST, SECOND)), id="the token of a step that ended"),
         pytest.param(
             without_forgetting,

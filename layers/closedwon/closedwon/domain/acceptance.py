@@ -148,8 +148,6 @@ def _recorded(
         at=now,
         written=None,
         application=application,
-        # Learned for the cancellation alone: if the deal is cancelled once more, Stigg is asked once more.
-        learned=state.learned if order.trigger == "cancellation" else {},
     )
 
 

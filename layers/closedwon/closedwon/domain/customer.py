@@ -168,6 +168,8 @@ class OpportunityState:
         newest = history.newest
         return replace(
             self,
+            # Learned for one cancellation: if the deal is cancelled once more, Stigg is asked once more.
+            learned=self.learned if history.lapses_since == self.history.lapses_since else {},
             order=newest.order,
             revision=newest.revision,
             sells=None if history.sells == newest else history.sells,
@@ -203,9 +205,7 @@ class OpportunityState:
     def with_learned(self, ends: Mapping[str, Instant]) -> OpportunityState:
         """The opportunity after it was learned when what it cancels is over."""
         # Where the deal is won again by now, what was learned has gone with the cancellation.
-        return (
-            replace(self, learned={**self.learned, **ends}) if ends and self.order.trigger == "cancellation" else self
-        )
+        return replace(self, learned={**self.learned, **ends}) if ends and self.history.lapses_since else self
 
     def mark(self, shown_id: str | None) -> str:
         """A short hash of everything Salesforce is to show: another mark means that it has to be written again."""

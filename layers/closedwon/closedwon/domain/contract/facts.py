@@ -96,6 +96,13 @@ class Contribution:
         order = self.order
         return order is not None and order.trigger == "cancellation" and order.end is None and order.cancel != "now"
 
+    @property
+    def lapses_since(self) -> Instant | None:
+        """When it said first that it ends something with its term; None where it does not."""
+        if not self.ends_with_term:
+            return None
+        return self.own_end.since if self.own_end is not None else self.since
+
     @cached_property
     def digest(self) -> str:
         """What makes two contributions the same: names that Salesforce gives later are no part of it."""
@@ -168,6 +175,12 @@ class History:
     def stands(self) -> bool:
         """Whether what it contributes was provisioned as it is."""
         return self.settled is not None and self.settled.digest == self.contribution.digest
+
+    @property
+    def lapses_since(self) -> Instant | None:
+        """When the cancellation said so first whose billing period is to be learned: the newest, else what stands."""
+        newest = self.contribution.lapses_since
+        return newest if newest is not None or self.settled is None else self.settled.lapses_since
 
     def with_orders(self, changed: Callable[[Order], Order]) -> History:
         """The history with all its orders changed alike."""
@@ -261,14 +274,13 @@ def _ended_by_itself(history: History) -> Contribution:
         return NOTHING
     sold = history.sells.order
     trial = _trial_before(history, history.sells.revision) if sold.trigger != "trial" else None
+    since = _since(history, revision, sold_at=history.sells.revision)
     if when_of(newest) == "nothing":
         if sold.trigger == "trial":
-            since = _since(history, revision)
             return Contribution(sold, own_end=OwnEnd(since, since))
         return Contribution(trial, unwon=True)
     if sort_of(sold) == "churn":  # it has no lines of its own that could end
         return Contribution(sold, since=_since(history, history.sells.revision) if sold.end is None else None)
-    since = _since(history, revision)
     at = newest.end or (since if newest.cancel != "end_of_term" else None)
     # With a day, when it was said does not matter: a rename must not look like a change.
     own_end = OwnEnd(at, at if newest.end else since, newest.items)  # type: ignore[arg-type]
@@ -280,9 +292,12 @@ def _trial_before(history: History, revision: Revision) -> Order | None:
     return trial.order if trial is not None and trial.revision < revision else None
 
 
-def _since(history: History, revision: Revision) -> Instant:
-    """When the readings up to a cancellation began to say what it says about when it takes effect."""
-    before = [(at, when) for at, when in history.said if at <= revision]
+def _since(history: History, revision: Revision, sold_at: Revision | None = None) -> Instant:
+    """When the readings up to a cancellation began to say what it says about when it takes effect.
+
+    sold_at: of the reading that sold what ends: what was said before it was of a deal that was won again.
+    """
+    before = [(at, when) for at, when in history.said if (sold_at or at) <= at <= revision]
     since = revision
     for at, when in reversed(before):
         if when != before[-1][1]:
