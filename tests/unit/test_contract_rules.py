@@ -509,6 +509,29 @@ def test_a_trial_that_was_won_goes_on_until_the_sale_starts() -> None:
     assert trial not in desired.ended
 
 
+def test_a_trial_that_was_won_for_later_has_begun_and_stands_against_another_one() -> None:
+    one = life("2026-12-01")
+    one.send(saved("2026-12-01", on_trial(1, plan(), trialEnd="2026-12-20")))
+    one.send(saved("2026-12-10", won(1, plan(), **YEAR)))
+    one.send(saved("2026-12-11", on_trial(2, plan(price=100), trialEnd="2026-12-20")))
+    assert (code(one, 1), code(one, 2)) == (None, "price_unknown")
+    assert set(one.desired.subscriptions) == {HERE}
+
+
+def test_who_fits_beside_a_deal_that_is_released_is_released_with_it() -> None:
+    one = life("2026-12-01")
+    terms = {"trialEndBehavior": "CONVERT_TO_PAID", "paymentCollection": "INVOICE"}
+    one.send(saved("2026-11-01", on_trial(1, plan(), trialEnd="2026-12-05", **terms)))
+    one.now = at("2026-12-20")
+    one.provision()
+    one.send(renewed(3, plan(), of=1, start="2027-03-01", end="2028-02-29"))
+    one.send(
+        saved("2026-12-20", on_trial(2, plan(), trialEnd="2027-01-15", **terms)), saved("2026-12-20", cancelled(1))
+    )
+    held, again = one.agreement().held, one.provision().held
+    assert {id: hold.code for id, hold in held.items()} == {id: hold.code for id, hold in again.items()}
+
+
 def test_a_trial_comes_back_when_its_sale_is_not_won_any_more() -> None:
     one = life("2026-12-01", reopened_deal="revoke")
     one.send(saved("2026-12-01", on_trial(1, plan(), entitlement(SEATS, 5), trialEnd="2026-12-20")))
