@@ -61,7 +61,8 @@ def test_every_code_has_words_a_meaning_and_a_way_to_settle_it_and_its_facts_are
         assert code.how or code.settles in ("nobody", "closed-won"), code
         assert set(code.facts.split()) <= set(FACTS), code
     used = {name for code in CODES.values() for name in code.facts.split()}
-    assert used | {"also", "execution"} == set(FACTS)  # of any code, and of every failure
+    # Of any code, of every hold that names others, and of every failure.
+    assert used | {"also", "more", "execution"} == set(FACTS)
 
 
 def test_no_two_codes_have_one_name_but_what_is_the_same_thing() -> None:
@@ -106,6 +107,10 @@ def test_a_code_can_be_said_with_all_its_facts_and_with_none(code: str) -> None:
             "Its quote says this customer had 9 of feature-seats, the contract says 5.",
         ),
         (Reason.of("currency_conflict", before="usd", after="eur"), "This deal is in EUR, the contract in USD."),
+        (
+            Reason.of("others_hang_on_it", others=["006A", "006B"], more=7),
+            "Other deals were quoted on this one, and would not fit without it: 006A, 006B and 7 more.",
+        ),
         (
             Reason.of("others_hang_on_it", others=["006A", "006B"]),
             "Other deals were quoted on this one, and would not fit without it: 006A and 006B.",

@@ -454,6 +454,17 @@ def test_a_change_that_takes_much_away_waits_for_approval(
     assert one.desired.subscriptions[HERE].plan_id == "plan-enterprise"
 
 
+@pytest.mark.parametrize(("today", "held"), [("2026-12-20", None), ("2027-02-01", "removal_guard")])
+def test_a_start_may_be_moved_until_it_has_begun_and_with_it_less_still_waits(today: str, held: str | None) -> None:
+    one = life(today)
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    later = {"start": "2027-03-01", "end": "2028-02-29"}
+    one.send(saved(today, won(1, plan(), entitlement(SEATS, 100), **later)))
+    assert code(one, 1) == held
+    one.send(saved(today, won(1, plan(), entitlement(SEATS, 10), **later)))
+    assert code(one, 1) == "removal_guard"
+
+
 def test_fewer_units_of_a_plan_wait_for_approval_too() -> None:
     one = life("2027-02-01")
     one.send(won(1, plan(quantity=100), **YEAR))
@@ -513,6 +524,29 @@ def test_a_trial_that_was_won_goes_on_until_the_sale_starts() -> None:
     assert set(desired.subscriptions) == {HERE}
     assert desired.trials == frozenset()
     assert trial not in desired.ended
+
+
+def test_a_trial_that_was_won_for_later_has_begun_and_stands_against_another_one() -> None:
+    one = life("2026-12-01")
+    one.send(saved("2026-12-01", on_trial(1, plan(), trialEnd="2026-12-20")))
+    one.send(saved("2026-12-10", won(1, plan(), **YEAR)))
+    one.send(saved("2026-12-11", on_trial(2, plan(price=100), trialEnd="2026-12-20")))
+    assert (code(one, 1), code(one, 2)) == (None, "price_unknown")
+    assert set(one.desired.subscriptions) == {HERE}
+
+
+def test_who_fits_beside_a_deal_that_is_released_is_released_with_it() -> None:
+    one = life("2026-12-01")
+    terms = {"trialEndBehavior": "CONVERT_TO_PAID", "paymentCollection": "INVOICE"}
+    one.send(saved("2026-11-01", on_trial(1, plan(), trialEnd="2026-12-05", **terms)))
+    one.now = at("2026-12-20")
+    one.provision()
+    one.send(renewed(3, plan(), of=1, start="2027-03-01", end="2028-02-29"))
+    one.send(
+        saved("2026-12-20", on_trial(2, plan(), trialEnd="2027-01-15", **terms)), saved("2026-12-20", cancelled(1))
+    )
+    held, again = one.agreement().held, one.provision().held
+    assert {id: hold.code for id, hold in held.items()} == {id: hold.code for id, hold in again.items()}
 
 
 def test_a_trial_comes_back_when_its_sale_is_not_won_any_more() -> None:
@@ -612,7 +646,7 @@ HELD: dict[str, tuple[tuple[Json, ...], ...]] = {
 }
 """By code, deals that are sent in these batches, the last of which is held for it."""
 
-OF_ANY_HOLD = {"deal", "slot", "day", "others"}
+OF_ANY_HOLD = {"deal", "slot", "day", "others", "more"}
 """The facts that every hold of the contract model may have."""
 
 
@@ -632,6 +666,16 @@ def test_a_hold_is_said_in_whole_words_with_the_facts_that_its_code_has(code: st
         assert "?" not in sentence(hold.reason)
         assert "None" not in sentence(hold.reason)
         assert set(hold.facts) <= {*CODES[code].facts.split(), *OF_ANY_HOLD}
+
+
+def test_a_hold_names_some_of_many_others_and_counts_the_rest() -> None:
+    one = life()
+    plans = ("plan-enterprise", "plan-enterprise-plus")
+    one.send(*(won(number, plan(plans[number % 2]), **YEAR) for number in range(1, 31)))
+    holds = one.agreement().held
+    assert {hold.code for hold in holds.values()} == {"two_plans"}
+    assert {(len(hold.facts["others"]), hold.facts["more"]) for hold in holds.values()} == {(10, 19)}
+    assert " and 19 more this deal gives" in sentence(holds[OpportunityId(opportunity_id(1))].reason)
 
 
 def test_the_day_of_a_hold_is_that_of_the_stacks_time_zone() -> None:

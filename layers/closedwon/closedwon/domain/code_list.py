@@ -27,6 +27,7 @@ FACTS: Mapping[str, str] = {
     "hours": "for how many hours already",
     "item": "the Stigg ID of a plan, add-on, feature or credit currency",
     "leaves": "how many this deal would leave",
+    "more": "how many others there are beside those that are named",
     "most": "how many there can be at most",
     "other": "another opportunity",
     "others": "other opportunities",

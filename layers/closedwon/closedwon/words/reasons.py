@@ -77,6 +77,8 @@ class _Said(dict[str, Any]):
     def __init__(self, facts: Facts) -> None:
         super().__init__({name: _listed(fact) if isinstance(fact, tuple) else fact for name, fact in facts.items()})
         self.facts = facts
+        if isinstance(others := facts.get("others"), tuple) and "more" in facts:
+            self["others"] = _listed((*others, f"{facts['more']} more"))
 
     def __missing__(self, name: str) -> str:
         return "?"

@@ -51,6 +51,9 @@ Code = Literal[
 
 ORDER: Mapping[str, int] = {code: place for place, code in enumerate(Code.__args__)}  # type: ignore[attr-defined]
 
+MOST_OTHERS = 10
+"""The most other deals that a hold names; how many more there are, it only counts."""
+
 APPROVABLE = ("removal_guard", "reopened")
 """What somebody can let through by approving it: all others need other facts."""
 
@@ -96,6 +99,9 @@ class Fault:
             told["other"] = min(self.by)
         if others and "others" not in told:
             told["others"] = others
+        if len(told.get("others", ())) > MOST_OTHERS:  # no deal's facts grow with its customer
+            told["more"] = len(told["others"]) - MOST_OTHERS
+            told["others"] = told["others"][:MOST_OTHERS]
         if self.slot is not None:
             told["slot"] = self.slot.key
         return Reason(self.code, Facts(told))

@@ -170,17 +170,24 @@ class Standing:
 
     def _release(self, known: Sequence[Fault]) -> bool:
         """Let deals stand again that made way together with others that are held anyway: nobody waits for a deal that
-        is itself held. All of them at once, so that no order matters. Out: whether any do.
+        is itself held. All of them at once, so that no order matters, and then those that fit beside them. Out: whether
+        any do.
         """
+        any_do = False
+        while able := self._releasable(known):
+            any_do = True
+            for id in able:
+                self._level[id] = 0
+                del self.held[id]
+        return any_do
+
+    def _releasable(self, known: Sequence[Fault]) -> set[OpportunityId]:
+        """The deals that can stand again as it is now."""
         waiting = {id: faults for id, faults in self.held.items() if self._level[id] and id not in self.refused}
         able = {id for id, faults in waiting.items() if all(fault.code not in OF_ITS_OWN for fault in faults)}
         standing = {id for id in able if self.contribution(id).digest != NOTHING.digest}
         # All that may; else those that stand as they were settled, and not those that give nothing.
-        able = self._unhurt(able, known) or self._unhurt(standing, known)
-        for id in able:
-            self._level[id] = 0
-            del self.held[id]
-        return bool(able)
+        return self._unhurt(able, known) or self._unhurt(standing, known)
 
     def _unhurt(self, able: set[OpportunityId], known: Sequence[Fault]) -> set[OpportunityId]:
         """Of deals that are held, those that can stand by their newest facts without a fault that was not there."""

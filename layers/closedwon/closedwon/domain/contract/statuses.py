@@ -174,7 +174,10 @@ class Statuses:
         if deal.is_churn:
             effective = self._evaluation.contracts.cuts.effective(self._churns[deal])
             return any(at <= self._at for _, at in effective)
-        lines = self._evaluation.contracts.index.of_deal(deal)
+        lines = list(self._evaluation.contracts.index.of_deal(deal))
+        if deal.contribution.trial is not None:  # the trial that it grew from runs until it starts
+            roots = (contract.root for contract in self._evaluation.contracts.contracts if contract.root.shadow)
+            lines += [o for root in roots if root.id == deal.id for o in self._evaluation.contracts.index.of_deal(root)]
         return any(line.ever and line.start <= self._at for line in lines if not line.moved)
 
 
