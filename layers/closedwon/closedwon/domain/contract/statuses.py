@@ -12,7 +12,7 @@ from typing import Literal
 
 from closedwon.domain.contract.cuts import Churn
 from closedwon.domain.contract.facts import History
-from closedwon.domain.contract.faults import Hold, hold_of
+from closedwon.domain.contract.faults import Hold
 from closedwon.domain.contract.pieces import Cause, Line
 from closedwon.domain.contract.references import Deal
 from closedwon.domain.contract.standing import Evaluation, Standing
@@ -82,7 +82,7 @@ class Statuses:
         faults = self._standing.held.get(history.id)
         if not faults or (not self._standing.level(history.id) and faults[0].code != "trial_missed"):
             return None
-        return hold_of(history.id, min(faults, key=lambda fault: fault.rank))
+        return self._standing.hold_of(history.id, min(faults, key=lambda fault: fault.rank))
 
     def _of_churn(self, churn: Churn) -> Status:
         """A cancellation: from what it really ends."""

@@ -118,6 +118,11 @@ class SlotTimeline:
             found[PLAN] = sum(plans) if any(units != 1 for units in plans) else 1
         return dict(found)
 
+    def plan_at(self, moment: Moment) -> str | None:
+        """The plan that is given at a moment; None: none."""
+        lines = (line for giving in self.plan_givings if giving.counts_at(moment) for line in giving.lines(moment))
+        return next((line.item.stigg_id for line in lines if line.item.quantity > 0), None)
+
 
 PLAN = "plan"
 """The plan among the amounts of a slot."""
