@@ -399,8 +399,10 @@ class _Maker:
 
     def beside(self, base: Json, product: str, resource: str | None) -> None:
         """Another deal of the same plan: it adds up with the first."""
-        plan_id = base["lines"][0]["stiggId"]
-        lines = [line("Plan", plan_id), line("Entitlement", SEATS, self.rng.randint(5, 20))]
+        sold = base["lines"][0]
+        # The price of both is their sum: known of both or of neither, for one cannot stand beside the catalogue's.
+        beside = line("Plan", sold["stiggId"], price=24_000 if sold.get("price") is not None else None)
+        lines = [beside, line("Entitlement", SEATS, self.rng.randint(5, 20))]
         self.sell("closed_won", lines, resource, terms={**PAID, "start": self.day(-20)})
 
     def beside_contracts(self) -> None:

@@ -275,7 +275,8 @@ class Contract:
             whole = later.deal["trigger"] != "cancellation" and later.deal.get("quantities") != "differences"
             if later.effective <= now and (ends or whole):
                 return "Superseded"
-        return "Provisioned"
+        over = instant(layer.deal["terms"].get("trialEnd"), last_day=True)
+        return "Ended" if layer.deal["trigger"] == "trial" and over and over <= now else "Provisioned"
 
 
 def _rank(deal: Deal) -> int:

@@ -239,11 +239,16 @@ def test_an_unexpected_reduction_waits_for_approval_and_is_applied_once_approved
     assert shown(house, fewer) == ("Provisioned", None)
     assert status(house, fewer)["approval"] is None
     assert approve(house, fewer, told["approval"])["status"] == "unknown"  # done: nothing waits any more
-    # The same reduction later is another one.
+    # What was approved is that reduction: more is another one, and so is the same of another contract.
     provision(house, amend(house, account, base, Sold(SEATS, 450)))
-    again = amend(house, account, base, Sold(SEATS, -450))
-    provision(house, again)
-    assert status(house, again)["status"] == "Held"
+    most = amend(house, account, base, Sold(SEATS, -490))
+    other = sell(house, account, Sold("plan-enterprise"), Sold(SEATS, 500), terms=ANNUAL, resourceId="workspace-2")
+    provision(house, other)
+    same = amend(house, account, other, Sold(SEATS, -450))
+    provision(house, most, same)
+    assert [status(house, each)["code"] for each in (most, same)] == ["removal_guard", "removal_guard"]
+    assert len({told["approval"], *(status(house, each)["approval"] for each in (most, same))}) == 3
+    assert [limits(one) for one in subscriptions(house, account)] == [{SEATS: 500}, {SEATS: 500}]
 
 
 def test_credits_are_granted_once_whatever_happens(house: House) -> None:

@@ -557,6 +557,18 @@ def test_a_trial_comes_back_when_its_sale_is_not_won_any_more() -> None:
     assert set(one.desired.subscriptions) == {HERE._replace(trial=True)}
 
 
+def test_a_sale_that_would_be_a_trial_again_for_its_last_days_is_held_when_it_is_not_won_any_more() -> None:
+    one = life("2026-12-01")
+    one.send(saved("2026-11-20", on_trial(1, plan(), entitlement(SEATS, 20), trialEnd="2026-12-31")))
+    one.send(saved("2026-11-21", won(1, plan(), entitlement(SEATS, 20), start="2026-11-01", end="2027-10-31")))
+    one.send(saved("2026-11-22", cancelled(1)))
+    hold = one.agreement().held[OpportunityId(opportunity_id(1))]
+    assert (hold.code, hold.facts["day"]) == ("reopened", "2027-01-01")
+    assert [seats(one, day) for day in ("2026-12-02", "2027-02-01")] == [20, 20]
+    assert one.approve(opportunity_id(1)) is None
+    assert one.agreement().desired().subscriptions.keys() == {HERE._replace(trial=True)}
+
+
 def test_credits_of_a_held_deal_are_not_granted() -> None:
     one = life("2027-02-01")
     one.send(won(1, plan("plan-enterprise"), **YEAR))

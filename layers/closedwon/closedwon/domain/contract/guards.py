@@ -116,17 +116,17 @@ class Guard:
 
     def _changed(self, history: History, before: Contribution, evaluation: Evaluation, since: Moment) -> Iterator[Loss]:
         """What is less at some moment to come with a deal's newest facts than with others."""
-        without = self._standing.otherwise(history.id, before).timeline
+        without, slots = self._standing.otherwise(history.id, before).timeline, evaluation.timeline.slots
         for slot, found in without.slots.items():
-            now = evaluation.timeline.slots.get(slot, SlotTimeline(slot))
-            moments = sorted({*found.moments, *now.moments})
+            now, trial = slots.get(slot, SlotTimeline(slot)), slots.get(slot._replace(trial=True), SlotTimeline(slot))
+            # When the trial ends as well: what comes back as one is less from then on.
+            moments = sorted({*found.moments, *now.moments, *trial.moments})
             for moment in moments[max(bisect_right(moments, since) - 1, 0) :]:
                 at = max(moment, since)
                 after = now.amounts(at)
                 if slot.trial and not after:
                     continue  # a trial that ends on another day is an end of its own
-                if not after and (trial := evaluation.timeline.slots.get(slot._replace(trial=True))) is not None:
-                    after = trial.amounts(at)  # one that goes on longer becomes paid later
+                after = after or trial.amounts(at)  # one that goes on longer becomes paid later
                 if (one := loss(found, at, found.amounts(at), after)) is not None:
                     yield one
 
