@@ -34,6 +34,7 @@ from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.instants import from_milliseconds
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Create, End, Plan, ending_of
+from closedwon.domain.planned import records_of
 from closedwon.salesforce.write_back import composite_request
 from closedwon.stack import Stack
 from closedwon.stigg.bodies import end_call, provision_body, update_body
@@ -49,7 +50,6 @@ from recorded.table import Table
 from sandbox.salesforce.app import Salesforce
 from sandbox.stigg.app import Stigg
 from sandbox.wsgi_session import InProcess
-from unit.domain import fold
 
 Json = dict[str, Any]
 
@@ -229,16 +229,17 @@ class Played:
         """All that the product says of a customer, in plain words and numbers."""
         product = self.product
         customer = product.ledger.customer(account_id)
-        agreement, plan, _ = product.provisioner.planned(customer, product.provisioner.agreed(customer))
+        planned = product.provisioner.planned(customer, product.provisioner.agreed(customer))
+        agreement, plan = planned.agreement, planned.plan
         desired = agreement.desired()
-        records = {Slot.of_key(key): record for key, record in customer.slots.items()}
-        report = applied(customer, desired, plan, records, {}, self.at, customer.grants)
+        records = records_of(customer)
+        report = applied(customer, planned, records, {}, self.at, customer.grants)
         moments: list[Json] = []
-        folded = desired
-        while folded.next_change is not None and len(moments) < MOMENTS:
-            at = folded.next_change
-            folded = fold(customer.standings, catalogue, product.settings.policy, at)
-            moments.append({"at": _instant(at), **_desired(folded)})
+        later = desired
+        while later.next_change is not None and len(moments) < MOMENTS:
+            at = later.next_change
+            later = agreement.desired(from_milliseconds(at))
+            moments.append({"at": _instant(at), **_desired(later)})
         return {
             "deals": {id: self.status(id) for id in sorted(customer.opportunities)},
             "access": self.access(customer.customer_id or account_id),

@@ -11,6 +11,7 @@ import pytest
 
 from closedwon.domain.acceptance import Arrival, accept
 from closedwon.domain.application import TRY_AGAIN, Application, prepared
+from closedwon.domain.contract.facts import Contribution
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink
 from closedwon.domain.lease import Work, acquire_lease
 from closedwon.domain.order import Item, Order, Revision
@@ -60,9 +61,9 @@ def applied(customer: Customer, now: int = NOW) -> Customer:
     """The customer after everything that is folded was brought to Stigg."""
     customer, work = taken(customer, customer.lease.token if customer.lease else 0, now)
     fine = Outcome("Provisioned", "", (SubscriptionLink("plan-enterprise", "sub-1", "ACTIVE"),))
-    folded = {standing.newest.opportunity_id for standing in work.customer.standings}
+    settles = {history.id: history.contribution for history in work.customer.histories}
     # The outcomes are of every opportunity, as `outcome.applied` gives them.
-    report = Applied({}, dict.fromkeys(work.customer.opportunities, fine), frozenset(folded), ensured=bool(folded))
+    report = Applied({}, dict.fromkeys(work.customer.opportunities, fine), settles, ensured=bool(settles))
     return record_result(customer, work, report, now)[0]
 
 
@@ -82,7 +83,7 @@ def applied(customer: Customer, now: int = NOW) -> Customer:
     ids=["won", "trial", "renewal of what nobody knows", "renewal", "amendment", "cancellation"],
 )
 def test_new_starts_are_asked_about_and_nothing_else(newest: Order, asked: bool) -> None:
-    known = OpportunityState(order(2), Revision(1, 0), 1, "before", provisioned=order(2))
+    known = OpportunityState(order(2), Revision(1, 0), 1, "before", settled=Contribution(order(2)))
     customer = with_orders(newest, customer=Customer(ACCOUNT, asks=True, opportunities={B: known}))
     assert customer.unasked == ([A] if asked else [])
     assert replace(customer, asks=False).unasked == [], "there is no application"
@@ -146,11 +147,13 @@ def test_a_deal_that_names_another_resource_than_was_made_is_refused() -> None:
 
 def test_what_the_application_has_not_prepared_is_not_folded_and_the_customers_other_deals_are() -> None:
     customer = told(with_orders(order(), order(2)), a=READY, b=NOT_YET)
-    [standing] = customer.standings
-    assert standing.newest == prepared(order(), READY)
+    [history] = customer.histories
+    assert history.newest.order == prepared(order(), READY)
     again = told(applied(customer), b=replace(READY, customer_id=None, resource_id="workspace-8"))
-    assert {s.newest.resource_id for s in again.standings} == {"workspace-7", "workspace-8"}
-    assert next(s for s in again.standings if s.newest.opportunity_id == A).provisioned == standing.newest
+    assert {one.newest.order.resource_id for one in again.histories} == {"workspace-7", "workspace-8"}
+    first = next(one for one in again.histories if one.id == A)
+    assert first.stands
+    assert first.settled == Contribution(history.newest.order)
 
 
 # What becomes of the customer's ID
@@ -206,7 +209,7 @@ def test_a_deal_that_is_being_prepared_says_so_in_salesforce_and_is_due_when_the
         "Your application is still preparing the workspace; it is asked again at 2026-11-22 10:15 UTC."
     )
     assert customer.unwritten == [A, B]
-    assert waiting.provisioned is None
+    assert waiting.settled is None
     assert (customer.applied, customer.look_again_at) == (customer.version, NOW + HOUR)
 
 
@@ -263,7 +266,7 @@ def test_what_was_said_of_an_order_that_was_changed_meanwhile_is_asked_again() -
 def test_without_an_application_nothing_waits_for_it_any_more() -> None:
     customer, work = taken(told(with_orders(order()), a=NOT_YET), 1)
     customer, _ = record_result(customer, work, Prepared({}, asks=False), NOW)
-    assert [standing.newest for standing in customer.standings] == [order()]
+    assert [history.newest.order for history in customer.histories] == [order()]
 
 
 @pytest.mark.parametrize("application", [None, READY, NOT_YET, NOT_YET.failed("no", NOW, unreached_by="one")])

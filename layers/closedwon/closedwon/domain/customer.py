@@ -277,7 +277,7 @@ class OpportunityState:
         order, revision, application = order_of("order"), _revision(data["revision"]), data.get("application")
         assert order is not None
         outcome = Outcome.from_json(data["outcome"])
-        if "settled" in data or not data.get("provisioned"):
+        if data.keys() & _OF_READINGS:
             told = data.get("settled")
             facts: dict[str, Any] = {
                 "sells": reading_of("sells"),
@@ -312,6 +312,10 @@ _STORED_APART = (*_ORDERS, "won", "sells_revision", "trial_revision")
 """Names under which parts of an opportunity are stored that are no field of it."""
 
 
+_OF_READINGS = {"settled", "said", "first", "sells_revision", "trial_revision"}
+"""What is stored of readings. The first version kept none of it; where none is stored, none is what it means."""
+
+
 def _revision(told: Sequence[int]) -> Revision:
     return Revision(*told[: len(Revision._fields)])
 
@@ -324,6 +328,10 @@ def learned_key(slot_key: str, generation: int) -> str:
 def _points(value: Any) -> bool:
     """Whether a stored field says that it holds what another one does."""
     return isinstance(value, dict) and value.keys() == {"as"}
+
+
+RULES = 2
+"""The rules by which deals are read now: those of the contract model. The first version's were another's."""
 
 
 class Lease(NamedTuple):
@@ -350,7 +358,8 @@ class Customer:
     of each slot, by its key. account_written: the customer ID that the account in Salesforce shows. approved: approvals
     whose change is not made yet. grants: the credits that were granted or are about to be, by their keys. asks: whether
     new starts go to the user's own application first. named: whether its ID may be in use in Stigg already, so that it
-    stays. extra: see `domain.stored`.
+    stays. rules: by whose rules Stigg was last compared with its deals: 1 for the first version's, `RULES` for today's.
+    extra: see `domain.stored`.
     """
 
     account_id: AccountId
@@ -370,6 +379,7 @@ class Customer:
     grants: dict[str, GrantRecord] = field(default_factory=dict)
     asks: bool = False
     named: bool = False
+    rules: int = 1
     slots: dict[str, SlotRecord] = field(default_factory=dict)
     opportunities: dict[str, OpportunityState] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)

@@ -86,7 +86,8 @@ def made_due(
         customer,
         opportunities={**customer.opportunities, **states},
         account_written=None if account else customer.account_written,
-        look_again_at=now if look else customer.look_again_at,
+        # A date that has come stays known: what it changes is no drift.
+        look_again_at=sooner(customer.look_again_at, now) if look else customer.look_again_at,
         due_at=sooner(customer.due_at, now),
         failures=0,
     ), True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from closedwon.domain.codes import Facts, Reason
 from closedwon.domain.contract.agreement import Lapse
@@ -12,7 +13,7 @@ from closedwon.domain.due import LOOK_AGAIN
 from closedwon.domain.identifiers import OpportunityId, SubscriptionId
 from closedwon.domain.instants import Instant, day_of, milliseconds
 from closedwon.domain.order import refusal
-from closedwon.domain.plan import End
+from closedwon.domain.plan import End, Hold
 from closedwon.domain.planned import Planned
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import Applied
@@ -48,7 +49,7 @@ def applied(
     again = [*written.looks(now), written.desired.next_change]
     approvals = {customer.opportunities[id].outcome.approval for id in settles}
     return Applied(
-        slots={slot.key: record for slot, record in records.items()},
+        slots=_marked(records, planned.plan.holds),
         outcomes=outcomes,
         settles=settles,
         # Where there was anything, the step before made the customer.
@@ -66,6 +67,13 @@ def applied(
         begun=agreement.begun,
         products={id: products for id in settles if (products := agreement.products_of(id))},
     )
+
+
+def _marked(records: Mapping[Slot, SlotRecord], holds: Iterable[Hold]) -> dict[str, SlotRecord]:
+    """What to remember of each slot, with whether its upgrade waits."""
+    waiting = {hold.slot for hold in holds if hold.reason.code == "changed_by_upgrade"}
+    slots = dict.fromkeys((*records, *waiting))
+    return {slot.key: replace(records.get(slot, SlotRecord()), upgrades=slot in waiting) for slot in slots}
 
 
 def _learned(ends: Mapping[Lapse, Instant], records: Mapping[Slot, SlotRecord]) -> dict[str, dict[str, Instant]]:
@@ -165,8 +173,14 @@ class _Written:
         if given and not records and any(id in self._givers(slot) for slot in self.desired.lapsing):
             return Outcome.because("Provisioned", Reason("cancelled_before_start"))
         outcome = _standing(records, links, self.desired.time_zone)
-        if past_term and outcome.status == "Provisioned":
+        if outcome.status != "Provisioned":
+            return outcome
+        if past_term:
             return Outcome.because("Provisioned", Reason.of("past_term", day=day), links)
+        own_end = self.agreement.contribution(OpportunityId(id)).own_end
+        if own_end is not None and own_end.at is not None:
+            day = day_of(own_end.at, self.desired.time_zone)
+            return Outcome.because("Provisioned", Reason.of("access_ends", day=day), links)
         return outcome
 
     def _givers(self, slot: Slot) -> tuple[OpportunityId, ...]:

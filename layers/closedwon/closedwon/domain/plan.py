@@ -27,6 +27,7 @@ from closedwon.domain.identifiers import CustomerId, OpportunityId, Subscription
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, Until, from_milliseconds
 from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.upgrade import differences
 
 LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
 """States of a subscription that holds its slot, now or later. Every other state is an end."""
@@ -189,15 +190,17 @@ def plan(
     now: int,
     approved: Container[str] = (),
     granted: Mapping[str, GrantRecord] = {},
+    untouched: Container[Slot] = (),
 ) -> Plan:
     """Compare and decide.
 
     In: the customer's ID in Stigg; what it should have; its subscriptions in Stigg (with those that ended, where they
     are known: their IDs are not used again); what the ledger remembers of each slot; the stack's policy; the way back
-    to Salesforce; now in epoch milliseconds; what somebody approved; the credits that were granted.
+    to Salesforce; now in epoch milliseconds; what somebody approved; the credits that were granted; the slots in which
+    a difference is the upgrade's alone (`domain.upgrade`).
     Out: the plan. Applied, and planned again from what Stigg then holds, it is empty but for what is held.
     """
-    planner = _Planner(customer_id, desired, list(actual), records, policy, links, now, approved)
+    planner = _Planner(customer_id, desired, list(actual), records, policy, links, now, approved, untouched)
     for slot, wanted in desired.subscriptions.items():
         planner.decide(slot, wanted)
     for slot in records:
@@ -239,6 +242,7 @@ class _Planner:
         links: Backlinks,
         now: int,
         approved: Container[str],
+        untouched: Container[Slot],
     ) -> None:
         self.customer_id = customer_id
         self.desired = desired
@@ -249,6 +253,7 @@ class _Planner:
         self.links = links
         self.now = from_milliseconds(now)
         self.approved = approved
+        self.untouched = untouched
         self.changes: list[Change] = []
         self.kept: list[Keep] = []
         self.holds: list[Hold] = []
@@ -272,6 +277,8 @@ class _Planner:
         if standing is not None:
             same = standing.plan_id == wanted.plan_id and units_of(standing, record, wanted) == wanted.unit_quantity
             hold = _unchangeable(wanted, standing, record) if same else None
+            if hold is None and self._upgrades(slot, wanted, standing, wanted.opportunities):
+                return
             moved = standing.start != (wanted.start or self.now)
             anew = standing.status == "NOT_STARTED" and (moved or hold or not same)
             if anew or self._gap(wanted, standing, record):
@@ -290,7 +297,7 @@ class _Planner:
             return  # it ended with its billing period, or never began
         if match := next((other for other in foreign if _matches(other, wanted)), None):
             self.changes += _adoption(wanted, match)
-        elif not self._tramples(wanted, foreign):
+        elif not self._tramples(wanted, foreign) and not self._upgrades(slot, wanted, None, wanted.opportunities):
             self.changes.append(self._create(wanted, record, replaces=foreign[0].id if foreign else None))
 
     def _gap(self, wanted: Subscription, standing: Actual, record: SlotRecord) -> bool:
@@ -328,6 +335,8 @@ class _Planner:
         converts = applied is None or applied.trial_end_behavior == "CONVERT_TO_PAID"
         end = End(slot, standing.id, standing.plan_id, opportunities, converts=converts)
         if ended is not None and ended.expected:
+            if self._upgrades(slot, None, standing, opportunities):
+                return
             self.changes.append(end)
             # One that was to take another's place later leaves that one behind.
             others = (s for s in ours if s is not standing and s.slot.trial == standing.slot.trial)
@@ -366,6 +375,19 @@ class _Planner:
         # What runs needs no waiting for, whatever is remembered of it: a hold may have kept that from being told.
         runs = ours is not None and ours.status == "ACTIVE"
         self.changes.append(end if runs else replace(end, after=paid_slot))
+
+    def _upgrades(
+        self, slot: Slot, wanted: Subscription | None, standing: Actual | None, opportunities: tuple[OpportunityId, ...]
+    ) -> bool:
+        """Whether it is the upgrade alone that would change what is in a slot: then that waits."""
+        if slot not in self.untouched:
+            return False
+        applied = self.records.get(slot, SlotRecord()).applied
+        found = differences(applied, wanted, standing is not None and standing.status == "NOT_STARTED")
+        if found is None:
+            return False
+        before, after = found
+        return self._waits(slot, opportunities, Reason.of("changed_by_upgrade", before=before, after=after))
 
     def _waits(
         self,

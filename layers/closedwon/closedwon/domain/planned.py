@@ -15,6 +15,7 @@ from closedwon.domain.instants import Instant, milliseconds
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.plan import Actual, Plan, plan
 from closedwon.domain.records import SlotRecord
+from closedwon.domain.upgrade import untouched
 
 
 class Planned(NamedTuple):
@@ -41,9 +42,10 @@ def planned(customer: Customer, agreement: Agreement, actual: Collection[Actual]
     records = records_of(customer)
     if learned := ends_to_learn(agreement, actual, records):
         agreement = agreement.knowing(learned)
+    desired = agreement.desired()
     found = plan(
         customer.bound_id,
-        agreement.desired(),
+        desired,
         actual,
         records,
         agreement.world.policy,
@@ -51,5 +53,6 @@ def planned(customer: Customer, agreement: Agreement, actual: Collection[Actual]
         milliseconds(agreement.world.now),
         customer.approved,
         customer.grants,
+        untouched(customer, agreement, desired, records),
     )
     return Planned(agreement, found, learned)

@@ -47,8 +47,10 @@ class SlotRecord:
 
     generation: raised before a subscription is made, so that its ID is new. made: whether that ID is known to have
     been used. subscription_id: the one that stands, ours or adopted. status and checkout_url: Stigg's last answer.
-    applied: what was last written. ended: those of its subscriptions that ended without a deal. extra: see
-    `domain.stored`. told: `applied` as it was read, so that it is written back with what this version does not know.
+    applied: what was last written. ended: those of its subscriptions that ended without a deal. upgrades: whether the
+    rules of this version would change what those of the first version made, and that waits; see `domain.upgrade`.
+    extra: see `domain.stored`. told: `applied` as it was read, so that it is written back with what this version does
+    not know.
     """
 
     generation: int = 0
@@ -58,6 +60,7 @@ class SlotRecord:
     checkout_url: str | None = None
     applied: Subscription | None = None
     ended: tuple[EndedElsewhere, ...] = ()
+    upgrades: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     told: tuple[Subscription, Json] | None = field(default=None, compare=False, repr=False)
 
@@ -65,6 +68,8 @@ class SlotRecord:
         """Plain data for the ledger; `from_json` is its inverse."""
         data = told_of(self)
         del data["told"], data["ended"]
+        if not self.upgrades:
+            del data["upgrades"]
         if self.ended:
             data["ended"] = [[one.generation, one.reason, iso_utc(one.at)] for one in self.ended]
         if self.applied is not None:

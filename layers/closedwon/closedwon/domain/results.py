@@ -12,7 +12,7 @@ from typing import Literal
 from closedwon.domain.application import Application, resource_conflict
 from closedwon.domain.codes import Reason
 from closedwon.domain.contract.facts import Contribution, History, begin, settle
-from closedwon.domain.customer import Customer, Lease, Outcome
+from closedwon.domain.customer import RULES, Customer, Lease, Outcome
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import Instant
 from closedwon.domain.lease import Work
@@ -222,6 +222,7 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
         ensured=customer.ensured or report.ensured,  # a customer stays in Stigg when its last deal has ended
         look_again_at=min((at for at in looks if at is not None), default=None),
         failures=0,
+        rules=RULES,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from closedwon.domain.acceptance import Acceptance
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.codes import Reason
+from closedwon.domain.codes import Facts, Reason
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription
@@ -310,6 +310,14 @@ def preview_of(
     return _PreviewWriter(foresight, deal, order, refusals).result(customer_changes, invoices)
 
 
+def _would_go_down(facts: Facts) -> Iterator[str]:
+    """What a deal would take away that waits for approval."""
+    before, after = facts.get("before"), facts.get("after")
+    if isinstance(before, Facts) and isinstance(after, Facts):
+        lost = ", ".join(f"{id} {amount} -> {after.get(id) or 'none'}" for id, amount in before.items())
+        yield f"{facts.get('plan', 'The subscription')} would go down: {lost}."
+
+
 def invalid(opportunity_id: str | None, problems: Iterable[Problem], warnings: Sequence[str] = ()) -> PreviewResult:
     problems = list(problems)
     return PreviewResult(
@@ -587,6 +595,8 @@ class _PreviewWriter:
             last = self.foresight.records.get(hold.slot, SlotRecord()).applied
             if held and last and (lost := lowered(differences(last, held))):
                 yield f"{held.plan_id} would go down: {lost}."
+        if (own := self.foresight.agreement.held.get(OpportunityId(self.id))) is not None and own.approval is not None:
+            yield from _would_go_down(own.facts)
 
     def taken_away_later(self) -> Iterator[str]:
         """What is lowered at later moments."""

@@ -253,11 +253,25 @@ def _reopened(said: _Said) -> str:
 def _removal_guard(said: _Said) -> str:
     item, amounts = said["item"], [said.facts.get(name) for name in ("before", "after")]
     was, would_be = (one.get(item, 0) if isinstance(one, Facts) else "?" for one in amounts)
-    plan = said.get("plan", "the subscription")
+    plan, what = said.get("plan", "the subscription"), "units of the plan" if item == "plan" else item
     return (
-        f"it would take away {said['share']}% of what {plan} gives this customer{said.on_day()} ({item} from "
+        f"it would take away {said['share']}% of what {plan} gives this customer{said.on_day()} ({what} from "
         f"{was} to {would_be}); more than {said['percent']}% in one change needs somebody's approval."
     )
+
+
+def _changed_by_upgrade(said: _Said) -> str:
+    before, after = (_items(said.facts.get(name)) for name in ("before", "after"))
+    return (
+        "this version of closed-won reads the deals otherwise than the one that provisioned them: it would change "
+        f"{before} to {after}. That needs somebody's approval."
+    )
+
+
+def _items(facts: object) -> str:
+    """Amounts and terms by name, in words."""
+    named = facts.items() if isinstance(facts, Facts) else ()
+    return _listed([f"{name} {value}" for name, value in named] or ["nothing"])
 
 
 def _credits_differ(said: _Said) -> str:
@@ -357,8 +371,7 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "closed-won did not make. Ending it for this deal needs somebody's decision.",
     "plan_gone": "The plan of this deal is no longer in Stigg's catalogue.",
     "credits_differ": _credits_differ,
-    "changed_by_upgrade": "this version of closed-won reads the deals otherwise than the one that provisioned them: it "
-    "would change {before} to {after}. That needs somebody's approval.",
+    "changed_by_upgrade": _changed_by_upgrade,
     # refused
     "invalid": _problems,
     "not_in_catalogue": _problems,

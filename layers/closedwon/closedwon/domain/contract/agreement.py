@@ -92,7 +92,7 @@ class Agreement:
     def __init__(self, histories: Sequence[History], world: World) -> None:
         self.histories: Mapping[OpportunityId, History] = {history.id: history for history in histories}
         self.world = world
-        self._standing = Standing(histories, world)
+        self._standing = Standing(list(self.histories.values()), world)
         self._evaluation = self._standing.evaluation
         self._subscriptions = Subscriptions(self._evaluation, world)
 
@@ -135,7 +135,8 @@ class Agreement:
         """When anything changes by itself: a subscription, a status, credits that are granted."""
         found = {moment for slot in self._evaluation.timeline.slots.values() for moment in slot.moments}
         for line in self._evaluation.contracts.lines:
-            found |= {line.start, line.end, line.natural}
+            # Credits are given once: that they run out changes nothing.
+            found |= {line.start} if line.is_grant else {line.start, line.end, line.natural}
         return tuple(sorted(moment for moment in found if moment.instant is not None))
 
     def next_change(self, at: Moment) -> Instant | None:
@@ -331,11 +332,21 @@ class Agreement:
         lines = (line for line in self._evaluation.contracts.lines if line.is_grant and line.ever)
         return sorted(lines, key=lambda line: line.deal.id)
 
+    @cached_property
+    def _over(self) -> dict[OpportunityId, Moment]:
+        """When each deal is over: when the last of its lines ends."""
+        over: dict[OpportunityId, Moment] = {}
+        for line in self._evaluation.contracts.lines:
+            if line.ever and not line.is_grant:
+                over[line.deal.id] = max(over.get(line.deal.id, line.end), line.end)
+        return over
+
     def _grants(self, at: Moment) -> tuple[Grant, ...]:
-        """The credits that deals grant once, of those whose day has come."""
+        """The credits that deals grant once, of those whose day has come and whose deal is not over."""
         found: dict[str, Grant] = {}
         for line in self._grant_lines:
-            if line.start > at:
+            # Who comes with a deal that is over, as a backfill does, is not given credits for it.
+            if line.start > at or self._over.get(line.deal.id, NO_DAY) <= at:
                 continue
             grant = self._grant(line)
             known = found.get(grant.key)

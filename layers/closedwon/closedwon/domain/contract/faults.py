@@ -13,7 +13,7 @@ from typing import Any, Literal
 from closedwon.domain.codes import Facts, Reason, approval_of
 from closedwon.domain.desired import Slot
 from closedwon.domain.identifiers import OpportunityId
-from closedwon.domain.instants import Moment, iso_utc
+from closedwon.domain.instants import Moment
 
 Code = Literal[
     "reference_circle",
@@ -60,7 +60,8 @@ class Fault:
     """Something that does not fit.
 
     tiers: the deals that may make way, first those that refer to others. slot, at: where and when, where that is one
-    place and one moment. facts: plain JSON, by the names of the codes' list.
+    place and one moment. facts: plain JSON, by the names of the codes' list. by: the deals that take what is not there,
+    or were quoted on it; the others, beneath them, are told the same otherwise.
     """
 
     code: Code
@@ -68,6 +69,7 @@ class Fault:
     slot: Slot | None = None
     at: Moment | None = None
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    by: frozenset[OpportunityId] = field(default=frozenset(), compare=False)
 
     @property
     def deals(self) -> frozenset[OpportunityId]:
@@ -88,10 +90,12 @@ class Fault:
         """It, from one deal's side."""
         told = {**self.facts, "deal": deal}
         others = sorted(self.deals - {deal})
+        if self.by and deal not in self.by:
+            # From beneath: what it would leave of what others take, or whose quote it is.
+            told.pop("quantity", None)
+            told["other"] = min(self.by)
         if others and "others" not in told:
             told["others"] = others
-        if self.at is not None and self.at.instant is not None:
-            told["at"] = iso_utc(self.at.instant)
         if self.slot is not None:
             told["slot"] = self.slot.key
         return Reason(self.code, Facts(told))
@@ -113,10 +117,11 @@ class Hold:
         return self.reason.facts
 
 
-def hold_of(deal: OpportunityId, fault: Fault) -> Hold:
-    """The hold of a deal that made way for a fault."""
+def hold_of(deal: OpportunityId, fault: Fault, **told: str | None) -> Hold:
+    """The hold of a deal that made way for a fault. told: what else its reason says; no approval hangs on it."""
     reason = fault.reason_for(deal)
-    return Hold(reason, approval_of(reason) if fault.code in APPROVABLE else None)
+    approval = approval_of(reason) if fault.code in APPROVABLE else None
+    return Hold(reason.knowing(**told), approval)
 
 
 def tiers_of(deals: Iterable[tuple[OpportunityId, int]]) -> tuple[frozenset[OpportunityId], ...]:

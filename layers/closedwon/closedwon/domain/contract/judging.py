@@ -64,7 +64,8 @@ def _below_zero(slot: Slot, giving: Giving) -> Iterator[Fault]:
         tiers = (*tiers_of(depths(takers)), *tiers_of(depths(givers)))
         taken = -sum(line.item.quantity for line in takers)
         facts = {"item": giving.entity[1], "quantity": taken, "there": taken + units[without]}
-        yield Fault("below_zero", tiers, slot, moment, {**facts, "leaves": units[without]})
+        by = frozenset(line.deal.id for line in takers)
+        yield Fault("below_zero", tiers, slot, moment, {**facts, "leaves": units[without]}, by)
         gone |= {line.deal for line in takers}
         for line in [line for line in alive if line.deal in gone]:
             units[line.item.unlimited] -= line.item.quantity
@@ -146,7 +147,7 @@ def _priors(slot: Slot, giving: Giving) -> Iterator[Fault]:
             there = total + sum(o.item.quantity for o in starting if o.deal is not line.deal)
             facts = {"item": line.item.stigg_id, "before": line.item.prior, "there": there}
             tiers = (*tiers_of(depths([line])), *tiers_of([(line.contract.root.id, line.contract.root.depth)]))
-            yield Fault("prior_mismatch", tiers, slot, moment, facts)
+            yield Fault("prior_mismatch", tiers, slot, moment, facts, frozenset({line.deal.id}))
         for line in starting:
             total += line.item.quantity
             alive[line] = None

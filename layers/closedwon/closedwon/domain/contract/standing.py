@@ -15,7 +15,7 @@ from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.components import Components
 from closedwon.domain.contract.contracts import Contracts, Learned
 from closedwon.domain.contract.facts import NOTHING, Contribution, History
-from closedwon.domain.contract.faults import Fault, hold_of, tiers_of
+from closedwon.domain.contract.faults import APPROVABLE, Fault, Hold, hold_of, tiers_of
 from closedwon.domain.contract.guards import Gross, Guard
 from closedwon.domain.contract.judging import contract_faults
 from closedwon.domain.contract.references import Deal
@@ -25,7 +25,7 @@ from closedwon.domain.contract.timeline import Timeline
 from closedwon.domain.desired import Policy, Slot, catalogue_problems
 from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.identifiers import OpportunityId
-from closedwon.domain.instants import Instant, from_milliseconds
+from closedwon.domain.instants import Instant, day_of, from_milliseconds
 from closedwon.domain.order import Order, Problem
 
 
@@ -187,7 +187,10 @@ class Standing:
         there = {fault.identity for fault in known}
         while able:
             again = self.evaluate({id: self._levels[id][0] for id in able})
-            hurt = {id for fault in again.faults if fault.identity not in there for id in fault.deals} & able
+            hurting = [fault.deals & able for fault in again.faults if fault.identity not in there]
+            # Who fits with nothing that stands goes first: what met only with it fits then.
+            alone = [deals for deals in hurting if len(deals) == 1]
+            hurt = set[OpportunityId]().union(*(alone or hurting))
             if not hurt:
                 break
             able = able - hurt
@@ -258,12 +261,17 @@ class Standing:
         return all(self._lets_through(deal, fault) for deal in fault.deals)
 
     def _lets_through(self, deal: OpportunityId, fault: Fault) -> bool:
-        hold = hold_of(deal, fault)
-        if hold.approval in self.world.approvals:
-            return True
+        hold = self.hold_of(deal, fault)
         # What was approved before approvals had codes still counts.
-        subscription = self.world.subscriptions.get(fault.slot) if fault.slot else None
-        return former_approval_of(hold.reason.knowing(subscription=subscription)) in self.world.approvals
+        return not {hold.approval, former_approval_of(hold.reason)}.isdisjoint(self.world.approvals)
+
+    def hold_of(self, deal: OpportunityId, fault: Fault) -> Hold:
+        """The hold of a deal that made way for a fault."""
+        slot = fault.slot if fault.code in APPROVABLE else None  # former approvals name what stands in it
+        subscription = self.world.subscriptions.get(slot) if slot else None
+        instant = fault.at.instant if fault.at else None
+        day = None if instant is None else day_of(instant, self.world.policy.time_zone)
+        return hold_of(deal, fault, subscription=subscription, day=day)
 
     def _make_way(self, faults: Iterable[Fault]) -> bool:
         """Let the first tier of each fault make way that has a deal that may. Out: whether any did."""
