@@ -23,23 +23,27 @@ class Summary:
 
     def told(self, customer_changes: Sequence[str], later_changes: Sequence[PreviewedMoment]) -> list[str]:
         """All of it. In: what becomes of the customer itself, in sentences; what happens later by itself."""
-        status = self.foresight.agreement.status(OpportunityId(self.view.id))
-        waits = self.view.outcome.status == "Held"
-        said = list(customer_changes) if self.view.changes or self.view.grants else []
-        if status.kind == "Scheduled" and status.at.instant:
-            said.append(f"Takes effect on {self.calendar.first(status.at.instant)}.")
-        for change in self.view.changes:
-            said += self.sentences(change)
-        said += [granted(grant, self.calendar) for grant in self.view.grants]
+        waits = ["This deal waits; the warnings say what for."] if self.view.outcome.status == "Held" else []
+        done = list(self.done(customer_changes))
         if not self.view.changes and not self.view.grants and not later_changes:
-            said.append(self.unchanged())
-        said += [
+            done.append(self.unchanged())
+        happens = [
             # Without a day where only Stigg knows it: when the billing period ends.
             later(moment.what, self.calendar.first(from_iso(moment.at))) if moment.at else moment.what
             for moment in later_changes
         ]
-        said += self.term()
-        return [*(["This deal waits; the warnings say what for."] if waits else []), *said]
+        return [*waits, *done, *happens, *self.term()]
+
+    def done(self, customer_changes: Sequence[str]) -> Iterator[str]:
+        """What is done at once."""
+        if self.view.changes or self.view.grants:
+            yield from customer_changes
+        status = self.foresight.agreement.status(OpportunityId(self.view.id))
+        if status.kind == "Scheduled" and status.at.instant:
+            yield f"Takes effect on {self.calendar.first(status.at.instant)}."
+        for change in self.view.changes:
+            yield from self.sentences(change)
+        yield from (granted(grant, self.calendar) for grant in self.view.grants)
 
     def unchanged(self) -> str:
         if self.view.outcome.status == "Held":
