@@ -24,7 +24,7 @@ from closedwon.domain.instants import EndOfBillingPeriod, from_milliseconds
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.plan import Create, End, Update, ending_of, plan
 from closedwon.domain.records import SlotRecord
-from closedwon.preview.foresight import PREVIEWED
+from closedwon.preview.invoicing import PREVIEWED
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import customer_body, customer_difference, end_call, grant_body, provision_body, update_body
 from contract.stigg_contract import accepts, bare, fields

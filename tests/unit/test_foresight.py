@@ -27,7 +27,9 @@ from closedwon.domain.world import world_of
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
 from closedwon.preview.answers import PreviewResult
-from closedwon.preview.foresight import Choices, Foresight, InStigg, foresee, invoice_question, not_included, preview_of
+from closedwon.preview.foresight import Choices, Foresight, InStigg, foresee
+from closedwon.preview.invoicing import invoice_question, not_included
+from closedwon.preview.results import preview_of
 from closedwon.words.changes import Calendar
 from unit.domain import (
     ACCOUNT,

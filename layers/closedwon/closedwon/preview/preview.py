@@ -25,16 +25,9 @@ from closedwon.domain.plan import Create
 from closedwon.intake.answers import Result
 from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.preview.answers import PreviewedInvoice, PreviewedInvoices, PreviewResult, PreviewResults
-from closedwon.preview.foresight import (
-    Choices,
-    Foresight,
-    InStigg,
-    foresee,
-    invalid,
-    invoice_question,
-    not_included,
-    preview_of,
-)
+from closedwon.preview.foresight import Choices, Foresight, InStigg, foresee
+from closedwon.preview.invoicing import invoice_question, not_included
+from closedwon.preview.results import invalid, preview_of
 from closedwon.provisioning.work import agreed_by, newest_contributing
 from closedwon.stigg.bodies import customer_difference
 from closedwon.stigg.catalogue import fetch_catalogue

@@ -96,13 +96,9 @@ def charge_at(found: SlotTimeline, moment: Moment, terms: ContractTerms) -> Char
         return None
     first = leading_line(plans, moment)
     said = terms.at(first.contract, found.slot, moment).terms
-    entities: dict[Entity, Given] = defaultdict(list)
-    for giving, holding in given:
-        entities[giving.entity].append((giving, holding))
     place = found.place(moment)
     end = found.moments[place + 1] if place + 1 < len(found.moments) else NO_DAY
-    lines = [line for giving in found.givings for line in giving.track.lines]
-    causes = (cause for line in lines if line.end == end and end != NO_DAY for cause in line.causes)
+    causes, next_deals = _at_the_end(found, end)
     return Charge(
         slot=found.slot,
         plan_id=first.item.stigg_id,
@@ -110,10 +106,26 @@ def charge_at(found: SlotTimeline, moment: Moment, terms: ContractTerms) -> Char
         end=end,
         currency=said.currency,
         billing_period=said.billing_period,
-        lines=tuple(_line(entity, some, moment) for entity, some in sorted(entities.items(), key=_in_order)),
-        end_causes=tuple(dict.fromkeys(causes)),
-        next_deals=tuple(sorted({line.deal.id for line in lines if line.start == end})),
+        lines=_lines(given, moment),
+        end_causes=causes,
+        next_deals=next_deals,
     )
+
+
+def _at_the_end(found: SlotTimeline, end: Moment) -> tuple[tuple[Cause, ...], tuple[OpportunityId, ...]]:
+    """What ends lines of a slot at a moment, and the deals of which something starts then."""
+    if end == NO_DAY:
+        return (), ()
+    lines = [line for giving in found.givings for line in giving.track.lines]
+    causes = dict.fromkeys(cause for line in lines if line.end == end for cause in line.causes)
+    return tuple(causes), tuple(sorted({line.deal.id for line in lines if line.start == end}))
+
+
+def _lines(given: Given, moment: Moment) -> tuple[ChargeLine, ...]:
+    entities: dict[Entity, Given] = defaultdict(list)
+    for giving, holding in given:
+        entities[giving.entity].append((giving, holding))
+    return tuple(_line(entity, some, moment) for entity, some in sorted(entities.items(), key=_in_order))
 
 
 def _in_order(one: tuple[Entity, Given]) -> tuple[int, str]:
