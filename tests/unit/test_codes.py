@@ -30,6 +30,10 @@ PRODUCT = [ROOT / "layers" / "closedwon" / "closedwon", ROOT / "functions", ROOT
 # The list
 
 
+MAKERS = ("Reason", "Reason.of", "Fault", "self.fault", "self._fault", "self._all.fault")
+"""What makes a reason, or a fault of a contract that becomes one."""
+
+
 def made() -> Iterator[tuple[str, set[str], str]]:
     """Every reason that the product makes with a literal code: the code, the names of its facts, where."""
     for folder in PRODUCT:
@@ -37,8 +41,8 @@ def made() -> Iterator[tuple[str, set[str], str]]:
             for node in ast.walk(ast.parse(path.read_text())):
                 if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)):
                     continue
-                if ast.unparse(node.func) in ("Reason", "Reason.of"):
-                    named = {keyword.arg for keyword in node.keywords if keyword.arg}
+                if ast.unparse(node.func) in MAKERS:
+                    named = {keyword.arg for keyword in node.keywords if keyword.arg} - {"at", "slot", "facts"}
                     yield str(node.args[0].value), named, f"{path.name}:{node.lineno}"
 
 

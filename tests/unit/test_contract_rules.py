@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
+from closedwon.domain.code_list import CODES
+from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.contracts import Learned, Stopped
+from closedwon.domain.contract.faults import ORDER
 from closedwon.domain.desired import Policy, Slot, Subscription
+from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.identifiers import OpportunityId, normalised_id
 from closedwon.domain.instants import At, EndOfBillingPeriod, from_iso
+from closedwon.intake.mapping import MappingRules
+from closedwon.words.reasons import in_words, sentence
 from unit.agreements import Life
 from unit.domain import (
     ANALYTICS,
+    CALLS,
+    ORGANIZATION,
     PLATFORM,
     SEATS,
+    SSO,
     WORKSPACE,
     addon,
     amended,
@@ -219,7 +230,7 @@ def test_what_stigg_ended_is_not_given_back_by_another_deal() -> None:
     one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
     one.send(saved("2027-06-01", amended(2, entitlement(SEATS, 5), of=1, start="2027-07-01")))
     stopped = Learned(stopped=(Stopped(HERE, 1, "CANCELED", from_iso("2027-05-01T00:00:00Z")),))
-    other = one.agreement().__class__(list(one.histories.values()), replace(one.world(), learned=stopped))
+    other = Agreement(list(one.histories.values()), replace(one.world(), learned=stopped))
     assert other.desired().subscriptions == {}
     assert other.status(OpportunityId(opportunity_id(1))).why == "stopped"
 
@@ -229,7 +240,7 @@ def test_an_unwon_base_with_amendments_on_it_is_held_with_the_list() -> None:
     one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR), amended(2, entitlement(SEATS, 5), of=1))
     one.send(saved("2027-02-01", cancelled(1)))
     hold = one.agreement().held[OpportunityId(opportunity_id(1))]
-    assert (hold.code, hold.facts["others"]) == ("others_hang_on_it", [opportunity_id(2)])
+    assert (hold.code, hold.facts["others"]) == ("others_hang_on_it", (opportunity_id(2),))
     assert seats(one, "2027-03-01") == 105
 
 
@@ -338,6 +349,23 @@ def test_a_guard_looks_at_what_a_deal_takes_and_gives_together() -> None:
     assert one.agreement().held == {}
 
 
+def test_a_guard_counts_what_there_was_without_what_the_deal_adds() -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan(), addon(WORKSPACE, 10, price=1200), **YEAR))
+    one.send(saved("2027-02-01", amended(2, addon(WORKSPACE, -10, price=1200), addon(WORKSPACE, 4, price=900), of=1)))
+    hold = one.agreement().held[OpportunityId(opportunity_id(2))]
+    assert (hold.facts["share"], hold.facts["before"], hold.facts["after"]) == (60, {WORKSPACE: 10}, {WORKSPACE: 4})
+
+
+def test_a_guard_knows_what_is_left_where_there_is_a_limit_again() -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan(), entitlement(SEATS, 10), **YEAR))
+    one.send(amended(2, entitlement(SEATS, None, unlimited=True), of=1))
+    one.send(saved("2027-02-01", amended(3, entitlement(SEATS, -1, unlimited=True), of=1)))
+    hold = one.agreement().held[OpportunityId(opportunity_id(3))]
+    assert (hold.facts["before"], hold.facts["after"]) == ({SEATS: "unlimited"}, {SEATS: 10})
+
+
 def test_an_approval_is_for_what_there_is_before_and_after_and_not_for_the_day() -> None:
     one = life("2027-02-01")
     one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
@@ -365,6 +393,92 @@ def test_a_base_that_is_corrected_to_much_less_is_held() -> None:
     assert code(one, 1) == "removal_guard"
     assert one.approve(opportunity_id(1)) is None
     assert (code(one, 1), seats(one, "2027-02-02")) == (None, 20)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "percent", "held"),
+    [
+        ([entitlement(SEATS, 100)], [entitlement(SEATS, 50)], 50, None),
+        ([entitlement(SEATS, 100)], [entitlement(SEATS, 49)], 50, (51, {SEATS: 100}, {SEATS: 49})),
+        ([entitlement(SEATS, 100)], [], 50, (100, {SEATS: 100}, {SEATS: 0})),
+        ([entitlement(SEATS, 100)], [], 100, None),
+        (
+            [entitlement(SEATS, None, unlimited=True)],
+            [entitlement(SEATS, 10**6)],
+            50,
+            (100, {SEATS: "unlimited"}, {SEATS: 10**6}),
+        ),
+        ([entitlement(SEATS, 5)], [entitlement(SEATS, None, unlimited=True)], 0, None),
+        ([addon(quantity=9), entitlement()], [entitlement()], 50, None),  # half of what there is
+        ([addon(quantity=9), entitlement()], [entitlement()], 49, (50, {WORKSPACE: 9}, {WORKSPACE: 0})),
+        ([entitlement(SSO, None, unlimited=True)], [], 50, (100, {SSO: "unlimited"}, {SSO: 0})),
+        ([entitlement(SEATS, 5)], [entitlement(CALLS, 5)], 50, (100, {SEATS: 5}, {SEATS: 0})),
+    ],
+)
+@pytest.mark.parametrize("other", ["plan-enterprise", "plan-enterprise-plus"], ids=["it stays", "it is replaced"])
+def test_a_change_that_takes_much_away_waits_for_approval(
+    before: list[Json],
+    after: list[Json],
+    percent: int,
+    held: tuple[int, dict[str, Any], dict[str, Any]] | None,
+    other: str,
+) -> None:
+    one = life("2027-02-01", removal_guard_percent=percent)
+    one.send(won(1, plan(), *before, **YEAR))
+    one.send(saved("2027-02-01", won(1, plan(other), *after, **YEAR)))
+    if held is None:
+        assert one.agreement().held == {}
+        return
+    hold = one.agreement().held[OpportunityId(opportunity_id(1))]
+    assert hold.code == "removal_guard"
+    share, was, would_be = held
+    assert [hold.facts[name] for name in ("share", "percent", "plan")] == [share, percent, "plan-enterprise"]
+    assert (hold.facts["before"], hold.facts["after"], hold.facts["item"]) == (was, would_be, *was)
+    assert one.desired.subscriptions[HERE].plan_id == "plan-enterprise"
+
+
+def test_fewer_units_of_a_plan_wait_for_approval_too() -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan(quantity=100), **YEAR))
+    one.send(saved("2027-02-01", won(1, plan(quantity=10), **YEAR)))
+    hold = one.agreement().held[OpportunityId(opportunity_id(1))]
+    assert (hold.code, hold.facts["before"], hold.facts["after"]) == ("removal_guard", {"plan": 100}, {"plan": 10})
+    assert "units of the plan from 100 to 10" in in_words(hold.reason)
+
+
+def test_a_reduction_that_was_approved_goes_through_and_the_next_one_does_not() -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(saved("2027-02-01", won(1, plan(), entitlement(SEATS, 10), **YEAR)))
+    assert (one.approve(opportunity_id(1)), code(one, 1), seats(one, "2027-02-02")) == (None, None, 10)
+    one.send(saved("2027-02-02", won(1, plan(), entitlement(SEATS, 1), **YEAR)))
+    assert (code(one, 1), seats(one, "2027-02-02")) == ("removal_guard", 10)
+
+
+def test_two_reductions_of_the_same_share_have_approvals_of_their_own() -> None:
+    holds = []
+    for calls in (50, 51):  # 70 % of all of it, either way
+        one = life("2027-02-01")
+        one.send(won(1, plan(), entitlement(SEATS, 100), entitlement(CALLS, 100), **YEAR))
+        one.send(saved("2027-02-01", won(1, plan(), entitlement(SEATS, 10), entitlement(CALLS, calls), **YEAR)))
+        holds.append(one.agreement().held[OpportunityId(opportunity_id(1))])
+    first, second = holds
+    assert in_words(first.reason) == in_words(second.reason)
+    assert former_approval_of(first.reason) == former_approval_of(second.reason)  # the first version could not tell
+    assert first.approval != second.approval
+
+
+@pytest.mark.parametrize("percent", [0, 20, 89])
+def test_an_approval_outlives_another_percentage_of_the_removal_guard(percent: int) -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(saved("2027-02-01", won(1, plan(), entitlement(SEATS, 10), **YEAR)))
+    approval = one.agreement().held[OpportunityId(opportunity_id(1))].approval
+    assert approval is not None
+    one.policy = Policy(removal_guard_percent=percent)
+    assert code(one, 1) == "removal_guard"
+    one.approvals = frozenset({approval})
+    assert code(one, 1) is None
 
 
 # Trials, credits
@@ -410,3 +524,136 @@ def test_recurring_credits_and_what_has_no_limit_add_up() -> None:
         ("currency-ai-credits", 150, False),
         (SEATS, None, True),
     ]
+
+
+# What holds a deal, and how it is said
+
+BASE = won(1, plan(), entitlement(SEATS, 100), addon(WORKSPACE, 5, price=1200), **YEAR)
+MORE = entitlement(SEATS, 5)
+
+HELD: dict[str, tuple[tuple[Json, ...], ...]] = {
+    "reference_circle": ((renewed(1, plan(), of=2, **YEAR), renewed(2, plan(), of=1, **NEXT)),),
+    "no_base": ((amended(2, MORE, of=9),),),
+    "reference_unknown": ((cancelled(2, of=9, end="2027-05-31"),),),
+    "reference_ambiguous": (
+        (won(1, plan(), MORE, **YEAR, contract=1), won(2, plan(), MORE, **YEAR, contract=2)),
+        ({**amended(3, MORE), "amends": [contract(1), contract(2)]},),
+    ),
+    "waits_for": ((won(1, plan("plan-gold"), **YEAR),), (amended(2, MORE, of=1),)),
+    "plan_ambiguous": ((won(1, plan(), plan("plan-analytics"), **YEAR),), (amended(2, MORE, of=1),)),
+    "contract_over": (
+        (BASE, saved("2027-01-10", cancelled(2, of=1, end="2027-05-31"))),
+        (saved("2027-01-20", amended(3, MORE, of=1, start="2027-07-01")),),
+    ),
+    "start_unknown": (
+        (won(1, plan(), **YEAR), won(2, plan(), start="2027-01-01", end="2028-05-31")),
+        ({**renewed(3, plan()), "amends": [opportunity_id(1), opportunity_id(2)]},),
+    ),
+    "end_unknown": (
+        (won(1, plan("plan-team"), start="2027-03-01", end=None),),
+        (saved("2027-02-01", cancelled(2, of=1, cancel="end_of_term")),),
+    ),
+    "currency_conflict": ((BASE,), (amended(2, MORE, of=1, currency="EUR"),)),
+    "renews_unknown": ((BASE,), (renewed(2, plan(), of=9, start="2027-06-01"),)),
+    "renewed_twice": ((BASE,), (renewed(2, plan(), of=1, **NEXT), renewed(3, plan(), of=1, **NEXT))),
+    "renewed_meanwhile": (
+        (BASE, saved("2027-01-10", renewed(2, plan(), entitlement(SEATS, 100), of=1, **NEXT))),
+        (saved("2027-01-20", cancelled(3, of=1, end="2028-02-29")),),
+    ),
+    "nothing_to_end": ((BASE,), (cancelled(2, addon("addon-premium-support", None), of=1, end="2027-05-31"),)),
+    "quantity_mismatch": ((BASE,), (cancelled(2, addon(WORKSPACE, 2), of=1, end="2027-05-31"),)),
+    "prior_mismatch": ((BASE,), (amended(2, entitlement(SEATS, 5, priorQuantity=7), of=1),)),
+    "below_zero": ((BASE,), (amended(2, addon(WORKSPACE, -6), of=1, start="2027-03-01"),)),
+    "price_conflict": ((BASE,), (amended(2, addon(WORKSPACE, -2, price=900), of=1),)),
+    "price_unknown": (
+        (won(1, plan(), addon(WORKSPACE, 5), **YEAR),),
+        (amended(2, addon(WORKSPACE, 2, price=1000), of=1),),
+    ),
+    "price_not_exact": (
+        (won(1, plan(quantity=40_000, price=1.0), **YEAR),),
+        (amended(2, plan(quantity=23_333, price=1.37), of=1),),
+    ),
+    "two_plans": ((BASE,), (won(2, plan("plan-enterprise-plus"), **YEAR),)),
+    "terms_conflict": ((BASE,), (won(2, plan(), **{**YEAR, "billingPeriod": "MONTHLY"}),)),
+    "cannot_change": ((BASE,), (renewed(2, plan(), of=1, **{**NEXT, "paymentCollection": "CHARGE"}),)),
+    "no_plan": (
+        (won(1, plan("plan-analytics"), **YEAR),),
+        (amended(2, entitlement(SEATS, 5, planId="plan-enterprise"), of=1),),
+    ),
+    "not_compatible": ((BASE,), (amended(2, addon("addon-legacy-import"), of=1),)),
+    "too_many": (
+        (won(1, plan(), addon("addon-audit-log"), **YEAR),),
+        (amended(2, addon("addon-audit-log"), of=1),),
+    ),
+    "removal_guard": (
+        (BASE,),
+        (saved("2027-02-01", amended(2, entitlement(SEATS, -90), addon(WORKSPACE, -4, price=1200), of=1)),),
+    ),
+    "reopened": ((BASE,), (saved("2027-02-01", cancelled(1)),)),
+    "others_hang_on_it": ((BASE, amended(2, MORE, of=1)), (saved("2027-02-01", cancelled(1)),)),
+    "trial_missed": ((on_trial(1, plan(), trialEnd="2027-01-15", trialEndBehavior="CONVERT_TO_PAID"),),),
+}
+"""By code, deals that are sent in these batches, the last of which is held for it."""
+
+OF_ANY_HOLD = {"deal", "slot", "day", "others"}
+"""The facts that every hold of the contract model may have."""
+
+
+def test_there_is_a_case_of_every_code_that_the_contract_model_holds_for() -> None:
+    assert list(HELD) == list(ORDER)
+
+
+@pytest.mark.parametrize("code", HELD)
+def test_a_hold_is_said_in_whole_words_with_the_facts_that_its_code_has(code: str) -> None:
+    one = life("2027-02-01")
+    for deals in HELD[code]:
+        one.send(*deals)
+    found = {id: hold for id, hold in one.agreement().held.items() if hold.code == code}
+    assert found.keys() <= {deal["opportunity"]["id"] for deal in HELD[code][-1]}
+    assert found
+    for hold in found.values():
+        assert "?" not in sentence(hold.reason)
+        assert "None" not in sentence(hold.reason)
+        assert set(hold.facts) <= {*CODES[code].facts.split(), *OF_ANY_HOLD}
+
+
+def test_the_day_of_a_hold_is_that_of_the_stacks_time_zone() -> None:
+    days = {}
+    for zone in ("UTC", "Europe/Berlin"):
+        one = Life(Policy(time_zone=zone), MappingRules(ORGANIZATION, time_zone="Europe/Berlin"), now=at("2027-02-01"))
+        for deals in HELD["below_zero"]:
+            one.send(*deals)
+        days[zone] = one.agreement().held[OpportunityId(opportunity_id(2))].facts["day"]
+    assert days == {"UTC": "2027-02-28", "Europe/Berlin": "2027-03-01"}
+
+
+# What was approved before approvals had codes
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (plan(), plan(), "90% of what plan-enterprise gives this customer (feature-seats from 100 to 10)"),
+        (plan(quantity=50), plan(quantity=5), "90% of what plan-enterprise gives this customer (feature-seats"),
+        (
+            plan(quantity=50),
+            plan(quantity=1),
+            "94% of what plan-enterprise gives this customer (units of the plan",
+        ),
+    ],
+    ids=["seats", "seats and units alike", "units most of all"],
+)
+def test_an_approval_of_the_first_version_lets_a_reduction_through(before: Json, after: Json, said: str) -> None:
+    one = life("2027-02-01")
+    one.send(won(1, before, entitlement(SEATS, 100), **YEAR))
+    one.send(saved("2027-02-01", won(1, after, entitlement(SEATS, 10), **YEAR)))
+    world = replace(one.world(), subscriptions={HERE: "northwind-1"})
+    deal = OpportunityId(opportunity_id(1))
+    hold = Agreement(list(one.histories.values()), world).held[deal]
+    words = in_words(hold.reason)  # as the first version: at once is no day
+    assert said in words
+    former = sha256(json.dumps([HERE.key, "northwind-1", "", words]).encode()).hexdigest()[:16]
+    approved = Agreement(list(one.histories.values()), replace(world, approvals={former}))
+    assert approved.held == {}
+    elsewhere = replace(world, subscriptions={HERE: "northwind-2"}, approvals={former})
+    assert list(Agreement(list(one.histories.values()), elsewhere).held) == [deal]

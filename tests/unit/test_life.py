@@ -164,9 +164,9 @@ def nothing_is_in_the_way(world: World) -> bool:
 
 
 def stands_as_wanted(world: World) -> None:
-    """Stigg holds what the fold says, and nothing else of ours: at most one paid subscription and one trial a slot."""
-    desired = world.folded()
-    planned = world.planned(desired)
+    """Stigg holds what is agreed, and nothing else of ours: at most one paid subscription and one trial a slot."""
+    agreement, planned, _ = world.planned()
+    desired = agreement.desired()
     assert not planned.changes
     assert not planned.grants
     for keep in planned.kept:
@@ -213,10 +213,10 @@ def test_at_every_moment_stigg_holds_what_the_deals_say(
     shuffler.shuffle(deals)
     world = lived([*deals, *shuffler.choices(deals, k=2)], policy, dies=dies)
     stands_as_wanted(world)
-    while (due := world.folded().next_change) is not None:
+    while (due := world.agreed().desired().next_change) is not None:
         world.until(due + 61_000)
         stands_as_wanted(world)
-        nothing_is_negative(world.folded())
+        nothing_is_negative(world.agreed().desired())
     assert not world.refusals
 
 
@@ -244,7 +244,7 @@ def test_a_sweep_that_slept_through_it_all_ends_where_one_that_never_slept_does(
     stands_as_wanted(asleep)
     assume(nothing_is_in_the_way(awake))
     assert asleep.access() == awake.access()
-    nothing_is_negative(asleep.folded())
+    nothing_is_negative(asleep.agreed().desired())
 
 
 @given(histories())

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from closedwon.domain.acceptance import Arrival, accept
 from closedwon.domain.codes import Reason
+from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.desired import Policy
 from closedwon.domain.order import Order, Revision
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Plan
+from closedwon.domain.planned import Planned
+from closedwon.domain.world import world_of
 from closedwon.intake.mapping import MappingRules
 from closedwon.words.reasons import sentence
-from unit.domain import ACCOUNT, AT, ORGANIZATION, a_deal, folded, iso, order_of
+from unit.domain import ACCOUNT, AT, CATALOGUE, ORGANIZATION, a_deal, iso, order_of
 
 
 def told(order: Order, policy: Policy) -> Outcome:
-    """The outcome of a new deal, as far as the fold decides it."""
+    """The outcome of a new deal, as far as what is agreed decides it."""
     customer, _ = accept(Customer(ACCOUNT), [Arrival(order, Revision(1, 1))], AT)
-    report = applied(customer, folded(order, policy=policy), Plan(), {}, {}, AT)
+    agreement = Agreement(customer.histories, world_of(customer, CATALOGUE, policy, AT))
+    report = applied(customer, Planned(agreement, Plan()), {}, {}, AT)
     return report.outcomes[order.opportunity_id]
 
 

@@ -149,11 +149,11 @@ class World:
                 refusals[slot] = Facts({"plan": slot.product_id, "said": refusal.message})
         grants = dict(self.customer.grants)
         for grant in to_do.grants:
-            found = next((g.id for g in self.stigg.book.grants.values() if g.fields["displayName"] == grant.key), None)
-            if found is None:
+            made = next((g.id for g in self.stigg.book.grants.values() if g.fields["displayName"] == grant.key), None)
+            if made is None:
                 body = {**grant_body(ACCOUNT, grant), "displayName": grant.key}
-                found = self.stigg.grant_credits(models.read(models.GrantCreate, json.dumps(body).encode())).id
-            grants[grant.key] = GrantRecord(grants[grant.key].amount, found)
+                made = self.stigg.grant_credits(models.read(models.GrantCreate, json.dumps(body).encode())).id
+            grants[grant.key] = GrantRecord(grants[grant.key].amount, made)
         if remembers:
             done = applied(self.customer, found, records, refusals, self.now, grants)
             self._settle(work, done)

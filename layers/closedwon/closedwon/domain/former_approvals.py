@@ -26,8 +26,9 @@ def former_approval_of(reason: Reason) -> str | None:
 def _removal(facts: Facts) -> str:
     item = facts.get("item")
     was, would_be = (one.get(str(item), 0) if isinstance(one := facts.get(name), Facts) else 0 for name in _AMOUNTS)
+    what = "units of the plan" if item == "plan" else item
     return (
-        f"it would take away {facts.get('share')}% of what {facts.get('plan')} gives this customer ({item} from "
+        f"it would take away {facts.get('share')}% of what {facts.get('plan')} gives this customer ({what} from "
         f"{was} to {would_be}); more than {facts.get('percent')}% in one "
         "change needs somebody's approval."
     )

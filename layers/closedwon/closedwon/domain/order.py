@@ -45,10 +45,6 @@ class Problem(NamedTuple):
         """The problem as a fact of a reason."""
         return {"line": self.line, "field": self.field, "message": self.message}
 
-    def to_json(self) -> list[Any]:
-        """As the first version stored it, but where the code says more than that the deal is invalid."""
-        return list(self[:3] if self.code == "invalid" else self)
-
 
 def refusal(problems: Iterable[Problem]) -> Reason:
     """Why a deal with these problems is refused: one code for all of them, that of the first."""

@@ -253,9 +253,9 @@ def _reopened(said: _Said) -> str:
 def _removal_guard(said: _Said) -> str:
     item, amounts = said["item"], [said.facts.get(name) for name in ("before", "after")]
     was, would_be = (one.get(item, 0) if isinstance(one, Facts) else "?" for one in amounts)
-    plan = said.get("plan", "the subscription")
+    plan, what = said.get("plan", "the subscription"), "units of the plan" if item == "plan" else item
     return (
-        f"it would take away {said['share']}% of what {plan} gives this customer{said.on_day()} ({item} from "
+        f"it would take away {said['share']}% of what {plan} gives this customer{said.on_day()} ({what} from "
         f"{was} to {would_be}); more than {said['percent']}% in one change needs somebody's approval."
     )
 

@@ -91,7 +91,7 @@ class Agreement:
     def __init__(self, histories: Sequence[History], world: World) -> None:
         self.histories: Mapping[OpportunityId, History] = {history.id: history for history in histories}
         self.world = world
-        self._standing = Standing(histories, world)
+        self._standing = Standing(list(self.histories.values()), world)
         self._evaluation = self._standing.evaluation
         self._subscriptions = Subscriptions(self._evaluation, world)
 

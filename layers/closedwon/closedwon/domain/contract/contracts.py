@@ -88,7 +88,7 @@ class Contracts:
         """Deals of whose plans the catalogue knows none any more."""
         circle = set(self.names.set_depths())
         for deal in circle:
-            self.fault("reference_circle", deal)
+            self.fault("reference_circle", deal, others=self.names.ahead_of(deal))
         placed = [deal for deal in deals if deal not in circle]
         self.links = Links(placed, self.names, catalogue, self.fault)
         self.links.keep_terms(held_renewals)
@@ -141,7 +141,7 @@ class Contracts:
                 self.fault("reference_unknown", deal, reference=unknown[0], does="renews")
                 return
             if len(starts) < len(known) or not starts:
-                self.fault("start_unknown", deal, others=sorted({other.root.id for other in contract.renews}))
+                self._without_start(contract)
                 return
         contract.start = deal.effective = min(starts, default=starting(order.start))
         over = ending(_trial_over(order))
@@ -153,6 +153,14 @@ class Contracts:
             self._add(Line(deal, item, contract, slot, begins, min(over, ending(item.end))))
             if order.trial_end_behavior == "CONVERT_TO_PAID" and not deal.shadow and item.kind != "Credit grant":
                 self._add(Line(deal, item, contract, slot._replace(trial=False), max(begins, over), sold))
+
+    def _without_start(self, renewal: Contract) -> None:
+        """Note why a renewal without a start has none: what it renews is unknown, or ends differently or never."""
+        if unknown := self.links.unknown_renewals.get(renewal.root):
+            self.fault("reference_unknown", renewal.root, does="renews", reference=unknown[0])
+        else:
+            others = sorted({other.root.id for other in renewal.renews})
+            self.fault("start_unknown", renewal.root, others=others)
 
     def _add(self, line: Line) -> None:
         # A credit grant is no line: its expiry is not its end.

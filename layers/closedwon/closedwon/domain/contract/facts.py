@@ -245,7 +245,7 @@ def _ended_by_itself(history: History) -> Contribution:
     """What an opportunity contributes whose newest reading is a cancellation that names nothing."""
     newest, revision = history.newest
     if history.sells is None:
-        return Contribution(unwon=True)
+        return NOTHING
     sold = history.sells.order
     trial = _trial_before(history, history.sells.revision) if sold.trigger != "trial" else None
     if when_of(newest) == "nothing":

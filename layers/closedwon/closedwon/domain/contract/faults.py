@@ -13,7 +13,7 @@ from typing import Any, Literal
 from closedwon.domain.codes import Facts, Reason, approval_of
 from closedwon.domain.desired import Slot
 from closedwon.domain.identifiers import OpportunityId
-from closedwon.domain.instants import Moment, iso_utc
+from closedwon.domain.instants import Moment
 
 Code = Literal[
     "reference_circle",
@@ -96,8 +96,6 @@ class Fault:
             told["other"] = min(self.by)
         if others and "others" not in told:
             told["others"] = others
-        if self.at is not None and self.at.instant is not None:
-            told["at"] = iso_utc(self.at.instant)
         if self.slot is not None:
             told["slot"] = self.slot.key
         return Reason(self.code, Facts(told))
@@ -119,11 +117,10 @@ class Hold:
         return self.reason.facts
 
 
-def hold_of(deal: OpportunityId, fault: Fault, **told: str | None) -> Hold:
-    """The hold of a deal that made way for a fault. told: what else its reason says; no approval hangs on it."""
+def hold_of(deal: OpportunityId, fault: Fault) -> Hold:
+    """The hold of a deal that made way for a fault."""
     reason = fault.reason_for(deal)
-    approval = approval_of(reason) if fault.code in APPROVABLE else None
-    return Hold(reason.knowing(**told), approval)
+    return Hold(reason, approval_of(reason) if fault.code in APPROVABLE else None)
 
 
 def tiers_of(deals: Iterable[tuple[OpportunityId, int]]) -> tuple[frozenset[OpportunityId], ...]:

@@ -27,17 +27,18 @@ Amounts = Mapping[str, float]
 
 
 class Loss(NamedTuple):
-    """What is less in a slot at a moment. share: 0 to 1, the mean over all there was."""
+    """What is less in a slot at a moment. share: 0 to 1, the mean over all there was. plan: what stands there."""
 
     share: float
     slot: Slot
     at: Moment
+    plan: str | None
     before: dict[str, float]
     after: dict[str, float]
 
 
-def loss(slot: Slot, at: Moment, before: Amounts, after: Amounts) -> Loss | None:
-    """What is less after than before; None where nothing is."""
+def loss(found: SlotTimeline, at: Moment, before: Amounts, after: Amounts) -> Loss | None:
+    """What is less after than before in a slot; None where nothing is."""
     less = {id: amount for id, amount in before.items() if after.get(id, 0) < amount}
     if not less:
         return None
@@ -47,7 +48,7 @@ def loss(slot: Slot, at: Moment, before: Amounts, after: Amounts) -> Loss | None
         share = 1.0
     else:
         share = sum(_lost(amount, after.get(id, 0)) for id, amount in counted.items()) / len(counted)
-    return Loss(share, slot, at, less, {id: after.get(id, 0) for id in less})
+    return Loss(share, found.slot, at, found.plan_at(at), less, {id: after.get(id, 0) for id in less})
 
 
 def _lost(was: float, now: float) -> float:
@@ -80,13 +81,15 @@ class Guard:
             elif deal is None or deal.is_renewal or deal.is_churn or contribution.own_end is not None:
                 continue
             elif history.settled is not None and not _won(history):
+                # Before it has begun, its start may be moved; what has begun is not taken back.
+                since = since if history.begun else max(since, deal.effective)
                 losses = self._changed(history, history.settled, evaluation, since)
-                yield from self._removal(deal, losses, evaluation, since)
+                yield from self._removal(deal, losses, since)
             elif deal.is_whole_amendment:
                 losses = self._changed(history, NOTHING, evaluation, since)
-                yield from self._removal(deal, losses, evaluation, since)
+                yield from self._removal(deal, losses, since)
             elif deal.order.differences:
-                yield from self._removal(deal, self._taken(deal, evaluation, since), evaluation, since)
+                yield from self._removal(deal, self._taken(deal, evaluation, since), since)
 
     def _reopened(self, history: History, evaluation: Evaluation) -> Iterator[Fault]:
         """A deal that is not won any more, where the policy is to flag that, if something is less without it."""
@@ -98,7 +101,7 @@ class Guard:
             at = _later(worst.at, self._now)
             yield Fault("reopened", tiers_of([(history.id, 0)]), worst.slot, at, _facts(worst))
 
-    def _removal(self, deal: Deal, losses: Iterable[Loss], evaluation: Evaluation, since: Moment) -> Iterator[Fault]:
+    def _removal(self, deal: Deal, losses: Iterable[Loss], since: Moment) -> Iterator[Fault]:
         """The worst of what a deal takes away in each slot, where that is more than the stack lets pass."""
         percent = self._standing.world.policy.removal_guard_percent
         worst: dict[Slot, Loss] = {}
@@ -108,9 +111,7 @@ class Guard:
         for slot in sorted(worst, key=lambda slot: slot.key):
             one = worst[slot]
             item = min(one.before, key=lambda id: (one.after[id] / one.before[id] if one.before[id] else 1, id))
-            facts = {**_facts(one), "share": round(100 * one.share), "percent": percent, "item": item}
-            if slot in evaluation.timeline.slots:
-                facts["plan"] = evaluation.timeline.slots[slot].plan_at(one.at)
+            facts = {**_facts(one), "plan": one.plan, "share": round(100 * one.share), "percent": percent, "item": item}
             yield Fault("removal_guard", tiers_of([(deal.id, deal.depth)]), slot, _later(one.at, since), facts)
 
     def _changed(self, history: History, before: Contribution, evaluation: Evaluation, since: Moment) -> Iterator[Loss]:
@@ -126,7 +127,7 @@ class Guard:
                     continue  # a trial that ends on another day is an end of its own
                 if not after and (trial := evaluation.timeline.slots.get(slot._replace(trial=True))) is not None:
                     after = trial.amounts(at)  # one that goes on longer becomes paid later
-                if (one := loss(slot, at, found.amounts(at), after)) is not None:
+                if (one := loss(found, at, found.amounts(at), after)) is not None:
                     yield one
 
     def _taken(self, deal: Deal, evaluation: Evaluation, since: Moment) -> Iterator[Loss]:
@@ -142,14 +143,14 @@ class Guard:
             gross = evaluation.gross(slot)
             for moment in _moments(lines, gross, since):
                 given = gross.at(moment)
-                own = _own(lines, moment)
+                own, added = _own(lines, moment), _own(lines, moment, only_added=True)
                 contracts = {line.contract for line in lines}
                 planned = any(g.counts_at(moment) for g in found.plan_givings if g.contract in contracts)
                 if own.get(PLAN, 0) < 0 and not planned:
                     continue  # a plan that is taken to zero is CPQ's way to cancel
-                before = {id: amount - max(own.get(id, 0), 0) for id, amount in given.items()}
+                before = {id: amount - added.get(id, 0) for id, amount in given.items()}
                 after = {id: amount + min(own.get(id, 0), 0) for id, amount in before.items()}
-                if (one := loss(slot, moment, before, after)) is not None:
+                if (one := loss(found, moment, _limited(before), _limited(after))) is not None:
                     yield one
 
 
@@ -182,53 +183,61 @@ def _trigger(contribution: Contribution) -> str | None:
     return None if contribution.order is None else contribution.order.trigger
 
 
-def _own(lines: Iterable[Line], moment: Moment) -> dict[str, float]:
-    """What a deal's lines change of each entity at a moment, minus and plus together."""
-    found: dict[str, float] = defaultdict(float)
+def _own(lines: Iterable[Line], moment: Moment, *, only_added: bool = False) -> dict[str, int]:
+    """What a deal's lines change of each entity at a moment, all of it or what is added; see `UNLIMITED`."""
+    found: dict[str, int] = defaultdict(int)
     for line in lines:
-        if line.at(moment):
-            amount = line.item.quantity * (float("inf") if line.item.unlimited else 1)
-            found[PLAN if line.is_plan else line.item.stigg_id] += amount
+        if line.at(moment) and (line.item.quantity > 0 or not only_added):
+            found[PLAN if line.is_plan else line.item.stigg_id] += _counted(line)
     return {id: amount for id, amount in found.items() if amount}
+
+
+def _counted(line: Line) -> int:
+    """How much a line gives, or takes."""
+    return line.item.quantity * (UNLIMITED if line.item.unlimited else 1)
+
+
+def _limited(amounts: Mapping[str, int]) -> dict[str, float]:
+    """Amounts that were counted with `UNLIMITED`, as they are compared."""
+    return {id: float("inf") if amount >= UNLIMITED else amount for id, amount in amounts.items()}
 
 
 class Gross:
     """All that is given in a slot, before anybody takes of it. falls: the moments at which some of it ends."""
 
     def __init__(self, found: SlotTimeline) -> None:
-        self._changes: dict[str, tuple[list[Moment], list[float]]] = {}
+        self._changes: dict[str, tuple[list[Moment], list[int]]] = {}
         falls: set[Moment] = set()
-        edges: dict[str, dict[Moment, float]] = defaultdict(lambda: defaultdict(float))
+        edges: dict[str, dict[Moment, int]] = defaultdict(lambda: defaultdict(int))
         for giving in found.givings:
             id = PLAN if giving.is_plan else giving.entity[1]
             for line in giving.track.lines:
                 if line.item.quantity <= 0:
                     continue
-                amount = float(UNLIMITED if line.item.unlimited else line.item.quantity)
-                edges[id][line.start] += amount
-                edges[id][line.end] -= amount
+                edges[id][line.start] += _counted(line)
+                edges[id][line.end] -= _counted(line)
                 falls.add(line.end)
         for id, by_moment in edges.items():
             moments = sorted(by_moment)
-            total, totals = 0.0, []
+            total, totals = 0, []
             for moment in moments:
                 total += by_moment[moment]
                 totals.append(total)
             self._changes[id] = (moments, totals)
         self.falls = sorted(falls)
 
-    def at(self, moment: Moment) -> dict[str, float]:
-        """How much is given of each entity at a moment."""
-        found: dict[str, float] = {}
+    def at(self, moment: Moment) -> dict[str, int]:
+        """How much is given of each entity at a moment; see `UNLIMITED`."""
+        found: dict[str, int] = {}
         for id, (moments, totals) in self._changes.items():
             place = bisect_right(moments, moment)
             if place and totals[place - 1] > 0:
-                found[id] = float("inf") if totals[place - 1] >= UNLIMITED else totals[place - 1]
+                found[id] = totals[place - 1]
         return found
 
 
-UNLIMITED = 2.0**60
-"""More than any limit: what has none."""
+UNLIMITED = 2**60
+"""What has no limit is counted as so many: more than any limit, and what is left without it is known."""
 
 
 def _by_share(one: Loss) -> tuple[float, Any, str]:

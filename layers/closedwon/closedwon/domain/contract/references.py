@@ -174,6 +174,16 @@ class Names:
             self._roots[deal] = self.roots(self.targets(deal))
         return list(left)
 
+    def ahead_of(self, deal: Deal) -> list[OpportunityId]:
+        """All that a deal refers to, directly or through others; of one in a circle, itself too."""
+        found: dict[Deal, None] = {}
+        waiting = [deal]
+        while waiting:
+            new = [target.deal for target in self.targets(waiting.pop()) if target.deal not in found]
+            found |= dict.fromkeys(new)
+            waiting += new
+        return sorted(other.id for other in found)
+
     def roots(self, targets: Iterable[Target]) -> tuple[Target, ...]:
         """The roots that names lead to, through amendments of amendments; each with the contract that was named."""
         found: dict[Target, None] = {}

@@ -82,7 +82,7 @@ class Statuses:
         faults = self._standing.held.get(history.id)
         if not faults or (not self._standing.level(history.id) and faults[0].code != "trial_missed"):
             return None
-        return self._standing.hold_of(history.id, min(faults, key=lambda fault: fault.rank))
+        return self._standing.hold(history.id, min(faults, key=lambda fault: fault.rank))
 
     def _of_churn(self, churn: Churn) -> Status:
         """A cancellation: from what it really ends."""
