@@ -330,7 +330,7 @@ class Agreement:
         """The credits that deals grant once, of those whose day has come."""
         found: dict[str, Grant] = {}
         for line in self._grant_lines:
-            if line.start > at:
+            if line.start > at or self._missed(line, at):
                 continue
             grant = self._grant(line)
             known = found.get(grant.key)
@@ -339,6 +339,11 @@ class Agreement:
                 grant = Grant(**{**vars(grant), "amount": known.amount + grant.amount, "cost": cost})
             found[grant.key] = grant
         return tuple(found.values())
+
+    def _missed(self, line: Line, at: Moment) -> bool:
+        """Whether all of a deal was over before anything of it was provisioned: then it gives no credits either."""
+        history = self.histories[line.deal.id]
+        return history.settled is None and Statuses(self._standing, at).of(history).kind == "Ended"
 
     def _grant(self, line: Line) -> Grant:
         order, item = line.deal.order, line.item
