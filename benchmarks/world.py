@@ -26,7 +26,7 @@ from benchmarks.table import MemoryTable
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.acceptance import Arrival
 from closedwon.domain.customer import Outcome, SubscriptionLink
-from closedwon.domain.identifiers import SubscriptionId
+from closedwon.domain.identifiers import OpportunityId, SubscriptionId
 from closedwon.domain.lease import Work
 from closedwon.domain.results import Applied, Ensured
 from closedwon.intake.deal import Deal
@@ -211,8 +211,9 @@ class World:
         assert isinstance(work, Work)
         link = SubscriptionLink("plan-enterprise", SubscriptionId(f"{scene.account_id}-platform"), "ACTIVE", None)
         outcome = Outcome("Provisioned", subscriptions=(link,))
-        provisioned = frozenset({scene.opportunity_id})
-        ledger.record_result(work, Applied({}, {scene.opportunity_id: outcome}, provisioned, ensured=True))
+        states = work.customer.opportunities
+        settles = {OpportunityId(id): state.history.contribution for id, state in states.items()}
+        ledger.record_result(work, Applied({}, {scene.opportunity_id: outcome}, settles, ensured=True))
         return work.lease.token
 
     def did(self, step: str) -> bool:

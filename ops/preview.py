@@ -78,8 +78,8 @@ def tell(result: Json) -> None:
         _bullet(_error(error))
     for sentence in result.get("summary") or ():
         _bullet(sentence)
-    if moments := result.get("scheduled"):
-        _later(moments)
+    _later(result)
+    _charges(result)
     if warnings := result.get("warnings"):
         say()
         for warning in warnings:
@@ -93,11 +93,25 @@ def _error(error: Json) -> str:
     return f"{where}{error['field']}: {error['message']}"
 
 
-def _later(moments: list[Json]) -> None:
+def _later(result: Json) -> None:
+    if not (moments := result.get("scheduled")):
+        return
     say()
     say("Later, by itself:")
     for moment in moments:
         _bullet(f"{moment['at'][:10] if moment['at'] else 'with the billing period'}  {moment['what']}")
+
+
+def _charges(result: Json) -> None:
+    if not (charges := result.get("charges")):
+        return
+    say()
+    say("What one billing period charges, as agreed:")
+    for one in charges:
+        for begins, text in (("  - ", one["what"]), *(("      ", line) for line in one["explained"])):
+            below = " " * len(begins) if begins.strip() else " " * 8
+            # Narrow, as sums are read downwards; an ID is never broken at its hyphens.
+            say(textwrap.fill(text, 80, initial_indent=begins, subsequent_indent=below, break_on_hyphens=False))
 
 
 def _invoices(invoices: Json) -> None:

@@ -152,7 +152,9 @@ DEFECTS = (
         "nothing shrinks by accident: a reduction nobody expected is not held",
         (
             Edit(
-                f"{PACKAGE}/domain/plan.py", "    if share <= policy.removal_guard_percent:\n", "    if share <= 100:\n"
+                f"{PACKAGE}/domain/contract/guards.py",
+                "            if 100 * one.share > percent and (",
+                "            if 100 * one.share > 100 and (",
             ),
         ),
         history=52,

@@ -44,7 +44,7 @@ def prepare(work: Work, execution: str, context: Context, stack: Stack) -> None:
     """
     application, now = stack.own_application, stack.now
     customer = work.customer
-    # The ledger has to know, because deals that wait for the application are left out of the fold.
+    # The ledger has to know, because deals that wait for the application count for nothing yet.
     if customer.asks != (application is not None):
         customer, _ = stack.ledger.record_result(work, Prepared({}, asks=application is not None))
     if application is None:

@@ -35,8 +35,10 @@ logger = Logger()
 
 
 def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
-    """Fold the customer's orders, plan and apply. Out: what to record; None where the customer has to be created first:
-    the deal that needs it was accepted since the step before looked.
+    """Work out what the customer agreed to, plan and apply.
+
+    Out: what to record; None where the customer has to be created first: the deal that needs it was accepted since the
+    step before looked.
 
     Raises what `closedwon.stigg.client` does, but a refusal of one subscription or grant, which is its deals' outcome.
     """

@@ -15,13 +15,14 @@ from typing import Any
 from closedwon.domain.codes import NO_FACTS
 from closedwon.domain.customer import Customer
 from closedwon.domain.identifiers import normalised_id
-from closedwon.domain.instants import milliseconds
+from closedwon.domain.instants import milliseconds, starting
 from closedwon.intake.answers import Result
 from closedwon.salesforce.package import NEWEST
+from closedwon.words.charges import names_in
 from sandbox.clock import Clock
 from sandbox.machine import STIGG_URL, Machine
 from sandbox.settings import ParameterRefused, settings_of
-from sandbox.simulation.looks import Json, Seen, look_of
+from sandbox.simulation.looks import Agreed, Json, Seen, look_of
 from sandbox.simulation.story import Event, Story, StoryInvalid
 from sandbox.stigg.app import Stigg
 from sandbox.wsgi_session import session_to
@@ -79,13 +80,18 @@ class Play:
 
     def seen(self) -> Seen:
         """What stands in Stigg, and what each deal says, now."""
-        states = {
-            id: self.machine.status(id).json()
-            for account in self._accounts
-            for id in self.machine.ledger.customer(account).opportunities
-        }
+        customers = [self.machine.ledger.customer(account) for account in self._accounts]
+        states = {id: self.machine.status(id).json() for customer in customers for id in customer.opportunities}
         grants = [grant for id in self.stigg.customers for grant in self.stigg.grants(id)]
-        return Seen(self.clock(), self.stigg.subscriptions(), states, grants)
+        agreed = {str(customer.bound_id): self._agreed(customer) for customer in customers if customer.customer_id}
+        return Seen(self.clock(), self.stigg.subscriptions(), states, grants, agreed)
+
+    def _agreed(self, customer: Customer) -> Agreed:
+        """What a customer agreed to pay now."""
+        agreement = self.machine.stack.provisioner.agreed(customer)
+        now = starting(agreement.world.now)
+        charges = {slot: charge for slot in agreement.slots if (charge := agreement.charge(slot, now)) is not None}
+        return Agreed(charges, names_in(agreement))
 
     # Events
 
@@ -99,7 +105,11 @@ class Play:
             case "preview":
                 self._admit(event)
                 results = self.machine.post({"deals": event.content}, "/v1/previews").json()["results"]
-                self.summaries[event.number] = [sentence for result in results for sentence in result["summary"]]
+                self.summaries[event.number] = [
+                    sentence
+                    for result in results
+                    for sentence in (*result["summary"], *(charges["what"] for charges in result["charges"]))
+                ]
                 return previewed(results)
             case "approve":
                 return self._approve(normalised_id(event.content, "006"))
@@ -263,13 +273,14 @@ def quiet() -> Iterator[None]:
 
 
 def previewed(results: Iterable[Json]) -> Json:
-    """What a preview's look says: warnings, reasons and codes of all deals."""
-    told: Json = {"warnings": [], "reasons": [], "codes": []}
+    """What a preview's look says: warnings, reasons, codes and charges of all deals."""
+    told: Json = {"warnings": [], "reasons": [], "codes": [], "charges": []}
     for result in results:
         told["warnings"] += result["warnings"]
         told["reasons"] += [f"{error['field']} {error['message']}" for error in result["errors"]]
         told["reasons"] += [change["reason"] for change in result["changes"] if change["reason"]]
         told["codes"] += result["codes"]
+        told["charges"] += result["charges"]
     return told
 
 

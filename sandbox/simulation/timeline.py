@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
-from closedwon.domain.instants import from_milliseconds
-from sandbox.simulation.looks import Json, Seen, subscription_of
+from closedwon.domain.instants import from_milliseconds, milliseconds
+from closedwon.words.changes import Calendar
+from closedwon.words.charges import lines_of, period_of, sum_of, until
+from sandbox.simulation.looks import STANDS, Json, Seen, charge_of, subscription_of
 from sandbox.simulation.story import Event, Story
 
 WIDTH = 80
-STANDS = ("ACTIVE", "IN_TRIAL")
-"""What a subscription's status is while it can be used."""
-
 T = TypeVar("T", bound=Hashable)
 
 
@@ -69,6 +68,7 @@ class _Calendar:
 
     def __init__(self, time_zone: str) -> None:
         self._zone = ZoneInfo(time_zone)
+        self.days = Calendar(self._zone)
 
     def time(self, at: int) -> str:
         """A day where it begins there, else a day and a time."""
@@ -122,7 +122,8 @@ def _standing(seen: Sequence[Seen], calendar: _Calendar) -> list[str]:
     slots: dict[tuple[str, str, str], None] = {}
     held: list[tuple[int, dict[tuple[str, str, str], str]]] = []
     for moment in seen:
-        now = {_slot(one): _content(one) for one in moment.subscriptions if one["status"] in STANDS}
+        standing = [one for one in moment.subscriptions if one["status"] in STANDS]
+        now = {_slot(one): "\n".join([_content(one), *_charged(moment, one)]) for one in standing}
         slots |= dict.fromkeys(now)
         held.append((moment.at, now))
     rows = {slot: spans((at, now.get(slot)) for at, now in held) for slot in slots}
@@ -133,8 +134,36 @@ def _standing(seen: Sequence[Seen], calendar: _Calendar) -> list[str]:
         customer, product, resource = slot
         told.append("  " + ", ".join(filter(None, (product, resource, f"customer {customer}"))))
         for span in some:
-            told += _entry(f"    {times[span]}", span.what, room)
+            why = _until(seen, slot, span, calendar)
+            what, *charges = span.what.split("\n")
+            told += _entry(f"    {times[span]}", what, room)
+            for line in filter(None, (*charges, why)):
+                told += _wrapped(line, "      ", "          ")
     return told
+
+
+def _charged(moment: Seen, one: Json) -> Iterator[str]:
+    """What a billing period of a subscription charges, and where each part of that comes from."""
+    charge = charge_of(moment, one)
+    if charge is None:
+        return
+    yield f"charges {sum_of(charge)} {period_of(charge)}:"
+    yield from (f"  {line}" for line in lines_of(charge, moment.agreed[one["customerId"]].named))
+
+
+def _until(seen: Sequence[Seen], slot: tuple[str, str, str], span: Span, calendar: _Calendar) -> str:
+    """Why a span ended, by what was known last before it did: a renewal may have been sold meanwhile."""
+    if span.until is None:
+        return ""
+    known = [moment for moment in seen if span.since <= moment.at < span.until]
+    for moment in reversed(known):
+        for one in moment.subscriptions:
+            charge = charge_of(moment, one)
+            if _slot(one) == slot and charge is not None and charge.end.instant is not None:
+                if milliseconds(charge.end.instant) != span.until:
+                    return ""
+                return until(charge, moment.agreed[one["customerId"]].named, calendar.days)
+    return ""
 
 
 def _times(span: Span, calendar: _Calendar) -> str:

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from closedwon.domain.desired import Desired
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.instants import iso_utc
 from closedwon.domain.order import Order
@@ -22,11 +21,9 @@ from closedwon.intake.mapping import compile_deal
 from unit.domain import (
     ANALYTICS,
     CALLS,
-    CATALOGUE,
     CREDITS,
     ORGANIZATION,
     PLATFORM,
-    POLICY,
     RULES,
     SEATS,
     SSO,
@@ -37,7 +34,6 @@ from unit.domain import (
     addon,
     credits,
     entitlement,
-    fold,
     plan,
 )
 
@@ -72,7 +68,7 @@ class History:
     approves: bool = True
 
     def standings(self) -> list[Standing]:
-        """The opportunities as the fold takes them, by what was sold alone."""
+        """The opportunities by what was sold alone, however it arrived."""
         return [
             Standing(order_of(deal), *(2 * [order_of(self.won[id])] if id in self.won else []))
             for id, deal in self.newest.items()
@@ -91,10 +87,6 @@ class History:
 
 def order_of(deal: Json) -> Order:
     return compile_deal(Deal.model_validate(deal), RULES)
-
-
-def folded(standings: list[Standing], now: int) -> Desired:
-    return fold(standings, CATALOGUE, POLICY, now)
 
 
 def make(seed: int, began: datetime) -> History:

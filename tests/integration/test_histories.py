@@ -19,18 +19,20 @@ import pytest
 import requests
 
 from closedwon.aws.ledger import Ledger
+from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Slot, Subscription
 from closedwon.domain.instants import EndOfBillingPeriod
 from closedwon.domain.marks import Backlinks, metadata_of
 from closedwon.domain.outcome import STIGG_FIRST
 from closedwon.domain.plan import plan
+from closedwon.domain.world import world_of
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import entitlement_body
-from integration.histories import LATEST, History, folded, make, told
+from integration.histories import LATEST, History, make, told
 from integration.scenes import COMPOSITE, LIVE, SUBSCRIPTION, SUBSCRIPTIONS, Json, time_passes
 from sandbox.sandbox import STIGG_INTEGRATION, Sandbox
-from unit.domain import CATALOGUE, ORGANIZATION, POLICY
+from unit.domain import CATALOGUE, ORGANIZATION, POLICY, agreed
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "prove"
 AT_ONCE = 24 if LONG else 12
@@ -192,10 +194,11 @@ def faults_of(sandbox: Sandbox, history: History, foreign: Json | None) -> Itera
     """What is not as the deals say."""
     known = customer(sandbox, history)
     now = round(time.time() * 1000)
-    if history.contradicts:  # what was provisioned first does not yield: the ledger knows what that was
-        desired = folded([state.standing for state in known.opportunities.values()], now)
+    if history.contradicts:  # what had begun first does not yield: the ledger knows what that was
+        agreement = Agreement(known.histories, world_of(known, CATALOGUE, POLICY, now))
     else:
-        desired = folded(history.standings(), now)
+        agreement = agreed(history.standings(), CATALOGUE, POLICY, now)
+    desired = agreement.desired()
     links = Backlinks(sandbox.salesforce_server.url, history.account, STIGG_INTEGRATION)
     everything = sandbox.stigg.subscriptions(history.account)
     live = [s for s in everything if s["status"] in LIVE]

@@ -17,10 +17,11 @@ from pydantic import ValidationError
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.agreement import Agreement
-from closedwon.domain.contract.facts import History, of_first_version
+from closedwon.domain.contract.facts import Contribution, History, of_first_version
 from closedwon.domain.contract.standing import World
+from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription
-from closedwon.domain.identifiers import normalised_id
+from closedwon.domain.identifiers import OpportunityId, normalised_id
 from closedwon.domain.instants import Instant, from_milliseconds, iso_utc, milliseconds
 from closedwon.domain.order import Order, Revision
 from closedwon.intake.deal import Deal, problems_of
@@ -201,6 +202,13 @@ def only(desired: Desired) -> Subscription:
     assert not desired.held
     [subscription] = desired.subscriptions.values()
     return subscription
+
+
+def settling(customer: Customer, *ids: str) -> dict[OpportunityId, Contribution]:
+    """What a step says that brought these deals to Stigg as they are now; none: all that are not refused."""
+    states = customer.opportunities
+    chosen = ids or [id for id, state in states.items() if not state.order.problems]
+    return {states[id].order.opportunity_id: states[id].prepared_history.contribution for id in chosen}
 
 
 # The life of a deal

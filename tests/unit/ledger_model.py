@@ -37,6 +37,7 @@ from closedwon.domain.lease import Unanswered, Work
 from closedwon.domain.order import Order, Problem, Revision
 from closedwon.domain.records import SlotRecord
 from closedwon.domain.results import Applied, Failed, Intended, Interrupted, LeaseLost, StepResult, Written
+from unit.domain import settling
 
 Fold = frozenset[tuple[str, str]]
 """What Stigg holds: of each opportunity that contributes, its ID and its order's name."""
@@ -450,7 +451,7 @@ class _Model:
             report = Applied(
                 slots={SLOT: SlotRecord(customer.version, made=True)},
                 outcomes=outcomes(customer, fold(customer), world.paid),
-                provisioned=frozenset(id for id, state in customer.opportunities.items() if not state.order.problems),
+                settles=settling(customer),
                 ensured=bool(fold(customer)),
                 look_again_at=looks,
             )

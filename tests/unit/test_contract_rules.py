@@ -156,6 +156,23 @@ def test_a_base_that_arrives_after_its_scheduled_renewal_is_renewed_by_it() -> N
     assert status(one, 1, "2028-01-02") == ("Superseded", "renewed")
 
 
+def test_what_ran_out_before_a_renewal_has_no_say_in_what_became_of_the_deal() -> None:
+    one = life()
+    ramp = [entitlement(SEATS, 100, end="2027-03-31"), entitlement(SEATS, 50, start="2027-04-01")]
+    one.send(won(1, plan(), *ramp, **YEAR), renewed(2, plan(), entitlement(SEATS, 80), of=1, start="2027-06-01"))
+    assert status(one, 1, "2027-05-01") == ("Provisioned", "gives")
+    assert status(one, 1, "2027-06-02") == ("Superseded", "renewed")
+
+
+def test_what_goes_on_to_its_end_after_a_part_was_cancelled_has_ended() -> None:
+    one = life(end_of_term="end")
+    one.send(won(1, plan(), entitlement(SEATS, 100), addon(WORKSPACE, 2), **YEAR))
+    one.send(cancelled(2, addon(WORKSPACE, 2), of=1, end="2027-03-31"))
+    assert status(one, 1, "2028-01-02") == ("Ended", "term over")
+    one.send(cancelled(3, entitlement(SEATS, 100), of=1, end="2027-12-31"))
+    assert status(one, 1, "2028-01-02") == ("Ended", "term over")
+
+
 def test_an_amendment_that_starts_after_the_renewal_belongs_to_the_renewal() -> None:
     one = life()
     one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))

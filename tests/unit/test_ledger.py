@@ -27,6 +27,7 @@ from closedwon.aws.ledger_items import text_of
 from closedwon.aws.ledger_table import TRIES
 from closedwon.domain.acceptance import Acceptance, Arrival
 from closedwon.domain.application import Application
+from closedwon.domain.contract.facts import Contribution
 from closedwon.domain.customer import Customer, Outcome, SubscriptionLink
 from closedwon.domain.desired import Entitlement, Price, Slot, Subscription
 from closedwon.domain.due import START_GRACE
@@ -37,6 +38,7 @@ from closedwon.domain.order import Item, Order, Revision
 from closedwon.domain.records import SlotRecord
 from closedwon.domain.results import Applied, Ensured, Intended, LeaseLost, Prepared, Written
 from sandbox.ledger import MemoryLedger
+from unit.domain import settling
 
 TABLE = "ledger"
 ACCOUNT = "0015g00000XyZaBAAV"
@@ -343,7 +345,7 @@ def test_what_was_decided_by_an_older_state_is_decided_again(
     older = items_of(dynamodb, f"ACCOUNT#{ACCOUNT}")
     work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
-    ledger.record_result(work, Applied({}, {A: Outcome("Provisioned")}, frozenset({A}), ensured=False))
+    ledger.record_result(work, Applied({}, {A: Outcome("Provisioned")}, settling(work.customer, A), ensured=False))
     query = client.query
 
     def stale(**asked: Any) -> Any:
@@ -370,7 +372,7 @@ def test_a_result_is_recorded_on_what_the_lease_holds_and_read_again_only_when_o
     elsewhere.accept([arrival(2, at=2), arrival(3, opportunity=B)])
     client.calls.clear()
     outcomes = {A: Outcome("Provisioned")}
-    customer, _ = ledger.record_result(work, Applied({}, outcomes, frozenset({A}), ensured=True))
+    customer, _ = ledger.record_result(work, Applied({}, outcomes, settling(work.customer, A), ensured=True))
     assert client.calls == ["transact_write_items", "query", "transact_write_items"]
     assert (customer.applied, customer.version, sorted(customer.opportunities)) == (1, 2, [A, B])
     assert customer.slots["product|"].generation == 1
@@ -425,7 +427,7 @@ def test_a_whole_provisioning_is_in_the_ledger_as_it_was_reported(ledger: Either
     )
     record = SlotRecord(1, True, "sub-1", "ACTIVE", None, subscription)
     outcome = Outcome("Provisioned", "", (SubscriptionLink("plan-enterprise", "sub-1", "ACTIVE"),))
-    ledger.record_result(work, Applied({"product|": record}, {A: outcome}, frozenset({A}), ensured=True))
+    ledger.record_result(work, Applied({"product|": record}, {A: outcome}, settling(work.customer, A), ensured=True))
     clock.now += 1
     following = ledger.acquire_lease(ACCOUNT, "one", work.lease.token, LEASE)
     assert isinstance(following, Work)
@@ -444,7 +446,7 @@ def test_a_whole_provisioning_is_in_the_ledger_as_it_was_reported(ledger: Either
         None,
         ACCOUNT,
     )
-    assert (state.outcome, state.provisioned, state.written) == (outcome, order(), mark)
+    assert (state.outcome, state.settled, state.written) == (outcome, Contribution(order()), mark)
     with pytest.raises(LeaseLost):
         ledger.record_result(work, Written({}, account=True))
 
@@ -525,7 +527,7 @@ def test_what_is_due_is_claimed_once_the_longest_due_first_and_gone_when_it_is_d
         work = ledger.acquire_lease(account_id, execution, 0, LEASE)
         assert isinstance(work, Work)
         held = dict.fromkeys(work.customer.opportunities, Outcome("Held", "The plan is gone."))
-        customer, _ = ledger.record_result(work, Applied({}, held, frozenset(), ensured=False))
+        customer, _ = ledger.record_result(work, Applied({}, held, {}, ensured=False))
         marks = {id: state.mark(None) for id, state in customer.opportunities.items()}
         assert ledger.record_result(work, Written(marks, account=False))[1] == "done"
     clock.now += 365 * 86_400_000
@@ -609,7 +611,7 @@ def test_the_history_holds_every_accepted_order_and_is_never_changed(
         work = ledger.acquire_lease(ACCOUNT, f"execution-{clock.now}", 0, 1)
         assert isinstance(work, Work)
         outcome = {A: Outcome("Provisioned", f"quantity {quantity}")}
-        ledger.record_result(work, Applied({}, outcome, frozenset({A}), ensured=True))
+        ledger.record_result(work, Applied({}, outcome, settling(work.customer, A), ensured=True))
         items = items_of(dynamodb, f"OPPORTUNITY#{A}")
         orders = {sk: item for sk, item in items.items() if sk.startswith("ORDER#")}
         assert history.items() <= orders.items()
@@ -641,7 +643,7 @@ def test_deals_of_one_account_are_one_customers_work_from_the_callout_to_the_wri
     assert {id: state.order for id, state in states.items()} == {a.order.opportunity_id: a.order for a in arrivals}
     assert {state.execution for state in states.values()} == {execution}
     customer, _ = ledger.record_result(
-        work, Applied({}, dict.fromkeys(states, Outcome("Provisioned")), frozenset(states), ensured=True)
+        work, Applied({}, dict.fromkeys(states, Outcome("Provisioned")), settling(work.customer), ensured=True)
     )
     marks = {id: state.mark(ACCOUNT) for id, state in customer.opportunities.items()}
     assert ledger.record_result(work, Written(marks, account=True))[1] == "done"
@@ -649,7 +651,7 @@ def test_deals_of_one_account_are_one_customers_work_from_the_callout_to_the_wri
     assert found is not None
     customer, state = found
     assert (customer.applied, customer.lease, customer.due_at) == (customer.version, None, None)
-    assert (state.provisioned, state.written) == (arrivals[-1].order, state.mark(ACCOUNT))
+    assert (state.settled, state.written) == (Contribution(arrivals[-1].order), state.mark(ACCOUNT))
 
 
 def test_the_parts_of_a_request_that_bring_nothing_new_name_no_execution_for_the_others(ledger: Ledger) -> None:
@@ -693,7 +695,7 @@ def test_a_report_that_ends_between_its_pieces_was_not_made_and_is_made_again(
     ledger.accept([arrival(n, opportunity=f"0065g0000{n:06}AAX", at=n) for n in range(1, 210)])
     work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
-    report = Applied({}, dict.fromkeys(work.customer.opportunities, Outcome("Held", "why")), frozenset(), ensured=True)
+    report = Applied({}, dict.fromkeys(work.customer.opportunities, Outcome("Held", "why")), {}, ensured=True)
     client.calls.clear()
 
     def die(call: str) -> None:
@@ -732,7 +734,9 @@ def test_the_largest_usual_deals_stay_far_below_what_an_item_holds(ledger: Ledge
     assert isinstance(work, Work)
     assert len(work.customer.opportunities) == 30
     done = dict.fromkeys(work.customer.opportunities, Outcome("Provisioned"))
-    ledger.record_result(work, Applied({}, done, frozenset(done), ensured=True))  # now each order is there twice
+    ledger.record_result(
+        work, Applied({}, done, settling(work.customer), ensured=True)
+    )  # now each order is there twice
     newest = items_of(dynamodb, f"ACCOUNT#{ACCOUNT}")[f"OPPORTUNITY#{arrivals[0].order.opportunity_id}"]
     assert size(newest) < MOST / 2
 
@@ -765,7 +769,7 @@ def test_deals_with_the_longest_ids_take_as_many_transactions_as_their_bytes_nee
         assert isinstance(work, Work)
         assert sorted(work.customer.opportunities) == opportunities
         done = dict.fromkeys(opportunities, Outcome("Provisioned"))
-        applied, _ = ledger.record_result(work, Applied({}, done, frozenset(done), ensured=True))
+        applied, _ = ledger.record_result(work, Applied({}, done, settling(work.customer), ensured=True))
         marks = {id: state.mark(applied.shown_id) for id, state in applied.opportunities.items()}
         ledger.record_result(work, Written(marks, account=True))
     assert max(written) < MOST_TOGETHER < sum(written)
@@ -804,7 +808,7 @@ def test_what_is_held_is_let_through_once_and_only_what_it_says(ledger: Either, 
     work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
     held = Outcome("Held", "Half of it would go.", approval="removal")
-    customer, _ = ledger.record_result(work, Applied({}, {A: held}, frozenset(), ensured=False))
+    customer, _ = ledger.record_result(work, Applied({}, {A: held}, {}, ensured=False))
     ledger.record_result(work, Written({A: customer.opportunities[A].mark(None)}, account=False))
     assert ledger.approve(A, "something else", 0) == ("unknown", None)
     status, claim = ledger.approve(A, "removal", NOW + 5)
@@ -821,7 +825,9 @@ def test_who_is_made_due_is_looked_at_again_unless_it_was_written_since(ledger: 
     ledger.accept([arrival()])
     work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
-    customer, _ = ledger.record_result(work, Applied({}, {A: Outcome("Provisioned")}, frozenset({A}), ensured=True))
+    customer, _ = ledger.record_result(
+        work, Applied({}, {A: Outcome("Provisioned")}, settling(work.customer, A), ensured=True)
+    )
     ledger.record_result(work, Written({A: customer.opportunities[A].mark(ACCOUNT)}, account=True))
     clock.now += 1000
     known = ledger.customer(ACCOUNT)

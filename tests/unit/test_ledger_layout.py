@@ -27,6 +27,7 @@ from closedwon.domain.order import Item, Order, Problem, Revision
 from closedwon.domain.records import EndedElsewhere, GrantRecord, SlotRecord
 from closedwon.domain.results import Applied, Intended
 from unit.capacity import CountingTable
+from unit.domain import settling
 
 Json = dict[str, Any]
 
@@ -122,7 +123,7 @@ def provisioned(ledger: Ledger, slots: dict[str, SlotRecord]) -> Customer:
         Applied(
             slots,
             {A: outcome},
-            frozenset({A}),
+            settling(work.customer, A),
             ensured=True,
             grants={"credits": GrantRecord(5, "grant-5")},
             learned={B: {learned_key("product-platform|", 1): AT}, A: {learned_key("product-platform|", 1): AT}},
@@ -191,9 +192,7 @@ def test_the_head_has_nothing_of_slots_and_deals_and_only_what_changes_is_writte
     assert isinstance(work, Work)
     [key] = slots_of(1)
     changed = replace(known.slots[key], status="CANCELED")
-    ledger.record_result(
-        work, Applied({**known.slots, key: changed}, {}, frozenset(), True, approved=frozenset({"half"}))
-    )
+    ledger.record_result(work, Applied({**known.slots, key: changed}, {}, {}, True, approved=frozenset({"half"})))
     after = items_of(table)
     assert {sk for sk in after if after[sk] != before.get(sk)} == {"CUSTOMER", f"SLOT#{key}", "APPROVAL#half"}
     assert ledger.customer(ACCOUNT).slots[key] == changed
@@ -206,9 +205,11 @@ def test_the_head_has_nothing_of_slots_and_deals_and_only_what_changes_is_writte
 def test_orders_that_are_equal_are_stored_once(ledger: Ledger, table: CountingTable) -> None:
     known = provisioned(ledger, {})
     told = json.loads(text_of(items_of(table)[f"OPPORTUNITY#{A}"]))
-    assert (told["order"]["items"][0]["quantity"], told["provisioned"], told["won"]) == (2, {"as": "order"}, None)
+    assert (told["order"]["items"][0]["quantity"], told["provisioned"], told["settled"]) == (2, {"as": "order"}, {})
+    assert not told.keys() & {"sells_order", "trial_order", "settled_trial", "won"}, "the newest is what sells"
     state = known.opportunities[A]
-    assert state.provisioned is state.order
+    assert state.settled is not None
+    assert state.settled.order is state.order
 
 
 # The first version's
@@ -296,7 +297,7 @@ def newer(items: dict[str, Json]) -> dict[str, Json]:
         if sk.startswith("OPPORTUNITY#"):
             learned = told.pop("learned", None)
             told = {n: v if isinstance(v, dict) and v.keys() == {"as"} else news_in(v) for n, v in told.items()}
-            told |= {"sells": {"as": "order"}, **({"learned": learned} if learned else {})}
+            told |= {"offers": {"as": "order"}, **({"learned": learned} if learned else {})}
         else:
             told = news_in(told)
         by_newer[sk] = {**item, "body": body_of(json.dumps(told))}
@@ -351,7 +352,7 @@ def without_news(customer: Customer) -> Customer:
             state,
             extra={},
             order=plain_order(state.order),
-            provisioned=state.provisioned and plain_order(state.provisioned),
+            settled=state.settled and plain(state.settled.with_orders(plain_order)),
             outcome=plain_outcome(state.outcome),
             application=plain(state.application),
         )

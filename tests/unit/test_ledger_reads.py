@@ -29,6 +29,7 @@ from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import Applied, Failed, Intended, Interrupted, LeaseLost, StepResult, Written
 from sandbox.ledger import MemoryLedger
 from unit.capacity import CountingTable
+from unit.domain import settling
 
 Json = dict[str, Any]
 
@@ -189,7 +190,7 @@ class Both:
                 Applied(
                     {key: SlotRecord(self.chance.randrange(3), True, status="ACTIVE") for key in keys},
                     outcomes,
-                    frozenset(id for id in outcomes if self.chance.random() < 0.5),
+                    {id: told for id, told in settling(known).items() if self.chance.random() < 0.5},
                     ensured=True,
                     look_again_at=self.chance.choice((None, self.now + 1)),
                     grants=grants,

@@ -10,6 +10,7 @@ import pytest
 from closedwon.aws import metrics
 from closedwon.aws.ledger_metrics import measure
 from closedwon.aws.metrics import METRICS, NAMESPACE, emitted, note, take
+from closedwon.domain.contract.facts import settle
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status
 from closedwon.domain.order import Revision
 from unit.domain import an_order, plan
@@ -107,8 +108,9 @@ ORDER = an_order(plan())
 def state(status: Status, at: int, provisioned: bool = False, **more: Any) -> Customer:
     """A customer with one deal, which closed at CLOSED and got this outcome `at` milliseconds later."""
     outcome = Outcome(status, **more)
-    order = ORDER if provisioned else None
-    deal = OpportunityState(ORDER, Revision(CLOSED, 0), 1, "one", provisioned=order, outcome=outcome, at=CLOSED + at)
+    deal = OpportunityState(ORDER, Revision(CLOSED, 0), 1, "one", outcome=outcome, at=CLOSED + at)
+    if provisioned:
+        deal = deal.with_history(settle(deal.history, deal.history.contribution))
     return Customer("001", opportunities={ORDER.opportunity_id: deal})
 
 

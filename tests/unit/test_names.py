@@ -30,6 +30,7 @@ from unit.domain import (
     order_of,
     plan,
     renewed,
+    settling,
     won,
 )
 
@@ -58,7 +59,7 @@ def standing(order: Order, revision: int = 2) -> Customer:
     customer, _ = arriving(Customer(ACCOUNT, ensured=True), order, revision)
     customer, work = acquire_lease(customer, "one", 0, NOW, 1000)
     assert isinstance(work, Leased)
-    report = Applied({}, {DEAL: FINE}, frozenset({DEAL}), ensured=True)
+    report = Applied({}, {DEAL: FINE}, settling(work.customer, DEAL), ensured=True)
     customer, _ = record_result(customer, work, report, NOW)
     state = customer.opportunities[DEAL]
     shown = replace(state, written=state.mark(customer.shown_id))
@@ -67,6 +68,14 @@ def standing(order: Order, revision: int = 2) -> Customer:
 
 def state_of(customer: Customer) -> OpportunityState:
     return customer.opportunities[DEAL]
+
+
+def standing_of(customer: Customer) -> Order:
+    """What the deal sells as it was provisioned."""
+    settled = state_of(customer).settled
+    assert settled is not None
+    assert settled.order is not None
+    return settled.order
 
 
 def names_of_lines(order: Order) -> list[tuple[Any, ...]]:
@@ -98,8 +107,7 @@ def test_a_duplicate_that_adds_names_is_recorded_and_folded_once_more(
     assert (after.version, after.due_at is not None) == (before.version + 1, True)
     state = state_of(after)
     assert state.order.names == {DEAL, *names}
-    assert state.provisioned is not None
-    assert state.provisioned.names == {DEAL, *names}, "what stands is found by them too, should a change be held"
+    assert standing_of(after).names == {DEAL, *names}, "what stands is found by them too, should a change be held"
     assert state.revision == Revision(max(2, revision), 0)
     assert state.stands
     # Nothing about this deal is open, so Salesforce goes on showing what it shows.
@@ -117,9 +125,7 @@ def test_names_that_are_known_make_nothing_due() -> None:
 def test_a_contract_that_was_made_anew_has_the_name_that_was_read_last() -> None:
     customer = standing(sold(contract=7))
     newer, _ = arriving(customer, sold(contract=8), 3)
-    stands = state_of(newer).provisioned
-    assert stands is not None
-    assert stands.contract_id == contract(8)
+    assert standing_of(newer).contract_id == contract(8)
     first_form, _ = arriving(standing(netted(sold(contract=7))), sold(contract=8), 3)
     assert state_of(first_form).order.contract_id == contract(8)
     older, _ = arriving(customer, sold(contract=8), 1)
@@ -193,7 +199,7 @@ def test_a_deal_of_the_first_form_whose_lines_have_names_of_their_own_is_stored_
     assert answer.status == "duplicate"
     state = state_of(customer)
     assert (state.order.form, sorted(names_of_lines(state.order)[2:])) == (1, SPLIT_NAMES)
-    assert state.provisioned == replace(state.order, as_of=state.provisioned and state.provisioned.as_of)
+    assert standing_of(customer) == replace(state.order, as_of=standing_of(customer).as_of)
     assert state.stands
 
 

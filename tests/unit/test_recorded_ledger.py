@@ -62,7 +62,6 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
     ("end", "A year that just ended"): ("outcomes written", "a term that ran out is Ended"),
     ("end", "Reopened and revoked"): ("future outcomes lookAgainAt written", "what is not won any more gives nothing"),
     ("end", "Held for a third"): ("desired future plan written", "a removal is held with its deal, and no slot waits"),
-    ("end", "Credits of a year"): ("future", "credits are given once, and never taken back"),
     ("grace", "Renewed within grace"): ("future", "a renewal's own terms hold from its start"),
     ("held", "Held for another quantity"): ("desired future outcomes written", "a fault says its day"),
     ("held", "Held by the removal guard"): (

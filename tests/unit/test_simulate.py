@@ -176,6 +176,18 @@ def test_what_never_rests_ends_the_story(monkeypatch: pytest.MonkeyPatch) -> Non
 # Looks
 
 
+def charged(kind: str, id: str, quantity: int, amount: float | None, *shares: tuple[int, int, float | None]) -> Json:
+    """A line of a charge. amount: None for none, or the catalogue's. shares: of each deal its quantity and amount."""
+    return {
+        "type": kind,
+        "id": id,
+        "quantity": quantity,
+        "amount": amount,
+        "catalogue": amount is None and kind in ("Plan", "Add-on"),
+        "shares": [{"opportunityId": opportunity(n), "quantity": q, "amount": a} for n, q, a in shares],
+    }
+
+
 def test_a_look_says_what_a_subscription_gives_and_costs() -> None:
     [look] = played(sold(TEAM, line("addon-extra-workspace", 3, price=120), line("currency-ai-credits", 5000)))
     [one] = look["subscriptions"]
@@ -193,10 +205,81 @@ def test_a_look_says_what_a_subscription_gives_and_costs() -> None:
         "prices": {"plan": 490, "addon-extra-workspace": 120},
         "startDate": "2026-11-20T09:00:00.000Z",
         "endDate": None,
+        "charge": {
+            "amount": 850,
+            "agreed": 850,
+            "catalogue": [],
+            "currency": "USD",
+            "billingPeriod": "MONTHLY",
+            "end": None,
+            "lines": [
+                charged("Plan", "plan-team", 1, 490, (1, 1, 490)),
+                charged("Add-on", "addon-extra-workspace", 3, 360, (1, 3, 360)),
+            ],
+        },
     }
     assert look["credits"] == [{"currencyId": "currency-ai-credits", "amount": 5000}]
     assert look["deals"] == {opportunity(1): {"status": "Provisioned", "code": "", "reason": ""}}
     assert look["at"] == WON
+
+
+def test_a_look_says_which_deals_a_charge_comes_from_and_until_when() -> None:
+    workspaces = line("addon-extra-workspace", 2, price=130)
+    more = {"trigger": "amendment", "amends": opportunity(1), "quantities": "differences"}
+    renewal = {"trigger": "renewal", "amends": opportunity(1), "terms": {"start": "2027-06-01", "end": "2028-05-31"}}
+    looks = played(
+        sold(TEAM, line("addon-extra-workspace", 5, price=120), terms={"start": STARTS, "end": ENDS}),
+        sold(workspaces, at="2026-12-05T09:00:00Z", number=2, terms={"start": "2027-03-01"}, **more),
+        sold({**TEAM, "price": 500}, at="2027-05-01T09:00:00Z", number=3, **renewal),
+        look_at("2027-06-02T09:00:00Z"),
+    )
+    before, then, after = (looks[n]["subscriptions"][0]["charge"] for n in (1, 2, 3))
+    assert (before["amount"], before["end"]) == (1090, "2027-03-01T00:00:00.000Z")
+    assert (then["amount"], then["end"]) == (1350, "2027-06-01T00:00:00.000Z")
+    assert then["lines"][1] == charged("Add-on", "addon-extra-workspace", 7, 860, (1, 5, 600), (2, 2, 260))
+    assert (after["amount"], after["end"]) == (500, None)
+    assert after["lines"] == [charged("Plan", "plan-team", 1, 500, (3, 1, 500))]
+
+
+def test_a_trial_charges_nothing_and_what_is_the_catalogues_is_said() -> None:
+    trial, paid = (
+        played(sold(line("plan-team"), line("addon-extra-workspace", 2, price=130), trigger=trigger, terms=terms))
+        for trigger, terms in (("trial", {"trialEnd": "2026-12-10"}), ("closed_won", {}))
+    )
+    assert trial[0]["subscriptions"][0]["charge"] is None
+    charge = paid[0]["subscriptions"][0]["charge"]
+    assert (charge["amount"], charge["agreed"], charge["catalogue"]) == (None, 260, ["plan-team"])
+    assert charge["lines"][0] == charged("Plan", "plan-team", 1, None, (1, 1, None))
+
+
+def test_a_preview_says_what_a_period_charges_before_and_after() -> None:
+    base = sold(TEAM, line("addon-extra-workspace", 5, price=120))
+    more = {"trigger": "amendment", "amends": opportunity(1), "quantities": "differences"}
+    workspaces = sold(
+        line("addon-extra-workspace", 2, price=130),
+        at="2026-12-05T09:00:00Z",
+        number=2,
+        terms={"start": "2027-03-01", "end": "2027-05-31"},
+        **more,
+    )
+    asked = {"at": "2026-12-05T09:00:00Z", "preview": workspaces["deals"]}
+    looks = played(base, asked, workspaces, asked)
+    added, over = looks[1]["charges"]
+    assert (added["at"], added["before"]["amount"], added["after"]["amount"]) == (
+        "2027-03-01T00:00:00.000Z",
+        1090,
+        1350,
+    )
+    assert added["what"] == (
+        "From 2027-03-01 on plan-team charges 1,350.00 USD a month instead of 1,090.00 USD, until its term is over on "
+        "2027-06-01."
+    )
+    assert added["explained"] == [
+        "plan-team: 490.00 USD of the base Deal 1",
+        "7 x addon-extra-workspace: 860.00 USD = 600.00 of the base Deal 1 + 260.00 of the amendment Deal 2",
+    ]
+    assert (over["at"], over["before"], over["after"]) == ("2027-06-01T00:00:00.000Z", over["after"], over["before"])
+    assert looks[3]["charges"] == []  # once it is accepted, nothing changes by it
 
 
 def test_an_entitlement_is_a_limit_unlimited_or_just_there() -> None:
@@ -362,6 +445,9 @@ What happens
                     - On 2027-03-01: changes entitlements of plan-enterprise:
                     feature-seats 20 -> 25.
                     - On 2027-06-01: access to plan-enterprise ends.
+                    - From 2027-03-01 on plan-enterprise charges the catalogue's
+                    price of plan-enterprise a month, as before, until its term
+                    is over on 2027-06-01.
   2027-02-19 09:00  Deal 2 (amendment, 0065g0000000002AAA) arrives.
   2027-02-21 09:00  0065g0000000002AAA cannot be approved: nothing waits for
                     approval: it is Scheduled. It takes effect on 2027-03-01.
@@ -370,8 +456,16 @@ What stands in Stigg (prices are the catalogue's where none is said)
   product-platform, customer 0015g00000XyZaBAAV
     2026-12-01 until 2027-03-01  plan-enterprise billed monthly; feature-seats
                                  20
+      charges the catalogue's price of plan-enterprise a month:
+        plan-enterprise: the catalogue's price, of the base Deal 1
+        feature-seats: 20 of the base Deal 1
+      until the amendment Deal 2 on 2027-03-01
     2027-03-01 until 2027-06-01  plan-enterprise billed monthly; feature-seats
                                  25
+      charges the catalogue's price of plan-enterprise a month:
+        plan-enterprise: the catalogue's price, of the base Deal 1
+        feature-seats: 25 = 20 of the base Deal 1 + 5 of the amendment Deal 2
+      until its term is over on 2027-06-01
   Credits granted
     2026-12-01        5,000 currency-ai-credits
 
@@ -379,13 +473,13 @@ What each deal says
   Deal 1 (closed_won, 0065g0000000001AAA)
     2026-11-20 09:00  Scheduled (starts): Access starts on 2026-12-01.
     2026-12-01        Provisioned
-    2027-06-01        Provisioned (term_over): The term of this deal is over:
-                      access ended on 2027-06-01.
+    2027-06-01        Ended (term_over): The term of this deal is over: access
+                      ended on 2027-06-01.
   Deal 2 (amendment, 0065g0000000002AAA)
     2027-02-19 09:00  Scheduled (takes_effect): It takes effect on 2027-03-01.
     2027-03-01        Provisioned
-    2027-06-01        Provisioned (term_over): The term of this deal is over:
-                      access ended on 2027-06-01.
+    2027-06-01        Ended (term_over): The term of this deal is over: access
+                      ended on 2027-06-01.
 """
 
 

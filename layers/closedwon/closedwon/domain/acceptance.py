@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.contract.facts import Reading, record
 from closedwon.domain.customer import Customer, OpportunityState, Outcome
@@ -131,16 +131,17 @@ def _recorded(
         fresh = OpportunityState(order, revision, version, execution, outcome=outcome, at=now)
         return fresh.with_history(record(None, Reading(order, revision)))
     if same_deal(state.order, order) and order.problems == state.order.problems:
-        order = state.sent_again(order, revision).order
-    elif order.form:  # what its lines were called stays so when the deal is changed; in the first form it is hashed
-        order = with_names(order, state.order)
+        state = state.sent_again(order, revision)
+    else:
+        if order.form:  # what its lines were called stays so when the deal is changed; in the first form it is hashed
+            order = with_names(order, state.order)
+        # An older copy that is tried again lets nothing older in.
+        state = state.with_history(record(state.history, Reading(order, max(revision, state.revision))))
     application = state.application
     if application is not None and application.problem:  # asked again: the deal or the application may be corrected
         application = None
-    # An older copy that is tried again lets nothing older in.
-    history = record(state.history, Reading(order, max(revision, state.revision)))
     return replace(
-        state.with_history(history),
+        state,
         version=version,
         execution=execution,
         outcome=outcome,
@@ -153,11 +154,22 @@ def _recorded(
 
 
 def _late(state: OpportunityState, order: Order, revision: Revision, version: int, execution: str) -> OpportunityState:
-    """An opportunity whose older reading arrives late. What it says of the deal may be news all the same."""
-    late = state.with_history(record(state.history, Reading(order, revision)))
-    if late.history.contribution.digest == state.history.contribution.digest:
-        return late
-    return replace(late, version=version, execution=execution)
+    """An opportunity whose older reading arrives late. What it says of the deal, and its names, may be news all the
+    same; the outcome stays until an execution has folded the customer again.
+    """
+    history = state.history
+    if order.form and not order.problems:  # as if it had come in time: a name that was said once stays said
+        history = history.with_orders(lambda newer: with_names(newer, order))
+        order = with_names(order, state.order)
+    late = state.with_history(record(history, Reading(order, revision)))
+    return late if _says(late) == _says(state) else replace(late, version=version, execution=execution)
+
+
+def _says(state: OpportunityState) -> tuple[Any, ...]:
+    """What others see of an opportunity: what it contributes, and its names."""
+    contribution = state.history.contribution
+    orders = [state.order, contribution.order, contribution.trial]
+    return contribution.digest, *(order and names_said(order) for order in orders)
 
 
 def _again(state: OpportunityState, order: Order, revision: Revision, version: int, execution: str) -> OpportunityState:

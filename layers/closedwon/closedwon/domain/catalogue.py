@@ -51,7 +51,7 @@ class Catalogue:
 
     def plan(self, plan_id: str) -> Plan | None:
         """A plan that is or once was sold; None when Stigg does not know it."""
-        # Of an archived plan the fold needs the product: else it would not know the slot of what still stands.
+        # Of an archived plan the product is needed: else it would not know the slot of what still stands.
         return self.plans.get(plan_id) or self.retired.get(plan_id)
 
     def product_of(self, plan_id: str) -> str | None:

@@ -277,7 +277,7 @@ class OpportunityState:
         order, revision, application = order_of("order"), _revision(data["revision"]), data.get("application")
         assert order is not None
         outcome = Outcome.from_json(data["outcome"])
-        if not data.keys().isdisjoint(_SINCE):
+        if data.keys() & _OF_READINGS:
             told = data.get("settled")
             facts: dict[str, Any] = {
                 "sells": reading_of("sells"),
@@ -308,13 +308,12 @@ class OpportunityState:
         )
 
 
-_SINCE = ("settled", "first", "said", "sells_order", "trial_order")
-"""What the first version did not store, and later ones do of every opportunity but a new trial, of which both say the
-same.
-"""
-
 _STORED_APART = (*_ORDERS, "won", "sells_revision", "trial_revision")
 """Names under which parts of an opportunity are stored that are no field of it."""
+
+
+_OF_READINGS = {"settled", "said", "first", "sells_revision", "trial_revision"}
+"""What is stored of readings. The first version kept none of it; where none is stored, none is what it means."""
 
 
 def _revision(told: Sequence[int]) -> Revision:

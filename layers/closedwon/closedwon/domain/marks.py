@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from closedwon.domain.identifiers import AccountId, OpportunityId
 from closedwon.domain.links import salesforce_record_url
 
-if TYPE_CHECKING:  # the fold is slow to import, and only its type is needed
+if TYPE_CHECKING:  # it is slow to import, and only its type is needed
     from closedwon.domain.desired import Subscription
 
 GRANT_KEY = "closedWonGrant"

@@ -188,8 +188,8 @@ class Intake:
         """Let deals that name a contract name the opportunity it was made from, where CPQ knows that.
 
         The ledger knows a base deal by its opportunity. Its contract is made later, and in the ledger only where the
-        deal was sent once more since. What cannot be found out stays as it was said: the chain finds a contract it was
-        told of, and holds what names another.
+        deal was sent once more since. What cannot be found out stays as it was said: the contract model finds a
+        contract it was told of, and holds what names another.
 
         In: deals that came without lines. Out: those that name another now.
         Raises NotNow: the order must not depend on whether Salesforce was there, for the order is the deal's identity.

@@ -131,6 +131,56 @@ class PreviewedInvoices(_Answer):
     not_included: Annotated[list[str], Field(description="What Stigg's preview cannot count in, and why.")] = []
 
 
+class PreviewedShare(_Answer):
+    """What one deal adds to a line of a charge."""
+
+    opportunity_id: str
+    quantity: Annotated[int, Field(description="Less than 0 for what it takes away.")]
+    amount: Annotated[
+        float | None, Field(description="Null: some of it is at the catalogue's price, or it has no price.")
+    ] = None
+
+
+class PreviewedChargeLine(_Answer):
+    """One line of a charge. An entitlement has no price of its own: it is what the others are paid for."""
+
+    type: Literal["Plan", "Add-on", "Entitlement", "Credit entitlement"]
+    id: str
+    quantity: Annotated[int | None, Field(description="Null: no limit.")] = None
+    amount: Annotated[
+        float | None,
+        Field(description="For one billing period. Null: some of it is at the catalogue's price, or it has no price."),
+    ] = None
+    catalogue: Annotated[bool, Field(description="Whether any of it is at the catalogue's price.")] = False
+    shares: Annotated[list[PreviewedShare], Field(description="The deals that it comes from.")] = []
+
+
+class PreviewedCharge(_Answer):
+    """What one billing period of a subscription charges, by what was agreed, without tax and usage."""
+
+    amount: Annotated[float | None, Field(description="Null: some of it is at the catalogue's price.")]
+    agreed: Annotated[float, Field(description="The sum of the lines with an agreed price.")]
+    catalogue: Annotated[list[str], Field(description="What is charged at the catalogue's price.")] = []
+    currency: Annotated[str, Field(description="The contract's.")]
+    billing_period: Literal["MONTHLY", "ANNUALLY"] | None = None
+    lines: list[PreviewedChargeLine] = []
+    end: Annotated[str | None, Field(description="When any of it changes next by itself. Null: it does not.")] = None
+
+
+class PreviewedCharges(_Answer):
+    """What one billing period of a subscription charges without the deal and with it, from a moment on."""
+
+    at: Annotated[str | None, Field(description="From when on. Null: from now on.")] = None
+    product_id: str
+    plan_id: str
+    resource_id: str | None = None
+    trial: bool = False
+    before: Annotated[PreviewedCharge | None, Field(description="Without the deal. Null: nothing stands there.")] = None
+    after: Annotated[PreviewedCharge | None, Field(description="With the deal. Null: nothing stands there.")] = None
+    what: Annotated[str, Field(description="Both, in a sentence.")]
+    explained: Annotated[list[str], Field(description="Each line with the deals it comes from, in words.")] = []
+
+
 class PreviewResult(_Answer):
     """What provisioning would do for one deal of the request."""
 
@@ -150,6 +200,10 @@ class PreviewResult(_Answer):
     customer_id: Annotated[str | None, Field(description="The customer's ID in Stigg.")] = None
     changes: list[PreviewedChange] = []
     scheduled: Annotated[list[PreviewedMoment], Field(description="What happens later by itself.")] = []
+    charges: Annotated[
+        list[PreviewedCharges],
+        Field(description="What a billing period charges before and after. Only where the deal changes any line."),
+    ] = []
     invoices: list[PreviewedInvoices] = []
 
 

@@ -42,12 +42,14 @@ from closedwon.domain.plan import (
 from closedwon.domain.planned import planned, records_of
 from closedwon.domain.records import SlotRecord
 from closedwon.domain.results import Applied
+from closedwon.domain.world import world_of
 from closedwon.intake.answers import errors_of
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import unmapped
 from closedwon.preview.answers import (
     PreviewedAddon,
     PreviewedChange,
+    PreviewedCharges,
     PreviewedEntitlement,
     PreviewedGrant,
     PreviewedInvoices,
@@ -55,6 +57,7 @@ from closedwon.preview.answers import (
     PreviewedPrice,
     PreviewResult,
 )
+from closedwon.preview.charging import compared
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import provision_body
 from closedwon.words.changes import Calendar, changed, created, differences, granted, later, listed, lowered
@@ -90,14 +93,15 @@ class Choices:
 class Foresight:
     """The customer as it would be after the request's deals.
 
-    known: as the ledger has it; customer: with the deals that were asked about. agreement: what those come to; desired:
-    what there should be now. after: what provisioning would record. moments: what there should be at later moments, in
-    order.
+    known: as the ledger has it; customer: with the deals that were asked about. before, agreement: what those come to;
+    desired: what there should be now. after: what provisioning would record. moments: what there should be at later
+    moments, in order.
     """
 
     asked: frozenset[str]
     known: Customer
     customer: Customer
+    before: Agreement
     agreement: Agreement
     desired: Desired
     catalogue: Catalogue
@@ -181,10 +185,16 @@ def foresee(
     found = planned(customer, agreement, actual, stack.links)
     standing = records_after(found.plan, records, actual, customer.bound_id, at)
     desired = found.agreement.desired()
+    # As it would go on without these deals: with what Stigg says of ends that are not known yet, or they would differ.
+    without = Agreement(
+        [state.prepared_history for state in known.opportunities.values()],
+        world_of(known, catalogue, stack.policy, milliseconds(at)),
+    )
     return Foresight(
         asked=frozenset(asked),
         known=known,
         customer=customer,
+        before=planned(known, without, actual, stack.links).agreement,
         agreement=found.agreement,
         desired=desired,
         catalogue=catalogue,
@@ -363,8 +373,15 @@ class _PreviewWriter:
             customer_id=self.foresight.customer.customer_id,
             changes=self.data(),
             scheduled=[*self.starts(), *later_changes],
+            charges=self.charges(),
             invoices=[invoices[_slot(change)] for change in self.changes if _slot(change) in invoices],
         )
+
+    def charges(self) -> list[PreviewedCharges]:
+        """What one billing period charges before and after, where this deal, or one it is linked with, has a part."""
+        foresight = self.foresight
+        moments = [at for at, _ in foresight.moments]
+        return list(compared(foresight.before, foresight.agreement, moments, self.relatives, self.calendar))
 
     # Sentences
 

@@ -83,11 +83,11 @@ def give_back(booking: Booking, answers: Iterable[tuple[str, Acceptance]], gover
 
 def checked_by_snapshot(arrivals: dict[int, Arrival], ledger: Ledger) -> dict[int, Arrival]:
     """Two plans of one product are answered at once where the kept catalogue shows them; else by the deal's status."""
-    # As a rule: then neither the snapshot is read nor the fold imported.
+    # As a rule: then neither the snapshot is read nor the contract model imported.
     if all(len(arrival.order.of_kind("Plan")) < 2 for arrival in arrivals.values()):
         return arrivals
     from closedwon.domain.catalogue import Catalogue
-    from closedwon.domain.desired import same_product_problems  # with all of the fold
+    from closedwon.domain.desired import same_product_problems  # with all of the catalogue's rules
 
     # Only what is kept: accepting never waits for Stigg, so that deals are taken while Stigg is down.
     catalogue = Catalogue.kept(ledger.snapshot())

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Provisioner:
-    """Folds and plans one customer at a time. Writes nothing but the catalogue it read, for the next to use.
+    """Works out what a customer agreed to, and plans. Writes nothing but the catalogue it read, for the next to use.
 
     In: the ledger; the client of Stigg; the stack's policy; the way back from Stigg to an account; now, in epoch
     milliseconds.

@@ -1,6 +1,6 @@
 """Backfill: what bringing in deals from before closed-won would do, customer by customer. Pure.
 
-The same fold and plan as everywhere decide. What matches a subscription that stands in Stigg already is adopted: it
+Agreement and plan decide, as everywhere. What matches a subscription that stands in Stigg already is adopted: it
 gets its mark and its links, and stays as it is. Whatever would be made, changed or waited for is told first.
 """
 
@@ -107,7 +107,7 @@ def outlook(
     account_id = view.customer.account_id
     new, others = new_deals(view, since, until)
     wrong = tuple(f"{deal.opportunity_id}: {deal.problem}" for deal in new if deal.problem)
-    # Folded without the deal that cannot be read, the customer would be one that was never sold.
+    # Without the deal that cannot be read, the customer would be one that was never sold.
     if wrong:
         return Outlook(account_id, "refused", words=wrong)
     arrivals = {deal.opportunity_id: deal.arrival for deal in new if deal.arrival is not None}

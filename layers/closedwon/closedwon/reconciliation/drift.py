@@ -1,6 +1,6 @@
 """Drift: names every difference between Salesforce, the ledger and Stigg for one customer. Pure.
 
-There is no second comparer: `fold` says what the customer should have, `plan` what would be changed. Where the plan is
+There is no second comparer: `Agreement` says what the customer should have, `plan` what would be changed. Where that is
 not empty although nothing is due, this module names its changes. It adds what the plan cannot know: deals that never
 arrived, what Salesforce shows, work that stands still, records that were moved, merged or deleted.
 """

@@ -20,7 +20,7 @@ def catalogue_of(
     """
     return Catalogue(
         plans={p["id"]: _plan_from_stigg(p) for p in plans if _is_published(p)},
-        # Customers keep archived plans: without them the fold would not know the product of what stands.
+        # Customers keep archived plans: without them nobody would know the product of what stands.
         retired={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status") == "ARCHIVED"},
         max_quantities={addon["id"]: addon.get("maxQuantity") for addon in addons if _is_published(addon)},
         feature_types={

@@ -15,5 +15,5 @@
     faults         codes with facts, and the approvals that let something through
     standing       who makes way for whom; guards: nothing shrinks by accident; components: who is looked at again
     statuses       what each deal says, and why
-    subscriptions  what a slot comes to in Stigg
+    subscriptions  what a slot comes to in Stigg; charges: what it costs, and which deal each part comes from
 """

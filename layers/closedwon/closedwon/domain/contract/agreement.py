@@ -18,6 +18,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
+from closedwon.domain.contract.charges import Charge, charge_at
 from closedwon.domain.contract.facts import Contribution, History
 from closedwon.domain.contract.faults import Fault, Hold
 from closedwon.domain.contract.money import Holding
@@ -119,6 +120,11 @@ class Agreement:
             Interval(slot, start, end, tuple(found.given(start)))
             for start, end in zip(found.moments, edges, strict=True)
         ]
+
+    def charge(self, slot: Slot, at: Moment) -> Charge | None:
+        """What one billing period of a slot charges at a moment, by line and deal; None where nothing stands in it."""
+        found = self._evaluation.timeline.slots.get(slot)
+        return None if found is None else charge_at(found, at, self._evaluation.terms)
 
     def subscription(self, slot: Slot, at: Moment) -> Subscription | None:
         """What should stand in a slot at a moment, or where that is nothing, what comes next."""
@@ -326,11 +332,21 @@ class Agreement:
         lines = (line for line in self._evaluation.contracts.lines if line.is_grant and line.ever)
         return sorted(lines, key=lambda line: line.deal.id)
 
+    @cached_property
+    def _over(self) -> dict[OpportunityId, Moment]:
+        """When each deal is over: when the last of its lines ends."""
+        over: dict[OpportunityId, Moment] = {}
+        for line in self._evaluation.contracts.lines:
+            if line.ever and not line.is_grant:
+                over[line.deal.id] = max(over.get(line.deal.id, line.end), line.end)
+        return over
+
     def _grants(self, at: Moment) -> tuple[Grant, ...]:
-        """The credits that deals grant once, of those whose day has come."""
+        """The credits that deals grant once, of those whose day has come and whose deal is not over."""
         found: dict[str, Grant] = {}
         for line in self._grant_lines:
-            if line.start > at or self._missed(line, at):
+            # Who comes with a deal that is over, as a backfill does, is not given credits for it.
+            if line.start > at or self._over.get(line.deal.id, NO_DAY) <= at:
                 continue
             grant = self._grant(line)
             known = found.get(grant.key)
@@ -339,11 +355,6 @@ class Agreement:
                 grant = Grant(**{**vars(grant), "amount": known.amount + grant.amount, "cost": cost})
             found[grant.key] = grant
         return tuple(found.values())
-
-    def _missed(self, line: Line, at: Moment) -> bool:
-        """Whether all of a deal was over before anything of it was provisioned: then it gives no credits either."""
-        history = self.histories[line.deal.id]
-        return history.settled is None and Statuses(self._standing, at).of(history).kind == "Ended"
 
     def _grant(self, line: Line) -> Grant:
         order, item = line.deal.order, line.item

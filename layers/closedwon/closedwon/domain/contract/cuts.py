@@ -79,6 +79,8 @@ class Cuts:
                     contracts |= set(self._all.links.contracts_of(target))
                 elif not target.deal.is_churn:
                     named.append(target)
+        if deal.order.amends:  # what lines name beside it narrows what is ended, and has to be known as well
+            self._all.links.found(listed, deal, "reference_unknown")
         churn = Churn(deal, frozenset(contracts), tuple(named))
         self.churns.append(churn)
         for contract in contracts:

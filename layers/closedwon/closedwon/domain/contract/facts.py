@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +22,7 @@ Sort = Literal["sale", "trial", "churn", "own end"]
 """What a reading is: a churn is a cancellation that names something, an own end one that names nothing."""
 
 MOST_SAID = 32
-"""The most cancellations of one opportunity whose times are remembered: the newest ones."""
+"""The most cancellations of one opportunity whose times are remembered."""
 
 
 def sort_of(order: Order) -> Sort:
@@ -77,7 +77,8 @@ class Contribution:
 
     order: what it sells or cancels, None where it contributes nothing. trial: the trial that the sale grew from, which
     goes on until the sale starts. own_end: the end of its own lines. since: of a cancellation that takes effect now or
-    with the billing period, when it said so first. unwon: whether it was won once and is not any more.
+    with the billing period, when it said so first. unwon: whether it was won once and is not any more. extra: see
+    `domain.stored`; no part of the digest.
     """
 
     order: Order | None = None
@@ -85,6 +86,7 @@ class Contribution:
     own_end: OwnEnd | None = None
     since: Instant | None = None
     unwon: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def ends_with_term(self) -> bool:
@@ -117,7 +119,7 @@ class Contribution:
             "since": self.since and iso_utc(self.since),
             "unwon": self.unwon,
         }
-        return {name: value for name, value in data.items() if value}
+        return {**{name: value for name, value in data.items() if value}, **self.extra}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], order: Order | None, trial: Order | None) -> Contribution:
@@ -128,6 +130,7 @@ class Contribution:
             own_end=end and OwnEnd.from_json(end),
             since=since and from_iso(since),
             unwon=bool(data.get("unwon")),
+            extra={name: value for name, value in data.items() if name not in ("own_end", "since", "unwon")},
         )
 
 
@@ -139,9 +142,9 @@ class History:
     """All that is kept of one opportunity.
 
     newest: its newest reading. sells: the newest that sells, tries or names what it cancels. trial: the newest trial.
-    said: of each cancellation, when it takes effect, oldest first. first: the oldest reading that sold something or
-    named what it cancels: when it was sold. settled: what it contributed when it was last provisioned without a hold.
-    begun: whether something of that has begun: a line has started, or an end has come.
+    said: of each cancellation, when it takes effect, oldest first; of very many, where that changed. first: the oldest
+    reading that sold something or named what it cancels: when it was sold. settled: what it contributed when it was
+    last provisioned without a hold. begun: whether something of that has begun: a line has started, or an end has come.
     """
 
     newest: Reading
@@ -196,7 +199,7 @@ def record(history: History | None, reading: Reading) -> History:
     sort = sort_of(reading.order)
     said = history.said
     if reading.order.trigger == "cancellation":
-        said = tuple(sorted({*said, (reading.revision, when_of(reading.order))}))[-MOST_SAID:]
+        said = _remembered(sorted({*said, (reading.revision, when_of(reading.order))}))
     firsts = [revision for revision in (history.first, reading.revision) if revision is not None]
     sells = is_selling(reading.order)
     return replace(
@@ -207,6 +210,16 @@ def record(history: History | None, reading: Reading) -> History:
         said=said,
         first=min(firsts) if sells and sort != "trial" else history.first,
     )
+
+
+def _remembered(said: list[tuple[Revision, str]]) -> tuple[tuple[Revision, str], ...]:
+    """As many of the cancellations as are remembered. In: with their revisions, oldest first."""
+    while len(said) > MOST_SAID:
+        # One between two that say the same decides nothing; the first of them is when it was said. Else the oldest.
+        whens = [when for _, when in said]
+        between = (n for n in range(1, len(said) - 1) if len({*whens[n - 1 : n + 2]}) == 1)
+        del said[next(between, 0)]
+    return tuple(said)
 
 
 def _newer(known: Reading | None, reading: Reading) -> Reading:

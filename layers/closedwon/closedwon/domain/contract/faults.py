@@ -117,10 +117,11 @@ class Hold:
         return self.reason.facts
 
 
-def hold_of(deal: OpportunityId, fault: Fault) -> Hold:
-    """The hold of a deal that made way for a fault."""
+def hold_of(deal: OpportunityId, fault: Fault, **told: str | None) -> Hold:
+    """The hold of a deal that made way for a fault. told: what else its reason says; no approval hangs on it."""
     reason = fault.reason_for(deal)
-    return Hold(reason, approval_of(reason) if fault.code in APPROVABLE else None)
+    approval = approval_of(reason) if fault.code in APPROVABLE else None
+    return Hold(reason.knowing(**told), approval)
 
 
 def tiers_of(deals: Iterable[tuple[OpportunityId, int]]) -> tuple[frozenset[OpportunityId], ...]:

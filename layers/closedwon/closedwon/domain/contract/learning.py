@@ -1,7 +1,7 @@
 """Learning ends that only Stigg knows: of the billing period under way when somebody cancelled. Pure.
 
-Stigg's answers have `currentBillingPeriodStart` and `currentBillingPeriodEnd` (the types of its SDK). What is learned is
-recorded, and then is a date like any other: when somebody happened to ask makes no difference.
+Stigg's answers have `currentBillingPeriodStart` and `currentBillingPeriodEnd` (the types of its SDK). What is learned
+is recorded, and then is a date like any other: when somebody happened to ask makes no difference.
 """
 
 from __future__ import annotations

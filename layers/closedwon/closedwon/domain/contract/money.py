@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
 
 from closedwon.domain.contract.pieces import Line, exact
+from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import Moment
 
 CENT = Fraction(1, 100)
@@ -211,6 +212,35 @@ def lay(before: Pot, group: Sequence[Line]) -> tuple[Pot, list[Line]]:
     if after.units >= 0 and after.below:
         wrong += [line for line in group if line.item.quantity < 0]
     return after, wrong
+
+
+class Share(NamedTuple):
+    """What one deal adds to a holding: units (also those without a limit), and what they charge; listed: how many of
+    them are at the catalogue's price. What takes units away is below zero.
+    """
+
+    deal: OpportunityId
+    units: int
+    charge: Fraction
+    listed: Fraction
+
+
+def shares_of(lines: Iterable[Line]) -> Iterator[Share]:
+    """What each deal adds to what lines of one entity and contract come to: together, the holding. In the order in
+    which the deals take effect. In: the lines that count at one moment.
+    """
+    groups: dict[Day, dict[str, list[Line]]] = defaultdict(lambda: defaultdict(list))
+    for line in lines:
+        groups[_day(line)][line.deal.id].append(line)
+    pot = Pot()
+    for day in sorted(groups):
+        before, pot = pot, pot.copy()
+        for _, some in sorted(groups[day].items()):
+            units, charge, listed = pot.units, pot.charge, pot.tiers.get(None, Fraction(0))
+            _lay_deal(before, pot, [line for line in some if not line.item.unlimited], [])
+            unlimited = sum(line.item.quantity for line in some if line.item.unlimited)
+            now = pot.tiers.get(None, Fraction(0))
+            yield Share(some[0].deal.id, int(pot.units - units) + unlimited, pot.charge - charge, now - listed)
 
 
 def _order_in_deal(line: Line) -> tuple[bool, bool, float, int]:

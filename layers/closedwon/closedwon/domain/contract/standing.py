@@ -15,7 +15,7 @@ from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.components import Components
 from closedwon.domain.contract.contracts import Contracts, Learned
 from closedwon.domain.contract.facts import NOTHING, Contribution, History
-from closedwon.domain.contract.faults import Fault, Hold, hold_of, tiers_of
+from closedwon.domain.contract.faults import APPROVABLE, Fault, Hold, hold_of, tiers_of
 from closedwon.domain.contract.guards import Gross, Guard
 from closedwon.domain.contract.judging import contract_faults
 from closedwon.domain.contract.references import Deal
@@ -261,19 +261,17 @@ class Standing:
         return all(self._lets_through(deal, fault) for deal in fault.deals)
 
     def _lets_through(self, deal: OpportunityId, fault: Fault) -> bool:
-        hold = self.hold(deal, fault)
+        hold = self.hold_of(deal, fault)
         # What was approved before approvals had codes still counts.
         return not {hold.approval, former_approval_of(hold.reason)}.isdisjoint(self.world.approvals)
 
-    def hold(self, deal: OpportunityId, fault: Fault) -> Hold:
-        """The hold of a deal that made way for a fault, with the day as the stack counts it, and the subscription that
-        an approval of the first version names.
-        """
-        hold = hold_of(deal, fault)
-        at = fault.at.instant if fault.at is not None else None
-        day = day_of(at, self.world.policy.time_zone) if at is not None else None
-        subscription = self.world.subscriptions.get(fault.slot) if fault.slot is not None and hold.approval else None
-        return replace(hold, reason=hold.reason.knowing(day=day, subscription=subscription))
+    def hold_of(self, deal: OpportunityId, fault: Fault) -> Hold:
+        """The hold of a deal that made way for a fault."""
+        slot = fault.slot if fault.code in APPROVABLE else None  # former approvals name what stands in it
+        subscription = self.world.subscriptions.get(slot) if slot else None
+        instant = fault.at.instant if fault.at else None
+        day = None if instant is None else day_of(instant, self.world.policy.time_zone)
+        return hold_of(deal, fault, subscription=subscription, day=day)
 
     def _make_way(self, faults: Iterable[Fault]) -> bool:
         """Let the first tier of each fault make way that has a deal that may. Out: whether any did."""

@@ -82,7 +82,7 @@ class Statuses:
         faults = self._standing.held.get(history.id)
         if not faults or (not self._standing.level(history.id) and faults[0].code != "trial_missed"):
             return None
-        return self._standing.hold(history.id, min(faults, key=lambda fault: fault.rank))
+        return self._standing.hold_of(history.id, min(faults, key=lambda fault: fault.rank))
 
     def _of_churn(self, churn: Churn) -> Status:
         """A cancellation: from what it really ends."""
@@ -141,9 +141,11 @@ class Statuses:
         """What became of a deal none of whose lines counts any more."""
         ends = [self._end_of(line) for line in pieces]
         at = max(moment for moment, _ in ends)
-        last = [cause for moment, causes in ends if moment == at for cause in causes]
-        by_others = [cause for cause in last if cause.kind in ("renewed", "amended", "cancelled")]
-        if by_others and all(any(c.kind in _OTHERS for c in causes) for _, causes in ends):
+        # What ran out before, as the first segment of a ramp does, has no say in what became of the rest.
+        lasts = [causes for moment, causes in ends if moment == at]
+        last = [cause for causes in lasts for cause in causes]
+        by_others = [cause for cause in last if cause.kind in _OTHERS]
+        if all(any(cause.kind in _OTHERS for cause in causes) for causes in lasts):
             # What was renewed and cancelled on one day goes on with the renewal.
             first = min(by_others, key=lambda cause: (_OTHERS.index(cause.kind), cause.by or ""))
             return Status("Superseded", first.kind, at, first.by)  # type: ignore[arg-type]

@@ -69,9 +69,9 @@ class Subscriptions:
         slot = found.slot
         plans = [(giving, holding) for giving, holding in given if giving.is_plan]
         plan_lines = [line for giving, _ in plans for line in giving.lines(moment) if line.item.quantity > 0]
-        first = min(plan_lines, key=lambda line: (line.start, line.deal.depth, line.item.stigg_id, line.deal.id))
+        first = leading_line(plans, moment)
         terms = self._evaluation.terms.at(first.contract, slot, moment).terms
-        units, spend = _units(plans), terms.minimum_spend
+        units, spend = units_of(plans), terms.minimum_spend
         entities: dict[Entity, Given] = defaultdict(list)
         for giving, holding in given:
             if not giving.is_plan:
@@ -141,7 +141,13 @@ class Subscriptions:
         return milestones
 
 
-def _units(plans: Given) -> int:
+def leading_line(plans: Given, moment: Moment) -> Line:
+    """The plan line that a subscription takes its plan, its start and its terms from: the one that starts first."""
+    lines = (line for giving, _ in plans for line in giving.lines(moment) if line.item.quantity > 0)
+    return min(lines, key=lambda line: (line.start, line.deal.depth, line.item.stigg_id, line.deal.id))
+
+
+def units_of(plans: Given) -> int:
     """The units of a plan: 1, unless any contract sells it by the unit."""
     units: dict[Contract, int] = defaultdict(int)
     for giving, holding in plans:

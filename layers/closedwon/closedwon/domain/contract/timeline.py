@@ -98,10 +98,6 @@ class SlotTimeline:
         """Whether any plan stands in it at a moment."""
         return any(start <= moment < end for start, end in self.stands)
 
-    def plan_at(self, moment: Moment) -> str | None:
-        """The plan that stands in it at a moment."""
-        return next((giving.entity[1] for giving in self.plan_givings if giving.counts_at(moment)), None)
-
     def given(self, moment: Moment) -> list[tuple[Giving, Holding]]:
         """What counts in it at a moment."""
         held = ((giving, giving.at(moment)) for giving in self.givings)
@@ -121,6 +117,11 @@ class SlotTimeline:
         if plans:
             found[PLAN] = sum(plans) if any(units != 1 for units in plans) else 1
         return dict(found)
+
+    def plan_at(self, moment: Moment) -> str | None:
+        """The plan that is given at a moment; None: none."""
+        lines = (line for giving in self.plan_givings if giving.counts_at(moment) for line in giving.lines(moment))
+        return next((line.item.stigg_id for line in lines if line.item.quantity > 0), None)
 
 
 PLAN = "plan"

@@ -1,0 +1,149 @@
+"""Charges: what one billing period of a slot costs at a moment, line by line, and of which deal each part is. Pure.
+
+Entitlements have no price of their own in Stigg. They are told beside the money, because they are what it is paid for.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+from closedwon.domain.contract.money import shares_of
+from closedwon.domain.contract.pieces import Cause, Entity, Line
+from closedwon.domain.contract.subscriptions import Given, leading_line, units_of
+from closedwon.domain.contract.terms import ContractTerms
+from closedwon.domain.contract.timeline import SlotTimeline
+from closedwon.domain.desired import Slot
+from closedwon.domain.identifiers import OpportunityId
+from closedwon.domain.instants import NO_DAY, Moment
+
+PRICED = ("Plan", "Add-on")
+"""The kinds that have a price."""
+
+
+class DealShare(NamedTuple):
+    """What one deal adds to a line of a charge. quantity: less than 0 for what it takes. amount: what that costs; None
+    where some of it is at the catalogue's price, or nothing of it has a price.
+    """
+
+    deal: OpportunityId
+    quantity: int
+    amount: Fraction | None
+
+
+class ChargeLine(NamedTuple):
+    """What one entity of a slot comes to.
+
+    quantity: None for no limit. amount: for one billing period; None where some of it is at the catalogue's price
+    (listed: how many units), or where it has none. shares: by deal, in the order in which they took effect.
+    """
+
+    kind: str
+    id: str
+    quantity: int | None
+    amount: Fraction | None
+    listed: Fraction
+    shares: tuple[DealShare, ...]
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What one billing period of a slot charges, from start until before end (NO_DAY: for good).
+
+    Amounts are in whole units of the currency. end_causes: what ends any of it at its end; next_deals: the deals of
+    which something starts then.
+    """
+
+    slot: Slot
+    plan_id: str
+    start: Moment
+    end: Moment
+    currency: str
+    billing_period: str | None
+    lines: tuple[ChargeLine, ...]
+    end_causes: tuple[Cause, ...] = ()
+    next_deals: tuple[OpportunityId, ...] = ()
+
+    @property
+    def amount(self) -> Fraction | None:
+        """The sum of its lines; None where any of them is at the catalogue's price."""
+        return None if self.listed else sum((line.amount or Fraction(0) for line in self.lines), start=Fraction(0))
+
+    @property
+    def agreed(self) -> Fraction:
+        """The sum of those lines that have an agreed price."""
+        return sum((line.amount or Fraction(0) for line in self.lines), start=Fraction(0))
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """What is charged at the catalogue's price."""
+        return tuple(line.id for line in self.lines if line.listed)
+
+    @property
+    def deals(self) -> frozenset[OpportunityId]:
+        """The deals that anything of it comes from."""
+        return frozenset(share.deal for line in self.lines for share in line.shares)
+
+
+def charge_at(found: SlotTimeline, moment: Moment, terms: ContractTerms) -> Charge | None:
+    """What a slot charges at a moment; None where nothing stands in it."""
+    given = found.given(moment)
+    plans = [(giving, holding) for giving, holding in given if giving.is_plan]
+    if not plans:
+        return None
+    first = leading_line(plans, moment)
+    said = terms.at(first.contract, found.slot, moment).terms
+    entities: dict[Entity, Given] = defaultdict(list)
+    for giving, holding in given:
+        entities[giving.entity].append((giving, holding))
+    place = found.place(moment)
+    end = found.moments[place + 1] if place + 1 < len(found.moments) else NO_DAY
+    lines = [line for giving in found.givings for line in giving.track.lines]
+    causes = (cause for line in lines if line.end == end and end != NO_DAY for cause in line.causes)
+    return Charge(
+        slot=found.slot,
+        plan_id=first.item.stigg_id,
+        start=found.moments[place],
+        end=end,
+        currency=said.currency,
+        billing_period=said.billing_period,
+        lines=tuple(_line(entity, some, moment) for entity, some in sorted(entities.items(), key=_in_order)),
+        end_causes=tuple(dict.fromkeys(causes)),
+        next_deals=tuple(sorted({line.deal.id for line in lines if line.start == end})),
+    )
+
+
+def _in_order(one: tuple[Entity, Given]) -> tuple[int, str]:
+    (kind, id), _ = one
+    return (("Plan", "Add-on", "Entitlement", "Credit entitlement").index(kind), id)
+
+
+def _line(entity: Entity, given: Given, moment: Moment) -> ChargeLine:
+    kind, id = entity
+    priced = kind in PRICED
+    listed = sum((holding.listed for _, holding in given), start=Fraction(0)) if priced else Fraction(0)
+    charge = sum((holding.charge for _, holding in given), start=Fraction(0))
+    return ChargeLine(
+        kind=kind,
+        id=id,
+        quantity=_quantity(kind, given),
+        amount=charge if priced and not listed else None,
+        listed=listed,
+        shares=tuple(_shares((list(giving.lines(moment)) for giving, _ in given), priced)),
+    )
+
+
+def _quantity(kind: str, given: Given) -> int | None:
+    if kind == "Plan":
+        return units_of(given)
+    return None if any(holding.unlimited > 0 for _, holding in given) else sum(holding.units for _, holding in given)
+
+
+def _shares(contracts: Iterable[list[Line]], priced: bool) -> Iterable[DealShare]:
+    """What each deal adds, by contract. In: for each contract, the lines of one entity that count."""
+    for lines in sorted(contracts, key=lambda lines: min((one.deal.depth, one.start, one.deal.id) for one in lines)):
+        for deal, quantity, charge, listed in shares_of(lines):
+            yield DealShare(deal, quantity, charge if priced and not listed else None)
