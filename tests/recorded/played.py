@@ -33,7 +33,7 @@ from closedwon.domain.desired import Desired, Slot, Subscription
 from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.instants import from_milliseconds
 from closedwon.domain.outcome import applied
-from closedwon.domain.plan import Create, End, Plan, ending_of
+from closedwon.domain.plan import Create, End, Hold, Plan, ending_of
 from closedwon.domain.planned import records_of
 from closedwon.salesforce.write_back import composite_request
 from closedwon.stack import Stack
@@ -253,6 +253,11 @@ class Played:
             "lookAgainAt": _instant(report.look_again_at),
             "toShow": self._to_show(customer),
         }
+
+    def holds(self, account_id: str) -> tuple[Hold, ...]:
+        """What of a customer waits for somebody in Stigg."""
+        customer = self.product.ledger.customer(account_id)
+        return self.product.provisioner.planned(customer, self.product.provisioner.agreed(customer)).plan.holds
 
     def access(self, customer_id: str) -> Json:
         """What Stigg says a customer has."""

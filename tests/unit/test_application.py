@@ -271,7 +271,8 @@ def test_without_an_application_nothing_waits_for_it_any_more() -> None:
 
 @pytest.mark.parametrize("application", [None, READY, NOT_YET, NOT_YET.failed("no", NOW, unreached_by="one")])
 def test_what_it_said_is_stored_and_comes_back_the_same(application: Application | None) -> None:
-    state = OpportunityState(order(), Revision(1, 0), 1, "one", application=application)
+    at = Revision(1, 0)
+    state = OpportunityState(order(), at, 1, "one", application=application, first=at)
     assert OpportunityState.from_json(json.loads(json.dumps(state.to_json()))) == state
     older = state.to_json()
     del older["application"]

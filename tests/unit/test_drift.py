@@ -759,7 +759,9 @@ def test_what_is_meddled_with_is_found_and_a_repair_changes_nothing_else(
     world = lived(deals, until=day)
     agree(world, deals)
     slots = world.customer.slots  # not a trial that was won and only runs on until the paid subscription begins
-    given_now = {slots[slot.key].subscription_id for slot in world.folded().subscriptions if slot.key in slots}
+    given_now = {
+        slots[slot.key].subscription_id for slot in world.agreed().desired().subscriptions if slot.key in slots
+    }
     live = [s for s in world.stigg.book.subscriptions.values() if s.status in LIVE and s.id in given_now]
     assume(live)
     before = {s.id: s.full(world._clock) for s in live}
