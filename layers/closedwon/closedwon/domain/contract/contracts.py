@@ -6,7 +6,7 @@ renews it is dated. Nothing else depends on an order: ends are cuts, and the ear
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
@@ -130,29 +130,31 @@ class Contracts:
 
     def _date_root(self, contract: Contract) -> None:
         """Date the lines of a base, trial or renewal."""
-        deal, order = contract.root, contract.root.order
+        deal = contract.root
         slots = [(item, self._slot(deal, item, contract, contract.is_trial)) for item in contract.items]
         known = [(item, slot) for item, slot in slots if slot is not None]
-        starts = [starting(order.start)] * len(known)
-        if deal.is_renewal and order.start is None:
-            ends = self.renewals.ends(contract)
-            starts = [end for item, slot in known if (end := ends.of(slot, item)) != NO_DAY]
-            if not contract.renews and (unknown := self.links.unknown_renewals.get(deal)):
-                self.fault("reference_unknown", deal, reference=unknown[0], does="renews")
-                return
-            if len(starts) < len(known) or not starts:
-                self._without_start(contract)
-                return
-        contract.start = deal.effective = min(starts, default=starting(order.start))
-        over = ending(_trial_over(order))
-        for (item, slot), own in zip(known, starts, strict=True):
-            begins, sold = max(starting(item.start), own), ending(item.end or order.end)
-            if not contract.is_trial:
-                self._add(Line(deal, item, contract, slot, begins, sold))
-                continue
-            self._add(Line(deal, item, contract, slot, begins, min(over, ending(item.end))))
-            if order.trial_end_behavior == "CONVERT_TO_PAID" and not deal.shadow and item.kind != "Credit grant":
-                self._add(Line(deal, item, contract, slot._replace(trial=False), max(begins, over), sold))
+        starts = self._starts(contract, known)
+        if starts is None:
+            return
+        contract.start = deal.effective = min(starts, default=starting(deal.order.start))
+        for (item, slot), since in zip(known, starts, strict=True):
+            for line in _root_lines(contract, item, slot, since):
+                self._add(line)
+
+    def _starts(self, contract: Contract, known: Sequence[tuple[Item, Slot]]) -> list[Moment] | None:
+        """From when a root gives each of its items; None where a renewal does not say and nothing tells, which is
+        noted.
+        """
+        deal = contract.root
+        if not deal.is_renewal or deal.order.start is not None:
+            return [starting(deal.order.start)] * len(known)
+        ends = self.renewals.ends(contract)
+        starts = [end for item, slot in known if (end := ends.of(slot, item)) != NO_DAY]
+        renews_unknown = not contract.renews and deal in self.links.unknown_renewals
+        if renews_unknown or not starts or len(starts) < len(known):
+            self._without_start(contract)
+            return None
+        return starts
 
     def _without_start(self, renewal: Contract) -> None:
         """Note why a renewal without a start has none: what it renews is unknown, or ends differently or never."""
@@ -190,12 +192,8 @@ class Contracts:
     def _product(self, deal: Deal, item: Item, contract: Contract) -> str | Unresolved:
         if item.kind == "Plan":
             return self.catalogue.product_of(item.stigg_id) or Unresolved("no_plan", (item.stigg_id,))
-        order = deal.order
-        sign = item.quantity >= 0
-        own = [plan.stigg_id for plan in order.of_kind("Plan") if plan.quantity >= 0 or not sign]
-        if not order.differences:
-            own = [plan.stigg_id for plan in order.of_kind("Plan") if plan in contract.items or not deal.is_root] or own
-        amends = order.differences
+        own = _own_plans(deal, item, contract)
+        amends = deal.order.differences
         has = frozenset(contract.sells.get((item.kind, item.stigg_id), ()) if amends else ())
         plans = tuple(contract.plans) if amends else ()
         return product_of_part(item, own, has, plans, amends, self.catalogue)
@@ -209,35 +207,11 @@ class Contracts:
     def _amend(self, contract: Contract) -> None:
         """Date the lines that amendments add to a contract, those it got from what it renewed included."""
         first = _latest_end(contract)
-        wholes: dict[Deal, Moment] = {}
-        for _, deal in contract.wholes:
-            deal.effective = max(starting(deal.order.start), contract.start)
-            wholes[deal] = ending(deal.order.end) if deal.order.end else NO_DAY
-        contract.wholes = sorted(((deal.effective, deal) for deal in wholes), key=lambda one: (one[0], one[1].depth))
-        ends = [(at, ending(deal.order.end)) for at, deal in contract.wholes if deal.order.end]
-
-        def over(moment: Moment) -> Moment:
-            """When the contract is over, for what starts at a moment."""
-            return next((end for at, end in reversed(ends) if at <= moment), first)
-
-        def place(one: tuple[Deal, Item]) -> tuple[int, Moment]:
-            return (one[0].depth, starting(one[0].order.start))
-
+        _date_wholes(contract)
         added: list[Line] = []
-        for _, same in groupby(sorted(self.links.amendments.pop(contract, ()), key=place), key=place):
-            new: list[Line] = []
-            for deal, item in same:
-                deal.effective = max(starting(deal.order.start), contract.start)
-                slot = self._slot(deal, item, contract, contract.is_trial)
-                if slot is None:
-                    continue
-                begins = max(starting(item.start), deal.effective)
-                said = item.end or deal.order.end
-                until = over(begins)
-                if begins >= until and (self.policy.end_of_term == "keep" or contract.keeps):
-                    until = NO_DAY  # the term went on
-                natural = ending(said) if said and (deal.is_whole_amendment or ending(said) < until) else until
-                new.append(Line(deal, item, contract, slot, begins, natural))
+        for _, same in groupby(sorted(self.links.amendments.pop(contract, ()), key=_turn), key=_turn):
+            dated = [self._amending(deal, item, contract, first) for deal, item in same]
+            new = [line for line in dated if line is not None]
             for line in new:  # of one day and depth, all see the same contract
                 self._add(line)
                 self._follow(line)
@@ -245,6 +219,20 @@ class Contracts:
         for deal in dict.fromkeys(line.deal for line in added):
             self.cuts.own_end(deal)
         self.cuts.cancel(contract, added)
+
+    def _amending(self, deal: Deal, item: Item, contract: Contract, first: Moment) -> Line | None:
+        """The line that an amendment adds to a contract; None where its slot is not known. first: see `_over`."""
+        deal.effective = max(starting(deal.order.start), contract.start)
+        slot = self._slot(deal, item, contract, contract.is_trial)
+        if slot is None:
+            return None
+        begins = max(starting(item.start), deal.effective)
+        said = item.end or deal.order.end
+        until = _over(contract, begins, first)
+        if begins >= until and self._goes_on(contract):
+            until = NO_DAY  # the term went on
+        natural = ending(said) if said and (deal.is_whole_amendment or ending(said) < until) else until
+        return Line(deal, item, contract, slot, begins, natural)
 
     def _follow(self, line: Line) -> None:
         """Remember which lines a line adds to, where it names them."""
@@ -262,46 +250,108 @@ class Contracts:
             if line.deal is not contract.root and not line.is_grant and line.start >= over.get(line.slot, NO_DAY)
         ]
         for line in moving:
-            takers = [
-                other for other in contract.renewed_by if any(o.is_plan and o.slot == line.slot for o in other.lines)
-            ]
             line.cut(line.start, TERM)
             line.moved = True
-            if len(takers) == 1:
-                self.links.amendments[takers[0]].append((line.deal, line.item))
-                if line.deal.is_whole_amendment and all(deal is not line.deal for _, deal in takers[0].wholes):
-                    takers[0].wholes.append((BEGINNING, line.deal))
-            else:
-                others = sorted({other.root.id for other in contract.renewed_by})
-                self.fault("contract_over", line.deal, at=line.start, slot=line.slot, others=others)
+            self._hand_on(line)
         if moving:
             contract.lines = [line for line in contract.lines if not line.moved]
 
+    def _hand_on(self, line: Line) -> None:
+        """Give a line of an amendment to the one renewal of its contract that has its slot."""
+        renewals = line.contract.renewed_by
+        takers = [one for one in renewals if any(o.is_plan and o.slot == line.slot for o in one.lines)]
+        if len(takers) != 1:
+            others = sorted({one.root.id for one in renewals})
+            self.fault("contract_over", line.deal, at=line.start, slot=line.slot, others=others)
+            return
+        taker = takers[0]
+        self.links.amendments[taker].append((line.deal, line.item))
+        if line.deal.is_whole_amendment and all(deal is not line.deal for _, deal in taker.wholes):
+            taker.wholes.append((BEGINNING, line.deal))
+
+    def _goes_on(self, contract: Contract) -> bool:
+        """Whether a contract goes on when its term is over."""
+        return self.policy.end_of_term == "keep" or contract.keeps
+
     def _end_of_term(self, contract: Contract) -> None:
         """End what lasts as long as the contract by the policy, and what ends before it on its day."""
-        last: dict[Slot, Moment] = {}
-        all_plans: list[Moment] = []
-        for line in contract.lines:
-            # What a whole amendment replaces before its end says nothing of when the contract ends.
-            gone = any(replaces(deal, line) and at < line.natural for at, deal in contract.wholes)
-            if line.is_plan and not gone:
-                last[line.slot] = max(last.get(line.slot, BEGINNING), line.natural)
-                all_plans.append(line.natural)
-        latest = max(all_plans, default=ending(contract.root.order.end))
+        last = _last_plans(contract)
+        latest = max(last.values(), default=ending(contract.root.order.end))
         for line in contract.lines:
             if line.slot.trial or line.is_grant or line.natural == NO_DAY:
                 continue
             if line.natural >= last.get(line.slot, latest):
-                self._by_policy(line, contract.keeps)
+                self._by_policy(line)
 
-    def _by_policy(self, line: Line, keeps: bool) -> None:
+    def _by_policy(self, line: Line) -> None:
         if TERM not in line.causes or line.end != line.natural:
             return  # something ended it before
-        if self.policy.end_of_term == "keep" or keeps:
+        if self._goes_on(line.contract):
             others = tuple(cause for cause in line.causes if cause != TERM)
             line.end, line.causes = (line.natural, others) if others else (NO_DAY, ())
         elif self.policy.end_of_term == "grace" and line.natural.instant is not None and line.causes == (TERM,):
             line.end = ending(_after(line.natural.instant, self.policy.grace_days))
+
+
+def _root_lines(contract: Contract, item: Item, slot: Slot, since: Moment) -> Iterator[Line]:
+    """What an item of a root gives: one line; of a trial that converts, what is paid from its end on as well.
+
+    since: from when its root gives it, unless the item starts later.
+    """
+    deal, order = contract.root, contract.root.order
+    begins, sold = max(starting(item.start), since), ending(item.end or order.end)
+    if not contract.is_trial:
+        yield Line(deal, item, contract, slot, begins, sold)
+        return
+    over = ending(_trial_over(order))
+    yield Line(deal, item, contract, slot, begins, min(over, ending(item.end)))
+    if order.trial_end_behavior == "CONVERT_TO_PAID" and not deal.shadow and item.kind != "Credit grant":
+        yield Line(deal, item, contract, slot._replace(trial=False), max(begins, over), sold)
+
+
+def _own_plans(deal: Deal, item: Item, contract: Contract) -> list[str]:
+    """The plans of a deal that may take one of its parts. A whole deal's are those it gives the contract, if any; what
+    differences add is never taken by a plan that they take away.
+    """
+    plans = deal.order.of_kind("Plan")
+    own = [plan.stigg_id for plan in plans if plan.quantity >= 0 or item.quantity < 0]
+    if deal.order.differences:
+        return own
+    return [plan.stigg_id for plan in plans if plan in contract.items or not deal.is_root] or own
+
+
+def _date_wholes(contract: Contract) -> None:
+    """Say from when each whole amendment of a contract counts, and put them in this order."""
+    wholes = dict.fromkeys(deal for _, deal in contract.wholes)
+    for deal in wholes:
+        deal.effective = max(starting(deal.order.start), contract.start)
+    contract.wholes = sorted(((deal.effective, deal) for deal in wholes), key=lambda one: (one[0], one[1].depth))
+
+
+def _over(contract: Contract, moment: Moment, first: Moment) -> Moment:
+    """When a contract is over for what starts at a moment: by the last whole amendment until then that says an end.
+
+    first: when it is over without one.
+    """
+    ends = (ending(deal.order.end) for at, deal in reversed(contract.wholes) if deal.order.end and at <= moment)
+    return next(ends, first)
+
+
+def _turn(one: tuple[Deal, Item]) -> tuple[int, Moment]:
+    """When it is an amendment's turn: what it refers to comes before it, then the earlier day."""
+    deal, _ = one
+    return (deal.depth, starting(deal.order.start))
+
+
+def _last_plans(contract: Contract) -> dict[Slot, Moment]:
+    """By slot, when the last plan of a contract ends by what was sold."""
+    last: dict[Slot, Moment] = {}
+    for line in contract.lines:
+        # What a whole amendment replaces before its end says nothing of when the contract ends.
+        gone = any(replaces(deal, line) and at < line.natural for at, deal in contract.wholes)
+        if line.is_plan and not gone:
+            last[line.slot] = max(last.get(line.slot, BEGINNING), line.natural)
+    return last
 
 
 def _latest_end(contract: Contract) -> Moment:
