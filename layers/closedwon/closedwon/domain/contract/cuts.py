@@ -69,24 +69,26 @@ class Cuts:
             self._add_churn(deal)
 
     def _add_churn(self, deal: Deal) -> None:
+        churn = self._churn_of(deal)
+        self.churns.append(churn)
+        for contract in churn.contracts:
+            self._of_contract[contract].append(churn)
+        for named_deal in dict.fromkeys(target.deal for target in churn.named):
+            self._of_deal[named_deal].append(churn)
+
+    def _churn_of(self, deal: Deal) -> Churn:
+        """What a cancellation names: what the deal says, or else what its lines do."""
         listed = [name for item in deal.order.items for name in item.ends]
         contracts: set[Contract] = set()
         named: list[Target] = []
-        for name in dict.fromkeys(deal.order.amends or listed):
-            targets = self._all.links.found([name], deal, "reference_unknown")
-            for target in targets:
-                if target.deal.is_root and not target.names_lines:
-                    contracts |= set(self._all.links.contracts_of(target))
-                elif not target.deal.is_churn:
-                    named.append(target)
+        for target in self._all.links.found(dict.fromkeys(deal.order.amends or listed), deal, "reference_unknown"):
+            if target.deal.is_root and not target.names_lines:
+                contracts |= set(self._all.links.contracts_of(target))
+            elif not target.deal.is_churn:
+                named.append(target)
         if deal.order.amends:  # what lines name beside it narrows what is ended, and has to be known as well
             self._all.links.found(listed, deal, "reference_unknown")
-        churn = Churn(deal, frozenset(contracts), tuple(named))
-        self.churns.append(churn)
-        for contract in contracts:
-            self._of_contract[contract].append(churn)
-        for named_deal in dict.fromkeys(target.deal for target in named):
-            self._of_deal[named_deal].append(churn)
+        return Churn(deal, frozenset(contracts), tuple(named))
 
     # Cancellations
 
@@ -115,8 +117,8 @@ class Cuts:
             if same and (item.kind == "Plan" or self._product(churn, contract, item) == line.slot.product_id):
                 churn.listed[place].append(line)
                 found = True
-            elif item.kind == "Plan" and self._all.catalogue.product_of(item.stigg_id) == line.slot.product_id:
-                found = True  # a plan takes its parts with it
+            elif self._takes_along(item, line):
+                found = True
         return found
 
     def _names(self, item: Item, line: Line) -> bool:
@@ -132,16 +134,19 @@ class Cuts:
 
     def _end(self, churn: Churn, line: Line) -> None:
         order = churn.deal.order
-        at = ending(order.end)
-        if order.end is None and order.cancel == "now":
+        if order.end is not None:
+            at = ending(order.end)
+        elif order.cancel == "now":
             at = starting(churn.since)
-        elif order.end is None:
-            at = line.natural
-            if at == NO_DAY:
-                at = self._with_billing_period(churn.deal.id, starting(churn.since), line)
+        else:
+            at = self._by_itself(churn.deal.id, starting(churn.since), line)
         churn.hits[line] = at
         if at != NO_DAY:
             line.cut(at, Cause("cancelled", churn.deal.id))
+
+    def _by_itself(self, deal: OpportunityId, since: Moment, line: Line) -> Moment:
+        """When a line ends that a deal cancelled without a day: as it was sold, or else with the billing period."""
+        return line.natural if line.natural != NO_DAY else self._with_billing_period(deal, since, line)
 
     def _with_billing_period(self, deal: OpportunityId, since: Moment, line: Line) -> Moment:
         """The end of the billing period under way when something was cancelled, where it is known."""
@@ -163,15 +168,15 @@ class Cuts:
         for line in self._all.index.of_deal(deal):
             if end.items and not any(self._is_own(item, line) for item in end.items):
                 continue
-            at = starting(end.at) if end.at is not None else line.natural
-            if at == NO_DAY:
-                at = self._with_billing_period(deal.id, starting(end.since), line)
+            at = starting(end.at) if end.at is not None else self._by_itself(deal.id, starting(end.since), line)
             if at != NO_DAY:
                 line.cut(at, Cause("own", deal.id))
 
     def _is_own(self, item: Item, line: Line) -> bool:
-        if (item.kind, item.stigg_id) == line.entity:
-            return True
+        return (item.kind, item.stigg_id) == line.entity or self._takes_along(item, line)
+
+    def _takes_along(self, item: Item, line: Line) -> bool:
+        """Whether an item is a plan that takes a line with it when it ends: one of its product."""
         return item.kind == "Plan" and self._all.catalogue.product_of(item.stigg_id) == line.slot.product_id
 
     # Amendments, and what nobody sold
@@ -200,33 +205,34 @@ class Cuts:
             self._judge_amendments(contract)
 
     def _judge(self, churn: Churn) -> None:
-        deal = churn.deal
         if not churn.contracts and not churn.named:
             return
-        for place, item in enumerate(deal.order.items):
-            lines = churn.listed.get(place, [])
-            at = max((churn.hits.get(line, NO_DAY) for line in lines), default=ending(deal.order.end))
-            there = [line for line in lines if line.start < at <= line.end or (at == NO_DAY and line.end == NO_DAY)]
-            if not lines:
-                self._all.fault("nothing_to_end", deal, at=at, item=item.stigg_id)
-            elif item.quantity and there and not any(line.item.unlimited for line in there):
-                total = sum(line.item.quantity for line in there)
-                if total != item.quantity:
-                    self._all.fault(
-                        "quantity_mismatch",
-                        deal,
-                        at=at,
-                        slot=there[0].slot,
-                        item=item.stigg_id,
-                        quantity=item.quantity,
-                        there=total,
-                    )
+        for place, item in enumerate(churn.deal.order.items):
+            self._judge_item(churn, item, churn.listed.get(place, []))
         if churn.hits and not self.effective(churn):
-            by = {id for line in churn.hits for id in line.ended_by("renewed")}
-            renewals = [renewal for id in by if (renewal := self._all.names.deals.get(id)) is not None]
-            later = [one for one in renewals if one.sold and deal.sold and one.sold < deal.sold]
-            if later and len(later) == len(renewals):
-                self._all.fault("renewed_meanwhile", deal, other=min(one.id for one in later))
+            self._judge_renewed(churn)
+
+    def _judge_item(self, churn: Churn, item: Item, lines: Sequence[Line]) -> None:
+        """Note that an item of a cancellation ends nothing, or another quantity than it says."""
+        at = max((churn.hits.get(line, NO_DAY) for line in lines), default=ending(churn.deal.order.end))
+        if not lines:
+            self._all.fault("nothing_to_end", churn.deal, at=at, item=item.stigg_id)
+            return
+        there = _there(lines, at)
+        if not item.quantity or not there or any(line.item.unlimited for line in there):
+            return
+        total = sum(line.item.quantity for line in there)
+        if total != item.quantity:
+            facts = {"item": item.stigg_id, "quantity": item.quantity, "there": total}
+            self._all.fault("quantity_mismatch", churn.deal, at=at, slot=there[0].slot, **facts)
+
+    def _judge_renewed(self, churn: Churn) -> None:
+        """Note that renewals which were all sold before a cancellation renewed what it would end."""
+        by = {id for line in churn.hits for id in line.ended_by("renewed")}
+        renewals = [renewal for id in by if (renewal := self._all.names.deals.get(id)) is not None]
+        earlier = [one.id for one in renewals if _sold_before(one, churn.deal)]
+        if earlier and len(earlier) == len(renewals):
+            self._all.fault("renewed_meanwhile", churn.deal, other=min(earlier))
 
     def effective(self, churn: Churn) -> list[tuple[Line, Moment]]:
         """The lines that a cancellation really ends, each with the moment; NO_DAY: one that is not known yet."""
@@ -239,29 +245,56 @@ class Cuts:
         ]
 
     def _judge_amendments(self, contract: Contract) -> None:
-        """What amends a contract that was over by then."""
-        over: dict[Slot, Moment] = {}
-        for line in contract.lines:
-            if line.is_plan and line.item.quantity > 0 and line.deal is contract.root:
-                over[line.slot] = max(over.get(line.slot, BEGINNING), line.end)
+        """Note what amends a contract that was over by then."""
+        over = _plans_over(contract)
         for line in contract.lines:
             if line.deal is contract.root or line.is_grant or line.start < over.get(line.slot, NO_DAY):
                 continue
-            if line.deal.is_whole_amendment and over[line.slot] <= line.deal.effective and self._replaced(contract):
-                continue
-            if any(
-                other.is_plan and other.slot == line.slot and other.at(line.start) and other.deal is not line.deal
-                for other in contract.lines
-            ):
-                continue
-            if over[line.slot] != BEGINNING and not self._cancelled_along(line):
+            if not self._may_follow(line, over[line.slot]):
                 self._all.fault("contract_over", line.deal, at=line.start, slot=line.slot, other=contract.root.id)
+
+    def _may_follow(self, line: Line, over: Moment) -> bool:
+        """Whether a line may start although the plan it was sold for is over: that never was, or another plan is there,
+        or the line was cancelled along with it, or comes with a whole amendment of a contract that is replaced.
+        """
+        if over == BEGINNING or self._cancelled_along(line) or _has_other_plan(line):
+            return True
+        return line.deal.is_whole_amendment and over <= line.deal.effective and _is_replaced(line.contract)
 
     def _cancelled_along(self, line: Line) -> bool:
         """Whether a line was sold before what ended it was: then it was cancelled, and does not amend what is over."""
         deals = self._all.names.deals
         by = [deals.get(cause.by or "") for cause in line.causes if cause.kind == "cancelled"]
-        return any(one and one.sold and line.deal.sold and line.deal.sold < one.sold for one in by)
+        return any(one is not None and _sold_before(line.deal, one) for one in by)
 
-    def _replaced(self, contract: Contract) -> bool:
-        return any(cause.kind == "amended" for line in contract.lines for cause in line.causes)
+
+def _sold_before(deal: Deal, other: Deal) -> bool:
+    """Whether a deal was sold before another one; no, where that is not known."""
+    return deal.sold is not None and other.sold is not None and deal.sold < other.sold
+
+
+def _there(lines: Iterable[Line], at: Moment) -> list[Line]:
+    """The lines that are there until a moment; NO_DAY: those that do not end."""
+    return [line for line in lines if line.start < at <= line.end or (at == NO_DAY and line.end == NO_DAY)]
+
+
+def _plans_over(contract: Contract) -> dict[Slot, Moment]:
+    """By slot, when the last plan that a contract's root sold is over."""
+    over: dict[Slot, Moment] = {}
+    for line in contract.lines:
+        if line.is_plan and line.item.quantity > 0 and line.deal is contract.root:
+            over[line.slot] = max(over.get(line.slot, BEGINNING), line.end)
+    return over
+
+
+def _has_other_plan(line: Line) -> bool:
+    """Whether another deal gives the contract a plan in a line's slot when the line starts."""
+    return any(
+        other.is_plan and other.slot == line.slot and other.at(line.start) and other.deal is not line.deal
+        for other in line.contract.lines
+    )
+
+
+def _is_replaced(contract: Contract) -> bool:
+    """Whether a whole amendment replaces anything of a contract."""
+    return any(cause.kind == "amended" for line in contract.lines for cause in line.causes)
