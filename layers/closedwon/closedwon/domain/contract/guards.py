@@ -6,7 +6,7 @@ change through approves what there is before and after it, not the day and not t
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,13 +42,17 @@ def loss(found: SlotTimeline, at: Moment, before: Amounts, after: Amounts) -> Lo
     less = {id: amount for id, amount in before.items() if after.get(id, 0) < amount}
     if not less:
         return None
+    left: dict[str, float] = {id: after.get(id, 0) for id in less}
+    return Loss(_share(before, after, left), found.slot, at, found.plan_at(at), less, left)
+
+
+def _share(before: Amounts, after: Amounts, left: Amounts) -> float:
+    """The mean share of all there was that is lost, 0 to 1; all of it with the plan. left: of what is less."""
+    if PLAN in left and not left[PLAN]:
+        return 1.0
     # The plan counts where it is sold by the unit, or where it goes.
-    counted = {id: amount for id, amount in before.items() if id != PLAN or amount > 1 or PLAN in less}
-    if PLAN in less and not after.get(PLAN):
-        share = 1.0
-    else:
-        share = sum(_lost(amount, after.get(id, 0)) for id, amount in counted.items()) / len(counted)
-    return Loss(share, found.slot, at, found.plan_at(at), less, {id: after.get(id, 0) for id in less})
+    counted = {id: amount for id, amount in before.items() if id != PLAN or amount > 1 or PLAN in left}
+    return sum(_lost(amount, after.get(id, 0)) for id, amount in counted.items()) / len(counted)
 
 
 def _lost(was: float, now: float) -> float:
@@ -75,21 +79,10 @@ class Guard:
             deal = evaluation.deals.get(history.id)
             if self._standing.level(history.id) or history.stands:
                 continue
-            contribution, since = history.contribution, _sold(history)
-            if contribution.unwon:
+            if history.contribution.unwon:
                 yield from self._reopened(history, evaluation)
-            elif deal is None or deal.is_renewal or deal.is_churn or contribution.own_end is not None:
-                continue
-            elif history.settled is not None and not _won(history):
-                # Before it has begun, its start may be moved; what has begun is not taken back.
-                since = since if history.begun else max(since, deal.effective)
-                losses = self._changed(history, history.settled, evaluation, since)
-                yield from self._removal(deal, losses, since)
-            elif deal.is_whole_amendment:
-                losses = self._changed(history, NOTHING, evaluation, since)
-                yield from self._removal(deal, losses, since)
-            elif deal.order.differences:
-                yield from self._removal(deal, self._taken(deal, evaluation, since), since)
+            elif deal is not None and not _exempt(deal, history.contribution):
+                yield from self._shrinking(deal, history, evaluation)
 
     def _reopened(self, history: History, evaluation: Evaluation) -> Iterator[Fault]:
         """A deal that is not won any more, where the policy is to flag that, if something is less without it."""
@@ -100,6 +93,21 @@ class Guard:
         if worst is not None:
             at = _later(worst.at, self._now)
             yield Fault("reopened", tiers_of([(history.id, 0)]), worst.slot, at, _facts(worst))
+
+    def _shrinking(self, deal: Deal, history: History, evaluation: Evaluation) -> Iterator[Fault]:
+        """What a deal takes away: by a later reading, as a whole amendment, or by differences; a first sale nothing."""
+        since = _sold(history)
+        if history.settled is not None and not _won(history):
+            # Before it has begun, its start may be moved; what has begun is not taken back.
+            since = since if history.begun else max(since, deal.effective)
+            losses = self._changed(history, history.settled, evaluation, since)
+        elif deal.is_whole_amendment:
+            losses = self._changed(history, NOTHING, evaluation, since)
+        elif deal.order.differences:
+            losses = self._taken(deal, evaluation, since)
+        else:
+            return
+        yield from self._removal(deal, losses, since)
 
     def _removal(self, deal: Deal, losses: Iterable[Loss], since: Moment) -> Iterator[Fault]:
         """The worst of what a deal takes away in each slot, where that is more than the stack lets pass."""
@@ -132,26 +140,21 @@ class Guard:
 
     def _taken(self, deal: Deal, evaluation: Evaluation, since: Moment) -> Iterator[Loss]:
         """What a deal's own minus lines take of all that is given: the same in any batch."""
-        slots: dict[Slot, list[Line]] = defaultdict(list)
-        for line in evaluation.contracts.index.of_deal(deal):
-            if line.ever and not line.is_grant and not line.moved:
-                slots[line.slot].append(line)
-        for slot, lines in slots.items():
-            if all(line.item.quantity >= 0 for line in lines):
-                continue
-            found = evaluation.timeline.slots[slot]
-            gross = evaluation.gross(slot)
+        for slot, lines in _taking(evaluation.contracts.index.of_deal(deal)).items():
+            found, gross = evaluation.timeline.slots[slot], evaluation.gross(slot)
             for moment in _moments(lines, gross, since):
-                given = gross.at(moment)
                 own, added = _own(lines, moment), _own(lines, moment, only_added=True)
-                contracts = {line.contract for line in lines}
-                planned = any(g.counts_at(moment) for g in found.plan_givings if g.contract in contracts)
-                if own.get(PLAN, 0) < 0 and not planned:
+                if own.get(PLAN, 0) < 0 and not _planned(found, lines, moment):
                     continue  # a plan that is taken to zero is CPQ's way to cancel
-                before = {id: amount - added.get(id, 0) for id, amount in given.items()}
+                before = {id: amount - added.get(id, 0) for id, amount in gross.at(moment).items()}
                 after = {id: amount + min(own.get(id, 0), 0) for id, amount in before.items()}
                 if (one := loss(found, moment, _limited(before), _limited(after))) is not None:
                     yield one
+
+
+def _exempt(deal: Deal, contribution: Contribution) -> bool:
+    """Whether no guard looks at a deal: renewals, cancellations and own ends are there to take something away."""
+    return deal.is_renewal or deal.is_churn or contribution.own_end is not None
 
 
 def _sold(history: History) -> Moment:
@@ -164,12 +167,27 @@ def _later(at: Moment, since: Moment) -> Moment | None:
     return at if at > since else None
 
 
+def _taking(lines: Iterable[Line]) -> dict[Slot, list[Line]]:
+    """A deal's lines that ever count, by slot: those of the slots in which it takes something."""
+    slots: dict[Slot, list[Line]] = defaultdict(list)
+    for line in lines:
+        if line.ever and not line.is_grant and not line.moved:
+            slots[line.slot].append(line)
+    return {slot: some for slot, some in slots.items() if any(line.item.quantity < 0 for line in some)}
+
+
+def _planned(found: SlotTimeline, lines: Iterable[Line], moment: Moment) -> bool:
+    """Whether a contract of these lines gives a slot its plan at a moment."""
+    contracts = {line.contract for line in lines}
+    return any(giving.counts_at(moment) for giving in found.plan_givings if giving.contract in contracts)
+
+
 def _moments(lines: list[Line], gross: Gross, since: Moment) -> list[Moment]:
     """When the share that lines take may be the largest: when they start, and when what is given falls."""
     start, end = min(line.start for line in lines), max(line.end for line in lines)
     own = {line.start for line in lines if line.item.quantity < 0}
-    falls = gross.falls[bisect_right(gross.falls, start) : bisect_right(gross.falls, end)]
-    found = {max(moment, since) for moment in (*own, *(moment for moment in falls if moment < end))}
+    falls = gross.falls[bisect_right(gross.falls, start) : bisect_left(gross.falls, end)]
+    found = {max(moment, since) for moment in (*own, *falls)}
     return sorted(moment for moment in found if any(line.at(moment) for line in lines))
 
 

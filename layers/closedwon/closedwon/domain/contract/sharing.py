@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.faults import Fault, tiers_of
 from closedwon.domain.contract.judging import depths
 from closedwon.domain.contract.money import NONE, Holding, override
-from closedwon.domain.contract.pieces import Line
+from closedwon.domain.contract.pieces import Entity, Line
 from closedwon.domain.contract.terms import UNCHANGEABLE, ContractTerms, Saying, Terms
-from closedwon.domain.contract.timeline import Giving, SlotTimeline, Timeline, within
+from closedwon.domain.contract.timeline import PLAN, Giving, SlotTimeline, Timeline, within
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Moment
 
@@ -101,10 +101,20 @@ def _two_plans(found: SlotTimeline) -> Iterator[Fault]:
 
 def _terms(found: SlotTimeline, terms: ContractTerms) -> Iterator[Fault]:
     """Terms that contracts disagree about, and those that cannot change while the subscription runs."""
+    if _vary(found, terms):
+        yield from _disagreed(found, terms)
+        yield from _unchangeable(found, terms)
+
+
+def _vary(found: SlotTimeline, terms: ContractTerms) -> bool:
+    """Whether a slot's contracts ever have different terms, at one time or one after the other: few have."""
     contracts = dict.fromkeys(giving.contract for giving in found.plan_givings)
     different = {one for contract in contracts for one in terms.different(contract, found.slot)}
-    if len({one.compared for one in different}) < 2 and len({one.trial_end_behavior for one in different}) < 2:
-        return
+    return len({one.compared for one in different}) > 1 or len({one.trial_end_behavior for one in different}) > 1
+
+
+def _disagreed(found: SlotTimeline, terms: ContractTerms) -> Iterator[Fault]:
+    """Terms that contracts disagree about while they give one plan together."""
     bases = {giving: terms.at(giving.contract, found.slot, NO_DAY).terms.compared for giving in found.plan_givings}
     for moment, deals, by_terms in _together(found.plan_givings, bases):
         name = next(name for name in Terms._fields if len({getattr(one, name) for one in by_terms}) > 1)
@@ -112,38 +122,58 @@ def _terms(found: SlotTimeline, terms: ContractTerms) -> Iterator[Fault]:
         code = "currency_conflict" if name == "currency" else "terms_conflict"
         facts = {"term": name, "before": values[0], "after": values[-1]}
         yield Fault(code, tiers_of(deals.items()), found.slot, moment, facts)  # type: ignore[arg-type]
-    yield from _unchangeable(found, terms)
+
+
+class Running(NamedTuple):
+    """What runs in a slot at a moment. saying: its terms; givers: what gives its plan, each with the lines that do."""
+
+    plan: str
+    units: float
+    saying: Saying
+    givers: dict[Giving, list[Line]]
+
+    def continues(self, before: Running) -> bool:
+        """Whether what ran before goes on, with the same plan and units."""
+        return (self.plan, self.units) == (before.plan, before.units)
+
+
+def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Running | None:
+    """What runs in a slot at a moment, with the terms of the contract that began first; None where no plan counts."""
+    givers = {giving: _givers(giving, moment) for giving in found.plan_givings if giving.counts_at(moment)}
+    if not givers:
+        return None
+    first = min(givers, key=lambda giving: (giving.contract.start, giving.contract.rank))
+    saying = terms.at(first.contract, found.slot, moment)
+    return Running(first.entity[1], found.amounts(moment).get(PLAN, 1), saying, givers)
+
+
+def _plan_moments(found: SlotTimeline, terms: ContractTerms) -> list[Moment]:
+    """When what gives a slot its plan changes, or what is said of its terms."""
+    edges = {edge for giving in found.plan_givings for span in giving.counts for edge in span}
+    sayings = {moment for giving in found.plan_givings for moment in terms.moments(giving.contract, found.slot)}
+    return sorted((edges | sayings) - {NO_DAY})
 
 
 def _unchangeable(found: SlotTimeline, terms: ContractTerms) -> Iterator[Fault]:
     """What would change on a subscription that runs and goes on with the same plan and units."""
-    moments = {edge for giving in found.plan_givings for span in giving.counts for edge in span}
-    for giving in found.plan_givings:
-        moments |= set(terms.moments(giving.contract, found.slot))
-    before: tuple[tuple[str, float], Saying, dict[Giving, list[Line]]] | None = None
-    for moment in sorted(moments - {NO_DAY}):
-        now = {giving: _givers(giving, moment) for giving in found.plan_givings if giving.counts_at(moment)}
-        if not now:
-            before = None
-            continue
-        first = min(now, key=lambda giving: (giving.contract.start, giving.contract.rank))
-        saying = terms.at(first.contract, found.slot, moment)
-        same = (first.entity[1], found.amounts(moment).get("plan", 1))
-        if before is not None and before[0] == same:
-            name = _changed(before[1].terms, saying.terms)
+    before: Running | None = None
+    for moment in _plan_moments(found, terms):
+        now = _running(found, terms, moment)
+        if before is not None and now is not None and now.continues(before):
+            was, new = before.saying.terms, now.saying.terms
+            name = _changed(was, new)
             if name is not None:
-                new = [line for giving, lines in now.items() if giving not in before[2] for line in lines]
-                blamed = depths(new) or [(saying.deal.id, saying.deal.depth)]
-                standing = depths(line for lines in before[2].values() for line in lines)
-                facts = {
-                    "term": name,
-                    "before": getattr(before[1].terms, name),
-                    "after": getattr(saying.terms, name),
-                    "plan": same[0],
-                }
-                tiers = (*tiers_of(blamed), *tiers_of(one for one in standing if one not in blamed))
-                yield Fault("cannot_change", tiers, found.slot, moment, facts)
-        before = (same, saying, now)
+                facts = {"term": name, "before": getattr(was, name), "after": getattr(new, name), "plan": now.plan}
+                yield Fault("cannot_change", _changers(before, now), found.slot, moment, facts)
+        before = now
+
+
+def _changers(before: Running, now: Running) -> tuple[frozenset[OpportunityId], ...]:
+    """Who makes way for what cannot change: the deals that join, else the one that says it; then those that ran."""
+    joining = [line for giving, lines in now.givers.items() if giving not in before.givers for line in lines]
+    blamed = depths(joining) or [(now.saying.deal.id, now.saying.deal.depth)]
+    standing = depths(line for lines in before.givers.values() for line in lines)
+    return (*tiers_of(blamed), *tiers_of(one for one in standing if one not in blamed))
 
 
 def _changed(before: Terms, after: Terms) -> str | None:
@@ -159,22 +189,36 @@ def _changed(before: Terms, after: Terms) -> str | None:
 
 def _prices(found: SlotTimeline) -> Iterator[Fault]:
     """Prices that are known in one contract and not in another; and charges that no price of one unit comes to."""
-    entities: dict[tuple[str, str], list[Giving]] = defaultdict(list)
-    for giving in found.givings:
-        entities[giving.entity].append(giving)
-    for entity, givings in entities.items():
-        holdings = [holding for giving in givings for holding in giving.track.holdings]
-        if not any(holding.priced for holding in holdings):
+    for entity, givings in _by_entity(found.givings).items():
+        kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
+        if not any(kinds.values()):
             continue
-        if len(givings) > 1 and any(holding.gives and not holding.priced for holding in holdings):
-            kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
+        if len(givings) > 1 and any(_ever_unpriced(giving) for giving in givings):
             for moment, deals, _ in _together(givings, kinds):
                 yield Fault("price_unknown", tiers_of(deals.items()), found.slot, moment, {"item": entity[1]})
-        if sum(max((holding.units for holding in giving.track.holdings), default=0) for giving in givings) > 10_000:
+        if _most_units(givings) > 10_000:
             yield from _inexact(found, entity, givings)
 
 
-def _inexact(found: SlotTimeline, entity: tuple[str, str], givings: list[Giving]) -> Iterator[Fault]:
+def _by_entity(givings: Iterable[Giving]) -> dict[Entity, list[Giving]]:
+    """Givings of several contracts, by what they give."""
+    entities: dict[Entity, list[Giving]] = defaultdict(list)
+    for giving in givings:
+        entities[giving.entity].append(giving)
+    return entities
+
+
+def _ever_unpriced(giving: Giving) -> bool:
+    """Whether it ever gives something of which no price is known."""
+    return any(holding.gives and not holding.priced for holding in giving.track.holdings)
+
+
+def _most_units(givings: Iterable[Giving]) -> int:
+    """The units that givings come to if the most of each met: at no moment are there more."""
+    return sum(max((holding.units for holding in giving.track.holdings), default=0) for giving in givings)
+
+
+def _inexact(found: SlotTimeline, entity: Entity, givings: list[Giving]) -> Iterator[Fault]:
     """Charges that no price of one unit, rounded, comes to: only where there are many units."""
     for moment, holdings in totals(givings):
         units = sum(holding.units for holding in holdings.values())
@@ -207,40 +251,41 @@ def totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, dict[Giving, Hol
 
 def _compatible(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
     """What Stigg's catalogue does not allow together. What was provisioned once stays, compatible today or not."""
-    plans: dict[str, list[Giving]] = defaultdict(list)
-    for giving in found.plan_givings:
-        plans[giving.entity[1]].append(giving)
-    addons: dict[str, list[Giving]] = defaultdict(list)
-    for giving in found.givings:
-        if giving.entity[0] == "Add-on":
-            addons[giving.entity[1]].append(giving)
-    for addon, givings in addons.items():
-        for plan, planned in plans.items():
+    plans = _by_entity(found.plan_givings)
+    addons = _by_entity(giving for giving in found.givings if giving.entity[0] == "Add-on")
+    for (_, addon), givings in addons.items():
+        for (_, plan), planned in plans.items():
             known = catalogue.plan(plan)
             if known is not None and known.addons is not None and addon not in known.addons:
                 yield from _incompatible(found, addon, givings, plan, planned)
         most = catalogue.max_quantities.get(addon)
-        highest = sum(max((holding.units for holding in giving.track.holdings), default=0) for giving in givings)
-        if most is not None and highest > most:
+        if most is not None and _most_units(givings) > most:
             yield from _too_many(found, addon, givings, most)
 
 
 def _incompatible(
     found: SlotTimeline, addon: str, givings: list[Giving], plan: str, planned: list[Giving]
 ) -> Iterator[Fault]:
+    """An add-on with a plan that does not take it, where they first meet. A sale of both is refused by itself."""
     for giving in givings:
         for other in planned:
-            for start, end in within(giving.counts, other.counts):
-                moments = [start, *(moment for moment in giving.moments if start < moment < end)]
-                moment = next((moment for moment in moments if giving.at(moment).gives), None)
-                if moment is None:
-                    continue
-                lines = [*giving.lines(moment), *other.lines(moment)]
-                together = len({line.deal for line in lines}) > 1 or any(line.difference for line in lines)
-                if together and any(line.deal.fresh for line in lines):
-                    facts = {"item": addon, "plans": [plan]}
-                    yield Fault("not_compatible", tiers_of(depths(lines)), found.slot, moment, facts)
-                break
+            moment = _meeting(giving, other)
+            if moment is None:
+                continue
+            lines = [*giving.lines(moment), *other.lines(moment)]
+            together = len({line.deal for line in lines}) > 1 or any(line.difference for line in lines)
+            if together and any(line.deal.fresh for line in lines):
+                facts = {"item": addon, "plans": [plan]}
+                yield Fault("not_compatible", tiers_of(depths(lines)), found.slot, moment, facts)
+
+
+def _meeting(giving: Giving, other: Giving) -> Moment | None:
+    """The first moment at which one gives something while the other counts; None where there is none."""
+    for start, end in within(giving.counts, other.counts):
+        for moment in (start, *(moment for moment in giving.moments if start < moment < end)):
+            if giving.at(moment).gives:
+                return moment
+    return None
 
 
 def _too_many(found: SlotTimeline, addon: str, givings: list[Giving], most: int) -> Iterator[Fault]:
@@ -255,11 +300,8 @@ def _too_many(found: SlotTimeline, addon: str, givings: list[Giving], most: int)
 
 def _periods(found: SlotTimeline) -> Iterator[Fault]:
     """Reset periods and cadences: one entitlement of a subscription has one of each."""
-    entities: dict[tuple[str, str], list[Giving]] = defaultdict(list)
-    for giving in found.givings:
-        if giving.entity[0] in ("Entitlement", "Credit entitlement"):
-            entities[giving.entity].append(giving)
-    for entity, givings in entities.items():
+    recurring = (giving for giving in found.givings if giving.entity[0] in ("Entitlement", "Credit entitlement"))
+    for entity, givings in _by_entity(recurring).items():
         kinds = {giving: period for giving in givings if (period := _period(giving)) is not None}
         if len(set(kinds.values())) > 1:
             for moment, deals, _ in _together(list(kinds), kinds):

@@ -157,16 +157,23 @@ class Standing:
         guard, released = Guard(self), False
         while True:
             evaluation = self.evaluate()
-            faults = evaluation.faults
-            if self._hang(evaluation, unwon=True) or self._make_way(faults) or self._hang(evaluation):
+            if self._moved(evaluation, guard):
                 continue
-            if not self._pinned and self._make_way(f for f in guard.faults(evaluation) if not self._approved(f)):
-                continue
-            if not released and self._release(faults):
+            if not released and self._release(evaluation.faults):
                 released = True
                 continue
-            self.unsettled = faults
+            self.unsettled = evaluation.faults
             return evaluation
+
+    def _moved(self, evaluation: Evaluation, guard: Guard) -> bool:
+        """Let deals make way for the faults there are; for the guards only where no fault moves any. Out: whether any
+        did.
+        """
+        if self._hang(evaluation, unwon=True) or self._make_way(evaluation.faults) or self._hang(evaluation):
+            return True
+        if self._pinned:
+            return False
+        return self._make_way(fault for fault in guard.faults(evaluation) if not self._approved(fault))
 
     def _release(self, known: Sequence[Fault]) -> bool:
         """Let deals stand again that made way together with others that are held anyway: nobody waits for a deal that
@@ -301,23 +308,9 @@ class Standing:
         """
         if not evaluation.faults:
             return False
-        changed = [
-            history
-            for history in self.histories
-            if self._level[history.id] == 0
-            and history.settled is not None
-            and not history.stands
-            and history.id not in self._pinned
-            and (history.contribution.unwon or not unwon)
-        ]
         down: dict[OpportunityId, set[OpportunityId]] = {}
-        for history in changed:
-            here = [fault for fault in evaluation.faults if not fault.deals.isdisjoint(self._with(history.id))]
-            if not here:
-                continue
-            before = self.evaluate({history.id: self._levels[history.id][1]}, self._with(history.id))
-            left = {fault.identity for fault in before.faults}
-            gone = [fault for fault in here if fault.identity not in left]
+        for history in self._changed(unwon):
+            gone = self._brought(history, evaluation.faults)
             hanging = {deal for fault in gone for deal in fault.deals} - {history.id}
             if gone and (not unwon or hanging & self._settled):
                 down[history.id] = hanging
@@ -326,3 +319,25 @@ class Standing:
             self.held.setdefault(id, []).append(Fault("others_hang_on_it", tiers_of([(id, 0)]), facts=facts))
             self._level[id] += 1
         return bool(down)
+
+    def _changed(self, unwon: bool) -> list[History]:
+        """The deals that changed after they were settled, and have not stepped down. unwon: only those not won now."""
+        return [
+            history
+            for history in self.histories
+            if self._level[history.id] == 0
+            and history.settled is not None
+            and not history.stands
+            and history.id not in self._pinned
+            and (history.contribution.unwon or not unwon)
+        ]
+
+    def _brought(self, history: History, faults: Iterable[Fault]) -> list[Fault]:
+        """Of the faults there are, those that a changed deal brought: as it was settled, they are not there."""
+        concerned = self._with(history.id)
+        here = [fault for fault in faults if not fault.deals.isdisjoint(concerned)]
+        if not here:
+            return []
+        before = self.evaluate({history.id: self._levels[history.id][1]}, concerned)
+        left = {fault.identity for fault in before.faults}
+        return [fault for fault in here if fault.identity not in left]

@@ -107,10 +107,7 @@ class ContractTerms:
         return min(same or known, key=lambda other: (other.start, self._last[other].currency), default=None)
 
     def _amended(self, contract: Contract, base: Terms) -> dict[Slot, list[Saying]]:
-        slots: dict[Deal, set[Slot]] = defaultdict(set)
-        for line in contract.lines:
-            if line.deal is not contract.root and line.ever and not line.is_grant:
-                slots[line.deal].add(line.slot)
+        slots = _amended_slots(contract)
         changes: dict[Slot, list[Saying]] = defaultdict(list)
         for deal in sorted(slots, key=lambda deal: (deal.effective, deal.depth)):
             for slot in slots[deal]:
@@ -135,3 +132,12 @@ class ContractTerms:
     def moments(self, contract: Contract, slot: Slot) -> list[Moment]:
         """When its terms in a slot change."""
         return [change.at for change in self._changes[contract].get(slot, ())]
+
+
+def _amended_slots(contract: Contract) -> dict[Deal, set[Slot]]:
+    """The slots that each amendment of a contract changes something of, at any time."""
+    slots: dict[Deal, set[Slot]] = defaultdict(set)
+    for line in contract.lines:
+        if line.deal is not contract.root and line.ever and not line.is_grant:
+            slots[line.deal].add(line.slot)
+    return slots
