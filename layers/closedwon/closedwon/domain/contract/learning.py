@@ -31,13 +31,17 @@ def ends_to_learn(
     for lapse in agreement.lapses:
         if (lapse.cancellation, lapse.slot) in known:
             continue
-        here = [one for one in running if one.slot == lapse.slot]
-        ours = records[lapse.slot].subscription_id if lapse.slot in records else None
-        # Ours before one that somebody else made; there is at most one of each.
-        one = next(iter(sorted(here, key=lambda one: one.id != ours)), None)
+        one = _subscription_of(lapse.slot, running, records)
         if one is not None and one.period is not None:
             found[lapse] = end_of_period(*one.period, lapse.since)
     return found
+
+
+def _subscription_of(slot: Slot, running: Iterable[Actual], records: Mapping[Slot, SlotRecord]) -> Actual | None:
+    """The subscription that runs for a slot: ours before one that somebody else made; there is at most one of each."""
+    here = [one for one in running if one.slot == slot]
+    ours = records[slot].subscription_id if slot in records else None
+    return min(here, key=lambda one: one.id != ours, default=None)
 
 
 def end_of_period(start: Instant, end: Instant, at: Instant) -> Instant:

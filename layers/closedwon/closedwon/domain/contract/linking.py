@@ -76,7 +76,10 @@ class Links:
 
     def contracts_named(self, names: Iterable[str]) -> list[Contract]:
         """The contracts that names lead to, through amendments too."""
-        targets = [target for name in names for target in self.names.find(name)]
+        return self._contracts_under(target for name in names for target in self.names.find(name))
+
+    def _contracts_under(self, targets: Iterable[Target]) -> list[Contract]:
+        """The contracts that targets lead to, through amendments too; each once."""
         found = (contract for root in self.names.roots(targets) for contract in self.contracts_of(root))
         return list(dict.fromkeys(found))
 
@@ -102,8 +105,7 @@ class Links:
         unknown: list[str] = []
         for contract in self.by_root[deal]:
             names = renewed_names(contract)
-            missing = [name for name in names if all(target.deal is deal for target in self.names.find(name))]
-            unknown += [name for name in missing if not self.waits(name, deal)]
+            unknown += self._unknown(names, deal)
             contract.renews = tuple(one for one in self.contracts_named(names) if one.root is not deal)
             contract.rank = deal.depth
             for other in contract.renews:
@@ -112,6 +114,11 @@ class Links:
                 self._take_resource(contract, unknown)
         if unknown:
             self.unknown_renewals[deal] = unknown
+
+    def _unknown(self, names: Iterable[str], deal: Deal) -> list[str]:
+        """Of the names that a deal says, those that lead to no other deal, and to none that contributes nothing."""
+        missing = [name for name in names if all(target.deal is deal for target in self.names.find(name))]
+        return [name for name in missing if not self.waits(name, deal)]
 
     def _take_resource(self, contract: Contract, unknown: list[str]) -> None:
         """A renewal that says no resource is of that of what it renews."""
@@ -130,19 +137,14 @@ class Links:
                 contract.keeps = True
 
     def _attach(self, deal: Deal) -> None:
-        """Say to which contract each line of an amendment belongs."""
+        """Say to which contracts an amendment belongs, and to which of them each of its lines."""
         order = deal.order
         targets = self.found(order.amends, deal, "no_base")
-        own = list(dict.fromkeys(one for root in self.names.roots(targets) for one in self.contracts_of(root)))
+        own = self._contracts_under(targets)
         if targets and not own:
             self._fault("no_base", deal, reference=order.amends[0])
         for item in order.items:
-            among = self._among(deal, item, own)
-            if len(among) == 1:
-                self.amendments[among[0]].append((deal, item))
-            elif among:
-                others = sorted({contract.root.id for contract in among})
-                self._fault("reference_ambiguous", deal, item=item.stigg_id, others=others)
+            self._attach_line(deal, item, own)
         if deal.is_whole_amendment:
             for contract in own:
                 contract.wholes.append((BEGINNING, deal))
@@ -150,27 +152,33 @@ class Links:
         if other is not None:
             self._fault("currency_conflict", deal, before=other.order.currency, after=order.currency, other=other.id)
 
+    def _attach_line(self, deal: Deal, item: Item, own: list[Contract]) -> None:
+        """Say to which contract a line of an amendment belongs."""
+        among = self._among(deal, item, own)
+        if len(among) == 1:
+            self.amendments[among[0]].append((deal, item))
+        elif among:
+            others = sorted({contract.root.id for contract in among})
+            self._fault("reference_ambiguous", deal, item=item.stigg_id, others=others)
+
     def _among(self, deal: Deal, item: Item, own: list[Contract]) -> list[Contract]:
         """The contracts that a line of an amendment may belong to: one, unless that is ambiguous."""
         among = own
         if item.amends:
-            targets = self.names.roots(self.found(item.amends, deal, "reference_unknown"))
-            among = list(dict.fromkeys(contract for root in targets for contract in self.contracts_of(root)))
+            among = self._contracts_under(self.found(item.amends, deal, "reference_unknown"))
         return self._with_place(item, among) if len(among) > 1 else among
 
     def _with_place(self, item: Item, among: list[Contract]) -> list[Contract]:
         """Of several contracts, those that have an item's place; of a new one, those that have its plan."""
-        product = self._catalogue.product_of
         if item.kind == "Plan":
-            wanted = product(item.stigg_id)
-            return [c for c in among if any(product(i.stigg_id) == wanted for i in c.items if i.kind == "Plan")]
+            return self._with_product_of(item.stigg_id, among)
         having = [contract for contract in among if (item.kind, item.stigg_id) in contract.entities]
         if item.plan_id is not None and len(having or among) > 1:
-            product_id = product(item.plan_id)
-            plans = [
-                c
-                for c in having or among
-                if any(product(i.stigg_id) == product_id for i in c.items if i.kind == "Plan")
-            ]
-            return plans or having
+            return self._with_product_of(item.plan_id, having or among) or having
         return having or among
+
+    def _with_product_of(self, plan_id: str, among: Iterable[Contract]) -> list[Contract]:
+        """The contracts whose root sells a plan of the same product as another plan."""
+        product = self._catalogue.product_of
+        wanted = product(plan_id)
+        return [c for c in among if any(product(i.stigg_id) == wanted for i in c.items if i.kind == "Plan")]

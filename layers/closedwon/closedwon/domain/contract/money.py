@@ -16,6 +16,7 @@ from typing import NamedTuple
 from closedwon.domain.contract.pieces import Line, exact
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import Moment
+from closedwon.domain.order import Item
 
 CENT = Fraction(1, 100)
 
@@ -113,34 +114,19 @@ def _counted(found: Track, changes: dict[Moment, list[Line]]) -> None:
 
 def _priced(found: Track, changes: dict[Moment, list[Line]]) -> None:
     """The holdings of what has prices. Only groups from the first that changed on are laid anew."""
-    groups: dict[Day, dict[Line, None]] = {}
-    days: list[Day] = []
-    pots: list[Pot] = []
+    layers = _Layers()
     unlimited = 0
     conflicts: dict[Line, Moment] = {}
     for moment in sorted(changes):
-        first: Day | None = None
         for line in changes[moment]:
-            day = _day(line)
+            starts = line.start == moment
             if line.item.unlimited:
-                unlimited += line.item.quantity if line.start == moment else -line.item.quantity
-            elif line.start == moment:
-                if day not in groups:
-                    groups[day] = {}
-                    place = bisect_right(days, day)
-                    insort(days, day)
-                    pots.insert(place, Pot())
-                groups[day][line] = None
+                unlimited += line.item.quantity if starts else -line.item.quantity
             else:
-                del groups[day][line]
-            first = day if first is None else min(first, day)
-        begin = bisect_right(days, first) - 1 if first is not None else len(days)
-        pot = pots[begin - 1] if begin > 0 else Pot()
-        for place in range(max(begin, 0), len(days)):
-            pot, wrong = lay(pot, tuple(groups[days[place]]))
-            pots[place] = pot
-            for line in wrong:
-                conflicts.setdefault(line, moment)
+                layers.change(line, starts)
+        pot, wrong = layers.lay_from(min(_day(line) for line in changes[moment]))
+        for line in wrong:
+            conflicts.setdefault(line, moment)
         found.moments.append(moment)
         found.holdings.append(pot.holding(unlimited))
     found.conflicts = [(moment, line) for line, moment in conflicts.items()]
@@ -179,8 +165,15 @@ class Pot:
         if price is not None:
             self.charge += price * units
 
+    def put_all(self, tiers: Iterable[tuple[Fraction | None, Fraction]]) -> None:
+        """Add units of several prices, or take them."""
+        for price, units in tiers:
+            self.put(price, units)
+
     def shares(self, units: Fraction | int) -> list[tuple[Fraction | None, Fraction]]:
-        """A number of units taken in proportion to what there is."""
+        """A number of units in proportion to what there is; where there is nothing, at the catalogue's price."""
+        if self.units <= 0:
+            return [(None, Fraction(units))]
         return [(price, Fraction(units) * there / self.units) for price, there in self.tiers.items()]
 
     @property
@@ -212,6 +205,40 @@ def lay(before: Pot, group: Sequence[Line]) -> tuple[Pot, list[Line]]:
     if after.units >= 0 and after.below:
         wrong += [line for line in group if line.item.quantity < 0]
     return after, wrong
+
+
+class _Layers:
+    """The lines that count at a moment, by the day of their deal, with the pot that there is after each day."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Day, dict[Line, None]] = {}
+        self._days: list[Day] = []
+        self._pots: list[Pot] = []
+
+    def change(self, line: Line, starts: bool) -> None:
+        """Add a line that starts to its day, or take out one that ends."""
+        day = _day(line)
+        if not starts:
+            del self._groups[day][line]
+            return
+        if day not in self._groups:
+            self._groups[day] = {}
+            self._pots.insert(bisect_right(self._days, day), Pot())
+            insort(self._days, day)
+        self._groups[day][line] = None
+
+    def lay_from(self, first: Day) -> tuple[Pot, list[Line]]:
+        """Lay anew what changed. In: the first day that did. Out: the pot after the last day; the lines laid anew whose
+        price is none that there was.
+        """
+        begin = max(bisect_right(self._days, first) - 1, 0)
+        pot = self._pots[begin - 1] if begin > 0 else Pot()
+        conflicts: list[Line] = []
+        for place in range(begin, len(self._days)):
+            pot, wrong = lay(pot, tuple(self._groups[self._days[place]]))
+            self._pots[place] = pot
+            conflicts += wrong
+        return pot, conflicts
 
 
 class Share(NamedTuple):
@@ -252,37 +279,43 @@ def _order_in_deal(line: Line) -> tuple[bool, bool, float, int]:
 def _lay_deal(before: Pot, after: Pot, lines: Sequence[Line], wrong: list[Line]) -> None:
     rest: Pot | None = None  # what the deal leaves of what there was, as soon as it matters
     for line in sorted(lines, key=_order_in_deal):
-        item = line.item
-        price = None if item.price is None else exact(item.price)
-        if item.value is not None and line.deal.order.form == 0 and _is_netted(line):
+        if _is_netted(line):
             _reprice(before, after, line)
             continue
-        if item.value is not None and item.quantity and price is None:
-            price = exact(item.value) / item.quantity
+        price, quantity = _price_of(line.item), line.item.quantity
         if price is not None:
             after.told = price
-        if item.quantity > 0 and (price is not None or not line.difference):
-            after.put(price, item.quantity)
+        if quantity > 0 and (price is not None or not line.difference):
+            after.put(price, quantity)
             continue
         rest = rest or before.copy()
-        if item.quantity < 0:
-            taken = _taken(rest, -item.quantity, price)
-            if taken is None:
-                wrong.append(line)
-                taken = [(price, Fraction(-item.quantity))]
-            for tier, units in taken:
-                rest.put(tier, -units)
-                after.put(tier, -units)
+        if quantity < 0:
+            _take(rest, after, line, price, wrong)
         else:
-            left = rest.shares(item.quantity) if rest.units > 0 else [(None, Fraction(item.quantity))]
-            for tier, units in left:
-                after.put(tier, units)
+            after.put_all(rest.shares(quantity))
+
+
+def _price_of(item: Item) -> Fraction | None:
+    """The price of one unit that an item tells: its own, or else that which its value comes to."""
+    if item.price is not None:
+        return exact(item.price)
+    return exact(item.value) / item.quantity if item.value is not None and item.quantity else None
+
+
+def _take(rest: Pot, after: Pot, line: Line, price: Fraction | None, wrong: list[Line]) -> None:
+    """Take what a minus takes from both pots; where its price is none that there is, at that price all the same."""
+    taken = _taken(rest, -line.item.quantity, price)
+    if taken is None:
+        wrong.append(line)
+        taken = [(price, Fraction(-line.item.quantity))]
+    for pot in (rest, after):
+        pot.put_all((tier, -units) for tier, units in taken)
 
 
 def _taken(rest: Pot, units: int, price: Fraction | None) -> list[tuple[Fraction | None, Fraction]] | None:
     """The tiers that a minus takes; None where its price is none that there is."""
     if price is None:
-        return rest.shares(units) if rest.units > 0 else [(None, Fraction(units))]
+        return rest.shares(units)
     if rest.tiers.get(price, 0) >= units:
         return [(price, Fraction(units))]
     average = rest.average
@@ -294,7 +327,7 @@ def _taken(rest: Pot, units: int, price: Fraction | None) -> list[tuple[Fraction
 def _is_netted(line: Line) -> bool:
     """Whether an item of the first form is minus and plus in one: its value is not its quantity at its price."""
     item = line.item
-    if item.value is None or not line.difference:
+    if item.value is None or line.deal.order.form != 0 or not line.difference:
         return False
     if not item.quantity:
         return True

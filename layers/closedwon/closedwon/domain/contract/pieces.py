@@ -172,13 +172,15 @@ def takers(item: Item, plans: Iterable[str], catalogue: Catalogue) -> list[str]:
     """The plans that take an add-on, entitlement or credits, by the catalogue: with several that would take an
     entitlement, those that know it.
     """
-    known = [(plan, found) for plan in dict.fromkeys(plans) if (found := catalogue.plan(plan)) is not None]
+    known = {plan: found for plan in dict.fromkeys(plans) if (found := catalogue.plan(plan)) is not None}
     if item.kind == "Add-on":
-        return [plan for plan, found in known if found.addons is None or item.stigg_id in found.addons]
-    if len(known) > 1:
-        named = [plan for plan, found in known if item.stigg_id in found.entitlements]
-        return named or [plan for plan, _ in known]
-    return [plan for plan, _ in known]
+        return [plan for plan, found in known.items() if found.addons is None or item.stigg_id in found.addons]
+    return [plan for plan, found in known.items() if item.stigg_id in found.entitlements] or list(known)
+
+
+def _products(plans: Iterable[str], catalogue: Catalogue) -> frozenset[str]:
+    """The products of plans, as far as they are known."""
+    return frozenset(filter(None, map(catalogue.product_of, plans)))
 
 
 def product_of_part(
@@ -193,20 +195,26 @@ def product_of_part(
     if item.plan_id is not None:
         return catalogue.product_of(item.plan_id) or Unresolved("no_plan", (item.plan_id,))
     taking = takers(item, own, catalogue)
-    products = frozenset(filter(None, map(catalogue.product_of, taking)))
+    products = _products(taking, catalogue)
     if amends and products and has:
         if not products & has:
             return Unresolved("plan_ambiguous", tuple(taking))
         products &= has
     products = products or has
-    if not products:
-        taking = takers(item, plans, catalogue)
-        products = frozenset(filter(None, map(catalogue.product_of, taking)))
-    if len(products) == 1:
-        return next(iter(products))
-    if products:
-        return Unresolved("plan_ambiguous", tuple(taking or plans))
-    known = frozenset(filter(None, map(catalogue.product_of, (*own, *plans))))
+    return _one_of(products, taking or plans) if products else _product_of_new(item, own, plans, catalogue)
+
+
+def _one_of(products: frozenset[str], plans: Sequence[str]) -> str | Unresolved:
+    """The one product that there is. In: at least one; the plans between which several leave a choice."""
+    return next(iter(products)) if len(products) == 1 else Unresolved("plan_ambiguous", tuple(plans))
+
+
+def _product_of_new(item: Item, own: Sequence[str], plans: Sequence[str], catalogue: Catalogue) -> str | Unresolved:
+    """The product of a part that its contract does not have yet, and none of the deal's own plans takes."""
+    taking = takers(item, plans, catalogue)
+    if products := _products(taking, catalogue):
+        return _one_of(products, taking)
+    known = _products((*own, *plans), catalogue)
     if len(known) == 1:  # with one product there is no choice: whether its plan takes it is judged on its day
         return next(iter(known))
     return Unresolved("not_compatible" if known else "no_plan", tuple(dict.fromkeys((*own, *plans))))

@@ -7,7 +7,7 @@ record yet. What a name means is looked up, never guessed from the order in whic
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -89,13 +89,18 @@ class Target(NamedTuple):
 def names_of(order: Order) -> Iterable[str]:
     """The names under which others may refer to an order."""
     yield order.opportunity_id
-    if order.contract_id:
-        yield order.contract_id
-    for item in order.items:
-        if item.contract_id:
-            yield item.contract_id
-        if item.record:
-            yield item.record
+    yield from _contracts_of(order)
+    yield from _records_of(order)
+
+
+def _contracts_of(order: Order) -> Iterable[str]:
+    """The contracts that an order names, on the deal or on its lines, each once."""
+    return dict.fromkeys(filter(None, (order.contract_id, *(item.contract_id for item in order.items))))
+
+
+def _records_of(order: Order) -> Iterable[str]:
+    """The subscription records of an order's lines, each once."""
+    return dict.fromkeys(filter(None, (item.record for item in order.items)))
 
 
 def references_of(order: Order) -> tuple[str, ...]:
@@ -118,10 +123,9 @@ class Names:
         claims: dict[str, list[Deal]] = defaultdict(list)
         for deal in deals:
             self.deals[deal.id] = deal
-            order = deal.order
-            for contract in {id for id in (order.contract_id, *(i.contract_id for i in order.items)) if id}:
+            for contract in _contracts_of(deal.order):
                 (self._contracts if deal.is_root else claims)[contract].append(deal)
-            for record in {item.record for item in order.items if item.record}:
+            for record in _records_of(deal.order):
                 self._records[record].append(deal)
         for name, others in claims.items():  # an amendment may say it: only where no root of it is known
             if name not in self._contracts:
@@ -153,10 +157,7 @@ class Names:
     def set_depths(self) -> list[Deal]:
         """Say how deep each deal lies under a base. Out: the deals that name each other in a circle, or such."""
         waiting = {deal: {target.deal for target in self.targets(deal)} for deal in self.deals.values()}
-        referring: dict[Deal, list[Deal]] = defaultdict(list)
-        for deal, others in waiting.items():
-            for other in others:
-                referring[other].append(deal)
+        referring = _referring(waiting)
         # A name of something unknown is a reference too: such a deal makes way before one that refers to nothing.
         for deal in waiting:
             deal.depth = 1 if references_of(deal.order) else 0
@@ -165,11 +166,7 @@ class Names:
         while ready:
             deal = ready.pop()
             left.pop(deal)
-            for other in referring[deal]:
-                other.depth = max(other.depth, deal.depth + 1)
-                left[other] -= 1
-                if not left[other]:
-                    ready.append(other)
+            ready += _ready_after(deal, referring[deal], left)
             # What it refers to is done by now, so that no chain of amendments is followed twice.
             self._roots[deal] = self.roots(self.targets(deal))
         return list(left)
@@ -193,3 +190,24 @@ class Names:
             elif sort_of(target.deal.order) == "sale":
                 found |= dict.fromkeys(self._roots.get(target.deal, ()))
         return tuple(found)
+
+
+def _referring(references: Mapping[Deal, Iterable[Deal]]) -> dict[Deal, list[Deal]]:
+    """By deal, those that refer to it; of one to which none does, an empty list. In: by deal, what it refers to."""
+    found: dict[Deal, list[Deal]] = defaultdict(list)
+    for deal, others in references.items():
+        for other in others:
+            found[other].append(deal)
+    return found
+
+
+def _ready_after(deal: Deal, referring: Iterable[Deal], left: dict[Deal, int]) -> Iterator[Deal]:
+    """Put those that refer to a deal under it. Out: those of them that wait for no other deal any more.
+
+    In: the deal; those that refer to it; by deal, for how many it waits, which is counted down.
+    """
+    for other in referring:
+        other.depth = max(other.depth, deal.depth + 1)
+        left[other] -= 1
+        if not left[other]:
+            yield other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from closedwon.domain.contract.faults import Fault, tiers_of
@@ -86,24 +86,31 @@ class Renewals:
     def cut(self, renewals: Sequence[Contract]) -> None:
         """End what renewals name: where their own first line of the same place starts, or where they start."""
         for renewal in renewals:
-            own = [line for line in renewal.lines if line.ever and not line.is_grant]
-            if not own:
-                continue  # it cuts only if a line of its own really starts
-            gives: dict[tuple[Slot, Place], Moment] = {}
-            for line in own:
-                key = (line.slot, line.place)
-                gives[key] = min(gives.get(key, NO_DAY), line.start)
-            for line in self._covered(renewal):
-                self._covers[line].append((renewal, gives.get((line.slot, line.place))))
+            self._cover(renewal)
         touched = {line: None for renewal in renewals for line in self._covered(renewal)}
         for line in touched:
-            covers = self._covers.get(line, [])
-            giving = [(start, renewal) for renewal, start in covers if start is not None]
-            # What one renewal leaves out, and another one gives, ends where that one starts.
-            for at, renewal in giving or [(renewal.start, renewal) for renewal, _ in covers]:
-                line.cut(at, Cause("renewed", renewal.root.id))
-            if len(giving) > 1:
-                self._note_twice(line, [renewal for _, renewal in giving])
+            self._cut_line(line)
+
+    def _cover(self, renewal: Contract) -> None:
+        """Note what a renewal renews, and from when it gives the same place: if a line of its own really starts."""
+        gives: dict[tuple[Slot, Place], Moment] = {}
+        for line in renewal.lines:
+            if line.ever and not line.is_grant:
+                key = (line.slot, line.place)
+                gives[key] = min(gives.get(key, NO_DAY), line.start)
+        if gives:
+            for line in self._covered(renewal):
+                self._covers[line].append((renewal, gives.get((line.slot, line.place))))
+
+    def _cut_line(self, line: Line) -> None:
+        """End a line where the renewals say it that renew it."""
+        covers = self._covers.get(line, [])
+        giving = [(start, renewal) for renewal, start in covers if start is not None]
+        # What one renewal leaves out, and another one gives, ends where that one starts.
+        for at, renewal in giving or [(renewal.start, renewal) for renewal, _ in covers]:
+            line.cut(at, Cause("renewed", renewal.root.id))
+        if len(giving) > 1:
+            self._note_twice(line, [renewal for _, renewal in giving])
 
     def _note_twice(self, line: Line, renewals: list[Contract]) -> None:
         """Two renewals, neither renewing the other, that give one place at one time."""
@@ -120,20 +127,14 @@ class Renewals:
     def _meet(self, one: Contract, other: Contract, line: Line) -> bool:
         if one.root is other.root or _renews(one, other) or _renews(other, one):
             return False
-        ours, theirs = (
-            [o for o in contract.lines if (o.slot, o.place) == (line.slot, line.place) and o.ever]
-            for contract in (one, other)
-        )
+        ours, theirs = _of_place(one, line), _of_place(other, line)
         return any(a.start < b.end and b.start < a.end for a in ours for b in theirs)
 
     def renewed_from(self, contract: Contract) -> dict[Slot, Moment]:
         """By slot, from when the plan of a contract has been renewed; slots whose plan it goes on giving left out."""
-        last: dict[Slot, list[Line]] = defaultdict(list)
-        for line in contract.lines:
-            if line.is_plan and line.item.quantity > 0 and line.ever:
-                last[line.slot].append(line)
+        giving = _plans_by_slot(line for line in contract.lines if line.item.quantity > 0)
         found: dict[Slot, Moment] = {}
-        for slot, lines in last.items():
+        for slot, lines in giving.items():
             end = max(line.end for line in lines)
             if any(c.kind == "renewed" for line in lines if line.end == end for c in line.causes):
                 found[slot] = end
@@ -141,19 +142,40 @@ class Renewals:
 
     def finish(self) -> None:
         """A renewal of something unknown would count double where another contract gives its plan."""
-        plans: dict[Slot, list[Line]] = defaultdict(list)
-        if self._all.links.unknown_renewals:
-            for line in self._all.lines:
-                if line.is_plan and line.ever:
-                    plans[line.slot].append(line)
-        for deal, names in self._all.links.unknown_renewals.items():
+        unknown = self._all.links.unknown_renewals
+        plans = _plans_by_slot(self._all.lines) if unknown else {}
+        for deal, names in unknown.items():
             for contract in self._all.links.by_root[deal]:
-                for line in contract.lines:
-                    others = [o for o in plans[line.slot] if o.contract.root is not deal and o.at(line.start)]
-                    if line.is_plan and line.ever and others:
-                        facts = {"reference": names[0], "plan": line.item.stigg_id, "other": others[0].deal.id}
-                        self._all.fault("renews_unknown", deal, at=line.start, slot=line.slot, **facts)
-                        break
+                found = next(_given_by_others(contract, plans), None)
+                if found is not None:
+                    line, other = found
+                    facts = {"reference": names[0], "plan": line.item.stigg_id, "other": other.deal.id}
+                    self._all.fault("renews_unknown", deal, at=line.start, slot=line.slot, **facts)
+
+
+def _plans_by_slot(lines: Iterable[Line]) -> dict[Slot, list[Line]]:
+    """Of lines, those of plans that count at some time, by slot."""
+    found: dict[Slot, list[Line]] = defaultdict(list)
+    for line in lines:
+        if line.is_plan and line.ever:
+            found[line.slot].append(line)
+    return found
+
+
+def _given_by_others(contract: Contract, plans: Mapping[Slot, list[Line]]) -> Iterator[tuple[Line, Line]]:
+    """Lines of a contract's plans, each with those of other roots that give a plan of the same slot when it starts."""
+    for line in contract.lines:
+        if line.is_plan and line.ever:
+            yield from (
+                (line, other)
+                for other in plans[line.slot]
+                if other.contract.root is not contract.root and other.at(line.start)
+            )
+
+
+def _of_place(contract: Contract, line: Line) -> list[Line]:
+    """The lines of a contract that have the place of a line, and count at some time."""
+    return [o for o in contract.lines if (o.slot, o.place) == (line.slot, line.place) and o.ever]
 
 
 def _with_amendments(lines: Iterable[Line]) -> Iterator[Line]:
