@@ -16,4 +16,6 @@
     standing       who makes way for whom; guards: nothing shrinks by accident; components: who is looked at again
     statuses       what each deal says, and why
     subscriptions  what a slot comes to in Stigg; charges: what it costs, and which deal each part comes from
+    ended, grants  what nothing gives any more, and the credits that are granted once
+    relatives      which deals are linked with each other
 """

@@ -8,8 +8,6 @@ agreement.intervals(slot)          what stands in a slot from when until when, i
 
 from __future__ import annotations
 
-import hashlib
-import json
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,18 +17,20 @@ from functools import cached_property
 from typing import NamedTuple
 
 from closedwon.domain.contract.charges import Charge, charge_at
+from closedwon.domain.contract.ended import ended_slots, former_slots
 from closedwon.domain.contract.facts import Contribution, History
 from closedwon.domain.contract.faults import Fault, Hold
+from closedwon.domain.contract.grants import Grants
 from closedwon.domain.contract.money import Holding
-from closedwon.domain.contract.pieces import Cause, Entity, Line
-from closedwon.domain.contract.references import names_of, references_of
-from closedwon.domain.contract.standing import Standing, World, orders_of
+from closedwon.domain.contract.pieces import Cause, Entity
+from closedwon.domain.contract.relatives import relatives_of
+from closedwon.domain.contract.standing import Standing, World
 from closedwon.domain.contract.statuses import Status, Statuses
-from closedwon.domain.contract.subscriptions import Subscriptions, static_slots
+from closedwon.domain.contract.subscriptions import Subscriptions
 from closedwon.domain.contract.timeline import Giving, charge_of
-from closedwon.domain.desired import Desired, Ended, Grant, Slot, Subscription
+from closedwon.domain.desired import Desired, Ended, Slot, Subscription
 from closedwon.domain.identifiers import OpportunityId
-from closedwon.domain.instants import NO_DAY, Instant, Moment, iso_utc, milliseconds, starting
+from closedwon.domain.instants import NO_DAY, Instant, Moment, milliseconds, starting
 from closedwon.domain.order import Problem
 
 
@@ -95,6 +95,7 @@ class Agreement:
         self._standing = Standing(list(self.histories.values()), world)
         self._evaluation = self._standing.evaluation
         self._subscriptions = Subscriptions(self._evaluation, world)
+        self._grants = Grants(self._evaluation)
 
     def knowing(self, ends: Mapping[Lapse, Instant]) -> Agreement:
         """The agreement with more ends that were learned from Stigg."""
@@ -190,24 +191,7 @@ class Agreement:
     @cached_property
     def relatives(self) -> Mapping[OpportunityId, frozenset[OpportunityId]]:
         """By deal, itself and all that it is linked with by what they amend, renew or cancel."""
-        known = {history.id: list(orders_of(history)) for history in self.histories.values()}
-        named: dict[str, set[OpportunityId]] = defaultdict(set)
-        for id, orders in known.items():
-            for order in orders:
-                for name in (*names_of(order), *(one.partition("/")[0] for one in references_of(order))):
-                    named[name].add(id)
-        found: dict[OpportunityId, frozenset[OpportunityId]] = {}
-        for id in known:
-            if id in found:
-                continue
-            together, waiting = {id}, [id]
-            while waiting:
-                for order in known[waiting.pop()]:
-                    for name in (*names_of(order), *(one.partition("/")[0] for one in references_of(order))):
-                        waiting += named[name] - together
-                        together |= named[name]
-            found |= dict.fromkeys(together, frozenset(together))
-        return found
+        return relatives_of(self.histories.values())
 
     # What is to be stored
 
@@ -283,7 +267,7 @@ class Agreement:
             refused=dict(self._standing.refused),
             held={id: hold.reason for id, hold in self.held.items()},
             ended=self._ended(subscriptions, moment),
-            grants=self._grants(moment),
+            grants=self._grants.at(moment),
             trials=self._trials(),
             lapsing=lapsing,
             next_change=None if change is None else milliseconds(change),
@@ -296,80 +280,10 @@ class Agreement:
 
     def _ended(self, subscriptions: Mapping[Slot, Subscription], at: Moment) -> dict[Slot, Ended]:
         """What stood or was sold once, and nothing gives now or later. All of it was agreed: the guards let it pass."""
-        found: dict[Slot, dict[OpportunityId, None]] = defaultdict(dict)
-        for slot, timeline in self._evaluation.timeline.slots.items():
-            if slot in subscriptions or any(end > at for _, end in timeline.stands):
-                continue
-            lines = [line for giving in timeline.plan_givings for line in giving.track.lines]
-            lines += self._subscriptions.never.get(slot, [])
-            if all(line.deal.shadow for line in lines):
-                continue
-            for line in lines:
-                found[slot][line.deal.id] = None
-                found[slot] |= {cause.by: None for cause in line.causes if cause.by is not None}
-        for slot, id in self._former():
-            if slot not in subscriptions:
-                found[slot][id] = None
-        return {slot: Ended(True, tuple(sorted(ids))) for slot, ids in found.items()}
-
-    def _former(self) -> list[tuple[Slot, OpportunityId]]:
-        """The slots of what a deal gave by earlier readings, and does not any more."""
-        found = []
-        for id, history in self.histories.items():
-            if self._standing.level(id) or id in self.held:
-                continue
-            orders = [history.sells.order] if history.sells is not None and history.contribution.unwon else []
-            if history.settled is not None and history.settled.order is not None and not history.stands:
-                orders.append(history.settled.order)
-            won = history.contribution.order is not None and history.contribution.order.trigger != "trial"
-            for order in orders:
-                slots = static_slots(order, self.world.catalogue)
-                found += [(slot, id) for slot in slots if not (slot.trial and won)]
-        return found
-
-    @cached_property
-    def _grant_lines(self) -> list[Line]:
-        lines = (line for line in self._evaluation.contracts.lines if line.is_grant and line.ever)
-        return sorted(lines, key=lambda line: line.deal.id)
-
-    @cached_property
-    def _over(self) -> dict[OpportunityId, Moment]:
-        """When each deal is over: when the last of its lines ends."""
-        over: dict[OpportunityId, Moment] = {}
-        for line in self._evaluation.contracts.lines:
-            if line.ever and not line.is_grant:
-                over[line.deal.id] = max(over.get(line.deal.id, line.end), line.end)
-        return over
-
-    def _grants(self, at: Moment) -> tuple[Grant, ...]:
-        """The credits that deals grant once, of those whose day has come and whose deal is not over."""
-        found: dict[str, Grant] = {}
-        for line in self._grant_lines:
-            # Who comes with a deal that is over, as a backfill does, is not given credits for it.
-            if line.start > at or self._over.get(line.deal.id, NO_DAY) <= at:
-                continue
-            grant = self._grant(line)
-            known = found.get(grant.key)
-            if known is not None:  # lines of one currency and the same dates are one grant
-                cost = None if known.cost is None and grant.cost is None else (known.cost or 0) + (grant.cost or 0)
-                grant = Grant(**{**vars(grant), "amount": known.amount + grant.amount, "cost": cost})
-            found[grant.key] = grant
-        return tuple(found.values())
-
-    def _grant(self, line: Line) -> Grant:
-        order, item = line.deal.order, line.item
-        terms = self._evaluation.terms.at(line.contract, line.slot, line.start).terms
-        name = [line.deal.id, item.stigg_id, *(day and iso_utc(day) for day in (item.start, item.end))]
-        return Grant(
-            key=hashlib.sha256(json.dumps(name).encode()).hexdigest()[:32],
-            opportunity_id=line.deal.id,
-            opportunity_name=order.opportunity_name,
-            currency_id=item.stigg_id,
-            amount=item.quantity,
-            resource_id=line.slot.resource_id,
-            effective_at=line.start.instant,
-            expire_at=item.end,
-            cost=round(item.price * item.quantity, 6) if item.price else None,
-            money=order.currency,
-            payment_collection=order.payment_collection or terms.payment_collection,
+        found = ended_slots(self._evaluation.timeline, self._subscriptions.never, at)
+        as_read = (
+            history for id, history in self.histories.items() if not self._standing.level(id) and id not in self.held
         )
+        for slot, id in former_slots(as_read, self.world.catalogue):
+            found.setdefault(slot, set()).add(id)
+        return {slot: Ended(True, tuple(sorted(ids))) for slot, ids in found.items() if slot not in subscriptions}

@@ -5,7 +5,6 @@ Entitlements have no price of their own in Stigg. They are told beside the money
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 from closedwon.domain.contract.money import shares_of
 from closedwon.domain.contract.pieces import Cause, Entity, Line
-from closedwon.domain.contract.subscriptions import Given, leading_line, units_of
+from closedwon.domain.contract.subscriptions import Given, by_entity, leading_line, plans_of, units_of
 from closedwon.domain.contract.terms import ContractTerms
 from closedwon.domain.contract.timeline import SlotTimeline
 from closedwon.domain.desired import Slot
@@ -91,7 +90,7 @@ class Charge:
 def charge_at(found: SlotTimeline, moment: Moment, terms: ContractTerms) -> Charge | None:
     """What a slot charges at a moment; None where nothing stands in it."""
     given = found.given(moment)
-    plans = [(giving, holding) for giving, holding in given if giving.is_plan]
+    plans = plans_of(given)
     if not plans:
         return None
     first = leading_line(plans, moment)
@@ -122,10 +121,8 @@ def _at_the_end(found: SlotTimeline, end: Moment) -> tuple[tuple[Cause, ...], tu
 
 
 def _lines(given: Given, moment: Moment) -> tuple[ChargeLine, ...]:
-    entities: dict[Entity, Given] = defaultdict(list)
-    for giving, holding in given:
-        entities[giving.entity].append((giving, holding))
-    return tuple(_line(entity, some, moment) for entity, some in sorted(entities.items(), key=_in_order))
+    entities = sorted(by_entity(given).items(), key=_in_order)
+    return tuple(_line(entity, some, moment) for entity, some in entities)
 
 
 def _in_order(one: tuple[Entity, Given]) -> tuple[int, str]:

@@ -6,8 +6,9 @@ what was said before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from closedwon.domain.contract.cuts import Churn
@@ -96,20 +97,23 @@ class Statuses:
 
     def _of_sale(self, deal: Deal) -> Status:
         """A deal that sells: from what became of its lines."""
-        lines = [line for line in self._evaluation.contracts.index.of_deal(deal) if not line.moved]
-        pieces = [line for line in lines if not line.is_grant] or lines
+        pieces = self._pieces(deal)
         if not pieces:
             return self._without_lines(deal)
-        counting = [line for line in pieces if line.is_grant or self._counts(line)]
-        begins = min((line.start for line in pieces if line.ever), default=NO_DAY)
-        if begins > self._at and begins != NO_DAY:
-            return Status("Scheduled", "starts", begins)
-        if counting:
+        starts = _starts(pieces)
+        if starts and starts[0] > self._at:
+            return Status("Scheduled", "starts", starts[0])
+        if any(self._counts(line) for line in pieces):
             return self._giving(pieces)
-        later = [line.start for line in pieces if line.ever and line.start > self._at]
+        later = [start for start in starts if start > self._at]
         if later:
-            return Status("Scheduled", "starts", min(later))
+            return Status("Scheduled", "starts", later[0])
         return self._over(deal, pieces)
+
+    def _pieces(self, deal: Deal) -> list[Line]:
+        """The lines that say what became of a deal: credits only where it sells nothing else."""
+        lines = [line for line in self._evaluation.contracts.index.of_deal(deal) if not line.moved]
+        return [line for line in lines if not line.is_grant] or lines
 
     def _without_lines(self, deal: Deal) -> Status:
         if deal.id in self._evaluation.contracts.lost:
@@ -118,8 +122,10 @@ class Statuses:
         return Status("Scheduled", "starts", start) if start > self._at else Status("Provisioned", "gives")
 
     def _counts(self, line: Line) -> bool:
-        """Whether a line does what it is for: it gives with its plan, or takes what there would be."""
-        if self._evaluation.timeline.counts(line, self._at):
+        """Whether a line does what it is for: it gives with its plan, or takes what there would be. Credits are given
+        once, so that they always do.
+        """
+        if line.is_grant or self._evaluation.timeline.counts(line, self._at):
             return True
         return line.at(self._at) and line.deal in self._takers(line)
 
@@ -143,15 +149,11 @@ class Statuses:
         at = max(moment for moment, _ in ends)
         # What ran out before, as the first segment of a ramp does, has no say in what became of the rest.
         lasts = [causes for moment, causes in ends if moment == at]
-        last = [cause for causes in lasts for cause in causes]
-        by_others = [cause for cause in last if cause.kind in _OTHERS]
-        if all(any(cause.kind in _OTHERS for cause in causes) for causes in lasts):
-            # What was renewed and cancelled on one day goes on with the renewal.
-            first = min(by_others, key=lambda cause: (_OTHERS.index(cause.kind), cause.by or ""))
+        if (first := _superseding(lasts)) is not None:
             return Status("Superseded", first.kind, at, first.by)  # type: ignore[arg-type]
-        if any(cause.kind == "own" for _, causes in ends for cause in causes):
+        if "own" in _kinds(causes for _, causes in ends):
             return Status("Provisioned", "ended", at)
-        if any(cause.kind == "stopped" for cause in last):
+        if "stopped" in _kinds(lasts):
             return Status("Ended", "stopped", at)
         return Status("Ended", "trial over" if deal.order.trigger == "trial" else "term over", at)
 
@@ -174,11 +176,36 @@ class Statuses:
         if deal.is_churn:
             effective = self._evaluation.contracts.cuts.effective(self._churns[deal])
             return any(at <= self._at for _, at in effective)
-        lines = list(self._evaluation.contracts.index.of_deal(deal))
-        if deal.contribution.trial is not None:  # the trial that it grew from runs until it starts
-            roots = (contract.root for contract in self._evaluation.contracts.contracts if contract.root.shadow)
-            lines += [o for root in roots if root.id == deal.id for o in self._evaluation.contracts.index.of_deal(root)]
-        return any(line.ever and line.start <= self._at for line in lines if not line.moved)
+        return any(line.ever and line.start <= self._at and not line.moved for line in self._lines(deal))
+
+    def _lines(self, deal: Deal) -> Iterator[Line]:
+        """The lines of a deal that sells, and those of the trial that it grew from, which runs until it starts."""
+        contracts = self._evaluation.contracts
+        yield from contracts.index.of_deal(deal)
+        if deal.contribution.trial is not None:
+            for contract in contracts.contracts:
+                if contract.root.shadow and contract.root.id == deal.id:
+                    yield from contracts.index.of_deal(contract.root)
+
+
+def _starts(pieces: Iterable[Line]) -> list[Moment]:
+    """When the lines start that count at any time, in order."""
+    return sorted(line.start for line in pieces if line.ever)
 
 
 _OTHERS = ("renewed", "amended", "cancelled")
+"""How other deals end a line."""
+
+
+def _superseding(ends: Iterable[tuple[Cause, ...]]) -> Cause | None:
+    """What superseded a deal, where other deals ended each of its lines. In: the causes of each line's end."""
+    by_others = [[cause for cause in causes if cause.kind in _OTHERS] for causes in ends]
+    if not all(by_others):
+        return None
+    # What was renewed and cancelled on one day goes on with the renewal.
+    return min(chain.from_iterable(by_others), key=lambda cause: (_OTHERS.index(cause.kind), cause.by or ""))
+
+
+def _kinds(ends: Iterable[tuple[Cause, ...]]) -> set[str]:
+    """The ways in which lines ended. In: the causes of each line's end."""
+    return {cause.kind for causes in ends for cause in causes}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.money import Holding, override
 from closedwon.domain.contract.pieces import Contract, Entity, Line
 from closedwon.domain.contract.timeline import Giving, SlotTimeline
 from closedwon.domain.desired import Entitlement, Price, Slot, Subscription
+from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import At, EndOfBillingPeriod, Moment, Never, Until, iso_utc, starting
 from closedwon.domain.order import Order
 
@@ -53,12 +54,11 @@ class Subscriptions:
                 continue
             moment = max(start, at)
             given = found.given(moment)
-            plans = [(giving, holding) for giving, holding in given if giving.is_plan]
-            lines = [line for giving, _ in plans for line in giving.lines(moment)]
+            lines = _plan_lines(given, moment)
             if all(line.deal.shadow for line in lines):
                 return None  # a trial that was won ends when the paid subscription stands
-            if start > at and not slot.trial and all(line.contract.is_trial for line in lines):
-                continue  # a trial that becomes paid by itself is none to be made before
+            if start > at and _becomes_paid(slot, lines):
+                continue  # it becomes so by itself: none to be made before
             key = (slot, found.place(moment), start > at)
             if key not in self._made:
                 self._made[key] = self._make(found, moment, end, given)
@@ -67,32 +67,25 @@ class Subscriptions:
 
     def _make(self, found: SlotTimeline, moment: Moment, end: Moment, given: Given) -> Subscription:
         slot = found.slot
-        plans = [(giving, holding) for giving, holding in given if giving.is_plan]
-        plan_lines = [line for giving, _ in plans for line in giving.lines(moment) if line.item.quantity > 0]
+        plans = plans_of(given)
         first = leading_line(plans, moment)
         terms = self._evaluation.terms.at(first.contract, slot, moment).terms
         units, spend = units_of(plans), terms.minimum_spend
-        entities: dict[Entity, Given] = defaultdict(list)
-        for giving, holding in given:
-            if not giving.is_plan:
-                entities[giving.entity].append((giving, holding))
+        entities = by_entity(given)
         addons = {id: some for (kind, id), some in entities.items() if kind == "Add-on"}
-        all_terms = (self._evaluation.terms.at(giving.contract, slot, moment).terms for giving, _ in plans)
-        metadata = {pair for one in all_terms for pair in one.metadata}
-        lines = [line for giving in found.givings for line in giving.lines(moment)]
         return Subscription(
             slot=slot,
             plan_id=first.item.stigg_id,
             unit_quantity=units,
-            addons=tuple(sorted((id, sum(h.units for _, h in some)) for id, some in addons.items())),
+            addons=tuple(sorted((id, _units(some)) for id, some in addons.items())),
             entitlements=self._entitlements(entities, moment),
             prices=tuple(_prices(plans, units, addons, terms.currency)),
             billing_period=terms.billing_period,
             payment_collection=terms.payment_collection,
             start=first.start.instant,
-            cancellation=_until(slot, plan_lines, end),
-            opportunities=tuple(dict.fromkeys(line.deal.id for line in sorted(lines, key=_by_start))),
-            metadata=tuple(sorted(metadata)),
+            cancellation=_until(slot, giving_lines(plans, moment), end),
+            opportunities=_deals(found, moment),
+            metadata=self._metadata(slot, plans, moment),
             milestones=tuple(sorted(self._milestones(found, moment))),
             trial_end=terms.trial_end if slot.trial else None,
             trial_end_behavior=terms.trial_end_behavior if slot.trial else None,
@@ -103,6 +96,11 @@ class Subscriptions:
             paying_customer_id=terms.paying_customer_id,
         )
 
+    def _metadata(self, slot: Slot, plans: Given, moment: Moment) -> tuple[tuple[str, str], ...]:
+        """What the contracts that give a plan say of themselves."""
+        all_terms = (self._evaluation.terms.at(giving.contract, slot, moment).terms for giving, _ in plans)
+        return tuple(sorted({pair for terms in all_terms for pair in terms.metadata}))
+
     def _entitlements(self, entities: dict[Entity, Given], moment: Moment) -> tuple[Entitlement, ...]:
         made = (
             self._entitlement(kind, id, given, moment)
@@ -112,38 +110,50 @@ class Subscriptions:
         return tuple(sorted(made, key=lambda entitlement: (entitlement.type, entitlement.id)))
 
     def _entitlement(self, kind: str, id: str, given: Given, moment: Moment) -> Entitlement:
-        lines = [line for giving, _ in given for line in giving.lines(moment) if line.item.quantity > 0]
+        lines = giving_lines(given, moment)
         newest = sorted(lines, key=lambda line: (line.deal.effective, line.deal.depth), reverse=True)
-        boolean = kind == "Entitlement" and self._catalogue.feature_types.get(id) == "BOOLEAN"
+        type_: Literal["CREDIT", "FEATURE"] = "CREDIT" if kind == "Credit entitlement" else "FEATURE"
+        cadence = _first_said(line.item.cadence for line in newest)
+        if type_ == "FEATURE" and self._catalogue.feature_types.get(id) == "BOOLEAN":
+            return Entitlement(type_, id, cadence=cadence)
         unlimited = any(holding.unlimited > 0 for _, holding in given)
-        period = next((line.item.reset_period for line in newest if line.item.reset_period), None)
         return Entitlement(
-            type="CREDIT" if kind == "Credit entitlement" else "FEATURE",
+            type=type_,
             id=id,
-            limit=None if unlimited or boolean else sum(holding.units for _, holding in given),
-            unlimited=unlimited and not boolean,
-            soft_limit=any(line.item.soft_limit for line in lines) and not boolean,
-            reset_period=None if boolean else period,
-            cadence=next((line.item.cadence for line in newest if line.item.cadence), None),
+            limit=None if unlimited else _units(given),
+            unlimited=unlimited,
+            soft_limit=any(line.item.soft_limit for line in lines),
+            reset_period=_first_said(line.item.reset_period for line in newest),
+            cadence=cadence,
         )
 
     def _milestones(self, found: SlotTimeline, moment: Moment) -> set[str]:
         """The renewals, cancellations and dates that lie behind: what may have lowered it without an approval."""
-        milestones: set[str] = set()
-        for line in [*(line for giving in found.givings for line in giving.track.lines), *self.never[found.slot]]:
-            if line.deal.is_renewal and line.start <= moment:
-                milestones.add(line.deal.id)
-            if line.item.start is not None and starting(line.item.start) <= moment:
-                milestones.add(f"{line.deal.id}@{iso_utc(line.item.start)}")
-            if line.end.instant is not None and line.end <= moment:
-                milestones.add(f"{line.deal.id}@{iso_utc(line.end.instant)}")
-                milestones |= {cause.by for cause in line.causes if cause.kind in ("renewed", "cancelled") and cause.by}
-        return milestones
+        lines = [*(line for giving in found.givings for line in giving.track.lines), *self.never[found.slot]]
+        return {milestone for line in lines for milestone in _behind(line, moment)}
+
+
+def plans_of(given: Given) -> Given:
+    """What of it is a plan."""
+    return [(giving, holding) for giving, holding in given if giving.is_plan]
+
+
+def by_entity(given: Given) -> dict[Entity, Given]:
+    """What each contract gives, by what it is."""
+    found: dict[Entity, Given] = defaultdict(list)
+    for giving, holding in given:
+        found[giving.entity].append((giving, holding))
+    return found
+
+
+def giving_lines(given: Given, moment: Moment) -> list[Line]:
+    """The lines that count at a moment, without those that take."""
+    return [line for giving, _ in given for line in giving.lines(moment) if line.item.quantity > 0]
 
 
 def leading_line(plans: Given, moment: Moment) -> Line:
     """The plan line that a subscription takes its plan, its start and its terms from: the one that starts first."""
-    lines = (line for giving, _ in plans for line in giving.lines(moment) if line.item.quantity > 0)
+    lines = giving_lines(plans, moment)
     return min(lines, key=lambda line: (line.start, line.deal.depth, line.item.stigg_id, line.deal.id))
 
 
@@ -153,6 +163,43 @@ def units_of(plans: Given) -> int:
     for giving, holding in plans:
         units[giving.contract] += holding.units
     return sum(units.values()) if any(unit != 1 for unit in units.values()) else 1
+
+
+def _plan_lines(given: Given, moment: Moment) -> list[Line]:
+    """The lines of plans that count at a moment, with those that take."""
+    return [line for giving, _ in plans_of(given) for line in giving.lines(moment)]
+
+
+def _units(given: Given) -> int:
+    """The units of all contracts together."""
+    return sum(holding.units for _, holding in given)
+
+
+def _first_said(values: Iterable[str | None]) -> str | None:
+    """The first that says anything."""
+    return next(filter(None, values), None)
+
+
+def _becomes_paid(slot: Slot, lines: Iterable[Line]) -> bool:
+    """Whether what stands in a slot is a trial that became paid."""
+    return not slot.trial and all(line.contract.is_trial for line in lines)
+
+
+def _behind(line: Line, moment: Moment) -> Iterator[str]:
+    """What of a line lies behind: its start as a renewal, its own start, its end and who ended it."""
+    if line.deal.is_renewal and line.start <= moment:
+        yield line.deal.id
+    if line.item.start is not None and starting(line.item.start) <= moment:
+        yield f"{line.deal.id}@{iso_utc(line.item.start)}"
+    if line.end.instant is not None and line.end <= moment:
+        yield f"{line.deal.id}@{iso_utc(line.end.instant)}"
+        yield from (cause.by for cause in line.causes if cause.kind in ("renewed", "cancelled") and cause.by)
+
+
+def _deals(found: SlotTimeline, moment: Moment) -> tuple[OpportunityId, ...]:
+    """The deals of which a line counts in a slot at a moment, by their starts."""
+    lines = (line for giving in found.givings for line in giving.lines(moment))
+    return tuple(dict.fromkeys(line.deal.id for line in sorted(lines, key=_by_start)))
 
 
 def _by_start(line: Line) -> tuple[Moment, Moment, int, str]:
@@ -170,18 +217,26 @@ def _until(slot: Slot, plan_lines: list[Line], end: Moment) -> Until:
 
 def _prices(plans: Given, units: int, addons: dict[str, Given], currency: str) -> Iterable[Price]:
     """The price overrides: the plan's, then by add-on. What is at the catalogue's price has none."""
-    known = [holding for _, holding in plans if holding.priced]
-    if known:
-        charge = sum((holding.charge for holding in known), start=Fraction(0))
-        yield Price(None, override(charge, units).amount, currency)
+    if told := _priced(plans):
+        yield Price(None, override(_charge(told), units).amount, currency)
     for id in sorted(addons):
-        holdings = [holding for _, holding in addons[id]]
-        told = [holding for holding in holdings if holding.priced]
-        if not told:
-            continue
-        if len(told) < len(holdings) or any(holding.mixed for holding in told):
-            # A fault that nobody can make way for any more: the price that was told goes on.
-            yield Price(id, round(float(max(holding.told or 0 for holding in told)), 6), currency)
-            continue
-        charge = sum((holding.charge for holding in told), start=Fraction(0))
-        yield Price(id, override(charge, sum(holding.units for holding in told)).amount, currency)
+        if told := _priced(addons[id]):
+            yield Price(id, _addon_price(addons[id], told), currency)
+
+
+def _addon_price(given: Given, told: Given) -> float:
+    """The price of one unit of an add-on. In: what each contract gives of it; what of that has a price, never empty."""
+    if len(told) < len(given) or any(holding.mixed for _, holding in told):
+        # A fault that nobody can make way for any more: the price that was told goes on.
+        return round(float(max(holding.told or 0 for _, holding in told)), 6)
+    return override(_charge(told), _units(told)).amount
+
+
+def _priced(given: Given) -> Given:
+    """What has a price of its own."""
+    return [(giving, holding) for giving, holding in given if holding.priced]
+
+
+def _charge(given: Given) -> Fraction:
+    """What all contracts together charge for one period."""
+    return sum((holding.charge for _, holding in given), start=Fraction(0))
