@@ -69,7 +69,7 @@ def _used(
     settled = {customer.opportunities[id].outcome.approval for id in settles}
     # What Stigg refused was not made: its approval must still count when it is tried again.
     made = (approval for slot, approval in planned.plan.approved.items() if slot not in refusals)
-    return frozenset(made) | settled.intersection(customer.approved)
+    return frozenset([*made, *(approval for approval in customer.approved if approval in settled)])
 
 
 def _marked(records: Mapping[Slot, SlotRecord], holds: Iterable[Hold]) -> dict[str, SlotRecord]:

@@ -118,7 +118,7 @@ class _Orders:
         self._data = data
         self._read: list[tuple[Any, Order]] = []
 
-    def of(self, told: Mapping[str, Any]) -> Order:
+    def of(self, told: Json) -> Order:
         """An order as it is stored."""
         found = next((order for earlier, order in self._read if earlier is told or earlier == told), None)
         if found is None:
