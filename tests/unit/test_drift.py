@@ -351,9 +351,15 @@ def test_what_a_changed_policy_or_catalogue_asks_for_was_not_done_by_hand() -> N
     assert repair is None
     assert "end or lower" in judged.why
     world = served()
-    [finding] = compare(
-        view(world, [SOLD]), replace(CATALOGUE, plans={}), world.policy, LINKS, WATCH, world.now
-    ).findings
+    emptied = replace(CATALOGUE, plans={})
+    # Its product was stored when it was provisioned: a later catalogue moves nothing.
+    assert world.customer.opportunities[ID].products
+    assert not compare(view(world, [SOLD]), emptied, world.policy, LINKS, WATCH, world.now).findings
+    # The first version stored no products: what stands stays as it is until somebody decides.
+    state = replace(world.customer.opportunities[ID], products={})
+    world.customer = replace(world.customer, opportunities={ID: state})
+    agree(world, [SOLD])
+    [finding] = compare(view(world, [SOLD]), emptied, world.policy, LINKS, WATCH, world.now).findings
     assert finding.kind == "wrong_plan"
     assert "left Stigg's catalogue" in finding.words
 

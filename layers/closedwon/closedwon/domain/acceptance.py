@@ -74,52 +74,80 @@ def accept(
     others may refer to them. An order that is refused is recorded too: it keeps older ones superseded, and its reason
     is shown.
     """
-    # One version for all of them: whoever provisions folds the customer as a whole, so one round is enough.
-    version, attempt = customer.version + 1, customer.attempt + 1
-    opportunities = dict(customer.opportunities)
-    customer_id = customer.customer_id
-    answers: list[Acceptance] = []
-    started: str | None = None  # one execution for all of them: it sees the customer whole
-    for order, revision in arrivals:
-        order, now_bound = bound(order, customer_id)
-        id = order.opportunity_id
-        state = opportunities.get(id)
-        same = state is not None and same_deal(state.order, order)
-        # The digest breaks a tie between two saves of one millisecond, in the same way on every machine.
-        newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)
-        if state is not None and not newer and not same:
+    accepting = _Accepting(customer, now, when)
+    answers = [accepting.accept(*arrival) for arrival in arrivals]
+    return accepting.accepted(), answers
+
+
+class _Accepting:
+    """The acceptance of some orders of one customer. In: the customer; now; when what is accepted is due."""
+
+    def __init__(self, customer: Customer, now: int, when: Due) -> None:
+        self._customer = customer
+        self._now = now
+        self._when = when
+        self._opportunities = dict(customer.opportunities)
+        self._customer_id = customer.customer_id
+        # One version for all of them: whoever provisions folds the customer as a whole, so one round is enough.
+        self._version, self._attempt = customer.version + 1, customer.attempt + 1
+        self._started: str | None = None  # one execution for all of them: it sees the customer whole
+
+    def accept(self, order: Order, revision: Revision) -> Acceptance:
+        """Accept one order, and answer."""
+        order, now_bound = bound(order, self._customer_id)
+        id, version = order.opportunity_id, self._version
+        state = self._opportunities.get(id)
+        name = self._started or self._when.named(id, revision, self._attempt)
+        if state is not None and _is_older(state, order, revision):
             # It is recorded all the same: it may be the newest that sells, where the newest is a cancellation.
-            name = started or when.named(id, revision, attempt)
             state = _late(state, order, revision, version, name)
-            opportunities[id] = state
-            started = name if state.version == version else started
-            answers.append(Acceptance(id, "superseded", state.execution, start=state.version == version))
-            continue
-        name = started or when.named(id, revision, attempt)
-        # A failed deal that is sent again, unchanged, is tried again: the catalogue may have been corrected.
-        if state is None or not same or (state.outcome.status == "Failed" and not order.problems):
-            state = _recorded(state, order, revision, version, name, now)
-            customer_id = now_bound  # only a recorded order binds: else nothing would be due that shows the ID
+            self._keep(state, name)
+            return Acceptance(id, "superseded", state.execution, start=state.version == version)
+        same = state is not None and same_deal(state.order, order)
+        if state is None or not same or _is_tried_again(state, order):
+            state = _recorded(state, order, revision, version, name, self._now)
+            self._customer_id = now_bound  # only a recorded order binds: else nothing would be due that shows the ID
         else:
             state = _again(state, order, revision, version, name)
-        started = name if state.version == version else started
-        opportunities[id] = state
+        self._keep(state, name)
         # A duplicate of a deal that is not provisioned yet starts its execution again, in case that start was lost;
         # the same name cannot start twice.
         start = state.version == version or state.outcome.status == "Provisioning"
-        answers.append(Acceptance(id, _answer(order, same), state.execution, order.problems, start))
-    customer = replace(customer, opportunities=opportunities, customer_id=customer_id)
-    if started:
-        customer = replace(
+        return Acceptance(id, _answer(order, same), state.execution, order.problems, start)
+
+    def _keep(self, state: OpportunityState, execution: str) -> None:
+        """Keep an opportunity, and the execution's name where it needs one."""
+        self._opportunities[state.order.opportunity_id] = state
+        if state.version == self._version:
+            self._started = execution
+
+    def accepted(self) -> Customer:
+        """The customer after all of them."""
+        customer = replace(self._customer, opportunities=self._opportunities, customer_id=self._customer_id)
+        if not self._started:
+            return customer
+        return replace(
             customer,
-            version=version,
-            attempt=attempt,
+            version=self._version,
+            attempt=self._attempt,
             failures=0,
             # Due although somebody starts it now: if that start is lost, the sweep finds it after the grace.
             # From the rate slot on: until then its execution only waits, and would be started twice.
-            due_at=sooner(customer.due_at, max(now, when.rate_slot) + when.grace),
+            due_at=sooner(customer.due_at, max(self._now, self._when.rate_slot) + self._when.grace),
         )
-    return customer, answers
+
+
+def _is_older(state: OpportunityState, order: Order, revision: Revision) -> bool:
+    """Whether an order is an older one of its opportunity, and another than the newest."""
+    # The digest breaks a tie between two saves of one millisecond, in the same way on every machine.
+    newer = (revision, order.digest) > (state.revision, state.order.digest)
+    return not newer and not same_deal(state.order, order)
+
+
+def _is_tried_again(state: OpportunityState, order: Order) -> bool:
+    """Whether a deal that arrives again, unchanged, is tried again."""
+    # It failed, and the catalogue may have been corrected.
+    return state.outcome.status == "Failed" and not order.problems
 
 
 def _recorded(

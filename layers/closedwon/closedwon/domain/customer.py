@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.application import Application, begins, prepared
 from closedwon.domain.codes import NO_FACTS, Facts, Reason
-from closedwon.domain.contract.facts import Contribution, History, Reading, is_selling, of_first_version, record
+from closedwon.domain.contract.facts import Contribution, History, Reading, is_selling, record
 from closedwon.domain.identifiers import AccountId, CustomerId, SubscriptionId
 from closedwon.domain.instants import Instant, from_iso, iso_utc
 from closedwon.domain.order import SENT_AGAIN, Order, Revision, with_names
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.stored import Json, given_of, told_of
+from closedwon.domain.stored_opportunity import STORED_APART, readings_of, readings_to_json, without_pointers
 
 Status = Literal[
     "Provisioning", "Provisioned", "Payment required", "Scheduled", "Held", "Failed", "Superseded", "Ended"
@@ -101,9 +102,6 @@ class Outcome:
 
 _FIRST = ("status", "reason", "subscriptions", "approval", "due_at")
 """The fields that an outcome had in the first version."""
-
-_ORDERS = ("order", "sells_order", "trial_order", "provisioned", "settled_trial")
-"""The fields in which orders of an opportunity are stored. One that is equal to an earlier one is stored once."""
 
 
 @dataclass(frozen=True)
@@ -218,116 +216,47 @@ class OpportunityState:
         return self if outcome.is_still(self.outcome) else replace(self, outcome=outcome, at=now, written=None)
 
     def to_json(self) -> Json:
-        """Plain data for the ledger; `from_json` is its inverse. An order that is equal to an earlier one is stored
-        as ``{"as": <the earlier one's field>}``.
-        """
+        """Plain data for the ledger; `from_json` is its inverse."""
         data = told_of(self)
-        for name in ("sells", "trial", "said", "first", "settled", "begun", "learned", "products"):
+        for name in (*_OF_READINGS, "learned", "products"):
             del data[name]
         data["outcome"] = self.outcome.to_json()
         data["application"] = None if self.application is None else self.application.to_json()
-        settled = self.settled
-        orders: dict[str, Order | None] = {
-            "order": self.order,
-            "sells_order": None if self.sells is None else self.sells.order,
-            "trial_order": None if self.trial is None else self.trial.order,
-            "provisioned": None if settled is None else settled.order,
-            "settled_trial": None if settled is None else settled.trial,
-        }
-        stored: dict[str, Order] = {}
-        for name, one in orders.items():
-            if one is not None:
-                same = next((earlier for earlier, other in stored.items() if other == one), None)
-                stored[name] = one
-                data[name] = {"as": same} if same else one.to_json()
+        kept = History(
+            Reading(self.order, self.revision), self.sells, self.trial, self.said, self.first, self.settled, self.begun
+        )
         later = {
-            "sells_revision": self.sells and list(self.sells.revision),
-            "trial_revision": self.trial and list(self.trial.revision),
-            "said": [[list(revision), when] for revision, when in self.said],
-            "first": self.first and list(self.first),
-            "settled": None if settled is None else settled.without_orders_json(),
-            "begun": self.begun,
             "learned": {key: iso_utc(at) for key, at in self.learned.items()},
             "products": dict(self.products),
         }
-        # Empty they are left out, but for a contribution that was settled as nothing.
-        return data | {name: value for name, value in later.items() if value or (name == "settled" and settled)}
+        return data | readings_to_json(kept) | {name: value for name, value in later.items() if value}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OpportunityState:
-        # Those of a newer version too: what stays in `extra` must not point at what changes.
-        data = {name: data[value["as"]] if _points(value) else value for name, value in data.items()}
-        read: list[tuple[Any, Order]] = []
-
-        def order_of(name: str) -> Order | None:
-            told = data.get(name)
-            if not told:
-                return None
-            # Mostly all are one, and then its digest, which is cached, is computed once.
-            found = next((order for earlier, order in read if earlier is told or earlier == told), None)
-            if found is None:
-                found = Order.from_json(told)
-                read.append((told, found))
-            return found
-
-        def reading_of(name: str) -> Reading | None:
-            read_order = order_of(f"{name}_order")
-            return None if read_order is None else Reading(read_order, _revision(data[f"{name}_revision"]))
-
-        order, revision, application = order_of("order"), _revision(data["revision"]), data.get("application")
-        assert order is not None
-        outcome = Outcome.from_json(data["outcome"])
-        if data.keys() & _OF_READINGS:
-            told = data.get("settled")
-            facts: dict[str, Any] = {
-                "sells": reading_of("sells"),
-                "trial": reading_of("trial"),
-                "said": tuple((_revision(at), when) for at, when in data.get("said", ())),
-                "first": data.get("first") and _revision(data["first"]),
-                "settled": None
-                if told is None
-                else Contribution.from_json(told, order_of("provisioned"), order_of("settled_trial")),
-                "begun": bool(data.get("begun")),
-            }
-        else:
-            former = of_first_version(order, revision, order_of("provisioned"), order_of("won"))
-            facts = {name: getattr(former, name) for name in ("sells", "trial", "said", "first", "settled", "begun")}
-            facts |= {name: None for name in ("sells", "trial") if facts[name] == former.newest}
-        known = {name: value for name, value in data.items() if name not in _STORED_APART}
+        data = without_pointers(data)
+        kept, application = readings_of(data), data.get("application")
+        known = {name: value for name, value in data.items() if name not in STORED_APART}
         return cls(
             **{
                 **given_of(cls, known),
-                **facts,
-                "order": order,
-                "revision": revision,
+                **{name: getattr(kept, name) for name in _OF_READINGS},
+                "order": kept.newest.order,
+                "revision": kept.newest.revision,
                 "application": application and Application.from_json(application),
-                "outcome": outcome,
+                "outcome": Outcome.from_json(data["outcome"]),
                 "learned": {key: from_iso(at) for key, at in data.get("learned", {}).items()},
                 "products": dict(data.get("products", {})),
             }
         )
 
 
-_STORED_APART = (*_ORDERS, "won", "sells_revision", "trial_revision")
-"""Names under which parts of an opportunity are stored that are no field of it."""
-
-
-_OF_READINGS = {"settled", "said", "first", "sells_revision", "trial_revision"}
-"""What is stored of readings. The first version kept none of it; where none is stored, none is what it means."""
-
-
-def _revision(told: Sequence[int]) -> Revision:
-    return Revision(*told[: len(Revision._fields)])
+_OF_READINGS = ("sells", "trial", "said", "first", "settled", "begun")
+"""The fields that are kept of readings beside the newest one; see `stored_opportunity`."""
 
 
 def learned_key(slot_key: str, generation: int) -> str:
     """The key of a learned end: the subscription of one slot and generation."""
     return f"{slot_key}#{generation}"
-
-
-def _points(value: Any) -> bool:
-    """Whether a stored field says that it holds what another one does."""
-    return isinstance(value, dict) and value.keys() == {"as"}
 
 
 RULES = 2

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from closedwon.domain.codes import Facts, Reason
 from closedwon.domain.contract.agreement import Lapse
+from closedwon.domain.contract.facts import Contribution
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink, learned_key
 from closedwon.domain.desired import Grant, Slot
 from closedwon.domain.due import LOOK_AGAIN
 from closedwon.domain.identifiers import OpportunityId, SubscriptionId
 from closedwon.domain.instants import Instant, day_of, milliseconds
-from closedwon.domain.order import refusal
+from closedwon.domain.order import Order, refusal
 from closedwon.domain.plan import End, Hold
 from closedwon.domain.planned import Planned
 from closedwon.domain.records import GrantRecord, SlotRecord
@@ -44,10 +45,8 @@ def applied(
     agreement = planned.agreement
     written = _Written(customer, planned, records, refusals, grants, refused_grants)
     outcomes = {id: written.outcome(state) for id, state in customer.opportunities.items() if id in agreement.histories}
-    stand = {id for id, outcome in outcomes.items() if written.stands(id, outcome)}
-    settles = {id: contribution for id, contribution in agreement.settles.items() if id in stand}
+    settles = written.settles(outcomes)
     again = [*written.looks(now), written.desired.next_change]
-    approvals = {customer.opportunities[id].outcome.approval for id in settles}
     return Applied(
         slots=_marked(records, planned.plan.holds),
         outcomes=outcomes,
@@ -56,17 +55,21 @@ def applied(
         ensured=bool(written.desired.subscriptions or written.desired.grants),
         look_again_at=min((at for at in again if at is not None), default=None),
         grants=dict(grants),
-        # What Stigg refused was not made: its approval must still count when it is tried again.
-        approved=frozenset(
-            [
-                *(approval for slot, approval in planned.plan.approved.items() if slot not in refusals),
-                *(approval for approval in customer.approved if approval in approvals),
-            ]
-        ),
+        approved=_used(customer, planned, refusals, settles),
         learned=_learned(planned.learned, records),
         begun=agreement.begun,
         products={id: products for id in settles if (products := agreement.products_of(id))},
     )
+
+
+def _used(
+    customer: Customer, planned: Planned, refusals: Container[Slot], settles: Iterable[OpportunityId]
+) -> frozenset[str]:
+    """The approvals whose change is made by now. settles: the deals that are settled."""
+    settled = {customer.opportunities[id].outcome.approval for id in settles}
+    # What Stigg refused was not made: its approval must still count when it is tried again.
+    made = (approval for slot, approval in planned.plan.approved.items() if slot not in refusals)
+    return frozenset([*made, *(approval for approval in customer.approved if approval in settled)])
 
 
 def _marked(records: Mapping[Slot, SlotRecord], holds: Iterable[Hold]) -> dict[str, SlotRecord]:
@@ -141,18 +144,15 @@ class _Written:
         match status.kind, status.why:
             case "Scheduled", why:
                 return _scheduled(order.trigger, why, status.at.instant, day, links)
-            case "Superseded", "cancelled":
-                return Outcome.because("Superseded", Reason.of("cancelled", other=status.by, day=day), links)
-            case "Superseded", _:
-                return Outcome.because("Superseded", Reason.of("replaced", other=status.by, day=day), links)
+            case "Superseded", why:
+                return Outcome.because("Superseded", Reason.of(_SUPERSEDED[why], other=status.by, day=day), links)
             case "Ended", "term over" if state.settled is None:
                 # A term that was over before anything was provisioned gave the customer nothing: somebody has to look.
                 return Outcome.because("Held", Reason.of("term_missed", day=day), links)
             case "Ended", why:
                 return Outcome.because("Ended", Reason.of(_ENDED[why], day=day), links)
             case "Held", _:
-                plans = order.of_kind("Plan")
-                return Outcome.because("Held", Reason.of("plan_gone", plan=plans[0].stigg_id if plans else None), links)
+                return Outcome.because("Held", Reason.of("plan_gone", plan=_first_plan(order)), links)
             case _, "ended" | "nothing to end" | "not won" as why:
                 return Outcome.because("Provisioned", Reason.of(_DONE[why], day=day), links)
             case _:
@@ -206,7 +206,15 @@ class _Written:
     def _grants(self, id: OpportunityId) -> list[Grant]:
         return [grant for grant in self.desired.grants if grant.opportunity_id == id]
 
-    def stands(self, id: str, outcome: Outcome) -> bool:
+    def settles(self, outcomes: Mapping[str, Outcome]) -> dict[OpportunityId, Contribution]:
+        """What the deals contribute that Stigg stands for now. In: what became of each."""
+        return {
+            id: contribution
+            for id, contribution in self.agreement.settles.items()
+            if id in outcomes and self._stands(id, outcomes[id])
+        }
+
+    def _stands(self, id: str, outcome: Outcome) -> bool:
         """Whether a deal's order is what Stigg stands for now."""
         waits = id in self.desired.refused or id in self.agreement.held or id in self.waits
         return not waits and outcome.status not in ("Held", "Failed")
@@ -225,6 +233,11 @@ def _links(records: Iterable[SlotRecord]) -> tuple[SubscriptionLink, ...]:
     return tuple(_link(record, record.subscription_id) for record in records if record.subscription_id)
 
 
+def _first_plan(order: Order) -> str | None:
+    """The plan that a deal is named by, where it sells one."""
+    return next((plan.stigg_id for plan in order.of_kind("Plan")), None)
+
+
 def _scheduled(
     trigger: str, why: str, at: Instant | None, day: str | None, links: tuple[SubscriptionLink, ...]
 ) -> Outcome:
@@ -235,6 +248,7 @@ def _scheduled(
     return Outcome.because("Scheduled", Reason.of(code, day=day), links, due_at=milliseconds(at))
 
 
+_SUPERSEDED = {"renewed": "replaced", "amended": "replaced", "cancelled": "cancelled"}
 _ENDED = {"trial over": "trial_over", "term over": "term_over", "stopped": "stopped"}
 _DONE = {"ended": "access_ended", "nothing to end": "nothing_to_do", "not won": "unwon"}
 """Codes, by the cause of a status."""
@@ -258,11 +272,15 @@ def _standing(records: list[SlotRecord], links: tuple[SubscriptionLink, ...], ti
         return Outcome.because("Payment required", Reason("payment_required"), links)
     # Only if all of them: a deal one of whose subscriptions has started gives access already.
     if records and all(record.status == "NOT_STARTED" for record in records):
-        starts = sorted({record.applied.start for record in records if record.applied and record.applied.start})
-        days = [day_of(start, time_zone) for start in starts]
-        why = Reason.of("starts", days=days)
-        return Outcome.because("Scheduled", why, links, due_at=milliseconds(starts[0]) if starts else None)
+        return _to_start(records, links, time_zone)
     return Outcome("Provisioned", "", links)
+
+
+def _to_start(records: list[SlotRecord], links: tuple[SubscriptionLink, ...], time_zone: str) -> Outcome:
+    """The outcome of a deal none of whose subscriptions has started."""
+    starts = sorted({record.applied.start for record in records if record.applied and record.applied.start})
+    why = Reason.of("starts", days=[day_of(start, time_zone) for start in starts])
+    return Outcome.because("Scheduled", why, links, due_at=milliseconds(starts[0]) if starts else None)
 
 
 def _look_again(record: SlotRecord, now: int) -> int | None:

@@ -216,6 +216,18 @@ def plan(
     )
 
 
+def _standing(ours: Iterable[Actual], record: SlotRecord) -> Actual | None:
+    """The one of our subscriptions that stands in a slot: the one that is remembered, else the newest."""
+    return max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
+
+
+def _ended_with_billing_period(wanted: Subscription, record: SlotRecord) -> bool:
+    """Whether what is to end with its billing period did so, or never began: none of ours stands in its slot."""
+    at_period_end = EndOfBillingPeriod()
+    gone = record.applied is None or record.applied.cancellation == at_period_end
+    return wanted.cancellation == at_period_end and gone
+
+
 def _opportunities_of(standing: Actual) -> tuple[OpportunityId, ...]:
     """The opportunities that a subscription of ours says it is made of; see `Backlinks.of_subscription`."""
     told = standing.metadata.get("salesforceOpportunityIds", "").split(",")
@@ -261,43 +273,55 @@ class _Planner:
 
     def decide(self, slot: Slot, wanted: Subscription) -> None:
         """What to do in a slot that a deal gives something."""
-        record = self.records.get(slot, SlotRecord())
         if slot.trial and wanted.trial_end and wanted.trial_end <= self.now:
             return  # Stigg is about to make a paid subscription of it
-        # Ours are known by their ID: their plan, and with it their product, may have left the catalogue.
-        here = [s for s in self.live if s.slot == slot or self._ours(s, slot, record)]
-        ours = [s for s in here if self._ours(s, slot, record)]
-        foreign = [s for s in here if s not in ours and s.slot.trial == slot.trial]
-        became = next((s for s in self.live if slot.trial and is_ours(self.customer_id, slot, s.id)), None)
-        if became is not None and not became.slot.trial:
+        if (became := self._became_paid(slot)) is not None:
             why = Reason.of("trial_became_paid", subscription=became.id)
             self.holds.append(Hold(slot, wanted.opportunities, why))
             return
-        standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
+        record = self.records.get(slot, SlotRecord())
+        ours = self._ours_in(slot, record)
+        foreign = [s for s in self.live if s.slot == slot and s not in ours]
+        standing = _standing(ours, record)
         if standing is not None:
-            same = standing.plan_id == wanted.plan_id and units_of(standing, record, wanted) == wanted.unit_quantity
-            hold = _unchangeable(wanted, standing, record) if same else None
-            if hold is None and self._upgrades(slot, wanted, standing, wanted.opportunities):
-                return
-            moved = standing.start != (wanted.start or self.now)
-            anew = standing.status == "NOT_STARTED" and (moved or hold or not same)
-            if anew or self._gap(wanted, standing, record):
-                end = End(slot, standing.id, standing.plan_id, wanted.opportunities, makes_way=True)
-                self.changes += [end, self._create(wanted, record)]
-            elif hold:
-                self.holds.append(hold)
-            elif same:
-                self._difference(wanted, standing, record.applied)
-            elif not self._tramples(wanted, foreign):
-                self.changes.append(self._create(wanted, record, replaces=standing.id))
+            self._where_ours_stands(slot, wanted, standing, foreign)
+        elif not _ended_with_billing_period(wanted, record):
+            self._where_none_stands(slot, wanted, foreign)
+
+    def _became_paid(self, slot: Slot) -> Actual | None:
+        """A trial of ours in a slot that became a paid subscription by itself."""
+        made = next((s for s in self.live if slot.trial and is_ours(self.customer_id, slot, s.id)), None)
+        return None if made is None or made.slot.trial else made
+
+    def _where_ours_stands(self, slot: Slot, wanted: Subscription, standing: Actual, foreign: list[Actual]) -> None:
+        """What to do in a slot in which a subscription of ours stands. foreign: those of others beside it."""
+        record = self.records.get(slot, SlotRecord())
+        same = standing.plan_id == wanted.plan_id and units_of(standing, record, wanted) == wanted.unit_quantity
+        hold = _unchangeable(wanted, standing, record) if same else None
+        if hold is None and self._upgrades(slot, wanted, standing, wanted.opportunities):
             return
-        at_period_end = EndOfBillingPeriod()
-        gone = record.applied is not None and record.applied.cancellation == at_period_end
-        if wanted.cancellation == at_period_end and (gone or not record.applied):
-            return  # it ended with its billing period, or never began
+        if self._makes_way(wanted, standing, record, fits=same and hold is None):
+            end = End(slot, standing.id, standing.plan_id, wanted.opportunities, makes_way=True)
+            self.changes += [end, self._create(wanted, record)]
+        elif hold:
+            self.holds.append(hold)
+        elif same:
+            self._difference(wanted, standing, record.applied)
+        elif not self._tramples(wanted, foreign):
+            self.changes.append(self._create(wanted, record, replaces=standing.id))
+
+    def _makes_way(self, wanted: Subscription, standing: Actual, record: SlotRecord, fits: bool) -> bool:
+        """Whether what stands ends before another is made. fits: whether it can become what is wanted in place."""
+        if standing.status == "NOT_STARTED" and (not fits or standing.start != (wanted.start or self.now)):
+            return True
+        return self._gap(wanted, standing, record)
+
+    def _where_none_stands(self, slot: Slot, wanted: Subscription, foreign: list[Actual]) -> None:
+        """What to do in a slot in which no subscription of ours stands. foreign: those of others."""
         if match := next((other for other in foreign if _matches(other, wanted)), None):
             self.changes += _adoption(wanted, match)
         elif not self._tramples(wanted, foreign) and not self._upgrades(slot, wanted, None, wanted.opportunities):
+            record = self.records.get(slot, SlotRecord())
             self.changes.append(self._create(wanted, record, replaces=foreign[0].id if foreign else None))
 
     def _gap(self, wanted: Subscription, standing: Actual, record: SlotRecord) -> bool:
@@ -307,6 +331,11 @@ class _Planner:
         if standing.status != "ACTIVE" or record.applied is None or wanted.start is None or wanted.start <= self.now:
             return False
         return bool(set(wanted.milestones) - set(record.applied.milestones))
+
+    def _ours_in(self, slot: Slot, record: SlotRecord) -> list[Actual]:
+        """The subscriptions that closed-won keeps in a slot: one, but for what a step that died left behind."""
+        # Ours are known by their ID: their plan, and with it their product, may have left the catalogue.
+        return [subscription for subscription in self.live if self._ours(subscription, slot, record)]
 
     def _ours(self, subscription: Actual, slot: Slot, record: SlotRecord) -> bool:
         """Whether a subscription is the one closed-won keeps in a slot: a trial of its own that became paid too."""
@@ -319,34 +348,50 @@ class _Planner:
     def without_deal(self, slot: Slot) -> None:
         """What to do with what stands in a slot that no deal gives anything any more."""
         record = self.records[slot]
-        ours = [s for s in self.live if s.id == record.subscription_id or is_ours(self.customer_id, slot, s.id)]
-        standing = max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
-        if standing is None:
+        ours = self._named_after(slot, record)
+        standing = _standing(ours, record)
+        if standing is None or self._is_left_alone(slot, standing):
             return
-        applied = record.applied  # None: made by a step that died, and since then no deal gives it any more
-        # A trial of ours that became a paid subscription belongs to the paid slot, where a deal gives that something.
-        if standing.slot.trial != slot.trial and (not slot.trial or self._given(slot._replace(trial=False), standing)):
-            return
-        if standing.ends is not None and standing.ends <= self.now:
-            return  # Stigg is about to end it by itself
-        ended = self.desired.ended.get(slot)
-        gave = applied.opportunities if applied else _opportunities_of(standing)
-        opportunities = tuple(dict.fromkeys((*gave, *(ended.opportunities if ended else ()))))
-        converts = applied is None or applied.trial_end_behavior == "CONVERT_TO_PAID"
-        end = End(slot, standing.id, standing.plan_id, opportunities, converts=converts)
+        gave = record.applied.opportunities if record.applied else _opportunities_of(standing)
+        ended, end = self.desired.ended.get(slot), self._end(slot, standing, gave)
         if ended is not None and ended.expected:
-            if self._upgrades(slot, None, standing, opportunities):
-                return
-            self.changes.append(end)
-            # One that was to take another's place later leaves that one behind.
-            others = (s for s in ours if s is not standing and s.slot.trial == standing.slot.trial)
-            self.changes += [replace(end, subscription_id=s.id) for s in others]
+            self._expected_end(end, standing, ours)
         elif slot.trial and not self.desired.trials.intersection(gave):
             self._end_of_a_trial_that_was_won(end, standing)
         elif standing.cancellation == Never():
             why = Reason.of("no_deal_left", plan=standing.plan_id)
-            if not self._waits(slot, opportunities, why):
+            if not self._waits(slot, end.opportunities, why):
                 self.changes.append(end)
+
+    def _named_after(self, slot: Slot, record: SlotRecord) -> list[Actual]:
+        """The subscriptions that a slot's record or their own ID says were made for it, whatever they became."""
+        return [s for s in self.live if s.id == record.subscription_id or is_ours(self.customer_id, slot, s.id)]
+
+    def _is_left_alone(self, slot: Slot, standing: Actual) -> bool:
+        """Whether what stands in a slot that no deal gives anything needs nothing: it is another slot's, or about to
+        be ended by Stigg itself.
+        """
+        # A trial of ours that became a paid subscription belongs to the paid slot, where a deal gives that something.
+        if standing.slot.trial != slot.trial and (not slot.trial or self._given(slot._replace(trial=False), standing)):
+            return True
+        return standing.ends is not None and standing.ends <= self.now
+
+    def _end(self, slot: Slot, standing: Actual, gave: tuple[OpportunityId, ...]) -> End:
+        """The end of what stands in a slot that no deal gives anything. gave: the deals it is made of."""
+        ended = self.desired.ended.get(slot)
+        opportunities = tuple(dict.fromkeys((*gave, *(ended.opportunities if ended else ()))))
+        applied = self.records[slot].applied  # None: made by a step that died, and since then no deal gives it any more
+        converts = applied is None or applied.trial_end_behavior == "CONVERT_TO_PAID"
+        return End(slot, standing.id, standing.plan_id, opportunities, converts=converts)
+
+    def _expected_end(self, end: End, standing: Actual, ours: Iterable[Actual]) -> None:
+        """End what was agreed to end. ours: all of ours that are known by its slot."""
+        if self._upgrades(end.slot, None, standing, end.opportunities):
+            return
+        self.changes.append(end)
+        # One that was to take another's place later leaves that one behind.
+        others = (s for s in ours if s is not standing and s.slot.trial == standing.slot.trial)
+        self.changes += [replace(end, subscription_id=s.id) for s in others]
 
     def _given(self, slot: Slot, standing: Actual) -> bool:
         """Whether a slot is given something by a deal, or remembers a subscription as its own."""
@@ -360,21 +405,25 @@ class _Planner:
         if wanted is None or not set(wanted.opportunities) & set(end.opportunities):
             self.changes.append(end)
             return
-        made = any(isinstance(c, Create) and c.subscription.slot == paid_slot for c in self.changes)
-        record = self.records.get(paid_slot, SlotRecord())
-        ours = None if made else next((s for s in self.live if self._ours(s, paid_slot, record)), None)
-        if not made and (ours is None or ours.status == "PAYMENT_PENDING"):
+        if any(isinstance(c, Create) and c.subscription.slot == paid_slot for c in self.changes):
+            self.changes.append(replace(end, after=paid_slot))
+            return
+        ours = next(iter(self._ours_in(paid_slot, self.records.get(paid_slot, SlotRecord()))), None)
+        if ours is None or ours.status == "PAYMENT_PENDING":
             return  # held, or until it is paid for: the trial is all the customer has
-        starts = ours.start if ours is not None and ours.status == "NOT_STARTED" else None
-        if starts and trial.trial_end == trial_end_before(starts, end.converts):
-            applied = self.records[end.slot].applied
-            if applied is not None and applied.trial_end != trial.trial_end:
-                # by a step that died before it was recorded: not to be taken for somebody's change by hand
-                self.kept.append(Keep(replace(applied, trial_end=trial.trial_end), trial.id, trial.status))
+        if _ends_in_time(trial, ours, end.converts):
+            self._keep_end(end.slot, trial)
             return
         # What runs needs no waiting for, whatever is remembered of it: a hold may have kept that from being told.
-        runs = ours is not None and ours.status == "ACTIVE"
-        self.changes.append(end if runs else replace(end, after=paid_slot))
+        self.changes.append(end if ours.status == "ACTIVE" else replace(end, after=paid_slot))
+
+    def _keep_end(self, slot: Slot, trial: Actual) -> None:
+        """Keep the end that a trial was given, where a step died before it was recorded: it is not to be taken for
+        somebody's change by hand.
+        """
+        applied = self.records[slot].applied
+        if applied is not None and applied.trial_end != trial.trial_end:
+            self.kept.append(Keep(replace(applied, trial_end=trial.trial_end), trial.id, trial.status))
 
     def _upgrades(
         self, slot: Slot, wanted: Subscription | None, standing: Actual | None, opportunities: tuple[OpportunityId, ...]
@@ -430,16 +479,22 @@ class _Planner:
         One that takes another's place begins at once: Stigg bills a start in the past from the next period only. Over
         a trial it says when it begins, or Stigg would wait for the trial's end.
         """
-        used = max((_generation(s.id) for s in self.actual if is_ours(self.customer_id, wanted.slot, s.id)), default=0)
-        unused = record.generation if record.generation and not record.made else record.generation + 1
-        generation = max(record.generation, used) + 1 if replaces else max(unused, used + 1)
         begun = wanted.start is None or wanted.start <= self.now
         start = None if replaces and begun else wanted.start
-        trial_slot = wanted.slot._replace(trial=True)
-        trial = trial_slot in self.desired.subscriptions or any(s.slot == trial_slot for s in self.live)
-        if start is None and trial and not wanted.slot.trial:
+        if start is None and not wanted.slot.trial and self._is_tried(wanted.slot):
             start = self.now
-        return Create(wanted, generation, replaces, start)
+        return Create(wanted, self._next_generation(wanted.slot, record, replaces), replaces, start)
+
+    def _is_tried(self, slot: Slot) -> bool:
+        """Whether a trial stands beside a paid slot, or should."""
+        trial_slot = slot._replace(trial=True)
+        return trial_slot in self.desired.subscriptions or any(s.slot == trial_slot for s in self.live)
+
+    def _next_generation(self, slot: Slot, record: SlotRecord, replaces: SubscriptionId | None) -> int:
+        """The generation of the next subscription in a slot: one that was raised and never used is used."""
+        used = max((_generation(s.id) for s in self.actual if is_ours(self.customer_id, slot, s.id)), default=0)
+        unused = record.generation if record.generation and not record.made else record.generation + 1
+        return max(record.generation, used) + 1 if replaces else max(unused, used + 1)
 
     def _difference(self, wanted: Subscription, standing: Actual, applied: Subscription | None) -> None:
         """What differs in place."""
@@ -463,6 +518,13 @@ class _Planner:
         else:
             self.kept.append(Keep(wanted, standing.id, standing.status))
         self.changes += _ends_with_billing_period(wanted, standing)
+
+
+def _ends_in_time(trial: Actual, paid: Actual, converts: bool) -> bool:
+    """Whether a trial has the end already that it is to have before a paid subscription that has not started yet."""
+    if paid.status != "NOT_STARTED" or not paid.start:
+        return False
+    return trial.trial_end == trial_end_before(paid.start, converts)
 
 
 def trial_end_before(start: Instant, converts: bool) -> Instant:
@@ -572,15 +634,23 @@ def ending_of(end: End, paid: SlotRecord | None, now: Instant) -> Ending | None:
         return end.at
     if not end.slot.trial or end.makes_way:
         return AtOnce()
-    until = now
-    if end.after is not None:
-        if paid is None or paid.applied is None or paid.status not in ("ACTIVE", "NOT_STARTED"):
-            return None
-        if paid.status == "NOT_STARTED" and paid.applied.start:
-            until = trial_end_before(paid.applied.start, end.converts)
+    until = _trial_until(end, paid, now)
+    if until is None:
+        return None
     if end.converts and until == now:  # its end would make it a paid subscription
         return AtOnce()
     return TrialUntil(until)
+
+
+def _trial_until(end: End, paid: SlotRecord | None, now: Instant) -> Instant | None:
+    """Until when a trial is to run; None while the paid subscription that is to follow it does not stand."""
+    if end.after is None:
+        return now
+    if paid is None or paid.applied is None or paid.status not in ("ACTIVE", "NOT_STARTED"):
+        return None
+    if paid.status == "NOT_STARTED" and paid.applied.start:
+        return trial_end_before(paid.applied.start, end.converts)
+    return now
 
 
 def after_end(record: SlotRecord, ending: Ending, status: str) -> SlotRecord:

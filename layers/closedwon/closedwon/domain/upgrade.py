@@ -12,9 +12,9 @@ from typing import Any
 
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import RULES, Customer, OpportunityState
-from closedwon.domain.desired import Desired, Entitlement, Slot, Subscription
+from closedwon.domain.desired import Desired, Entitlement, Price, Slot, Subscription
 from closedwon.domain.identifiers import OpportunityId
-from closedwon.domain.instants import EndOfBillingPeriod, from_milliseconds, iso_utc, starting, until_to_json
+from closedwon.domain.instants import EndOfBillingPeriod, Instant, from_milliseconds, iso_utc, starting, until_to_json
 from closedwon.domain.records import SlotRecord
 
 
@@ -80,31 +80,41 @@ def differences(
         # Its day is learned now, and is no other end.
         before.pop("end", None)
         after.pop("end", None)
-    differ = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    if not differ:
-        return None
-    return {name: before[name] for name in differ if name in before}, {n: after[n] for n in differ if n in after}
+    before, after = _other_than(before, after), _other_than(after, before)
+    return (before, after) if before or after else None
+
+
+def _other_than(told: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts that another telling has not, or says otherwise."""
+    return {name: value for name, value in told.items() if other.get(name) != value}
 
 
 def _told(one: Subscription | None, not_started: bool) -> dict[str, Any]:
     """A subscription as facts by name: what it gives and costs."""
     if one is None:
         return {}
-    spend = one.minimum_spend
     told: dict[str, Any] = {
         "plan": one.plan_id,
         "units": one.unit_quantity,
         "billing period": one.billing_period,
         "coupon": one.coupon,
         "budget": one.budget,
-        "minimum spend": spend and f"{spend.amount:g} {spend.currency}",
-        "start": one.start and iso_utc(one.start) if not_started else None,
-        "end": one.trial_end and iso_utc(one.trial_end) if one.slot.trial else until_to_json(one.cancellation),
+        "minimum spend": one.minimum_spend and _money(one.minimum_spend),
+        "start": _day(one.start) if not_started else None,
+        "end": _day(one.trial_end) if one.slot.trial else until_to_json(one.cancellation),
         **dict(one.addons),
         **{entitlement.id: _amount(entitlement) for entitlement in one.entitlements},
-        **{f"price of {price.addon_id or one.plan_id}": f"{price.amount:g} {price.currency}" for price in one.prices},
+        **{f"price of {price.addon_id or one.plan_id}": _money(price) for price in one.prices},
     }
     return {name: value for name, value in told.items() if value is not None}
+
+
+def _money(price: Price) -> str:
+    return f"{price.amount:g} {price.currency}"
+
+
+def _day(instant: Instant | None) -> str | None:
+    return None if instant is None else iso_utc(instant)
 
 
 def _amount(one: Entitlement) -> str:
