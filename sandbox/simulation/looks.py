@@ -23,7 +23,7 @@ def look_of(seen: Seen) -> Json:
     return {
         "subscriptions": [subscription_of(one) for one in seen.subscriptions],
         "deals": {
-            id: {"status": one["status"], "code": one["code"], "reason": one["reason"]}
+            id: {"status": one["status"], "code": one["code"] or None, "reason": one["reason"]}
             for id, one in seen.deals.items()
         },
         "credits": [{"currencyId": one["currencyId"], "amount": _whole(one["amount"])} for one in seen.grants],

@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from closedwon.domain.codes import NO_FACTS
 from closedwon.domain.customer import Customer
 from closedwon.domain.identifiers import normalised_id
 from closedwon.domain.instants import milliseconds
@@ -207,7 +208,8 @@ class Play:
                 execution="",
                 written=None,
                 at=0,
-                outcome=replace(state.outcome, reason=""),  # it may name the execution, or Stigg's request
+                # Words and facts may name the execution, or Stigg's request.
+                outcome=replace(state.outcome, reason="", facts=NO_FACTS),
             )
             for id, state in known.opportunities.items()
         }
@@ -267,18 +269,8 @@ def previewed(results: Iterable[Json]) -> Json:
         told["warnings"] += result["warnings"]
         told["reasons"] += [f"{error['field']} {error['message']}" for error in result["errors"]]
         told["reasons"] += [change["reason"] for change in result["changes"] if change["reason"]]
-        told["codes"] += codes_in(result)
+        told["codes"] += result["codes"]
     return told
-
-
-def codes_in(content: Any) -> list[str]:
-    """Every code in an answer, wherever it is."""
-    if isinstance(content, list):
-        return [code for one in content for code in codes_in(one)]
-    if not isinstance(content, dict):
-        return []
-    own = [content["code"]] if isinstance(content.get("code"), str) else []
-    return own + [code for one in content.values() for code in codes_in(one)]
 
 
 def _settings(story: Story) -> dict[str, str]:

@@ -227,7 +227,7 @@ def test_a_look_says_what_a_subscription_gives_and_costs() -> None:
         "endDate": None,
     }
     assert look["credits"] == [{"currencyId": "currency-ai-credits", "amount": 5000}]
-    assert look["deals"] == {opportunity(1): {"status": "Provisioned", "code": "", "reason": ""}}
+    assert look["deals"] == {opportunity(1): {"status": "Provisioned", "code": None, "reason": ""}}
     assert look["at"] == WON
 
 

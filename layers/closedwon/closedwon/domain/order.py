@@ -36,14 +36,14 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         return f"{f'line {self.line}, ' if self.line is not None else ''}{self.field}: {self.message}"
 
+    def to_json(self) -> list[Any]:
+        """As the first version stored it, but where the code says more than that the deal is invalid."""
+        return list(self if self.code != "invalid" else self[:3])
+
     @property
     def facts(self) -> dict[str, Any]:
         """The problem as a fact of a reason."""
         return {"line": self.line, "field": self.field, "message": self.message}
-
-    def to_json(self) -> list[Any]:
-        """As the first version stored it, but where the code says more than that the deal is invalid."""
-        return list(self[:3] if self.code == "invalid" else self)
 
 
 def refusal(problems: Iterable[Problem]) -> Reason:
