@@ -70,7 +70,7 @@ DEFECTS = (
         (
             Edit(
                 f"{PACKAGE}/domain/acceptance.py",
-                "newer = state is None or (revision, order.digest) > (state.revision, state.order.digest)",
+                "newer = (revision, order.digest) > (state.revision, state.order.digest)",
                 "newer = True",
             ),
         ),
@@ -128,8 +128,8 @@ DEFECTS = (
         (
             Edit(
                 f"{PACKAGE}/domain/plan.py",
-                "generation = max(record.generation, used) + 1 if replaces else max(unused, used + 1)",
-                "generation = max(1, record.generation)",
+                "return max(record.generation, used) + 1 if replaces else max(unused, used + 1)",
+                "return max(1, record.generation)",
             ),
         ),
         test="tests/integration/test_life.py::test_a_contract_is_cancelled_at_its_end_or_now_and_won_back",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 from integration.scenes import (
     access,
@@ -110,7 +111,11 @@ def test_disconnecting_ends_access_where_it_is_told_to(sandbox: Sandbox, operato
     first = sell(sandbox, northwind)
     provision(sandbox, first, sell(sandbox, fabrikam, Sold("plan-analytics")))
     base = opportunity_of(first)
-    renewal = sell(sandbox, northwind, Sold("plan-enterprise"), name="Renewal", trigger="renewal", amends=base)
+    # What it renews has no end, so it says when it starts.
+    terms = {"start": datetime.now(UTC).date().isoformat()}
+    renewal = sell(
+        sandbox, northwind, Sold("plan-enterprise"), name="Renewal", trigger="renewal", amends=base, terms=terms
+    )
     provision(sandbox, renewal)
     standing = sandbox.stigg.add_subscription(fabrikam, "plan-enterprise")  # somebody made it by hand
     said = operator.does("disconnect", "--end-access", "--yes")
