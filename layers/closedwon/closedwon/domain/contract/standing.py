@@ -310,7 +310,10 @@ class Standing:
             return False
         down: dict[OpportunityId, set[OpportunityId]] = {}
         for history in self._changed(unwon):
-            gone = self._brought(history, evaluation.faults)
+            # A deal that never stood makes way by itself: what is not won any more is not held for its sake.
+            gone = [
+                fault for fault in self._brought(history, evaluation.faults) if not unwon or self._settled_move(fault)
+            ]
             hanging = {deal for fault in gone for deal in fault.deals} - {history.id}
             if gone and (not unwon or hanging & self._settled):
                 down[history.id] = hanging
@@ -319,6 +322,12 @@ class Standing:
             self.held.setdefault(id, []).append(Fault("others_hang_on_it", tiers_of([(id, 0)]), facts=facts))
             self._level[id] += 1
         return bool(down)
+
+    def _settled_move(self, fault: Fault) -> bool:
+        """Whether a deal that was settled would have to make way for a fault, or nobody can."""
+        tiers = ({id for id in tier if self.may_step(id)} for tier in fault.tiers)
+        moving = next((tier for tier in tiers if tier), None)
+        return moving is None or not moving.isdisjoint(self._settled)
 
     def _changed(self, unwon: bool) -> list[History]:
         """The deals that changed after they were settled, and have not stepped down. unwon: only those not won now."""
