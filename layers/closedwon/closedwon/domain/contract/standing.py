@@ -308,20 +308,20 @@ class Standing:
         """
         if not evaluation.faults:
             return False
-        down: dict[OpportunityId, set[OpportunityId]] = {}
-        for history in self._changed(unwon):
-            # A deal that never stood makes way by itself: what is not won any more is not held for its sake.
-            gone = [
-                fault for fault in self._brought(history, evaluation.faults) if not unwon or self._settled_move(fault)
-            ]
-            hanging = {deal for fault in gone for deal in fault.deals} - {history.id}
-            if gone and (not unwon or hanging & self._settled):
-                down[history.id] = hanging
+        hanging = {history.id: self._hanging(history, evaluation.faults, unwon) for history in self._changed(unwon)}
+        down = {id: others for id, others in hanging.items() if others is not None}
         for id, others in down.items():
             facts: dict[str, Any] = {"others": sorted(others)}
             self.held.setdefault(id, []).append(Fault("others_hang_on_it", tiers_of([(id, 0)]), facts=facts))
             self._level[id] += 1
         return bool(down)
+
+    def _hanging(self, history: History, faults: Iterable[Fault], unwon: bool) -> set[OpportunityId] | None:
+        """The deals that hang on one as it was settled; None where its change harms nobody who counts."""
+        # A deal that never stood makes way by itself: what is not won any more is not held for its sake.
+        gone = [fault for fault in self._brought(history, faults) if not unwon or self._settled_move(fault)]
+        hanging = {deal for fault in gone for deal in fault.deals} - {history.id}
+        return hanging if gone and (not unwon or hanging & self._settled) else None
 
     def _settled_move(self, fault: Fault) -> bool:
         """Whether a deal that was settled would have to make way for a fault, or nobody can."""
