@@ -172,7 +172,7 @@ def test_the_command_says_in_80_columns_what_a_period_charges(capsys: pytest.Cap
         "What one billing period charges, as agreed:",
         "  - From 2027-03-01 on plan-enterprise charges 1,760.00 USD a year instead of",
         "    1,500.00 USD.",
-        "      plan-enterprise: 1,000.00 USD of the base #1",
-        "      7 x addon-extra-workspace: 760.00 USD = 500.00 of the base #1 + 260.00 of",
-        "        the amendment #2",
+        "      plan-enterprise: 1,000.00 USD of the base 0065g0000000001AAA",
+        "      7 x addon-extra-workspace: 760.00 USD = 500.00 of the base",
+        "        0065g0000000001AAA + 260.00 of the amendment 0065g0000000002AAA",
     ]

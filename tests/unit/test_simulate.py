@@ -275,8 +275,9 @@ def test_a_preview_says_what_a_period_charges_before_and_after() -> None:
         "2027-06-01."
     )
     assert added["explained"] == [
-        "plan-team: 490.00 USD of the base Deal 1",
-        "7 x addon-extra-workspace: 860.00 USD = 600.00 of the base Deal 1 + 260.00 of the amendment Deal 2",
+        f"plan-team: 490.00 USD of the base {opportunity(1)}",
+        f"7 x addon-extra-workspace: 860.00 USD = 600.00 of the base {opportunity(1)} + 260.00 of the amendment "
+        f"{opportunity(2)}",
     ]
     assert (over["at"], over["before"], over["after"]) == ("2027-06-01T00:00:00.000Z", over["after"], over["before"])
     assert looks[3]["charges"] == []  # once it is accepted, nothing changes by it

@@ -48,7 +48,7 @@ def compared(
     In: what was agreed without the deals, and with them; the later moments to look at; whose charges are told: those
     that any of these deals has a part in.
     """
-    named = names_in(after)
+    named = names_in(after, by_id=True)  # a name may be a person's, and answers are logged by those who ask
     now = starting(after.world.now)
     for slot in sorted({*before.slots, *after.slots}, key=lambda slot: slot.key):
         pairs = ((at, Pair(before.charge(slot, at), after.charge(slot, at))) for at in (now, *map(starting, moments)))

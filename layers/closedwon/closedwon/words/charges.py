@@ -22,7 +22,7 @@ def called(trigger: str, name: str) -> str:
     return f"{CALLED.get(trigger, f'the {trigger}')} {name}"
 
 
-def names_in(agreement: Agreement) -> Names:
+def names_in(agreement: Agreement, by_id: bool = False) -> Names:
     """How the deals of an agreement are called, by what they contribute."""
 
     def named(id: OpportunityId) -> str:
@@ -30,7 +30,7 @@ def names_in(agreement: Agreement) -> Names:
         if history is None:
             return id
         order = agreement.contribution(id).order or history.newest.order
-        return called(order.trigger, order.opportunity_name or id)
+        return called(order.trigger, id if by_id else order.opportunity_name or id)
 
     return named
 
