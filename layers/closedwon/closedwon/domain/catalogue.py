@@ -6,6 +6,7 @@ The catalogue changes rarely and every provisioning needs it, so a snapshot of i
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,15 @@ class Catalogue:
         """The product of a plan that is or once was sold."""
         plan = self.plan(plan_id)
         return plan.product_id if plan else None
+
+    def takers(self, kind: str, id: str, plans: Iterable[str]) -> list[str]:
+        """The plans that take an add-on, entitlement or credits, of those that are known: with several that would take
+        an entitlement, those that know it.
+        """
+        known = {plan: found for plan in plans if (found := self.plan(plan)) is not None}
+        if kind == "Add-on":
+            return [plan for plan, found in known.items() if found.addons is None or id in found.addons]
+        return [plan for plan, found in known.items() if id in found.entitlements] or list(known)
 
     def age(self, now: int) -> float:
         """Seconds since it was read. now: epoch milliseconds."""

@@ -187,11 +187,10 @@ def _known(cls: Any, data: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Ended:
-    """A subscription that no deal gives any more. expected: whether a renewal, a cancellation or a date says so, and
-    not merely a deal that left it out. opportunities: those that gave it, and the ones that ended it.
+    """A subscription that no deal gives any more, as was agreed. opportunities: those that gave it, and the ones that
+    ended it.
     """
 
-    expected: bool
     opportunities: tuple[OpportunityId, ...]
 
 
@@ -345,13 +344,8 @@ def _takers(item: Item, plans: tuple[Item, ...], catalogue: Catalogue) -> list[I
     """The plans of the deal that an add-on or entitlement can belong to."""
     if item.plan_id:
         plans = tuple(plan for plan in plans if plan.stigg_id == item.plan_id)
-    known = [(plan, found) for plan in plans if (found := catalogue.plan(plan.stigg_id)) is not None]
-    if item.kind == "Add-on":
-        return [plan for plan, found in known if found.addons is None or item.stigg_id in found.addons]
-    if len(known) > 1:  # any plan can be given any entitlement: with several, it goes where it is known
-        named = [plan for plan, found in known if item.stigg_id in found.entitlements]
-        return named or [plan for plan, _ in known]
-    return [plan for plan, _ in known]
+    taking = catalogue.takers(item.kind, item.stigg_id, [plan.stigg_id for plan in plans])
+    return [plan for plan in plans if plan.stigg_id in taking]
 
 
 def _items_of(plan: Item, plans: tuple[Item, ...], items: Iterable[Item], catalogue: Catalogue) -> tuple[Item, ...]:

@@ -284,16 +284,6 @@ def _one_or_more(said: str | Iterable[str] | None) -> tuple[str, ...]:
     return (said,) if isinstance(said, str) else tuple(said or ())
 
 
-class Standing(NamedTuple):
-    """One opportunity's orders as far as the fold needs them: the newest; the last one that was provisioned; and the
-    last of these that was no cancellation.
-    """
-
-    newest: Order
-    provisioned: Order | None = None
-    won: Order | None = None
-
-
 def plans_named_twice(plans: Iterable[Item]) -> Iterable[Problem]:
     """A plan stands for one subscription: named twice, its times must not overlap (a ramp of its price)."""
     before: list[Item] = []

@@ -354,7 +354,7 @@ class _Planner:
             return
         gave = record.applied.opportunities if record.applied else _opportunities_of(standing)
         ended, end = self.desired.ended.get(slot), self._end(slot, standing, gave)
-        if ended is not None and ended.expected:
+        if ended is not None:
             self._expected_end(end, standing, ours)
         elif slot.trial and not self.desired.trials.intersection(gave):
             self._end_of_a_trial_that_was_won(end, standing)

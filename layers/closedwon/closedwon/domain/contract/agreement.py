@@ -286,4 +286,4 @@ class Agreement:
         )
         for slot, id in former_slots(as_read, self.world.catalogue):
             found.setdefault(slot, set()).add(id)
-        return {slot: Ended(True, tuple(sorted(ids))) for slot, ids in found.items() if slot not in subscriptions}
+        return {slot: Ended(tuple(sorted(ids))) for slot, ids in found.items() if slot not in subscriptions}

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from closedwon.domain.contract.contracts import Contracts
-from closedwon.domain.contract.references import names_of, references_of
 from closedwon.domain.contract.subscriptions import static_slots
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.order import Order
@@ -21,10 +20,8 @@ class Components:
     def __init__(self, orders: Iterable[Order], contracts: Contracts) -> None:
         self._parent: dict[str, str] = {}
         for order in orders:
-            for name in names_of(order):
+            for name in order.names | order.references:
                 self._join(order.opportunity_id, name)
-            for name in references_of(order):
-                self._join(order.opportunity_id, name.partition("/")[0])
             for slot in static_slots(order, contracts.catalogue):
                 self._join(order.opportunity_id, f"slot {slot._replace(trial=False).key}")
         for line in contracts.lines:

@@ -168,16 +168,6 @@ def part_key(deal: OpportunityId, item: Item) -> str:
     return "|".join((deal, item.kind, item.stigg_id, item.plan_id or "", *item.amends))
 
 
-def takers(item: Item, plans: Iterable[str], catalogue: Catalogue) -> list[str]:
-    """The plans that take an add-on, entitlement or credits, by the catalogue: with several that would take an
-    entitlement, those that know it.
-    """
-    known = {plan: found for plan in dict.fromkeys(plans) if (found := catalogue.plan(plan)) is not None}
-    if item.kind == "Add-on":
-        return [plan for plan, found in known.items() if found.addons is None or item.stigg_id in found.addons]
-    return [plan for plan, found in known.items() if item.stigg_id in found.entitlements] or list(known)
-
-
 def _products(plans: Iterable[str], catalogue: Catalogue) -> frozenset[str]:
     """The products of plans, as far as they are known."""
     return frozenset(filter(None, map(catalogue.product_of, plans)))
@@ -194,7 +184,7 @@ def product_of_part(
     """
     if item.plan_id is not None:
         return catalogue.product_of(item.plan_id) or Unresolved("no_plan", (item.plan_id,))
-    taking = takers(item, own, catalogue)
+    taking = catalogue.takers(item.kind, item.stigg_id, own)
     products = _products(taking, catalogue)
     if amends and products and has:
         if not products & has:
@@ -211,7 +201,7 @@ def _one_of(products: frozenset[str], plans: Sequence[str]) -> str | Unresolved:
 
 def _product_of_new(item: Item, own: Sequence[str], plans: Sequence[str], catalogue: Catalogue) -> str | Unresolved:
     """The product of a part that its contract does not have yet, and none of the deal's own plans takes."""
-    taking = takers(item, plans, catalogue)
+    taking = catalogue.takers(item.kind, item.stigg_id, plans)
     if products := _products(taking, catalogue):
         return _one_of(products, taking)
     known = _products((*own, *plans), catalogue)

@@ -86,13 +86,6 @@ class Target(NamedTuple):
         )
 
 
-def names_of(order: Order) -> Iterable[str]:
-    """The names under which others may refer to an order."""
-    yield order.opportunity_id
-    yield from _contracts_of(order)
-    yield from _records_of(order)
-
-
 def _contracts_of(order: Order) -> Iterable[str]:
     """The contracts that an order names, on the deal or on its lines, each once."""
     return dict.fromkeys(filter(None, (order.contract_id, *(item.contract_id for item in order.items))))
@@ -119,7 +112,7 @@ class Names:
         self.deals: dict[str, Deal] = {}
         self._contracts: dict[str, list[Deal]] = defaultdict(list)
         self._records: dict[str, list[Deal]] = defaultdict(list)
-        self._known = {name for order in known for name in names_of(order)}
+        self._known = {name for order in known for name in order.names}
         claims: dict[str, list[Deal]] = defaultdict(list)
         for deal in deals:
             self.deals[deal.id] = deal

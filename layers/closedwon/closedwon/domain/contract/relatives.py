@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from closedwon.domain.contract.facts import History
-from closedwon.domain.contract.references import names_of, references_of
 from closedwon.domain.contract.standing import orders_of
 from closedwon.domain.identifiers import OpportunityId
 
@@ -28,11 +27,7 @@ def relatives_of(histories: Iterable[History]) -> dict[OpportunityId, frozenset[
 
 def _names(history: History) -> set[str]:
     """The names of a deal and of what it refers to, by all that was ever read of it."""
-    found: set[str] = set()
-    for order in orders_of(history):
-        found.update(names_of(order))
-        found.update(reference.partition("/")[0] for reference in references_of(order))
-    return found
+    return {name for order in orders_of(history) for name in order.names | order.references}
 
 
 def _together(

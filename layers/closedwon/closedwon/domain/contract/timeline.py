@@ -94,10 +94,6 @@ class SlotTimeline:
         """The number of the interval that holds a moment; -1 before the first one."""
         return bisect_right(self.moments, moment) - 1
 
-    def stands_at(self, moment: Moment) -> bool:
-        """Whether any plan stands in it at a moment."""
-        return any(start <= moment < end for start, end in self.stands)
-
     def given(self, moment: Moment) -> list[tuple[Giving, Holding]]:
         """What counts in it at a moment."""
         held = ((giving, giving.at(moment)) for giving in self.givings)
