@@ -454,6 +454,16 @@ def test_a_change_that_takes_much_away_waits_for_approval(
     assert one.desired.subscriptions[HERE].plan_id == "plan-enterprise"
 
 
+def test_who_withdraws_one_of_two_deals_in_conflict_is_told_what_can_be_approved() -> None:
+    one = life("2026-12-20")
+    one.send(won(1, plan(), addon(WORKSPACE, 2), **YEAR))
+    one.send(won(2, plan(price=48000), addon(WORKSPACE, 1, price=1200), **YEAR))
+    one.send(saved("2026-12-21", cancelled(1)))
+    assert code(one, 1) == "reopened"
+    assert one.approve(opportunity_id(1)) is None
+    assert (code(one, 1), status(one, 1), status(one, 2)[0]) == (None, ("Provisioned", "not won"), "Scheduled")
+
+
 @pytest.mark.parametrize(("today", "held"), [("2026-12-20", None), ("2027-02-01", "removal_guard")])
 def test_a_start_may_be_moved_until_it_has_begun_and_with_it_less_still_waits(today: str, held: str | None) -> None:
     one = life(today)

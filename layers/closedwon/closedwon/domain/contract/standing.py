@@ -113,8 +113,8 @@ class Standing:
 
     In: their histories; the world; pinned: opportunities that contribute something else and are not judged, with which
     nothing is guarded: what would be agreed then.
-    Out: `evaluation` of what is left; `held`: opportunity to the faults it made way for; `refused`: to what is wrong
-    with its newest order; `unsettled`: faults for which nobody can make way.
+    Out: `evaluation` of what is left; `held`: opportunity to the faults its newest facts made way for; `refused`: to
+    what is wrong with its newest order; `unsettled`: faults for which nobody can make way.
     """
 
     def __init__(
@@ -294,7 +294,10 @@ class Standing:
             for tier in fault.tiers:
                 moving = [id for id in tier if self.may_step(id)]
                 for id in moving:
-                    self.held.setdefault(id, []).append(fault)
+                    # Why the newest facts wait. What then sends away those settled before has no say in it: whoever
+                    # lets the newest through, or corrects them, is done.
+                    if not self._level[id]:
+                        self.held.setdefault(id, []).append(fault)
                 if moving:
                     down |= dict.fromkeys(moving)
                     break
