@@ -141,8 +141,8 @@ WITHDRAWN_IN_CONFLICT = stamped(
     won(2, plan(price=48000), addon(WORKSPACE, 1, price=1200), entitlement(SEATS, 10), **TERM, contract=2),
     cancelled(1),
 )
-"""Two bases that would share a price that nobody said, neither of which has begun; then one is not won any more. Its end
-waits for an approval, also while the other sends away what was settled of it before.
+"""Two bases that would share a price that nobody said, neither of which has begun; then one is not won any more. Its
+end waits for an approval, also while the other sends away what was settled of it before.
 """
 
 
