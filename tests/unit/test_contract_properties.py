@@ -145,6 +145,26 @@ WITHDRAWN_IN_CONFLICT = stamped(
 end waits for an approval, also while the other sends away what was settled of it before.
 """
 
+AMENDED_MEANWHILE = stamped(
+    won(1, plan(price=48000), addon(WORKSPACE, 2, price=1200), **TERM),
+    won(2, plan(price=None), addon(WORKSPACE, 1), **TERM),
+    amended(3, addon(WORKSPACE, 1, price=1000), of=2),
+    cancelled(1),
+)
+"""The same, and an amendment of the other that does not fit either: the other stands at once, and not only when the term
+is over.
+"""
+
+WITHDRAWN_BESIDE_A_GUARDED_ONE = stamped(
+    won(1, plan(), addon(WORKSPACE, 1), entitlement(SEATS, 10), **TERM),
+    amended(2, addon(WORKSPACE, 1), of=1),
+    restated(3, plan(), entitlement(SEATS, 9), of=1, start="2027-03-01"),
+    cancelled(2),
+)
+"""A guard holds a whole amendment that would take everything an upsell gave; then the upsell is not won any more. That it
+would be gone by then is no reason to let it go: the amendment is held.
+"""
+
 
 def life(policy: Policy = FREE, now: Instant = DAY) -> Life:
     return Life(policy, now=now)
@@ -303,6 +323,8 @@ def test_p5_the_charge_is_the_sum_of_the_lines(deals: list[Json]) -> None:
 
 @given(customers(), st.sampled_from([Policy(), FREE, Policy(end_of_term="end"), Policy(end_of_term="grace")]))
 @example(WITHDRAWN_IN_CONFLICT, Policy(end_of_term="grace"))
+@example(AMENDED_MEANWHILE, Policy(end_of_term="end"))
+@example(WITHDRAWN_BESIDE_A_GUARDED_ONE, Policy())
 @few
 def test_p6_the_preview_of_a_day_is_that_day_and_nothing_is_decided_on_it(deals: list[Json], policy: Policy) -> None:
     one = one_by_one(deals, policy, from_iso("2026-12-31T00:00:00Z"))
