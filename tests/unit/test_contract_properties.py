@@ -151,8 +151,8 @@ AMENDED_MEANWHILE = stamped(
     amended(3, addon(WORKSPACE, 1, price=1000), of=2),
     cancelled(1),
 )
-"""The same, and an amendment of the other that does not fit either: the other stands at once, and not only when the term
-is over.
+"""The same, and an amendment of the other that does not fit either: the other stands at once, and not only when the
+term is over.
 """
 
 WITHDRAWN_BESIDE_A_GUARDED_ONE = stamped(
@@ -161,9 +161,17 @@ WITHDRAWN_BESIDE_A_GUARDED_ONE = stamped(
     restated(3, plan(), entitlement(SEATS, 9), of=1, start="2027-03-01"),
     cancelled(2),
 )
-"""A guard holds a whole amendment that would take everything an upsell gave; then the upsell is not won any more. That it
-would be gone by then is no reason to let it go: the amendment is held.
+"""A guard holds a whole amendment that would take everything an upsell gave; then the upsell is not won any more. That
+it would be gone by then is no reason to let it go: the amendment is held.
 """
+BOTH_WITHDRAWN = stamped(
+    won(1, plan(), entitlement(SEATS, 10), **TERM),
+    renewed(2, plan(), entitlement(SEATS, 10), of=1, start="2028-01-01", end="2028-12-31"),
+    cancelled(1, end="2027-01-01"),
+    cancelled(1),
+    cancelled(2),
+)
+"""A base and its renewal are not won any more. Once the base has nothing to give, its renewal, itself held, holds it."""
 
 
 def life(policy: Policy = FREE, now: Instant = DAY) -> Life:
@@ -325,6 +333,7 @@ def test_p5_the_charge_is_the_sum_of_the_lines(deals: list[Json]) -> None:
 @example(WITHDRAWN_IN_CONFLICT, Policy(end_of_term="grace"))
 @example(AMENDED_MEANWHILE, Policy(end_of_term="end"))
 @example(WITHDRAWN_BESIDE_A_GUARDED_ONE, Policy())
+@example(BOTH_WITHDRAWN, Policy())
 @few
 def test_p6_the_preview_of_a_day_is_that_day_and_nothing_is_decided_on_it(deals: list[Json], policy: Policy) -> None:
     one = one_by_one(deals, policy, from_iso("2026-12-31T00:00:00Z"))
@@ -333,10 +342,14 @@ def test_p6_the_preview_of_a_day_is_that_day_and_nothing_is_decided_on_it(deals:
         foreseen, statuses = before.desired(from_iso(day)), before.statuses(from_iso(day))
         then = one.wait(from_iso(day))
         assert _bare(then.desired()) == _bare(foreseen)
-        # A hold ends where nothing is left that it would take; else nothing new is decided.
-        over = {id for id in before.held if id not in then.held and before.held[id].code in APPROVABLE}
+        # A hold ends where nothing is left that it would take; else nothing new is decided. What hangs on the deal, and
+        # is held itself, may hold it on.
+        guarded = {id for id, hold in before.held.items() if hold.code in APPROVABLE}
+        over = {id for id in guarded if id not in then.held}
+        hung = {id for id in guarded - over if then.held[id].code == "others_hang_on_it"}
         assert then.held.keys() == before.held.keys() - over
-        if over:
+        assert all(set(then.held[id].facts["others"]) & set(then.held) for id in hung)
+        if over or hung:
             return
         assert said(then) == {id: (s.kind, s.why, s.at, s.hold and s.hold.code) for id, s in statuses.items()}
 
