@@ -171,7 +171,9 @@ BOTH_WITHDRAWN = stamped(
     cancelled(1),
     cancelled(2),
 )
-"""A base and its renewal are not won any more. Once the base has nothing to give, its renewal, itself held, holds it."""
+"""A base and its renewal are not won any more. Once the base has nothing to give, its renewal, which is held, holds it
+too.
+"""
 
 
 def life(policy: Policy = FREE, now: Instant = DAY) -> Life:
