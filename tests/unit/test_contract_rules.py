@@ -374,6 +374,18 @@ def test_a_guard_counts_what_there_was_without_what_the_deal_adds() -> None:
     assert (hold.facts["share"], hold.facts["before"], hold.facts["after"]) == (60, {WORKSPACE: 10}, {WORKSPACE: 4})
 
 
+def test_a_guard_counts_what_was_sold_and_tells_what_the_customer_has() -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR), amended(2, entitlement(SEATS, -30), of=1))
+    one.send(saved("2027-02-01", amended(3, entitlement(SEATS, -60), of=1)))
+    hold = one.agreement().held[OpportunityId(opportunity_id(3))]
+    # What others take away is no part of the comparison, so that it is the same in any batch.
+    assert (hold.facts["share"], hold.facts["before"], hold.facts["after"]) == (60, {SEATS: 100}, {SEATS: 40})
+    assert (hold.facts["there"], hold.facts["leaves"]) == (70, 10)
+    assert f"{SEATS} from 70 to 10, of 100 that were sold" in in_words(hold.reason)
+    assert (one.approve(opportunity_id(3)), seats(one, "2027-02-02")) == (None, 10)
+
+
 def test_a_guard_knows_what_is_left_where_there_is_a_limit_again() -> None:
     one = life("2027-02-01")
     one.send(won(1, plan(), entitlement(SEATS, 10), **YEAR))
@@ -452,6 +464,16 @@ def test_a_change_that_takes_much_away_waits_for_approval(
     assert [hold.facts[name] for name in ("share", "percent", "plan")] == [share, percent, "plan-enterprise"]
     assert (hold.facts["before"], hold.facts["after"], hold.facts["item"]) == (was, would_be, *was)
     assert one.desired.subscriptions[HERE].plan_id == "plan-enterprise"
+
+
+def test_who_withdraws_one_of_two_deals_in_conflict_is_told_what_can_be_approved() -> None:
+    one = life("2026-12-20")
+    one.send(won(1, plan(), addon(WORKSPACE, 2), **YEAR))
+    one.send(won(2, plan(price=48000), addon(WORKSPACE, 1, price=1200), **YEAR))
+    one.send(saved("2026-12-21", cancelled(1)))
+    assert code(one, 1) == "reopened"
+    assert one.approve(opportunity_id(1)) is None
+    assert (code(one, 1), status(one, 1), status(one, 2)[0]) == (None, ("Provisioned", "not won"), "Scheduled")
 
 
 @pytest.mark.parametrize(("today", "held"), [("2026-12-20", None), ("2027-02-01", "removal_guard")])
