@@ -60,7 +60,8 @@ def reconciliations(sizes: Sequence[int]) -> list[Line]:
         f"Salesforce {last.salesforce.all / last.salesforce.least:.2f}, Stigg {last.stigg.all / last.stigg.least:.2f}"
     )
     peaks = {name: _peak_of(name, last) for name in reconcile.FUNCTIONS}
-    growth = {name: peaks[name] / _peak_of(name, runs[max(0, len(runs) - 2)]) for name in peaks}
+    before = {name: _peak_of(name, runs[max(0, len(runs) - 2)]) for name in peaks}
+    growth = {name: peaks[name] / before[name] for name in peaks if before[name]}  # 0: it had nothing to do
     largest, fastest = max(peaks, key=peaks.__getitem__), max(growth, key=growth.__getitem__)
     deals = f"{last.there.deals:,} deals"
     return [
