@@ -708,7 +708,7 @@ def test_a_hold_names_some_of_many_others_and_counts_the_rest() -> None:
     one.send(*(won(number, plan(plans[number % 2]), **YEAR) for number in range(1, 31)))
     holds = one.agreement().held
     assert {hold.code for hold in holds.values()} == {"two_plans"}
-    assert {(len(hold.facts["others"]), hold.facts["more"]) for hold in holds.values()} == {(10, 19)}
+    assert {(len(hold.facts.to_json()["others"]), hold.facts["more"]) for hold in holds.values()} == {(10, 19)}
     assert " and 19 more this deal gives" in sentence(holds[OpportunityId(opportunity_id(1))].reason)
 
 
