@@ -1,50 +1,40 @@
-"""What customers should have: a plain model of docs/life-of-a-deal.md, apart from the product, which it never imports.
+"""What customers should have and pay: a second opinion on the contract model, apart from the product, which it never
+imports.
 
-It lays the deals of each contract over each other by the day they take effect and looks what is there now, and when
-that changes next. It is slow and simple on purpose, and knows only what the campaign makes up (`market`): deals that do
-not contradict each other, one plan a deal, UTC.
+It is written from the model's rules and is slow and simple on purpose: all lines are laid out anew for every set of
+facts, and every instant is looked at by itself. What it does not decide, and the campaign therefore does not sell:
+
+- a renewal that says no start, of a contract whose parts end on different days;
+- an amendment's plan that takes another's place while some of its parts are not taken by the new one;
+- credits (they are given once) beyond whether they must, may or must not have been granted;
+- codes: of a deal that is held, it knows that it is, and no more than a guess at the code.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from itertools import takewhile
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any
 
-Deal = Mapping[str, Any]
+from proof.oracle.contracts import Agreed
+from proof.oracle.facts import Fact, fact_of
+from proof.oracle.making_way import Standing, stand
+from proof.oracle.pictures import Picture, picture
+from proof.oracle.words import BEGINNING, KNOWN, Deal, Line, Rules, Slot, grants, instant
 
-PRODUCTS = {
-    "plan-enterprise": "product-platform",
-    "plan-enterprise-plus": "product-platform",
-    "plan-team": "product-platform",
-    "plan-analytics": "product-analytics",
-}
-SWITCHES = {"feature-sso"}
-"""Features that are granted or not, without an amount."""
+RULES = Rules()
+"""What a stack chooses that chooses nothing."""
 
-KNOWN = {
-    *PRODUCTS,
-    *SWITCHES,
-    *("feature-seats", "feature-api-calls", "feature-storage-gb"),
-    *("addon-premium-support", "addon-extra-workspace", "addon-data-export", "currency-ai-credits"),
-}
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-GUARD = 0.5
-"""A deal that takes away more than this share of what there is waits for somebody (RemovalGuardPercent)."""
-
-
-class Slot(NamedTuple):
-    product: str
-    resource: str | None
-    trial: bool
+__all__ = ["Expected", "Memory", "Rules", "Slot", "Stands", "expected", "instant"]
 
 
 @dataclass
 class Stands:
-    """A subscription that should stand. starts: when, where that is still to come; ends: its cancellation's instant."""
+    """A subscription that should stand. prices: of the plan (None) and of add-ons, of one unit for one period, where
+    they are not the catalogue's. since: its start, where it is made anew now. starts: when, where that is still to
+    come; ends: its cancellation's instant.
+    """
 
     plan: str
     units: int
@@ -53,346 +43,209 @@ class Stands:
     prices: dict[str | None, float]
     billing: str | None
     opportunities: set[str]
+    since: datetime
     starts: datetime | None = None
     ends: datetime | None = None
     trial_end: datetime | None = None
 
 
 @dataclass
-class Expected:
-    """What should be. may_stand: trials that were won and may go on until the sale starts, with that instant.
-    statuses: of each opportunity. granted: opportunities whose credits must have been granted, once; may_grant: those
-    whose credits may have been, once.
+class Memory:
+    """What is remembered of a customer. settled: of each opportunity, how many readings were known when it last stood
+    as it was then; begun: those of which something has begun since.
     """
 
+    settled: dict[str, int] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Expected:
+    """What should be. may_stand: trials that were won and go on until the sale starts, if they were ever seen, with
+    that instant. statuses: of each opportunity. codes: of those that are held, why. granted: opportunities whose
+    credits must have been granted, once; may_grant: those whose credits may have been, once. agreed: where it comes
+    from. begun: the deals that stand of which something has begun.
+    """
+
+    agreed: Agreed
+    begun: set[str] = field(default_factory=set)
     subscriptions: dict[Slot, Stands] = field(default_factory=dict)
     may_stand: dict[Slot, datetime] = field(default_factory=dict)
     statuses: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
     granted: dict[str, int] = field(default_factory=dict)
     may_grant: dict[str, int] = field(default_factory=dict)
 
 
-class Layer(NamedTuple):
-    """A deal in its contract, in the order in which they are laid over each other."""
-
-    effective: datetime
-    depth: int
-    rank: int
-    id: str
-    deal: Deal
-
-
-def instant(value: str | None, last_day: bool = False) -> datetime | None:
-    """A day or a time as an instant. A last day is included: it ends when the next one begins."""
-    if not value:
-        return None
-    moment = datetime.fromisoformat(value)
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment + timedelta(days=1) if last_day and len(value) == 10 else moment
-
-
-def id_of(deal: Deal) -> str:
-    return str(deal["opportunity"]["id"])
-
-
 def expected(
-    newest: Mapping[str, Deal],
-    before: Mapping[str, Deal],
+    readings: Mapping[str, Sequence[Deal]],
+    memory: Memory,
     approved: Iterable[str],
     foreign: Collection[str],
     now: datetime,
+    rules: Rules = RULES,
 ) -> Expected:
     """What one customer should have.
 
-    In: the newest revision of each opportunity; what was provisioned of it before, where that matters (it is reopened,
-    cancelled itself, or shrinks); the opportunities whose hold was approved; the resources where a subscription of
-    somebody else stands; now.
+    In: all readings of each opportunity, oldest first; what is remembered, which is brought up to date (`Memory`); the
+    opportunities whose hold was approved; the resources where a subscription of somebody else stands; now.
     """
-    found = Expected()
-    deals: list[Deal] = []
-    approved = set(approved)
-    for id, deal in newest.items():
-        if any(line["stiggId"] not in KNOWN for line in deal["lines"]):
-            found.statuses[id] = "Failed"
-        elif id in before and (_reopened(deal) or (id not in approved and _shrinks(before[id], deal))):
-            found.statuses[id] = "Held"
-            deals.append(before[id])
-        elif deal["trigger"] == "cancellation" and not deal.get("amends"):
-            found.statuses[id] = "Provisioned"  # its own deal, at once: nothing of it stands any more
-            if id in before:
-                for each in _grants(before[id]):
-                    found.may_grant[id] = each["quantity"]
-        elif str(deal.get("resourceId")) in foreign:
-            found.statuses[id] = "Held"
+    newest: dict[str, Fact] = {}
+    before = {id: fact_of(readings[id][:count], rules.zone) for id, count in memory.settled.items() if count}
+    left: dict[str, str] = {}
+    for id, deals in readings.items():
+        if any(line["stiggId"] not in KNOWN for line in deals[-1]["lines"]):
+            left[id] = "Failed"
+            newest[id] = before.get(id, Fact(id))
+        elif str(deals[-1].get("resourceId")) in foreign:
+            left[id] = "Held"
+            newest[id] = before.get(id, Fact(id))
         else:
-            deals.append(deal)
-    contracts = [contract for group in _contracts(deals) if (contract := Contract.of(group, found))]
-    for contract in contracts:
-        contract.tell(found, now)
-    _subscriptions(contracts, found, now)
+            newest[id] = fact_of(deals, rules.zone)
+    standing = stand(newest, before, memory.begun, _said(readings), {*approved}, rules, now)
+    found = Expected(standing.agreed, standing.begun, codes=standing.held)
+    for id, deals in readings.items():
+        found.statuses[id] = left.get(id) or _status(standing, id, now)
+        _grants(found, id, deals, now)
+        if found.statuses[id] not in ("Held", "Failed") and memory.settled.get(id) != len(deals):
+            memory.settled[id] = len(deals)
+            memory.begun.discard(id)
+    memory.begun |= standing.begun & memory.settled.keys()
+    _subscriptions(found, now, rules)
     return found
 
 
-def _reopened(deal: Deal) -> bool:
-    return deal["trigger"] == "cancellation" and not deal.get("amends") and not deal["terms"]
+def _said(readings: Mapping[str, Sequence[Deal]]) -> set[str]:
+    """All names that anybody ever said of a deal."""
+    names: set[str] = set(readings)
+    for deal in (deal for deals in readings.values() for deal in deals):
+        lines = deal["lines"]
+        names |= {str(name) for name in (deal.get("contractId"), *(each.get("contractId") for each in lines)) if name}
+        names |= {str(each["subscriptionRecord"]) for each in lines if each.get("subscriptionRecord")}
+    return names
 
 
-def _amounts(deal: Deal) -> dict[str, int]:
-    """What a deal gives, by name; units of the plan where it is sold by the unit."""
-    amounts: dict[str, int] = defaultdict(int)
-    for each in deal["lines"]:
-        if each["stiggType"] != "Credit grant" and (each["stiggType"] != "Plan" or each["quantity"] > 1):
-            amounts[each["stiggId"]] += each.get("quantity", 1)
-    return amounts
+# What a deal says
 
 
-def _shrinks(was: Deal, now: Deal) -> bool:
-    """Whether a correction takes away more than the guard's share: the mean, over what there was, of what goes."""
-    if now["trigger"] == "cancellation":
-        return False
-    had, has = _amounts(was), _amounts(now)
-    gone = [max(0.0, (amount - has.get(name, 0)) / amount) for name, amount in had.items()]
-    return sum(gone) / len(gone) > GUARD
-
-
-def _grants(deal: Deal) -> list[Mapping[str, Any]]:
-    return [each for each in deal["lines"] if each["stiggType"] == "Credit grant"]
-
-
-def _contracts(deals: list[Deal]) -> list[list[Deal]]:
-    """The deals, contract by contract: by what each says it amends, renews or cancels."""
-    by_name = {id_of(deal): deal for deal in deals}
-    by_name |= {str(deal["contractId"]): deal for deal in deals if deal.get("contractId")}
-    groups: dict[str, list[Deal]] = defaultdict(list)
-    for deal in deals:
-        first = deal
-        while first.get("amends") in by_name:
-            first = by_name[first["amends"]]
-        groups[id_of(first)].append(deal)
-    return list(groups.values())
-
-
-@dataclass
-class Contract:
-    """The deals of one contract, in the order in which they are laid over each other."""
-
-    layers: list[Layer]
-
-    @classmethod
-    def of(cls, deals: list[Deal], found: Expected) -> Contract | None:
-        """In: deals that belong together. What waits for somebody is told, and left out."""
-        by_id = {id_of(deal): deal for deal in deals}
-        by_id |= {str(deal["contractId"]): deal for deal in deals if deal.get("contractId")}
-        if not any(deal["trigger"] in ("closed_won", "trial", "renewal") for deal in deals):
-            found.statuses |= {id_of(deal): "Held" for deal in deals}  # what they amend is known to nobody
-            return None
-
-        def named(deal: Deal) -> Deal | None:
-            return by_id.get(str(deal.get("amends")))
-
-        def own(deal: Deal) -> datetime:
-            terms, other = deal["terms"], named(deal)
-            if deal["trigger"] == "cancellation":
-                if terms.get("cancel") == "now":
-                    return BEGINNING
-                day = instant(terms.get("end"), last_day=True)
-                return day or (instant(other["terms"].get("end"), last_day=True) if other else None) or BEGINNING
-            start = instant(terms.get("start"))
-            if deal["trigger"] == "renewal" and not start and other:
-                start = instant(other["terms"].get("end"), last_day=True)
-            return start or BEGINNING
-
-        def effective(deal: Deal) -> datetime:
-            other = named(deal)
-            return max(own(deal), effective(other)) if other else own(deal)
-
-        def depth(deal: Deal) -> int:
-            other = named(deal)
-            return 1 + depth(other) if other else 0
-
-        layers = sorted(Layer(effective(deal), depth(deal), _rank(deal), id_of(deal), deal) for deal in deals)
-        contract = cls(layers)
-        contract.hold_back(found)
-        return contract
-
-    def hold_back(self, found: Expected) -> None:
-        """Differences that go below zero wait."""
-        for layer in [each for each in self.layers if each.deal.get("quantities") == "differences"]:
-            shown = self.at(layer.effective)
-            if shown and any(amount < 0 for amount in shown.amounts().values()):
-                found.statuses[layer.id] = "Held"
-                self.layers.remove(layer)
-
-    def moments(self) -> list[datetime]:
-        """When something may change."""
-        moments = {layer.effective for layer in self.layers}
-        for layer in self.layers:
-            for each in layer.deal["lines"]:
-                moments |= {instant(each.get("start")) or BEGINNING}
-                moments |= {instant(each.get("end"), last_day=True) or BEGINNING}
-            moments |= {instant(layer.deal["terms"].get("trialEnd"), last_day=True) or BEGINNING}
-        return sorted(moments)
-
-    def at(self, moment: datetime) -> Given | None:
-        """What it gives at a moment, None for nothing."""
-        given: Given | None = None
-        cancelled = False
-        for layer in takewhile(lambda layer: layer.effective <= moment, self.layers):
-            deal = layer.deal
-            if deal["trigger"] == "cancellation" and not deal["lines"]:
-                given, cancelled = None, True
-            elif deal["trigger"] == "cancellation" or deal.get("quantities") == "differences":
-                if given:
-                    given.change(deal)
-            elif not (cancelled and deal["trigger"] == "amendment"):
-                given = Given.of(deal, given)
-        if given is None:
-            return None
-        trial_end = instant(given.terms.get("trialEnd"), last_day=True) if given.trial else None
-        if trial_end and trial_end <= moment:
-            return None
-        return given.counting(moment)
-
-    def tell(self, found: Expected, now: datetime) -> None:
-        """The status of each deal, and the credits it grants."""
-        for place, layer in enumerate(self.layers):
-            status = self.status(place, now)
-            found.statuses.setdefault(layer.id, status)  # unless its newest revision waits, and this is the one before
-            for each in _grants(layer.deal):
-                if status == "Provisioned":
-                    found.granted[layer.id] = each["quantity"]
-                elif layer.effective <= now:
-                    found.may_grant[layer.id] = each["quantity"]
-
-    def status(self, place: int, now: datetime) -> str:
-        layer = self.layers[place]
-        if layer.effective > now:
-            return "Scheduled"
-        if layer.deal["trigger"] == "cancellation":
-            return "Provisioned"
-        for later in self.layers[place + 1 :]:
-            ends = later.deal["trigger"] == "cancellation" and not later.deal["lines"]
-            whole = later.deal["trigger"] != "cancellation" and later.deal.get("quantities") != "differences"
-            if later.effective <= now and (ends or whole):
-                return "Superseded"
-        over = instant(layer.deal["terms"].get("trialEnd"), last_day=True)
-        return "Ended" if layer.deal["trigger"] == "trial" and over and over <= now else "Provisioned"
-
-
-def _rank(deal: Deal) -> int:
+def _status(standing: Standing, id: str, now: datetime) -> str:
+    """Held, else Scheduled, else Provisioned, else Superseded, else Ended."""
+    agreed = standing.agreed
+    if id in standing.held:
+        return "Held"
+    deal = agreed.facts[id].deal
+    if deal is None:
+        return "Provisioned"
     if deal["trigger"] == "cancellation":
-        return 3 if deal["lines"] else 0
-    return 2 if deal.get("quantities") == "differences" else 1
+        return _of_cancellation(agreed, id, now)
+    lines = [line for line in agreed.of(id) if line.contract[1] != "trial"] or agreed.of(id)
+    if not lines:
+        return "Scheduled" if (instant(deal["terms"].get("start")) or BEGINNING) > now else "Provisioned"
+    starts = sorted(line.start for line in lines if line.ever)
+    if starts and starts[0] > now:
+        return "Scheduled"
+    if any(line in agreed.alive(line.slot, now) for line in lines):
+        return "Provisioned"
+    if any(line.is_plan and line.quantity < 0 and line.counts(now) for line in lines):
+        return "Provisioned"  # it takes the plan away, and so all of its parts: that is what it is for
+    if any(start > now for start in starts):
+        return "Scheduled"
+    return _over(agreed, lines)
 
 
-@dataclass
-class Given:
-    """What a contract gives at a moment."""
+def _of_cancellation(agreed: Agreed, id: str, now: datetime) -> str:
+    named = agreed.ends.get(id, ())
+    # What was renewed by then goes on: the cancellation ends nothing of it.
+    ends = [at for line, at in named if line.start < at <= line.until and not _is_renewed(line, at)]
+    if ends:
+        return "Scheduled" if min(ends) > now else "Provisioned"
+    renewed = any(_is_renewed(line, at) for line, at in named)
+    return "Superseded" if renewed else "Provisioned"
 
-    deals: list[Deal]
-    lines: list[Mapping[str, Any]]
-    terms: dict[str, Any]
-    resource: str | None
-    trial: bool
 
-    @classmethod
-    def of(cls, deal: Deal, before: Given | None) -> Given:
-        kept = ("billingPeriod", "paymentCollection")
-        terms = {name: before.terms.get(name) for name in kept} if before else {}
-        terms |= {name: value for name, value in deal["terms"].items() if value is not None}
-        resource = deal.get("resourceId") or (before.resource if before else None)
-        return cls([deal], list(deal["lines"]), terms, resource, deal["trigger"] == "trial")
+def _is_renewed(line: Line, by: datetime) -> bool:
+    return any(cut.how == "renewed" and cut.at <= by for cut in line.cuts)
 
-    def change(self, deal: Deal) -> None:
-        """Take out what a deal cancels, or add what one of differences adds."""
-        if deal["trigger"] == "cancellation":
-            gone = {each["stiggId"] for each in deal["lines"]}
-            self.lines = [each for each in self.lines if each["stiggId"] not in gone]
+
+def _over(agreed: Agreed, lines: Sequence[Line]) -> str:
+    """Of a deal of which nothing counts any more: what ended last says whether others took its place."""
+    ends = []
+    for line in lines:
+        plans = [o for o in agreed.lines if o.is_plan and o.slot == line.slot and o.contract == line.contract]
+        takers = [o for o in plans if o.quantity < 0 and o.counts(o.start)]
+        last = max(plans, key=lambda plan: plan.until) if plans else line
+        if takers and line.until > min(taker.start for taker in takers):
+            ends.append((min(taker.day for taker in takers), "amended"))
+        elif last.until < line.until:
+            ends.append((last.until, _how(last)))
         else:
-            self.lines = [*self.lines, *deal["lines"]]
-            self.deals.append(deal)
-
-    def counting(self, moment: datetime) -> Given | None:
-        """What of it counts at that moment."""
-        lines = [
-            each
-            for each in self.lines
-            if each["stiggType"] != "Credit grant"
-            and (instant(each.get("start")) or BEGINNING) <= moment
-            and not ((end := instant(each.get("end"), last_day=True)) and end <= moment)
-        ]
-        return Given(self.deals, lines, self.terms, self.resource, self.trial) if lines else None
-
-    def amounts(self) -> dict[str, int]:
-        amounts: dict[str, int] = defaultdict(int)
-        for each in self.lines:
-            amounts[each["stiggId"]] += each.get("quantity", 1)
-        return amounts
-
-    def plan(self) -> str | None:
-        return next((each["stiggId"] for each in self.lines if each["stiggType"] == "Plan"), None)
-
-    @property
-    def slot(self) -> Slot | None:
-        plan = self.plan()
-        return Slot(PRODUCTS[plan], self.resource, self.trial) if plan else None
+            ends.append((line.until, _how(line)))
+    if any(how == "own" for _, how in ends):
+        return "Provisioned"
+    at = max(at for at, _ in ends)
+    return "Ended" if "over" in {how for when, how in ends if when == at} else "Superseded"
 
 
-def _subscriptions(contracts: list[Contract], found: Expected, now: datetime) -> None:
+def _how(line: Line) -> str:
+    """How a line ended: by whom, or in its own time."""
+    hows = [cut.how for cut in line.cuts if cut.at == line.until]
+    if line.policy_end == line.until and "renewed" not in hows:
+        return "over"
+    return min(hows, key=("renewed", "amended", "cancelled", "own").index)
+
+
+def _grants(found: Expected, id: str, deals: Sequence[Deal], now: datetime) -> None:
+    deal = found.agreed.facts[id].deal
+    starts = instant(deal["terms"].get("start")) if deal else None
+    for each in grants(deal) if deal else ():
+        if found.statuses[id] == "Provisioned":
+            found.granted[id] = each["quantity"]
+        elif (starts or BEGINNING) <= now:
+            found.may_grant[id] = each["quantity"]
+    if id not in found.granted:
+        for each in (each for deal in deals for each in grants(deal)):
+            if found.statuses[id] != "Scheduled":
+                found.may_grant[id] = each["quantity"]
+
+
+# What stands
+
+
+def _subscriptions(found: Expected, now: datetime, rules: Rules) -> None:
     """In each slot what counts now, or where that is nothing, what counts next; and when that ends."""
-    moments = sorted({now, *(m for contract in contracts for m in contract.moments() if m > now)})
-    pictures = [(moment, _picture(contracts, moment)) for moment in moments]
-    for place, (moment, slots) in enumerate(pictures):
-        for slot, given_here in slots.items():
-            if slot in found.subscriptions:
-                continue
-            ends = next((later for later, then in pictures[place + 1 :] if slot not in then), None)
-            stands = _together(given_here)
-            stands.starts = moment if moment > now else None
-            stands.ends = None if slot.trial else ends
-            found.subscriptions[slot] = stands
-            if stands.starts and not slot.trial:
-                found.may_stand[slot._replace(trial=True)] = stands.starts
+    agreed = found.agreed
+    moments = [now, *(moment for moment in agreed.moments() if moment > now)]
+    for slot in {line.slot for line in agreed.lines}:
+        pictures = [(moment, picture(agreed, slot, moment)) for moment in moments]
+        first = next(((n, at, there) for n, (at, there) in enumerate(pictures) if there), None)
+        if first is None:
+            continue
+        place, starts, there = first
+        ends = next((later for later, then in pictures[place + 1 :] if then is None), None)
+        plans = [line for line in there.lines if line.is_plan]
+        until = max(plan.until for plan in plans)
+        if slot.trial and all(agreed.facts[plan.deal].trial is not None for plan in plans):
+            found.may_stand[slot] = until
+            continue
+        found.subscriptions[slot] = Stands(
+            plan=there.plan,
+            units=there.units,
+            addons=there.addons,
+            limits=there.limits,
+            prices=_prices(there),
+            billing=there.billing,
+            opportunities={line.deal for line in there.lines},
+            since=min(plan.start for plan in plans),
+            starts=starts if starts > now else None,
+            ends=None if slot.trial else ends,
+            trial_end=until if slot.trial else None,
+        )
 
 
-def _picture(contracts: list[Contract], moment: datetime) -> dict[Slot, list[Given]]:
-    """What contracts give at a moment, by slot."""
-    slots: dict[Slot, list[Given]] = defaultdict(list)
-    for contract in contracts:
-        given = contract.at(moment)
-        if given and given.slot:
-            slots[given.slot].append(given)
-    return slots
-
-
-def _together(given: list[Given]) -> Stands:
-    """What several contracts give in one slot adds up."""
-    addons: dict[str, int] = defaultdict(int)
-    limits: dict[str, Any] = {}
-    prices: dict[str | None, float] = {}
-    units = 0
-    for each in given:
-        for line in each.lines:
-            id, quantity, kind = line["stiggId"], line.get("quantity", 1), line["stiggType"]
-            if kind == "Plan":
-                units += quantity
-                if line.get("price") is not None:
-                    prices[None] = prices.get(None, 0) + line["price"]
-            elif kind == "Add-on":
-                addons[id] += quantity
-                if line.get("price") is not None:
-                    prices[id] = line["price"]
-            elif id in SWITCHES:
-                limits[id] = "granted"
-            else:
-                limits[id] = limits.get(id, 0) + quantity
-    return Stands(
-        plan=str(given[0].plan()),
-        units=units if units > len(given) else 1,
-        addons=dict(addons),
-        limits=limits,
-        prices=prices,
-        billing=given[0].terms.get("billingPeriod"),
-        opportunities={id_of(deal) for each in given for deal in each.deals},
-        trial_end=instant(given[0].terms.get("trialEnd"), last_day=True) if given[0].trial else None,
-    )
+def _prices(there: Picture) -> dict[str | None, float]:
+    found = {}
+    for name, charged in there.prices.items():
+        units = there.units if name is None else charged.units
+        if charged.amount is not None and units > 0:
+            found[name] = round(float(charged.amount / units), 6)
+    return found
