@@ -181,6 +181,18 @@ def test_an_amendment_that_starts_after_the_renewal_belongs_to_the_renewal() -> 
     assert [seats(one, day) for day in ("2028-01-15", "2028-02-02", "2029-02-01")] == [100, 105, 105]
 
 
+def test_a_later_segment_of_a_whole_amendment_does_not_outlive_the_contract_that_was_renewed_before() -> None:
+    one = life()
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    ramp = [entitlement(CALLS, 500, end="2027-10-31"), entitlement(CALLS, 900, start="2027-11-01")]
+    one.send(restated(2, plan(), entitlement(SEATS, 100), *ramp, of=1, start="2027-03-01"))
+    one.send(renewed(3, plan(), entitlement(SEATS, 120), of=1, start="2027-06-01", end="2028-05-31"))
+    assert one.agreement().held == {}
+    assert [seats(one, day) for day in ("2027-05-02", "2027-06-02", "2027-12-02")] == [100, 120, 120]
+    for day, left in (("2027-05-02", {SEATS, CALLS}), ("2027-06-02", {SEATS}), ("2027-12-02", {SEATS})):
+        assert {e.id for e in there(one, day).entitlements} == left
+
+
 def test_two_renewals_of_the_same_lines_are_both_held_and_the_term_goes_on() -> None:
     one = life(end_of_term="end")
     one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
