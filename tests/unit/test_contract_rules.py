@@ -419,6 +419,17 @@ def test_an_approval_is_for_what_there_is_before_and_after_and_not_for_the_day()
     assert one.agreement().held[OpportunityId(opportunity_id(2))].approval != first.approval
 
 
+def test_a_removal_is_held_only_while_something_is_left_that_it_would_take() -> None:
+    one = life("2027-02-01", end_of_term="end")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(saved("2027-02-01", amended(2, entitlement(SEATS, -80), of=1, start="2027-06-01")))
+    one.wait(at("2027-12-30"))
+    assert code(one, 2) == "removal_guard"
+    one.wait(at("2028-01-02"))
+    assert code(one, 2) is None
+    assert status(one, 2)[0] == "Ended"
+
+
 def test_a_whole_amendment_that_leaves_much_out_is_held() -> None:
     one = life("2027-02-01")
     one.send(won(1, plan(), entitlement(SEATS, 100), addon(WORKSPACE, 3), **YEAR))
