@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from . import charging
 from .packages import Catalogue, Grant, stamp
 from .state import CreditGrant, Subscription
 
@@ -40,7 +41,7 @@ def _of_catalogue(grant: Grant, times: int = 1) -> Allowance:
 
 
 def of_subscription(catalogue: Catalogue, subscription: Subscription) -> Allowances:
-    """The plan's entitlements, replaced by the subscription's own, and what its add-ons add."""
+    """The plan's entitlements, replaced by the subscription's own; the units paid for and its add-ons come on top."""
     allowed: Allowances = {(grant.kind, grant.id): _of_catalogue(grant) for grant in subscription.plan.entitlements}
     for own in subscription.entitlements:
         limit = math.inf if own.get("hasUnlimitedUsage") else own.get("usageLimit", own.get("amount"))
@@ -48,6 +49,9 @@ def of_subscription(catalogue: Catalogue, subscription: Subscription) -> Allowan
         if feature is not None and feature.type == "BOOLEAN":
             limit = None
         allowed[own["type"], own["id"]] = Allowance(limit, own.get("resetPeriod"))
+    for name, units in charging.units_of(catalogue, subscription).items():
+        included = allowed.get(("FEATURE", name), Allowance())
+        allowed["FEATURE", name] = replace(included, limit=(included.limit or 0) + units)
     for held in subscription.addons:
         for grant in catalogue.addons[held["id"]].entitlements:
             key = (grant.kind, grant.id)

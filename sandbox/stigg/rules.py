@@ -1,4 +1,4 @@
-"""What Stigg refuses: the rules a subscription's parts must keep, against the catalogue.
+"""What Stigg refuses: the rules a subscription's parts must keep, against the catalogue. Those of prices: `charging`.
 
 Each function raises `Refused`. Sources: the types and comments of the official SDK, and Stigg's documentation of
 provisioning, updating and cancelling.
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from . import models
 from .errors import Refused, invalid, not_found
-from .packages import Addon, Catalogue, Feature, Plan
+from .packages import Catalogue, Feature, Plan
 
 RESET_CONFIGURATIONS = {
     "YEAR": "yearly_reset_period_configuration",
@@ -28,21 +28,6 @@ def plan(catalogue: Catalogue, plan_id: str) -> Plan:
     if found.status != "PUBLISHED":
         raise invalid(f"plan {plan_id} is not published", "PackageNotPublished")
     return found
-
-
-def parts(
-    catalogue: Catalogue,
-    of: Plan,
-    currency: str,
-    held: Sequence[models.Addon],
-    wanted: models.SubscriptionProvision | models.SubscriptionUpdate,
-) -> None:
-    """All that is asked for fits. held: the add-ons it is to have; currency: the payer's."""
-    ids = [addon.id for addon in held]
-    addons(catalogue, of, held)
-    entitlements(catalogue, of, wanted.entitlements or ())
-    price_overrides(catalogue, of, ids, currency, wanted.price_overrides or ())
-    charges(catalogue, of, ids, wanted.charges or ())
 
 
 def addons(catalogue: Catalogue, of: Plan, wanted: Sequence[models.Addon]) -> None:
@@ -97,72 +82,6 @@ def _fits(feature: Feature, item: models.FeatureEntitlement) -> None:
         raise refuse("its usage does not accumulate, so it takes no reset period")
     if any(period != item.reset_period for period in configured):
         raise refuse("the reset period's configuration is for another period")
-
-
-def price_overrides(
-    catalogue: Catalogue,
-    of: Plan,
-    held: Iterable[str],
-    currency: str,
-    wanted: Sequence[models.PriceOverride | models.PriceOverrideUpdate],
-) -> None:
-    """Each override names a charge that exists: the plan's base charge, an add-on held, or a feature's units.
-
-    held: IDs of the subscription's add-ons. currency: the customer's, which all prices of a subscription share.
-    """
-    held = set(held)
-    targets: list[str] = []
-    for item in wanted:
-        if item.amount is None and not getattr(item, "tiers", None):
-            raise invalid("a price override needs an amount or tiers")
-        if item.currency not in (None, currency):
-            raise invalid(f"the customer is billed in {currency}, not in {item.currency}", "CurrencyMismatch")
-        if item.addon_id is not None:
-            addon = catalogue.addons.get(item.addon_id)
-            if addon is None:
-                raise not_found("Addon", item.addon_id)
-            if item.addon_id not in held:
-                raise invalid(f"the subscription has no add-on {item.addon_id} to override the price of")
-            _charge_exists(addon, item.feature_id)
-            targets.append(f"{item.addon_id} {item.feature_id or ''}")
-        elif item.feature_id is not None:
-            _charge_exists(of, item.feature_id)
-            targets.append(f"{of.id} {item.feature_id}")
-        elif item.base_charge:
-            if of.pricing == "FREE":
-                raise invalid(f"plan {of.id} is free: it has no base charge", "PriceNotFound")
-            targets.append(of.id)
-        else:
-            raise invalid("a price override names a baseCharge, an addonId or a featureId")
-    once("priceOverrides", targets)
-
-
-def _charge_exists(package: Plan | Addon, feature: str | None) -> None:
-    if not any(price.feature == feature for price in package.prices):
-        raise invalid(f"{package.id} has no such charge to override", "PriceNotFound")
-
-
-def charges(catalogue: Catalogue, of: Plan, held: Iterable[str], wanted: Sequence[models.Charge]) -> None:
-    """Each selects a charge by its ID or its feature's, of the plan or of an add-on held."""
-    once("charges", (item.id for item in wanted))
-    packages = [of, *(catalogue.addons[addon] for addon in held)]
-    known = {name for package in packages for price in package.prices for name in (price.id, price.feature) if name}
-    for item in wanted:
-        if item.id not in known:
-            raise not_found("Charge", item.id)
-
-
-def priced(catalogue: Catalogue, of: Plan, held: Iterable[str], currency: str, overridden: Iterable[str]) -> None:
-    """What is not overridden must have a price in the customer's currency. overridden: plan and add-on IDs."""
-    overridden = set(overridden)
-    for package in [of, *(catalogue.addons[addon] for addon in held)]:
-        if package.prices and package.id not in overridden and currency not in package.currencies():
-            raise invalid(f"{package.id} has no price in {currency}", "PriceNotFound")
-
-
-def overridden(of: Plan, items: Iterable[models.PriceOverride | models.PriceOverrideUpdate]) -> list[str]:
-    """The IDs of the plan and add-ons whose own price is overridden."""
-    return [item.addon_id or of.id for item in items if item.feature_id is None]
 
 
 def billing_period(of: Plan, chosen: models.BillingPeriod | None) -> None:
