@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from . import models
-from .catalogue import Catalogue, Period, Plan, stamp
+from .packages import Catalogue, Period, Plan, stamp
 from .periods import period_around
 
 

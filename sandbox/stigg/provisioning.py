@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from . import invoices, models, money, rules, schedule
-from .catalogue import Period, Plan
 from .errors import Refused, invalid
+from .packages import Period, Plan
 from .service import Service
 from .state import Customer, Slot, Subscription
 
