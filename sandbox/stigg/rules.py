@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from . import models
+from . import bodies, models
 from .errors import Refused, invalid, not_found
 from .packages import Addon, Catalogue, Feature, Plan
 
@@ -76,10 +76,12 @@ def entitlements(catalogue: Catalogue, of: Plan, wanted: Sequence[models.Entitle
         feature = catalogue.features.get(item.id)
         if feature is None:
             raise not_found("Feature", item.id)
-        _fits(feature, item)
+        fits(feature, item)
 
 
-def _fits(feature: Feature, item: models.FeatureEntitlement) -> None:
+def fits(feature: Feature, item: models.FeatureEntitlement | bodies.PromotionalEntitlement) -> None:
+    """What a feature's entitlement says is what its type and its meter allow."""
+
     def refuse(why: str) -> Refused:
         return invalid(f"{feature.id} is a {feature.type} feature: {why}", "EntitlementDoesNotFitFeature")
 
