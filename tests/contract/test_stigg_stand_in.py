@@ -321,6 +321,36 @@ def test_a_trial_ends_by_its_behavior(app: Stigg, clock: Clock, behavior: str, s
     assert (ended["status"], ended["cancelReason"]) == (status, reason)
 
 
+def test_a_plan_with_a_default_trial_starts_in_it_unless_told_otherwise(
+    client: Client, app: Stigg, clock: Clock, acme: str
+) -> None:
+    wanted: Any = {"customer_id": acme, "plan_id": "plan-pilot", "billing_period": "MONTHLY"}
+    tried = client.v1.subscriptions.provision(id="tried", **wanted).data.subscription
+    assert tried is not None
+    assert (tried.status, tried.trial_end_date) == ("IN_TRIAL", START + timedelta(days=14))
+    asked: Any = {"trial_override_configuration": {"is_trial": True, "trial_end_behavior": "CANCEL_SUBSCRIPTION"}}
+    asked_for = client.v1.subscriptions.provision(id="asked", resource_id="other", **wanted, **asked).data.subscription
+    assert asked_for is not None
+    assert (asked_for.status, asked_for.trial_end_date) == ("IN_TRIAL", START + timedelta(days=14))
+    no_trial: Any = {"trial_override_configuration": {"is_trial": False}}
+    sold = client.v1.subscriptions.provision(id="sold", resource_id="third", **wanted, **no_trial).data.subscription
+    assert sold is not None
+    assert (sold.status, sold.trial, sold.trial_end_date) == ("ACTIVE", None, None)
+
+    clock.wait(days=14)
+    states = {s["id"]: (s["status"], s["cancelReason"]) for s in app.subscriptions(acme)}
+    assert states == {"tried": ("ACTIVE", None), "asked": ("EXPIRED", "TRIAL_ENDED"), "sold": ("ACTIVE", None)}
+
+
+def test_a_preview_of_a_default_trial_costs_nothing_at_once(client: Client, acme: str) -> None:
+    wanted: Any = {"customer_id": acme, "plan_id": "plan-pilot", "billing_period": "MONTHLY"}
+    tried = client.v1.subscriptions.preview(**wanted).data
+    sold = client.v1.subscriptions.preview(**wanted, trial_override_configuration={"is_trial": False}).data
+    assert (tried.immediate_invoice.total, sold.immediate_invoice.total) == (0, 200)
+    assert tried.recurring_invoice is not None
+    assert tried.recurring_invoice.total == 200
+
+
 # Updates that wait
 
 
