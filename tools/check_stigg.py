@@ -13,11 +13,12 @@ import textwrap
 from collections.abc import Iterator
 
 from tools.stigg_suite import made_up
-from tools.stigg_suite.expected import FORMS, LIST, Expectations, differences, read
+from tools.stigg_suite.expected import FORMS, LIST, Expectations, Expected, differences, read
 from tools.stigg_suite.run import Outcomes, run
 from tools.stigg_suite.source import PINS, Unavailable, fetched, pinned
 
 WIDTH = 80
+UNKNOWN = Expected()
 
 
 def main() -> int:
@@ -42,29 +43,31 @@ def main() -> int:
 
 def report(expected: Expectations, found: Outcomes) -> Iterator[str]:
     """What was found as a table, line by line: each operation, what is absent by reason, and the sum."""
-    width = max(map(len, found)) + 2
-    yield f"{'operation':<{width}}{'tests':>7}{'passed':>8}{'refused':>9}"
-    for name, forms in sorted(found.items()):
-        wanted = expected.operations.get(name)
-        if wanted is not None and wanted.absent:
-            continue
-        tests, passed = _sum(found, name)
-        mark = "*" if wanted is not None and wanted.used else ""
-        yield f"{name + mark:<{width}}{tests:>7}{passed:>8}{tests - passed or '':>9}".rstrip()
-        for form in forms:
-            if wanted is not None and form in wanted.refused:
-                yield f"    {FORMS[form]}: {wanted.refused[form]}"
-    yield ""
-    yield "Refused on purpose:"
+    yield from _operations(expected, found)
+    yield "\nRefused on purpose:"
     for reason, refusal in expected.refusals.items():
         yield _wrapped(f"{reason}: {refusal.why}", "    ")
-    yield ""
-    yield "Not in the stand-in:"
+    yield "\nNot in the stand-in:"
     for reason, why in expected.absences.items():
         names = sorted(name for name, one in expected.operations.items() if one.absent == reason)
         yield _wrapped(f"{', '.join(names)}: {why}", "    ")
     yield ""
     yield from _sums(expected, found)
+
+
+def _operations(expected: Expectations, found: Outcomes) -> Iterator[str]:
+    """Those that the stand-in has: a line each, and one for each form that it refuses."""
+    width = max(map(len, found)) + 2
+    yield f"{'operation':<{width}}{'tests':>7}{'passed':>8}{'refused':>9}"
+    for name in sorted(found):
+        wanted = expected.operations.get(name, UNKNOWN)
+        if wanted.absent:
+            continue
+        tests, passed = _sum(found, name)
+        marked = name + "*" if wanted.used else name
+        yield f"{marked:<{width}}{tests:>7}{passed:>8}{tests - passed or '':>9}".rstrip()
+        for form, reason in wanted.refused.items():
+            yield f"    {FORMS[form]}: {reason}"
 
 
 def _sums(expected: Expectations, found: Outcomes) -> Iterator[str]:
@@ -75,8 +78,8 @@ def _sums(expected: Expectations, found: Outcomes) -> Iterator[str]:
         tests, passed = sum(one for one, _ in sums), sum(one for _, one in sums)
         return f"{what:<32}{len(names):>5} operations{tests:>6} tests{passed:>6} pass"
 
-    there = [name for name in found if not getattr(expected.operations.get(name), "absent", "")]
-    used = [name for name in there if getattr(expected.operations.get(name), "used", False)]
+    there = [name for name in found if not expected.operations.get(name, UNKNOWN).absent]
+    used = [name for name in there if expected.operations.get(name, UNKNOWN).used]
     yield line("Called by the product:", used)
     yield line("In the stand-in besides:", [name for name in there if name not in used])
     yield line("Not in the stand-in:", [name for name in found if name not in there])

@@ -13,7 +13,8 @@ import re
 import sys
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -138,19 +139,33 @@ def run(folder: Path, app: Overheard, site: Site, chosen: str = "") -> Outcomes:
     chosen: an expression of pytest's -k. Raises `RuntimeError` where pytest itself failed.
     """
     plugin = _Plugin(app, site)
-    with StandIn(app) as stand_in:
-        os.environ["TEST_API_BASE_URL"] = stand_in.url
-        # The SDK's conftest asks this package which tests are asynchronous; there are none among the chosen.
-        sys.modules.setdefault("pytest_asyncio", _nothing_asynchronous())
-        arguments = ["-c", os.devnull, "--rootdir", str(folder), "--assert=plain"]
-        arguments += [*(["-k", chosen] if chosen else [])]
-        for unwanted in ("terminal", "cacheprovider", "xdist"):
-            arguments += ["-p", f"no:{unwanted}"]
-        arguments.append(str(folder / "tests" / "api_resources"))
-        code = pytest.main(arguments, plugins=[plugin])
+    arguments = ["-c", os.devnull, "--rootdir", str(folder), "--assert=plain"]
+    arguments += ["-k", chosen] if chosen else []
+    for unwanted in ("terminal", "cacheprovider", "xdist"):
+        arguments += ["-p", f"no:{unwanted}"]
+    with StandIn(app) as stand_in, _told(stand_in.url):
+        code = pytest.main([*arguments, str(folder / "tests" / "api_resources")], plugins=[plugin])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(f"pytest ended with {code!r}")
     return plugin.found
+
+
+@contextmanager
+def _told(url: str) -> Iterator[None]:
+    """The SDK's tests find the stand-in, and afterwards this process is as it was before them."""
+    environment, path, modules = dict(os.environ), list(sys.path), set(sys.modules)
+    os.environ["TEST_API_BASE_URL"] = url
+    # The SDK's conftest asks this package which tests are asynchronous; there are none among the chosen.
+    sys.modules.setdefault("pytest_asyncio", _nothing_asynchronous())
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.path[:] = path
+        for name in set(sys.modules) - modules:
+            if name.partition(".")[0] in ("tests", "pytest_asyncio"):
+                del sys.modules[name]
 
 
 def _nothing_asynchronous() -> types.ModuleType:
