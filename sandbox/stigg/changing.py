@@ -97,7 +97,7 @@ def _check_prices(
 def _check_end(service: Service, subscription: Subscription, wanted: models.SubscriptionUpdate) -> None:
     """Raises `Refused` for an end that it cannot have."""
     if wanted.trial_end_date is not None and not subscription.is_trial:
-        raise invalid("the subscription is not a trial", "SubscriptionNotInTrial")
+        raise invalid("the subscription is not a trial", "InvalidSubscriptionStatus")
     if wanted.cancellation_date is None:
         return
     if subscription.is_trial:
@@ -118,7 +118,7 @@ def cancel(service: Service, subscription_id: str, wanted: models.SubscriptionCa
         subscription.end("CANCELED", "Immediate", now)
         return subscription
     if subscription.is_trial:
-        raise invalid("a trial is cancelled at once, or ended by its trialEndDate", "CannotCancelTrial")
+        raise invalid("a trial is cancelled at once, or ended by its trialEndDate", "TrialMustBeCancelledImmediately")
     if wanted.end_date is not None:
         if wanted.end_date <= now:
             raise invalid("endDate must lie ahead", "InvalidCancellationDate")
@@ -128,7 +128,7 @@ def cancel(service: Service, subscription_id: str, wanted: models.SubscriptionCa
     if subscription.plan.pricing != "PAID" or period is None:
         raise invalid(
             "only paid subscriptions under way end with a billing period",
-            "CannotCancelAtEndOfBillingPeriod",
+            "SubscriptionDoesNotHaveBillingPeriod",
         )
     subscription.cancellation_date = period[1]
     return subscription

@@ -103,7 +103,7 @@ def _feature_of(sold: Sold, charge: models.Charge) -> str:
     price = named[0]
     if price.billing_model != "PER_UNIT" or price.feature is None:
         raise invalid(f"{charge.id} is not charged by the unit: it takes no quantity", "InvalidQuantity")
-    if not any(sold.fits(price) for price in named):
+    if charge.id != price.feature and not sold.fits(price):
         raise invalid(f"{charge.id} is no charge of this billing period in {sold.currency}", "PriceNotFound")
     return price.feature
 

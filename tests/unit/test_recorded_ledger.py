@@ -81,14 +81,15 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
     ("held", "Changed beneath a hold"): ("desired future plan written stigg", "no base is held for its amendment"),
     ("held", "Died before the credits"): ("future", "credits are given once, and never taken back"),
     ("held", "Died after the credits"): ("future", "credits are given once, and never taken back"),
-    ("keep", "Two products"): ("verdict", "only what is less is less"),
+    # Then one slot was held and the other lowered; now accepting it holds the deal, and lowers nothing by itself.
+    ("keep", "Two products"): ("verdict", "a removal is held with its deal, and no slot waits"),
     ("keep", "Trial over"): ("outcomes written", "a trial that ran out is Ended"),
     ("keep", "One line cancelled"): ("outcomes verdict written", "a cancellation of one line has ended something"),
     ("keep", "Cancelled at the end of the billing period"): (
         "desired future outcomes lookAgainAt written", "that end is learned, and a date",
     ),
     ("keep", "Custom plan cancelled without a day"): (
-        "desired future plan outcomes lookAgainAt verdict written stigg", "that end is learned, and a date",
+        "desired future plan outcomes lookAgainAt written stigg", "that end is learned, and a date",
     ),
     ("keep", "Own deal cancelled on a day"): (
         "outcomes written", "what still gives is Provisioned, and says when access ends",
