@@ -10,6 +10,7 @@ import stigg
 
 from contract.stigg_client import KEY, Client, post
 from sandbox.stigg import Stigg
+from sandbox.stigg.errors import Refused
 
 SEATS, DASHBOARDS, CALLS, STORAGE = (
     "feature-seats",
@@ -226,10 +227,12 @@ def test_an_update_cannot_say_tiers_and_loses_those_there_are(client: Client, ur
 def test_an_addon_that_depends_on_another_is_not_sold_without_it(client: Client, app: Stigg, acme: str) -> None:
     domains: Any = {"id": "addon-sso-domains", "quantity": 5}
     wanted: Any = {"id": "s1", "customer_id": acme, "plan_id": "plan-enterprise"}
-    for addons, code in (
+    too_many: Any = [{**domains, "quantity": 6}, {"id": "addon-audit-log", "quantity": 1}]
+    refusals: list[tuple[Any, str]] = [
         ([domains], "AddonDependencyMissingError"),
-        ([{**domains, "quantity": 6}, {"id": "addon-audit-log", "quantity": 1}], "AddonQuantityExceedsLimitError"),
-    ):
+        (too_many, "AddonQuantityExceedsLimitError"),
+    ]
+    for addons, code in refusals:
         with pytest.raises(stigg.BadRequestError) as refused:
             client.v1.subscriptions.provision(**wanted, addons=addons)
         assert refused.value.body is not None
@@ -243,3 +246,31 @@ def test_credits_that_a_plan_includes_come_each_month(client: Client, app: Stigg
     app.add_subscription(acme, "plan-assistant", id="s1")
     [tokens] = [e for e in client.v1.customers.retrieve_entitlements(acme).data.entitlements if e.type == "CREDIT"]
     assert (tokens.currency.currency_id, tokens.usage_limit) == ("cred-type-tokens", 10_000)
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        ("UnPublishedPackage", {"planId": "plan-starter"}),
+        ("BillingPeriodMissingError", {"planId": "plan-team"}),
+        ("IncompatibleSubscriptionAddon", {"addons": [{"id": "addon-legacy-import", "quantity": 1}]}),
+        ("DuplicateAddonProvisionedError", {"addons": [{"id": "addon-audit-log", "quantity": 1}] * 2}),
+        (
+            "CannotAddOverrideEntitlementToPlan",
+            {"planId": "plan-free", "entitlements": [{"type": "FEATURE", "id": SEATS, "usageLimit": 1}]},
+        ),
+        (
+            "InvalidEntitlementResetPeriod",
+            {"entitlements": [{"type": "FEATURE", "id": SEATS, "usageLimit": 1, "resetPeriod": "MONTH"}]},
+        ),
+    ],
+)
+def test_a_refusal_has_stiggs_own_code(url: str, app: Stigg, code: str, body: dict[str, Any]) -> None:
+    app.add_customer("acme")
+    answer = post(url, "/subscriptions", {"customerId": "acme", "planId": "plan-enterprise", **body})
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+
+
+def test_a_code_that_is_nobodys_cannot_be_answered() -> None:
+    with pytest.raises(ValueError, match="AddonDependencyMissing is neither"):
+        Refused(400, "AddonDependencyMissing", "it needs another one")
