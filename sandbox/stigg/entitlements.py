@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from . import charging
 from .packages import Catalogue, CreditCurrency, Feature, Grant, stamp
 from .periods import Reset, reset_around
 from .records import Promotion
@@ -57,7 +58,7 @@ def _of_catalogue(grant: Grant, since: datetime, times: int = 1) -> Allowance:
 
 
 def of_subscription(catalogue: Catalogue, subscription: Subscription) -> Allowances:
-    """The plan's entitlements, replaced by the subscription's own, and what its add-ons add."""
+    """The plan's entitlements, replaced by the subscription's own; the units paid for and its add-ons come on top."""
     since = subscription.anchor or subscription.start_date
     allowed: Allowances = {
         (grant.kind, grant.id): _of_catalogue(grant, since) for grant in subscription.plan.entitlements
@@ -69,6 +70,9 @@ def of_subscription(catalogue: Catalogue, subscription: Subscription) -> Allowan
             limit = None
         soft = bool(own.get("hasSoftLimit"))
         allowed[own["type"], own["id"]] = Allowance(limit, own.get("resetPeriod"), since, soft=soft)
+    for name, units in charging.units_of(catalogue, subscription).items():
+        included = allowed.get(("FEATURE", name), Allowance(anchor=since))
+        allowed["FEATURE", name] = replace(included, limit=(included.limit or 0) + units)
     for held in subscription.addons:
         for grant in catalogue.addons[held["id"]].entitlements:
             key = (grant.kind, grant.id)

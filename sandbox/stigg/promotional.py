@@ -38,9 +38,9 @@ def _check(service: Service, wanted: bodies.PromotionalEntitlement) -> datetime 
         raise not_found("Feature", wanted.feature_id)
     if feature.type == "ENUM":
         if not set(wanted.enum_values or ()) or not set(wanted.enum_values or ()) <= set(feature.values.values()):
-            raise invalid(f"enumValues must be of {', '.join(feature.values.values())}", "RequestedValuesMismatch")
+            raise invalid(f"enumValues must be of {', '.join(feature.values.values())}")
     elif wanted.enum_values is not None:
-        raise invalid(f"{feature.id} is a {feature.type} feature: it has no values", "EntitlementDoesNotFitFeature")
+        raise invalid(f"{feature.id} is a {feature.type} feature: it has no values")
     else:
         rules.fits(feature, wanted)
     if (wanted.period == "custom") != (wanted.custom_end_date is not None):

@@ -127,7 +127,7 @@ class Service:
             raise not_found("CustomCurrency", wanted.currency_id)
         effective = wanted.effective_at or now
         if wanted.expire_at is not None and wanted.expire_at <= effective:
-            raise invalid("expireAt must lie after effectiveAt")
+            raise invalid("expireAt must lie after effectiveAt", "ExpireAtMustBeLaterThanEffectiveAtError")
         billing = wanted.billing_information
         grant = CreditGrant(
             id=f"credit-grant-{secrets.token_hex(6)}",

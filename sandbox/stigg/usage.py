@@ -71,7 +71,7 @@ def _check(service: Service, wanted: bodies.UsageReport | bodies.UsageEstimate) 
     if feature is None:
         raise not_found("Feature", wanted.feature_id)
     if feature.meter == "None":
-        raise invalid(f"feature {feature.id} is not metered: it takes no usage", "FeatureTypeMismatch")
+        raise invalid(f"feature {feature.id} is not metered: it takes no usage", "MeteringNotAvailableForFeatureType")
     whole = float(wanted.value).is_integer()
     if abs(wanted.value) > WHOLE or (not whole and abs(wanted.value) >= FRACTIONAL):
         raise invalid("value is too large")
