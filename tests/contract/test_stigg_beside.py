@@ -357,6 +357,35 @@ def test_a_voided_grant_counts_no_more(client: Client, app: Stigg, acme: str) ->
             grants.void(wrong)
 
 
+def test_the_ledger_tells_what_became_of_grants(client: Client, app: Stigg, clock: Clock, acme: str) -> None:
+    common: Any = {"customer_id": acme, "display_name": "Gift", "grant_type": "PROMOTIONAL"}
+    grants = client.v1.credits.grants
+    voided = grants.create(currency_id="currency-ai-credits", amount=7, **common).data
+    grants.create(currency_id="currency-ai-credits", amount=3, expire_at=START + timedelta(days=2), **common)
+    later = grants.create(currency_id="currency-ai-credits", amount=1, effective_at=START + timedelta(days=9), **common)
+    clock.wait(days=1)
+    grants.void(voided.id)
+    clock.wait(days=1)
+    told = [(event.event_type, event.amount) for event in client.v1.credits.list_ledger(customer_id=acme)]
+    assert told == [
+        ("CREDITS_EXPIRED", -3),
+        ("CREDITS_VOIDED", -7),
+        ("CREDITS_GRANTED", 3),
+        ("CREDITS_GRANTED", 7),
+    ]
+    clock.wait(days=7)
+    granted = client.v1.credits.list_ledger(customer_id=acme, event_type="CREDITS_GRANTED")
+    assert next(event.credit_grant_id for event in granted) == later.data.id
+
+
+def test_what_is_for_sale_besides_plans_can_be_read(client: Client) -> None:
+    assert [coupon.id for coupon in client.v1.coupons.list(type="PERCENTAGE")] == ["coupon-partner-20"]
+    assert client.v1.coupons.retrieve("coupon-partner-20").data.percent_off == 20
+    users = client.v1.credits.custom_currencies.list_associated_entities("currency-ai-credits").data
+    assert ("plan-enterprise-plus", "Plan") in [(user.id, user.type) for user in users]
+    assert list(client.v1.plans.list_overage_charges("plan-team")) == []
+
+
 # Subscriptions
 
 
