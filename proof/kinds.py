@@ -200,9 +200,17 @@ def an_upsell_is_won_no_more_that_another_was_quoted_on(m: Shop, room: str) -> N
 
 
 @kind
-def a_split_renewal(m: Shop, room: str) -> None:
+def a_split_renewal_by_contract(m: Shop, room: str) -> None:
+    _split(m, room, [m.contract_id(), m.contract_id()])
+
+
+@kind
+def a_split_renewal_by_record(m: Shop, room: str) -> None:
+    _split(m, room, None)
+
+
+def _split(m: Shop, room: str, names: list[str] | None) -> None:
     """One deal became two contracts, by name or by record; each is renewed by itself, or only one of them."""
-    names = [m.contract_id(), m.contract_id()] if m.maybe(0.5) else None
     records = [m.record_id() for _ in range(4)]
 
     def said(place: int, contract: int) -> Json:

@@ -79,12 +79,12 @@ def play(seed: int) -> list[str]:
 
     Out: where oracle and product disagree, after each wave, when the instants of the play have come, and later.
     """
-    customer, rules, rng = make(seed, BEGAN, ORGANIZATION), rules_of(1 + seed // 3), Random(seed)
+    customer, rules, rng = make(seed, BEGAN, ORGANIZATION), rules_of(1 + seed), Random(seed)
     names: Any = {"end_of_term": rules.end_of_term, "grace_days": rules.grace_days, "reopened_deal": rules.reopened}
     both, wrong = Both(Life(Policy(**names), now=instant_of(BEGAN)), rules), list[str]()
     for wave in range(3):
         saves = [save.deal for save in customer.saves if save.wave == wave]
-        match seed % 3:
+        match rng.choice(range(3)):
             case 0:
                 for deal in saves:
                     both.send(deal)
