@@ -60,7 +60,7 @@ class Evaluation:
         known = [order for history in histories for order in orders_of(history)]
         self.contributions = contributions
         self.contracts = Contracts(deals, known, held, world.catalogue, world.policy, world.learned)
-        self.timeline = Timeline(self.contracts)
+        self.timeline = Timeline(self.contracts, world.now)
         self.terms = ContractTerms(self.contracts)
         self.faults: tuple[Fault, ...] = (
             *self.contracts.faults,
