@@ -10,6 +10,7 @@ from closedwon.domain.changes import Create, End, Hold
 from closedwon.domain.codes import Facts, Reason
 from closedwon.domain.contract.agreement import Lapse
 from closedwon.domain.contract.facts import Contribution
+from closedwon.domain.contract.faults import Hold as DealHold
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink, learned_key
 from closedwon.domain.desired import Grant, Slot
 from closedwon.domain.due import LOOK_AGAIN
@@ -126,7 +127,7 @@ class _Written:
         if id in self.desired.refused:
             return Outcome.because("Failed", refusal(self.desired.refused[id]), links)
         if (hold := self.agreement.held.get(OpportunityId(id))) is not None:
-            return Outcome.because("Held", hold.reason, links, hold.approval)
+            return Outcome.because("Held", hold.reason, links or self._concerned(id, hold), hold.approval)
         if id in self.waits:
             return Outcome.because("Held", self.waits[id].reason, links, self.waits[id].approval)
         if refused := self._refused(id, slots):
@@ -135,6 +136,18 @@ class _Written:
         if settled.status == "Held":
             return settled
         return _with_grants(settled, self._grants(id), self.grants)
+
+    def _concerned(self, id: str, hold: DealHold) -> tuple[SubscriptionLink, ...]:
+        """What a deal that gives nothing yet would change: whoever settles its hold looks at it. A subscription of
+        which nothing belongs to the deal's contracts is none of it.
+        """
+        found = (slot for slot in self.desired.subscriptions if slot.key == hold.facts.get("slot"))
+        relatives = self.agreement.relatives[OpportunityId(id)]
+        return _links(
+            self.records[slot]
+            for slot in found
+            if slot in self.records and relatives.intersection(self.desired.subscriptions[slot].opportunities)
+        )
 
     def _settled(
         self, state: OpportunityState, records: list[SlotRecord], links: tuple[SubscriptionLink, ...]
