@@ -177,8 +177,8 @@ QUOTED_BESIDE_A_HELD_ONE = stamped(
     restated(3, plan(), entitlement(SEATS, 10), of=1),
     amended(4, addon(WORKSPACE, -1, price=1200), addon(WORKSPACE, 1, price=900), of=1, start="2027-06-01"),
 )
-"""A whole amendment is held: first by a guard, and once the reduction has begun, by that. Who would not fit with it, and
-is scheduled, stays scheduled on that day.
+"""A whole amendment is held: first by a guard, and once the reduction has begun, by that. Who would not fit with it,
+and is scheduled, stays scheduled on that day.
 """
 
 BOTH_WITHDRAWN = stamped(

@@ -190,7 +190,9 @@ def test_a_later_segment_of_a_whole_amendment_does_not_outlive_the_contract_that
     assert one.agreement().held == {}
     assert [seats(one, day) for day in ("2027-05-02", "2027-06-02", "2027-12-02")] == [100, 120, 120]
     for day, left in (("2027-05-02", {SEATS, CALLS}), ("2027-06-02", {SEATS}), ("2027-12-02", {SEATS})):
-        assert {e.id for e in there(one, day).entitlements} == left
+        found = there(one, day)
+        assert found is not None
+        assert {e.id for e in found.entitlements} == left
 
 
 def test_two_renewals_of_the_same_lines_are_both_held_and_the_term_goes_on() -> None:
