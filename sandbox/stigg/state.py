@@ -15,7 +15,7 @@ from typing import Any, Literal
 from .models import BillingPeriod, PaymentCollectionMethod, TrialEndBehavior
 from .packages import Plan, stamp
 from .periods import period_around
-from .records import Contract, Measurement, Promotion, cursor
+from .records import Contract, Measurement, Promotion, Spending, cursor
 
 Status = Literal["PAYMENT_PENDING", "ACTIVE", "EXPIRED", "IN_TRIAL", "CANCELED", "NOT_STARTED"]
 ENDED: frozenset[str] = frozenset({"EXPIRED", "CANCELED"})
@@ -242,6 +242,7 @@ class CreditGrant:
     expire_at: datetime | None
     pending: bool
     voided_at: datetime | None = None
+    consumed: float = 0
     cursor: str = field(default_factory=cursor)
 
     @property
@@ -263,7 +264,7 @@ class CreditGrant:
             "id": self.id,
             "amount": self.amount,
             "comment": get("comment"),
-            "consumedAmount": 0,
+            "consumedAmount": self.consumed,
             "cost": get("cost") or {"amount": 0, "currency": "usd"},
             "createdAt": stamp(self.created_at),
             "currencyId": self.currency_id,
@@ -349,6 +350,8 @@ class Book:
     promotions: dict[tuple[str, str], Promotion] = field(default_factory=dict)
     """By customer and feature."""
     measurements: dict[str, list[Measurement]] = field(default_factory=dict)
+    """By customer."""
+    spendings: dict[str, list[Spending]] = field(default_factory=dict)
     """By customer."""
 
     def in_slot(self, slot: Slot, *, trial: bool) -> Iterator[Subscription]:
