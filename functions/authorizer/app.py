@@ -1,7 +1,8 @@
-"""authorizer: admits requests that carry the callout key.
+"""authorizer: admits Salesforce's requests that carry the callout key, and Stigg's events that carry their secret.
 
-The key is compared with the current and the previous version of its secret, so that it can be changed in both places
-without an outage. API Gateway keeps the answer for five minutes.
+Each is compared with the current and the previous version of its own secret, so that it can be changed in both places
+without an outage. API Gateway keeps the answer for five minutes, apart for the two, and asks for neither where the
+header is missing or can be none (decision 84).
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from closedwon.aws import metrics
 from closedwon.aws.secrets import Secret
+from closedwon.domain.errors import SecretInvalid
 from closedwon.stack import STACK, Stack
 
 if TYPE_CHECKING:
     from closedwon.aws.context import Context
+
+
+EVENTS = "/POST/v1/stigg-events"
+"""How the ARN of the one method ends that Stigg calls."""
 
 
 def is_key(given: str, key: Secret) -> bool:
@@ -28,17 +34,31 @@ def same(given: str, version: str) -> bool:
     return hmac.compare_digest(given.encode(errors="surrogatepass"), version.encode())
 
 
+def is_from_stigg(given: str, secret: Secret) -> bool:
+    """Whether it is the secret that Stigg sends. While nobody has stored one, nothing is."""
+    try:
+        return is_key(given, secret)
+    except SecretInvalid:
+        return False
+
+
 @metrics.emitted
 def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> dict[str, Any]:
     """In: a TOKEN authorizer's event.
-    Out: a policy for every route of the API, since the answer is kept for all of them.
+    Out: a policy: for Stigg, of its one route; for Salesforce, of every route of the API, since the answer is kept for
+    all of them. A route takes the answer of its own authorizer only.
     """
-    api = "/".join(event["methodArn"].split("/")[:2])
-    allowed = is_key(event["authorizationToken"], stack.callout_key)
+    given, method = event["authorizationToken"], event["methodArn"]
+    if method.endswith(EVENTS):
+        caller, resource, reason = "stigg", method, "WrongEventsSecret"
+        allowed = is_from_stigg(given, stack.stigg_events_secret)
+    else:
+        caller, resource, reason = "salesforce", "/".join([*method.split("/")[:2], "*"]), "WrongKey"
+        allowed = is_key(given, stack.callout_key)
     if not allowed:
-        metrics.note("Denied", Reason="WrongKey")
+        metrics.note("Denied", Reason=reason)
     return {
-        "principalId": "salesforce",
+        "principalId": caller,
         "policyDocument": {
             "Version": "2012-10-17",
             "Statement": [
@@ -47,7 +67,7 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
                     # Deny, not an error: API Gateway keeps a policy, so the same guess again starts no function
                     # (decision 13).
                     "Effect": "Allow" if allowed else "Deny",
-                    "Resource": f"{api}/*",
+                    "Resource": resource,
                 }
             ],
         },

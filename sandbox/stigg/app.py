@@ -19,11 +19,13 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
 
-from . import answers, api, changing, keeping, models, provisioning
+from . import answers, api, changing, keeping, models, provisioning, queue
 from .api import Api
 from .catalogue import Catalogue, sandbox_catalogue
 from .errors import CODES, Refused
+from .events import Events
 from .limits import RateLimits
+from .queue import DurableQueue
 from .service import Service
 from .site import Site
 from .state import Subscriptions
@@ -64,6 +66,8 @@ class Stigg:
         self._now = now
         self._lock = threading.RLock()
         self._api = Api(self._present, api_key, partial(RateLimits, clock, rate_limits, rate_scale))
+        self.events = Events()
+        self.queue: DurableQueue | None = None
         self._site = Site(self._present, environment, lambda: self.salesforce_url)
         self.reset()
 
@@ -73,6 +77,7 @@ class Stigg:
         """Forget everything that was written; the catalogue and the settings stay."""
         with self._lock:
             self._service = Service(self.catalogue, self.defer_updates, self.environment)
+            self.events.begin(self._service)
             self._api.reset()
 
     def error(self, status: int) -> Response:
@@ -81,6 +86,8 @@ class Stigg:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
+        if request.path == queue.PATH and self.queue is not None:
+            return self._api.credentials(request, self.queue.credentials)(environ, start_response)
         below_api = request.path == api.PATH or request.path.startswith(api.PATH + "/")
         response = self._api.answer(request) if below_api else self._site.show(request)
         response.headers["x-request-id"] = str(uuid.uuid4())
@@ -219,4 +226,7 @@ class Stigg:
         """Holds the lock over a service that time has caught up with."""
         with self._lock:
             self._service.catch_up(self._now())
-            yield self._service
+            try:
+                yield self._service
+            finally:  # what was refused changed nothing, and what happened by itself before it did
+                self.events.notice(self._service)

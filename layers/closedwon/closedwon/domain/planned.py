@@ -11,6 +11,7 @@ from closedwon.domain.contract.agreement import Agreement, Lapse
 from closedwon.domain.contract.learning import ends_to_learn
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Slot
+from closedwon.domain.identifiers import SubscriptionId
 from closedwon.domain.instants import Instant, milliseconds
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.plan import Actual, Plan, plan
@@ -21,12 +22,14 @@ from closedwon.domain.upgrade import untouched
 class Planned(NamedTuple):
     """What is to be done for a customer.
 
-    agreement: what it agreed to, with what was learned from Stigg; learned: that, to be recorded.
+    agreement: what it agreed to, with what was learned from Stigg; learned: that, to be recorded. statuses: those of
+    the subscriptions that Stigg holds.
     """
 
     agreement: Agreement
     plan: Plan
     learned: Mapping[Lapse, Instant] = {}
+    statuses: Mapping[SubscriptionId, str] = {}
 
 
 def records_of(customer: Customer) -> dict[Slot, SlotRecord]:
@@ -55,4 +58,4 @@ def planned(customer: Customer, agreement: Agreement, actual: Collection[Actual]
         customer.grants,
         untouched(customer, agreement, desired, records),
     )
-    return Planned(agreement, found, learned)
+    return Planned(agreement, found, learned, {one.id: one.status for one in actual})
