@@ -21,10 +21,11 @@ from werkzeug.wrappers import Request, Response
 
 from . import answers, api, changing, keeping, models, provisioning, queue
 from .api import Api
-from .catalogue import Catalogue, sandbox_catalogue
+from .catalogue import sandbox_catalogue
 from .errors import CODES, Refused
 from .events import Events
 from .limits import RateLimits
+from .packages import Catalogue
 from .queue import DurableQueue
 from .service import Service
 from .site import Site

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import requests
 
-from .catalogue import stamp
+from .packages import stamp
 from .service import Service
 from .state import Customer, Subscription, Subscriptions
 

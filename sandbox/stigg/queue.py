@@ -15,7 +15,7 @@ from wsgiref.types import WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
 
-from .catalogue import stamp
+from .packages import stamp
 
 PATH = "/v1/credentials/event-queue.json"
 SHORTEST, LONGEST = 900, 3600
