@@ -60,7 +60,7 @@ class Events:
         self._book: Subscriptions | None = None
         self._told: dict[str, Json] = {}
         self._customers: dict[str, Json] = {}
-        self._disturbing: tuple[Random, float, Sequence[Trouble]] | None = None
+        self.calm()
         self._numbers = count()
         self._due: list[tuple[float, int, Delivery]] = []
         self._open = 0
@@ -84,11 +84,11 @@ class Events:
 
     def disturb(self, seed: object, share: float, *troubles: Trouble) -> None:
         """From now on disturb a share (0 to 1) of what the webhook is told."""
-        self._disturbing = Random(f"{seed}"), share, troubles  # nosec B311 - made-up faults
+        self._disturbing: tuple[Random, float, Sequence[Trouble]] = Random(f"{seed}"), share, troubles  # nosec B311
 
     def calm(self) -> None:
         """Disturb nothing any more."""
-        self._disturbing = None
+        self.disturb("", 0)
 
     @property
     def _listened_to(self) -> bool:
@@ -161,12 +161,10 @@ class Events:
             self._queue(json.dumps(told))
         if self._webhook is None:
             return
-        trouble: Trouble | None = None
-        if self._disturbing is not None:
-            random, share, troubles = self._disturbing
-            trouble = random.choice(list(troubles)) if random.random() < share else None
         delivery = Delivery(told)
         self.sent.append(delivery)
+        random, share, troubles = self._disturbing
+        trouble = random.choice(troubles) if random.random() < share else None
         match trouble:
             case "never":
                 delivery.outcome = "lost"

@@ -227,7 +227,7 @@ def head_item(customer: Customer, rev: int, total: int, inherited: Mapping[str, 
     if customer.rules == 1:  # as the first version stored it
         del body["rules"]
     if customer.heard_at is None:
-        del body["heard_at"]
+        del body["heard_at"], body["heard_token"]
     item: Item = {
         "pk": {"S": f"ACCOUNT#{customer.account_id}"},
         "sk": {"S": HEAD},

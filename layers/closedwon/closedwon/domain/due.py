@@ -79,11 +79,14 @@ def heard(customer: Customer, now: int, rate_slot: Callable[[], int | None]) -> 
     Out: the customer, and the name of the execution to start. None where nothing has to start: a look is to come that
     sees this too; or an execution is at work, after which the customer is due; or the sweep is to start it.
     """
-    if customer.heard_at is not None and now < customer.heard_at:
+    at_work = customer.lease is not None and now < customer.lease.until
+    to_come = customer.heard_at is not None and (at_work or now < customer.heard_at)
+    # Noted once for each step at work, which may have read Stigg already; and once for a look that is to come.
+    if to_come and customer.heard_token == customer.token:
         return customer, None
-    customer = replace(customer, heard_at=now + QUIET)
+    customer = replace(customer, heard_at=now + QUIET, heard_token=customer.token)
     # Its writes are what Stigg mostly tells of: what is under way is looked at once it is done, and not before.
-    if customer.applied < customer.version or (customer.lease is not None and now < customer.lease.until):
+    if customer.applied < customer.version or at_work:
         return customer, None
     slot = rate_slot()
     if slot is None:
@@ -95,7 +98,7 @@ def heard(customer: Customer, now: int, rate_slot: Callable[[], int | None]) -> 
 def is_made_by(customer: Customer, subscription_id: str) -> bool:
     """Whether a subscription is one that closed-won made for a customer, or is about to have made."""
     from closedwon.domain.desired import Slot  # with all of the fold: as a rule nobody asks
-    from closedwon.domain.plan import is_ours
+    from closedwon.domain.subscription_ids import is_ours
 
     id, bound = SubscriptionId(subscription_id), customer.bound_id
     return any(is_ours(bound, Slot.of_key(key), id) for key in customer.slots)

@@ -225,7 +225,7 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
         ensured=customer.ensured or report.ensured,  # a customer stays in Stigg when its last deal has ended
         look_again_at=min((at for at in looks if at is not None), default=None),
         # What Stigg said since this step took its work is still to be looked at.
-        heard_at=customer.heard_at if customer.heard_at != work.customer.heard_at else None,
+        heard_at=customer.heard_at if customer.heard_token >= work.lease.token else None,
         failures=0,
         rules=customer.rules if report.looked else RULES,
     )
