@@ -148,10 +148,17 @@ class Sandbox:
     def _make_queue(self) -> None:
         """A durable queue, which Stigg fills and gives credentials for."""
         sqs = self.aws.client("sqs")
-        sqs.create_queue(QueueName=QUEUE_URL.rpartition("/")[2])
+        self._empty_queue()
         self.stigg.queue = DurableQueue(QUEUE_URL, lambda: datetime.now(UTC))
         self.aws.guard_queues(self.stigg.queue.admits)
         self.stigg.events.to_queue(lambda text: sqs.send_message(QueueUrl=QUEUE_URL, MessageBody=text))
+
+    def _empty_queue(self) -> None:
+        sqs, name = self.aws.client("sqs"), QUEUE_URL.rpartition("/")[2]
+        # Made anew: a queue is purged once a minute at most.
+        if sqs.list_queues(QueueNamePrefix=name).get("QueueUrls"):
+            sqs.delete_queue(QueueUrl=QUEUE_URL)
+        sqs.create_queue(QueueName=name)
 
     def reset(self) -> None:
         """Nothing sold, nothing provisioned, nothing reconciled, no faults: executions, the ledger, the bucket and both
@@ -164,6 +171,8 @@ class Sandbox:
             self.application_server.reset()
         self.aws.empty_table("LedgerTable")
         self.aws.empty_bucket("ReconciliationBucket")
+        if self._queue:
+            self._empty_queue()
 
     # As Salesforce calls
 

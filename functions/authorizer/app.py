@@ -42,33 +42,35 @@ def is_from_stigg(given: str, secret: Secret) -> bool:
         return False
 
 
-@metrics.emitted
-def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> dict[str, Any]:
-    """In: a TOKEN authorizer's event.
-    Out: a policy: for Stigg, of its one route; for Salesforce, of every route of the API, since the answer is kept for
-    all of them. A route takes the answer of its own authorizer only.
-    """
-    given, method = event["authorizationToken"], event["methodArn"]
-    if method.endswith(EVENTS):
-        caller, resource, reason = "stigg", method, "WrongEventsSecret"
-        allowed = is_from_stigg(given, stack.stigg_events_secret)
-    else:
-        caller, resource, reason = "salesforce", "/".join([*method.split("/")[:2], "*"]), "WrongKey"
-        allowed = is_key(given, stack.callout_key)
-    if not allowed:
-        metrics.note("Denied", Reason=reason)
+def policy(caller: str, *statements: tuple[str, str]) -> dict[str, Any]:
+    """What an authorizer answers. In: who calls; effects and resources."""
     return {
         "principalId": caller,
         "policyDocument": {
             "Version": "2012-10-17",
             "Statement": [
-                {
-                    "Action": "execute-api:Invoke",
-                    # Deny, not an error: API Gateway keeps a policy, so the same guess again starts no function
-                    # (decision 13).
-                    "Effect": "Allow" if allowed else "Deny",
-                    "Resource": resource,
-                }
+                {"Action": "execute-api:Invoke", "Effect": effect, "Resource": resource}
+                for effect, resource in statements
             ],
         },
     }
+
+
+@metrics.emitted
+def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK) -> dict[str, Any]:
+    """In: a TOKEN authorizer's event.
+    Out: a policy: for Stigg, of its one route; for Salesforce, of all the others, since the answer is kept for them.
+    """
+    given, method = event["authorizationToken"], event["methodArn"]
+    api = "/".join(method.split("/")[:2])
+    # Deny, not an error: API Gateway keeps a policy, so the same guess again starts no function (decision 13).
+    if method.endswith(EVENTS):
+        if is_from_stigg(given, stack.stigg_events_secret):
+            return policy("stigg", ("Allow", method))
+        metrics.note("Denied", Reason="WrongEventsSecret")
+        return policy("stigg", ("Deny", method))
+    if is_key(given, stack.callout_key):
+        # Whatever an answer is kept for: who has this key cannot speak for Stigg.
+        return policy("salesforce", ("Allow", f"{api}/*"), ("Deny", f"{api}{EVENTS}"))
+    metrics.note("Denied", Reason="WrongKey")
+    return policy("salesforce", ("Deny", f"{api}/*"))

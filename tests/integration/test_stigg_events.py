@@ -8,6 +8,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -30,8 +31,9 @@ from integration.scenes import (
     time_passes,
 )
 from integration.test_reconciliation import reconciled
+from sandbox.aws.runtime import Outcome
 from sandbox.sales import Sold
-from sandbox.sandbox import Sandbox
+from sandbox.sandbox import QUEUE_URL, Sandbox
 
 CARD = {"billingPeriod": "ANNUALLY", "paymentCollection": "CHARGE"}
 PAID = (Sold("plan-analytics-pro", 1, 300),)
@@ -144,19 +146,20 @@ def test_a_payment_that_is_told_while_an_execution_works_is_shown_as_well(sandbo
     assert status_of(sandbox, deal) == "Provisioned"
 
 
-def test_the_trial_of_a_deal_that_is_paid_for_ends_once_stigg_says_so(sandbox: Sandbox) -> None:
+def test_the_trial_of_a_deal_ends_once_stigg_says_that_it_is_paid_for(sandbox: Sandbox) -> None:
     account = sandbox.sales.account("Northwind Traders")
-    trial = sell(sandbox, account, *PAID, trigger="trial", terms={"end": "2099-12-31"})
-    provision(sandbox, trial)
-    won = sell(sandbox, account, *PAID, terms=CARD, amends=trial["opportunity"]["id"])
+    opportunity = sandbox.sales.close(account, "Northwind", *PAID, StageName="Proposal/Price Quote")
+    in_two_weeks = (datetime.now(UTC) + timedelta(days=14)).date().isoformat()
+    provision(sandbox, sandbox.deal(opportunity, trigger="trial", terms={"trialEnd": in_two_weeks}))
+    won = sandbox.deal(opportunity, terms=CARD)
     provision(sandbox, won)
     settled(sandbox)
-    if status_of(sandbox, won) == "Payment required":
-        [paid] = [one for one in subscriptions(sandbox, account) if one["status"] == "PAYMENT_PENDING"]
-        sandbox.stigg.pay(paid["id"])
-        until(lambda: status_of(sandbox, won) == "Provisioned")
-        settled(sandbox)
-        assert [one["status"] for one in subscriptions(sandbox, account)] == ["ACTIVE"]
+    assert status_of(sandbox, won) == "Payment required"
+    [paid] = [one for one in subscriptions(sandbox, account) if one["status"] == "PAYMENT_PENDING"]
+    sandbox.stigg.pay(paid["id"])
+    until(lambda: status_of(sandbox, won) == "Provisioned")
+    settled(sandbox)
+    assert [one["status"] for one in subscriptions(sandbox, account)] == ["ACTIVE"]
 
 
 # What others changed stays, and is reported
@@ -302,7 +305,6 @@ def test_the_secret_can_be_changed_without_an_event_being_refused(sandbox: Sandb
     former = sandbox.stigg_events_secret
     try:
         sandbox.aws.put_secret("StiggEventsSecret", "the-new-secret-of-the-webhook")
-        sandbox.aws.functions.stop_processes() if hasattr(sandbox.aws.functions, "stop_processes") else None
         assert sandbox.aws.gateway is not None
         sandbox.aws.gateway.forget_verdicts()
         assert sandbox.tell(an_event(subscription), secret=former).status_code == 202
@@ -320,3 +322,65 @@ def test_a_paused_stack_takes_events_and_starts_nothing(sandbox: Sandbox) -> Non
     settled(sandbox)
     assert len(executions(sandbox)) == 1
     assert head(sandbox, deal["account"]["id"])[1]["heard_at"] is not None
+
+
+# By the durable queue
+
+
+@pytest.fixture(scope="module")
+def queueing() -> Iterator[Sandbox]:
+    with hurried_sandbox(queue=True) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def queued(queueing: Sandbox) -> Iterator[Sandbox]:
+    """A running sandbox whose Stigg has a durable queue and no webhook."""
+    queueing.reset()
+    yield queueing
+    queueing.aws.throttle_dynamodb(None)
+    queueing.wait_until_idle()
+
+
+def waiting_in(sandbox: Sandbox) -> int:
+    """How many messages are in the queue, seen by somebody or not."""
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    told = sandbox.aws.client("sqs").get_queue_attributes(QueueUrl=QUEUE_URL, AttributeNames=names)["Attributes"]
+    return sum(int(told[name]) for name in names)
+
+
+def listened(sandbox: Sandbox) -> Outcome:
+    """The queue's function runs once. Out: how it ended."""
+    outcome = sandbox.aws.run_schedule("StiggQueueFunctionSchedule")
+    sandbox.wait_until_idle()
+    return outcome
+
+
+def test_paid_is_shown_by_what_the_queue_tells(queued: Sandbox) -> None:
+    deal = sell(queued, queued.sales.account("Northwind Traders"), *PAID, terms=CARD)
+    provision(queued, deal)
+    [subscription] = subscriptions(queued, deal["account"]["id"])
+    queued.stigg.pay(subscription["id"])
+    assert waiting_in(queued) == 4
+    assert listened(queued).value() == {"heard": 4}
+    assert status_of(queued, deal) == "Provisioned"
+    assert waiting_in(queued) == 0
+
+
+def test_credentials_are_asked_for_once_while_they_are_good(queued: Sandbox) -> None:
+    assert queued.stigg.queue is not None
+    listened(queued)
+    asked = queued.stigg.queue.asked
+    listened(queued)
+    assert queued.stigg.queue.asked == asked <= 2  # one for each process that there is
+
+
+def test_a_message_that_could_not_be_dealt_with_stays_in_the_queue(queued: Sandbox) -> None:
+    deal = sell(queued, queued.sales.account("Northwind Traders"))
+    provision(queued, deal)
+    assert listened(queued).value() == {"heard": 2}
+    [subscription] = subscriptions(queued, deal["account"]["id"])
+    queued.stigg.events.tell(an_event(subscription))
+    queued.aws.throttle_dynamodb(lambda target: True)
+    assert listened(queued).error_type is not None
+    assert waiting_in(queued) == 1

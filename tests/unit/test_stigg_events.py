@@ -432,8 +432,13 @@ class Gate:
     def verdict(self, token: str, path: str = "/POST/v1/stigg-events") -> tuple[str, str]:
         """Effect and resource of the policy for a token."""
         event = {"type": "TOKEN", "methodArn": f"{METHOD}{path}", "authorizationToken": token}
-        [statement] = authorizer(event, Invocation(), self)["policyDocument"]["Statement"]  # type: ignore[arg-type]
+        statement, *_ = self.statements(event)
         return statement["Effect"], statement["Resource"]
+
+    def statements(self, event: Any) -> list[dict[str, str]]:
+        """The statements of the policy."""
+        answer: Any = authorizer(event, Invocation(), self)  # type: ignore[arg-type]
+        return list(answer["policyDocument"]["Statement"])
 
 
 @pytest.mark.parametrize("token", ["current-secret", "former-secret"])
@@ -455,6 +460,12 @@ def test_while_nobody_has_stored_the_secret_nothing_gets_in() -> None:
 def test_stiggs_secret_opens_no_route_of_salesforces() -> None:
     assert Gate("current-secret").verdict("current-secret", "/POST/v1/provisionings")[0] == "Deny"
     assert Gate("current-secret").verdict("the-key-of-salesforce", "/POST/v1/provisionings") == ("Allow", f"{METHOD}/*")
+
+
+def test_salesforces_key_opens_every_route_but_stiggs_wherever_the_answer_is_kept() -> None:
+    event = {"methodArn": f"{METHOD}/GET/v1/provisionings/1", "authorizationToken": "the-key-of-salesforce"}
+    told = [(one["Effect"], one["Resource"]) for one in Gate("current-secret").statements(event)]
+    assert told == [("Allow", f"{METHOD}/*"), ("Deny", f"{METHOD}/POST/v1/stigg-events")]
 
 
 # The durable queue
