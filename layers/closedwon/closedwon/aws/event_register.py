@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 Way = Literal["WEBHOOK", "QUEUE"]
+WAYS: tuple[Way, ...] = ("WEBHOOK", "QUEUE")
 """How events come."""
 
 REMEMBERED = 86_400
