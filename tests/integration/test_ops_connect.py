@@ -29,6 +29,7 @@ def secrets(sandbox: Sandbox) -> Iterator[None]:
     sandbox.aws.put_secret("StiggSecret", {"apiKey": sandbox.stigg_api_key})
     sandbox.aws.put_secret("StiggEventsSecret", sandbox.stigg_events_secret)
     sandbox.aws.put_secret("SalesforceSecret", sandbox.salesforce_client)
+    sandbox.aws.functions.kill("AuthorizerFunction")  # it keeps what it read for minutes
 
 
 def looked_at(operator: Operator, *arguments: str, answer: str = "") -> dict[str, Any]:

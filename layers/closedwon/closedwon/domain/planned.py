@@ -12,7 +12,6 @@ from closedwon.domain.contract.agreement import Agreement, Lapse
 from closedwon.domain.contract.learning import ends_to_learn
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Slot
-from closedwon.domain.identifiers import SubscriptionId
 from closedwon.domain.instants import Instant, milliseconds
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.plan import plan
@@ -23,14 +22,12 @@ from closedwon.domain.upgrade import untouched
 class Planned(NamedTuple):
     """What is to be done for a customer.
 
-    agreement: what it agreed to, with what was learned from Stigg; learned: that, to be recorded. statuses: those of
-    the subscriptions that Stigg holds.
+    agreement: what it agreed to, with what was learned from Stigg; learned: that, to be recorded.
     """
 
     agreement: Agreement
     plan: Plan
     learned: Mapping[Lapse, Instant] = {}
-    statuses: Mapping[SubscriptionId, str] = {}
 
 
 def records_of(customer: Customer) -> dict[Slot, SlotRecord]:
@@ -59,4 +56,4 @@ def planned(customer: Customer, agreement: Agreement, actual: Collection[Actual]
         customer.grants,
         untouched(customer, agreement, desired, records),
     )
-    return Planned(agreement, found, learned, {one.id: one.status for one in actual})
+    return Planned(agreement, found, learned)
