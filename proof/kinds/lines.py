@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from proof.kinds.parts import (
     ANALYTICS,
     DASHBOARDS,
@@ -17,7 +19,7 @@ from proof.kinds.parts import (
     some_day,
     workspaces,
 )
-from proof.shop import CALLS, PAID, SUPPORT, WORKSPACE, Shop, line
+from proof.shop import CALLS, LATEST, PAID, SUPPORT, WORKSPACE, Shop, iso, line
 
 
 @kind
@@ -113,6 +115,7 @@ def names_that_come_later(m: Shop, room: str) -> None:
 
 @kind
 def a_deal_that_begins_in_a_while(m: Shop, room: str) -> None:
-    begins, more = sorted(m.soon() for _ in range(2))
+    """When the last of the play's instants come: long after all was brought about that was sold with it."""
+    begins, more = (iso(m.began + timedelta(seconds=LATEST - before)) for before in (3, 1))
     first = m.sell("closed_won", [plan(price=48_000), seats(100)], room, terms={**PAID, "start": begins})
     more_or_fewer(m, first, seats(20), workspaces(2, 1100), start=more, wave=0)
