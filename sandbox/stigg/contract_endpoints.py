@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from werkzeug.wrappers import Request
 
-from . import afterwards, bodies, contracts
+from . import afterwards, bodies, changing, contracts
 from .answers import ANY, Answer, Endpoint, of_contract, of_grant, of_subscription, read
 from .errors import invalid, not_found
 from .listing import Row, choices, page
@@ -83,7 +83,7 @@ def import_subscriptions(service: Service, request: Request) -> Answer:
 
 def sync_usage(service: Service, request: Request, id: str) -> Answer:
     """No billing provider is connected to hear of usage."""
-    afterwards.standing(service, id)
+    changing.standing(service, id)
     return Answer(200, {"data": {"triggered": False}})
 
 
