@@ -30,7 +30,7 @@ from proof.disturbances import FUNCTIONS, Trouble
 from proof.judge import Judge, Violation
 from proof.market import make
 from proof.permissions import Roles, not_allowed
-from proof.quiet import PATIENCE, heads, rest
+from proof.quiet import PATIENCE, heads, rest, running
 from proof.seller import Seller
 from proof.sender import Sender
 from proof.shop import LATEST, Customer, Json
@@ -253,11 +253,10 @@ class _Round:
         self._say(f"{len(self._customers)} customers with {sum(len(c.newest) for c in self._customers)} deals")
 
     def _rotate(self) -> None:
-        # With few deals nothing may have asked for anything yet: a secret that was never used is found nowhere.
-        deadline = time.monotonic() + PATIENCE / 10
+        # Of few deals nothing may have asked for anything yet: a secret that was never used is found nowhere.
         servers = (self._sandbox.stigg_server, self._sandbox.salesforce_server)
-        while not all(one.exchanges for one in servers) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        while running(self._sandbox) and not all(one.exchanges for one in servers):
+            time.sleep(0.05)
         self._canaries.secret |= self._trouble.rotate()
 
     def _end(self) -> None:

@@ -70,10 +70,12 @@ def more_or_fewer(m: Shop, of: Json | str, *lines: Json, start: str, wave: int |
     )
 
 
-def renewal(m: Shop, of: Any, *lines: Json, start: str | None, wave: int | None = None, **more: Any) -> Json:
+def renewal(m: Shop, room: str, of: Any, *lines: Json, start: str | None, wave: int | None = None, **more: Any) -> Json:
+    """Where what it renews may arrive after it, it says its resource: else it would begin in no resource, and move."""
     wave = m.rng.choice([0, 1]) if wave is None else wave
     terms = {**PAID, "end": m.day(700), **({"start": start} if start else {})}
-    return m.sell("renewal", list(lines), **{"amends": of, "terms": terms, "wave": wave, **more})
+    resource = room if wave == 0 or m.maybe(0.5) else None
+    return m.sell("renewal", list(lines), resource, **{"amends": of, "terms": terms, "wave": wave, **more})
 
 
 def cancellation(m: Shop, of: str, *lines: Json, wave: int | None = None, **terms: Any) -> Json:
@@ -174,7 +176,7 @@ def a_partial_cancellation_is_won_no_more(m: Shop, room: str) -> None:
 @kind
 def a_renewal_is_won_no_more(m: Shop, room: str) -> None:
     first = base(m, room, plan(price=48_000), seats(100))
-    again = renewal(m, id_of(first), plan(price=50_000), seats(m.rng.choice([90, 120])), start=some_day(m))
+    again = renewal(m, room, id_of(first), plan(price=50_000), seats(m.rng.choice([90, 120])), start=some_day(m))
     is_won_no_more(m, again)
     maybe_approved(m, again)
 
@@ -198,9 +200,17 @@ def an_upsell_is_won_no_more_that_another_was_quoted_on(m: Shop, room: str) -> N
 
 
 @kind
-def a_split_renewal(m: Shop, room: str) -> None:
+def a_split_renewal_by_contract(m: Shop, room: str) -> None:
+    _split(m, room, [m.contract_id(), m.contract_id()])
+
+
+@kind
+def a_split_renewal_by_record(m: Shop, room: str) -> None:
+    _split(m, room, None)
+
+
+def _split(m: Shop, room: str, names: list[str] | None) -> None:
     """One deal became two contracts, by name or by record; each is renewed by itself, or only one of them."""
-    names = [m.contract_id(), m.contract_id()] if m.maybe(0.5) else None
     records = [m.record_id() for _ in range(4)]
 
     def said(place: int, contract: int) -> Json:
@@ -221,11 +231,11 @@ def a_split_renewal(m: Shop, room: str) -> None:
             continue
         mine = [plan(id), seats(m.rng.randint(20, 150), planId=id)]
         if names:
-            renewal(m, names[contract], *mine, start=some_day(m))
+            renewal(m, room, names[contract], *mine, start=some_day(m))
         else:
             for place, each in enumerate(mine):
                 each["renews"] = records[2 * contract + place]
-            renewal(m, id_of(first), *mine, start=some_day(m), amends=None)
+            renewal(m, room, id_of(first), *mine, start=some_day(m), amends=None)
 
 
 @kind
@@ -238,7 +248,7 @@ def a_consolidated_renewal(m: Shop, room: str) -> None:
         more_or_fewer(m, some[0], seats(7), start=m.day(-50))
     names = [m.rng.choice([id_of(deal), deal["contractId"]]) for deal in some]
     start = m.rng.choice([None, some_day(m)])
-    renewal(m, names, plan(m.rng.choice([ENTERPRISE, PLUS]), price=60_000), seats(130), start=start)
+    renewal(m, room, names, plan(m.rng.choice([ENTERPRISE, PLUS]), price=60_000), seats(130), start=start)
 
 
 @kind
@@ -246,14 +256,14 @@ def a_renewal_line_starts_later(m: Shop, room: str) -> None:
     first = base(m, room, plan(price=48_000), seats(100), workspaces(3, 1200))
     days = two_days(m)
     lines = [plan(price=50_000), seats(120, start=days[1])]
-    renewal(m, id_of(first), *lines, start=days[0])
+    renewal(m, room, id_of(first), *lines, start=days[0])
 
 
 @kind
 def a_renewal_after_a_notice(m: Shop, room: str) -> None:
     first = base(m, room, plan(), seats(100))
     cancellation(m, id_of(first), end=m.day(330), wave=0)
-    renewal(m, id_of(first), plan(), seats(120), start=m.rng.choice([None, some_day(m)]), wave=1)
+    renewal(m, room, id_of(first), plan(), seats(120), start=m.rng.choice([None, some_day(m)]), wave=1)
 
 
 @kind
@@ -261,7 +271,7 @@ def a_renewal_that_is_amended_by_its_own_contract(m: Shop, room: str) -> None:
     """An amendment names the contract that has been renewed by then: it is one of the renewal."""
     first = base(m, room, plan(), seats(100), contractId=m.contract_id())
     days = two_days(m)
-    renewal(m, first["contractId"], plan(), seats(110), start=days[0])
+    renewal(m, room, first["contractId"], plan(), seats(110), start=days[0])
     more_or_fewer(m, m.rng.choice([first["contractId"], id_of(first)]), seats(5), start=days[1])
 
 
@@ -270,14 +280,14 @@ def two_renewals_of_the_same(m: Shop, room: str) -> None:
     first = base(m, room, plan(), seats(100))
     start = m.day(m.rng.randint(60, 200))
     for count in (90, 120):
-        renewal(m, id_of(first), plan(), seats(count), start=start)
+        renewal(m, room, id_of(first), plan(), seats(count), start=start)
 
 
 @kind
 def a_renewal_that_stigg_cannot_change(m: Shop, room: str) -> None:
     first = base(m, room, plan(), seats(100))
     terms = {**PAID, "paymentCollection": "CHARGE", "start": m.day(m.rng.randint(60, 200)), "end": m.day(700)}
-    renewal(m, id_of(first), plan(), seats(120), start=None, terms=terms)
+    renewal(m, room, id_of(first), plan(), seats(120), start=None, terms=terms)
 
 
 @kind
@@ -286,7 +296,7 @@ def a_win_back(m: Shop, room: str) -> None:
     cancellation(m, id_of(first), end=m.day(-m.rng.randint(50, 80)))
     lines = [plan(m.rng.choice([ENTERPRISE, PLUS]), price=40_000), seats(80)]
     if m.maybe(0.5):
-        renewal(m, id_of(first), *lines, start=some_day(m))
+        renewal(m, room, id_of(first), *lines, start=some_day(m))
     else:
         m.sell("closed_won", lines, room, terms={**PAID, "start": some_day(m)}, wave=m.rng.choice([0, 1]))
 
@@ -303,6 +313,7 @@ def lines_that_say_what_they_amend(m: Shop, room: str) -> None:
     if m.maybe(0.5):
         renewal(
             m,
+            room,
             None,
             plan(renews=f"{id_of(first)}/{ENTERPRISE}"),
             seats(120, renews=record),
@@ -407,7 +418,7 @@ def evergreen_deals_end_with_their_billing_period(m: Shop, room: str) -> None:
     if m.maybe(0.3):
         m.revise(churn, 2, lambda deal: None)
     elif len(some) == 1 and m.maybe(0.5):
-        renewal(m, id_of(some[0]), plan(TEAM, price=400), start=m.day(m.rng.randint(60, 90)), wave=2)
+        renewal(m, room, id_of(some[0]), plan(TEAM, price=400), start=m.day(m.rng.randint(60, 90)), wave=2)
 
 
 def _is_apart(day: date, today: date) -> bool:

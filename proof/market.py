@@ -45,11 +45,11 @@ class _Maker(Shop):
         slots = self.rng.sample(SLOTS, self.rng.choice([1, 1, 2]))
         for product, resource in slots:
             self.contract(product, resource)
-        if self.maybe(0.6):
-            # In a resource of its own: kinds do not meet, but where a kind says so.
-            name = self.rng.choice(sorted(KINDS))
+        turn = seed % (len(KINDS) + 20)
+        if turn < len(KINDS):
+            name = sorted(KINDS)[turn]
             self.customer.kinds.append(name)
-            KINDS[name](self, "workspace-2")
+            KINDS[name](self, "workspace-2")  # apart from what else is sold: kinds do not meet
         self.beside_contracts()
 
     # What is sold

@@ -23,6 +23,9 @@ from proof.oracle.making_way import Standing, stand
 from proof.oracle.pictures import Picture, picture
 from proof.oracle.words import BEGINNING, KNOWN, Deal, Line, Rules, Slot, grants, instant
 
+EITHER = "Superseded|Ended"
+"""Of a deal that was ended on the day on which it would have ended: the model says neither."""
+
 RULES = Rules()
 """What a stack chooses that chooses nothing."""
 
@@ -51,11 +54,11 @@ class Stands:
 
 @dataclass
 class Memory:
-    """What is remembered of a customer. settled: of each opportunity, how many readings were known when it last stood
-    as it was then; begun: those of which something has begun since.
+    """What is remembered of a customer. settled: of each opportunity, its readings when it last stood as it was then;
+    begun: those of which something has begun since.
     """
 
-    settled: dict[str, int] = field(default_factory=dict)
+    settled: dict[str, list[Deal]] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
 
 
@@ -91,7 +94,7 @@ def expected(
     opportunities whose hold was approved; the resources where a subscription of somebody else stands; now.
     """
     newest: dict[str, Fact] = {}
-    before = {id: fact_of(readings[id][:count], rules.zone) for id, count in memory.settled.items() if count}
+    before = {id: fact_of(then, rules.zone) for id, then in memory.settled.items()}
     left: dict[str, str] = {}
     for id, deals in readings.items():
         if any(line["stiggId"] not in KNOWN for line in deals[-1]["lines"]):
@@ -107,8 +110,8 @@ def expected(
     for id, deals in readings.items():
         found.statuses[id] = left.get(id) or _status(standing, id, now)
         _grants(found, id, deals, now)
-        if found.statuses[id] not in ("Held", "Failed") and memory.settled.get(id) != len(deals):
-            memory.settled[id] = len(deals)
+        if found.statuses[id] not in ("Held", "Failed") and memory.settled.get(id) != deals:
+            memory.settled[id] = list(deals)
             memory.begun.discard(id)
     memory.begun |= standing.begun & memory.settled.keys()
     _subscriptions(found, now, rules)
@@ -150,7 +153,7 @@ def _status(standing: Standing, id: str, now: datetime) -> str:
         return "Provisioned"  # it takes the plan away, and so all of its parts: that is what it is for
     if any(start > now for start in starts):
         return "Scheduled"
-    return _over(agreed, lines)
+    return _over(agreed, lines, now)
 
 
 def _of_cancellation(agreed: Agreed, id: str, now: datetime) -> str:
@@ -167,12 +170,12 @@ def _is_renewed(line: Line, by: datetime) -> bool:
     return any(cut.how == "renewed" and cut.at <= by for cut in line.cuts)
 
 
-def _over(agreed: Agreed, lines: Sequence[Line]) -> str:
+def _over(agreed: Agreed, lines: Sequence[Line], now: datetime) -> str:
     """Of a deal of which nothing counts any more: what ended last says whether others took its place."""
     ends = []
     for line in lines:
         plans = [o for o in agreed.lines if o.is_plan and o.slot == line.slot and o.contract == line.contract]
-        takers = [o for o in plans if o.quantity < 0 and o.counts(o.start)]
+        takers = [o for o in plans if o.quantity < 0 and o.counts(now)]
         last = max(plans, key=lambda plan: plan.until) if plans else line
         if takers and line.until > min(taker.start for taker in takers):
             ends.append((min(taker.day for taker in takers), "amended"))
@@ -183,14 +186,17 @@ def _over(agreed: Agreed, lines: Sequence[Line]) -> str:
     if any(how == "own" for _, how in ends):
         return "Provisioned"
     at = max(at for at, _ in ends)
-    return "Ended" if "over" in {how for when, how in ends if when == at} else "Superseded"
+    last = {how for when, how in ends if when == at}
+    if "over" in last:
+        return "Ended"
+    return EITHER if "either" in last else "Superseded"
 
 
 def _how(line: Line) -> str:
-    """How a line ended: by whom, or in its own time."""
+    """How a line ended: by whom, or in its own time; either, where somebody ended it just then."""
     hows = [cut.how for cut in line.cuts if cut.at == line.until]
     if line.policy_end == line.until and "renewed" not in hows:
-        return "over"
+        return "either" if hows else "over"
     return min(hows, key=("renewed", "amended", "cancelled", "own").index)
 
 

@@ -1,4 +1,4 @@
-"""How the endpoints of contracts are answered, and those below a subscription and a grant of credits."""
+"""How the endpoints of contracts are answered, and those below a subscription."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from werkzeug.wrappers import Request
 
 from . import afterwards, bodies, changing, contracts
-from .answers import ANY, Answer, Endpoint, of_contract, of_grant, of_subscription, read
-from .errors import invalid, not_found
+from .answers import ANY, Answer, Endpoint, of_contract, of_subscription, read
 from .listing import Row, choices, page
 from .service import Service
 
@@ -87,20 +86,6 @@ def sync_usage(service: Service, request: Request, id: str) -> Answer:
     return Answer(200, {"data": {"triggered": False}})
 
 
-# Credits
-
-
-def void_grant(service: Service, request: Request, id: str) -> Answer:
-    """What was granted counts no more. It cannot be undone, and is done once."""
-    grant = service.book.grants.get(id)
-    if grant is None:
-        raise not_found("CreditGrant", id)
-    if grant.status(service.now) in ("VOIDED", "EXPIRED"):
-        raise invalid(f"credit grant {id} is {grant.status(service.now).lower()}")
-    grant.voided_at = service.now
-    return Answer(200, {"data": grant.json(service.now)})
-
-
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("POST", "/contracts"): Endpoint("provision subscription", create_contract, of_contract),
     ("GET", "/contracts"): Endpoint("read", list_contracts),
@@ -116,6 +101,5 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("POST", "/subscriptions/<id>/migrate"): Endpoint("update", migrate, of_subscription, bare=True),
     ("POST", "/subscriptions/<id>/usage/sync"): Endpoint("update", sync_usage, of_subscription, bare=True),
     ("POST", "/subscriptions/import"): Endpoint("provision subscription", import_subscriptions),
-    ("POST", "/credits/grants/<id>/void"): Endpoint("grant", void_grant, of_grant, bare=True),
 }
 """By method and path."""

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Request
 from . import (
     changing,
     contract_endpoints,
+    credit_endpoints,
     customer_endpoints,
     entitlements,
     for_sale,
@@ -191,6 +192,7 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     **for_sale.ENDPOINTS,
     **customer_endpoints.ENDPOINTS,
     **contract_endpoints.ENDPOINTS,
+    **credit_endpoints.ENDPOINTS,
     **usage_endpoints.ENDPOINTS,
 }
 """The first version of the API, by method and path."""

@@ -326,7 +326,25 @@ class Coupon:
 
     id: str
     name: str
-    percent_off: float
+    percent_off: int
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "amountsOff": None,
+            "billingId": None,
+            "billingLinkUrl": None,
+            "createdAt": stamp(CREATED),
+            "description": None,
+            "durationInMonths": None,
+            "metadata": {},
+            "name": self.name,
+            "percentOff": self.percent_off,
+            "source": "STIGG",
+            "status": "ACTIVE",
+            "type": "PERCENTAGE",
+            "updatedAt": stamp(PUBLISHED),
+        }
 
 
 @dataclass(frozen=True)

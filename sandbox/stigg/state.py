@@ -15,7 +15,7 @@ from typing import Any, Literal
 from .models import BillingPeriod, PaymentCollectionMethod, TrialEndBehavior
 from .packages import Plan, stamp
 from .periods import period_around
-from .records import BillingReason, Contract, Invoice, InvoiceStatus, Measurement, Promotion, cursor
+from .records import BillingReason, Contract, Invoice, InvoiceStatus, Measurement, Promotion, Spending, cursor
 
 Status = Literal["PAYMENT_PENDING", "ACTIVE", "EXPIRED", "IN_TRIAL", "CANCELED", "NOT_STARTED"]
 CancelReason = Literal[
@@ -299,6 +299,7 @@ class CreditGrant:
     expire_at: datetime | None
     pending: bool
     voided_at: datetime | None = None
+    consumed: float = 0
     cursor: str = field(default_factory=cursor)
 
     @property
@@ -320,7 +321,7 @@ class CreditGrant:
             "id": self.id,
             "amount": self.amount,
             "comment": get("comment"),
-            "consumedAmount": 0,
+            "consumedAmount": self.consumed,
             "cost": get("cost") or {"amount": 0, "currency": "usd"},
             "createdAt": stamp(self.created_at),
             "currencyId": self.currency_id,
@@ -409,6 +410,8 @@ class Book:
     """By customer."""
     auto_cancellations: set[tuple[str, str]] = field(default_factory=set)
     """Products of which a start ends what the customer has of another product: that one, and the other."""
+    spendings: dict[str, list[Spending]] = field(default_factory=dict)
+    """By customer."""
 
     def in_slot(self, slot: Slot, *, trial: bool) -> Iterator[Subscription]:
         """The live subscriptions of a slot: its trial, or what is not a trial."""

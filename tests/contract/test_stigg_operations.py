@@ -41,8 +41,8 @@ class Secret:
     def json(self, *names: str) -> dict[str, str]:
         return {"apiKey": "key"}
 
-    def again(self) -> None:
-        """There is nothing to read again."""
+    def again(self) -> str:
+        return "the same"
 
 
 def choices(annotation: Any) -> list[Any]:

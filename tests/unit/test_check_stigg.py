@@ -12,7 +12,7 @@ import pytest
 from tools import check_stigg
 from tools.stigg_suite import made_up, source
 from tools.stigg_suite.expected import LIST, differences, read
-from tools.stigg_suite.run import Outcome, operation_of, run
+from tools.stigg_suite.run import Form, Outcome, Outcomes, operation_of, run
 
 SMALL = """
 [refused.odd]
@@ -53,7 +53,7 @@ class TestPlans:
 """
 
 
-def found() -> dict[str, dict[str, Outcome]]:
+def found() -> dict[str, dict[Form, Outcome]]:
     return {
         "v1.plans.list": {"short": Outcome(6, 6), "full": Outcome(2, 0, ["400 BadUserInput: this is odd"] * 2)},
         "v1.plans.create": {"short": Outcome(6, 0, [GONE] * 6), "local": Outcome(2, 2)},
@@ -89,7 +89,7 @@ def test_what_is_as_the_list_says_is_no_difference() -> None:
         ("v1.plans.copy", "short", Outcome(6, 6), "is new"),
     ],
 )
-def test_each_difference_is_told(operation: str, form: str, outcome: Outcome, said: str) -> None:
+def test_each_difference_is_told(operation: str, form: Form, outcome: Outcome, said: str) -> None:
     seen = found()
     seen.setdefault(operation, {})[form] = outcome
     [difference] = differences(read(SMALL), seen)
@@ -112,7 +112,7 @@ def test_the_projects_own_list_can_be_read_and_marks_what_the_product_calls() ->
 
 def test_the_table_fits_a_narrow_screen() -> None:
     listed = read(LIST.read_text(encoding="utf-8"))
-    seen = {name: {"short": Outcome(6, 6), "full": Outcome(2, 0)} for name in listed.operations}
+    seen: Outcomes = {name: {"short": Outcome(6, 6), "full": Outcome(2, 0)} for name in listed.operations}
     assert max(map(len, "\n".join(check_stigg.report(listed, seen)).splitlines())) <= 80
 
 

@@ -190,7 +190,9 @@ def test_a_later_segment_of_a_whole_amendment_does_not_outlive_the_contract_that
     assert one.agreement().held == {}
     assert [seats(one, day) for day in ("2027-05-02", "2027-06-02", "2027-12-02")] == [100, 120, 120]
     for day, left in (("2027-05-02", {SEATS, CALLS}), ("2027-06-02", {SEATS}), ("2027-12-02", {SEATS})):
-        assert {e.id for e in there(one, day).entitlements} == left
+        found = there(one, day)
+        assert found is not None
+        assert {e.id for e in found.entitlements} == left
 
 
 def test_two_renewals_of_the_same_lines_are_both_held_and_the_term_goes_on() -> None:
@@ -368,6 +370,28 @@ def test_deals_that_name_each_other_are_held() -> None:
     assert (code(one, 1), code(one, 2)) == ("reference_circle", "reference_circle")
 
 
+@pytest.mark.parametrize("other", [plan("plan-enterprise-plus"), plan(price=48000)], ids=["another plan", "a price"])
+def test_a_deal_without_a_start_meets_nothing_that_was_over_when_it_was_sold(other: Json) -> None:
+    one = life("2027-01-10")
+    one.send(saved("2027-01-10", evergreen(won(1, plan(), entitlement(SEATS, 10)))))
+    one.wait(at("2027-03-01"))
+    one.send(saved("2027-03-01", cancelled(2, of=1, cancel="now")))
+    one.wait(at("2027-05-01"))
+    one.send(saved("2027-05-01", evergreen(won(3, other, entitlement(SEATS, 20)))))
+    assert (status(one, 3), seats(one, "2027-05-02")) == (("Provisioned", "gives"), 20)
+    found = there(one, "2027-05-02")
+    assert found is not None and found.start is None  # at once, whatever is read of it later
+    # What still stands, it meets.
+    one.send(saved("2027-05-03", evergreen(won(4, plan("plan-enterprise", price=1000)))))
+    one.send(saved("2027-05-03", evergreen(won(5, plan("plan-enterprise-plus")))))
+    assert {code(one, 4), code(one, 5)} & {"two_plans", "price_unknown"}
+
+
+def evergreen(deal: Json) -> Json:
+    """A deal that starts when it is provisioned, and has no end."""
+    return {**deal, "terms": {name: value for name, value in deal["terms"].items() if name not in ("start", "end")}}
+
+
 # Guards
 
 
@@ -417,6 +441,17 @@ def test_an_approval_is_for_what_there_is_before_and_after_and_not_for_the_day()
     assert one.agreement().held[OpportunityId(opportunity_id(2))].approval == first.approval
     one.send(saved("2027-02-03", amended(2, entitlement(SEATS, -90), of=1, start="2027-07-01")))
     assert one.agreement().held[OpportunityId(opportunity_id(2))].approval != first.approval
+
+
+def test_a_removal_is_held_only_while_something_is_left_that_it_would_take() -> None:
+    one = life("2027-02-01", end_of_term="end")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(saved("2027-02-01", amended(2, entitlement(SEATS, -80), of=1, start="2027-06-01")))
+    one.wait(at("2027-12-30"))
+    assert code(one, 2) == "removal_guard"
+    one.wait(at("2028-01-02"))
+    assert code(one, 2) is None
+    assert status(one, 2)[0] == "Ended"
 
 
 def test_a_whole_amendment_that_leaves_much_out_is_held() -> None:

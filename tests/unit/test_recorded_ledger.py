@@ -61,12 +61,13 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
     # stack and customer: which aspects differ, and by which rule of the contract model
     ("end", "A year that just ended"): ("outcomes written", "a term that ran out is Ended"),
     ("end", "Reopened and revoked"): ("future outcomes lookAgainAt written", "what is not won any more gives nothing"),
-    ("end", "Held for a third"): ("desired future plan written", "a removal is held with its deal, and no slot waits"),
+    ("end", "Held for a third"): ("desired future plan", "a removal is held with its deal, and no slot waits"),
     ("grace", "Renewed within grace"): ("future", "a renewal's own terms hold from its start"),
     ("held", "Held for another quantity"): ("desired future outcomes written", "a fault says its day"),
     ("held", "Held by the removal guard"): (
-        "desired future plan written", "a removal is held with its deal, and no slot waits",
+        "desired future plan", "a removal is held with its deal, and no slot waits",
     ),
+    ("held", "Held below zero"): ("written", "a held deal links to the subscription that it would change"),
     ("held", "Held for a plan no deal says"): (
         "desired future plan outcomes written", "to move to another resource takes away",
     ),

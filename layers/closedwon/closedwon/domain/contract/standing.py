@@ -60,7 +60,7 @@ class Evaluation:
         known = [order for history in histories for order in orders_of(history)]
         self.contributions = contributions
         self.contracts = Contracts(deals, known, held, world.catalogue, world.policy, world.learned)
-        self.timeline = Timeline(self.contracts)
+        self.timeline = Timeline(self.contracts, world.now)
         self.terms = ContractTerms(self.contracts)
         self.faults: tuple[Fault, ...] = (
             *self.contracts.faults,
@@ -203,9 +203,7 @@ class Standing:
         while able:
             again = self.evaluate({id: self._levels[id][0] for id in able})
             hurting = [fault for fault in again.faults if fault.identity not in there and fault.deals & able]
-            # Who fits with nothing that stands goes first: what met only with it fits then. Else who refers to others.
-            alone = [fault.deals & able for fault in hurting if len(fault.deals & able) == 1]
-            hurt = set[OpportunityId]().union(*(alone or (fault.first(able.__contains__) for fault in hurting)))
+            hurt = _hurt(hurting, able)
             if not hurt:
                 break
             able = able - hurt
@@ -354,3 +352,16 @@ class Standing:
         before = self.evaluate({history.id: self._levels[history.id][1]}, concerned)
         left = {fault.identity for fault in before.faults}
         return [fault for fault in here if fault.identity not in left]
+
+
+def _hurt(faults: Iterable[Fault], able: Collection[OpportunityId]) -> set[OpportunityId]:
+    """Of deals that might stand again, those that go first for faults they would bring: who does not fit with what
+    stands, else who fits with nothing, for what met only with them fits then; else who refers to others.
+    """
+    ways: tuple[set[OpportunityId], ...] = (set(), set(), set())
+    for fault in faults:
+        some = fault.deals.intersection(able)
+        ways[0 if fault.deals - some and len(some) == 1 else 1 if len(some) == 1 else 2].update(
+            fault.first(some.__contains__)
+        )
+    return next((some for some in ways if some), set())
