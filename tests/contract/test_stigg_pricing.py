@@ -12,7 +12,9 @@ import stigg
 
 from contract.stigg_client import KEY, Client, post
 from sandbox.stigg import Stigg, errors
+from sandbox.stigg.charging import cost
 from sandbox.stigg.errors import Refused
+from sandbox.stigg.packages import Price, Tier
 
 SEATS, DASHBOARDS, CALLS, STORAGE = (
     "feature-seats",
@@ -147,6 +149,12 @@ def test_a_preview_computes_with_units_tiers_and_blocks(
 ) -> None:
     app.add_customer("acme")
     assert total(url, body) == costs
+
+
+@pytest.mark.parametrize(("units", "costs"), [(0, 20), (10, 120), (10.5, 89), (11, 92)])
+def test_volume_tiers_price_all_units_as_the_tier_that_they_reach(units: float, costs: float) -> None:
+    tiers = (Tier(10, 10, flat=20), Tier(None, 6, flat=26))
+    assert cost(Price("charge", "MONTHLY", 0, feature=SEATS, tiers=tiers, tiers_mode="VOLUME"), units) == costs
 
 
 def test_the_lines_of_a_preview_fit_the_sdk(client: Client, acme: str) -> None:
