@@ -12,6 +12,7 @@ from typing import Literal
 
 from . import changing
 from .errors import invalid
+from .records import Invoice
 from .service import Service
 from .state import Subscription
 
@@ -38,10 +39,27 @@ def pay(service: Service, subscription_id: str) -> Subscription:
     subscription = service.subscription(subscription_id)
     if subscription.checkout is not None:
         return changing.pay(service, subscription.checkout)
+    return mark_as_paid(service, subscription_id)
+
+
+def mark_as_paid(service: Service, subscription_id: str) -> Subscription:
+    """The latest invoice was paid. By the SDK's text it "must exist and have an OPEN status"."""
+    subscription = service.subscription(subscription_id)
     if subscription.invoice is None or subscription.invoice.status != "OPEN":
         raise invalid("nothing is to be paid", "InvalidSubscriptionStatus")
     subscription.settle("PAID")
     return subscription
+
+
+def invoices_of(service: Service, customer_id: str) -> list[tuple[Subscription, Invoice]]:
+    """The latest invoice of each subscription that a customer pays for, the oldest invoice first."""
+    service.customer(customer_id)
+    found = [
+        (one, one.invoice)
+        for one in service.book.subscriptions.in_order
+        if one.invoice is not None and (one.paying_customer_id or one.customer_id) == customer_id
+    ]
+    return sorted(found, key=lambda pair: pair[1].created_at)
 
 
 def void_invoice(service: Service, subscription_id: str) -> Subscription:
