@@ -100,8 +100,9 @@ def _sold(
 def _begin(service: Service, subscription: Subscription, payer: Customer) -> None:
     """Start a subscription that starts now; or leave it until it is paid."""
     charged = subscription.plan.pricing == "PAID" and subscription.payment_collection_method == "CHARGE"
-    if charged and not subscription.is_trial and payer.payment_method is None:
+    if charged and not subscription.is_trial and not payer.chargeable:
         subscription.status = "PAYMENT_PENDING"
+        subscription.payment = "FAILED" if payer.card_declines else "ACTION_REQUIRED"
         subscription.checkout = secrets.token_urlsafe(18)
     elif subscription.start_date <= service.now:
         service.book.start(subscription, service.now)
