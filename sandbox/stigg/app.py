@@ -19,7 +19,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
 
-from . import answers, api, changing, keeping, models, provisioning, queue
+from . import answers, changing, keeping, models, provisioning, queue
 from .api import Api
 from .catalogue import sandbox_catalogue
 from .errors import CODES, Refused
@@ -89,7 +89,7 @@ class Stigg:
         request = Request(environ)
         if request.path == queue.PATH and self.queue is not None:
             return self._api.credentials(request, self.queue.credentials)(environ, start_response)
-        below_api = request.path == api.PATH or request.path.startswith(api.PATH + "/")
+        below_api = request.path.startswith("/api/")  # of whatever version, so that what is not there is told as JSON
         response = self._api.answer(request) if below_api else self._site.show(request)
         response.headers["x-request-id"] = str(uuid.uuid4())
         return response(environ, start_response)
