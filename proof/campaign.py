@@ -25,14 +25,15 @@ from multiprocessing import get_context
 from random import Random
 
 from benchmarks.lines import Line
-from proof import canaries
+from proof import canaries, oracle
 from proof.disturbances import FUNCTIONS, Trouble
 from proof.judge import Judge, Violation
-from proof.market import LATEST, Customer, Json, make
+from proof.market import customer_of, policies_of
 from proof.permissions import Roles, not_allowed
-from proof.quiet import PATIENCE, heads, rest
+from proof.quiet import PATIENCE, heads, rest, running
 from proof.seller import Seller
 from proof.sender import Sender
+from proof.shop import LATEST, Customer, Json
 from proof.strangers import Strangers
 from sandbox.sandbox import Sandbox
 
@@ -105,25 +106,26 @@ def _rounds(seed: int, deals: int) -> Iterator[list[int]]:
         histories, sold = [], 0
         while sold < min(per_round, deals):
             histories.append(next(numbers))
-            sold += len(_customer(seed, histories[-1], now).newest)
+            sold += len(customer_of(seed, histories[-1], now, "").newest)
         deals -= sold
         yield histories
 
 
-def _customer(seed: int, history: int, now: datetime, organization: str = "") -> Customer:
-    customer = make(seed * 100_000 + history, now, organization)
-    customer.history = history
-    return customer
-
-
 def _play(seed: int, histories: list[int], alone: bool, stop: bool) -> tuple[Counter[str], list[Violation]]:
     """Play a round. Out: what was counted, what was found."""
+    policies = policies_of(seed)
+    rules = oracle.Rules(end_of_term=policies["EndOfTermPolicy"], reopened=policies["ReopenedDealPolicy"])
     with Sandbox(
-        PARAMETERS, wait_scale=0.04, longest_invocation=5, rate_limits=True, rate_scale=SCALE, concurrency=6
+        {**PARAMETERS, **policies},
+        wait_scale=0.04,
+        longest_invocation=5,
+        rate_limits=True,
+        rate_scale=SCALE,
+        concurrency=6,
     ) as sandbox:
         now = datetime.now(UTC)
-        customers = [_customer(seed, each, now, sandbox.salesforce.organization_id) for each in histories]
-        play = _Round(sandbox, customers, f"campaign {seed}", now, stop)
+        customers = [customer_of(seed, each, now, sandbox.salesforce.organization_id) for each in histories]
+        play = _Round(sandbox, customers, f"campaign {seed}", now, stop, rules)
         play.play()
         for one in play.judge.violations:
             print(f"violation: {one.kind}: {one.account} {one.words}", flush=True)
@@ -183,7 +185,15 @@ class _Round:
     tally: what was counted. findings: what reconciliation found. judge: has all violations.
     """
 
-    def __init__(self, sandbox: Sandbox, customers: list[Customer], seed: str, began: datetime, stop: bool) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        customers: list[Customer],
+        seed: str,
+        began: datetime,
+        stop: bool,
+        rules: oracle.Rules,
+    ) -> None:
         self._sandbox = sandbox
         self._customers = customers
         self._began = began
@@ -195,7 +205,7 @@ class _Round:
         self._seller = Seller(sandbox.sales, began)
         self._sender = Sender(sandbox, self._seller, seed, rng, self.tally)
         self._strangers = Strangers(sandbox, rng)
-        self.judge = Judge(sandbox, customers, self._strangers)
+        self.judge = Judge(sandbox, customers, self._strangers, rules)
         self._noted: Counter[str] = Counter()
 
     def play(self) -> None:
@@ -210,10 +220,18 @@ class _Round:
             self._trouble.stop()
             self._sender.again()
             if wave < 2:
-                rest(self._sandbox, MOST_PASSES)
+                self._look(wave)
                 self.tally["marks"] += self._strangers.mark()
         self._end()
         self._count()
+
+    def _look(self, wave: int) -> None:
+        """Between two waves: whoever is at rest has what was sold so far."""
+        since = datetime.now(UTC)
+        if rest(self._sandbox, MOST_PASSES):
+            heard = [one for one in self._customers if self._sender.left_out.isdisjoint(one.newest)]
+            self.judge.judge(heard, wave + 1, since)
+            self._say(f"{self.judge.counts['judged']} customers have what was sold so far, or have violations")
 
     def _say(self, what: str) -> None:
         seconds = (datetime.now(UTC) - self._began).total_seconds()
@@ -230,6 +248,10 @@ class _Round:
         self._say(f"{len(self._customers)} customers with {sum(len(c.newest) for c in self._customers)} deals")
 
     def _rotate(self) -> None:
+        # Of few deals nothing may have asked for anything yet: a secret that was never used is found nowhere.
+        servers = (self._sandbox.stigg_server, self._sandbox.salesforce_server)
+        while running(self._sandbox) and not all(one.exchanges for one in servers):
+            time.sleep(0.05)
         self._canaries.secret |= self._trouble.rotate()
 
     def _end(self) -> None:

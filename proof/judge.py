@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from proof import oracle
-from proof.market import Customer, Json
+from proof.shop import Customer, Json
 from proof.strangers import LIVE, MARK, Strangers
 from sandbox.sandbox import Sandbox
+
+AT_ONCE = timedelta(seconds=3)
+"""How long it may take to look at everything."""
 
 
 class Violation(NamedTuple):
@@ -23,12 +26,17 @@ class Violation(NamedTuple):
 
 
 class Judge:
-    """Judges the customers of one round. violations: all that was found. counts: what was looked at, the last time."""
+    """Judges the customers of one round. rules: what the stack chooses. violations: all that was found. counts: what
+    was looked at, the last time.
+    """
 
-    def __init__(self, sandbox: Sandbox, customers: Sequence[Customer], strangers: Strangers) -> None:
+    def __init__(
+        self, sandbox: Sandbox, customers: Sequence[Customer], strangers: Strangers, rules: oracle.Rules
+    ) -> None:
         self._sandbox = sandbox
         self._by_account = {each.account: each for each in customers}
         self._strangers = strangers
+        self._rules = rules
         self.violations: list[Violation] = []
         self.counts: Counter[str] = Counter()
 
@@ -38,9 +46,10 @@ class Judge:
         if violation not in self.violations:
             self.violations.append(violation)
 
-    def judge(self, judged: Sequence[Customer]) -> None:
+    def judge(self, judged: Sequence[Customer], waves: int = 3, since: datetime | None = None) -> None:
         """Before reconciliation, those of whom nothing was lost on the way: what was answered 202 needs none. After it,
-        all.
+        all. waves: how many are over. since: when all was last brought about: who has changed since then by itself, or
+        is about to, is not judged now.
         """
         now = datetime.now(UTC)
         self.counts = Counter(customers=len(judged))
@@ -50,8 +59,10 @@ class Judge:
         for stranger in customers.keys() - self._by_account.keys():
             self.violate("double", stranger, "is a customer in Stigg that is no account")
         for one in judged:
-            in_the_way = {one.foreign["resource_id"]} if one.foreign else set()
-            wanted = oracle.expected(one.newest, one.before, one.approves, in_the_way, now)
+            wanted = wanted_of(one, now, self._rules, waves)
+            if since is not None and any(since <= moment <= now + AT_ONCE for moment in wanted.agreed.moments()):
+                continue
+            self.counts["judged"] += 1
             self._judge_statuses(one, wanted, records, customers)
             subscriptions = stigg.subscriptions(one.account) if one.account in customers else []
             self._judge_foreign(one, subscriptions)
@@ -71,7 +82,7 @@ class Judge:
             record = records.get(id)
             if record is None:
                 self.violate("lost", one.account, f"{id} shows nothing in Salesforce; it should be {status}")
-            elif record["Status__c"] != status:
+            elif record["Status__c"] not in status.split("|"):
                 self.violate(
                     "status", one.account, f"{id} is {record['Status__c']} ({record['Reason__c']}), not {status}"
                 )
@@ -118,7 +129,7 @@ class Judge:
                 continue
             said, shown = _said(should), _shown(found)
             for name, value in said.items():
-                if shown[name] != value:
+                if not _same(shown[name], value):
                     self.violate("stale", one.account, f"{found['id']}: {name} is {shown[name]}, not {value}")
             if found["salesforceId"] not in should.opportunities:
                 self.violate("stale", one.account, f"{found['id']} belongs to {found['salesforceId']}")
@@ -152,6 +163,26 @@ class Judge:
             id = grant["metadata"]["salesforceOpportunityId"]
             if grant["amount"] != amounts.get(id, grant["amount"]):
                 self.violate("credits", one.account, f"{id} granted {grant['amount']}, not {amounts[id]}")
+
+
+def wanted_of(customer: Customer, now: datetime, rules: oracle.Rules, waves: int = 3) -> oracle.Expected:
+    """What a customer should have after some waves: what came in earlier ones was brought about before.
+
+    Approvals are given when all are over.
+    """
+    memory = oracle.Memory()
+    in_the_way = {customer.foreign["resource_id"]} if customer.foreign else set()
+    for before in range(1, waves):
+        oracle.expected(customer.readings(before), memory, (), in_the_way, now, rules)
+    approved = customer.approves if waves == 3 else set[str]()
+    return oracle.expected(customer.readings(waves), memory, approved, in_the_way, now, rules)
+
+
+def _same(shown: Any, said: Any) -> bool:
+    """Whether Stigg shows what was said: prices may be rounded, as they are sent."""
+    if isinstance(said, dict) and all(isinstance(one, float) for one in said.values()):
+        return bool(shown.keys() == said.keys()) and all(abs(shown[name] - said[name]) < 0.001 for name in said)
+    return bool(shown == said)
 
 
 def _said(should: oracle.Stands) -> Json:
