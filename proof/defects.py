@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.lines import Line
+from proof.market import first_that_buys
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "layers/closedwon/closedwon"
@@ -47,8 +48,8 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True)
 class Defect:
-    """breaks: what is not so any more. test: what plays the scene, where that is not the campaign; seed, history: the
-    campaign's, and the one customer's that meets it, where one does.
+    """breaks: what is not so any more. test: what plays the scene, where that is not the campaign; seed: the
+    campaign's; sells: the kind of which it plays the first customer alone, where one is enough.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Defect:
     edits: tuple[Edit, ...]
     test: str = ""
     seed: int = 1
-    history: int | None = None
+    sells: str = ""
 
 
 class Caught(NamedTuple):
@@ -161,7 +162,7 @@ DEFECTS = (
                 "            if 100 * one.share > 100 and (",
             ),
         ),
-        history=52,
+        sells="fewer than somebody may take without asking",
     ),
     Defect(
         "a 500 is swallowed",
@@ -247,7 +248,7 @@ DEFECTS = (
                 "    for claim in claims[:0]:\n",
             ),
         ),
-        history=8,
+        sells="a deal that begins in a while",
     ),
     Defect(
         "a partial success counts as a whole one",
@@ -390,7 +391,10 @@ def attempt(defect: Defect, deals: int = 100) -> Caught:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", defect.test]
         if not defect.test:
             command = [sys.executable, "-m", "proof", "campaign", "--seed", str(defect.seed), "--deals", str(deals)]
-            command += ["--stop-at-first", *([] if defect.history is None else ["--history", str(defect.history)])]
+            command += [
+                "--stop-at-first",
+                *(["--history", str(first_that_buys(defect.sells, defect.seed))] if defect.sells else []),
+            ]
         paths = [folder, f"{folder}/{PACKAGE.rpartition('/')[0]}", f"{folder}/tests"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         began = time.monotonic()

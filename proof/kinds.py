@@ -481,5 +481,17 @@ def a_base_whose_price_is_corrected_after_it_was_changed(m: Shop, room: str) -> 
 @kind
 def fewer_than_somebody_may_take_without_asking(m: Shop, room: str) -> None:
     first = base(m, room, plan(), seats(100))
-    fewer = more_or_fewer(m, first, seats(-80), start=some_day(m))
-    maybe_approved(m, fewer)
+    more_or_fewer(m, first, seats(-80), start=some_day(m))
+
+
+@kind
+def fewer_than_somebody_may_take_and_somebody_is_asked(m: Shop, room: str) -> None:
+    first = base(m, room, plan(), seats(100))
+    m.customer.approves.add(id_of(more_or_fewer(m, first, seats(-80), start=some_day(m))))
+
+
+@kind
+def a_deal_that_begins_in_a_while(m: Shop, room: str) -> None:
+    begins, more = sorted(m.soon() for _ in range(2))
+    first = m.sell("closed_won", [plan(price=48_000), seats(100)], room, terms={**PAID, "start": begins})
+    more_or_fewer(m, first, seats(20), workspaces(2, 1100), start=more, wave=0)

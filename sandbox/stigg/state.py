@@ -356,6 +356,8 @@ class Subscriptions(dict[str, Subscription]):
         self._of_customer: dict[str, list[Subscription]] = {}
         self._cursors: dict[str, int] = {}
         self._changed: set[Subscription] = set()
+        self.noticed: set[Subscription] | None = None
+        """What changed since `take_noticed` was called last, where somebody wants to know."""
         self._coming: list[tuple[datetime, int, int]] = []
 
     def __setitem__(self, id: str, subscription: Subscription) -> None:
@@ -380,11 +382,18 @@ class Subscriptions(dict[str, Subscription]):
         """The place a cursor stands for; None for one that is not known."""
         return self._cursors.get(cursor)
 
+    def take_noticed(self) -> set[Subscription]:
+        """What may have changed since the last time."""
+        noticed, self.noticed = self._changed | (self.noticed or set()), set()
+        return noticed
+
     def next_event(self, now: datetime) -> tuple[Event, Subscription] | None:
         """The first thing that was due until `now`; of those due at one moment the first by kind, then the oldest's."""
         for subscription in self._changed:
             for at, order, _ in subscription.events():
                 heapq.heappush(self._coming, (at, order, subscription.place))
+        if self.noticed is not None:
+            self.noticed |= self._changed
         self._changed.clear()
         while self._coming and self._coming[0][0] <= now:
             at, order, place = heapq.heappop(self._coming)
