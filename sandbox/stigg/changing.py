@@ -10,9 +10,10 @@ from typing import Any
 
 from . import charging, models, money, rules, schedule
 from .charging import Sold
+from .customers import Customer
 from .errors import invalid, not_found
 from .service import Service
-from .state import Customer, Subscription, apply
+from .state import Subscription, apply
 
 
 def update(service: Service, subscription_id: str, wanted: models.SubscriptionUpdate) -> Subscription:

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
 
+from .customers import CreditGrant, Customer
 from .packages import Catalogue
 from .records import Contract, Invoice, Measurement, Promotion, Spending
-from .state import Book, CreditGrant, Customer, Deferred, Subscription
+from .state import Book, Deferred, Subscription
 
 Json = dict[str, Any]
 T = TypeVar("T", Contract, Promotion, Measurement, Spending)

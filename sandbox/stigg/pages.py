@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from .customers import CreditGrant, Customer
 from .entitlements import Allowances
 from .packages import Catalogue, stamp
-from .state import CreditGrant, Customer, Subscription
+from .state import Subscription
 
 _STYLE = Markup("""
 :root{color-scheme:light dark;--ink:#1c1e2b;--soft:#6b7086;--line:#e4e6ef;--card:#fff;--ground:#f6f7fb;--accent:#4b47d1}

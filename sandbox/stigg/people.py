@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from . import bodies, models
+from .customers import Customer
 from .errors import Refused, invalid, not_found
 from .service import Service
-from .state import Customer
 
 LINKED = frozenset(("STRIPE", "ZUORA", "HUBSPOT", "AWS_MARKETPLACE"))
 """The vendors whose links the endpoints of integrations show; a customer shows those of others itself."""

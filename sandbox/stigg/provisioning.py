@@ -11,11 +11,12 @@ from typing import Any
 
 from . import charging, invoices, models, money, rules, schedule
 from .charging import Sold
+from .customers import Customer
 from .errors import Refused, invalid
 from .packages import Catalogue, Period, Plan, TrialEndBehavior
 from .periods import months_later
 from .service import Service
-from .state import Customer, Slot, Subscription
+from .state import Slot, Subscription
 
 
 def provision(service: Service, wanted: models.SubscriptionProvision) -> Subscription:

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from . import entitlements, models, rules, usage
+from .customers import CreditGrant, Customer
 from .errors import Refused, invalid, not_found
 from .packages import Catalogue
-from .state import Book, CreditGrant, Customer, Subscription
+from .state import Book, Subscription
 
 Archiving = Literal["cancels", "keeps", "refuses"]
 """What archiving does to a customer's subscriptions, which is told in three ways: "All active subscriptions are

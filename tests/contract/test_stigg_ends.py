@@ -270,3 +270,21 @@ def test_payments_and_archived_customers_are_kept_and_put_back(app: Stigg, clock
     assert other.kept() == app.kept()
     assert [other.subscription(id) for id in ("waits", "owes")] == [app.subscription(id) for id in ("waits", "owes")]
     assert other.customers == app.customers
+
+
+# Currency
+
+
+def test_a_customers_currency_is_kept_until_it_is_said_again_and_may_be_emptied(client: Client, url: str) -> None:
+    made = client.v1.customers.provision(id="acme", billing_currency="jpy").data
+    assert made.billing_currency == "jpy"
+    assert client.v1.customers.update("acme", name="Acme").data.billing_currency == "jpy"
+    assert client.v1.customers.provision(id="acme", name="Acme KK").data.billing_currency == "jpy"
+    assert post(url, "/customers", {"id": "acme", "billingCurrency": "JPY"}).status_code == 400
+    sold = {"customerId": "acme", "planId": "plan-enterprise"}
+    override = {"baseCharge": True, "amount": 100}
+    in_dollars = post(url, "/subscriptions", {**sold, "priceOverrides": [{**override, "currency": "usd"}]})
+    assert (in_dollars.status_code, in_dollars.json()["code"]) == (400, "CurrencyMismatch")
+    in_yen = post(url, "/subscriptions", {**sold, "priceOverrides": [override]}).json()
+    assert in_yen["data"]["subscription"]["prices"] == [{"baseCharge": True, "amount": 100, "currency": "jpy"}]
+    assert client.v1.customers.update("acme", billing_currency=None).data.billing_currency is None
