@@ -13,24 +13,26 @@ from werkzeug.wrappers import Request, Response
 
 from . import answers
 from .answers import Endpoint
-from .endpoints import ENDPOINTS
+from .endpoints import ENDPOINTS, ENDPOINTS_OF_SECOND
 from .errors import CODES, Refused
 from .limits import Idempotency, RateLimits, fingerprint
 from .service import Service
 
 PATH = "/api/v1"
+SECOND = "/api/v2"
 
 _ROUTES = Map(
     [
-        Rule(PATH + path, endpoint=endpoint, methods=[method], strict_slashes=True)
-        for (method, path), endpoint in ENDPOINTS.items()
+        Rule(base + path, endpoint=endpoint, methods=[method], strict_slashes=True)
+        for base, endpoints in ((PATH, ENDPOINTS), (SECOND, ENDPOINTS_OF_SECOND))
+        for (method, path), endpoint in endpoints.items()
     ],
     merge_slashes=False,
 )
 
 
 class Api:
-    """Answers requests below ``/api/v1``.
+    """Answers requests below ``/api``.
 
     present: holds the lock over a service that time has caught up with. api_key: the only key that is let in. limits:
     makes rate limits that have counted nothing.
@@ -61,11 +63,25 @@ class Api:
         """The key is a scoped one, without these, until `reset`."""
         self._out_of_scope = resources
 
+    def credentials(self, request: Request, give: Callable[[Request], Response]) -> Response:
+        """Answer the edge API's one request, which the same key opens."""
+        try:
+            if request.method != "GET":
+                raise Refused(405, CODES[405], f"{request.method} {request.path}: no such endpoint")
+            self._let_in(request)
+            return give(request)
+        except Refused as refused:
+            return answers.refusal(refused)
+
+    def _let_in(self, request: Request) -> None:
+        """Raises `Refused` (401)."""
+        key = request.headers.get("X-API-KEY", "").encode()
+        if not any(hmac.compare_digest(key, known) for known in self._keys):
+            raise Refused(401, "Unauthenticated", "the X-API-KEY header is missing or wrong")
+
     def answer(self, request: Request) -> Response:
         try:
-            key = request.headers.get("X-API-KEY", "").encode()
-            if not any(hmac.compare_digest(key, known) for known in self._keys):
-                raise Refused(401, "Unauthenticated", "the X-API-KEY header is missing or wrong")
+            self._let_in(request)
             endpoint, values = _routed(request)
             body = request.get_data(cache=True)
             path = request.path.removeprefix(f"{PATH}/")
@@ -81,7 +97,7 @@ class Api:
         self, service: Service, request: Request, endpoint: Endpoint, values: Mapping[str, Any], body: bytes
     ) -> Response:
         """Rate limits first, then the idempotency key, then the call."""
-        fields = answers.fields(request, body) if request.method in ("POST", "PATCH") else {}
+        fields = answers.fields(request, body, endpoint.bare) if request.method in ("POST", "PATCH") else {}
         self._limits.count(endpoint.operation, endpoint.entity(values, fields) if endpoint.entity else None)
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
         if key is None:

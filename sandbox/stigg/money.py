@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import models
-from .catalogue import Catalogue
+from .customers import Customer
 from .errors import invalid, not_found
-from .state import Customer
+from .packages import Catalogue
 
 
 def prices(overrides: Iterable[dict[str, Any]], payer: Customer) -> list[dict[str, Any]]:

@@ -6,19 +6,23 @@ Everything that is refused raises `Refused`; then nothing was written.
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from . import invoices, models, money, rules, schedule
-from .catalogue import Period, Plan
+from . import charging, invoices, models, money, rules, schedule
+from .charging import Sold
+from .customers import Customer
 from .errors import Refused, invalid
+from .packages import Catalogue, Period, Plan, TrialEndBehavior
+from .periods import months_later
 from .service import Service
-from .state import Customer, Slot, Subscription
+from .state import Slot, Subscription
 
 
 def provision(service: Service, wanted: models.SubscriptionProvision) -> Subscription:
     """Make a subscription. When it starts now, what stood in its slot is cancelled.
 
+    Without a `trialOverrideConfiguration` it starts in the plan's own trial where the plan has one; see `DefaultTrial`.
     Left PAYMENT_PENDING, with a checkout, when a paid plan is to be charged and there is nothing to charge.
     """
     now = service.now
@@ -27,10 +31,10 @@ def provision(service: Service, wanted: models.SubscriptionProvision) -> Subscri
     plan = rules.plan(service.catalogue, wanted.plan_id)
     _check(service, plan, payer.billing_currency, wanted)
     trial = wanted.trial_override_configuration
-    is_trial = bool(trial and trial.is_trial)
+    is_trial = trial.is_trial if trial else plan.default_trial is not None
     slot = (customer.id, wanted.resource_id, plan.product_id)
     start = wanted.start_date or _default_start(service, slot, is_trial, wanted.schedule_strategy)
-    trial_end = _end_of_trial(plan, trial, max(start, now))
+    trial_end = _end_of_trial(plan, trial, max(start, now)) if is_trial else None
     if wanted.cancellation_date and wanted.cancellation_date <= max(start, now):
         raise invalid("cancellationDate must lie after the start and ahead", "InvalidCancellationDate")
 
@@ -59,7 +63,7 @@ def provision(service: Service, wanted: models.SubscriptionProvision) -> Subscri
         payment_collection_method=wanted.payment_collection_method,
         is_trial=is_trial,
         trial_end_date=trial_end,
-        trial_end_behavior=(trial and trial.trial_end_behavior) or "CANCEL_SUBSCRIPTION",
+        trial_end_behavior=_behavior_of_trial(plan, trial),
         cancellation_date=wanted.cancellation_date,
         checkout_options=sent.get("checkoutOptions"),
     )
@@ -74,18 +78,32 @@ def _check(service: Service, plan: Plan, currency: str, wanted: models.Subscript
         raise Refused(409, "DuplicatedEntityNotAllowed", f"subscription ID {wanted.id} was already used")
     if service.catalogue.products[plan.product_id].many_subscriptions and wanted.resource_id is None:
         raise invalid(f"product {plan.product_id} allows many subscriptions: resourceId is required")
+    catalogue, overrides = service.catalogue, wanted.price_overrides or ()
+    rules.addons(catalogue, plan, wanted.addons or ())
+    rules.entitlements(catalogue, plan, wanted.entitlements or ())
+    sold = _sold(catalogue, plan, wanted, currency)
+    charging.price_overrides(catalogue, sold, overrides)
+    charging.priced(sold, sold.packages, charging.overridden(sold, overrides))
+    charging.all_said(sold, charging.said(sold, wanted.charges or (), wanted.unit_quantity))
+
+
+def _sold(
+    catalogue: Catalogue,
+    plan: Plan,
+    wanted: models.SubscriptionProvision | models.SubscriptionPreview,
+    currency: str,
+) -> Sold:
+    """What is asked for, of a plan that is sold by the period that is chosen."""
     rules.billing_period(plan, wanted.billing_period)
-    addons = wanted.addons or ()
-    rules.parts(service.catalogue, plan, currency, addons, wanted)
-    overridden = rules.overridden(plan, wanted.price_overrides or ())
-    rules.priced(service.catalogue, plan, [addon.id for addon in addons], currency, overridden)
+    return Sold.of(catalogue, plan, wanted.addons or (), wanted.billing_period, currency)
 
 
 def _begin(service: Service, subscription: Subscription, payer: Customer) -> None:
     """Start a subscription that starts now; or leave it until it is paid."""
     charged = subscription.plan.pricing == "PAID" and subscription.payment_collection_method == "CHARGE"
-    if charged and not subscription.is_trial and payer.payment_method is None:
+    if charged and not subscription.is_trial and not payer.chargeable:
         subscription.status = "PAYMENT_PENDING"
+        subscription.payment = "FAILED" if payer.card_declines else "ACTION_REQUIRED"
         subscription.checkout = secrets.token_urlsafe(18)
     elif subscription.start_date <= service.now:
         service.book.start(subscription, service.now)
@@ -105,15 +123,27 @@ def _default_start(service: Service, slot: Slot, is_trial: bool, strategy: model
     return schedule.until(active, strategy, now)
 
 
-def _end_of_trial(plan: Plan, trial: models.TrialOverride | None, after: datetime) -> datetime | None:
-    """When a trial ends; None for what is not a trial. Raises `Refused` for one that there cannot be."""
-    if trial is None or not trial.is_trial:
-        return None
+def _end_of_trial(plan: Plan, trial: models.TrialOverride | None, after: datetime) -> datetime:
+    """When a trial ends: as said, else as the plan's own trial does. Raises `Refused` for one that there cannot be.
+
+    A trial that says no end has the plan's (stiggio/skills, trials.md: "optional; otherwise plan default applies").
+    """
     if plan.pricing == "FREE":
-        raise invalid(f"plan {plan.id} is free: it has no trial", "TrialNotAllowed")
-    if trial.trial_end_date is None or trial.trial_end_date <= after:
-        raise invalid("trialEndDate must be given and lie ahead: the plan has no trial of its own")
-    return trial.trial_end_date
+        raise invalid(f"plan {plan.id} is free: it has no trial")
+    if trial is not None and trial.trial_end_date is not None:
+        if trial.trial_end_date <= after:
+            raise invalid("trialEndDate must lie ahead")
+        return trial.trial_end_date
+    if plan.default_trial is None:
+        raise invalid("trialEndDate must be given: the plan has no trial of its own")
+    length = plan.default_trial
+    return months_later(after, length.duration) if length.units == "MONTH" else after + timedelta(days=length.duration)
+
+
+def _behavior_of_trial(plan: Plan, trial: models.TrialOverride | None) -> TrialEndBehavior:
+    if trial is not None and trial.trial_end_behavior is not None:
+        return trial.trial_end_behavior
+    return plan.default_trial.end_behavior if plan.default_trial else "CANCEL_SUBSCRIPTION"
 
 
 def preview(service: Service, wanted: models.SubscriptionPreview) -> dict[str, Any]:
@@ -121,14 +151,16 @@ def preview(service: Service, wanted: models.SubscriptionPreview) -> dict[str, A
     customer = service.customer(wanted.customer_id)
     payer = service.customer(wanted.paying_customer_id) if wanted.paying_customer_id else customer
     catalogue, currency = service.catalogue, payer.billing_currency
-    plan, addons = rules.plan(catalogue, wanted.plan_id), wanted.addons or ()
-    held = [addon.id for addon in addons]
-    rules.billing_period(plan, wanted.billing_period)
-    rules.addons(catalogue, plan, addons)
-    rules.charges(catalogue, plan, held, wanted.charges or ())
-    rules.priced(catalogue, plan, held, currency, ())
+    plan = rules.plan(catalogue, wanted.plan_id)
+    rules.addons(catalogue, plan, wanted.addons or ())
+    sold = _sold(catalogue, plan, wanted, currency)
+    charging.priced(sold, sold.packages, ())
+    features = wanted.billable_features or ()
+    billable = [models.Charge(id=item.feature_id, quantity=item.quantity, type="FEATURE") for item in features]
+    units = charging.said(sold, [*(wanted.charges or ()), *billable], wanted.unit_quantity)
+    charging.all_said(sold, units)
     coupon = money.coupon(catalogue, wanted.applied_coupon)
-    answer = invoices.preview(catalogue, plan, wanted, coupon, currency, service.now)
+    answer = invoices.preview(catalogue, sold, units, wanted, coupon, service.now)
     slot = (customer.id, wanted.resource_id, plan.product_id)
     current = next(service.book.in_slot(slot, trial=False), None)
     period: Period = wanted.billing_period or "MONTHLY"
@@ -141,7 +173,7 @@ def _is_downgrade(current: Plan, wanted: Plan, period: Period, currency: str) ->
     """Whether a plan is worth less than the one it replaces; a custom plan is worth more than any."""
 
     def worth(of: Plan) -> float:
-        price = of.price(period, currency)
+        price = of.base(period, currency)
         return price.amount if price else 0
 
     if wanted.pricing == "CUSTOM":

@@ -3,82 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import pydantic
 import pytest
 import requests
 import stigg
 from stigg.types import v1
-from stigg.types.v1.credits import GrantCreateParams
-from typing_extensions import is_typeddict
 
-from contract.stigg_contract import accepts, answers, bare, faults, fields, required
+from contract.stigg_client import KEY, START, Client, Clock, post
+from contract.stigg_contract import accepts, answers, faults
 from sandbox.stand_in import StandIn
-from sandbox.stigg import Stigg, models
-
-KEY = "server-key-of-the-tests"
-START = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
-
-
-class Clock:
-    """A day that passes only when told to."""
-
-    def __init__(self) -> None:
-        self.today = START
-
-    def now(self) -> datetime:
-        return self.today
-
-    def seconds(self) -> float:
-        return (self.today - START).total_seconds()
-
-    def wait(self, **spans: float) -> None:
-        self.today += timedelta(**spans)
-
-
-class Client(stigg.Stigg):
-    """The official client; on top, each answer must be exactly what its response model knows."""
-
-    def _process_response(self, *, cast_to: Any, response: Any, **more: Any) -> Any:
-        answers(cast_to, response.text)
-        return super()._process_response(cast_to=cast_to, response=response, **more)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def app(clock: Clock) -> Stigg:
-    return Stigg(KEY, now=clock.now, clock=clock.seconds, salesforce_url="https://northwind.my.salesforce.example")
-
-
-@pytest.fixture
-def url(app: Stigg) -> Iterator[str]:
-    with StandIn(app) as stand_in:
-        yield stand_in.url
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    with Client(api_key=KEY, base_url=url, max_retries=0) as sdk:
-        yield sdk
-
-
-@pytest.fixture
-def acme(client: Client) -> str:
-    client.v1.customers.provision(id="acme", name="Acme", email="billing@acme.example")
-    return "acme"
-
-
-def post(url: str, path: str, body: Any, **headers: str) -> requests.Response:
-    return requests.post(f"{url}/api/v1{path}", json=body, headers={"X-API-KEY": KEY, **headers}, timeout=60)
-
+from sandbox.stigg import Stigg
 
 # A whole life
 
@@ -319,6 +257,36 @@ def test_a_trial_ends_by_its_behavior(app: Stigg, clock: Clock, behavior: str, s
     clock.wait(days=14)
     ended = app.subscription("trial")
     assert (ended["status"], ended["cancelReason"]) == (status, reason)
+
+
+def test_a_plan_with_a_default_trial_starts_in_it_unless_told_otherwise(
+    client: Client, app: Stigg, clock: Clock, acme: str
+) -> None:
+    wanted: Any = {"customer_id": acme, "plan_id": "plan-pilot", "billing_period": "MONTHLY"}
+    tried = client.v1.subscriptions.provision(id="tried", **wanted).data.subscription
+    assert tried is not None
+    assert (tried.status, tried.trial_end_date) == ("IN_TRIAL", START + timedelta(days=14))
+    asked: Any = {"trial_override_configuration": {"is_trial": True, "trial_end_behavior": "CANCEL_SUBSCRIPTION"}}
+    asked_for = client.v1.subscriptions.provision(id="asked", resource_id="other", **wanted, **asked).data.subscription
+    assert asked_for is not None
+    assert (asked_for.status, asked_for.trial_end_date) == ("IN_TRIAL", START + timedelta(days=14))
+    no_trial: Any = {"trial_override_configuration": {"is_trial": False}}
+    sold = client.v1.subscriptions.provision(id="sold", resource_id="third", **wanted, **no_trial).data.subscription
+    assert sold is not None
+    assert (sold.status, sold.trial, sold.trial_end_date) == ("ACTIVE", None, None)
+
+    clock.wait(days=14)
+    states = {s["id"]: (s["status"], s["cancelReason"]) for s in app.subscriptions(acme)}
+    assert states == {"tried": ("ACTIVE", None), "asked": ("EXPIRED", "TRIAL_ENDED"), "sold": ("ACTIVE", None)}
+
+
+def test_a_preview_of_a_default_trial_costs_nothing_at_once(client: Client, acme: str) -> None:
+    wanted: Any = {"customer_id": acme, "plan_id": "plan-pilot", "billing_period": "MONTHLY"}
+    tried = client.v1.subscriptions.preview(**wanted).data
+    sold = client.v1.subscriptions.preview(**wanted, trial_override_configuration={"is_trial": False}).data
+    assert (tried.immediate_invoice.total, sold.immediate_invoice.total) == (0, 200)
+    assert tried.recurring_invoice is not None
+    assert tried.recurring_invoice.total == 200
 
 
 # Updates that wait
@@ -729,6 +697,11 @@ def test_every_part_of_the_catalogue_can_be_listed_and_read(client: Client) -> N
         "plan-enterprise-plus",
         "plan-analytics",
         "plan-analytics-pro",
+        "plan-growth",
+        "plan-per-seat",
+        "plan-pilot",
+        "plan-metered",
+        "plan-assistant",
     }
     assert plans["plan-team"].compatible_addon_ids == [
         "addon-premium-support",
@@ -748,7 +721,10 @@ def test_every_part_of_the_catalogue_can_be_listed_and_read(client: Client) -> N
         "addon-extra-workspace",
         "addon-audit-log",
         "addon-legacy-import",
+        "addon-sso-domains",
     }
+    domains = addons["addon-sso-domains"]
+    assert (domains.dependencies, domains.max_quantity) == (["addon-audit-log"], 5)
     for name in addons:
         assert api.addons.retrieve(name).data.id == name
         assert len(api.addons.entitlements.list(name).data) == len(addons[name].entitlements)
@@ -760,7 +736,49 @@ def test_every_part_of_the_catalogue_can_be_listed_and_read(client: Client) -> N
         "product-platform",
         "product-analytics",
     }
-    assert [currency.id for currency in api.credits.custom_currencies.list()] == ["currency-ai-credits"]
+    currencies = {currency.id for currency in api.credits.custom_currencies.list()}
+    assert currencies == {"currency-ai-credits", "cred-type-tokens"}
+
+
+def test_a_plan_says_what_it_charges_includes_and_starts_with(client: Client) -> None:
+    def charges(plan: str) -> list[Any]:
+        return list(client.v1.plans.list_charges(plan, limit=50))
+
+    def amounts(plan: str, currency: str) -> set[tuple[str | None, str, float]]:
+        return {
+            (charge.feature_id, charge.billing_period, charge.price.amount)
+            for charge in charges(plan)
+            if charge.price and charge.price.currency == currency
+        }
+
+    growth = {
+        (None, "MONTHLY", 300),
+        (None, "ANNUALLY", 3000),
+        ("feature-seats", "MONTHLY", 30),
+        ("feature-seats", "ANNUALLY", 300),
+    }
+    assert amounts("plan-growth", "usd") == amounts("plan-growth", "eur") == growth
+    assert amounts("plan-growth", "jpy") == {(feature, period, amount * 100) for feature, period, amount in growth}
+    assert {charge.billing_model for charge in charges("plan-per-seat")} == {"PER_UNIT"}
+
+    metered = {(c.feature_id, c.billing_model): c for c in charges("plan-metered") if c.billing_period == "MONTHLY"}
+    tiered = metered["feature-dashboards", "PER_UNIT"]
+    assert (tiered.price, tiered.tiers_mode) == (None, "GRADUATED")
+    assert [(t.up_to, t.unit_price.amount, t.flat_price and t.flat_price.amount) for t in tiered.tiers] == [
+        (10, 10, None),
+        (50, 8, None),
+        (None, 5, 40),
+    ]
+    assert metered["feature-api-calls", "PER_UNIT"].block_size == 1000
+    assert metered["feature-storage-gb", "USAGE_BASED"].price.amount == 1
+
+    trial = client.v1.plans.retrieve("plan-pilot").data.default_trial_config
+    assert trial is not None
+    assert (trial.duration, trial.units, trial.trial_end_behavior) == (14, "DAY", "CONVERT_TO_PAID")
+    assert client.v1.plans.retrieve("plan-team").data.default_trial_config is None
+
+    [tokens] = [e for e in client.v1.plans.entitlements.list("plan-assistant").data if e.type == "CREDIT"]
+    assert (tokens.id, tokens.amount, tokens.cadence) == ("cred-type-tokens", 10_000, "MONTH")
 
 
 # Pages
@@ -790,88 +808,6 @@ def test_reset_forgets_everything(url: str, app: Stigg) -> None:
     app.add_customer("acme")
     requests.post(f"{url}/_sandbox/reset", timeout=60)
     assert app.customers == {}
-
-
-# The stand-in's own models against the SDK's types
-
-
-def _shape_of_sdk(annotation: Any) -> Any:
-    annotation = bare(annotation)
-    origin = get_origin(annotation)
-    if is_typeddict(annotation):
-        return {
-            name: (required(field), type(None) in _variants(field), _shape_of_sdk(field))
-            for name, field in fields(annotation).items()
-        }
-    if origin is Literal:
-        return frozenset(get_args(annotation))
-    if origin is Union:
-        variants = [v for v in get_args(annotation) if v is not type(None) and v != Literal[""]]
-        if set(variants) == {str, datetime}:
-            return "date"
-        shapes = [_shape_of_sdk(variant) for variant in variants]
-        return shapes[0] if len(shapes) == 1 else sorted(shapes, key=repr)
-    if origin is dict:
-        return "metadata"
-    if origin is not None:
-        return [_shape_of_sdk(get_args(annotation)[0])]
-    return {str: "text", float: "number", int: "whole", bool: "bool"}[annotation]
-
-
-def _variants(annotation: Any) -> tuple[Any, ...]:
-    annotation = bare(annotation)
-    return get_args(annotation) if get_origin(annotation) is Union else (annotation,)
-
-
-def _shape_of_model(annotation: Any, metadata: list[Any]) -> Any:
-    if hasattr(annotation, "__metadata__"):
-        return _shape_of_model(annotation.__origin__, [*metadata, *annotation.__metadata__])
-    validators = {getattr(extra, "func", None) for extra in metadata}
-    origin = get_origin(annotation)
-    if models._currency in validators:
-        return models.CURRENCIES
-    if annotation in (int | float, float):
-        return "number"
-    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-        return {
-            field.alias: (
-                field.is_required(),
-                _nullable(field),
-                _shape_of_model(field.annotation, field.metadata),
-            )
-            for field in annotation.model_fields.values()
-        }
-    if origin is Literal:
-        return frozenset(get_args(annotation))
-    if origin is list:
-        return [_shape_of_model(get_args(annotation)[0], [])]
-    if origin is dict:
-        return "metadata"
-    if origin is not None:
-        shapes = [_shape_of_model(v, []) for v in get_args(annotation) if v is not type(None)]
-        return shapes[0] if len(shapes) == 1 else sorted(shapes, key=repr)
-    return {str: "text", int: "whole", bool: "bool", datetime: "date"}[annotation]
-
-
-def _nullable(field: Any) -> bool:
-    given = models._given in {getattr(extra, "func", None) for extra in field.metadata}
-    return type(None) in get_args(field.annotation) and not given
-
-
-@pytest.mark.parametrize(
-    ("model", "params"),
-    [
-        (models.CustomerProvision, v1.CustomerProvisionParams),
-        (models.CustomerUpdate, v1.CustomerUpdateParams),
-        (models.SubscriptionProvision, v1.SubscriptionProvisionParams),
-        (models.SubscriptionUpdate, v1.SubscriptionUpdateParams),
-        (models.SubscriptionCancel, v1.SubscriptionCancelParams),
-        (models.SubscriptionPreview, v1.SubscriptionPreviewParams),
-        (models.GrantCreate, GrantCreateParams),
-    ],
-)
-def test_the_stand_in_takes_exactly_what_the_sdk_can_send(model: type[pydantic.BaseModel], params: type) -> None:
-    assert _shape_of_model(model, []) == _shape_of_sdk(params)
 
 
 # The contract helper itself

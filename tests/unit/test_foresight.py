@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from closedwon.domain.acceptance import Acceptance, Arrival, accept
+from closedwon.domain.changes import Create, Update
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.facts import begin, settle
 from closedwon.domain.customer import Customer, OpportunityState
@@ -20,7 +21,6 @@ from closedwon.domain.desired import Policy
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import EndOfBillingPeriod
 from closedwon.domain.marks import Backlinks, metadata_of
-from closedwon.domain.plan import Create, Update
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import Applied
 from closedwon.domain.world import world_of
@@ -321,6 +321,15 @@ def test_a_change_that_cannot_be_waits_with_its_reason() -> None:
     assert told.warnings[0].startswith(f"This deal takes away 6 of {WORKSPACE}, and the contract has 5")
     assert told.changes[1].reason == told.warnings[0] == told.reasons[0]
     assert (told.codes, told.changes[1].code) == (["below_zero"], "below_zero")
+
+
+def test_a_held_amendment_links_to_the_subscription_that_it_would_change() -> None:
+    customers = Customers().sold(running())
+    for less in (-200, -300):
+        foresight, _ = customers.foreseen(amendment(addon(quantity=-5), entitlement(quantity=less)))
+        base, held = (foresight.after.outcomes[opportunity_id(number)] for number in (1, 2))
+        assert held.status == "Held"
+        assert held.subscriptions == base.subscriptions != ()
 
 
 def test_too_much_at_once_waits_for_approval_now_and_later() -> None:

@@ -6,7 +6,7 @@ import importlib.util
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import botocore
 import pytest
@@ -28,6 +28,7 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "s3": ("put_object", {"Bucket": "runs", "Key": "a/b c.json", "Body": b"{}"}),
     "secretsmanager": ("get_secret_value", {"SecretId": "stigg"}),
     "sns": ("publish", {"TopicArn": "arn:aws:sns:eu-central-1:1:told", "Message": "m", "Subject": "s"}),
+    "sqs": ("receive_message", {"QueueUrl": "https://sqs.eu-central-1.amazonaws.com/1/events"}),
     "stepfunctions": ("start_execution", {"stateMachineArn": "arn:aws:states:eu-central-1:1:m", "input": "{}"}),
 }
 
@@ -39,7 +40,7 @@ def trimmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in FULL.iterdir():
         if path.is_file():
             shutil.copy(path, data)
-        elif path.name in (*trim_sdk.SERVICES, "ec2", "sqs"):
+        elif path.name in (*trim_sdk.SERVICES, "ec2", "events"):
             shutil.copytree(path, data / path.name)
     trim_sdk.trim(data)
     return data
@@ -52,9 +53,9 @@ def asked(data: Path, service: str, region: str) -> tuple[str, str, dict[str, st
     client = session.create_client(service, region_name=region)
     sent: list[AWSPreparedRequest] = []
 
-    def instead(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+    def instead(request: AWSPreparedRequest, **_: Any) -> Any:
         sent.append(request)
-        return AWSResponse(request.url, 200, {}, None)
+        return AWSResponse(request.url, 200, cast(Any, {}), None)
 
     client.meta.events.register("before-send", instead)
     operation, arguments = CALLS[service]
@@ -64,7 +65,8 @@ def asked(data: Path, service: str, region: str) -> tuple[str, str, dict[str, st
         pass
     [request] = sent
     headers = {name: str(value) for name, value in request.headers.items() if name in ("X-Amz-Target", "Content-Type")}
-    body = request.body.read() if hasattr(request.body, "read") else request.body
+    sending: Any = request.body
+    body = sending.read() if hasattr(sending, "read") else sending
     return request.method, request.url, headers, body
 
 

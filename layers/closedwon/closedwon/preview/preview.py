@@ -16,12 +16,12 @@ from zoneinfo import ZoneInfo
 
 from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.catalogue import FRESH_SECONDS, Catalogue
+from closedwon.domain.changes import Create
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.errors import CustomerTaken, StiggRefused, StiggThrottled, StiggUnavailable
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Problem
-from closedwon.domain.plan import Create
 from closedwon.intake.answers import Result
 from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.preview.answers import PreviewedInvoice, PreviewedInvoices, PreviewResult, PreviewResults
@@ -230,4 +230,5 @@ def invoices_of(foresight: Foresight, look: Look) -> tuple[dict[Slot, PreviewedI
 
 
 def _refused(result: Result) -> PreviewResult:
-    return PreviewResult(opportunity_id=result.opportunity_id, status="invalid", errors=result.errors)
+    """The answer to a deal that cannot be read, or belongs elsewhere."""
+    return invalid(result.opportunity_id, [Problem(e.line, e.field, e.message, e.code) for e in result.errors])
