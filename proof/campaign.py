@@ -226,10 +226,18 @@ class _Round:
             self._trouble.stop()
             self._sender.again()
             if wave < 2:
-                rest(self._sandbox, MOST_PASSES)
+                self._look(wave)
                 self.tally["marks"] += self._strangers.mark()
         self._end()
         self._count()
+
+    def _look(self, wave: int) -> None:
+        """Between two waves: whoever is at rest has what was sold so far."""
+        since = datetime.now(UTC)
+        if rest(self._sandbox, MOST_PASSES):
+            heard = [one for one in self._customers if self._sender.left_out.isdisjoint(one.newest)]
+            self.judge.judge(heard, wave + 1, since)
+            self._say(f"{self.judge.counts['judged']} customers have what was sold so far, or have violations")
 
     def _say(self, what: str) -> None:
         seconds = (datetime.now(UTC) - self._began).total_seconds()
