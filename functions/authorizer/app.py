@@ -2,7 +2,7 @@
 
 Each is compared with the current and the previous version of its own secret, so that it can be changed in both places
 without an outage. API Gateway keeps the answer for five minutes, apart for the two, and asks for neither where the
-header is missing or can be none (decision 86).
+header is missing or can be none (decision 84).
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
         if work.customer.unasked:  # arrived since the user's own application was asked
             return step.handing_on(work, work="ask")
         with stack.leases.held(work), stack.governor.ending_in(context.get_remaining_time_in_millis()):
-            # Where Stigg is only looked at, what somebody did to the customer there stays as it is (decision 87).
+            # Where Stigg is only looked at, what somebody did to the customer there stays as it is (decision 85).
             looks = only_looks(work.customer, stack.now())
             done = NOTHING if looks else ensure_customer(work, step.execution, stack)
             if done != NOTHING and not work.customer.ensured:  # else the next step makes no subscription

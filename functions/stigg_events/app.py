@@ -1,7 +1,7 @@
 """stigg_events: hears what Stigg says by its webhook, POST /v1/stigg-events: its customer is due, and is looked at.
 
 The answer is 202 whatever an event says that closed-won does not know: Stigg would only send it again. What the
-authorizer does not let in never gets here (decision 86).
+authorizer does not let in never gets here (decision 84).
 """
 
 from __future__ import annotations

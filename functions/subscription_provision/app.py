@@ -87,7 +87,7 @@ def apply(work: Work, planned: Planned, records: dict[Slot, SlotRecord], executi
 
 def looked(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> Applied:
     """What to record where Stigg was only looked at. What others changed there stays as it is: its customer is marked,
-    and the next reconciliation reports or repairs it by the stack's policies (decision 87).
+    and the next reconciliation reports or repairs it by the stack's policies (decision 85).
     """
     to_do = planned.plan
     if to_do.changes:
