@@ -36,7 +36,7 @@ from sandbox.sales import Sold
 from sandbox.sandbox import QUEUE_URL, Sandbox
 
 CARD = {"billingPeriod": "ANNUALLY", "paymentCollection": "CHARGE"}
-PAID = (Sold("plan-analytics-pro", 1, 300),)
+PAID = (Sold("plan-team", 1, 300),)
 EVENTS = "/v1/stigg-events"
 
 
