@@ -26,7 +26,7 @@ from closedwon.domain.instants import Instant, from_milliseconds, iso_utc, milli
 from closedwon.domain.order import Order, Revision
 from closedwon.intake.deal import Deal, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, unrecordable
-from closedwon.stigg.catalogue import catalogue_of
+from closedwon.stigg.catalogue import catalogue_of, plan_with_details
 from sandbox.stigg.catalogue import sandbox_catalogue
 
 Json = dict[str, Any]
@@ -47,13 +47,20 @@ SUPPORT, WORKSPACE = "addon-premium-support", "addon-extra-workspace"
 
 def _catalogue() -> Catalogue:
     stigg = sandbox_catalogue()
-    return catalogue_of(
+    found = catalogue_of(
         plans=[plan.json() for plan in stigg.plans.values()],
         addons=[addon.json() for addon in stigg.addons.values()],
         features=[feature.json() for feature in stigg.features.values()],
         currencies=[currency.json() for currency in stigg.currencies.values()],
         read_at=0,
     )
+    for id in found.undetailed(stigg.plans):
+        package, known = stigg.plans[id], found.plan(id)
+        assert known is not None
+        charges = [price.json(used=False) for price in package.prices]
+        entitlements = [grant.json(order) for order, grant in enumerate(package.entitlements)]
+        found = found.knowing(id, plan_with_details(known, charges, entitlements))
+    return found
 
 
 CATALOGUE = _catalogue()

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.desired import catalogue_problems
 from closedwon.domain.lines import KINDS
+from closedwon.domain.on_offer import catalogue_problems
 from closedwon.intake.deal import Deal, line_number
 from closedwon.intake.mapping import compile_deal
 from closedwon.operations.doctor import Finding, judge, product_problems

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from closedwon.domain.catalogue import CREDIT_PREFIX
 from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH, AccountId, ContractId, CustomerId, OpportunityId
 from closedwon.domain.instants import Instant, instant_of, iso_utc, starting
 from closedwon.domain.lines import KINDS, added_up, groups_of, netted_item
@@ -110,6 +111,13 @@ def organization_problems(deal: Deal, rules: MappingRules) -> tuple[Problem, ...
 def is_stigg_id(text: str) -> bool:
     """Whether closed-won takes a text as an ID in Stigg."""
     return len(text) <= STIGG_ID_LENGTH and _STIGG_ID.fullmatch(text) is not None
+
+
+def is_included_credits(kind: Kind, stigg_id: str | None) -> bool:
+    """Whether a line names credits that come with a plan: an Entitlement with the ID of a credit currency, as in
+    mappings that were made for Stigg's own Salesforce app.
+    """
+    return kind == "Entitlement" and (stigg_id or "").startswith(CREDIT_PREFIX)
 
 
 def unmapped(deal: Deal) -> tuple[int, ...]:
@@ -358,12 +366,11 @@ class _Compiler:
         quantity = self.quantity(kind, line, number)
         if line.unlimited and kind != "Entitlement":
             self.refuse(number, "unlimited", f"{kind} cannot be unlimited, only an entitlement can")
-        if line.price is not None and kind in ("Entitlement", "Credit entitlement"):
-            self.refuse(
-                number,
-                "price",
-                f"{kind} has no price of its own: a price override goes on the plan or an add-on",
-            )
+        included = is_included_credits(kind, line.stigg_id)
+        if line.price is not None and (kind == "Credit entitlement" or included):
+            what = "what comes with a plan" if included else kind
+            said = f"{what} has no price of its own: a price override goes on the plan, an add-on or a feature"
+            self.refuse(number, "price", said)
         if line.plan_id and not is_stigg_id(line.plan_id):
             self.refuse(number, "planId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)")
         if line.plan_id and kind in ("Plan", "Credit grant"):
@@ -408,7 +415,7 @@ class _Compiler:
         return tuple(sorted(found))
 
     def check_id(self, kind: Kind, line: Line, number: int) -> None:
-        prefix = self.rules.prefix(kind)
+        prefix = CREDIT_PREFIX if is_included_credits(kind, line.stigg_id) else self.rules.prefix(kind)
         if not line.stigg_id:
             self.refuse(number, "stiggId", f"is missing: {kind} needs the ID it has in Stigg")
         elif not is_stigg_id(line.stigg_id):

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from pydantic import ValidationError
 
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.desired import catalogue_problems
+from closedwon.domain.on_offer import catalogue_problems
 from closedwon.domain.order import Item, Order, Problem
 from closedwon.intake.deal import Deal, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal

@@ -8,7 +8,7 @@ from typing import Any
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.order import Order, Problem
-from closedwon.stigg.catalogue import catalogue_of
+from closedwon.stigg.catalogue import catalogue_of, plan_with_details
 
 Json = dict[str, Any]
 
@@ -69,14 +69,21 @@ class InStigg:
         currencies: list[Json],
         charges: Mapping[str, list[Json]],
         now: int,
+        included: Mapping[str, list[Json]] = {},
     ) -> InStigg:
-        """From the answers of Stigg's list calls. charges: by the ID of a plan or add-on; now: epoch milliseconds."""
+        """From the answers of Stigg's list calls. charges: by the ID of a plan or add-on; included: the entitlements of
+        plans that include credits, by plan; now: epoch milliseconds.
+        """
         # Also of what cannot be sold: an ID that only has to be published needs another remedy than a wrong one.
         statuses = {("Plan", plan["id"]): plan.get("status") or "PUBLISHED" for plan in plans}
         statuses |= {("Add-on", addon["id"]): addon.get("status") or "PUBLISHED" for addon in addons}
         statuses |= {("Entitlement", one["id"]): one.get("featureStatus") or "ACTIVE" for one in features}
+        catalogue = catalogue_of(plans, addons, features, currencies, now)
+        for id in charges:
+            if (plan := catalogue.plan(id)) is not None:
+                catalogue = catalogue.knowing(id, plan_with_details(plan, charges[id], included.get(id, [])))
         return cls(
-            catalogue=catalogue_of(plans, addons, features, currencies, now),
+            catalogue=catalogue,
             statuses=statuses,
             charges={id: _own_prices(some) for id, some in charges.items()},
             dependencies={addon["id"]: tuple(addon.get("dependencies") or ()) for addon in addons},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from closedwon.aws.ledger import Ledger
@@ -10,9 +10,10 @@ from closedwon.domain.catalogue import CERTAIN_SECONDS, Catalogue
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.facts import History
 from closedwon.domain.customer import Customer
-from closedwon.domain.desired import Desired, Policy, catalogue_problems
+from closedwon.domain.desired import Desired, Policy
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.marks import Backlinks
+from closedwon.domain.on_offer import catalogue_problems
 from closedwon.domain.order import Order, Problem
 from closedwon.domain.plan import Actual
 from closedwon.domain.planned import Planned, planned
@@ -47,10 +48,10 @@ class Provisioner:
 
     def agreed(self, customer: Customer) -> Agreement:
         """What a customer agreed to, by its deals in the ledger and Stigg's catalogue."""
+        plans = plans_named(customer.histories)
         at = self._now()
-        return agreed_by(
-            customer, customer.histories, self._policy, kept_catalogue(self._ledger, at), self._catalogue, at
-        )
+        kept = kept_catalogue(self._ledger, at, plans, self._stigg)
+        return agreed_by(customer, customer.histories, self._policy, kept, lambda: self._catalogue(plans), at)
 
     def planned(self, customer: Customer, agreement: Agreement) -> Planned:
         """What is to be done in Stigg, as it is there now, so that the customer has what it should. Writes nothing.
@@ -79,12 +80,19 @@ class Provisioner:
             refused = {id: problems for id, problems in found.items() if problems}
             return refused, bool(refused)
 
+        plans = plans_named(orders)
         at = self._now()
-        return _by_certain_catalogue(assess, kept_catalogue(self._ledger, at), self._catalogue, at)[0]
+        kept = kept_catalogue(self._ledger, at, plans, self._stigg)
+        return _by_certain_catalogue(assess, kept, lambda: self._catalogue(plans), at)[0]
 
-    def _catalogue(self) -> Catalogue:
-        """Stigg's catalogue as it is now; kept for the next to ask."""
-        return read_catalogue(self._ledger, self._stigg, self._now())
+    def _catalogue(self, plans: Collection[str]) -> Catalogue:
+        """Stigg's catalogue as it is now, with all of some plans; kept for the next to ask."""
+        return read_catalogue(self._ledger, self._stigg, self._now(), plans)
+
+
+def plans_named(naming: Iterable[Order | History]) -> frozenset[str]:
+    """The Stigg plans that orders, or what is kept of deals, name."""
+    return frozenset().union(*(one.plan_ids for one in naming))
 
 
 def agreed_by(

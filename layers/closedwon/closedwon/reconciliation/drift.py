@@ -132,6 +132,13 @@ class CustomerView:
     allowed: Mapping[str, Allowed] | None = None
     live: bool = True
 
+    @property
+    def plan_ids(self) -> frozenset[str]:
+        """The Stigg plans that its deals name, in the ledger or in Salesforce."""
+        orders = (deal.arrival.order for deal in self.deals or () if deal.arrival is not None)
+        kept = (history.plan_ids for history in self.customer.histories)
+        return frozenset().union(*kept, *(order.plan_ids for order in orders))
+
 
 @dataclass(frozen=True)
 class Watch:

@@ -201,6 +201,10 @@ class Stigg:
         """The recurring prices of a plan or an add-on, on all pages."""
         return self._list("list charges", (of, id, "charges"))
 
+    def list_plan_entitlements(self, id: str) -> list[Json]:
+        """The entitlements that come with a plan, features and credits with their amounts."""
+        return self._list("list plan entitlements", ("plans", id, "entitlements"))
+
     # What they are made of
 
     def _wait_for_rate_slot(self, kind: Kind, entity: str) -> None:

@@ -270,6 +270,14 @@ def _changed_by_upgrade(said: _Said) -> str:
     )
 
 
+def _read_differently(said: _Said) -> str:
+    before, after = (_items(said.facts.get(name)) for name in ("before", "after"))
+    return (
+        f"{said['plan']} stands with {before}, as an earlier version of closed-won sold it. As the deals are read now it "
+        f"would be {after}. What the customer has and pays is not changed by itself: that needs somebody's approval."
+    )
+
+
 def _items(facts: object) -> str:
     """Amounts and terms by name, in words."""
     named = facts.items() if isinstance(facts, Facts) else ()
@@ -334,6 +342,21 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "plan_ambiguous": _with_problem("{item} fits {plans}: say which plan it belongs to."),
     "no_plan": _with_problem("{item} is left without a plan."),
     "not_compatible": _with_problem("{item} is not compatible with {plans}."),
+    "addon_dependency_missing": _with_problem("{item} is not sold without {needs}: sell or keep it with it."),
+    "not_charged_by_unit": _with_problem("{item} has a price, and {plan} does not charge it by the unit."),
+    "units_not_priced": _with_problem("{plan} is not sold by the unit, and together the deals say {quantity} of it."),
+    "units_said_twice": _with_problem("the units of {plan} are its {item}: say how many on one of the two lines."),
+    "not_whole_blocks": _with_problem(
+        "{item} is charged in blocks of {block}, and the deals come to {quantity}: the customer would pay for whole ones."
+    ),
+    "too_few": _with_problem("{item} is sold from {least} on, and the deals come to {there}."),
+    "included_credits_differ": _with_problem(
+        "{plan} includes {there} {item} each period, and the deals say {quantity}: nothing is sent for what comes with "
+        "a plan."
+    ),
+    "tiered_override": "the price of {item} was set in tiers in Stigg, and would be lost there if another price were "
+    "changed. Change the price in Stigg, or take the tiers away.",
+    "read_differently": _read_differently,
     "two_plans": _with_problem(_two_plans),
     "terms_conflict": _with_problem(_terms_conflict),
     "cannot_change": _cannot_change,

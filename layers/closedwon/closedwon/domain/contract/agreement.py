@@ -16,7 +16,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
-from closedwon.domain.contract.charges import Charge, charge_at
+from closedwon.domain.contract.charges import Charge, charge_at, has_price
 from closedwon.domain.contract.ended import ended_slots, former_slots
 from closedwon.domain.contract.facts import Contribution, History
 from closedwon.domain.contract.faults import Fault, Hold
@@ -56,13 +56,15 @@ class Interval:
     """A time in which nothing of a slot changes.
 
     end: NO_DAY for never. stands: whether there is a subscription. charge: what one billing period charges, in the
-    contract's currency; None where some of it is at the catalogue's price.
+    contract's currency; None where some of it is at the catalogue's price. charged: the features that its plan charges
+    by the unit.
     """
 
     slot: Slot
     start: Moment
     end: Moment
     given: tuple[tuple[Giving, Holding], ...]
+    charged: frozenset[str] = frozenset()
 
     @property
     def stands(self) -> bool:
@@ -71,7 +73,7 @@ class Interval:
     @property
     def charge(self) -> Fraction | None:
         # Of what has no price of its own, there is nothing to charge.
-        return charge_of((g, holding) for g, holding in self.given if g.entity[0] in ("Plan", "Add-on"))
+        return charge_of((g, holding) for g, holding in self.given if has_price(g.entity, self.charged))
 
     @property
     def origins(self) -> dict[Entity, list[Origin]]:
@@ -118,7 +120,7 @@ class Agreement:
             return []
         edges = [*found.moments, NO_DAY][1:]
         return [
-            Interval(slot, start, end, tuple(found.given(start)))
+            Interval(slot, start, end, tuple(found.given(start)), found.charged_at(start))
             for start, end in zip(found.moments, edges, strict=True)
         ]
 

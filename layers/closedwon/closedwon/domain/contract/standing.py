@@ -22,10 +22,11 @@ from closedwon.domain.contract.references import Deal
 from closedwon.domain.contract.sharing import slot_faults
 from closedwon.domain.contract.terms import ContractTerms
 from closedwon.domain.contract.timeline import Timeline
-from closedwon.domain.desired import Policy, Slot, catalogue_problems
+from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import Instant, day_of, from_milliseconds
+from closedwon.domain.on_offer import catalogue_problems
 from closedwon.domain.order import Order, Problem
 
 
