@@ -76,6 +76,13 @@ class Entitlement:
     cadence: str | None = None
 
 
+def amount_of(entitlement: Entitlement) -> float:
+    """How much an entitlement gives; a granted feature counts as one."""
+    if entitlement.unlimited:
+        return float("inf")
+    return 1 if entitlement.limit is None else entitlement.limit
+
+
 @dataclass(frozen=True, order=True)
 class Price:
     """A price override: of an add-on, of a unit of a feature that the plan charges, or of the plan's base charge (both
@@ -93,6 +100,11 @@ class Price:
         if self.feature_id is None:
             del told["feature_id"]
         return told
+
+
+def price_order(price: Price) -> str:
+    """The place of a price among those of a subscription: the base price, then by add-on."""
+    return price.addon_id or ""
 
 
 @dataclass(frozen=True)
