@@ -21,11 +21,10 @@ from closedwon.domain.desired import (
     Price,
     Slot,
     Subscription,
-    catalogue_problems,
-    same_product_problems,
 )
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import Never, from_iso
+from closedwon.domain.on_offer import catalogue_problems, same_product_problems
 from closedwon.domain.order import Order, Problem
 from closedwon.words.reasons import in_words
 from unit.domain import (

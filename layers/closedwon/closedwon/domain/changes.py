@@ -20,9 +20,11 @@ LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
 
 @dataclass(frozen=True)
 class Actual:
-    """One subscription as Stigg holds it. Entitlement values and the billing period are not in its answers.
+    """One subscription as Stigg holds it. Not in its answers: entitlement values, the billing period, the units of the
+    plan, and how many there are of what it charges by the unit.
 
-    period: when the billing period under way began, and when it ends.
+    period: when the billing period under way began, and when it ends. tiered: the plan, add-ons or features of which
+    somebody overrode the price in tiers, which no deal says.
     """
 
     id: SubscriptionId
@@ -39,6 +41,7 @@ class Actual:
     trial_end: Instant | None = None
     coupons: tuple[str, ...] = ()
     period: tuple[Instant, Instant] | None = None
+    tiered: tuple[str, ...] = ()
 
     @property
     def ends(self) -> Instant | None:
@@ -58,8 +61,10 @@ class Create:
     start: Instant | None = None
 
 
-Aspect = Literal["add-ons", "prices", "entitlements", "end", "coupon", "end of trial", "terms", "links"]
-"""What of a subscription can differ in place. Terms: what no answer of Stigg shows."""
+Aspect = Literal["add-ons", "prices", "entitlements", "charges", "end", "coupon", "end of trial", "terms", "links"]
+"""What of a subscription can differ in place. Charges: how many there are of what is charged by the unit. Terms: what
+else no answer of Stigg shows.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Update:
 
     aspects: what is written anew. metadata: what stands on it, with what others keep there. withdrawn: spending terms
     that were written and no deal says any more; what no deal ever said is left alone. adopts: whether somebody else
-    made it, and from here on it is closed-won's.
+    made it, and from here on it is closed-won's. dropped: the features that were charged by the unit and are no more.
     """
 
     subscription: Subscription
@@ -77,6 +82,7 @@ class Update:
     metadata: Mapping[str, str]
     withdrawn: tuple[Literal["budget", "minimum_spend"], ...] = ()
     adopts: bool = False
+    dropped: tuple[str, ...] = ()
 
     @property
     def changes(self) -> tuple[str, ...]:

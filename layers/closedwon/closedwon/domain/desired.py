@@ -94,6 +94,11 @@ class Price:
     currency: str
     feature_id: str | None = None
 
+    @property
+    def of(self) -> str | None:
+        """The add-on or feature that it is a price of; None for the plan's base charge."""
+        return self.addon_id or self.feature_id
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for the ledger and fingerprints: as the first version wrote it, but where a feature is named."""
         told = dict(vars(self))
@@ -102,9 +107,11 @@ class Price:
         return told
 
 
-def price_order(price: Price) -> str:
-    """The place of a price among those of a subscription: the base price, then by add-on."""
-    return price.addon_id or ""
+def price_order(price: Price) -> tuple[int, str]:
+    """The place of a price among those of a subscription: the base price, then by add-on, then by feature."""
+    if price.feature_id is not None:
+        return (2, price.feature_id)
+    return (0, "") if price.addon_id is None else (1, price.addon_id)
 
 
 @dataclass(frozen=True)
@@ -146,9 +153,15 @@ class Subscription:
         """When it ends by the dates it is written with; None where it does not, or only Stigg knows when."""
         return self.trial_end if self.slot.trial else self.cancellation.instant
 
-    def with_charges(self, charges: tuple[tuple[str, int], ...]) -> Subscription:
-        """The same with other quantities of what the plan charges by the unit."""
-        return replace(self, charges=charges)
+    def charged_as(self, other: Subscription) -> Subscription:
+        """It with another's quantities of what is charged by the unit."""
+        return replace(self, charges=other.charges, unit_quantity=other.unit_quantity)
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """How many there are of each feature that is charged by the unit, with those that the plan's own units are."""
+        own = {} if self.unit_feature is None else {self.unit_feature: self.unit_quantity}
+        return {**own, **dict(self.charges)}
 
     @cached_property
     def fingerprint(self) -> str:

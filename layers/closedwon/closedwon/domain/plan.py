@@ -15,8 +15,9 @@ from closedwon.domain.comparison import (
     differing,
     ends_with_billing_period,
     matches,
+    read_differently,
+    tiered_override,
     unchangeable,
-    units_of,
     update_of,
 )
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription
@@ -146,9 +147,11 @@ class _Planner:
     def _where_ours_stands(self, slot: Slot, wanted: Subscription, standing: Actual, foreign: list[Actual]) -> None:
         """What to do in a slot in which a subscription of ours stands. foreign: those of others beside it."""
         record = self.records.get(slot, SlotRecord())
-        same = standing.plan_id == wanted.plan_id and units_of(standing, record, wanted) == wanted.unit_quantity
+        same = standing.plan_id == wanted.plan_id  # other units are changed in place: to replace it would cancel it
         hold = unchangeable(wanted, standing, record) if same else None
         if hold is None and self._upgrades(slot, wanted, standing, wanted.opportunities):
+            return
+        if same and self._waits(slot, wanted.opportunities, read_differently(wanted, standing, record.applied)):
             return
         if self._makes_way(wanted, standing, record, fits=same and hold is None):
             end = End(slot, standing.id, standing.plan_id, wanted.opportunities, makes_way=True)
@@ -348,7 +351,10 @@ class _Planner:
 
     def _difference(self, wanted: Subscription, standing: Actual, applied: Subscription | None) -> None:
         """What differs in place."""
-        differs = differing(wanted, standing, self.links)
+        differs = differing(wanted, standing, self.links, applied)
+        if (hold := tiered_override(wanted, standing, differs)) is not None:
+            self.holds.append(hold)
+            return
         if differs:
             self.changes.append(update_of(wanted, standing, differs, applied))
         else:

@@ -14,6 +14,7 @@ PREVIEWED = (
     "addons",
     "appliedCoupon",
     "billingPeriod",
+    "charges",
     "payingCustomerId",
     "resourceId",
     "scheduleStrategy",

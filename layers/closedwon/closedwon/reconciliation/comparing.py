@@ -33,8 +33,9 @@ class Comparer:
     """Compares customers, and decides remedies, by one catalogue and the stack's policies.
 
     catalogue: the catalogue with all of some plans, one for all; backlinks: the way from Stigg back to an account;
-    watch: what to look out for; remedies: what the stack repairs by itself, by kind of drift; by_hand, reductions: whether it repairs what
-    somebody changed in Stigg by hand, and what would take something from the customer; now: epoch milliseconds.
+    watch: what to look out for; remedies: what the stack repairs by itself, by kind of drift; by_hand, reductions:
+    whether it repairs what somebody changed in Stigg by hand, and what would take something from the customer; now:
+    epoch milliseconds.
     """
 
     catalogue: Callable[[Collection[str]], Catalogue]

@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 from closedwon.domain.acceptance import Arrival, accept, bound
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.changes import LIVE, Actual, Change, Create, End, Hold, Plan, Update
-from closedwon.domain.comparison import units_of
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, amount_of
@@ -508,12 +507,6 @@ class _Comparison:
         if standing.plan_id != wanted.plan_id:
             yield "wrong_plan", wanted.plan_id, standing.plan_id, applied.plan_id if applied else None
             return
-        units = units_of(standing, SlotRecord(applied=applied), wanted)
-        if units != wanted.unit_quantity:
-            was = None if applied is None else f"{applied.unit_quantity:,} units of {applied.plan_id}"
-            should, is_now = (f"{n:,} units of {wanted.plan_id}" for n in (wanted.unit_quantity, units))
-            yield "wrong_plan", should, is_now, was
-            return
 
         def starts(plan_id: str, at: Instant | None) -> str:
             return f"{plan_id} that starts {f'on {self.calendar.first(at)}' if at else 'at once'}"
@@ -523,7 +516,7 @@ class _Comparison:
 
     def described(self, wanted: Subscription) -> str:
         parts = [f"{wanted.unit_quantity:,} units of {wanted.plan_id}" if wanted.unit_quantity > 1 else wanted.plan_id]
-        parts += [f"{count:,} {id}" for id, count in wanted.addons]
+        parts += [f"{count:,} {id}" for id, count in (*wanted.charges, *wanted.addons)]
         parts += [f"{e.id} {quantity(e)}" for e in wanted.entitlements]
         return ", ".join(parts)
 
@@ -582,10 +575,10 @@ class _Comparison:
                 by_hand = applied is not None and applied.addons != standing.addons
                 yield "wrong_addon", "add-ons", should, is_now, by_hand
             case "prices":
-                mine = {p.addon_id: p for p in wanted.prices}
-                theirs = {p.addon_id: p for p in standing.prices}
+                mine = {p.of: p for p in wanted.prices}
+                theirs = {p.of: p for p in standing.prices}
                 should, is_now = _differing(mine, theirs, _priced)
-                by_hand = applied is not None and {p.addon_id: p for p in applied.prices} != theirs
+                by_hand = applied is not None and {p.of: p for p in applied.prices} != theirs
                 yield "wrong_price", "prices", should, is_now, by_hand
             case "entitlements":
                 granted = {e.id: quantity(e) for e in wanted.entitlements}
@@ -597,6 +590,12 @@ class _Comparison:
                 is_now = ", ".join([f"no {id}" for id in sorted(missing)] + sorted(extra))
                 ids = {e.id for e in applied.entitlements} if applied else None
                 yield "wrong_entitlement", "entitlements", should, is_now, ids is not None and ids != there.keys()
+            case "charges":
+                # Stigg shows no quantity: compared is what was written last, if the fingerprint says it still stands.
+                kept = applied is not None and standing.metadata.get(TERMS_KEY) == applied.fingerprint
+                if applied is not None and kept:
+                    should, is_now = _differing(wanted.counted, applied.counted, _counted)
+                    yield "wrong_entitlement", "units", should, is_now, False
             case "end":
                 by_hand = applied is not None and applied.cancellation != standing.cancellation
                 should, is_now = self.ends(wanted.cancellation), self.ends(standing.cancellation)
@@ -766,8 +765,7 @@ class _Comparison:
             # Two plans cannot be compared by numbers, so replacing one counts as a reduction, which a person approves.
             return True  # what another plan gives, only people can tell
         later = change.start is not None and standing.status == "ACTIVE" and change.start > from_milliseconds(self.now)
-        units = units_of(standing, record, wanted)
-        return later or wanted.unit_quantity < units or _less(wanted, standing, record.applied)
+        return later or _less(wanted, standing, record.applied)
 
     # Work and waiting
 
@@ -891,6 +889,8 @@ def _less(wanted: Subscription, standing: Actual, applied: Subscription | None) 
     """Whether a subscription as it is wanted gives less than it gives now, as far as anybody knows, or ends earlier."""
     addons, granted = dict(wanted.addons), {e.id: amount_of(e) for e in wanted.entitlements}
     if any(addons.get(id, 0) < count for id, count in standing.addons):
+        return True
+    if applied and any(wanted.counted.get(id, 0) < count for id, count in applied.counted.items()):
         return True
     if any(id not in granted for id in standing.entitlement_ids):
         return True

@@ -37,6 +37,7 @@ def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
             start=_instant(data.get("startDate")),
             trial_end=_instant(data.get("trialEndDate")),
             coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
+            tiered=_tiered(data.get("prices") or (), data["planId"]),
             period=_period(data.get("currentBillingPeriodStart"), data.get("currentBillingPeriodEnd")),
         )
 
@@ -47,14 +48,30 @@ def _is_trial(data: Mapping[str, Any]) -> bool:
 
 
 def _prices(prices: Iterable[Mapping[str, Any]]) -> tuple[Price, ...]:
-    """The prices of a plan's base charge and of add-ons, of one unit for one billing period, in order."""
+    """The prices of a plan's base charge, of add-ons and of features charged by the unit, of one unit for one billing
+    period, in order.
+    """
     found = (
-        Price(price.get("addonId"), float(price["amount"]), price.get("currency") or "usd")
+        Price(
+            price.get("addonId"),
+            float(price["amount"]),
+            price.get("currency") or "usd",
+            None if price.get("addonId") else price.get("featureId"),
+        )
         for price in prices
-        # Others are prices of usage, or in tiers: no deal says those.
-        if price.get("amount") is not None and (price.get("addonId") or price.get("baseCharge"))
+        # Others are in tiers: no deal says those.
+        if price.get("amount") is not None
+        and not price.get("tiers")
+        and (price.get("addonId") or price.get("baseCharge") or price.get("featureId"))
     )
     return tuple(sorted(found, key=price_order))
+
+
+def _tiered(prices: Iterable[Mapping[str, Any]], plan_id: str) -> tuple[str, ...]:
+    """What has a price in tiers: an add-on, a feature, or the plan."""
+    return tuple(
+        sorted(str(price.get("addonId") or price.get("featureId") or plan_id) for price in prices if price.get("tiers"))
+    )
 
 
 def _end(text: str | None) -> At | Never:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from closedwon.domain.changes import AtOnce, Create, Ending, TrialUntil, Update
-from closedwon.domain.desired import Entitlement, Grant, Subscription
+from closedwon.domain.desired import Entitlement, Grant, Price, Subscription
 from closedwon.domain.errors import CustomerTaken, as_read, safe_text, unreadable
 from closedwon.domain.identifiers import CustomerId
 from closedwon.domain.instants import At, EndOfBillingPeriod, Instant, Never, Until, iso_utc
@@ -86,6 +86,7 @@ def provision_body(customer_id: CustomerId, create: Create, links: Backlinks) ->
         "resourceId": wanted.slot.resource_id,
         "addons": _addons(wanted),
         "entitlements": [entitlement_body(entitlement) for entitlement in wanted.entitlements],
+        "charges": [_charge(id, quantity) for id, quantity in wanted.charges],
         "priceOverrides": _prices(wanted),
         "billingPeriod": wanted.billing_period,
         "paymentCollectionMethod": wanted.payment_collection,
@@ -131,6 +132,8 @@ def update_body(update: Update, links: Backlinks) -> dict[str, Any]:
     }
     if "add-ons" in update.aspects:
         body["addons"] = _addons(wanted)
+    if "charges" in update.aspects:
+        body["charges"] = _charges(update)
     if "prices" in update.aspects:
         body["priceOverrides"] = _prices(wanted)
     if update.sets_values:
@@ -234,9 +237,39 @@ def _addons(wanted: Subscription) -> list[dict[str, Any]]:
 def _prices(wanted: Subscription) -> list[dict[str, Any]]:
     return [
         {
-            **({"addonId": p.addon_id} if p.addon_id else {"baseCharge": True}),
+            **_priced(p),
             "amount": p.amount,
             "currency": p.currency,
         }
         for p in wanted.prices
     ]
+
+
+def _priced(price: Price) -> dict[str, Any]:
+    """What a price override is of."""
+    if price.feature_id:
+        return {"featureId": price.feature_id}
+    return {"addonId": price.addon_id} if price.addon_id else {"baseCharge": True}
+
+
+def _charges(update: Update) -> list[dict[str, Any]]:
+    """How many there are from now on of all that is charged by the unit; 0 of what was charged and is no more.
+
+    The plan's own units are among them: PATCH has no `unitQuantity`, and they are units of the one feature that the
+    plan charges (`Plan.unit_feature`). Stigg's documentation changes quantities of per-unit charges so (stiggio/skills,
+    stigg-subscriptions/references/updates.md; `billableFeatures` there are `charges` in the REST API). To provision
+    again would cancel what runs.
+    """
+    quantities = {**update.subscription.counted, **dict.fromkeys(update.dropped, 0)}
+    return [_charge(id, quantity) for id, quantity in sorted(quantities.items())]
+
+
+def _charge(feature_id: str, quantity: int) -> dict[str, Any]:
+    """One quantity of what a plan charges by the unit. All three fields are required (the SDK's types).
+
+    Whether `id` is the feature's or that of a row of `GET /plans/{id}/charges` is not documented. It is the feature's:
+    of rows there is one for each currency, billing period and country, so that none of them is the charge that a
+    subscription keeps when its period changes; and quantities, overrides and usage are told by feature everywhere else.
+    To be checked on a live account (docs/stigg.md); this is the only place that knows.
+    """
+    return {"id": feature_id, "type": "FEATURE", "quantity": quantity}

@@ -202,8 +202,12 @@ class Stigg:
         return self._list("list charges", (of, id, "charges"))
 
     def list_plan_entitlements(self, id: str) -> list[Json]:
-        """The entitlements that come with a plan, features and credits with their amounts."""
-        return self._list("list plan entitlements", ("plans", id, "entitlements"))
+        """The entitlements that come with a plan, features and credits with their amounts: one page, as its SDK asks."""
+        operation = "list plan entitlements"
+        found = self._exchange(operation, "GET", ("plans", id, "entitlements")).get("data")
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise _unanswered("an answer without data", operation, writes=False)
+        return found
 
     # What they are made of
 

@@ -273,8 +273,8 @@ def _changed_by_upgrade(said: _Said) -> str:
 def _read_differently(said: _Said) -> str:
     before, after = (_items(said.facts.get(name)) for name in ("before", "after"))
     return (
-        f"{said['plan']} stands with {before}, as an earlier version of closed-won sold it. As the deals are read now it "
-        f"would be {after}. What the customer has and pays is not changed by itself: that needs somebody's approval."
+        f"{said['plan']} stands with {before}, as an earlier version of closed-won sold it. As the deals are read now "
+        f"it would be {after}. What the customer has and pays is not changed by itself: that needs somebody's approval."
     )
 
 
@@ -347,7 +347,8 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "units_not_priced": _with_problem("{plan} is not sold by the unit, and together the deals say {quantity} of it."),
     "units_said_twice": _with_problem("the units of {plan} are its {item}: say how many on one of the two lines."),
     "not_whole_blocks": _with_problem(
-        "{item} is charged in blocks of {block}, and the deals come to {quantity}: the customer would pay for whole ones."
+        "{item} is charged in blocks of {block}, and the deals come to {quantity}: the customer would pay for whole "
+        "ones."
     ),
     "too_few": _with_problem("{item} is sold from {least} on, and the deals come to {there}."),
     "included_credits_differ": _with_problem(

@@ -7,7 +7,7 @@ not: a fault has to do with a deal that was not.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from closedwon.domain.catalogue import Catalogue
@@ -90,12 +90,19 @@ def _compatible(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
 
 
 def _unfit(
-    found: SlotTimeline, code: Code, givings: list[Giving], planned: list[Giving], **facts: Any
+    found: SlotTimeline,
+    code: Code,
+    givings: list[Giving],
+    planned: list[Giving],
+    gives: Callable[[Holding], bool] = lambda holding: holding.gives,
+    **facts: Any,
 ) -> Iterator[Fault]:
-    """Something with a plan that does not take it, where they first meet. A sale of both is refused by itself."""
+    """Something with a plan that does not take it, where they first meet. A sale of both is refused by itself. gives:
+    whether a holding of it is what the plan does not take.
+    """
     for giving in givings:
         for other in planned:
-            moment = _meeting(giving, other)
+            moment = _meeting(giving, other, gives)
             if moment is None:
                 continue
             lines = [*giving.lines(moment), *other.lines(moment)]
@@ -103,11 +110,11 @@ def _unfit(
                 yield from _fault(found, code, lines, moment, **facts)
 
 
-def _meeting(giving: Giving, other: Giving) -> Moment | None:
+def _meeting(giving: Giving, other: Giving, gives: Callable[[Holding], bool]) -> Moment | None:
     """The first moment at which one gives something while the other counts; None where there is none."""
     for start, end in within(giving.counts, other.counts):
         for moment in (start, *(moment for moment in giving.moments if start < moment < end)):
-            if giving.at(moment).gives:
+            if gives(giving.at(moment)):
                 return moment
     return None
 
@@ -170,12 +177,17 @@ def _charged(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
     }
     features = by_entity(giving for giving in found.givings if giving.entity[0] == "Entitlement")
     for (_, feature), givings in features.items():
-        priced = [giving for giving in givings if any(holding.told is not None for holding in giving.track.holdings)]
+        priced = [giving for giving in givings if any(map(_told, giving.track.holdings))]
         for plan_id, (plan, planned) in plans.items():
             if plan.charge(feature) is None:
-                yield from _unfit(found, "not_charged_by_unit", priced, planned, item=feature, plan=plan_id)
+                yield from _unfit(found, "not_charged_by_unit", priced, planned, _told, item=feature, plan=plan_id)
         if any((charge := plan.charge(feature)) and charge.bounded for plan, _ in plans.values()):
             yield from _unsold(found, feature, givings, catalogue)
+
+
+def _told(holding: Holding) -> bool:
+    """Whether there is some of it, and a price of it was told."""
+    return holding.gives and holding.told is not None
 
 
 def _unsold(found: SlotTimeline, feature: str, givings: list[Giving], catalogue: Catalogue) -> Iterator[Fault]:

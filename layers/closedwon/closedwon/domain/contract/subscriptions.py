@@ -95,7 +95,7 @@ class Subscriptions:
             entitlements=self._entitlements(entities, charges, moment),
             prices=tuple(prices),
             charges=tuple(sorted((id, _units(some)) for id, some in charges.items())),
-            unit_feature=unit_feature if units != 1 else None,
+            unit_feature=unit_feature,
             billing_period=terms.billing_period,
             payment_collection=terms.payment_collection,
             start=first.start.instant,
