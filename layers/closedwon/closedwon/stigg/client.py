@@ -202,7 +202,7 @@ class Stigg:
         return self._list("list charges", (of, id, "charges"))
 
     def list_plan_entitlements(self, id: str) -> list[Json]:
-        """The entitlements that come with a plan, features and credits with their amounts: one page, as its SDK asks."""
+        """The entitlements that come with a plan, features and credits with amounts: one page, as its SDK asks."""
         operation = "list plan entitlements"
         found = self._exchange(operation, "GET", ("plans", id, "entitlements")).get("data")
         if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):

@@ -29,7 +29,7 @@ def catalogue_faults(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Faul
     yield from _included(found, catalogue)
 
 
-def givers(giving: Giving, moment: Moment) -> list[Line]:
+def givers_of(giving: Giving, moment: Moment) -> list[Line]:
     """The lines that give something at a moment."""
     return [line for line in giving.lines(moment) if line.item.quantity > 0]
 
@@ -122,7 +122,7 @@ def _meeting(giving: Giving, other: Giving, gives: Callable[[Holding], bool]) ->
 def _too_many(found: SlotTimeline, addon: str, givings: list[Giving], most: int) -> Iterator[Fault]:
     for moment, holdings in totals(givings):
         there = sum(holding.units for holding in holdings.values())
-        lines = [line for giving in holdings for line in givers(giving, moment)]
+        lines = [line for giving in holdings for line in givers_of(giving, moment)]
         if there > most and any(line.deal.fresh for line in lines):
             yield from _fault(found, "too_many", lines, moment, item=addon, most=most, there=there)
             return

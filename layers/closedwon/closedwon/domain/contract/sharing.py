@@ -14,10 +14,10 @@ from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.faults import Fault, tiers_of
 from closedwon.domain.contract.judging import depths
 from closedwon.domain.contract.money import NONE, override
-from closedwon.domain.contract.offering import by_entity, catalogue_faults, givers, most_units, totals
+from closedwon.domain.contract.offering import by_entity, catalogue_faults, givers_of, most_units, totals
 from closedwon.domain.contract.pieces import Entity, Line
 from closedwon.domain.contract.terms import UNCHANGEABLE, ContractTerms, Saying, Terms
-from closedwon.domain.contract.timeline import PLAN, Giving, SlotTimeline, Timeline
+from closedwon.domain.contract.timeline import Giving, SlotTimeline, Timeline
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Moment
 
@@ -76,7 +76,7 @@ def _together(
             run = (moment, {}, defaultdict(list))
             beginning = list(active)
         for giving in beginning:
-            lines = givers(giving, moment)
+            lines = givers_of(giving, moment)
             run[2][kind_of[giving]] += lines
             run[1].update(depths(lines))
     if run is not None:
@@ -124,23 +124,22 @@ class Running(NamedTuple):
     """What runs in a slot at a moment. saying: its terms; givers: what gives its plan, each with the lines that do."""
 
     plan: str
-    units: float
     saying: Saying
     givers: dict[Giving, list[Line]]
 
     def continues(self, before: Running) -> bool:
-        """Whether what ran before goes on, with the same plan and units."""
-        return (self.plan, self.units) == (before.plan, before.units)
+        """Whether what ran before goes on: with the same plan, of however many units."""
+        return self.plan == before.plan
 
 
 def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Running | None:
     """What runs in a slot at a moment, with the terms of the contract that began first; None where no plan counts."""
-    givers = {giving: givers(giving, moment) for giving in found.plan_givings if giving.counts_at(moment)}
+    givers = {giving: givers_of(giving, moment) for giving in found.plan_givings if giving.counts_at(moment)}
     if not givers:
         return None
     first = min(givers, key=lambda giving: (giving.contract.start, giving.contract.rank))
     saying = terms.at(first.contract, found.slot, moment)
-    return Running(first.entity[1], found.amounts(moment).get(PLAN, 1), saying, givers)
+    return Running(first.entity[1], saying, givers)
 
 
 def _plan_moments(found: SlotTimeline, terms: ContractTerms) -> list[Moment]:
@@ -151,7 +150,7 @@ def _plan_moments(found: SlotTimeline, terms: ContractTerms) -> list[Moment]:
 
 
 def _unchangeable(found: SlotTimeline, terms: ContractTerms) -> Iterator[Fault]:
-    """What would change on a subscription that runs and goes on with the same plan and units."""
+    """What would change on a subscription that runs and goes on with the same plan."""
     before: Running | None = None
     for moment in _plan_moments(found, terms):
         now = _running(found, terms, moment)
