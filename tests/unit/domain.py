@@ -306,7 +306,7 @@ def day(instant: datetime) -> str:
 
 # What hypothesis makes up
 
-PLANS = {PLATFORM: ("plan-enterprise", "plan-enterprise-plus"), ANALYTICS: ("plan-analytics",)}
+PLANS = {PLATFORM: ("plan-enterprise", "plan-enterprise-plus", "plan-growth"), ANALYTICS: ("plan-analytics",)}
 ADDONS = {PLATFORM: (SUPPORT, WORKSPACE), ANALYTICS: ("addon-data-export",)}
 
 quantities = st.integers(1, 1000)
@@ -315,12 +315,15 @@ prices = st.none() | st.sampled_from([0, 0.5, 10, 1200.25, 48000])
 
 @st.composite
 def orderable(draw: st.DrawFn, products: Iterable[str] = (PLATFORM, ANALYTICS)) -> list[Json]:
-    """The lines of a good deal: a plan of one product or of each, add-ons and entitlements, some on several lines."""
+    """The lines of a good deal: a plan of one product or of each, add-ons and entitlements (of a plan that charges them
+    by the unit: some with a price), some on several lines.
+    """
     chosen = draw(st.lists(st.sampled_from(tuple(products)), min_size=1, unique=True))
     lines = []
     for product in chosen:
         name = draw(st.sampled_from(PLANS[product]))
-        lines.append(plan(name, draw(st.sampled_from([None, 1, 1.0, 7])), price=draw(prices)))
+        charges = SEATS in CATALOGUE.plans[name].charged
+        lines.append(plan(name, draw(st.sampled_from([None, 1, 1.0])), price=draw(prices)))
         for addon_id in draw(st.lists(st.sampled_from(ADDONS[product]), unique=True)):
             price = draw(prices)
             lines += [
@@ -328,10 +331,10 @@ def orderable(draw: st.DrawFn, products: Iterable[str] = (PLATFORM, ANALYTICS)) 
                 for quantity in draw(st.lists(quantities, min_size=1, max_size=3))
             ]
         if draw(st.booleans()):
-            seats = draw(st.lists(quantities, min_size=1, max_size=2))
-            lines += [entitlement(SEATS, quantity, planId=name) for quantity in seats]
-    if PLATFORM in chosen:
-        platform = next(line["stiggId"] for line in lines if line["stiggId"] in PLANS[PLATFORM])
+            seats, price = draw(st.lists(quantities, min_size=1, max_size=2)), draw(prices) if charges else None
+            lines += [entitlement(SEATS, quantity, planId=name, price=price) for quantity in seats]
+    platform = next((line["stiggId"] for line in lines if line["stiggId"] in PLANS[PLATFORM]), None)
+    if platform in ("plan-enterprise", "plan-enterprise-plus"):
         if draw(st.booleans()):
             lines.append(entitlement(CALLS, draw(quantities), resetPeriod="MONTH", softLimit=draw(st.booleans())))
         if draw(st.booleans()):

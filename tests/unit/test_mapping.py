@@ -90,14 +90,15 @@ REFUSED_LINES: list[tuple[Json, str, str]] = [
     (entitlement(quantity=2**53), "quantity", "is more than Stigg can hold (9007199254740991)"),
     (addon(unlimited=True), "unlimited", "Add-on cannot be unlimited, only an entitlement can"),
     (
-        entitlement(price=5),
+        entitlement("cred-type-tokens", 10_000, price=5),
         "price",
-        "Entitlement has no price of its own: a price override goes on the plan or an add-on",
+        "what comes with a plan has no price of its own: a price override goes on the plan, an add-on or a feature",
     ),
+    (entitlement("cred-type-", 10_000), "stiggId", "has nothing after cred-type-"),
     (
         credits(price=0),
         "price",
-        "Credit entitlement has no price of its own: a price override goes on the plan or an add-on",
+        "Credit entitlement has no price of its own: a price override goes on the plan, an add-on or a feature",
     ),
     (addon(planId="plan-team"), "planId", "no line of the deal has the plan plan-team"),
     (plan(), "stiggId", "plan-enterprise is on line 1 already: one subscription has one plan"),

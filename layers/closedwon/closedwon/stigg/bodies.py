@@ -92,7 +92,7 @@ def provision_body(customer_id: CustomerId, create: Create, links: Backlinks) ->
         "paymentCollectionMethod": wanted.payment_collection,
         "startDate": _text(create.start),
         "cancellationDate": _date(wanted.cancellation),
-        "unitQuantity": wanted.unit_quantity if wanted.unit_quantity != 1 else None,
+        "unitQuantity": _unit_quantity(wanted),
         "payingCustomerId": wanted.paying_customer_id,
         "appliedCoupon": {"couponId": wanted.coupon} if wanted.coupon else None,
         "trialOverrideConfiguration": _trial(wanted),
@@ -250,6 +250,12 @@ def _priced(price: Price) -> dict[str, Any]:
     if price.feature_id:
         return {"featureId": price.feature_id}
     return {"addonId": price.addon_id} if price.addon_id else {"baseCharge": True}
+
+
+def _unit_quantity(wanted: Subscription) -> int | None:
+    """The plan's own units, where it is sold by the unit; None where those are on a line of their own, or one."""
+    of_its_own = wanted.unit_feature in dict(wanted.charges)
+    return None if wanted.unit_quantity == 1 or of_its_own else wanted.unit_quantity
 
 
 def _charges(update: Update) -> list[dict[str, Any]]:

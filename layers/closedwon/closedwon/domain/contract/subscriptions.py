@@ -82,10 +82,12 @@ class Subscriptions:
             if kind == "Entitlement" and plan and id in plan.charged and not _unlimited(some)
         }
         unit_feature = plan.unit_feature if plan else None
+        of_units = tuple(_part_prices(charges, lambda id, amount: Price(None, amount, terms.currency, id)))
         prices = [
-            *_plan_price(plans, units, terms.currency, unit_feature),
+            # Where the units are on a line of their own, that line says their price.
+            *(price for price in _plan_price(plans, units, terms.currency, unit_feature) if not _says(of_units, price)),
             *_part_prices(addons, lambda id, amount: Price(id, amount, terms.currency)),
-            *_part_prices(charges, lambda id, amount: Price(None, amount, terms.currency, id)),
+            *of_units,
         ]
         return Subscription(
             slot=slot,
@@ -178,11 +180,16 @@ def leading_line(plans: Given, moment: Moment) -> Line:
 
 
 def units_of(plans: Given, catalogue: Catalogue) -> int:
-    """The units of a plan: 1, unless it is sold by the unit and any contract has more."""
-    units: dict[Contract, int] = defaultdict(int)
+    """The units of a plan: those of all contracts where it is sold by the unit, else 1. Of one that left the catalogue
+    it is not known: then it is sold so if any contract has another number.
+    """
+    sold: dict[Contract, int] = defaultdict(int)
+    known = False
     for giving, holding in plans:
-        units[giving.contract] += holding.units if is_sold_by_unit(catalogue, giving.entity[1]) else 1
-    return sum(units.values()) if any(unit != 1 for unit in units.values()) else 1
+        if is_sold_by_unit(catalogue, giving.entity[1]):
+            sold[giving.contract] += holding.units
+            known = known or catalogue.plan(giving.entity[1]) is not None
+    return sum(sold.values()) if known or any(units != 1 for units in sold.values()) else 1
 
 
 def _unlimited(given: Given) -> bool:
@@ -245,6 +252,11 @@ def _plan_price(plans: Given, units: int, currency: str, unit_feature: str | Non
     """
     if told := _priced(plans):
         yield Price(None, override(_charge(told), units).amount, currency, unit_feature)
+
+
+def _says(prices: Iterable[Price], price: Price) -> bool:
+    """Whether prices say one of the same thing already."""
+    return any(other.of == price.of for other in prices)
 
 
 def _part_prices(parts: dict[str, Given], price: Callable[[str, float], Price]) -> Iterable[Price]:

@@ -106,14 +106,16 @@ class SlotTimeline:
         the unit where it is sold so. Credits that come with a plan are the plan's: no deal gives or takes them.
         """
         found: dict[str, float] = defaultdict(float)
-        plans = []
+        plans, by_unit = [], False
         for giving, holding in self.given(moment):
             if giving.is_plan:
-                plans.append(holding.units if is_sold_by_unit(self.catalogue, giving.entity[1]) else 1)
+                sold = is_sold_by_unit(self.catalogue, giving.entity[1])
+                plans.append(holding.units if sold else 1)
+                by_unit = by_unit or (sold and holding.units != 1)
             elif not self.catalogue.includes(*giving.entity):
                 found[giving.entity[1]] += float("inf") if holding.unlimited > 0 else holding.units
         if plans:
-            found[PLAN] = sum(plans) if any(units != 1 for units in plans) else 1
+            found[PLAN] = sum(plans) if by_unit else 1
         return dict(found)
 
     def charged_at(self, moment: Moment) -> frozenset[str]:
