@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from . import entitlements, models, rules
+from . import entitlements, models, rules, usage
 from .errors import invalid, not_found
 from .packages import Catalogue
 from .state import Book, CreditGrant, Customer, Subscription
@@ -100,12 +100,14 @@ class Service:
         def counts(record: Subscription | CreditGrant) -> bool:
             return record.customer_id == customer_id and record.resource_id in (None, resource_id)
 
-        return entitlements.effective(
+        allowed = entitlements.effective(
             self.catalogue,
             filter(counts, self.book.subscriptions.of(customer_id)),
             filter(counts, self.book.grants.values()),
+            (given for given in self.book.promotions.values() if given.customer_id == customer_id),
             self.now,
         )
+        return usage.counted(self.book, customer_id, resource_id, allowed, self.now)
 
     # Subscriptions
 
@@ -125,7 +127,7 @@ class Service:
             raise not_found("CustomCurrency", wanted.currency_id)
         effective = wanted.effective_at or now
         if wanted.expire_at is not None and wanted.expire_at <= effective:
-            raise invalid("expireAt must lie after effectiveAt")
+            raise invalid("expireAt must lie after effectiveAt", "ExpireAtMustBeLaterThanEffectiveAtError")
         billing = wanted.billing_information
         grant = CreditGrant(
             id=f"credit-grant-{secrets.token_hex(6)}",

@@ -20,6 +20,7 @@ import pytest
 from simple_salesforce.format import format_soql
 
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status, SubscriptionLink
+from closedwon.domain.identifiers import CustomerId, SubscriptionId
 from closedwon.domain.lines import KINDS
 from closedwon.intake.deal import Deal, Line, StiggId, Terms
 from closedwon.intake.mapping import MappingRules, compile_deal, revision_of
@@ -154,7 +155,9 @@ def written_by_the_server() -> dict[str, dict[str, Any]]:
     deal = Deal.model_validate(a_deal())
     order = compile_deal(deal, RULES)
     links = tuple(
-        SubscriptionLink("plan-" + "p" * 250, "s" * 200, "PAYMENT_PENDING", "https://pay.example/" + "c" * 235)
+        SubscriptionLink(
+            "plan-" + "p" * 250, SubscriptionId("s" * 200), "PAYMENT_PENDING", "https://pay.example/" + "c" * 235
+        )
         for _ in range(200)
     )
     state = OpportunityState(
@@ -168,7 +171,7 @@ def written_by_the_server() -> dict[str, dict[str, Any]]:
         at=1_768_468_531_000,
     )
     customer = Customer(
-        order.account_id, customer_id="c" * 255, ensured=True, opportunities={order.opportunity_id: state}
+        order.account_id, customer_id=CustomerId("c" * 255), ensured=True, opportunities={order.opportunity_id: state}
     )
     written: dict[str, dict[str, Any]] = {}
     requests = composite_request(customer, [order.opportunity_id], "https://app.stigg.io/production", "/data")
@@ -390,7 +393,7 @@ def test_the_validation_rule_takes_the_characters_that_the_callout_takes() -> No
     in_salesforce = re.search(
         r'REGEX\(Stigg_ID__c, "(.*)"\)', rule("Stigg_ID_Characters").text("errorConditionFormula")
     )
-    in_the_callout = next(m.pattern for m in StiggId.__metadata__[0].metadata if getattr(m, "pattern", None))
+    in_the_callout = next(m.pattern for m in get_args(StiggId)[1].metadata if getattr(m, "pattern", None))
     assert in_salesforce
     for character in string.printable:
         assert bool(re.fullmatch(in_salesforce[1], character)) == bool(re.search(in_the_callout, character)), character

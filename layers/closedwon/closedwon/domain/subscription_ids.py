@@ -10,13 +10,12 @@ from closedwon.domain.identifiers import CustomerId, SubscriptionId
 
 def subscription_id(customer_id: CustomerId, slot: Slot, generation: int) -> SubscriptionId:
     """The ID of a subscription closed-won makes: its slot and generation, so that the same wish has the same name."""
-    return SubscriptionId(f"{_stem(customer_id, slot)}-{generation}")
+    return SubscriptionId(f"{stem_of_slot(customer_id, slot)}-{generation}")
 
 
 def is_ours(customer_id: CustomerId, slot: Slot, id: SubscriptionId) -> bool:
     """Whether an ID is one that `subscription_id` gives for this slot, of whatever generation."""
-    stem, _, generation = id.rpartition("-")
-    return stem == _stem(customer_id, slot) and generation.isdecimal()
+    return stem_of(id) == stem_of_slot(customer_id, slot)
 
 
 def generation_of(id: SubscriptionId) -> int:
@@ -25,7 +24,14 @@ def generation_of(id: SubscriptionId) -> int:
     return int(generation) if generation.isdecimal() else 0
 
 
-def _stem(customer_id: CustomerId, slot: Slot) -> str:
+def stem_of(id: SubscriptionId) -> str | None:
+    """What all generations of a slot have in common, of an ID that may be ours; None of one that cannot be."""
+    stem, _, generation = id.rpartition("-")
+    return stem if generation.isdecimal() else None
+
+
+def stem_of_slot(customer_id: CustomerId, slot: Slot) -> str:
+    """What the IDs of all subscriptions in a slot begin with."""
     # The hash keeps IDs apart that would read the same once joined; the rest is for people.
     name = hashlib.sha256(f"{customer_id}|{slot.key}".encode()).hexdigest()[:8]
     return f"{customer_id[:80]}-{slot.product_id[:80]}-{name}"
