@@ -207,8 +207,7 @@ class Subscription:
         """The units of a plan that is sold by the unit: they are those of the one feature it charges, so that a charge
         of that changes them (`unitQuantity` is in no PATCH).
         """
-        features = {price.feature for price in self.plan.prices}
-        said = [charge["quantity"] for charge in self.charges if features == {charge["id"]}]
+        said = [charge["quantity"] for charge in self.charges if charge["id"] == self.plan.unit_feature]
         return int(said[0]) if said else self.unit_quantity
 
     def full(self, now: datetime) -> dict[str, Any]:

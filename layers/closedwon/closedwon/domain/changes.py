@@ -73,7 +73,7 @@ class Update:
 
     aspects: what is written anew. metadata: what stands on it, with what others keep there. withdrawn: spending terms
     that were written and no deal says any more; what no deal ever said is left alone. adopts: whether somebody else
-    made it, and from here on it is closed-won's. dropped: the features that were charged by the unit and are no more.
+    made it, and from here on it is closed-won's.
     """
 
     subscription: Subscription
@@ -82,7 +82,6 @@ class Update:
     metadata: Mapping[str, str]
     withdrawn: tuple[Literal["budget", "minimum_spend"], ...] = ()
     adopts: bool = False
-    dropped: tuple[str, ...] = ()
 
     @property
     def changes(self) -> tuple[str, ...]:

@@ -148,8 +148,7 @@ def update_of(
     withdrawn = tuple(
         name for name in spending if applied and getattr(applied, name) is not None and getattr(wanted, name) is None
     )
-    dropped = tuple(id for id in applied.counted if id not in wanted.counted) if applied else ()
-    return Update(wanted, standing.id, aspects, standing.metadata, withdrawn, dropped=dropped)
+    return Update(wanted, standing.id, aspects, standing.metadata, withdrawn)
 
 
 def adoption(wanted: Subscription, standing: Actual) -> Iterable[Change]:

@@ -121,7 +121,8 @@ class Subscription:
     cancellation: until when it lasts. opportunities: those that contribute to it, by start, then ID; the first is the
     one Stigg links to. minimum_spend: for each billing period. milestones: the renewals, cancellations and dates that
     lie behind: what may have lowered it without anybody's approval. charges: how many there are of each feature that
-    the plan charges by the unit, by its ID. unit_feature: of a plan that is sold by the unit itself, the feature that
+    the plan charges by the unit and a deal gives, by its ID. charged: all features that the plan charges so: of those
+    that no deal gives there are none. unit_feature: of a plan that is sold by the unit itself, the feature that
     unit_quantity counts.
     """
 
@@ -146,6 +147,7 @@ class Subscription:
     metadata: tuple[tuple[str, str], ...] = ()
     milestones: tuple[str, ...] = ()
     charges: tuple[tuple[str, int], ...] = ()
+    charged: tuple[str, ...] = ()
     unit_feature: str | None = None
 
     @property
@@ -188,7 +190,7 @@ class Subscription:
         """Plain data for the ledger; `from_json` is its inverse."""
         data = {name: getattr(self, name) for name in self.__dataclass_fields__}
         data["turns"] = data.pop("milestones")  # as it was called when ledgers were first written
-        for added_later in ("charges", "unit_feature"):
+        for added_later in ("charges", "charged", "unit_feature"):
             if not data[added_later]:
                 del data[added_later]
         return {
@@ -219,6 +221,7 @@ class Subscription:
                 "metadata": tuple((name, value) for name, value in data.get("metadata", ())),
                 "milestones": tuple(data.get("turns", ())),
                 "charges": tuple((id, quantity) for id, quantity in data.get("charges", ())),
+                "charged": tuple(data.get("charged", ())),
             }
         )
 

@@ -86,7 +86,7 @@ def provision_body(customer_id: CustomerId, create: Create, links: Backlinks) ->
         "resourceId": wanted.slot.resource_id,
         "addons": _addons(wanted),
         "entitlements": [entitlement_body(entitlement) for entitlement in wanted.entitlements],
-        "charges": [_charge(id, quantity) for id, quantity in wanted.charges],
+        "charges": _new_charges(wanted),
         "priceOverrides": _prices(wanted),
         "billingPeriod": wanted.billing_period,
         "paymentCollectionMethod": wanted.payment_collection,
@@ -133,7 +133,7 @@ def update_body(update: Update, links: Backlinks) -> dict[str, Any]:
     if "add-ons" in update.aspects:
         body["addons"] = _addons(wanted)
     if "charges" in update.aspects:
-        body["charges"] = _charges(update)
+        body["charges"] = _changed_charges(wanted)
     if "prices" in update.aspects:
         body["priceOverrides"] = _prices(wanted)
     if update.sets_values:
@@ -253,21 +253,36 @@ def _priced(price: Price) -> dict[str, Any]:
 
 
 def _unit_quantity(wanted: Subscription) -> int | None:
-    """The plan's own units, where it is sold by the unit; None where those are on a line of their own, or one."""
-    of_its_own = wanted.unit_feature in dict(wanted.charges)
-    return None if wanted.unit_quantity == 1 or of_its_own else wanted.unit_quantity
+    """The plan's own units, where it is sold by the unit; None where those are on a line of their own."""
+    if wanted.unit_feature is not None:
+        return None if wanted.unit_feature in dict(wanted.charges) else wanted.unit_quantity
+    return wanted.unit_quantity if wanted.unit_quantity != 1 else None  # of a plan that left the catalogue
 
 
-def _charges(update: Update) -> list[dict[str, Any]]:
-    """How many there are from now on of all that is charged by the unit; 0 of what was charged and is no more.
+def _charges(wanted: Subscription, counted: Mapping[str, int]) -> list[dict[str, Any]]:
+    """How many there are of all that the plan charges by the unit: 0 of what no deal gives. Stigg wants each to be said
+    (docs.stigg.io, *Subscription management*: "required for per-unit pricing"), and 0 is allowed (the SDK's `Charge`).
+    """
+    quantities = {**dict.fromkeys(wanted.charged, 0), **counted}
+    return [_charge(id, quantity) for id, quantity in sorted(quantities.items())]
+
+
+def _new_charges(wanted: Subscription) -> list[dict[str, Any]]:
+    """How many there are, but for the plan's own units: those are its `unitQuantity`, and not said twice."""
+    by_quantity = _unit_quantity(wanted) is not None
+    said = _charges(wanted, dict(wanted.charges))
+    return [one for one in said if not (by_quantity and one["id"] == wanted.unit_feature)]
+
+
+def _changed_charges(wanted: Subscription) -> list[dict[str, Any]]:
+    """How many there are from now on: a list replaces the whole list.
 
     The plan's own units are among them: PATCH has no `unitQuantity`, and they are units of the one feature that the
     plan charges (`Plan.unit_feature`). Stigg's documentation changes quantities of per-unit charges so (stiggio/skills,
     stigg-subscriptions/references/updates.md; `billableFeatures` there are `charges` in the REST API). To provision
     again would cancel what runs.
     """
-    quantities = {**update.subscription.counted, **dict.fromkeys(update.dropped, 0)}
-    return [_charge(id, quantity) for id, quantity in sorted(quantities.items())]
+    return _charges(wanted, wanted.counted)
 
 
 def _charge(feature_id: str, quantity: int) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Subscriptions:
             entitlements=self._entitlements(entities, charges, moment),
             prices=tuple(prices),
             charges=tuple(sorted((id, _units(some)) for id, some in charges.items())),
+            charged=tuple(sorted(plan.charged)) if plan else (),
             unit_feature=unit_feature,
             billing_period=terms.billing_period,
             payment_collection=terms.payment_collection,
