@@ -62,6 +62,7 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
     ("end", "A year that just ended"): ("outcomes written", "a term that ran out is Ended"),
     ("end", "Reopened and revoked"): ("future outcomes lookAgainAt written", "what is not won any more gives nothing"),
     ("end", "Held for a third"): ("desired future plan", "a removal is held with its deal, and no slot waits"),
+    ("keep", "By the unit"): ("desired future plan outcomes verdict written", "the plan is not sold by the unit"),
     ("grace", "Renewed within grace"): ("future", "a renewal's own terms hold from its start"),
     ("held", "Held for another quantity"): ("desired future outcomes written", "a fault says its day"),
     ("held", "Held by the removal guard"): (
@@ -218,6 +219,18 @@ def test_what_only_other_rules_would_change_waits_for_approval(recording: Record
         after = {"price of addon-extra-workspace": "1050 usd", "price of plan-enterprise": "96000 usd"}
         assert hold.reason.facts["before"] == Facts({"addon-extra-workspace": 2, **before})
         assert hold.reason.facts["after"] == Facts({"addon-extra-workspace": 4, **after})
+
+
+def test_units_of_a_plan_that_is_not_sold_by_the_unit_stay_until_somebody_approves_what_the_deal_says_now(
+    recording: Recording, stack: Played
+) -> None:
+    found = {one["name"]: stack.holds(one["account"]) for one in recording.customers}
+    waiting = {name: hold for name, holds in found.items() for hold in holds if hold.reason.code == "read_differently"}
+    assert waiting.keys() == {"By the unit"} & found.keys()
+    for hold in waiting.values():
+        assert hold.approval
+        assert hold.reason.facts["before"] == Facts({"units": 3, "price of plan-team": "4500 usd"})
+        assert hold.reason.facts["after"] == Facts({"units": 1, "price of plan-team": "13500 usd"})
 
 
 def test_a_look_at_each_customer_comes_to_what_it_came_to(recording: Recording, now: dict[str, Json]) -> None:

@@ -9,10 +9,11 @@ from typing import Literal
 
 from closedwon.domain.changes import Actual, Aspect, Change, End, Hold, Update
 from closedwon.domain.codes import Reason
-from closedwon.domain.desired import Subscription, amount_of, price_order
+from closedwon.domain.desired import Subscription, price_order
 from closedwon.domain.instants import EndOfBillingPeriod, Never
 from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
 from closedwon.domain.records import SlotRecord
+from closedwon.domain.upgrade import differences
 
 
 def differing(
@@ -90,33 +91,30 @@ def unchangeable(wanted: Subscription, standing: Actual, record: SlotRecord) -> 
 
 def read_differently(wanted: Subscription, standing: Actual, applied: Subscription | None) -> Reason | None:
     """Why what stands waits: it was sold as an entitlement, or as units of a plan that has no unit pricing, by a
-    version that did not know what the plan charges. What that costs the customer changes only by an approval.
+    version that did not know what the plan charges. What the customer has and pays changes only by an approval, of all
+    that would change.
     """
     kept = standing.metadata.get(TERMS_KEY, "")
     if kept == wanted.fingerprint:  # made so by a step that died before it was recorded
         return None
-    before, after = ({}, {}) if applied is None else _sold_otherwise(wanted, applied)
     units = kept.partition("-")[0]
     was = int(units) if units.isdecimal() else applied.unit_quantity if applied else wanted.unit_quantity
-    if wanted.unit_feature is None and was != wanted.unit_quantity:
-        before["units"], after["units"] = f"{was}", f"{wanted.unit_quantity}"
-    return Reason.of("read_differently", before=before, after=after, plan=wanted.plan_id) if before else None
+    units_gone = wanted.unit_feature is None and was != wanted.unit_quantity
+    if applied is None:
+        before, after = {"units": was}, {"units": wanted.unit_quantity}
+        return Reason.of("read_differently", before=before, after=after, plan=wanted.plan_id) if units_gone else None
+    if applied.plan_id != wanted.plan_id or not (units_gone or _sold_otherwise(wanted, applied)):
+        return None
+    before, after = differences(applied, wanted, standing.status == "NOT_STARTED") or ({}, {})
+    return Reason.of("read_differently", before=before, after=after, plan=wanted.plan_id)
 
 
-def _sold_otherwise(wanted: Subscription, applied: Subscription) -> tuple[dict[str, str], dict[str, str]]:
-    """What was sold as an entitlement and would be charged by the unit, or the other way round: before, and after."""
-    before: dict[str, str] = {}
-    after: dict[str, str] = {}
-    if applied.plan_id != wanted.plan_id:
-        return before, after
-    were, are = ({e.id: e for e in one.entitlements if e.type == "FEATURE"} for one in (applied, wanted))
-    for id, quantity in wanted.counted.items():
-        if id in were and id not in applied.counted:
-            before[id], after[id] = f"(entitlement) {amount_of(were[id]):g}", f"(charged by the unit) {quantity}"
-    for id, quantity in applied.counted.items():
-        if id in are and id not in wanted.counted:
-            before[id], after[id] = f"(charged by the unit) {quantity}", f"(entitlement) {amount_of(are[id]):g}"
-    return before, after
+def _sold_otherwise(wanted: Subscription, applied: Subscription) -> bool:
+    """Whether anything was sold as an entitlement and would be charged by the unit, or the other way round."""
+    were, are = ({e.id for e in one.entitlements if e.type == "FEATURE"} for one in (applied, wanted))
+    return any(id in were and id not in applied.counted for id in wanted.counted) or any(
+        id in are and id not in wanted.counted for id in applied.counted
+    )
 
 
 def tiered_override(wanted: Subscription, standing: Actual, aspects: Collection[Aspect]) -> Hold | None:

@@ -150,9 +150,11 @@ class _Planner:
         record = self.records.get(slot, SlotRecord())
         same = standing.plan_id == wanted.plan_id  # other units are changed in place: to replace it would cancel it
         hold = unchangeable(wanted, standing, record) if same else None
-        if hold is None and self._upgrades(slot, wanted, standing, wanted.opportunities):
+        otherwise = read_differently(wanted, standing, record.applied) if same else None
+        if self._waits(slot, wanted.opportunities, otherwise):
             return
-        if same and self._waits(slot, wanted.opportunities, read_differently(wanted, standing, record.applied)):
+        # What is read differently tells all that would change: no second approval of the same.
+        if otherwise is None and hold is None and self._upgrades(slot, wanted, standing, wanted.opportunities):
             return
         if self._makes_way(wanted, standing, record, fits=same and hold is None):
             end = End(slot, standing.id, standing.plan_id, wanted.opportunities, makes_way=True)
