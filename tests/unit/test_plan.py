@@ -7,6 +7,7 @@ the whole list, an ID is used once.
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedwon.domain.changes import LIVE, Create, End, Hold, Keep, Plan, Update
+from closedwon.domain.changes import LIVE, Actual, Create, End, Hold, Keep, Plan, Update
 from closedwon.domain.desired import Desired, Policy, Slot
 from closedwon.domain.endings import ending_of
 from closedwon.domain.identifiers import CustomerId, SubscriptionId
@@ -73,10 +74,13 @@ class Pretend:
     used: list[str] = field(default_factory=list)
     shows: tuple[str, ...] = (*LIVE, "CANCELED")
 
-    def plan(self, desired: Desired, policy: Policy = POLICY) -> Plan:
+    @property
+    def actual(self) -> list[Actual]:
         shown = json.loads(json.dumps([s for s in self.subscriptions.values() if s["status"] in self.shows]))
-        actual = [actual_of(subscription, CATALOGUE) for subscription in shown]
-        return plan(CUSTOMER, desired, actual, self.records, policy, LINKS, AT)
+        return [actual_of(subscription, CATALOGUE) for subscription in shown]
+
+    def plan(self, desired: Desired, policy: Policy = POLICY, approved: Container[str] = ()) -> Plan:
+        return plan(CUSTOMER, desired, self.actual, self.records, policy, LINKS, AT, approved)
 
     def apply(self, plan: Plan, remembers: bool = True) -> None:
         """Carry a plan out. remembers: False where the step dies between Stigg's write and the ledger's."""

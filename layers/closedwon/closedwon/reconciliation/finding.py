@@ -53,8 +53,8 @@ KINDS: Mapping[str, KindWords] = {
         "Make it.",
     ),
     "wrong_plan": KindWords(
-        "Other plan or units",
-        "The customer has another plan, or another number of units of it, than the deals say.",
+        "Other plan",
+        "The customer has another plan than the deals say.",
         "Replace the subscription by the one the deals say.",
     ),
     "wrong_addon": KindWords(
@@ -63,9 +63,9 @@ KINDS: Mapping[str, KindWords] = {
         "Set the add-ons to what the deals say.",
     ),
     "wrong_entitlement": KindWords(
-        "Other entitlements",
-        "The subscription's entitlements are not those of the deals.",
-        "Set the entitlements to what the deals say.",
+        "Other entitlements or units",
+        "The subscription's entitlements, or the units it charges, are not those of the deals.",
+        "Set the entitlements and units to what the deals say.",
     ),
     "wrong_price": KindWords(
         "Other prices",

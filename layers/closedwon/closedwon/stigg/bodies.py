@@ -291,6 +291,6 @@ def _charge(feature_id: str, quantity: int) -> dict[str, Any]:
     Whether `id` is the feature's or that of a row of `GET /plans/{id}/charges` is not documented. It is the feature's:
     of rows there is one for each currency, billing period and country, so that none of them is the charge that a
     subscription keeps when its period changes; and quantities, overrides and usage are told by feature everywhere else.
-    To be checked on a live account (docs/stigg.md); this is the only place that knows.
+    To be checked on a live account (docs/life-of-a-deal.md); this is the only place that knows.
     """
     return {"id": feature_id, "type": "FEATURE", "quantity": quantity}
