@@ -202,7 +202,12 @@ class _Check:
 def product_problems(product: Product, catalogue: Catalogue, rules: MappingRules) -> tuple[Problem, ...]:
     """What is wrong with a product by itself, by the rules for the lines of a deal and for what Stigg has."""
     order = _order_of([product], rules)
-    return order.problems or catalogue_problems(order, catalogue)
+    problems = order.problems or catalogue_problems(order, catalogue)
+    priced = product.type == "Entitlement" and product.price_override
+    if not problems and priced and not any(product.stigg_id in plan.charged for plan in catalogue.plans.values()):
+        said = f"no plan that is mapped or was sold charges {product.stigg_id} by the unit: a price of it is refused"
+        return (Problem(1, "price", said, "not_charged_by_unit"),)
+    return problems
 
 
 def _order_of(products: Sequence[Product], rules: MappingRules) -> Order:

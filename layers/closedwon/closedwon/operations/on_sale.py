@@ -50,14 +50,13 @@ class Unmapped:
 @dataclass(frozen=True)
 class InStigg:
     """What Stigg has for sale. statuses: of plans, add-ons and features by type and ID, those too that cannot be sold.
-    charges: currency and billing period of each price of a plan's or add-on's own. dependencies: the add-ons that an
-    add-on needs. meters: of features, such as INCREMENTAL.
+    charges: currency and billing period of each price of a plan's or add-on's own. meters: of features, such as
+    INCREMENTAL.
     """
 
     catalogue: Catalogue
     statuses: Mapping[tuple[str, str], str]
     charges: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
-    dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     meters: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -86,7 +85,6 @@ class InStigg:
             catalogue=catalogue,
             statuses=statuses,
             charges={id: _own_prices(some) for id, some in charges.items()},
-            dependencies={addon["id"]: tuple(addon.get("dependencies") or ()) for addon in addons},
             meters={one["id"]: one.get("meterType") or "" for one in features},
         )
 
