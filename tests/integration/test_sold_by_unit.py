@@ -25,8 +25,8 @@ SUBSCRIPTIONS = "/api/v1/subscriptions"
 
 def more(house: House, account: str, base: Json, *sold: Sold, **terms: Any) -> Json:
     """Win an amendment of a deal: differences."""
-    of = {"trigger": "amendment", "amends": opportunity_of(base), "quantities": "differences"}
-    return sell(house, account, *sold, terms=terms, **of)
+    of = opportunity_of(base)
+    return sell(house, account, *sold, terms=terms, trigger="amendment", amends=of, quantities="differences")
 
 
 def calls(house: House, *deals: Json) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from closedwon.domain.changes import Create, Update
-from closedwon.domain.codes import approval_of
+from closedwon.domain.codes import Facts, approval_of
 from closedwon.domain.comparison import read_differently
 from closedwon.domain.desired import Entitlement, Price, Subscription
 from closedwon.domain.records import SlotRecord
@@ -126,8 +126,8 @@ def test_seats_that_stand_as_an_entitlement_wait_for_an_approval_of_both_values(
     assert not todo.changes
     [hold] = todo.holds
     assert (hold.reason.code, hold.approval) == ("read_differently", approval_of(hold.reason))
-    assert dict(hold.reason.facts["before"]) == {SEATS: "20"}
-    assert dict(hold.reason.facts["after"]) == {f"charged {SEATS}": 20}
+    assert hold.reason.facts["before"] == Facts({SEATS: "20"})
+    assert hold.reason.facts["after"] == Facts({f"charged {SEATS}": 20})
     approved = world.plan(deals, approved={hold.approval or ""})
     [update] = approved.changes
     assert isinstance(update, Update)
@@ -146,7 +146,8 @@ def test_units_that_stand_on_a_plan_without_unit_pricing_are_never_replaced() ->
         world.records = records
         [hold] = world.plan(deals).holds
         assert hold.reason.code == "read_differently"
-        assert (hold.reason.facts["before"]["units"], hold.reason.facts["after"]["units"]) == (3, 1)
+        before_and_after = (hold.reason.facts["before"], hold.reason.facts["after"])
+        assert [one["units"] for one in before_and_after if isinstance(one, Facts)] == [3, 1]
         changes = world.plan(deals, approved={hold.approval or ""}).changes
         assert [type(change) for change in changes] == [Update]
 

@@ -170,7 +170,7 @@ class Subscription:
         """The units, then a hash of what else Stigg's answers do not show (entitlement values, charges, billing period
         ...): kept in the subscription's metadata, it tells whether what was written still is what is wanted.
         """
-        unseen = [
+        unseen: list[Any] = [
             [vars(entitlement) for entitlement in self.entitlements],
             self.billing_period,
             self.payment_collection,
