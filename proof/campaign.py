@@ -28,9 +28,9 @@ from benchmarks.lines import Line
 from proof import canaries, oracle
 from proof.disturbances import FUNCTIONS, Trouble
 from proof.judge import Judge, Violation
-from proof.market import make
+from proof.market import customer_of, policies_of
 from proof.permissions import Roles, not_allowed
-from proof.quiet import PATIENCE, heads, rest
+from proof.quiet import PATIENCE, heads, rest, running
 from proof.seller import Seller
 from proof.sender import Sender
 from proof.shop import LATEST, Customer, Json
@@ -106,28 +106,15 @@ def _rounds(seed: int, deals: int) -> Iterator[list[int]]:
         histories, sold = [], 0
         while sold < min(per_round, deals):
             histories.append(next(numbers))
-            sold += len(_customer(seed, histories[-1], now).newest)
+            sold += len(customer_of(seed, histories[-1], now, "").newest)
         deals -= sold
         yield histories
 
 
-def rules_of(seed: int) -> oracle.Rules:
-    """What the stack of a campaign chooses: another seed, other policies."""
-    return oracle.Rules(
-        end_of_term=("keep", "end", "grace")[(seed - 1) % 3], reopened="revoke" if seed % 4 == 0 else "flag"
-    )
-
-
-def _customer(seed: int, history: int, now: datetime, organization: str = "") -> Customer:
-    customer = make(seed * 100_000 + history, now, organization)
-    customer.history = history
-    return customer
-
-
 def _play(seed: int, histories: list[int], alone: bool, stop: bool) -> tuple[Counter[str], list[Violation]]:
     """Play a round. Out: what was counted, what was found."""
-    rules = rules_of(seed)
-    policies = {"EndOfTermPolicy": rules.end_of_term, "ReopenedDealPolicy": rules.reopened}
+    policies = policies_of(seed)
+    rules = oracle.Rules(end_of_term=policies["EndOfTermPolicy"], reopened=policies["ReopenedDealPolicy"])
     with Sandbox(
         {**PARAMETERS, **policies},
         wait_scale=0.04,
@@ -137,7 +124,7 @@ def _play(seed: int, histories: list[int], alone: bool, stop: bool) -> tuple[Cou
         concurrency=6,
     ) as sandbox:
         now = datetime.now(UTC)
-        customers = [_customer(seed, each, now, sandbox.salesforce.organization_id) for each in histories]
+        customers = [customer_of(seed, each, now, sandbox.salesforce.organization_id) for each in histories]
         play = _Round(sandbox, customers, f"campaign {seed}", now, stop, rules)
         play.play()
         for one in play.judge.violations:
@@ -253,11 +240,10 @@ class _Round:
         self._say(f"{len(self._customers)} customers with {sum(len(c.newest) for c in self._customers)} deals")
 
     def _rotate(self) -> None:
-        # With few deals nothing may have asked for anything yet: a secret that was never used is found nowhere.
-        deadline = time.monotonic() + PATIENCE / 10
+        # Of few deals nothing may have asked for anything yet: a secret that was never used is found nowhere.
         servers = (self._sandbox.stigg_server, self._sandbox.salesforce_server)
-        while not all(one.exchanges for one in servers) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        while running(self._sandbox) and not all(one.exchanges for one in servers):
+            time.sleep(0.05)
         self._canaries.secret |= self._trouble.rotate()
 
     def _end(self) -> None:

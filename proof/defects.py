@@ -24,12 +24,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.lines import Line
+from proof.market import first_that_buys
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "layers/closedwon/closedwon"
 AT_ONCE = 2
 PATIENCE = 600
 """Seconds for a trial. One that lasts longer has caught nothing."""
+
+
+SECOND_OPINION = "tests/unit/test_second_opinion.py::test_oracle_and_product_agree_on_what_the_market_sells"
+"""The oracle's opinion, of what the campaign's market sells, against the product's contract model alone."""
 
 
 class Edit(NamedTuple):
@@ -43,8 +48,8 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True)
 class Defect:
-    """breaks: what is not so any more. test: what plays the scene, where that is not the campaign; seed, history: the
-    campaign's, and the one customer's that meets it, where one does.
+    """breaks: what is not so any more. test: what plays the scene, where that is not the campaign; seed: the
+    campaign's; sells: the kind of which it plays the first customer alone, where one is enough.
     """
 
     name: str
@@ -52,7 +57,7 @@ class Defect:
     edits: tuple[Edit, ...]
     test: str = ""
     seed: int = 1
-    history: int | None = None
+    sells: str = ""
 
 
 class Caught(NamedTuple):
@@ -157,7 +162,7 @@ DEFECTS = (
                 "            if 100 * one.share > 100 and (",
             ),
         ),
-        history=52,
+        sells="fewer than somebody may take without asking",
     ),
     Defect(
         "a 500 is swallowed",
@@ -243,7 +248,7 @@ DEFECTS = (
                 "    for claim in claims[:0]:\n",
             ),
         ),
-        history=8,
+        sells="a deal that begins in a while",
     ),
     Defect(
         "a partial success counts as a whole one",
@@ -280,6 +285,87 @@ DEFECTS = (
         ),
         test="tests/unit/test_ledger_model.py",
     ),
+    Defect(
+        "an un-won amendment keeps its quantity",
+        "undo: what is won no more goes on giving what it gave",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/facts.py",
+                "        return Contribution(trial, unwon=True)\n",
+                "        return Contribution(sold if sold.differences else trial, unwon=True)\n",
+            ),
+        ),
+        test=SECOND_OPINION,
+    ),
+    Defect(
+        "a moved cancellation keeps its first day",
+        "the newest facts count: what was provisioned first does",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/facts.py",
+                '        case "churn":\n            return',
+                '        case "churn":\n'
+                "            if history.settled is not None and history.settled.order is not None:\n"
+                "                return history.settled\n"
+                "            return",
+            ),
+        ),
+        test=SECOND_OPINION,
+    ),
+    Defect(
+        "a price sums that nobody agreed to",
+        "money: units are taken at a price that the contract does not have, and what is left is a sum of nobody's",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/money.py",
+                "        wrong.append(line)\n        taken",
+                "        taken",
+            ),
+            Edit(
+                f"{PACKAGE}/domain/contract/money.py",
+                "    if after.units >= 0 and after.below:\n",
+                "    if after.units < 0 and after.below:\n",
+            ),
+        ),
+        test=SECOND_OPINION,
+    ),
+    Defect(
+        "a part without its plan",
+        "a plan takes its parts with it: what was sold with a cancelled plan moves to another product's",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/timeline.py",
+                "                    found[contract, slot] = merged([*spans, *later])\n",
+                "                    found[contract, slot] = merged([*spans, *later, (spans[0][0], NO_DAY)])\n",
+            ),
+        ),
+        test=SECOND_OPINION,
+    ),
+    Defect(
+        "a renewal takes all",
+        "a split renewal ends the contract beside the one that it names",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/renewals.py",
+                "found |= {line: None for contract in contracts for line in contract.lines}",
+                "found |= {line: None for one in contracts for contract in self._all.contracts\n"
+                "                              if contract.root is one.root for line in contract.lines}",
+            ),
+        ),
+        test=SECOND_OPINION,
+    ),
+    Defect(
+        "an amendment stays in its contract's resource",
+        "an amendment that names another resource adds to the one that its contract has",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/contracts.py",
+                "resource_id = deal.order.resource_id or contract.resource_id",
+                "resource_id = contract.resource_id or deal.order.resource_id",
+            ),
+        ),
+        test=SECOND_OPINION,
+    ),
 )
 
 
@@ -305,7 +391,10 @@ def attempt(defect: Defect, deals: int = 100) -> Caught:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", defect.test]
         if not defect.test:
             command = [sys.executable, "-m", "proof", "campaign", "--seed", str(defect.seed), "--deals", str(deals)]
-            command += ["--stop-at-first", *([] if defect.history is None else ["--history", str(defect.history)])]
+            command += [
+                "--stop-at-first",
+                *(["--history", str(first_that_buys(defect.sells, defect.seed))] if defect.sells else []),
+            ]
         paths = [folder, f"{folder}/{PACKAGE.rpartition('/')[0]}", f"{folder}/tests"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         began = time.monotonic()

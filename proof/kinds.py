@@ -200,9 +200,17 @@ def an_upsell_is_won_no_more_that_another_was_quoted_on(m: Shop, room: str) -> N
 
 
 @kind
-def a_split_renewal(m: Shop, room: str) -> None:
+def a_split_renewal_by_contract(m: Shop, room: str) -> None:
+    _split(m, room, [m.contract_id(), m.contract_id()])
+
+
+@kind
+def a_split_renewal_by_record(m: Shop, room: str) -> None:
+    _split(m, room, None)
+
+
+def _split(m: Shop, room: str, names: list[str] | None) -> None:
     """One deal became two contracts, by name or by record; each is renewed by itself, or only one of them."""
-    names = [m.contract_id(), m.contract_id()] if m.maybe(0.5) else None
     records = [m.record_id() for _ in range(4)]
 
     def said(place: int, contract: int) -> Json:
@@ -473,5 +481,17 @@ def a_base_whose_price_is_corrected_after_it_was_changed(m: Shop, room: str) -> 
 @kind
 def fewer_than_somebody_may_take_without_asking(m: Shop, room: str) -> None:
     first = base(m, room, plan(), seats(100))
-    fewer = more_or_fewer(m, first, seats(-80), start=some_day(m))
-    maybe_approved(m, fewer)
+    more_or_fewer(m, first, seats(-80), start=some_day(m))
+
+
+@kind
+def fewer_than_somebody_may_take_and_somebody_is_asked(m: Shop, room: str) -> None:
+    first = base(m, room, plan(), seats(100))
+    m.customer.approves.add(id_of(more_or_fewer(m, first, seats(-80), start=some_day(m))))
+
+
+@kind
+def a_deal_that_begins_in_a_while(m: Shop, room: str) -> None:
+    begins, more = sorted(m.soon() for _ in range(2))
+    first = m.sell("closed_won", [plan(price=48_000), seats(100)], room, terms={**PAID, "start": begins})
+    more_or_fewer(m, first, seats(20), workspaces(2, 1100), start=more, wave=0)

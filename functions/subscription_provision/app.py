@@ -15,13 +15,15 @@ from closedwon.aws.ledger import Ledger
 from closedwon.domain.changes import Change, Create, End, Plan
 from closedwon.domain.codes import Facts
 from closedwon.domain.desired import Grant, Slot, Subscription
+from closedwon.domain.due import only_looks
 from closedwon.domain.endings import after_end, ending_of
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
-from closedwon.domain.identifiers import SubscriptionId
-from closedwon.domain.instants import Instant, from_milliseconds
+from closedwon.domain.identifiers import OpportunityId, SubscriptionId
+from closedwon.domain.instants import Instant, from_milliseconds, milliseconds
 from closedwon.domain.lease import Work
 from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
+from closedwon.domain.planned import Planned
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import Applied, Intended, Interrupted, LeaseLost
 from closedwon.provisioning.step import Step
@@ -51,6 +53,8 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
         return None
     records = {Slot.of_key(key): record for key, record in customer.slots.items()}
     planned = stack.provisioner.planned(customer, agreement)
+    if only_looks(customer, milliseconds(agreement.world.now)):
+        return looked(work, planned, records, execution, stack)
     to_do = planned.plan
     # Before any write: if this step dies, its retry finds in the ledger which IDs may be in use.
     intend(work, to_do, records, stack.ledger)
@@ -74,6 +78,36 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     # Credits last: they cannot be taken back.
     grants, refused_grants = grant_all(work, to_do.grants, stack.stigg)
     return applied(customer, planned, records, refusals, stack.now(), grants, refused_grants)
+
+
+def looked(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> Applied:
+    """What to record where Stigg was only looked at. What others changed there stays as it is: its customer is marked,
+    and the next reconciliation reports or repairs it by the stack's policies (decision 85).
+    """
+    to_do = planned.plan
+    if to_do.changes:
+        stack.event_register.mark(work.customer.account_id)
+        metrics.note("StiggDiffers")
+    for keep in to_do.kept:
+        slot = keep.subscription.slot
+        records[slot] = standing(records.get(slot, SlotRecord()), keep.subscription, keep.subscription_id, keep.status)
+    logger.info("looked", extra={"execution": execution, "differs": len(to_do.changes)})
+    left = {id for change in to_do.changes for id in opportunities_of(change)}
+    left |= {grant.opportunity_id for grant in to_do.grants}
+    seen = planned._replace(plan=replace(to_do, changes=(), grants=(), approved={}))
+    report = applied(work.customer, seen, records, {}, stack.now(), dict(work.customer.grants))
+    return replace(
+        report,
+        # What Stigg refused, and what is to be decided, is still as it was.
+        outcomes={id: outcome for id, outcome in report.outcomes.items() if id not in left},
+        settles={id: settled for id, settled in report.settles.items() if id not in left},
+        approved=frozenset(),
+        looked=True,
+    )
+
+
+def opportunities_of(change: Change) -> tuple[OpportunityId, ...]:
+    return change.opportunities if isinstance(change, End) else change.subscription.opportunities
 
 
 def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord], ledger: Ledger) -> None:

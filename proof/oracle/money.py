@@ -12,6 +12,9 @@ Pot = dict[Fraction | None, Fraction]
 """Price of one unit to units; None: the catalogue's price."""
 
 
+CENT = Fraction(1, 100)
+
+
 class Charged(NamedTuple):
     """Units, and what they charge together; None: the catalogue's price, all of them."""
 
@@ -58,7 +61,7 @@ def _take(line: Line, rest: Pot, pot: Pot) -> None:
         taken = {tier: n * units / there for tier, n in rest.items()} if there else {None: units}
     elif rest.get(price, Fraction()) >= units:
         taken = {price: units}
-    elif there and None not in rest and _charge(rest) == price * there:
+    elif there and None not in rest and abs(_charge(rest) / there - price) <= CENT / 2:  # as it was shown
         taken = {tier: n * units / there for tier, n in rest.items()}
     elif set(rest) == {None}:
         taken = {None: units}

@@ -19,12 +19,14 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
 
-from . import answers, changing, keeping, models, provisioning
+from . import answers, changing, keeping, models, provisioning, queue
 from .api import Api
 from .catalogue import sandbox_catalogue
 from .errors import CODES, Refused
+from .events import Events
 from .limits import RateLimits
 from .packages import Catalogue
+from .queue import DurableQueue
 from .service import Service
 from .site import Site
 from .state import Subscriptions
@@ -65,6 +67,8 @@ class Stigg:
         self._now = now
         self._lock = threading.RLock()
         self._api = Api(self._present, api_key, partial(RateLimits, clock, rate_limits, rate_scale))
+        self.events = Events()
+        self.queue: DurableQueue | None = None
         self._site = Site(self._present, environment, lambda: self.salesforce_url)
         self.reset()
 
@@ -74,6 +78,7 @@ class Stigg:
         """Forget everything that was written; the catalogue and the settings stay."""
         with self._lock:
             self._service = Service(self.catalogue, self.defer_updates, self.environment)
+            self.events.begin(self._service)
             self._api.reset()
 
     def error(self, status: int) -> Response:
@@ -82,6 +87,8 @@ class Stigg:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
+        if request.path == queue.PATH and self.queue is not None:
+            return self._api.credentials(request, self.queue.credentials)(environ, start_response)
         below_api = request.path.startswith("/api/")  # of whatever version, so that what is not there is told as JSON
         response = self._api.answer(request) if below_api else self._site.show(request)
         response.headers["x-request-id"] = str(uuid.uuid4())
@@ -220,4 +227,7 @@ class Stigg:
         """Holds the lock over a service that time has caught up with."""
         with self._lock:
             self._service.catch_up(self._now())
-            yield self._service
+            try:
+                yield self._service
+            finally:  # what was refused changed nothing, and what happened by itself before it did
+                self.events.notice(self._service)

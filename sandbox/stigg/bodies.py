@@ -155,6 +155,23 @@ class SubscriptionImport(Body):
     integration_id: str | None = None
 
 
+# Credits
+
+
+class Consumption(Body):
+    amount: Annotated[Number, Field(gt=0)]
+    currency_id: str
+    customer_id: str
+    idempotency_key: Annotated[str, Field(min_length=1)]
+    created_at: Maybe[Instant] = None
+    dimensions: Maybe[Dimensions] = None
+    resource_id: Maybe[Identifier] = None
+
+
+class Consumptions(Body):
+    consumptions: Annotated[list[Consumption], Field(min_length=1, max_length=1000)]
+
+
 # Usage
 
 

@@ -1,14 +1,16 @@
-"""How the endpoints of credits are answered that give none: a grant voided, and the ledger of what became of grants."""
+"""How the endpoints of credits are answered that give none: spent, voided, and told by the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from werkzeug.wrappers import Request
 
-from .answers import ANY, Answer, Endpoint, of_grant
+from . import bodies, entitlements, spending
+from .answers import ANY, Answer, Endpoint, of_grant, of_slot, read
 from .errors import invalid, not_found
 from .listing import Filter, Row, choices, page
 from .packages import stamp
@@ -27,7 +29,7 @@ _KINDS = (
     "CREDITS_RESERVATION_RELEASED",
     "CREDITS_RESERVATION_EXPIRED",
 )
-"""What the ledger can tell; here only the first two and the fourth happen."""
+"""What the ledger can tell; here only the first four happen."""
 
 
 def void_grant(service: Service, request: Request, id: str) -> Answer:
@@ -41,28 +43,57 @@ def void_grant(service: Service, request: Request, id: str) -> Answer:
     return Answer(200, {"data": grant.json(service.now)})
 
 
+def consume(service: Service, request: Request) -> Answer:
+    wanted = read(bodies.Consumption, request)
+    parts = spending.spend(service, [wanted])
+    currency = service.catalogue.currencies[wanted.currency_id]
+    allowed = service.allowances(wanted.customer_id, wanted.resource_id).get(("CREDIT", currency.id))
+    left = entitlements.of_currency(currency, allowed, service.now)
+    data = {
+        "amount": sum(part.amount for part in parts),
+        "currencyId": currency.id,
+        "customerId": wanted.customer_id,
+        "timestamp": stamp(parts[0].timestamp),
+        "credit": {
+            "currencyId": currency.id,
+            "currentUsage": left["currentUsage"],
+            "timestamp": stamp(service.now),
+            "usageLimit": left["usageLimit"],
+            "usagePeriodEnd": left["usagePeriodEnd"],
+        },
+        "resourceId": wanted.resource_id,
+    }
+    return Answer(201, {"data": data})
+
+
+def consume_all(service: Service, request: Request) -> Answer:
+    """Accepted for later, by the SDK; here it is done at once."""
+    spending.spend(service, read(bodies.Consumptions, request).consumptions)
+    return Answer(202, {"data": {}})
+
+
 def list_ledger(service: Service, request: Request) -> Answer:
-    """What became of a customer's grants. Nothing spends credits here, so none are consumed or reserved."""
+    """What became of a customer's grants. Credits that a plan includes are of no grant, and are left out."""
     if (customer := request.args.get("customerId")) is not None:
         service.customer(customer)
     events = sorted(
-        (event for grant in service.book.grants.values() for event in _events(grant, service.now)),
-        key=lambda event: event[0],
+        (event for grant in service.book.grants.values() for event in _events(service, grant)),
+        key=lambda event: event.at,
     )
     rows = [
         Row(
-            f"at-{kind}-{grant.id}",
-            at,
+            f"at-{event.id}",
+            event.at,
             {
-                "customerId": grant.customer_id,
-                "currencyId": grant.currency_id,
-                "resourceId": grant.resource_id,
-                "eventType": kind,
+                "customerId": event.grant.customer_id,
+                "currencyId": event.grant.currency_id,
+                "resourceId": event.grant.resource_id,
+                "eventType": event.kind,
                 "reservationId": None,
             },
-            lambda at=at, kind=kind, grant=grant: _told(at, kind, grant),  # type: ignore[misc]
+            event.json,
         )
-        for at, kind, grant in events
+        for event in events
     ]
     filters = {
         "customerId": Filter(required=True),
@@ -74,33 +105,53 @@ def list_ledger(service: Service, request: Request) -> Answer:
     return Answer(200, page(rows, request.args, filters, by_date=False))
 
 
-def _events(grant: CreditGrant, now: datetime) -> Iterator[tuple[datetime, str, CreditGrant]]:
-    """What became of a grant until now: when, and what."""
-    if grant.effective_at <= now and not grant.pending:
-        yield grant.effective_at, "CREDITS_GRANTED", grant
+@dataclass(frozen=True)
+class _Event:
+    """What became of a grant: when, what, by how much its balance changed, and a name for it among the grant's."""
+
+    at: datetime
+    kind: str
+    grant: CreditGrant
+    amount: float
+    name: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind.lower()}-{self.grant.id}-{self.name}"
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "amount": self.amount,
+            "creditCurrencyId": self.grant.currency_id,
+            "creditGrantId": self.grant.id,
+            "customerId": self.grant.customer_id,
+            "eventId": self.id,
+            "eventType": self.kind,
+            "featureId": None,
+            "reservationId": None,
+            "resourceId": self.grant.resource_id,
+            "timestamp": stamp(self.at),
+        }
+
+
+def _events(service: Service, grant: CreditGrant) -> Iterator[_Event]:
+    """What became of a grant until now."""
+    if grant.effective_at <= service.now and not grant.pending:
+        yield _Event(grant.effective_at, "CREDITS_GRANTED", grant, grant.amount)
+    for spent in service.book.spendings.get(grant.customer_id, ()):
+        if spent.grant_id == grant.id:
+            yield _Event(spent.timestamp, "CREDITS_CONSUMED", grant, -spent.amount, spent.idempotency_key)
+    left = grant.amount - grant.consumed
     if grant.voided_at is not None:
-        yield grant.voided_at, "CREDITS_VOIDED", grant
-    elif grant.expire_at is not None and grant.expire_at <= now:
-        yield grant.expire_at, "CREDITS_EXPIRED", grant
-
-
-def _told(at: datetime, kind: str, grant: CreditGrant) -> dict[str, Any]:
-    return {
-        "amount": grant.amount if kind == "CREDITS_GRANTED" else -grant.amount,
-        "creditCurrencyId": grant.currency_id,
-        "creditGrantId": grant.id,
-        "customerId": grant.customer_id,
-        "eventId": f"{kind.lower()}-{grant.id}",
-        "eventType": kind,
-        "featureId": None,
-        "reservationId": None,
-        "resourceId": grant.resource_id,
-        "timestamp": stamp(at),
-    }
+        yield _Event(grant.voided_at, "CREDITS_VOIDED", grant, -left)
+    elif grant.expire_at is not None and grant.expire_at <= service.now:
+        yield _Event(grant.expire_at, "CREDITS_EXPIRED", grant, -left)
 
 
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("POST", "/credits/grants/<id>/void"): Endpoint("grant", void_grant, of_grant, bare=True),
+    ("POST", "/credits/consumption"): Endpoint("update", consume, of_slot),
+    ("POST", "/credits/consumption/async"): Endpoint("update", consume_all),
     ("GET", "/credits/ledger"): Endpoint("read", list_ledger),
 }
 """By method and path."""

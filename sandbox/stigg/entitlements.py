@@ -11,7 +11,7 @@ from typing import Any
 from . import charging
 from .packages import Catalogue, CreditCurrency, Feature, Grant, stamp
 from .periods import Reset, reset_around
-from .records import Promotion
+from .records import Promotion, Spending
 from .state import CreditGrant, Subscription
 
 
@@ -33,7 +33,7 @@ class Allowance:
     def __add__(self, more: Allowance) -> Allowance:
         if self.limit is None or more.limit is None:
             return self
-        return replace(self, limit=self.limit + more.limit)
+        return replace(self, limit=self.limit + more.limit, used=self.used + more.used)
 
     def generous(self, other: Allowance) -> Allowance:
         """The better of the two."""
@@ -51,10 +51,10 @@ Allowances = dict[tuple[str, str], Allowance]
 
 
 def _of_catalogue(grant: Grant, since: datetime, times: int = 1) -> Allowance:
+    every = grant.reset_period or grant.cadence
     if grant.unlimited:
-        return Allowance(math.inf, grant.reset_period, since)
-    limit = None if grant.limit is None else grant.limit * times
-    return Allowance(limit, grant.reset_period, since, grant.values)
+        return Allowance(math.inf, every, since)
+    return Allowance(None if grant.limit is None else grant.limit * times, every, since, grant.values)
 
 
 def of_subscription(catalogue: Catalogue, subscription: Subscription) -> Allowances:
@@ -69,7 +69,9 @@ def of_subscription(catalogue: Catalogue, subscription: Subscription) -> Allowan
         if feature is not None and feature.type == "BOOLEAN":
             limit = None
         soft = bool(own.get("hasSoftLimit"))
-        allowed[own["type"], own["id"]] = Allowance(limit, own.get("resetPeriod"), since, soft=soft)
+        allowed[own["type"], own["id"]] = Allowance(
+            limit, own.get("resetPeriod") or own.get("cadence"), since, soft=soft
+        )
     for name, units in charging.units_of(catalogue, subscription).items():
         included = allowed.get(("FEATURE", name), Allowance(anchor=since))
         allowed["FEATURE", name] = replace(included, limit=(included.limit or 0) + units)
@@ -121,13 +123,26 @@ def effective(
     for grant in grants:
         if grant.status(now) == "ACTIVE":
             key = ("CREDIT", grant.currency_id)
-            granted = Allowance(grant.amount)
+            granted = Allowance(grant.amount, used=grant.consumed)
             allowed[key] = allowed[key] + granted if key in allowed else granted
     return allowed
 
 
+def spent(known: Iterable[Spending], resource_id: str | None, allowed: Allowances, now: datetime) -> Allowances:
+    """What is allowed, with what was spent of the credits that a plan includes in the period under way."""
+    ours = [one for one in known if one.grant_id is None and one.resource_id in (None, resource_id)]
+    found = dict(allowed)
+    for kind, id in allowed:
+        if kind == "CREDIT" and ours:
+            allowance = found[kind, id]
+            start, end = allowance.period(now) or (now, now)
+            used = sum(one.amount for one in ours if one.currency_id == id and start <= one.timestamp < end)
+            found[kind, id] = replace(allowance, used=allowance.used + used)
+    return found
+
+
 def json(catalogue: Catalogue, allowed: Allowances, now: datetime) -> list[dict[str, Any]]:
-    """Effective entitlements as the API answers them. Credits are never used up: nothing spends them here."""
+    """Effective entitlements as the API answers them."""
     return [
         of_currency(catalogue.currencies[identifier], allowance, now)
         if kind == "CREDIT"
@@ -140,7 +155,8 @@ def of_currency(
     currency: CreditCurrency, allowance: Allowance | None, now: datetime, denied: str | None = None
 ) -> dict[str, Any]:
     """One currency's. allowance: None for what there is none of; denied: why it may not be used."""
-    limit = allowance.limit if allowance and allowance.limit and math.isfinite(allowance.limit) else 0
+    held = allowance or Allowance()
+    _, end = held.period(now) or (None, None)
     return {
         "accessDeniedReason": denied,
         "currency": {
@@ -151,13 +167,13 @@ def of_currency(
             "unitPlural": currency.units[1],
             "unitSingular": currency.units[0],
         },
-        "currentUsage": allowance.used if allowance else 0,
+        "currentUsage": held.used,
         "isGranted": denied is None,
         "type": "CREDIT",
-        "usageLimit": limit,
+        "usageLimit": held.limit if held.limit and math.isfinite(held.limit) else 0,
         "usageUpdatedAt": stamp(now),
         "entitlementUpdatedAt": stamp(now),
-        "usagePeriodEnd": None,
+        "usagePeriodEnd": stamp(end) if end else None,
         "validUntil": None,
     }
 

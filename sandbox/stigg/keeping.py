@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from pydantic.alias_generators import to_camel
 
 from .packages import Catalogue
-from .records import Contract, Measurement, Promotion
+from .records import Contract, Measurement, Promotion, Spending
 from .state import Book, CreditGrant, Customer, Deferred, Subscription
 
 Json = dict[str, Any]
-T = TypeVar("T", Contract, Promotion, Measurement)
+T = TypeVar("T", Contract, Promotion, Measurement, Spending)
 
 _SUBSCRIPTION = {
     "id": "id",
@@ -58,8 +58,8 @@ _INSTANTS = ("createdAt", "startDate", "trialEndDate", "cancellationDate", "endD
 
 
 def kept(book: Book) -> Iterator[Json]:
-    """Every record, each with its `kind`: customers, subscriptions, grants, contracts, promotions, usage; the oldest of
-    each kind first.
+    """Every record, each with its `kind`: customers, subscriptions, grants, contracts, promotions, usage, spendings;
+    the oldest of each kind first.
     """
     for customer in book.customers.values():
         yield _plain(
@@ -84,6 +84,7 @@ def kept(book: Book) -> Iterator[Json]:
             effectiveAt=grant.effective_at,
             expireAt=grant.expire_at,
             voidedAt=grant.voided_at,
+            consumedAmount=grant.consumed,
             pending=grant.pending,
             fields=grant.fields,
         )
@@ -92,7 +93,7 @@ def kept(book: Book) -> Iterator[Json]:
         yield _plain(kind=kind, **said)
 
 
-def _others(book: Book) -> Iterator[tuple[str, Contract | Promotion | Measurement]]:
+def _others(book: Book) -> Iterator[tuple[str, Contract | Promotion | Measurement | Spending]]:
     """The records that are told field by field, each with its kind."""
     for contract in book.contracts.values():
         yield "contract", contract
@@ -101,6 +102,9 @@ def _others(book: Book) -> Iterator[tuple[str, Contract | Promotion | Measuremen
     for measured in book.measurements.values():
         for measurement in measured:
             yield "usage", measurement
+    for spent in book.spendings.values():
+        for spending in spent:
+            yield "spending", spending
 
 
 def book_of(records: Iterable[Mapping[str, Any]], catalogue: Catalogue) -> Book:
@@ -118,6 +122,8 @@ def book_of(records: Iterable[Mapping[str, Any]], catalogue: Catalogue) -> Book:
                 book.contracts[record["contractId"]] = _other(Contract, record)
             case "promotion":
                 book.promotions[record["customerId"], record["featureId"]] = _other(Promotion, record)
+            case "spending":
+                book.spendings.setdefault(record["customerId"], []).append(_other(Spending, record))
             case "usage":
                 book.measurements.setdefault(record["customerId"], []).append(_other(Measurement, record))
     return book
@@ -147,6 +153,7 @@ def _grant(record: Mapping[str, Any]) -> CreditGrant:
         _instant(record.get("expireAt")),
         record.get("pending", False),
         _instant(record.get("voidedAt")),
+        record.get("consumedAmount", 0),
     )
 
 

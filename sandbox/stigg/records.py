@@ -1,6 +1,7 @@
-"""What the stand-in remembers besides customers, subscriptions and credits: contracts, promotions, usage.
+"""What the stand-in remembers besides customers, subscriptions and credits: contracts, promotions, usage, credits
+spent.
 
-Plain records; what becomes of them is in `contracts`, `promotional` and `usage`.
+Plain records; what becomes of them is in `contracts`, `promotional`, `usage` and `spending`.
 """
 
 from __future__ import annotations
@@ -79,3 +80,17 @@ class Measurement:
     resource_id: str | None = None
     dimensions: dict[str, str | float | bool] = field(default_factory=dict)
     idempotency_key: str | None = None
+
+
+@dataclass
+class Spending:
+    """Credits that were spent. grant_id: the grant they were of; None for those that a plan includes."""
+
+    customer_id: str
+    currency_id: str
+    idempotency_key: str
+    timestamp: datetime
+    created_at: datetime
+    resource_id: str | None = None
+    grant_id: str | None = None
+    amount: float = 0

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from .models import BillingPeriod, PaymentCollectionMethod, TrialEndBehavior
 from .packages import Plan, stamp
 from .periods import period_around
-from .records import Contract, Measurement, Promotion, cursor
+from .records import Contract, Measurement, Promotion, Spending, cursor
 
 Status = Literal["PAYMENT_PENDING", "ACTIVE", "EXPIRED", "IN_TRIAL", "CANCELED", "NOT_STARTED"]
 ENDED: frozenset[str] = frozenset({"EXPIRED", "CANCELED"})
@@ -249,6 +249,7 @@ class CreditGrant:
     expire_at: datetime | None
     pending: bool
     voided_at: datetime | None = None
+    consumed: float = 0
     cursor: str = field(default_factory=cursor)
 
     @property
@@ -270,7 +271,7 @@ class CreditGrant:
             "id": self.id,
             "amount": self.amount,
             "comment": get("comment"),
-            "consumedAmount": 0,
+            "consumedAmount": self.consumed,
             "cost": get("cost") or {"amount": 0, "currency": "usd"},
             "createdAt": stamp(self.created_at),
             "currencyId": self.currency_id,
@@ -305,6 +306,8 @@ class Subscriptions(dict[str, Subscription]):
         self._of_customer: dict[str, list[Subscription]] = {}
         self._cursors: dict[str, int] = {}
         self._changed: set[Subscription] = set()
+        self.noticed: set[Subscription] | None = None
+        """What changed since `take_noticed` was called last, where somebody wants to know."""
         self._coming: list[tuple[datetime, int, int]] = []
 
     def __setitem__(self, id: str, subscription: Subscription) -> None:
@@ -329,11 +332,18 @@ class Subscriptions(dict[str, Subscription]):
         """The place a cursor stands for; None for one that is not known."""
         return self._cursors.get(cursor)
 
+    def take_noticed(self) -> set[Subscription]:
+        """What may have changed since the last time."""
+        noticed, self.noticed = self._changed | (self.noticed or set()), set()
+        return noticed
+
     def next_event(self, now: datetime) -> tuple[Event, Subscription] | None:
         """The first thing that was due until `now`; of those due at one moment the first by kind, then the oldest's."""
         for subscription in self._changed:
             for at, order, _ in subscription.events():
                 heapq.heappush(self._coming, (at, order, subscription.place))
+        if self.noticed is not None:
+            self.noticed |= self._changed
         self._changed.clear()
         while self._coming and self._coming[0][0] <= now:
             at, order, place = heapq.heappop(self._coming)
@@ -356,6 +366,8 @@ class Book:
     promotions: dict[tuple[str, str], Promotion] = field(default_factory=dict)
     """By customer and feature."""
     measurements: dict[str, list[Measurement]] = field(default_factory=dict)
+    """By customer."""
+    spendings: dict[str, list[Spending]] = field(default_factory=dict)
     """By customer."""
 
     def in_slot(self, slot: Slot, *, trial: bool) -> Iterator[Subscription]:

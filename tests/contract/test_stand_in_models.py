@@ -102,6 +102,8 @@ def _nullable(field: Any) -> bool:
         (bodies.UsageReports, v1.UsageReportParams),
         (bodies.UsageReports, v2.UsageReportParams),
         (bodies.EventEstimate, v1.EventEstimateParams),
+        (bodies.Consumption, credits.ConsumptionConsumeParams),
+        (bodies.Consumptions, credits.ConsumptionConsumeAsyncParams),
         (bodies.EventReports, v1.EventReportParams),
     ],
 )

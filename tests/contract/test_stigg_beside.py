@@ -357,6 +357,48 @@ def test_a_voided_grant_counts_no_more(client: Client, app: Stigg, acme: str) ->
             grants.void(wrong)
 
 
+def test_credits_are_spent_from_the_plan_first_then_from_grants_by_priority(
+    client: Client, app: Stigg, clock: Clock, acme: str
+) -> None:
+    app.add_subscription(acme, "plan-enterprise-plus")
+    common: Any = {"customer_id": acme, "currency_id": "currency-ai-credits", "grant_type": "PROMOTIONAL"}
+    grants, spend = client.v1.credits.grants, client.v1.credits.consumption.consume
+    usual = grants.create(amount=30, display_name="usual", **common).data
+    first = grants.create(amount=20, display_name="first", priority=1, **common).data
+
+    def spent(amount: float, key: str) -> tuple[float, float]:
+        told = spend(amount=amount, customer_id=acme, currency_id="currency-ai-credits", idempotency_key=key).data
+        assert told.credit is not None
+        assert told.credit.usage_period_end == datetime.fromisoformat("2027-01-01T09:00:00Z")
+        return told.credit.current_usage, told.credit.usage_limit
+
+    def consumed() -> dict[str, float]:
+        return {grant.display_name: grant.consumed_amount for grant in grants.list(customer_id=acme)}
+
+    assert spent(990, "a") == (990, 1050)
+    assert (spent(25, "b"), consumed()) == ((1015, 1050), {"usual": 0, "first": 15})
+    assert spent(25, "b") == (1015, 1050), "a key spends once"
+    with pytest.raises(stigg.BadRequestError):
+        spent(36, "c")
+    assert (spent(10, "d"), consumed()) == ((1025, 1050), {"usual": 5, "first": 20})
+    grants.void(usual.id)
+    ledger = [(one.event_type, one.amount) for one in client.v1.credits.list_ledger(customer_id=acme)]
+    assert sorted(ledger) == [
+        ("CREDITS_CONSUMED", -15),
+        ("CREDITS_CONSUMED", -5),
+        ("CREDITS_CONSUMED", -5),
+        ("CREDITS_GRANTED", 20),
+        ("CREDITS_GRANTED", 30),
+        ("CREDITS_VOIDED", -25),
+    ]
+    [left] = [one for one in client.v1.customers.retrieve_entitlements(acme).data.entitlements if one.type == "CREDIT"]
+    assert (left.current_usage, left.usage_limit) == (1020, 1020)
+    clock.wait(days=31)
+    check = client.v1.customers.check_entitlement(acme, currency_id="currency-ai-credits", requested_usage=1000).data
+    assert (check.is_granted, check.current_usage) == (True, 20), "what a plan includes comes back each month"
+    assert first.consumed_amount == 0
+
+
 def test_the_ledger_tells_what_became_of_grants(client: Client, app: Stigg, clock: Clock, acme: str) -> None:
     common: Any = {"customer_id": acme, "display_name": "Gift", "grant_type": "PROMOTIONAL"}
     grants = client.v1.credits.grants
@@ -431,6 +473,10 @@ def test_all_of_it_can_be_kept_and_put_back(client: Client, app: Stigg, clock: C
     client.v1.customers.promotional_entitlements.create(acme, promotional_entitlements=given)
     client.v2.usage.report(usages=[{"customer_id": acme, "feature_id": CALLS, "value": 0}])
     client.v2.usage.report(usages=[{"customer_id": acme, "feature_id": CALLS, "value": 3, "idempotency_key": "k"}])
+    grant: Any = {"customer_id": acme, "currency_id": "currency-ai-credits", "amount": 7, "grant_type": "PROMOTIONAL"}
+    client.v1.credits.grants.create(display_name="Gift", **grant)
+    spent: Any = {"customer_id": acme, "currency_id": "currency-ai-credits", "amount": 2, "idempotency_key": "k"}
+    client.v1.credits.consumption.consume_async(consumptions=[spent])
     client.v1.customers.provision(id="gone")
     client.v1.customers.archive("gone")
     other = Stigg(KEY, now=clock.now)

@@ -23,7 +23,7 @@ from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription
 from closedwon.domain.identifiers import AccountId, ContractId, OpportunityId, normalised_id
 from closedwon.domain.instants import Instant, from_milliseconds, iso_utc, milliseconds
-from closedwon.domain.order import Order, Revision
+from closedwon.domain.order import Item, Order, Revision
 from closedwon.intake.deal import Deal, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, unrecordable
 from closedwon.stigg.catalogue import catalogue_of, plan_with_details
@@ -163,6 +163,24 @@ def order_of(deal: Json, rules: MappingRules = RULES) -> Order:
     """The order of a deal, by way of the ledger."""
     order = compile_deal(Deal.model_validate(deal), rules)
     return Order.from_json(json.loads(json.dumps(order.to_json())))
+
+
+def plain_order(opportunity: str, account: str, quantity: int = 1, **given: Any) -> Order:
+    """A valid order of one plan, made without a callout; its quantity tells it from others."""
+    content: dict[str, Any] = {
+        "opportunity_id": opportunity,
+        "opportunity_name": "Northwind - Enterprise 2026",
+        "account_id": account,
+        "account_name": "Northwind Traders",
+        "account_email": None,
+        "stored_customer_id": None,
+        "customer_id": None,
+        "resource_id": None,
+        "trigger": "closed_won",
+        "currency": "usd",
+        "items": (Item("Plan", "plan-enterprise", quantity, (1,), price=48000.0),),
+    }
+    return Order(**{**content, **given})
 
 
 def an_order(*lines: Json, number: int = 1, **changes: Any) -> Order:

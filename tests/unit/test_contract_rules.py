@@ -191,7 +191,9 @@ def test_a_later_segment_of_a_whole_amendment_does_not_outlive_the_contract_that
     assert one.agreement().held == {}
     assert [seats(one, day) for day in ("2027-05-02", "2027-06-02", "2027-12-02")] == [100, 120, 120]
     for day, left in (("2027-05-02", {SEATS, CALLS}), ("2027-06-02", {SEATS}), ("2027-12-02", {SEATS})):
-        assert {e.id for e in there(one, day).entitlements} == left
+        found = there(one, day)
+        assert found is not None
+        assert {e.id for e in found.entitlements} == left
 
 
 def test_two_renewals_of_the_same_lines_are_both_held_and_the_term_goes_on() -> None:
@@ -367,6 +369,29 @@ def test_deals_that_name_each_other_are_held() -> None:
     one = life()
     one.send(renewed(1, plan(), of=2, **YEAR), renewed(2, plan(), of=1, **NEXT))
     assert (code(one, 1), code(one, 2)) == ("reference_circle", "reference_circle")
+
+
+@pytest.mark.parametrize("other", [plan("plan-enterprise-plus"), plan(price=48000)], ids=["another plan", "a price"])
+def test_a_deal_without_a_start_meets_nothing_that_was_over_when_it_was_sold(other: Json) -> None:
+    one = life("2027-01-10")
+    one.send(saved("2027-01-10", evergreen(won(1, plan(), entitlement(SEATS, 10)))))
+    one.wait(at("2027-03-01"))
+    one.send(saved("2027-03-01", cancelled(2, of=1, cancel="now")))
+    one.wait(at("2027-05-01"))
+    one.send(saved("2027-05-01", evergreen(won(3, other, entitlement(SEATS, 20)))))
+    assert (status(one, 3), seats(one, "2027-05-02")) == (("Provisioned", "gives"), 20)
+    found = there(one, "2027-05-02")
+    assert found is not None
+    assert found.start is None  # at once, whatever is read of it later
+    # What still stands, it meets.
+    one.send(saved("2027-05-03", evergreen(won(4, plan("plan-enterprise", price=1000)))))
+    one.send(saved("2027-05-03", evergreen(won(5, plan("plan-enterprise-plus")))))
+    assert {code(one, 4), code(one, 5)} & {"two_plans", "price_unknown"}
+
+
+def evergreen(deal: Json) -> Json:
+    """A deal that starts when it is provisioned, and has no end."""
+    return {**deal, "terms": {name: value for name, value in deal["terms"].items() if name not in ("start", "end")}}
 
 
 # Guards

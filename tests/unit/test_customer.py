@@ -36,7 +36,7 @@ from closedwon.domain.order import Item, Order, Problem, Revision
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import BACKOFF, Applied, Failed, Intended, Interrupted, LeaseLost, Written, record_result
 from closedwon.words.reasons import told
-from unit.domain import settling
+from unit.domain import plain_order, settling
 
 ACCOUNT = AccountId("0015g00000XyZaBAAV")
 A = "0065g00000ABCdEAAX"
@@ -48,20 +48,7 @@ NO_KEY = Reason.of("stigg_unauthorized", said="Stigg does not accept the key", e
 
 def order(quantity: int = 1, opportunity: str = A, **given: Any) -> Order:
     """A valid order; its quantity tells it from others."""
-    content: dict[str, Any] = {
-        "opportunity_id": opportunity,
-        "opportunity_name": "Northwind - Enterprise 2026",
-        "account_id": ACCOUNT,
-        "account_name": "Northwind Traders",
-        "account_email": None,
-        "stored_customer_id": None,
-        "customer_id": None,
-        "resource_id": None,
-        "trigger": "closed_won",
-        "currency": "usd",
-        "items": (Item("Plan", "plan-enterprise", quantity, (1,)),),
-    }
-    return Order(**{**content, **given})
+    return plain_order(opportunity, ACCOUNT, quantity, **given)
 
 
 X, Y = order(1), order(2)

@@ -39,7 +39,7 @@ from closedwon.domain.order import Item, Order, Revision
 from closedwon.domain.records import SlotRecord
 from closedwon.domain.results import Applied, Ensured, Intended, LeaseLost, Prepared, Written
 from sandbox.ledger import MemoryLedger
-from unit.domain import settling
+from unit.domain import plain_order, settling
 
 TABLE = "ledger"
 ACCOUNT = AccountId("0015g00000XyZaBAAV")
@@ -163,20 +163,7 @@ def elsewhere(dynamodb: Any, clock: Clock) -> Ledger:
 
 
 def order(quantity: int = 1, opportunity: str = A, account: str = ACCOUNT, **given: Any) -> Order:
-    content: dict[str, Any] = {
-        "opportunity_id": opportunity,
-        "opportunity_name": "Northwind - Enterprise 2026",
-        "account_id": account,
-        "account_name": "Northwind Traders",
-        "account_email": "billing@northwind.example",
-        "stored_customer_id": None,
-        "customer_id": None,
-        "resource_id": None,
-        "trigger": "closed_won",
-        "currency": "usd",
-        "items": (Item("Plan", "plan-enterprise", quantity, (1,), price=48000.0),),
-    }
-    return Order(**{**content, **given})
+    return plain_order(opportunity, account, quantity, **{"account_email": "billing@northwind.example", **given})
 
 
 def arrival(quantity: int = 1, at: int = 1, opportunity: str = A, **given: Any) -> Arrival:

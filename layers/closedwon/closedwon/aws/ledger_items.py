@@ -227,6 +227,8 @@ def head_item(customer: Customer, rev: int, total: int, inherited: Mapping[str, 
     body = {name: value for name, value in told_of(customer).items() if name != "rev" and name not in PARTS}
     if customer.rules == 1:  # as the first version stored it
         del body["rules"]
+    if customer.heard_at is None:
+        del body["heard_at"], body["heard_token"]
     item: Item = {
         "pk": {"S": f"ACCOUNT#{customer.account_id}"},
         "sk": {"S": HEAD},

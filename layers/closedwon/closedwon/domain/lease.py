@@ -69,7 +69,7 @@ def acquire_lease(
     looks = customer.look_again_at is not None and customer.look_again_at <= now
     needs: Literal["provision", "write_back"] = "write_back"
     # A customer whose only news is for Salesforce costs no call to Stigg.
-    if customer.applied < customer.version or looks:
+    if customer.applied < customer.version or looks or customer.heard_at is not None:
         needs = "provision"
     # A step that goes on gets the lease even so: its execution has still to record what came of it.
     elif not (customer.unwritten or customer.account_unwritten or goes_on):

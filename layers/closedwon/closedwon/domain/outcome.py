@@ -132,10 +132,7 @@ class _Written:
             return Outcome.because("Held", self.waits[id].reason, links, self.waits[id].approval)
         if refused := self._refused(id, slots):
             return Outcome.because("Failed", Reason.of("refused_by_stigg", refusals=refused), links)
-        settled = self._settled(state, here, links)
-        if settled.status == "Held":
-            return settled
-        return _with_grants(settled, self._grants(id), self.grants)
+        return _with_grants(self._settled(state, here, links), self._grants(id), self.grants)
 
     def _concerned(self, id: str, hold: DealHold) -> tuple[SubscriptionLink, ...]:
         """What a deal that gives nothing yet would change: whoever settles its hold looks at it. A subscription of
@@ -287,7 +284,7 @@ def _with_grants(outcome: Outcome, grants: Iterable[Grant], known: Mapping[str, 
     people must know.
     """
     differ = [g for g in grants if g.key in known and known[g.key].amount != g.amount]
-    if not differ:
+    if not differ or outcome.status == "Held":
         return outcome
     credits = [{"item": g.currency_id, "before": known[g.key].amount, "after": g.amount} for g in differ]
     why = Reason.of("credits_differ", credits=credits)

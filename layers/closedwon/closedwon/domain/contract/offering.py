@@ -13,7 +13,7 @@ from typing import Any
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.faults import Code, Fault, tiers_of
 from closedwon.domain.contract.judging import depths
-from closedwon.domain.contract.money import Holding
+from closedwon.domain.contract.money import NONE, Holding
 from closedwon.domain.contract.pieces import Entity, Line
 from closedwon.domain.contract.timeline import Giving, SlotTimeline, is_sold_by_unit, within
 from closedwon.domain.instants import NO_DAY, Moment
@@ -51,12 +51,12 @@ def totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, dict[Giving, Hol
     """What some contracts give, at each moment at which that changes."""
     changes: dict[Moment, list[Giving]] = defaultdict(list)
     for giving in givings:
-        for moment in (*giving.moments, *(end for _, end in giving.counts if end != NO_DAY)):
+        for moment in {*giving.moments, *(edge for span in giving.meets for edge in span if edge != NO_DAY)}:
             changes[moment].append(giving)
     current: dict[Giving, Holding] = {}
     for moment in sorted(changes):
         for giving in changes[moment]:
-            current[giving] = giving.at(moment)
+            current[giving] = giving.at(moment) if giving.meets_at(moment) else NONE
         yield moment, {giving: holding for giving, holding in current.items() if holding.gives}
 
 
@@ -112,7 +112,7 @@ def _unfit(
 
 def _meeting(giving: Giving, other: Giving, gives: Callable[[Holding], bool]) -> Moment | None:
     """The first moment at which one gives something while the other counts; None where there is none."""
-    for start, end in within(giving.counts, other.counts):
+    for start, end in within(giving.meets, other.meets):
         for moment in (start, *(moment for moment in giving.moments if start < moment < end)):
             if gives(giving.at(moment)):
                 return moment

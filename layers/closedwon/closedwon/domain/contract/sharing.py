@@ -41,7 +41,7 @@ def _edges(givings: Iterable[Giving]) -> dict[Moment, tuple[list[Giving], list[G
     """When contracts begin and cease to give something: the moment, who ceases, who begins."""
     edges: dict[Moment, tuple[list[Giving], list[Giving]]] = defaultdict(lambda: ([], []))
     for giving in givings:
-        for start, end in giving.counts:
+        for start, end in giving.meets:
             edges[start][1].append(giving)
             edges[end][0].append(giving)
     return edges
@@ -134,7 +134,7 @@ class Running(NamedTuple):
 
 def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Running | None:
     """What runs in a slot at a moment, with the terms of the contract that began first; None where no plan counts."""
-    givers = {giving: givers_of(giving, moment) for giving in found.plan_givings if giving.counts_at(moment)}
+    givers = {giving: givers_of(giving, moment) for giving in found.plan_givings if giving.meets_at(moment)}
     if not givers:
         return None
     first = min(givers, key=lambda giving: (giving.contract.start, giving.contract.rank))
@@ -144,7 +144,7 @@ def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Runni
 
 def _plan_moments(found: SlotTimeline, terms: ContractTerms) -> list[Moment]:
     """When what gives a slot its plan changes, or what is said of its terms."""
-    edges = {edge for giving in found.plan_givings for span in giving.counts for edge in span}
+    edges = {edge for giving in found.plan_givings for span in giving.meets for edge in span}
     sayings = {moment for giving in found.plan_givings for moment in terms.moments(giving.contract, found.slot)}
     return sorted((edges | sayings) - {NO_DAY})
 
