@@ -725,6 +725,10 @@ HELD: dict[str, tuple[tuple[Json, ...], ...]] = {
         (won(1, plan("plan-per-seat", 5), **YEAR),),
         (amended(2, entitlement(SEATS, 5, planId="plan-per-seat"), of=1),),
     ),
+    "unlimited_units": (
+        (won(1, plan("plan-growth"), entitlement(SEATS, 20), **YEAR),),
+        (amended(2, entitlement(SEATS, None, unlimited=True), of=1),),
+    ),
     "not_whole_blocks": (
         (won(1, plan("plan-metered"), entitlement(CALLS, 2000), **YEAR),),
         (amended(2, entitlement(CALLS, 500), of=1),),

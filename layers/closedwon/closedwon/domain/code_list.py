@@ -138,6 +138,13 @@ HELD = (
         "item other others plan problem problems",
     ),
     Code(
+        "unlimited_units",
+        "A feature that the plan charges by the unit would be without a limit: what that costs, nobody can say.",
+        "sales",
+        "Sell a number of units, or a plan that does not charge them.",
+        "item other others plan problem problems",
+    ),
+    Code(
         "not_whole_blocks",
         "Stigg charges whole blocks of a feature, and the deals give a part of one: the customer would pay for more.",
         "sales",

@@ -138,7 +138,8 @@ def _unfit_feature(item: Item, plan_id: str, catalogue: Catalogue) -> Iterable[t
         for field, said_so in not_sold:
             if said_so:
                 said = f"{plan_id} charges {charge.feature_id} by the unit: that takes a quantity, and no {field}"
-                yield Problem(line, field, said, "not_in_catalogue"), item
+                code = "unlimited_units" if field == "unlimited" else "not_in_catalogue"
+                yield Problem(line, field, said, code), item
 
 
 def _other_credits(item: Item, plan_id: str, credits: IncludedCredits | None) -> Problem | None:

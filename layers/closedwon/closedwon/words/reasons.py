@@ -350,6 +350,7 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "not_charged_by_unit": _with_problem("{item} has a price, and {plan} does not charge it by the unit."),
     "units_not_priced": _with_problem("{plan} is not sold by the unit, and together the deals say {quantity} of it."),
     "units_said_twice": _with_problem("the units of {plan} are its {item}: say how many on one of the two lines."),
+    "unlimited_units": _with_problem("{plan} charges {item} by the unit: it cannot be without a limit."),
     "not_whole_blocks": _with_problem(
         "{item} is charged in blocks of {block}, and the deals come to {quantity}: the customer would pay for whole "
         "ones."

@@ -45,6 +45,7 @@ Code = Literal[
     "addon_dependency_missing",
     "units_not_priced",
     "units_said_twice",
+    "unlimited_units",
     "not_whole_blocks",
     "too_few",
     "too_many",

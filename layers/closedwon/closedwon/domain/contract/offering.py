@@ -181,6 +181,8 @@ def _charged(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
         for plan_id, (plan, planned) in plans.items():
             if plan.charge(feature) is None:
                 yield from _unfit(found, "not_charged_by_unit", priced, planned, _told, item=feature, plan=plan_id)
+            else:
+                yield from _unfit(found, "unlimited_units", givings, planned, _endless, item=feature, plan=plan_id)
         if any((charge := plan.charge(feature)) and charge.bounded for plan, _ in plans.values()):
             yield from _unsold(found, feature, givings, catalogue)
 
@@ -188,6 +190,11 @@ def _charged(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
 def _told(holding: Holding) -> bool:
     """Whether there is some of it, and a price of it was told."""
     return holding.gives and holding.told is not None
+
+
+def _endless(holding: Holding) -> bool:
+    """Whether there is some of it without a limit."""
+    return holding.unlimited > 0
 
 
 def _unsold(found: SlotTimeline, feature: str, givings: list[Giving], catalogue: Catalogue) -> Iterator[Fault]:
