@@ -253,8 +253,8 @@ def play(content: Json) -> list[str]:
         elif "preview" in event:
             foreseen = life.preview(*event["preview"])
             held = [f"{hold.code} {hold.facts.get('term', '')}" for hold in foreseen.held.values()]
-            wrong = [f"{one.code} {one}" for problems in foreseen.refused.values() for one in problems]
-            said = " ".join((*held, *wrong)).replace("_", " ").lower()
+            problems = [f"{one.code} {one}" for some in foreseen.refused.values() for one in some]
+            said = " ".join((*held, *problems)).replace("_", " ").lower()
             found = [] if any(word in said for word in _words(event["warns"])) else [f"preview says {said!r}"]
         elif "approve" in event:
             refused = life.approve(event["approve"])
