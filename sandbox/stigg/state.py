@@ -203,7 +203,8 @@ class Subscription:
             "trialEndDate": _stamp(self.trial_end_date),
         }
 
-    def _units(self) -> int | None:
+    @property
+    def units(self) -> int | None:
         """The units of a plan that is sold by the unit: they are those of the one feature it charges, so that a charge
         of that changes them (`unitQuantity` is in no PATCH).
         """
@@ -220,7 +221,7 @@ class Subscription:
             "priceOverrides": [dict(price) for price in self.price_overrides],
             "productId": self.plan.product_id,
             "salesforceId": self.salesforce_id,
-            "unitQuantity": self._units(),
+            "unitQuantity": self.units,
         }
 
 

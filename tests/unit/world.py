@@ -233,14 +233,18 @@ class World:
 
 
 def _shown(held: Held) -> str:
-    """A subscription in one line: ``[eu] trial until 2026-12-15: team x3 at 490, 20 seats, 2 data-export``."""
-    prices = {price.get("addonId"): price["amount"] for price in held.price_overrides}
+    """A subscription in one line: ``[eu] trial until 2026-12-15: per-seat x3 at 20, 20 seats, 2 data-export``."""
+    prices = {price.get("addonId") or price.get("featureId"): price["amount"] for price in held.price_overrides}
+    by_unit = held.plan.unit_feature
 
-    def at(addon_id: str | None) -> str:
-        return f" at {prices[addon_id]:g}" if addon_id in prices else ""
+    def at(of: str | None) -> str:
+        return f" at {prices[of]:g}" if of in prices else ""
 
-    units = f" x{held.unit_quantity}" if held.unit_quantity not in (None, 1) else ""
-    parts = [f"{held.plan.id.removeprefix('plan-')}{units}{at(None)}"]
+    units = f" x{held.units}" if held.units not in (None, 1) else ""
+    parts = [f"{held.plan.id.removeprefix('plan-')}{units}{at(by_unit if held.units else None)}"]
+    for charge in sorted(held.charges, key=lambda c: str(c["id"])):
+        if charge["id"] != by_unit and charge["quantity"]:
+            parts.append(f"{charge['quantity']:g} {charge['id'].removeprefix('feature-')} charged{at(charge['id'])}")
     for entitlement in sorted(held.entitlements, key=lambda e: str(e["id"])):
         name = entitlement["id"].removeprefix("feature-").removeprefix("currency-")
         amount = entitlement.get("usageLimit", entitlement.get("amount"))
