@@ -76,7 +76,7 @@ class _Maker(Shop):
     def lines(self, plan_id: str) -> list[Json]:
         """All there is of a plan."""
         rng = self.rng
-        found = [line("Plan", plan_id, 1, price=48_000 if self.maybe(0.5) else None)]
+        found = [line("Plan", plan_id, price=48_000 if self.maybe(0.5) else None)]
         found.append(line("Entitlement", SEATS, rng.randint(60, 200)))
         if plan_id == "plan-analytics":
             return found + ([line("Add-on", EXPORT, rng.randint(2, 6), price=800)] if self.maybe(0.5) else [])
