@@ -79,7 +79,13 @@ def test_a_code_can_be_said_with_all_its_facts_and_with_none(code: str) -> None:
     facts |= {"credits": [{"item": "credits", "before": 1, "after": 2}]} if "credits" in facts else {}
     facts |= {"refusals": [{"plan": "plan-a", "said": "no"}]} if "refusals" in facts else {}
     assert "?" not in sentence(Reason(code, Facts(facts)))
-    assert sentence(Reason(code)) or code in ("invalid", "not_in_catalogue", "refused_by_stigg", "credits_differ")
+    assert sentence(Reason(code)) or code in (
+        "invalid",
+        "id_not_taken",
+        "not_in_catalogue",
+        "refused_by_stigg",
+        "credits_differ",
+    )
 
 
 @pytest.mark.parametrize(

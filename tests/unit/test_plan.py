@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedwon.domain.desired import Desired, Policy, Slot
+from closedwon.domain.identifiers import CustomerId, SubscriptionId, entity_id_fault
 from closedwon.domain.instants import instant_of
 from closedwon.domain.marks import GRANT_KEY, TERMS_KEY, Backlinks
 from closedwon.domain.plan import LIVE, Create, End, Hold, Keep, Plan, Update, ending_of, is_ours, plan, subscription_id
@@ -266,6 +267,16 @@ def test_ids_differ_for_different_slots_customers_and_generations(these: list[Sl
     assert is_ours(CUSTOMER, first, subscription_id(CUSTOMER, first, one))
     assert not is_ours(CUSTOMER, first, subscription_id(CUSTOMER, second, one))
     assert not is_ours("contoso", first, subscription_id(CUSTOMER, first, one))
+
+
+def test_a_customers_at_sign_is_in_no_subscriptions_id_and_those_made_with_it_stay_known() -> None:
+    customer = CustomerId("billing@acme.example")
+    id = subscription_id(customer, SLOT, 2)
+    assert entity_id_fault(id) is None
+    assert is_ours(customer, SLOT, id)
+    former = SubscriptionId(id.replace("billing-acme", "billing@acme"))
+    assert is_ours(customer, SLOT, former)
+    assert not is_ours(CustomerId("billing-acme.example"), SLOT, id)
 
 
 @given(standings())

@@ -320,6 +320,13 @@ REFUSED = (
         "problems",
     ),
     Code(
+        "id_not_taken",
+        "The deal names an ID that Stigg does not take: a character in it, or its first one, is none of an ID.",
+        "sales",
+        "Copy the ID from Stigg, without spaces; the reason names the character.",
+        "problems",
+    ),
+    Code(
         "not_in_catalogue",
         "The deal sells something that Stigg's catalogue does not have, or not like this.",
         "engineering",

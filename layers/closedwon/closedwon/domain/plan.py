@@ -680,7 +680,7 @@ def subscription_id(customer_id: CustomerId, slot: Slot, generation: int) -> Sub
 def is_ours(customer_id: CustomerId, slot: Slot, id: SubscriptionId) -> bool:
     """Whether an ID is one that `subscription_id` gives for this slot, of whatever generation."""
     stem, _, generation = id.rpartition("-")
-    return stem == _stem(customer_id, slot) and generation.isdecimal()
+    return generation.isdecimal() and stem in (_stem(customer_id, slot), _former_stem(customer_id, slot))
 
 
 def _generation(id: SubscriptionId) -> int:
@@ -690,6 +690,12 @@ def _generation(id: SubscriptionId) -> int:
 
 
 def _stem(customer_id: CustomerId, slot: Slot) -> str:
+    # An @, which a customer's ID may have, is taken of no other ID (`identifiers.ENTITY_ID`).
+    return _former_stem(customer_id, slot).replace("@", "-")
+
+
+def _former_stem(customer_id: CustomerId, slot: Slot) -> str:
+    """As it was made before that was known."""
     # The hash keeps IDs apart that would read the same once joined; the rest is for people.
     name = hashlib.sha256(f"{customer_id}|{slot.key}".encode()).hexdigest()[:8]
     return f"{customer_id[:80]}-{slot.product_id[:80]}-{name}"

@@ -376,6 +376,7 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "changed_by_upgrade": _changed_by_upgrade,
     # refused
     "invalid": _problems,
+    "id_not_taken": _problems,
     "not_in_catalogue": _problems,
     "refused_by_stigg": _refused_by_stigg,
     "application_problem": "{said}\nclosed-won asks again by itself; send the deal again to have it asked at once.",
