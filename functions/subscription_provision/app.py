@@ -12,6 +12,7 @@ from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
 from closedwon.aws.ledger import Ledger
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.codes import Facts
 from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
@@ -21,11 +22,12 @@ from closedwon.domain.lease import Work
 from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
 from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of
+from closedwon.domain.planned import currency_to_say
 from closedwon.domain.records import GrantRecord, SlotRecord
-from closedwon.domain.results import Applied, Intended, Interrupted, LeaseLost
+from closedwon.domain.results import Applied, Ensured, Intended, Interrupted, LeaseLost
 from closedwon.provisioning.step import Step
 from closedwon.stack import STACK, Stack
-from closedwon.stigg.bodies import end_call, grant_body, provision_body, update_body
+from closedwon.stigg.bodies import currency_body, end_call, grant_body, provision_body, update_body
 from closedwon.stigg.client import Stigg, idempotency_key
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     to_do = planned.plan
     # Before any write: if this step dies, its retry finds in the ledger which IDs may be in use.
     intend(work, to_do, records, stack.ledger)
+    if (currency := currency_to_say(customer, planned)) is not None:
+        stack.stigg.update_customer(customer.bound_id, currency_body(currency))
+        stack.ledger.record_result(work, Ensured(currency))
     # These too: a step that died may have made them without the ledger hearing of it.
     for keep in to_do.kept:
         slot = keep.subscription.slot
@@ -61,7 +66,7 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     for change in to_do.changes:
         slot = change.slot if isinstance(change, End) else change.subscription.slot
         try:
-            records[slot] = make(work, change, records, execution, stack)
+            records[slot] = make(work, change, records, execution, agreement.world.catalogue, stack)
         except StiggRefused as refusal:
             plan_id = change.plan_id if isinstance(change, End) else change.subscription.plan_id
             # The outcome of this slot's deals alone; all other errors stop the step, and its retry reads Stigg again.
@@ -128,7 +133,9 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
     return records, refused
 
 
-def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> SlotRecord:
+def make(
+    work: Work, change: Change, records: dict[Slot, SlotRecord], execution: str, catalogue: Catalogue, stack: Stack
+) -> SlotRecord:
     """Apply one change in Stigg. Out: what to remember of its slot."""
     if isinstance(change, End):
         return end(change, records, execution, from_milliseconds(stack.now()), stack.stigg)
@@ -138,7 +145,8 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
     if not isinstance(change, Create):
         answer = stack.stigg.update_subscription(change.subscription_id, update_body(change, links))
         return standing(record, change.subscription, change.subscription_id, answer["status"])
-    body = provision_body(customer_id, change, links)
+    sold = catalogue.plan(change.subscription.plan_id)
+    body = provision_body(customer_id, change, links, paid=sold is not None and sold.pricing_type == "PAID")
     try:
         answer = stack.stigg.provision_subscription(body, idempotency_key(execution, body["id"], body))
     except StiggRefused as refusal:

@@ -87,7 +87,7 @@ class Pretend:
             if isinstance(change, Create):
                 record = replace(record, generation=change.generation, made=False)
                 self.records[slot] = record
-                id = self.provision(provision_body(CUSTOMER, change, LINKS))
+                id = self.provision(provision_body(CUSTOMER, change, LINKS, paid=False))
             else:
                 id = self.update(change.subscription_id, update_body(change, LINKS))
             if remembers:
@@ -293,7 +293,7 @@ def test_a_new_deal_makes_its_subscription_with_only_what_it_says() -> None:
     [create] = Pretend().plan(folded(an_order(plan_line(price=48000), addon(quantity=5)))).changes
     assert isinstance(create, Create)
     assert create.replaces is None
-    body = provision_body(CUSTOMER, create, LINKS)
+    body = provision_body(CUSTOMER, create, LINKS, paid=False)
     metadata = body.pop("metadata")
     assert body == {
         "customerId": CUSTOMER,
@@ -306,6 +306,7 @@ def test_a_new_deal_makes_its_subscription_with_only_what_it_says() -> None:
         "startDate": "2026-12-01T00:00:00.000Z",
         "salesforceId": ONE,
         "scheduleStrategy": "IMMEDIATE",
+        "trialOverrideConfiguration": {"isTrial": False},
     }
     assert metadata[TERMS_KEY] == create.subscription.fingerprint
     assert ONE in str(metadata)

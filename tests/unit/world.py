@@ -200,7 +200,7 @@ class World:
         record = records.get(change.subscription.slot, SlotRecord())
         if isinstance(change, Create):
             record = replace(record, generation=change.generation)
-            body = json.loads(json.dumps(provision_body(ACCOUNT, change, LINKS)))
+            body = json.loads(json.dumps(provision_body(ACCOUNT, change, LINKS, paid=False)))
             held = provisioning.provision(
                 self.stigg, models.read(models.SubscriptionProvision, json.dumps(body).encode())
             )

@@ -135,6 +135,13 @@ HELD = (
         "after before other others term",
     ),
     Code(
+        "currency_differs",
+        "The deal asks for money in another currency than its customer is billed in.",
+        "sales",
+        "Quote it in the customer's currency, or sell it to another account: Stigg bills a customer in one currency.",
+        "after before",
+    ),
+    Code(
         "below_zero",
         "Together the deals of a contract take away more than there is.",
         "sales",

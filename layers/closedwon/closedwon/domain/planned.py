@@ -13,7 +13,7 @@ from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Slot
 from closedwon.domain.instants import Instant, milliseconds
 from closedwon.domain.marks import Backlinks
-from closedwon.domain.plan import Actual, Plan, plan
+from closedwon.domain.plan import Actual, Create, Plan, plan
 from closedwon.domain.records import SlotRecord
 from closedwon.domain.upgrade import untouched
 
@@ -27,6 +27,14 @@ class Planned(NamedTuple):
     agreement: Agreement
     plan: Plan
     learned: Mapping[Lapse, Instant] = {}
+
+
+def currency_to_say(customer: Customer, found: Planned) -> str | None:
+    """What Stigg is to be told that it bills a customer in, before a plan is applied; None where it knows, or nothing
+    is made. The step before has read the customer: where the ledger knows no currency, Stigg has none.
+    """
+    makes = any(isinstance(change, Create) for change in found.plan.changes)
+    return found.agreement.first_currency if makes and customer.currency is None else None
 
 
 def records_of(customer: Customer) -> dict[Slot, SlotRecord]:

@@ -30,5 +30,6 @@ def world_of(customer: Customer, catalogue: Catalogue, policy: Policy, now: int)
         now=from_milliseconds(now),
         learned=Learned(ends, stopped, products),
         approvals=frozenset(customer.approved),
+        currency=customer.currency,
         subscriptions={slot: record.subscription_id for slot, record in slots.items() if record.subscription_id},
     )

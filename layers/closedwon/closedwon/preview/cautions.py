@@ -146,7 +146,7 @@ class Warnings:
                 continue
             wanted = change.subscription
             sold = self.foresight.catalogue.plan(wanted.plan_id)
-            if sold is None or sold.pricing_type != "PAID" or wanted.payment_collection != "CHARGE":
+            if sold is None or sold.pricing_type != "PAID" or wanted.payment_collection not in (None, "CHARGE"):
                 continue
             # Whether that customer has a payment method was not asked.
             if wanted.paying_customer_id:

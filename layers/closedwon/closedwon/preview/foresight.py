@@ -35,7 +35,7 @@ from closedwon.domain.plan import (
     ending_of,
     subscription_id,
 )
-from closedwon.domain.planned import planned, records_of
+from closedwon.domain.planned import currency_to_say, planned, records_of
 from closedwon.domain.records import SlotRecord
 from closedwon.domain.results import Applied
 from closedwon.domain.world import world_of
@@ -72,7 +72,7 @@ class Foresight:
 
     known: as the ledger has it; customer: with the deals that were asked about. before, agreement: what those come to;
     desired: what there should be now. after: what provisioning would record. moments: what there should be at later
-    moments, in order.
+    moments, in order. currency: what Stigg would be told that it bills the customer in, None for nothing.
     """
 
     asked: frozenset[str]
@@ -87,6 +87,7 @@ class Foresight:
     plan: Plan
     after: Applied
     moments: tuple[tuple[Instant, Desired], ...]
+    currency: str | None
     in_stigg: InStigg
     stack: Choices
     now: Instant
@@ -181,6 +182,7 @@ def foresee(
         # Without refusals: Stigg refuses only what it is asked to write.
         after=applied(customer, found, standing, {}, milliseconds(at), customer.grants),
         moments=tuple(look_ahead(found.agreement)),
+        currency=currency_to_say(customer, found),
         in_stigg=in_stigg,
         stack=stack,
         now=at,

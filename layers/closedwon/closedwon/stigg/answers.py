@@ -41,6 +41,12 @@ def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
         )
 
 
+def currency_of(customer: Mapping[str, Any]) -> str | None:
+    """What Stigg bills a customer in; None where it has no currency."""
+    currency = customer.get("billingCurrency")
+    return currency.lower() if isinstance(currency, str) and currency else None
+
+
 def _is_trial(data: Mapping[str, Any]) -> bool:
     """Whether a subscription is a trial, or begins as one."""
     return data["status"] == "IN_TRIAL" or (data["status"] == "NOT_STARTED" and bool(data.get("trial")))

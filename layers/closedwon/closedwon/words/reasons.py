@@ -183,6 +183,13 @@ def _currency_conflict(said: _Said) -> str:
     return f"this deal is in {str(said['after']).upper()}, the contract in {str(said['before']).upper()}."
 
 
+def _currency_differs(said: _Said) -> str:
+    return (
+        f"this deal is in {str(said['after']).upper()}, and this customer is billed in {str(said['before']).upper()}: "
+        "in Stigg a customer has one currency."
+    )
+
+
 def _too_many(said: _Said) -> str:
     together = f"opportunity {said['other']}" if "other" in said else said.get("others", "the contract")
     return (
@@ -338,6 +345,7 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "terms_conflict": _with_problem(_terms_conflict),
     "cannot_change": _cannot_change,
     "currency_conflict": _currency_conflict,
+    "currency_differs": _currency_differs,
     "below_zero": _below_zero,
     "too_many": _with_problem(_too_many),
     "prior_mismatch": _prior_mismatch,

@@ -164,6 +164,16 @@ class Agreement:
         """What does not fit and nobody can make way for: all of its deals have begun."""
         return self._standing.unsettled
 
+    @property
+    def currency(self) -> str | None:
+        """What the customer is billed in, as far as Stigg or a deal says."""
+        return self._standing.currency
+
+    @property
+    def first_currency(self) -> str | None:
+        """That, where nothing that asks for money was provisioned yet: what is to be said to Stigg."""
+        return self._standing.first_currency
+
     def status(self, id: OpportunityId, at: Instant | None = None) -> Status:
         """What a deal says now, or on a day."""
         return Statuses(self._standing, starting(at or self.world.now)).of(self.histories[id])
