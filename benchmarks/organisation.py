@@ -26,7 +26,7 @@ from closedwon.domain.customer import Customer, Outcome, SubscriptionLink
 from closedwon.domain.desired import Slot
 from closedwon.domain.identifiers import CustomerId, OpportunityId, SubscriptionId
 from closedwon.domain.marks import TERMS_KEY
-from closedwon.domain.plan import subscription_id
+from closedwon.domain.subscription_ids import subscription_id
 from sandbox.aws import exports
 from sandbox.ledger import readable
 from sandbox.sales import Sold

@@ -10,11 +10,11 @@ from typing import Any
 
 from closedwon.aws.ledger import at_once
 from closedwon.aws.ledger_items import Accepted
+from closedwon.domain.changes import LIVE
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.due import execution_name
 from closedwon.domain.instants import iso_of
 from closedwon.domain.links import salesforce_record_url, stigg_customer_url, stigg_subscription_url
-from closedwon.domain.plan import LIVE
 from closedwon.reconciliation.drift import CustomerView
 from closedwon.salesforce.write_back import account_fields
 from closedwon.stack import Stack as Parts

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from rich.text import Text
 
-from closedwon.domain.plan import LIVE
+from closedwon.domain.changes import LIVE
 from closedwon.words.counted import counted
 from ops import show
 from ops.show import say

@@ -179,8 +179,9 @@ DEFECTS = (
         "once: what Stigg holds counts, not what was sold",
         (
             Edit(
-                f"{PACKAGE}/domain/plan.py",
+                f"{PACKAGE}/domain/comparison.py",
                 "    return Update(wanted, standing.id, aspects, standing.metadata, withdrawn)\n",
+                "    from dataclasses import replace\n"
                 "    was, there = dict(applied.addons if applied else ()), dict(standing.addons)\n"
                 "    addons = tuple((id, count - was.get(id, 0) + there.get(id, 0)) for id, count in wanted.addons)\n"
                 "    wanted = replace(wanted, addons=addons)\n"

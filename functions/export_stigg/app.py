@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
-from closedwon.domain.plan import LIVE
+from closedwon.domain.changes import LIVE
 from closedwon.reconciliation.exporting import Json, Shift, one_round
 from closedwon.reconciliation.runs import Run, Storage
 from closedwon.stack import STACK, Stack

@@ -13,15 +13,16 @@ from aws_lambda_powertools.logging import Logger
 from closedwon.aws import metrics
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.changes import Change, Create, End, Plan
 from closedwon.domain.codes import Facts
 from closedwon.domain.desired import Grant, Slot, Subscription
+from closedwon.domain.endings import after_end, ending_of
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
 from closedwon.domain.identifiers import SubscriptionId
 from closedwon.domain.instants import Instant, from_milliseconds
 from closedwon.domain.lease import Work
 from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
-from closedwon.domain.plan import Change, Create, End, Plan, after_end, ending_of
 from closedwon.domain.planned import currency_to_say
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import Applied, Ensured, Intended, Interrupted, LeaseLost

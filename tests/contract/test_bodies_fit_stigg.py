@@ -19,10 +19,12 @@ from stigg.types.v1 import (
 from stigg.types.v1.credits import GrantCreateParams
 
 from closedwon.domain.catalogue import CURRENCIES
+from closedwon.domain.changes import Create, End, Update
 from closedwon.domain.desired import Policy, Slot
+from closedwon.domain.endings import ending_of
 from closedwon.domain.instants import EndOfBillingPeriod, from_milliseconds
 from closedwon.domain.marks import Backlinks
-from closedwon.domain.plan import Create, End, Update, ending_of, plan
+from closedwon.domain.plan import plan
 from closedwon.domain.records import SlotRecord
 from closedwon.preview.invoicing import PREVIEWED
 from closedwon.stigg.answers import actual_of

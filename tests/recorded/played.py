@@ -29,12 +29,13 @@ from moto import mock_aws
 
 from closedwon.aws import ledger_items
 from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.changes import Create, End, Hold, Plan
 from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.desired import Desired, Slot, Subscription
+from closedwon.domain.endings import ending_of
 from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.instants import from_milliseconds
 from closedwon.domain.outcome import applied
-from closedwon.domain.plan import Create, End, Hold, Plan, ending_of
 from closedwon.domain.planned import records_of
 from closedwon.salesforce.write_back import composite_request
 from closedwon.stack import Stack

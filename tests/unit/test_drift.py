@@ -15,11 +15,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from closedwon.domain.acceptance import Arrival, accept, bound
+from closedwon.domain.changes import LIVE
 from closedwon.domain.customer import Customer, Lease, OpportunityState
 from closedwon.domain.desired import Policy
 from closedwon.domain.marks import TERMS_KEY
 from closedwon.domain.order import Item, Order, Revision
-from closedwon.domain.plan import LIVE
 from closedwon.intake.deal import Deal
 from closedwon.intake.mapping import compile_deal, revision_of
 from closedwon.reconciliation import recorded_orders

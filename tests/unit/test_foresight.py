@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from closedwon.domain.acceptance import Acceptance, Arrival, accept
+from closedwon.domain.changes import Create, Update
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.facts import begin, settle
 from closedwon.domain.customer import Customer, OpportunityState
@@ -20,7 +21,6 @@ from closedwon.domain.desired import Policy
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import EndOfBillingPeriod
 from closedwon.domain.marks import Backlinks, metadata_of
-from closedwon.domain.plan import Create, Update
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import Applied
 from closedwon.domain.world import world_of

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from closedwon.domain.acceptance import Arrival, accept
+from closedwon.domain.changes import Plan
 from closedwon.domain.codes import Reason
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer, Outcome
 from closedwon.domain.desired import Policy
 from closedwon.domain.order import Order, Revision
 from closedwon.domain.outcome import applied
-from closedwon.domain.plan import Plan
 from closedwon.domain.planned import Planned
 from closedwon.domain.world import world_of
 from closedwon.intake.mapping import MappingRules

@@ -14,12 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from closedwon.domain.changes import LIVE, Create, End, Hold, Keep, Plan, Update
 from closedwon.domain.desired import Desired, Policy, Slot
+from closedwon.domain.endings import ending_of
 from closedwon.domain.identifiers import CustomerId, SubscriptionId, entity_id_fault
 from closedwon.domain.instants import instant_of
 from closedwon.domain.marks import GRANT_KEY, TERMS_KEY, Backlinks
-from closedwon.domain.plan import LIVE, Create, End, Hold, Keep, Plan, Update, ending_of, is_ours, plan, subscription_id
+from closedwon.domain.plan import plan
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.subscription_ids import is_ours, subscription_id
 from closedwon.stigg.answers import actual_of
 from closedwon.stigg.bodies import end_call, grant_body, provision_body, update_body
 from closedwon.words.reasons import in_words

@@ -15,15 +15,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from closedwon.domain.acceptance import Arrival, accept, approve
+from closedwon.domain.changes import Change, Create, End
 from closedwon.domain.codes import Facts
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.desired import Policy, Slot
+from closedwon.domain.endings import after_end, ending_of
 from closedwon.domain.instants import instant_of
 from closedwon.domain.lease import Work, acquire_lease
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.outcome import applied
-from closedwon.domain.plan import Change, Create, End, after_end, ending_of
 from closedwon.domain.planned import Planned, planned, records_of
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import Intended, Written, record_result

@@ -80,6 +80,13 @@ class Entitlement:
     cadence: str | None = None
 
 
+def amount_of(entitlement: Entitlement) -> float:
+    """How much an entitlement gives; a granted feature counts as one."""
+    if entitlement.unlimited:
+        return float("inf")
+    return 1 if entitlement.limit is None else entitlement.limit
+
+
 @dataclass(frozen=True, order=True)
 class Price:
     """A price override: of an add-on, or of the plan's base charge (addon_id None). amount: whole units of the
@@ -89,6 +96,11 @@ class Price:
     addon_id: str | None
     amount: float
     currency: str
+
+
+def price_order(price: Price) -> str:
+    """The place of a price among those of a subscription: the base price, then by add-on."""
+    return price.addon_id or ""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from closedwon.domain.changes import End, Hold
 from closedwon.domain.codes import Facts, Reason
 from closedwon.domain.contract.agreement import Lapse
 from closedwon.domain.contract.facts import Contribution
@@ -14,7 +15,6 @@ from closedwon.domain.due import LOOK_AGAIN
 from closedwon.domain.identifiers import OpportunityId, SubscriptionId
 from closedwon.domain.instants import Instant, day_of, milliseconds
 from closedwon.domain.order import Order, refusal
-from closedwon.domain.plan import End, Hold
 from closedwon.domain.planned import Planned
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import Applied

@@ -1,183 +1,33 @@
-"""The plan: the list of changes from the actual state to the desired one. Pure.
+"""The plan: what to do, from the actual state to the desired one. Pure.
 
-Provisioning applies it, a preview shows it, drift is a plan that is not empty: there is no second comparer. What a
-change is in Stigg's API, `stigg.bodies` knows.
+Provisioning applies it, a preview shows it, drift is a plan that is not empty: there is no second comparer.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import Literal
+from dataclasses import replace
 
+from closedwon.domain.changes import LIVE, Actual, Change, Create, End, Hold, Keep, Plan
 from closedwon.domain.codes import Reason, approval_of
-from closedwon.domain.desired import (
-    Desired,
-    Entitlement,
-    Grant,
-    Policy,
-    Price,
-    Slot,
-    Subscription,
+from closedwon.domain.comparison import (
+    adoption,
+    differing,
+    ends_with_billing_period,
+    matches,
+    unchangeable,
+    units_of,
+    update_of,
 )
+from closedwon.domain.desired import Desired, Policy, Slot, Subscription
+from closedwon.domain.endings import ends_in_time
 from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.identifiers import CustomerId, OpportunityId, SubscriptionId
-from closedwon.domain.instants import EndOfBillingPeriod, Instant, Never, Until, from_milliseconds
-from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
+from closedwon.domain.instants import EndOfBillingPeriod, Never, from_milliseconds
+from closedwon.domain.marks import Backlinks
 from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.subscription_ids import generation_of, is_ours
 from closedwon.domain.upgrade import differences
-
-LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
-"""States of a subscription that holds its slot, now or later. Every other state is an end."""
-
-
-@dataclass(frozen=True)
-class Actual:
-    """One subscription as Stigg holds it. Entitlement values and the billing period are not in its answers.
-
-    period: when the billing period under way began, and when it ends.
-    """
-
-    id: SubscriptionId
-    slot: Slot
-    plan_id: str
-    pricing_type: str
-    status: str
-    addons: tuple[tuple[str, int], ...]
-    entitlement_ids: tuple[str, ...]
-    prices: tuple[Price, ...]
-    cancellation: Until
-    metadata: dict[str, str]
-    start: Instant | None = None
-    trial_end: Instant | None = None
-    coupons: tuple[str, ...] = ()
-    period: tuple[Instant, Instant] | None = None
-
-    @property
-    def ends(self) -> Instant | None:
-        """When it ends by itself; None where it does not, or nobody knows when."""
-        return self.trial_end if self.slot.trial else self.cancellation.instant
-
-
-@dataclass(frozen=True)
-class Create:
-    """Make a subscription; Stigg ends the paid one that stands in its slot (replaces: its ID). start: the start date
-    it is sent with, None for none.
-    """
-
-    subscription: Subscription
-    generation: int
-    replaces: SubscriptionId | None = None
-    start: Instant | None = None
-
-
-Aspect = Literal["add-ons", "prices", "entitlements", "end", "coupon", "end of trial", "terms", "links"]
-"""What of a subscription can differ in place. Terms: what no answer of Stigg shows."""
-
-
-@dataclass(frozen=True)
-class Update:
-    """Change a subscription in place.
-
-    aspects: what is written anew. metadata: what stands on it, with what others keep there. withdrawn: spending terms
-    that were written and no deal says any more; what no deal ever said is left alone. adopts: whether somebody else
-    made it, and from here on it is closed-won's.
-    """
-
-    subscription: Subscription
-    subscription_id: SubscriptionId
-    aspects: tuple[Aspect, ...]
-    metadata: Mapping[str, str]
-    withdrawn: tuple[Literal["budget", "minimum_spend"], ...] = ()
-    adopts: bool = False
-
-    @property
-    def changes(self) -> tuple[str, ...]:
-        """What is done, in words."""
-        return ("adopted",) if self.adopts else self.aspects
-
-    @property
-    def sets_values(self) -> bool:
-        """Whether the values of entitlements are written anew: they go with every other term that is not shown."""
-        return not {"entitlements", "terms"}.isdisjoint(self.aspects)
-
-
-@dataclass(frozen=True)
-class End:
-    """End a subscription. at: now (None), or with its billing period. after: of a trial that was won, the slot of the
-    paid subscription that must stand first, so that there is no gap. converts: whether a trial would become a paid
-    subscription at its end. makes_way: whether it was not started yet and comes before a Create in its slot.
-    """
-
-    slot: Slot
-    subscription_id: SubscriptionId
-    plan_id: str
-    opportunities: tuple[OpportunityId, ...]
-    at: EndOfBillingPeriod | None = None
-    after: Slot | None = None
-    converts: bool = False
-    makes_way: bool = False
-
-
-@dataclass(frozen=True)
-class AtOnce:
-    """A subscription is cancelled now."""
-
-
-@dataclass(frozen=True)
-class TrialUntil:
-    """A trial is given another end: it is not cancelled, so that there is no gap."""
-
-    at: Instant
-
-
-Ending = AtOnce | EndOfBillingPeriod | TrialUntil
-"""How a subscription ends, once it is known what stands beside it."""
-
-
-@dataclass(frozen=True)
-class Keep:
-    """Nothing to do: it stands as it should."""
-
-    subscription: Subscription
-    subscription_id: SubscriptionId
-    status: str
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Nothing is done until somebody decides. approval: what somebody can approve, None where something else has to
-    change. foreign: the subscription in the way that closed-won did not make.
-    """
-
-    slot: Slot
-    opportunities: tuple[OpportunityId, ...]
-    reason: Reason
-    approval: str | None = None
-    foreign: SubscriptionId | None = None
-
-
-Change = Create | Update | End
-
-
-@dataclass(frozen=True)
-class Plan:
-    """From actual to desired: the changes in the order they are made, the credits to grant, what stays, what waits.
-
-    approved: the approvals that let a change through, by its slot.
-    """
-
-    changes: tuple[Change, ...] = ()
-    kept: tuple[Keep, ...] = ()
-    holds: tuple[Hold, ...] = ()
-    grants: tuple[Grant, ...] = ()
-    approved: Mapping[Slot, str] = field(default_factory=dict)
-
-    @property
-    def empty(self) -> bool:
-        return not self.changes and not self.holds and not self.grants
 
 
 def plan(
@@ -218,7 +68,7 @@ def plan(
 
 def _standing(ours: Iterable[Actual], record: SlotRecord) -> Actual | None:
     """The one of our subscriptions that stands in a slot: the one that is remembered, else the newest."""
-    return max(ours, key=lambda s: (s.id == record.subscription_id, _generation(s.id)), default=None)
+    return max(ours, key=lambda s: (s.id == record.subscription_id, generation_of(s.id)), default=None)
 
 
 def _ended_with_billing_period(wanted: Subscription, record: SlotRecord) -> bool:
@@ -297,7 +147,7 @@ class _Planner:
         """What to do in a slot in which a subscription of ours stands. foreign: those of others beside it."""
         record = self.records.get(slot, SlotRecord())
         same = standing.plan_id == wanted.plan_id and units_of(standing, record, wanted) == wanted.unit_quantity
-        hold = _unchangeable(wanted, standing, record) if same else None
+        hold = unchangeable(wanted, standing, record) if same else None
         if hold is None and self._upgrades(slot, wanted, standing, wanted.opportunities):
             return
         if self._makes_way(wanted, standing, record, fits=same and hold is None):
@@ -318,8 +168,8 @@ class _Planner:
 
     def _where_none_stands(self, slot: Slot, wanted: Subscription, foreign: list[Actual]) -> None:
         """What to do in a slot in which no subscription of ours stands. foreign: those of others."""
-        if match := next((other for other in foreign if _matches(other, wanted)), None):
-            self.changes += _adoption(wanted, match)
+        if match := next((other for other in foreign if matches(other, wanted)), None):
+            self.changes += adoption(wanted, match)
         elif not self._tramples(wanted, foreign) and not self._upgrades(slot, wanted, None, wanted.opportunities):
             record = self.records.get(slot, SlotRecord())
             self.changes.append(self._create(wanted, record, replaces=foreign[0].id if foreign else None))
@@ -411,7 +261,7 @@ class _Planner:
         ours = next(iter(self._ours_in(paid_slot, self.records.get(paid_slot, SlotRecord()))), None)
         if ours is None or ours.status == "PAYMENT_PENDING":
             return  # held, or until it is paid for: the trial is all the customer has
-        if _ends_in_time(trial, ours, end.converts):
+        if ends_in_time(trial, ours, end.converts):
             self._keep_end(end.slot, trial)
             return
         # What runs needs no waiting for, whatever is remembered of it: a hold may have kept that from being told.
@@ -492,217 +342,15 @@ class _Planner:
 
     def _next_generation(self, slot: Slot, record: SlotRecord, replaces: SubscriptionId | None) -> int:
         """The generation of the next subscription in a slot: one that was raised and never used is used."""
-        used = max((_generation(s.id) for s in self.actual if is_ours(self.customer_id, slot, s.id)), default=0)
+        used = max((generation_of(s.id) for s in self.actual if is_ours(self.customer_id, slot, s.id)), default=0)
         unused = record.generation if record.generation and not record.made else record.generation + 1
         return max(record.generation, used) + 1 if replaces else max(unused, used + 1)
 
     def _difference(self, wanted: Subscription, standing: Actual, applied: Subscription | None) -> None:
         """What differs in place."""
-        aspects: tuple[tuple[Aspect, bool], ...] = (
-            ("add-ons", standing.addons == wanted.addons),
-            ("prices", standing.prices == tuple(sorted(wanted.prices, key=price_order))),
-            ("entitlements", standing.entitlement_ids == tuple(sorted(e.id for e in wanted.entitlements))),
-            ("end", _ends_as(standing, wanted)),
-            ("coupon", wanted.coupon is None or wanted.coupon in standing.coupons),
-            ("end of trial", not wanted.slot.trial or standing.trial_end == wanted.trial_end),
-            ("terms", standing.metadata.get(TERMS_KEY) == wanted.fingerprint),
-            ("links", metadata_of(wanted, self.links).items() <= standing.metadata.items()),
-        )
-        differs = [aspect for aspect, same in aspects if not same]
-        if "terms" in differs and metadata_of(wanted, self.links).items() - standing.metadata.items() == {
-            (TERMS_KEY, wanted.fingerprint)
-        }:
-            differs.remove("links")  # the fingerprint is in the metadata too: it alone is no difference of links
+        differs = differing(wanted, standing, self.links)
         if differs:
-            self.changes.append(_update(wanted, standing, tuple(differs), applied))
+            self.changes.append(update_of(wanted, standing, differs, applied))
         else:
             self.kept.append(Keep(wanted, standing.id, standing.status))
-        self.changes += _ends_with_billing_period(wanted, standing)
-
-
-def _ends_in_time(trial: Actual, paid: Actual, converts: bool) -> bool:
-    """Whether a trial has the end already that it is to have before a paid subscription that has not started yet."""
-    if paid.status != "NOT_STARTED" or not paid.start:
-        return False
-    return trial.trial_end == trial_end_before(paid.start, converts)
-
-
-def trial_end_before(start: Instant, converts: bool) -> Instant:
-    """When a trial is to end that a paid subscription follows at `start`.
-
-    One that would become a paid subscription itself must not get there: it is given a day more, and cancelled once the
-    other has started.
-    """
-    return start + timedelta(days=1) if converts else start
-
-
-def units_of(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
-    """The units a subscription was written with, which no answer of Stigg shows: its metadata knows, even where a step
-    died between its write and the ledger's. Where nobody knows, those wanted.
-    """
-    units = standing.metadata.get(TERMS_KEY, "").partition("-")[0]
-    if units.isdecimal():
-        return int(units)
-    return record.applied.unit_quantity if record.applied else wanted.unit_quantity
-
-
-UNCHANGEABLE = (
-    ("payment_collection", "payment collection"),
-    ("paying_customer_id", "the paying customer"),
-    ("trial_end_behavior", "what becomes of a trial at its end"),
-    ("coupon", "the coupon"),  # another can take its place; it cannot be taken away
-)
-"""What Stigg's PATCH cannot change, and starting anew would bill or try anew: it is held."""
-
-
-def _unchangeable(wanted: Subscription, standing: Actual, record: SlotRecord) -> Hold | None:
-    """The hold where a deal changes what Stigg cannot change on a subscription that stands; else None."""
-    applied = record.applied
-    if applied is None or applied.slot != wanted.slot:
-        return None
-    if standing.metadata.get(TERMS_KEY) == wanted.fingerprint:  # made so by a step that died before it was recorded
-        return None
-    for name, words in UNCHANGEABLE:
-        was, is_now = getattr(applied, name), getattr(wanted, name)
-        if was != is_now and (name != "coupon" or is_now is None):
-            why = Reason.of(
-                "cannot_change",
-                term=words,
-                before=was or None,
-                after=is_now or None,
-                plan=wanted.plan_id,
-                subscription=standing.id,
-                slot=wanted.slot.key,
-            )
-            return Hold(wanted.slot, wanted.opportunities, why)
-    return None
-
-
-def _matches(foreign: Actual, wanted: Subscription) -> bool:
-    """Whether a subscription somebody else made already is what the deal wants, as far as Stigg shows it."""
-    return (
-        foreign.plan_id == wanted.plan_id
-        and foreign.addons == wanted.addons
-        and set(foreign.entitlement_ids) == {entitlement.id for entitlement in wanted.entitlements}
-        and foreign.prices == wanted.prices
-    )
-
-
-def _update(
-    wanted: Subscription, standing: Actual, aspects: tuple[Aspect, ...], applied: Subscription | None
-) -> Update:
-    """A change in place. applied: what was written last, None where that is not known."""
-    spending: tuple[Literal["budget", "minimum_spend"], ...] = ("budget", "minimum_spend")
-    withdrawn = tuple(
-        name for name in spending if applied and getattr(applied, name) is not None and getattr(wanted, name) is None
-    )
-    return Update(wanted, standing.id, aspects, standing.metadata, withdrawn)
-
-
-def _adoption(wanted: Subscription, standing: Actual) -> Iterable[Change]:
-    """From here on a subscription that somebody else made is closed-won's: it gets its marks, its end, and what cannot
-    be seen to be the same.
-    """
-    aspects: tuple[Aspect, ...] = ("terms",)
-    if wanted.coupon:
-        aspects += ("coupon",)
-    if not _ends_as(standing, wanted):
-        aspects += ("end",)
-    yield Update(wanted, standing.id, aspects, standing.metadata, adopts=True)
-    yield from _ends_with_billing_period(wanted, standing)
-
-
-def _ends_as(standing: Actual, wanted: Subscription) -> bool:
-    """Whether it ends on the day that is wanted, or no day is: an `End` tells it to end with its billing period."""
-    return isinstance(wanted.cancellation, EndOfBillingPeriod) or standing.cancellation == wanted.cancellation
-
-
-def _ends_with_billing_period(wanted: Subscription, standing: Actual) -> Iterable[End]:
-    """The end of one that is to end with its billing period, and has no end yet."""
-    match wanted.cancellation, standing.cancellation:
-        case EndOfBillingPeriod() as at, Never():
-            yield End(wanted.slot, standing.id, wanted.plan_id, wanted.opportunities, at=at)
-
-
-def ending_of(end: End, paid: SlotRecord | None, now: Instant) -> Ending | None:
-    """How a subscription ends.
-
-    In: the change; of a trial that was won, what is known of the paid subscription; now.
-    Out: None while the paid subscription does not stand: the trial is all the customer has.
-    """
-    if end.at is not None:
-        return end.at
-    if not end.slot.trial or end.makes_way:
-        return AtOnce()
-    until = _trial_until(end, paid, now)
-    if until is None:
-        return None
-    if end.converts and until == now:  # its end would make it a paid subscription
-        return AtOnce()
-    return TrialUntil(until)
-
-
-def _trial_until(end: End, paid: SlotRecord | None, now: Instant) -> Instant | None:
-    """Until when a trial is to run; None while the paid subscription that is to follow it does not stand."""
-    if end.after is None:
-        return now
-    if paid is None or paid.applied is None or paid.status not in ("ACTIVE", "NOT_STARTED"):
-        return None
-    if paid.status == "NOT_STARTED" and paid.applied.start:
-        return trial_end_before(paid.applied.start, end.converts)
-    return now
-
-
-def after_end(record: SlotRecord, ending: Ending, status: str) -> SlotRecord:
-    """What to remember of a slot whose subscription was told to end.
-
-    In: what was remembered; how it was told to; the status Stigg answered with: later, it stands until then. The end
-    that a trial was given is remembered: whoever finds another one there knows that somebody changed it by hand.
-    """
-    if status not in LIVE:
-        return replace(record, status=status, checkout_url=None, applied=None)
-    applied = record.applied
-    if applied is not None and isinstance(ending, TrialUntil):
-        applied = replace(applied, trial_end=ending.at)
-    return replace(record, status=status, applied=applied)
-
-
-def price_order(price: Price) -> str:
-    """The place of a price among those of a subscription: the base price, then by add-on."""
-    return price.addon_id or ""
-
-
-def subscription_id(customer_id: CustomerId, slot: Slot, generation: int) -> SubscriptionId:
-    """The ID of a subscription closed-won makes: its slot and generation, so that the same wish has the same name."""
-    return SubscriptionId(f"{_stem(customer_id, slot)}-{generation}")
-
-
-def is_ours(customer_id: CustomerId, slot: Slot, id: SubscriptionId) -> bool:
-    """Whether an ID is one that `subscription_id` gives for this slot, of whatever generation."""
-    stem, _, generation = id.rpartition("-")
-    return generation.isdecimal() and stem in (_stem(customer_id, slot), _former_stem(customer_id, slot))
-
-
-def _generation(id: SubscriptionId) -> int:
-    """The generation in an ID of ours; 0 for an adopted one's."""
-    generation = id.rpartition("-")[2]
-    return int(generation) if generation.isdecimal() else 0
-
-
-def _stem(customer_id: CustomerId, slot: Slot) -> str:
-    # An @, which a customer's ID may have, is taken of no other ID (`identifiers.ENTITY_ID`).
-    return _former_stem(customer_id, slot).replace("@", "-")
-
-
-def _former_stem(customer_id: CustomerId, slot: Slot) -> str:
-    """As it was made before that was known."""
-    # The hash keeps IDs apart that would read the same once joined; the rest is for people.
-    name = hashlib.sha256(f"{customer_id}|{slot.key}".encode()).hexdigest()[:8]
-    return f"{customer_id[:80]}-{slot.product_id[:80]}-{name}"
-
-
-def amount_of(entitlement: Entitlement) -> float:
-    """How much an entitlement gives; a granted feature counts as one."""
-    if entitlement.unlimited:
-        return float("inf")
-    return 1 if entitlement.limit is None else entitlement.limit
+        self.changes += ends_with_billing_period(wanted, standing)

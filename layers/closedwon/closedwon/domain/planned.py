@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from closedwon.domain.changes import Actual, Create, Plan
 from closedwon.domain.contract.agreement import Agreement, Lapse
 from closedwon.domain.contract.learning import ends_to_learn
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Slot
 from closedwon.domain.instants import Instant, milliseconds
 from closedwon.domain.marks import Backlinks
-from closedwon.domain.plan import Actual, Create, Plan, plan
+from closedwon.domain.plan import plan
 from closedwon.domain.records import SlotRecord
 from closedwon.domain.upgrade import untouched
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from closedwon.domain.changes import Create, End, Update
 from closedwon.domain.codes import Facts
 from closedwon.domain.desired import Subscription
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import Instant
-from closedwon.domain.plan import Create, End, Update, is_ours
 from closedwon.domain.records import SlotRecord
+from closedwon.domain.subscription_ids import is_ours
 from closedwon.intake.mapping import unmapped
 from closedwon.preview.deal_view import DealView
 from closedwon.preview.foresight import slot_of

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from closedwon.domain.changes import Change, Create, Update
 from closedwon.domain.codes import Reason
 from closedwon.domain.customer import Outcome
 from closedwon.domain.desired import Slot, Subscription
 from closedwon.domain.instants import EndOfBillingPeriod, Never
 from closedwon.domain.order import Order, same_deal
-from closedwon.domain.plan import Change, Create, Update
 from closedwon.domain.records import SlotRecord
 from closedwon.intake.deal import Deal
 from closedwon.preview.foresight import Foresight, slot_of

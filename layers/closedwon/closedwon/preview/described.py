@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from closedwon.domain.changes import Change, Create, End, Hold, Update
 from closedwon.domain.desired import Subscription
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, iso_utc
-from closedwon.domain.plan import Change, Create, End, Hold, Update, subscription_id
 from closedwon.domain.records import SlotRecord
+from closedwon.domain.subscription_ids import subscription_id
 from closedwon.preview.answers import (
     PreviewedAddon,
     PreviewedChange,

@@ -13,31 +13,19 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.changes import LIVE, Actual, AtOnce, Change, Create, End, Hold, Keep, Plan, TrialUntil, Update
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription
+from closedwon.domain.endings import ending_of
 from closedwon.domain.identifiers import CustomerId, OpportunityId, SubscriptionId
 from closedwon.domain.instants import Instant, milliseconds, starting
 from closedwon.domain.marks import Backlinks, metadata_of
 from closedwon.domain.outcome import applied
-from closedwon.domain.plan import (
-    LIVE,
-    Actual,
-    AtOnce,
-    Change,
-    Create,
-    End,
-    Hold,
-    Keep,
-    Plan,
-    TrialUntil,
-    Update,
-    ending_of,
-    subscription_id,
-)
 from closedwon.domain.planned import currency_to_say, planned, records_of
 from closedwon.domain.records import SlotRecord
 from closedwon.domain.results import Applied
+from closedwon.domain.subscription_ids import subscription_id
 from closedwon.domain.world import world_of
 from closedwon.stigg.answers import actual_of
 from closedwon.words.changes import Calendar

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from closedwon.domain.plan import Create, Update
+from closedwon.domain.changes import Create, Update
 from closedwon.preview.foresight import Foresight
 from closedwon.stigg.bodies import provision_body
 

@@ -16,12 +16,12 @@ from zoneinfo import ZoneInfo
 
 from closedwon.aws.ledger import Ledger, at_once
 from closedwon.domain.catalogue import FRESH_SECONDS, Catalogue
+from closedwon.domain.changes import Create
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.errors import CustomerTaken, StiggRefused, StiggThrottled, StiggUnavailable
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Problem
-from closedwon.domain.plan import Create
 from closedwon.intake.answers import Result
 from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.preview.answers import PreviewedInvoice, PreviewedInvoices, PreviewResult, PreviewResults

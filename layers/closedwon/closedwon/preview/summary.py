@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from closedwon.domain.changes import Change, Create, End, Update
 from closedwon.domain.desired import Slot, Subscription
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import EndOfBillingPeriod, Never, from_iso, iso_utc
-from closedwon.domain.plan import Change, Create, End, Update
 from closedwon.preview.answers import PreviewedMoment
 from closedwon.preview.deal_view import DealView
 from closedwon.words.changes import changed, created, granted, later, listed

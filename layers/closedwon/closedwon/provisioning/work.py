@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.catalogue import CERTAIN_SECONDS, Catalogue
+from closedwon.domain.changes import Actual
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.facts import History
 from closedwon.domain.customer import Customer
@@ -14,7 +15,6 @@ from closedwon.domain.desired import Desired, Policy, catalogue_problems
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Order, Problem
-from closedwon.domain.plan import Actual
 from closedwon.domain.planned import Planned, planned
 from closedwon.domain.world import world_of
 from closedwon.stigg.answers import actual_of

@@ -13,14 +13,14 @@ from zoneinfo import ZoneInfo
 
 from closedwon.domain.acceptance import Arrival, accept
 from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.changes import Change, Create, Plan, Update
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.statuses import Status
 from closedwon.domain.customer import Customer
-from closedwon.domain.desired import Desired, Policy
+from closedwon.domain.desired import Desired, Policy, amount_of
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import At, from_iso
 from closedwon.domain.marks import Backlinks
-from closedwon.domain.plan import Change, Create, Plan, Update, amount_of
 from closedwon.domain.planned import planned
 from closedwon.domain.world import world_of
 from closedwon.reconciliation.drift import CustomerView, DealSeen

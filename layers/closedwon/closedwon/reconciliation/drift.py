@@ -15,9 +15,11 @@ from zoneinfo import ZoneInfo
 
 from closedwon.domain.acceptance import Arrival, accept, bound
 from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.changes import LIVE, Actual, Change, Create, End, Hold, Plan, Update
+from closedwon.domain.comparison import units_of
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer, OpportunityState
-from closedwon.domain.desired import Desired, Policy, Slot, Subscription
+from closedwon.domain.desired import Desired, Policy, Slot, Subscription, amount_of
 from closedwon.domain.errors import safe_text
 from closedwon.domain.identifiers import OpportunityId, normalised_id
 from closedwon.domain.instants import (
@@ -34,22 +36,10 @@ from closedwon.domain.instants import (
 )
 from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
 from closedwon.domain.order import says_nothing_new
-from closedwon.domain.plan import (
-    LIVE,
-    Actual,
-    Change,
-    Create,
-    End,
-    Hold,
-    Plan,
-    Update,
-    amount_of,
-    is_ours,
-    plan,
-    units_of,
-)
+from closedwon.domain.plan import plan
 from closedwon.domain.planned import planned
 from closedwon.domain.records import SlotRecord
+from closedwon.domain.subscription_ids import is_ours
 from closedwon.domain.world import world_of
 from closedwon.reconciliation.finding import (
     PLACES,

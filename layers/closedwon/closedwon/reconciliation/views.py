@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from closedwon.aws.ledger import Ledger, at_once
+from closedwon.domain.changes import LIVE
 from closedwon.domain.customer import Customer
 from closedwon.domain.errors import SalesforceRefused, as_read, unreadable
 from closedwon.domain.instants import iso_utc
 from closedwon.domain.marks import TERMS_KEY
-from closedwon.domain.plan import LIVE
 from closedwon.intake.answers import Result
 from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.reconciliation.drift import AccountSeen, Allowed, CustomerView, DealSeen

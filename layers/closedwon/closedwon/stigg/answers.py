@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.desired import Price, Slot
+from closedwon.domain.changes import Actual
+from closedwon.domain.desired import Price, Slot, price_order
 from closedwon.domain.errors import as_read, unreadable
 from closedwon.domain.instants import At, Instant, Never, from_iso
-from closedwon.domain.plan import Actual, price_order
 
 
 def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from closedwon.domain.changes import AtOnce, Create, Ending, TrialUntil, Update
 from closedwon.domain.desired import Entitlement, Grant, Subscription
 from closedwon.domain.errors import CustomerTaken, as_read, safe_text, unreadable
 from closedwon.domain.identifiers import CustomerId
 from closedwon.domain.instants import At, EndOfBillingPeriod, Instant, Never, Until, iso_utc
 from closedwon.domain.marks import GRANT_KEY, Backlinks, metadata_of
 from closedwon.domain.order import Order
-from closedwon.domain.plan import AtOnce, Create, Ending, TrialUntil, Update, subscription_id
+from closedwon.domain.subscription_ids import subscription_id
 
 
 def customer_body(

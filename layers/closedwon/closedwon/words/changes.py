@@ -11,9 +11,9 @@ from datetime import time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from closedwon.domain.desired import Entitlement, Grant, Price, Slot, Subscription
+from closedwon.domain.changes import Change, Create, Plan, Update
+from closedwon.domain.desired import Entitlement, Grant, Price, Slot, Subscription, amount_of
 from closedwon.domain.instants import At, EndOfBillingPeriod, Instant, Never
-from closedwon.domain.plan import Change, Create, Plan, Update, amount_of
 from closedwon.words.reasons import in_words
 
 PERIODS = {"MONTHLY": "monthly", "ANNUALLY": "annually"}

@@ -9,10 +9,10 @@ from __future__ import annotations
 from calendar import monthrange
 from collections.abc import Iterable, Mapping
 
+from closedwon.domain.changes import Actual
 from closedwon.domain.contract.agreement import Agreement, Lapse
 from closedwon.domain.desired import Slot
 from closedwon.domain.instants import Instant, instant_of
-from closedwon.domain.plan import Actual
 from closedwon.domain.records import SlotRecord
 
 RUNNING = ("ACTIVE", "IN_TRIAL")

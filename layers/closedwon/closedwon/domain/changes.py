@@ -1,0 +1,165 @@
+"""What is compared, and what comes of it: a subscription as Stigg holds it, the changes, and the plan they make. Pure.
+
+What a change is in Stigg's API, `stigg.bodies` knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from closedwon.domain.codes import Reason
+from closedwon.domain.desired import Grant, Price, Slot, Subscription
+from closedwon.domain.identifiers import OpportunityId, SubscriptionId
+from closedwon.domain.instants import EndOfBillingPeriod, Instant, Until
+
+LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
+"""States of a subscription that holds its slot, now or later. Every other state is an end."""
+
+
+@dataclass(frozen=True)
+class Actual:
+    """One subscription as Stigg holds it. Entitlement values and the billing period are not in its answers.
+
+    period: when the billing period under way began, and when it ends.
+    """
+
+    id: SubscriptionId
+    slot: Slot
+    plan_id: str
+    pricing_type: str
+    status: str
+    addons: tuple[tuple[str, int], ...]
+    entitlement_ids: tuple[str, ...]
+    prices: tuple[Price, ...]
+    cancellation: Until
+    metadata: dict[str, str]
+    start: Instant | None = None
+    trial_end: Instant | None = None
+    coupons: tuple[str, ...] = ()
+    period: tuple[Instant, Instant] | None = None
+
+    @property
+    def ends(self) -> Instant | None:
+        """When it ends by itself; None where it does not, or nobody knows when."""
+        return self.trial_end if self.slot.trial else self.cancellation.instant
+
+
+@dataclass(frozen=True)
+class Create:
+    """Make a subscription; Stigg ends the paid one that stands in its slot (replaces: its ID). start: the start date
+    it is sent with, None for none.
+    """
+
+    subscription: Subscription
+    generation: int
+    replaces: SubscriptionId | None = None
+    start: Instant | None = None
+
+
+Aspect = Literal["add-ons", "prices", "entitlements", "end", "coupon", "end of trial", "terms", "links"]
+"""What of a subscription can differ in place. Terms: what no answer of Stigg shows."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """Change a subscription in place.
+
+    aspects: what is written anew. metadata: what stands on it, with what others keep there. withdrawn: spending terms
+    that were written and no deal says any more; what no deal ever said is left alone. adopts: whether somebody else
+    made it, and from here on it is closed-won's.
+    """
+
+    subscription: Subscription
+    subscription_id: SubscriptionId
+    aspects: tuple[Aspect, ...]
+    metadata: Mapping[str, str]
+    withdrawn: tuple[Literal["budget", "minimum_spend"], ...] = ()
+    adopts: bool = False
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What is done, in words."""
+        return ("adopted",) if self.adopts else self.aspects
+
+    @property
+    def sets_values(self) -> bool:
+        """Whether the values of entitlements are written anew: they go with every other term that is not shown."""
+        return not {"entitlements", "terms"}.isdisjoint(self.aspects)
+
+
+@dataclass(frozen=True)
+class End:
+    """End a subscription. at: now (None), or with its billing period. after: of a trial that was won, the slot of the
+    paid subscription that must stand first, so that there is no gap. converts: whether a trial would become a paid
+    subscription at its end. makes_way: whether it was not started yet and comes before a Create in its slot.
+    """
+
+    slot: Slot
+    subscription_id: SubscriptionId
+    plan_id: str
+    opportunities: tuple[OpportunityId, ...]
+    at: EndOfBillingPeriod | None = None
+    after: Slot | None = None
+    converts: bool = False
+    makes_way: bool = False
+
+
+@dataclass(frozen=True)
+class AtOnce:
+    """A subscription is cancelled now."""
+
+
+@dataclass(frozen=True)
+class TrialUntil:
+    """A trial is given another end: it is not cancelled, so that there is no gap."""
+
+    at: Instant
+
+
+Ending = AtOnce | EndOfBillingPeriod | TrialUntil
+"""How a subscription ends, once it is known what stands beside it."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Nothing to do: it stands as it should."""
+
+    subscription: Subscription
+    subscription_id: SubscriptionId
+    status: str
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Nothing is done until somebody decides. approval: what somebody can approve, None where something else has to
+    change. foreign: the subscription in the way that closed-won did not make.
+    """
+
+    slot: Slot
+    opportunities: tuple[OpportunityId, ...]
+    reason: Reason
+    approval: str | None = None
+    foreign: SubscriptionId | None = None
+
+
+Change = Create | Update | End
+
+
+@dataclass(frozen=True)
+class Plan:
+    """From actual to desired: the changes in the order they are made, the credits to grant, what stays, what waits.
+
+    approved: the approvals that let a change through, by its slot.
+    """
+
+    changes: tuple[Change, ...] = ()
+    kept: tuple[Keep, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    approved: Mapping[Slot, str] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        return not self.changes and not self.holds and not self.grants

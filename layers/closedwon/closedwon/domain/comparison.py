@@ -1,0 +1,122 @@
+"""What a subscription that stands in Stigg differs in from the one that is wanted, and whether that can be changed in
+place. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from closedwon.domain.changes import Actual, Aspect, Change, End, Hold, Update
+from closedwon.domain.codes import Reason
+from closedwon.domain.desired import Subscription, price_order
+from closedwon.domain.instants import EndOfBillingPeriod, Never
+from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
+from closedwon.domain.records import SlotRecord
+
+
+def differing(wanted: Subscription, standing: Actual, links: Backlinks) -> tuple[Aspect, ...]:
+    """What of a subscription that stands is not as it is wanted."""
+    metadata = metadata_of(wanted, links)
+    aspects: tuple[tuple[Aspect, bool], ...] = (
+        ("add-ons", standing.addons == wanted.addons),
+        ("prices", standing.prices == tuple(sorted(wanted.prices, key=price_order))),
+        ("entitlements", standing.entitlement_ids == tuple(sorted(e.id for e in wanted.entitlements))),
+        ("end", _ends_as(standing, wanted)),
+        ("coupon", wanted.coupon is None or wanted.coupon in standing.coupons),
+        ("end of trial", not wanted.slot.trial or standing.trial_end == wanted.trial_end),
+        ("terms", standing.metadata.get(TERMS_KEY) == wanted.fingerprint),
+        ("links", metadata.items() <= standing.metadata.items()),
+    )
+    differs = [aspect for aspect, same in aspects if not same]
+    if "terms" in differs and metadata.items() - standing.metadata.items() == {(TERMS_KEY, wanted.fingerprint)}:
+        differs.remove("links")  # the fingerprint is in the metadata too: it alone is no difference of links
+    return tuple(differs)
+
+
+def units_of(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
+    """The units a subscription was written with, which no answer of Stigg shows: its metadata knows, even where a step
+    died between its write and the ledger's. Where nobody knows, those wanted.
+    """
+    units = standing.metadata.get(TERMS_KEY, "").partition("-")[0]
+    if units.isdecimal():
+        return int(units)
+    return record.applied.unit_quantity if record.applied else wanted.unit_quantity
+
+
+UNCHANGEABLE = (
+    ("payment_collection", "payment collection"),
+    ("paying_customer_id", "the paying customer"),
+    ("trial_end_behavior", "what becomes of a trial at its end"),
+    ("coupon", "the coupon"),  # another can take its place; it cannot be taken away
+)
+"""What Stigg's PATCH cannot change, and starting anew would bill or try anew: it is held."""
+
+
+def unchangeable(wanted: Subscription, standing: Actual, record: SlotRecord) -> Hold | None:
+    """The hold where a deal changes what Stigg cannot change on a subscription that stands; else None."""
+    applied = record.applied
+    if applied is None or applied.slot != wanted.slot:
+        return None
+    if standing.metadata.get(TERMS_KEY) == wanted.fingerprint:  # made so by a step that died before it was recorded
+        return None
+    for name, words in UNCHANGEABLE:
+        was, is_now = getattr(applied, name), getattr(wanted, name)
+        if was != is_now and (name != "coupon" or is_now is None):
+            why = Reason.of(
+                "cannot_change",
+                term=words,
+                before=was or None,
+                after=is_now or None,
+                plan=wanted.plan_id,
+                subscription=standing.id,
+                slot=wanted.slot.key,
+            )
+            return Hold(wanted.slot, wanted.opportunities, why)
+    return None
+
+
+def matches(foreign: Actual, wanted: Subscription) -> bool:
+    """Whether a subscription somebody else made already is what the deal wants, as far as Stigg shows it."""
+    return (
+        foreign.plan_id == wanted.plan_id
+        and foreign.addons == wanted.addons
+        and set(foreign.entitlement_ids) == {entitlement.id for entitlement in wanted.entitlements}
+        and foreign.prices == wanted.prices
+    )
+
+
+def update_of(
+    wanted: Subscription, standing: Actual, aspects: tuple[Aspect, ...], applied: Subscription | None
+) -> Update:
+    """A change in place. applied: what was written last, None where that is not known."""
+    spending: tuple[Literal["budget", "minimum_spend"], ...] = ("budget", "minimum_spend")
+    withdrawn = tuple(
+        name for name in spending if applied and getattr(applied, name) is not None and getattr(wanted, name) is None
+    )
+    return Update(wanted, standing.id, aspects, standing.metadata, withdrawn)
+
+
+def adoption(wanted: Subscription, standing: Actual) -> Iterable[Change]:
+    """From here on a subscription that somebody else made is closed-won's: it gets its marks, its end, and what cannot
+    be seen to be the same.
+    """
+    aspects: tuple[Aspect, ...] = ("terms",)
+    if wanted.coupon:
+        aspects += ("coupon",)
+    if not _ends_as(standing, wanted):
+        aspects += ("end",)
+    yield Update(wanted, standing.id, aspects, standing.metadata, adopts=True)
+    yield from ends_with_billing_period(wanted, standing)
+
+
+def _ends_as(standing: Actual, wanted: Subscription) -> bool:
+    """Whether it ends on the day that is wanted, or no day is: an `End` tells it to end with its billing period."""
+    return isinstance(wanted.cancellation, EndOfBillingPeriod) or standing.cancellation == wanted.cancellation
+
+
+def ends_with_billing_period(wanted: Subscription, standing: Actual) -> Iterable[End]:
+    """The end of one that is to end with its billing period, and has no end yet."""
+    match wanted.cancellation, standing.cancellation:
+        case EndOfBillingPeriod() as at, Never():
+            yield End(wanted.slot, standing.id, wanted.plan_id, wanted.opportunities, at=at)
