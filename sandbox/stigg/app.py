@@ -21,9 +21,10 @@ from werkzeug.wrappers import Request, Response
 
 from . import answers, api, changing, keeping, models, provisioning
 from .api import Api
-from .catalogue import Catalogue, sandbox_catalogue
+from .catalogue import sandbox_catalogue
 from .errors import CODES, Refused
 from .limits import RateLimits
+from .packages import Catalogue
 from .service import Service
 from .site import Site
 from .state import Subscriptions

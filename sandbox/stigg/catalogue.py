@@ -1,294 +1,67 @@
-"""What the sandbox's Stigg sells: products, plans, add-ons, features, a credit currency and a coupon.
+"""What the sandbox's Stigg sells. Money is in whole units: 49 is 49.00.
 
-Plain data, and the JSON Stigg's catalogue endpoints answer for it. Money is in whole units: 49 is 49.00.
+Plans, add-ons and features are added, never changed: stories and benchmarks name them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal
+from collections.abc import Iterator
 
-FeatureType = Literal["BOOLEAN", "NUMBER", "ENUM"]
-MeterType = Literal["None", "FLUCTUATING", "INCREMENTAL"]
-PackageStatus = Literal["DRAFT", "PUBLISHED", "ARCHIVED"]
-Period = Literal["MONTHLY", "ANNUALLY"]
-PricingType = Literal["FREE", "PAID", "CUSTOM"]
+from .packages import (
+    Addon,
+    Catalogue,
+    Coupon,
+    CreditCurrency,
+    DefaultTrial,
+    Feature,
+    Grant,
+    Period,
+    Plan,
+    Price,
+    Product,
+    Tier,
+)
 
-CREATED = datetime(2025, 1, 15, 10, 30, tzinfo=UTC)
-PUBLISHED = datetime(2025, 2, 3, 8, 0, tzinfo=UTC)
-
-
-def stamp(moment: datetime) -> str:
-    """A moment as the API writes it: UTC, with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-@dataclass(frozen=True)
-class Feature:
-    """Something a customer may use. units: singular and plural. values: what an ENUM may hold, by display name."""
-
-    id: str
-    display_name: str
-    type: FeatureType
-    meter: MeterType = "None"
-    units: tuple[str, str] | None = None
-    values: dict[str, str] = field(default_factory=dict)
-    description: str = ""
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "createdAt": stamp(CREATED),
-            "description": self.description or None,
-            "displayName": self.display_name,
-            "enumConfiguration": [{"displayName": n, "value": v} for n, v in self.values.items()] or None,
-            "featureStatus": "ACTIVE",
-            "featureType": self.type,
-            "featureUnits": self.units[0] if self.units else None,
-            "featureUnitsPlural": self.units[1] if self.units else None,
-            "metadata": {},
-            "meter": None,
-            "meterType": self.meter,
-            "unitTransformation": None,
-            "updatedAt": stamp(PUBLISHED),
-        }
-
-
-@dataclass(frozen=True)
-class Grant:
-    """What a plan or an add-on entitles to: a feature (limit, unlimited or enum values) or recurring credits.
-
-    behavior ``Increment`` adds to what the plan gives, once for each unit of the add-on.
-    """
-
-    id: str
-    kind: Literal["FEATURE", "CREDIT"] = "FEATURE"
-    limit: float | None = None
-    unlimited: bool = False
-    reset_period: Literal["YEAR", "MONTH", "WEEK", "DAY", "HOUR"] | None = None
-    values: tuple[str, ...] = ()
-    cadence: Literal["MONTH", "YEAR"] | None = None
-    custom: bool = False
-    behavior: Literal["Increment", "Override"] = "Override"
-
-    def json(self, order: int) -> dict[str, Any]:
-        common: dict[str, Any] = {
-            "id": self.id,
-            "behavior": self.behavior,
-            "createdAt": stamp(CREATED),
-            "description": None,
-            "displayNameOverride": None,
-            "hasSoftLimit": False,
-            "hiddenFromWidgets": [],
-            "isCustom": self.custom,
-            "isGranted": True,
-            "order": order,
-            "type": self.kind,
-            "updatedAt": stamp(PUBLISHED),
-        }
-        if self.kind == "CREDIT":
-            return {**common, "amount": self.limit, "cadence": self.cadence, "dependencyFeatureId": None}
-        reset = {"accordingTo": "SubscriptionStart"} if self.reset_period in ("MONTH", "YEAR", "WEEK") else None
-        return {
-            **common,
-            "enumValues": list(self.values) or None,
-            "hasUnlimitedUsage": self.unlimited,
-            "resetPeriod": self.reset_period,
-            "resetPeriodConfiguration": reset,
-            "usageLimit": self.limit,
-        }
-
-
-@dataclass(frozen=True)
-class Price:
-    """One recurring charge. feature: the feature whose units it counts, None for a flat fee."""
-
-    id: str
-    period: Period
-    amount: float
-    currency: str = "usd"
-    feature: str | None = None
-
-    def json(self, used: bool) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "billingCadence": "RECURRING",
-            "billingModel": "PER_UNIT" if self.feature else "FLAT_FEE",
-            "billingPeriod": self.period,
-            "createdAt": stamp(CREATED),
-            "billingCountryCode": None,
-            "billingId": None,
-            "blockSize": None,
-            "creditGrantCadence": None,
-            "creditRate": None,
-            "crmId": None,
-            "crmLinkUrl": None,
-            "featureId": self.feature,
-            "maxUnitQuantity": None,
-            "minUnitQuantity": None,
-            "price": {"amount": self.amount, "currency": self.currency},
-            "tiers": None,
-            "tiersMode": None,
-            "topUpCustomCurrencyId": None,
-            "usedInSubscriptions": used,
-        }
-
-
-@dataclass(frozen=True)
-class Package:
-    """What plans and add-ons share."""
-
-    id: str
-    display_name: str
-    product_id: str
-    pricing: PricingType
-    prices: tuple[Price, ...] = ()
-    entitlements: tuple[Grant, ...] = ()
-    description: str = ""
-    metadata: dict[str, str] = field(default_factory=dict)
-    status: PackageStatus = "PUBLISHED"
-
-    def price(self, period: Period, currency: str, feature: str | None = None) -> Price | None:
-        """The charge for a period and currency, flat or for a feature's units."""
-        wanted = (period, currency, feature)
-        return next((p for p in self.prices if (p.period, p.currency, p.feature) == wanted), None)
-
-    def currencies(self) -> set[str]:
-        return {price.currency for price in self.prices}
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "billingId": None,
-            "createdAt": stamp(CREATED),
-            "description": self.description or None,
-            "displayName": self.display_name,
-            "entitlements": [{"id": grant.id, "type": grant.kind} for grant in self.entitlements],
-            "isLatest": True,
-            "metadata": dict(self.metadata),
-            "pricingType": self.pricing,
-            "productId": self.product_id,
-            "status": self.status,
-            "updatedAt": stamp(PUBLISHED),
-            "versionNumber": 0,
-        }
-
-
-@dataclass(frozen=True)
-class Plan(Package):
-    """A plan and the add-ons that may be sold with it."""
-
-    addons: tuple[str, ...] = ()
-
-    def json(self) -> dict[str, Any]:
-        more = {"compatibleAddonIds": list(self.addons), "defaultTrialConfig": None, "parentPlanId": None}
-        return {**super().json(), **more}
-
-
-@dataclass(frozen=True)
-class Addon(Package):
-    """An add-on. max_quantity: None for any number. dependencies: add-ons it cannot be sold without."""
-
-    max_quantity: int | None = None
-    dependencies: tuple[str, ...] = ()
-
-    def json(self) -> dict[str, Any]:
-        more = {"dependencies": list(self.dependencies) or None, "maxQuantity": self.max_quantity}
-        return {**super().json(), **more}
-
-
-@dataclass(frozen=True)
-class Product:
-    """A product. many_subscriptions: a customer may hold several at once, each with a resource of its own."""
-
-    id: str
-    display_name: str
-    description: str = ""
-    many_subscriptions: bool = False
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "createdAt": stamp(CREATED),
-            "description": self.description or None,
-            "displayName": self.display_name,
-            "metadata": {},
-            "multipleSubscriptions": self.many_subscriptions,
-            "status": "PUBLISHED",
-            "updatedAt": stamp(PUBLISHED),
-            "productSettings": {
-                "subscriptionCancellationTime": "END_OF_BILLING_PERIOD",
-                "subscriptionEndSetup": "CANCEL_SUBSCRIPTION",
-                "subscriptionStartSetup": "PLAN_SELECTION",
-                "downgradePlanId": None,
-                "prorateAtEndOfBillingPeriod": False,
-                "subscriptionStartPlanId": None,
-            },
-        }
-
-
-@dataclass(frozen=True)
-class CreditCurrency:
-    """A currency of credits, such as AI credits."""
-
-    id: str
-    display_name: str
-    units: tuple[str, str]
-    symbol: str | None = None
-    description: str = ""
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "archivedAt": None,
-            "createdAt": stamp(CREATED),
-            "description": self.description or None,
-            "displayName": self.display_name,
-            "metadata": {},
-            "symbol": self.symbol,
-            "units": {"singular": self.units[0], "plural": self.units[1]},
-            "updatedAt": stamp(PUBLISHED),
-        }
-
-
-@dataclass(frozen=True)
-class Coupon:
-    """A coupon of the catalogue: a share of the price, 0 to 100."""
-
-    id: str
-    name: str
-    percent_off: float
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """Everything for sale, by ID."""
-
-    products: dict[str, Product]
-    plans: dict[str, Plan]
-    addons: dict[str, Addon]
-    features: dict[str, Feature]
-    currencies: dict[str, CreditCurrency]
-    coupons: dict[str, Coupon]
+_PERIODS: tuple[Period, ...] = ("MONTHLY", "ANNUALLY")
 
 
 def _prices(package: str, monthly: float, annually: float, *currencies: str) -> tuple[Price, ...]:
-    both: tuple[tuple[Period, float], ...] = (("MONTHLY", monthly), ("ANNUALLY", annually))
+    """A base charge: the same amounts in each currency."""
     return tuple(
         Price(f"charge-{package}-{period.lower()}-{currency}", period, amount, currency)
         for currency in currencies or ("usd",)
-        for period, amount in both
+        for period, amount in zip(_PERIODS, (monthly, annually), strict=True)
     )
 
 
+def _worldwide(package: str, monthly: float, annually: float, feature: str | None = None) -> tuple[Price, ...]:
+    """A charge in dollars, euros and, at a hundred times the amount, yen. feature: whose units it counts."""
+    name = package if feature is None else f"{package}-{feature.removeprefix('feature-')}"
+    return tuple(
+        Price(f"charge-{name}-{period.lower()}-{currency}", period, amount * times, currency, feature)
+        for currency, times in (("usd", 1), ("eur", 1), ("jpy", 100))
+        for period, amount in zip(_PERIODS, (monthly, annually), strict=True)
+    )
+
+
+def _metered() -> Iterator[Price]:
+    """What the metered plan charges besides its base: tiers of dashboards, blocks of calls, storage by use."""
+    for period, months in zip(_PERIODS, (1, 10), strict=True):
+        at = f"{period.lower()}-usd"
+        tiers = (Tier(10, 10 * months), Tier(50, 8 * months), Tier(None, 5 * months, flat=40 * months))
+        yield Price(f"charge-metered-dashboards-{at}", period, 0, feature=DASHBOARDS, tiers=tiers)
+        yield Price(f"charge-metered-api-calls-{at}", period, 2 * months, feature=CALLS, block_size=1000)
+        yield Price(f"charge-metered-storage-gb-{at}", period, months, feature=STORAGE, usage_based=True)
+
+
 PLATFORM, ANALYTICS = "product-platform", "product-analytics"
-SUPPORT, WORKSPACE, AUDIT, IMPORT, EXPORT = (
+SUPPORT, WORKSPACE, AUDIT, IMPORT, EXPORT, DOMAINS = (
     "addon-premium-support",
     "addon-extra-workspace",
     "addon-audit-log",
     "addon-legacy-import",
     "addon-data-export",
+    "addon-sso-domains",
 )
 SEATS, CALLS, STORAGE, SSO, RETENTION, DASHBOARDS, TIER = (
     "feature-seats",
@@ -299,7 +72,7 @@ SEATS, CALLS, STORAGE, SSO, RETENTION, DASHBOARDS, TIER = (
     "feature-dashboards",
     "feature-support-tier",
 )
-AI_CREDITS = "currency-ai-credits"
+AI_CREDITS, TOKENS = "currency-ai-credits", "cred-type-tokens"
 
 _FEATURES = (
     Feature(SEATS, "Seats", "NUMBER", units=("seat", "seats"), description="People who may sign in"),
@@ -363,6 +136,16 @@ _ADDONS = (
         (Grant(CALLS, limit=100_000, reset_period="MONTH", behavior="Increment"),),
         "Nightly export to the customer's own warehouse",
     ),
+    Addon(
+        DOMAINS,
+        "SSO Domains",
+        PLATFORM,
+        "PAID",
+        _prices("sso-domains", 30, 300, "usd", "eur"),
+        description="Another domain whose people sign in once",
+        max_quantity=5,
+        dependencies=(AUDIT,),
+    ),
 )
 
 _ENTERPRISE = (
@@ -412,7 +195,7 @@ _PLANS = (
         entitlements=_ENTERPRISE,
         description="Sold by people, to the customer's measure",
         metadata={"salesforceProductCode": "PLT-ENT"},
-        addons=(SUPPORT, WORKSPACE, AUDIT),
+        addons=(SUPPORT, WORKSPACE, AUDIT, DOMAINS),
     ),
     Plan(
         "plan-enterprise-plus",
@@ -425,7 +208,7 @@ _PLANS = (
         ),
         description="Enterprise with AI credits",
         metadata={"salesforceProductCode": "PLT-ENT-PLUS"},
-        addons=(SUPPORT, WORKSPACE, AUDIT),
+        addons=(SUPPORT, WORKSPACE, AUDIT, DOMAINS),
     ),
     Plan("plan-starter", "Starter", PLATFORM, "PAID", _prices("starter", 90, 900), status="ARCHIVED"),
     Plan(
@@ -453,6 +236,64 @@ _PLANS = (
         {"salesforceProductCode": "ANL-PRO"},
         addons=(EXPORT,),
     ),
+    Plan(
+        "plan-growth",
+        "Growth",
+        PLATFORM,
+        "PAID",
+        (*_worldwide("growth", 300, 3000), *_worldwide("growth", 30, 300, SEATS)),
+        (Grant(SEATS), Grant(CALLS, limit=200_000, reset_period="MONTH"), Grant(STORAGE, limit=200)),
+        "A base price and a price for each seat",
+        {"salesforceProductCode": "PLT-GROWTH"},
+        addons=(SUPPORT, WORKSPACE),
+    ),
+    Plan(
+        "plan-per-seat",
+        "Per Seat",
+        PLATFORM,
+        "PAID",
+        tuple(
+            Price(f"charge-per-seat-seats-{period.lower()}-{currency}", period, amount, currency, SEATS)
+            for currency in ("usd", "eur")
+            for period, amount in zip(_PERIODS, (25, 250), strict=True)
+        ),
+        (Grant(SEATS), Grant(STORAGE, limit=50)),
+        "Nothing but a price for each seat",
+        {"salesforceProductCode": "PLT-SEAT"},
+    ),
+    Plan(
+        "plan-pilot",
+        "Pilot",
+        PLATFORM,
+        "PAID",
+        _worldwide("pilot", 200, 2000),
+        (Grant(SEATS, limit=15), Grant(CALLS, limit=50_000, reset_period="MONTH")),
+        "Two weeks for nothing, then a price",
+        {"salesforceProductCode": "PLT-PILOT"},
+        default_trial=DefaultTrial(14),
+    ),
+    Plan(
+        "plan-metered",
+        "Metered",
+        ANALYTICS,
+        "PAID",
+        (*_prices("metered", 100, 1000), *_metered()),
+        (Grant(DASHBOARDS), Grant(CALLS, reset_period="MONTH"), Grant(STORAGE)),
+        "Dashboards in tiers, calls in blocks, storage by use",
+        {"salesforceProductCode": "ANL-METERED"},
+    ),
+    Plan(
+        "plan-assistant",
+        "Assistant",
+        ANALYTICS,
+        "CUSTOM",
+        entitlements=(
+            Grant(SEATS, limit=10, custom=True),
+            Grant(TOKENS, "CREDIT", limit=10_000, cadence="MONTH"),
+        ),
+        description="The assistant, with tokens each month",
+        metadata={"salesforceProductCode": "ANL-ASSIST"},
+    ),
 )
 
 
@@ -472,7 +313,8 @@ def sandbox_catalogue() -> Catalogue:
         currencies={
             AI_CREDITS: CreditCurrency(
                 AI_CREDITS, "AI credits", ("credit", "credits"), description="Spent by the assistant"
-            )
+            ),
+            TOKENS: CreditCurrency(TOKENS, "Tokens", ("token", "tokens"), description="Read and written by models"),
         },
         coupons={"coupon-partner-20": Coupon("coupon-partner-20", "Partner discount", 20)},
     )

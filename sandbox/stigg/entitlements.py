@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from .catalogue import Catalogue, Grant, stamp
+from .packages import Catalogue, Grant, stamp
 from .state import CreditGrant, Subscription
 
 

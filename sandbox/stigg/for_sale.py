@@ -12,9 +12,9 @@ from typing import Any
 from werkzeug.wrappers import Request
 
 from .answers import ANY, Answer, Endpoint
-from .catalogue import CREATED
 from .errors import Refused, not_found
 from .listing import Row, choices, page
+from .packages import CREATED
 from .service import Service
 
 _PACKAGE_FILTERS = {"productId": ANY, "status": choices("DRAFT", "PUBLISHED", "ARCHIVED")}

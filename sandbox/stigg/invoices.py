@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from . import models
-from .catalogue import Catalogue, Period, Plan, stamp
+from .packages import Catalogue, Period, Plan, stamp
 from .periods import period_around
 
 
@@ -85,6 +85,7 @@ def preview(
     period: Period = wanted.billing_period or "MONTHLY"
     start = wanted.start_date or now
     trial = wanted.trial_override_configuration
+    is_trial = trial.is_trial if trial else plan.default_trial is not None
     covered = period_around(start, period, max(start, now))
     units = {charge.id: float(charge.quantity) for charge in wanted.charges or ()}
     units |= {item.feature_id: float(item.quantity) for item in wanted.billable_features or ()}
@@ -92,7 +93,7 @@ def preview(
         units |= {price.feature: float(wanted.unit_quantity) for price in plan.prices if price.feature}
     found = lines(catalogue, plan, wanted.addons or (), units, period, currency)
     tax = (wanted.billing_information and wanted.billing_information.tax_percentage) or 0
-    at_once = start == now and not (trial and trial.is_trial)
+    at_once = start == now and not is_trial
     return {
         "immediateInvoice": invoice(found if at_once else [], currency, coupon if at_once else None, tax, covered),
         "billingPeriodRange": {"start": stamp(covered[0]), "end": stamp(covered[1])},

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from .catalogue import Catalogue
+from .packages import Catalogue
 from .state import Book, CreditGrant, Customer, Deferred, Subscription
 
 Json = dict[str, Any]

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import models
-from .catalogue import Catalogue
 from .errors import invalid, not_found
+from .packages import Catalogue
 from .state import Customer
 
 

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from .catalogue import Catalogue, stamp
 from .entitlements import Allowances
+from .packages import Catalogue, stamp
 from .state import CreditGrant, Customer, Subscription
 
 _STYLE = Markup("""

@@ -6,12 +6,13 @@ Everything that is refused raises `Refused`; then nothing was written.
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from . import invoices, models, money, rules, schedule
-from .catalogue import Period, Plan
 from .errors import Refused, invalid
+from .packages import Period, Plan, TrialEndBehavior
+from .periods import months_later
 from .service import Service
 from .state import Customer, Slot, Subscription
 
@@ -19,6 +20,7 @@ from .state import Customer, Slot, Subscription
 def provision(service: Service, wanted: models.SubscriptionProvision) -> Subscription:
     """Make a subscription. When it starts now, what stood in its slot is cancelled.
 
+    Without a `trialOverrideConfiguration` it starts in the plan's own trial where the plan has one; see `DefaultTrial`.
     Left PAYMENT_PENDING, with a checkout, when a paid plan is to be charged and there is nothing to charge.
     """
     now = service.now
@@ -27,10 +29,10 @@ def provision(service: Service, wanted: models.SubscriptionProvision) -> Subscri
     plan = rules.plan(service.catalogue, wanted.plan_id)
     _check(service, plan, payer.billing_currency, wanted)
     trial = wanted.trial_override_configuration
-    is_trial = bool(trial and trial.is_trial)
+    is_trial = trial.is_trial if trial else plan.default_trial is not None
     slot = (customer.id, wanted.resource_id, plan.product_id)
     start = wanted.start_date or _default_start(service, slot, is_trial, wanted.schedule_strategy)
-    trial_end = _end_of_trial(plan, trial, max(start, now))
+    trial_end = _end_of_trial(plan, trial, max(start, now)) if is_trial else None
     if wanted.cancellation_date and wanted.cancellation_date <= max(start, now):
         raise invalid("cancellationDate must lie after the start and ahead", "InvalidCancellationDate")
 
@@ -59,7 +61,7 @@ def provision(service: Service, wanted: models.SubscriptionProvision) -> Subscri
         payment_collection_method=wanted.payment_collection_method,
         is_trial=is_trial,
         trial_end_date=trial_end,
-        trial_end_behavior=(trial and trial.trial_end_behavior) or "CANCEL_SUBSCRIPTION",
+        trial_end_behavior=_behavior_of_trial(plan, trial),
         cancellation_date=wanted.cancellation_date,
         checkout_options=sent.get("checkoutOptions"),
     )
@@ -105,15 +107,27 @@ def _default_start(service: Service, slot: Slot, is_trial: bool, strategy: model
     return schedule.until(active, strategy, now)
 
 
-def _end_of_trial(plan: Plan, trial: models.TrialOverride | None, after: datetime) -> datetime | None:
-    """When a trial ends; None for what is not a trial. Raises `Refused` for one that there cannot be."""
-    if trial is None or not trial.is_trial:
-        return None
+def _end_of_trial(plan: Plan, trial: models.TrialOverride | None, after: datetime) -> datetime:
+    """When a trial ends: as said, else as the plan's own trial does. Raises `Refused` for one that there cannot be.
+
+    A trial that says no end has the plan's (stiggio/skills, trials.md: "optional; otherwise plan default applies").
+    """
     if plan.pricing == "FREE":
-        raise invalid(f"plan {plan.id} is free: it has no trial", "TrialNotAllowed")
-    if trial.trial_end_date is None or trial.trial_end_date <= after:
-        raise invalid("trialEndDate must be given and lie ahead: the plan has no trial of its own")
-    return trial.trial_end_date
+        raise invalid(f"plan {plan.id} is free: it has no trial")
+    if trial is not None and trial.trial_end_date is not None:
+        if trial.trial_end_date <= after:
+            raise invalid("trialEndDate must lie ahead")
+        return trial.trial_end_date
+    if plan.default_trial is None:
+        raise invalid("trialEndDate must be given: the plan has no trial of its own")
+    length = plan.default_trial
+    return months_later(after, length.duration) if length.units == "MONTH" else after + timedelta(days=length.duration)
+
+
+def _behavior_of_trial(plan: Plan, trial: models.TrialOverride | None) -> TrialEndBehavior:
+    if trial is not None and trial.trial_end_behavior is not None:
+        return trial.trial_end_behavior
+    return plan.default_trial.end_behavior if plan.default_trial else "CANCEL_SUBSCRIPTION"
 
 
 def preview(service: Service, wanted: models.SubscriptionPreview) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from . import models
-from .catalogue import Addon, Catalogue, Feature, Plan
 from .errors import Refused, invalid, not_found
+from .packages import Addon, Catalogue, Feature, Plan
 
 RESET_CONFIGURATIONS = {
     "YEAR": "yearly_reset_period_configuration",

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import entitlements, models, rules
-from .catalogue import Catalogue
 from .errors import invalid, not_found
+from .packages import Catalogue
 from .state import Book, CreditGrant, Customer, Subscription
 
 NEVER = datetime.min.replace(tzinfo=UTC)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from .catalogue import Plan, stamp
 from .models import BillingPeriod, PaymentCollectionMethod, TrialEndBehavior
+from .packages import Plan, stamp
 from .periods import period_around
 
 Status = Literal["PAYMENT_PENDING", "ACTIVE", "EXPIRED", "IN_TRIAL", "CANCELED", "NOT_STARTED"]

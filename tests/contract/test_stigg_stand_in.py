@@ -321,6 +321,36 @@ def test_a_trial_ends_by_its_behavior(app: Stigg, clock: Clock, behavior: str, s
     assert (ended["status"], ended["cancelReason"]) == (status, reason)
 
 
+def test_a_plan_with_a_default_trial_starts_in_it_unless_told_otherwise(
+    client: Client, app: Stigg, clock: Clock, acme: str
+) -> None:
+    wanted: Any = {"customer_id": acme, "plan_id": "plan-pilot", "billing_period": "MONTHLY"}
+    tried = client.v1.subscriptions.provision(id="tried", **wanted).data.subscription
+    assert tried is not None
+    assert (tried.status, tried.trial_end_date) == ("IN_TRIAL", START + timedelta(days=14))
+    asked: Any = {"trial_override_configuration": {"is_trial": True, "trial_end_behavior": "CANCEL_SUBSCRIPTION"}}
+    asked_for = client.v1.subscriptions.provision(id="asked", resource_id="other", **wanted, **asked).data.subscription
+    assert asked_for is not None
+    assert (asked_for.status, asked_for.trial_end_date) == ("IN_TRIAL", START + timedelta(days=14))
+    no_trial: Any = {"trial_override_configuration": {"is_trial": False}}
+    sold = client.v1.subscriptions.provision(id="sold", resource_id="third", **wanted, **no_trial).data.subscription
+    assert sold is not None
+    assert (sold.status, sold.trial, sold.trial_end_date) == ("ACTIVE", None, None)
+
+    clock.wait(days=14)
+    states = {s["id"]: (s["status"], s["cancelReason"]) for s in app.subscriptions(acme)}
+    assert states == {"tried": ("ACTIVE", None), "asked": ("EXPIRED", "TRIAL_ENDED"), "sold": ("ACTIVE", None)}
+
+
+def test_a_preview_of_a_default_trial_costs_nothing_at_once(client: Client, acme: str) -> None:
+    wanted: Any = {"customer_id": acme, "plan_id": "plan-pilot", "billing_period": "MONTHLY"}
+    tried = client.v1.subscriptions.preview(**wanted).data
+    sold = client.v1.subscriptions.preview(**wanted, trial_override_configuration={"is_trial": False}).data
+    assert (tried.immediate_invoice.total, sold.immediate_invoice.total) == (0, 200)
+    assert tried.recurring_invoice is not None
+    assert tried.recurring_invoice.total == 200
+
+
 # Updates that wait
 
 
@@ -729,6 +759,11 @@ def test_every_part_of_the_catalogue_can_be_listed_and_read(client: Client) -> N
         "plan-enterprise-plus",
         "plan-analytics",
         "plan-analytics-pro",
+        "plan-growth",
+        "plan-per-seat",
+        "plan-pilot",
+        "plan-metered",
+        "plan-assistant",
     }
     assert plans["plan-team"].compatible_addon_ids == [
         "addon-premium-support",
@@ -748,7 +783,10 @@ def test_every_part_of_the_catalogue_can_be_listed_and_read(client: Client) -> N
         "addon-extra-workspace",
         "addon-audit-log",
         "addon-legacy-import",
+        "addon-sso-domains",
     }
+    domains = addons["addon-sso-domains"]
+    assert (domains.dependencies, domains.max_quantity) == (["addon-audit-log"], 5)
     for name in addons:
         assert api.addons.retrieve(name).data.id == name
         assert len(api.addons.entitlements.list(name).data) == len(addons[name].entitlements)
@@ -760,7 +798,49 @@ def test_every_part_of_the_catalogue_can_be_listed_and_read(client: Client) -> N
         "product-platform",
         "product-analytics",
     }
-    assert [currency.id for currency in api.credits.custom_currencies.list()] == ["currency-ai-credits"]
+    currencies = {currency.id for currency in api.credits.custom_currencies.list()}
+    assert currencies == {"currency-ai-credits", "cred-type-tokens"}
+
+
+def test_a_plan_says_what_it_charges_includes_and_starts_with(client: Client) -> None:
+    def charges(plan: str) -> list[Any]:
+        return list(client.v1.plans.list_charges(plan, limit=50))
+
+    def amounts(plan: str, currency: str) -> set[tuple[str | None, str, float]]:
+        return {
+            (charge.feature_id, charge.billing_period, charge.price.amount)
+            for charge in charges(plan)
+            if charge.price and charge.price.currency == currency
+        }
+
+    growth = {
+        (None, "MONTHLY", 300),
+        (None, "ANNUALLY", 3000),
+        ("feature-seats", "MONTHLY", 30),
+        ("feature-seats", "ANNUALLY", 300),
+    }
+    assert amounts("plan-growth", "usd") == amounts("plan-growth", "eur") == growth
+    assert amounts("plan-growth", "jpy") == {(feature, period, amount * 100) for feature, period, amount in growth}
+    assert {charge.billing_model for charge in charges("plan-per-seat")} == {"PER_UNIT"}
+
+    metered = {(c.feature_id, c.billing_model): c for c in charges("plan-metered") if c.billing_period == "MONTHLY"}
+    tiered = metered["feature-dashboards", "PER_UNIT"]
+    assert (tiered.price, tiered.tiers_mode) == (None, "GRADUATED")
+    assert [(t.up_to, t.unit_price.amount, t.flat_price and t.flat_price.amount) for t in tiered.tiers] == [
+        (10, 10, None),
+        (50, 8, None),
+        (None, 5, 40),
+    ]
+    assert metered["feature-api-calls", "PER_UNIT"].block_size == 1000
+    assert metered["feature-storage-gb", "USAGE_BASED"].price.amount == 1
+
+    trial = client.v1.plans.retrieve("plan-pilot").data.default_trial_config
+    assert trial is not None
+    assert (trial.duration, trial.units, trial.trial_end_behavior) == (14, "DAY", "CONVERT_TO_PAID")
+    assert client.v1.plans.retrieve("plan-team").data.default_trial_config is None
+
+    [tokens] = [e for e in client.v1.plans.entitlements.list("plan-assistant").data if e.type == "CREDIT"]
+    assert (tokens.id, tokens.amount, tokens.cadence) == ("cred-type-tokens", 10_000, "MONTH")
 
 
 # Pages

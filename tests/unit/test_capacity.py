@@ -15,7 +15,7 @@ import pytest
 
 from closedwon.aws.ledger import Ledger
 from sandbox.in_process import InProcess
-from sandbox.stigg.catalogue import Feature
+from sandbox.stigg.packages import Feature
 from unit.capacity import CountingTable
 
 Json = dict[str, Any]

@@ -17,7 +17,8 @@ from closedwon.intake.deal import Deal, line_number
 from closedwon.intake.mapping import compile_deal
 from closedwon.operations.doctor import Finding, judge, product_problems
 from closedwon.operations.on_sale import InStigg, Product, Sale, Unmapped
-from sandbox.stigg.catalogue import Plan, Price, sandbox_catalogue
+from sandbox.stigg.catalogue import sandbox_catalogue
+from sandbox.stigg.packages import Plan, Price
 from unit.domain import MISSING, RULES, SEATS, WORKSPACE, a_deal, addon, entitlement, opportunity_id, plan
 
 FOR_SALE = sandbox_catalogue()
