@@ -24,10 +24,11 @@ from closedwon.domain.lease import Work
 from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
 from closedwon.domain.planned import currency_to_say
-from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.records import GrantRecord, Payment, SlotRecord
 from closedwon.domain.results import Applied, Ensured, Intended, Interrupted, LeaseLost
 from closedwon.provisioning.step import Step
 from closedwon.stack import STACK, Stack
+from closedwon.stigg.answers import payment_in
 from closedwon.stigg.bodies import currency_body, end_call, grant_body, provision_body, update_body
 from closedwon.stigg.client import Stigg, idempotency_key
 
@@ -51,9 +52,8 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     # Asking Stigg whether the customer exists would cost every deal a call; the ledger knows, but for this one gap.
     if (desired.subscriptions or desired.grants) and not customer.ensured:
         return None
-    records = {Slot.of_key(key): record for key, record in customer.slots.items()}
     planned = stack.provisioner.planned(customer, agreement)
-    to_do = planned.plan
+    to_do, records = planned.plan, dict(planned.records)
     # Before any write: if this step dies, its retry finds in the ledger which IDs may be in use.
     intend(work, to_do, records, stack.ledger)
     if (currency := currency_to_say(customer, planned)) is not None:
@@ -62,7 +62,8 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     # These too: a step that died may have made them without the ledger hearing of it.
     for keep in to_do.kept:
         slot = keep.subscription.slot
-        records[slot] = standing(records.get(slot, SlotRecord()), keep.subscription, keep.subscription_id, keep.status)
+        record = records.get(slot, SlotRecord())
+        records[slot] = standing(record, keep.subscription, keep.subscription_id, keep.status, keep.payment)
     refusals: dict[Slot, Facts] = {}
     for change in to_do.changes:
         slot = change.slot if isinstance(change, End) else change.subscription.slot
@@ -119,15 +120,17 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
             if key := (standing_grant.get("metadata") or {}).get(GRANT_KEY):
                 sent.setdefault(key, standing_grant["id"])
     for grant in grants:
-        # The amount that was intended first: credits that were granted are never corrected.
+        # The amount that was intended first, for it may have been granted: but where Stigg refused it.
         record = records.get(grant.key, GrantRecord(grant.amount))
+        if record.refusals:
+            record = replace(record, amount=grant.amount)
         found = sent.get(grant.key)
         if found is None:
             body = grant_body(customer_id, replace(grant, amount=record.amount))
             try:
-                # Under the grant's own key, which no execution is part of: it is never to be granted a second time.
-                found = stigg.grant_credits(body, grant.key)["id"]
+                found = stigg.grant_credits(body, record.idempotency_key(grant.key))["id"]
             except StiggRefused as refusal:
+                records[grant.key] = replace(record, refusals=record.refusals + 1)
                 refused[grant.key] = Facts({"item": grant.currency_id, "said": str(refusal)})
                 continue
         records[grant.key] = replace(record, grant_id=found)
@@ -145,7 +148,8 @@ def make(
     record = records.get(change.subscription.slot, SlotRecord())
     if not isinstance(change, Create):
         answer = stack.stigg.update_subscription(change.subscription_id, update_body(change, links))
-        return standing(record, change.subscription, change.subscription_id, answer["status"])
+        id, payment = change.subscription_id, payment_in(answer)
+        return standing(record, change.subscription, id, answer["status"], payment)
     sold = catalogue.plan(change.subscription.plan_id)
     body = provision_body(customer_id, change, links, paid=sold is not None and sold.pricing_type == "PAID")
     try:
@@ -157,9 +161,11 @@ def make(
         stack.ledger.record_result(work, Interrupted(burned=(change.subscription.slot.key,)))
         raise WriteUnanswered("the subscription's ID was used before; looking again at what stands") from refusal
     # Else it is PAYMENT_REQUIRED: the subscription waits until somebody pays at the checkout.
-    status = answer["subscription"]["status"] if answer["status"] == "SUCCESS" else "PAYMENT_PENDING"
+    succeeded = answer["status"] == "SUCCESS"
+    status = answer["subscription"]["status"] if succeeded else "PAYMENT_PENDING"
+    payment = payment_in(answer["subscription"]) if succeeded else None
     made = replace(record, generation=change.generation, checkout_url=answer.get("checkoutUrl"))
-    return standing(made, change.subscription, answer["id"], status)
+    return standing(made, change.subscription, answer["id"], status, payment)
 
 
 def end(change: End, records: dict[Slot, SlotRecord], execution: str, at: Instant, stigg: Stigg) -> SlotRecord:
@@ -178,11 +184,19 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str, at: Instan
     return after_end(record, ending, answer["status"])
 
 
-def standing(record: SlotRecord, wanted: Subscription, subscription_id: SubscriptionId, status: str) -> SlotRecord:
+def standing(
+    record: SlotRecord, wanted: Subscription, subscription_id: SubscriptionId, status: str, payment: Payment | None
+) -> SlotRecord:
     """The record of a subscription that is as it should be. Its checkout link is dropped once it is paid."""
     checkout_url = record.checkout_url if status == "PAYMENT_PENDING" else None
     return replace(
-        record, made=True, subscription_id=subscription_id, status=status, checkout_url=checkout_url, applied=wanted
+        record,
+        made=True,
+        subscription_id=subscription_id,
+        status=status,
+        checkout_url=checkout_url,
+        payment=payment,
+        applied=wanted,
     )
 
 

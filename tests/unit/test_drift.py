@@ -212,7 +212,7 @@ def set_to(**fields: Any) -> Callable[[Held], None]:
 
 
 def ended(held: Held) -> None:
-    held.end("CANCELED", "Canceled", held.start_date)
+    held.end("CANCELED", "Immediate", held.start_date)
 
 
 DAY = datetime(2029, 3, 1, tzinfo=UTC)

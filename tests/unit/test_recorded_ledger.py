@@ -84,7 +84,9 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
     ("held", "Died before the subscription"): (
         "plan written stigg", "a sale says that it is no trial, and its currency",
     ),
-    ("held", "Ended by hand"): ("plan written stigg", "a sale says that it is no trial"),
+    ("held", "Ended by hand"): (
+        "desired future plan outcomes written stigg", "what a person ended is held, and not given back",
+    ),
     ("held", "Lost in stigg"): ("plan written stigg", "a sale says that it is no trial"),
     ("held", "Refused by stigg"): ("plan written stigg", "another currency is found before Stigg refuses it"),
     ("held", "Changed beneath a hold"): ("desired future plan written stigg", "no base is held for its amendment"),

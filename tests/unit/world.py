@@ -132,13 +132,17 @@ class World:
         raised = {c.subscription.slot.key: c.generation for c in to_do.changes if isinstance(c, Create)}
         new = {g.key: GrantRecord(g.amount) for g in to_do.grants if g.key not in self.customer.grants}
         self._settle(work, Intended(raised, new))
-        records = self._records()
+        records = dict(found.records)
+        for key, generation in raised.items():
+            slot = Slot.of_key(key)
+            records[slot] = replace(records.get(slot, SlotRecord()), generation=generation, made=False)
         for keep in to_do.kept:
             records[keep.subscription.slot] = replace(
                 records.get(keep.subscription.slot, SlotRecord()),
                 made=True,
                 subscription_id=keep.subscription_id,
                 status=keep.status,
+                payment=keep.payment,
                 applied=keep.subscription,
             )
         refusals: dict[Slot, Facts] = {}

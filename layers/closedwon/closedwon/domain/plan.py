@@ -130,6 +130,10 @@ class _Planner:
             self.holds.append(Hold(slot, wanted.opportunities, why))
             return
         record = self.records.get(slot, SlotRecord())
+        if (tried := self._tried(slot, record)) is not None:
+            why = Reason.of("trial_not_wanted", subscription=tried.id)
+            self.holds.append(Hold(slot, wanted.opportunities, why))
+            return
         ours = self._ours_in(slot, record)
         foreign = [s for s in self.live if s.slot == slot and s not in ours]
         standing = _standing(ours, record)
@@ -142,6 +146,14 @@ class _Planner:
         """A trial of ours in a slot that became a paid subscription by itself."""
         made = next((s for s in self.live if slot.trial and is_ours(self.customer_id, slot, s.id)), None)
         return None if made is None or made.slot.trial else made
+
+    def _tried(self, slot: Slot, record: SlotRecord) -> Actual | None:
+        """A sale of ours that Stigg made a trial of: to make it once more would make another trial."""
+        for one in self.live:
+            known = one.id == record.subscription_id or is_ours(self.customer_id, slot, one.id)
+            if known and one.slot.trial and not slot.trial:
+                return one
+        return None
 
     def _where_ours_stands(self, slot: Slot, wanted: Subscription, standing: Actual, foreign: list[Actual]) -> None:
         """What to do in a slot in which a subscription of ours stands. foreign: those of others beside it."""
@@ -273,7 +285,7 @@ class _Planner:
         """
         applied = self.records[slot].applied
         if applied is not None and applied.trial_end != trial.trial_end:
-            self.kept.append(Keep(replace(applied, trial_end=trial.trial_end), trial.id, trial.status))
+            self.kept.append(Keep(replace(applied, trial_end=trial.trial_end), trial.id, trial.status, trial.payment))
 
     def _upgrades(
         self, slot: Slot, wanted: Subscription | None, standing: Actual | None, opportunities: tuple[OpportunityId, ...]
@@ -352,5 +364,5 @@ class _Planner:
         if differs:
             self.changes.append(update_of(wanted, standing, differs, applied))
         else:
-            self.kept.append(Keep(wanted, standing.id, standing.status))
+            self.kept.append(Keep(wanted, standing.id, standing.status, standing.payment))
         self.changes += ends_with_billing_period(wanted, standing)

@@ -13,7 +13,21 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.changes import LIVE, Actual, AtOnce, Change, Create, End, Hold, Keep, Plan, TrialUntil, Update
+from closedwon.domain.changes import (
+    LIVE,
+    Actual,
+    AtOnce,
+    Change,
+    Create,
+    End,
+    Hold,
+    Keep,
+    Plan,
+    TrialUntil,
+    Update,
+    opportunities_of,
+    slot_of,
+)
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription
@@ -38,11 +52,14 @@ COSTS_NOTHING = {"end", "end of trial", "links"}
 
 
 class InStigg(NamedTuple):
-    """Stigg's answers about the customer. answered: whether it answered. customer: None where it is unknown."""
+    """Stigg's answers about the customer. answered: whether it answered. customer: None where it is unknown. archived:
+    whether it is unknown because somebody archived it.
+    """
 
     answered: bool
     customer: Mapping[str, Any] | None = None
     subscriptions: Sequence[Mapping[str, Any]] = ()
+    archived: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,7 +166,7 @@ def foresee(
     else:
         actual = remembered(records, catalogue, stack.links)
     found = planned(customer, agreement, actual, stack.links)
-    standing = records_after(found.plan, records, actual, customer.bound_id, at)
+    standing = records_after(found.plan, found.records, actual, customer.bound_id, at)
     desired = found.agreement.desired()
     # As it would go on without these deals: with what Stigg says of ends that are not known yet, or they would differ.
     without = Agreement(
@@ -242,13 +259,3 @@ def look_ahead(agreement: Agreement) -> Iterator[tuple[Instant, Desired]]:
     coming = (moment.instant for moment in agreement.moments if moment > starting(agreement.world.now))
     for moment in islice((at for at in coming if at is not None), MOST_MOMENTS):
         yield moment, agreement.desired(moment)
-
-
-def slot_of(change: Change | Keep | Hold) -> Slot:
-    """The slot that a change is about."""
-    return change.slot if isinstance(change, End | Hold) else change.subscription.slot
-
-
-def opportunities_of(change: Change | Keep | Hold) -> tuple[str, ...]:
-    """The deals that a change comes from."""
-    return change.opportunities if isinstance(change, End | Hold) else change.subscription.opportunities

@@ -104,16 +104,18 @@ class Previewer:
         if newest is not None or customer.slots:
             in_stigg = look_at(customer, look)
         # What the ledger does not know yet, and the customer's step would learn before anything is provisioned.
-        currency = currency_of(in_stigg.customer or {})
-        if currency is not None and currency != customer.currency:
-            customer = replace(customer, currency=currency)
+        currency = currency_of(in_stigg.customer or {}) or customer.currency
+        if in_stigg.answered and (currency, in_stigg.archived) != (customer.currency, customer.archived):
+            customer = replace(customer, currency=currency, archived=in_stigg.archived)
             agreement = agreed_by(customer, histories, self.policy, look.kept, look.catalogue, at)
         stack = Choices(self.policy, self.backlinks(account_id), Calendar(ZoneInfo(self.time_zone)))
         asked = [found.arrival.order.opportunity_id for found in deals.values()]
         foresight = foresee(asked, known, customer, agreement, in_stigg, stack)
         customer_changes: list[str] = []
         if newest is not None and in_stigg.answered:
-            if in_stigg.customer is None:
+            if in_stigg.archived:
+                customer_changes = []
+            elif in_stigg.customer is None:
                 customer_changes = [f"Creates the customer {customer.customer_id} in Stigg."]
             else:
                 try:
@@ -197,7 +199,9 @@ def look_at(customer: Customer, look: Look) -> InStigg:
     if answer is None:
         return InStigg(False)
     if answer[0] is None:
-        return InStigg(True)
+        # As provisioning does it: of a customer that was there it is asked whether it was archived.
+        archived = customer.ensured and look.ask(lambda client: client.is_archived(customer_id))
+        return InStigg(archived is not None, archived=bool(archived))
     subscriptions = look.ask(lambda client: client.list_subscriptions(customer_id))
     return InStigg(False) if subscriptions is None else InStigg(True, answer[0], subscriptions)
 

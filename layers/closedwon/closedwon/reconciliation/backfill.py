@@ -181,8 +181,8 @@ class _Prospect:
             return Outlook(customer.account_id, "over", customer_id=customer.customer_id)
         changed, agreement = self.agreed(wanted)
         actual = [actual_of(one, self.catalogue) for one in self.view.subscriptions or ()]
-        agreement, to_do, _ = planned(changed, agreement, actual, self.links)
-        desired = agreement.desired()
+        found = planned(changed, agreement, actual, self.links)
+        to_do, desired = found.plan, found.agreement.desired()
         verdict, words = self.verdict(to_do)
         # One hold decides for all: a customer is brought in whole, or stays as it is.
         if held := _held(wanted.values(), desired, to_do):
