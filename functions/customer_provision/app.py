@@ -93,6 +93,8 @@ def would(account_id: str, stack: Stack) -> list[str]:
     newest = newest_contributing(customer, agreement.desired())
     id = customer.customer_id
     is_new = newest is not None and id is not None and stack.stigg.get_customer(id) is None
+    if is_new and id is not None and customer.ensured and stack.stigg.is_archived(id):
+        return [f"The customer {id} is archived in Stigg: nothing is done."]
     words = [f"Creates the customer {id} in Stigg."] if is_new else []
     applied = {Slot.of_key(key): record.applied for key, record in customer.slots.items() if record.applied}
     calendar = Calendar(ZoneInfo(stack.settings["TIME_ZONE"]))

@@ -41,7 +41,7 @@ from closedwon.domain.records import SlotRecord
 from closedwon.domain.results import Applied
 from closedwon.domain.subscription_ids import subscription_id
 from closedwon.domain.world import world_of
-from closedwon.stigg.answers import actual_of
+from closedwon.stigg.answers import actual_of, currency_of
 from closedwon.words.changes import Calendar
 
 MOST_MOMENTS = 12
@@ -60,6 +60,12 @@ class InStigg(NamedTuple):
     customer: Mapping[str, Any] | None = None
     subscriptions: Sequence[Mapping[str, Any]] = ()
     archived: bool = False
+
+    def told(self, customer: Customer) -> Customer:
+        """The customer with what the ledger may not know yet, and its step would learn before anything is provisioned."""
+        if not self.answered:
+            return customer
+        return replace(customer, currency=currency_of(self.customer or {}) or customer.currency, archived=self.archived)
 
 
 @dataclass(frozen=True)

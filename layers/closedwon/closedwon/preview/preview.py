@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -29,7 +29,6 @@ from closedwon.preview.foresight import Choices, Foresight, InStigg, foresee
 from closedwon.preview.invoicing import invoice_question, not_included
 from closedwon.preview.results import invalid, preview_of
 from closedwon.provisioning.work import agreed_by, newest_contributing
-from closedwon.stigg.answers import currency_of
 from closedwon.stigg.bodies import customer_difference
 from closedwon.stigg.catalogue import fetch_catalogue
 from closedwon.stigg.client import Stigg
@@ -103,11 +102,9 @@ class Previewer:
         # Who has nothing and gets nothing is not asked about, as somebody waits for the answer.
         if newest is not None or customer.slots:
             in_stigg = look_at(customer, look)
-        # What the ledger does not know yet, and the customer's step would learn before anything is provisioned.
-        currency = currency_of(in_stigg.customer or {}) or customer.currency
-        if in_stigg.answered and (currency, in_stigg.archived) != (customer.currency, customer.archived):
-            customer = replace(customer, currency=currency, archived=in_stigg.archived)
-            agreement = agreed_by(customer, histories, self.policy, look.kept, look.catalogue, at)
+            if (known_then := in_stigg.told(customer)) != customer:
+                customer = known_then
+                agreement = agreed_by(customer, histories, self.policy, look.kept, look.catalogue, at)
         stack = Choices(self.policy, self.backlinks(account_id), Calendar(ZoneInfo(self.time_zone)))
         asked = [found.arrival.order.opportunity_id for found in deals.values()]
         foresight = foresee(asked, known, customer, agreement, in_stigg, stack)
