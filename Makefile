@@ -35,7 +35,7 @@ FIND_PYTHON = for python in $(CANDIDATES); do \
 	    "or name it: make setup PYTHON=path/to/python3" >&2; exit 1; \
 	fi
 
-.PHONY: help setup demo sandbox test check checkov check-salesforce format prove prove-long bench record-ledger build deploy rehearse-deploy check-tag release \
+.PHONY: help setup demo sandbox test check checkov check-salesforce check-stigg format prove prove-long bench record-ledger build deploy rehearse-deploy check-tag release \
 	lock clean
 
 help: ## list what can be made
@@ -83,6 +83,9 @@ $(VENV_CHECKOV)/.installed: requirements-checkov.txt
 
 check-salesforce: setup ## the Salesforce package, as far as it can be checked without an organisation (needs Node and Java)
 	@$(RUN) -m tools.check_salesforce
+
+check-stigg: setup ## the official Stigg SDK's own tests against the stand-in, as listed in tests/contract (downloads them)
+	@$(RUN) -m tools.check_stigg
 
 format: setup ## put every Python file into the project's style
 	@$(PY) -m ruff check --quiet --fix-only .

@@ -1,5 +1,5 @@
-"""``python -m benchmarks [package-size|cold-start|one-deal|callout|burst|reconcile ...] [--rounds N] [--sizes N,N]
-[--before COMMIT] [--keep]``: measures; prints each result with its goal, and what was kept of it last.
+"""``python -m benchmarks [package-size|cold-start|contract|one-deal|callout|burst|reconcile ...] [--rounds N]
+[--sizes N,N] [--before COMMIT] [--keep]``: measures; prints each result with its goal, and what was kept of it last.
 
 Exit code 0 when every goal is met, 1 when one is missed, 2 when something could not be measured.
 """
@@ -9,27 +9,28 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 
-from benchmarks import burst, callout, cold_start, folders, one_deal, organisation, reconcile, results
+from benchmarks import burst, callout, cold_start, contract, folders, one_deal, organisation, reconcile, results
 from benchmarks.lines import Line, tell
+from benchmarks.reconcile_told import reconciliations
+from benchmarks.show import progress, table
 from benchmarks.world import World
 
-MEASUREMENTS = ("package-size", "cold-start", "one-deal", "callout", "burst", "reconcile")
+MEASUREMENTS = ("package-size", "cold-start", "contract", "one-deal", "callout", "burst", "reconcile")
 
 PLAIN, COMPILED = 0.25, 0.60
 NOT_SLOWER = 1.05
 """The most times the cold start of an earlier commit; two runs of the same code differ by as much."""
+
+HALF = 0.5
+"""The most of the time an earlier commit took for a customer's deals."""
 
 MOST_CALLS, MOST_WRITES, MOST_TRANSITIONS = 5, 3, 8
 MOST_CALLS_OF_AN_AMENDMENT = 4
 MOST_MILLISECONDS = 2.0
 MOST_OF_A_PACKAGE = 250
 """Megabytes of a function with its layers, unpacked (Lambda quotas, developer guide)."""
-
-MOST_TIMES_THE_CALLS, MOST_MEGABYTES, MOST_GROWTH, MOST_SECONDS = 1.05, 256, 1.25, 600
 
 ONCE = (
     "Stigg GET /api/v1/plans",
@@ -44,6 +45,7 @@ ONCE = (
 NOT_MEASURED = (
     folders.BuildError,
     cold_start.NotMeasured,
+    contract.NotComparable,
     one_deal.NotProvisioned,
     callout.NotAccepted,
     organisation.NotConsistent,
@@ -55,8 +57,8 @@ def cold_starts(rounds: int, before: str | None = None) -> list[Line]:
     """Prints the times; out: the ratios, until ready and until the first answer, and to an earlier commit's."""
     built = folders.build(before)
     with World() as world:
-        compared = cold_start.compare(built, world, rounds, _progress)
-    _progress("")
+        compared = cold_start.compare(built, world, rounds, progress)
+    progress("")
     version = subprocess.run([built.python, "-V"], capture_output=True, text=True, check=True).stdout.strip()
     print(f"\nCold starts on {version}, {rounds} rounds in turns, medians in milliseconds.")
     print("ready: from the process's start until it asks for its first invocation (what Lambda calls Init Duration).")
@@ -68,14 +70,14 @@ def cold_starts(rounds: int, before: str | None = None) -> list[Line]:
         rows.append(
             [one.step, *(f"{cold_start.median(t, figure):.0f}" for t in times for figure in cold_start.FIGURES)]
         )
-    _print(rows)
+    table(rows)
     print()
     rows = [["ours to", "usual way", "", "", "usual, compiled", "", ""]]
     rows.append(["step", *("ready", "answered", "CPU") * 2])
     for one in compared:
         shown = [one.ratio(o, f) for o in (one.usual, one.usual_compiled) for f in cold_start.FIGURES]
         rows.append([one.step, *(f"{ratio:.2f}" for ratio in shown)])
-    _print(rows)
+    table(rows)
     lines = []
     for figure, called in (("ready", "until ready"), ("answered", "until the first answer")):
         for name, goal in (("the usual way", PLAIN), ("the usual way, compiled", COMPILED)):
@@ -93,7 +95,7 @@ def _to_before(compared: Sequence[cold_start.Comparison], commit: str) -> list[L
     """Prints the ratios to an earlier commit's cold starts; out: the largest of each figure."""
     ratios = {one.step: {figure: one.ratio(one.before, figure) for figure in cold_start.FIGURES} for one in compared}
     print()
-    _print(
+    table(
         [
             [f"ours to {commit}", *cold_start.FIGURES],
             *([step, *(f"{ratio:.2f}" for ratio in of.values())] for step, of in ratios.items()),
@@ -110,6 +112,29 @@ def _to_before(compared: Sequence[cold_start.Comparison], commit: str) -> list[L
     ]
 
 
+def contracts(rounds: int, before: str | None = None) -> list[Line]:
+    """Prints the times; out: those with a goal, and the ratios to an earlier commit's."""
+    compared = contract.compare(before, progress, rounds)
+    progress("")
+    print(
+        f"\nOne customer's deals worked out, in seconds of CPU, the least of at most {rounds} rounds: what stands, what"
+    )
+    print("each deal says, the plan; by ours what will stand at each coming moment as well.\n")
+    rows = [["", "ours", "coming moments", *(("at " + before, "ratio") if before else ())]]
+    for one in compared:
+        row = [f"{one.deals} {one.name}", f"{one.ours.seconds:.3f}", str(one.ours.coming)]
+        rows.append([*row, f"{one.before.seconds:.3f}", f"{one.ratio:.3f}"] if one.before else row)
+    table(rows)
+    lines = []
+    for one in compared:
+        what, most = f"{one.deals} {one.name}", contract.CUSTOMERS[one.name].most_seconds
+        if most is not None:
+            lines.append(Line(what, f"{one.ours.seconds:.2f} s", f"<= {most:g} s", one.ours.seconds <= most))
+        if one.before:
+            lines.append(Line(f"{what}, to {before}", f"{one.ratio:.3f}", f"<= {HALF}", one.ratio <= HALF))
+    return lines
+
+
 def package_sizes() -> list[Line]:
     """Prints a table; out: the largest function with all it imports, against the usual way's and Lambda's limit."""
     built = folders.build()
@@ -123,7 +148,7 @@ def package_sizes() -> list[Line]:
         theirs = usual + folders.megabytes(built.usual_compiled.functions / step)
         rows.append([step, f"{own:.2f}", f"{own + shared:.1f}", f"{theirs:.1f}"])
     print()
-    _print(rows)
+    table(rows)
     measured = f"{largest:.1f} MB, {largest / usual:.2f} of the usual way's"
     return [
         Line(
@@ -137,9 +162,9 @@ def package_sizes() -> list[Line]:
 
 def one_deals() -> list[Line]:
     """Prints the calls of a first deal, a warm one and an amendment; out: how many."""
-    _progress("one deal: starting the sandbox")
+    progress("one deal: starting the sandbox")
     counted = one_deal.count()
-    _progress("")
+    progress("")
     first, warm, transitions, amendment = counted
     print("\nCalls of a new deal, tokens and catalogue warm:")
     for request in warm.requests:
@@ -171,9 +196,9 @@ def one_deals() -> list[Line]:
 
 def callouts(rounds: int) -> list[Line]:
     """Out: our CPU for each deal."""
-    _progress(f"callout: {callout.DEALS} deals at a time")
+    progress(f"callout: {callout.DEALS} deals at a time")
     cost = callout.measure(rounds)
-    _progress("")
+    progress("")
     return [
         Line(
             f"CPU for each deal of {callout.DEALS}, {name}",
@@ -187,11 +212,11 @@ def callouts(rounds: int) -> list[Line]:
 
 def bursts() -> list[Line]:
     """Out: how a burst of deals drains through the governor, simulated and real."""
-    _progress("burst: simulated")
+    progress("burst: simulated")
     drained = {most: burst.drain(most_plans=most) for most in (1, burst.MOST_PLANS)}
-    _progress(f"burst: {burst.REAL_DEALS} deals in the sandbox")
+    progress(f"burst: {burst.REAL_DEALS} deals in the sandbox")
     run = burst.real()
-    _progress("")
+    progress("")
     print(f"\n{burst.DEALS:,} deals at once, with {burst.REPAIRS:,} repairs due, on a simulated clock:")
     for most, one in drained.items():
         plans = "one plan each" if most == 1 else f"1 to {most} plans"
@@ -234,152 +259,6 @@ def _drained(name: str, drained: burst.Drained) -> list[Line]:
     ]
 
 
-def reconciliations(sizes: Sequence[int]) -> list[Line]:
-    """Prints tables over the sizes; out: calls, memory, time."""
-    runs = reconcile.measure(sizes, _progress)
-    _progress("")
-    print("\nReconciliation of everything, by the real state machine and functions, two processes of each.")
-    print("Stigg's limits are out of the way and waits are cut; the ledger is read from files of DynamoDB's export.\n")
-    _over_sizes(
-        runs,
-        "",
-        {
-            "deals": lambda run: f"{run.there.deals:,}",
-            "line items": lambda run: f"{run.there.lines:,}",
-            "customers": lambda run: f"{run.there.customers:,}",
-            "subscriptions": lambda run: f"{run.there.subscriptions:,}",
-            "items of the ledger": lambda run: f"{run.there.items:,}",
-            "objects in S3": lambda run: f"{run.objects:,}",
-            "drifts planted, and found": lambda run: f"{run.there.planted.total():,}",
-        },
-    )
-    print()
-    seconds = {phase: partial(_seconds_of, phase) for phase in reconcile.PHASES}
-    _growing(runs, "seconds", {**seconds, "all": lambda run: run.total}, "{:.1f}")
-    print()
-    cpu = {_short(name): partial(_cpu_of, name) for name in reconcile.FUNCTIONS}
-    _growing(runs, "seconds of CPU", {**cpu, "stand-ins, moto": lambda run: run.stand_ins}, "{:.1f}")
-    print()
-    _growing(runs, "peak MB", {_short(n): partial(_peak_of, n) for n in reconcile.FUNCTIONS}, "{:.0f}")
-    print()
-    _over_sizes(
-        runs,
-        "calls",
-        {
-            "Salesforce: least": lambda run: f"{run.salesforce.least}",
-            "Salesforce: pages": lambda run: f"{run.salesforce.pages}",
-            "Salesforce: others": lambda run: f"{run.salesforce.others}",
-            "Stigg: least": lambda run: f"{run.stigg.least}",
-            "Stigg: pages": lambda run: f"{run.stigg.pages}",
-            "Stigg: others": lambda run: f"{run.stigg.others}",
-            "to look at suspects and repair": lambda run: f"{run.live}",
-        },
-    )
-    first, last = runs[0], runs[-1]
-    times = (last.salesforce.all + last.stigg.all) / (last.salesforce.least + last.stigg.least)
-    alone = (
-        f"Salesforce {last.salesforce.all / last.salesforce.least:.2f}, Stigg {last.stigg.all / last.stigg.least:.2f}"
-    )
-    peaks = {name: _peak_of(name, last) for name in reconcile.FUNCTIONS}
-    growth = {name: peaks[name] / _peak_of(name, runs[max(0, len(runs) - 2)]) for name in peaks}
-    largest, fastest = max(peaks, key=peaks.__getitem__), max(growth, key=growth.__getitem__)
-    deals = f"{last.there.deals:,} deals"
-    return [
-        Line(
-            f"calls of the exports of {deals}, to the least there can be",
-            f"{times:.2f} ({alone})",
-            f"<= {MOST_TIMES_THE_CALLS:.2f}",
-            times <= MOST_TIMES_THE_CALLS,
-        ),
-        Line(
-            f"peak memory of a worker, {deals}",
-            f"{peaks[largest]:.0f} MB ({_short(largest)})",
-            f"<= {MOST_MEGABYTES} MB",
-            peaks[largest] <= MOST_MEGABYTES,
-        ),
-        Line(
-            "  its growth over the last two sizes, of the one that grows most",
-            f"{growth[fastest]:.2f} ({_short(fastest)})",
-            f"<= {MOST_GROWTH:.2f}",
-            growth[fastest] <= MOST_GROWTH,
-        ),
-        Line(
-            f"seconds for {deals}",
-            f"{last.total:.0f} ({last.total / first.total:.1f} times those for {first.there.deals:,})",
-            f"<= {MOST_SECONDS}",
-            last.total <= MOST_SECONDS,
-        ),
-    ]
-
-
-def _seconds_of(phase: str, run: reconcile.Reconciled) -> float:
-    return run.seconds.get(phase, 0.0)
-
-
-def _cpu_of(name: str, run: reconcile.Reconciled) -> float:
-    return run.workers[name].cpu
-
-
-def _peak_of(name: str, run: reconcile.Reconciled) -> float:
-    return run.workers[name].peak / 1_000_000
-
-
-def _short(function: str) -> str:
-    return function.removesuffix("Function")
-
-
-def _over_sizes(
-    runs: Sequence[reconcile.Reconciled], title: str, rows: Mapping[str, Callable[[reconcile.Reconciled], str]]
-) -> None:
-    if title:
-        _print([[title, *(f"{run.there.deals:,}" for run in runs)], *_cells(runs, rows)])
-    else:
-        _print(_cells(runs, rows))
-
-
-def _cells(
-    runs: Sequence[reconcile.Reconciled], rows: Mapping[str, Callable[[reconcile.Reconciled], str]]
-) -> list[list[str]]:
-    return [[name, *(shown(run) for run in runs)] for name, shown in rows.items()]
-
-
-def _growing(
-    runs: Sequence[reconcile.Reconciled],
-    title: str,
-    rows: Mapping[str, Callable[[reconcile.Reconciled], float]],
-    shape: str,
-) -> None:
-    """A table with the ratios from one size to the next."""
-    table = [
-        [
-            title,
-            *(f"{run.there.deals:,}" for run in runs),
-            *(f"x{b.there.deals / a.there.deals:.0f}" for a, b in pairwise(runs)),
-        ]
-    ]
-    for name, figure in rows.items():
-        figures = [figure(run) for run in runs]
-        ratios = [f"{b / a:.2f}" if a else "" for a, b in pairwise(figures)]
-        table.append([name, *(shape.format(one) for one in figures), *ratios])
-    _print(table)
-
-
-def _progress(text: str) -> None:
-    """What is being done now, on one line that the next one replaces; where lines stay, only the larger steps."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", flush=True, file=sys.stderr)
-    elif text and ": round" not in text:
-        print(text, file=sys.stderr)
-
-
-def _print(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        first, *rest = row
-        cells = [first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=True))]
-        print("  ".join(cells).rstrip())
-
-
 def _sizes(text: str) -> tuple[int, ...]:
     """Raises ValueError, as argparse expects it."""
     return tuple(int(size) for size in text.split(","))
@@ -389,8 +268,10 @@ def main(arguments: Sequence[str]) -> int:
     """Measure what was asked for, everything by default."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="closed-won, measured")
     parser.add_argument("which", nargs="*", metavar="|".join(MEASUREMENTS), help="all of them by default")
-    parser.add_argument("--rounds", type=int, default=7, help="how often each cold start is measured")
-    parser.add_argument("--before", metavar="COMMIT", help="compare cold starts with an earlier commit's as well")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each cold start and contract is measured")
+    parser.add_argument(
+        "--before", metavar="COMMIT", help="compare cold starts and contracts with an earlier commit's as well"
+    )
     parser.add_argument(
         "--sizes",
         type=_sizes,
@@ -408,6 +289,7 @@ def main(arguments: Sequence[str]) -> int:
     measure: dict[str, Callable[[], list[Line]]] = {
         "package-size": package_sizes,
         "cold-start": lambda: cold_starts(asked.rounds, asked.before),
+        "contract": lambda: contracts(asked.rounds, asked.before),
         "one-deal": one_deals,
         "callout": lambda: callouts(asked.rounds),
         "burst": bursts,

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.folders import STEPS, Folders, Way
 from benchmarks.world import QuietServer, World
+from sandbox.bodies import body_of
 
 FIGURES = ("ready", "answered", "processor")
 
@@ -84,22 +85,13 @@ class RuntimeApi:
 
             def do_POST(self) -> None:
                 at = time.perf_counter()
-                body = json.loads(self._body() or b"null")
+                body = json.loads(body_of(self.headers, self.rfile) or b"null")
                 if self.path.endswith("/response"):
                     api.answered, api.answer = at, body
                 else:
                     api.error = body
                 api.over.set()
                 self._reply(202, b'{"status":"OK"}', {})
-
-            def _body(self) -> bytes:
-                if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-                    return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                parts = []
-                while size := int(self.rfile.readline().split(b";")[0], 16):
-                    parts.append(self.rfile.read(size))
-                    self.rfile.readline()
-                return b"".join(parts)
 
             def _reply(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
                 self.send_response(status)

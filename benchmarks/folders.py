@@ -108,18 +108,22 @@ def build(before: str | None = None) -> Folders:
 def _earlier(interpreter: str, commit: str, packages: Path) -> Way:
     """closed-won as a commit has it."""
     folder = BUILD / "before"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    archive = ["git", "archive", commit, "functions", "layers/closedwon/closedwon"]
-    packed = subprocess.run(archive, cwd=ROOT, capture_output=True, check=False)
-    if packed.returncode:
-        raise BuildError(f"there is no commit {commit} here: {packed.stderr.decode(errors='replace').strip()}")
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
+    unpack(commit, folder, "functions", "layers/closedwon/closedwon")
     _copy(packages, folder / "packages")
     _copy(folder / "layers" / "closedwon" / "closedwon", folder / "packages" / "closedwon")
     for part in ("functions", "packages"):
         _compile(interpreter, folder / part)
     return Way(f"at {commit}", folder / "functions", folder / "packages")
+
+
+def unpack(commit: str, folder: Path, *paths: str) -> None:
+    """Put these paths, as a commit has them, into a folder of their own. Raises BuildError."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    packed = subprocess.run(["git", "archive", commit, *paths], cwd=ROOT, capture_output=True, check=False)
+    if packed.returncode:
+        raise BuildError(f"there is no commit {commit} here: {packed.stderr.decode(errors='replace').strip()}")
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True)
 
 
 def _versions() -> str:

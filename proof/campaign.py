@@ -25,14 +25,15 @@ from multiprocessing import get_context
 from random import Random
 
 from benchmarks.lines import Line
-from proof import canaries
+from proof import canaries, oracle
 from proof.disturbances import FUNCTIONS, Trouble
 from proof.judge import Judge, Violation
-from proof.market import LATEST, Customer, Json, make
+from proof.market import make
 from proof.permissions import Roles, not_allowed
-from proof.quiet import PATIENCE, heads, rest
+from proof.quiet import PATIENCE, heads, rest, running
 from proof.seller import Seller
 from proof.sender import Sender
+from proof.shop import LATEST, Customer, Json
 from proof.strangers import Strangers
 from sandbox.sandbox import Sandbox
 
@@ -110,6 +111,13 @@ def _rounds(seed: int, deals: int) -> Iterator[list[int]]:
         yield histories
 
 
+def rules_of(seed: int) -> oracle.Rules:
+    """What the stack of a campaign chooses: another seed, other policies."""
+    return oracle.Rules(
+        end_of_term=("keep", "end", "grace")[(seed - 1) % 3], reopened="revoke" if seed % 4 == 0 else "flag"
+    )
+
+
 def _customer(seed: int, history: int, now: datetime, organization: str = "") -> Customer:
     customer = make(seed * 100_000 + history, now, organization)
     customer.history = history
@@ -118,12 +126,19 @@ def _customer(seed: int, history: int, now: datetime, organization: str = "") ->
 
 def _play(seed: int, histories: list[int], alone: bool, stop: bool) -> tuple[Counter[str], list[Violation]]:
     """Play a round. Out: what was counted, what was found."""
+    rules = rules_of(seed)
+    policies = {"EndOfTermPolicy": rules.end_of_term, "ReopenedDealPolicy": rules.reopened}
     with Sandbox(
-        PARAMETERS, wait_scale=0.04, longest_invocation=5, rate_limits=True, rate_scale=SCALE, concurrency=6
+        {**PARAMETERS, **policies},
+        wait_scale=0.04,
+        longest_invocation=5,
+        rate_limits=True,
+        rate_scale=SCALE,
+        concurrency=6,
     ) as sandbox:
         now = datetime.now(UTC)
         customers = [_customer(seed, each, now, sandbox.salesforce.organization_id) for each in histories]
-        play = _Round(sandbox, customers, f"campaign {seed}", now, stop)
+        play = _Round(sandbox, customers, f"campaign {seed}", now, stop, rules)
         play.play()
         for one in play.judge.violations:
             print(f"violation: {one.kind}: {one.account} {one.words}", flush=True)
@@ -183,7 +198,15 @@ class _Round:
     tally: what was counted. findings: what reconciliation found. judge: has all violations.
     """
 
-    def __init__(self, sandbox: Sandbox, customers: list[Customer], seed: str, began: datetime, stop: bool) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        customers: list[Customer],
+        seed: str,
+        began: datetime,
+        stop: bool,
+        rules: oracle.Rules,
+    ) -> None:
         self._sandbox = sandbox
         self._customers = customers
         self._began = began
@@ -195,7 +218,7 @@ class _Round:
         self._seller = Seller(sandbox.sales, began)
         self._sender = Sender(sandbox, self._seller, seed, rng, self.tally)
         self._strangers = Strangers(sandbox, rng)
-        self.judge = Judge(sandbox, customers, self._strangers)
+        self.judge = Judge(sandbox, customers, self._strangers, rules)
         self._noted: Counter[str] = Counter()
 
     def play(self) -> None:
@@ -230,6 +253,10 @@ class _Round:
         self._say(f"{len(self._customers)} customers with {sum(len(c.newest) for c in self._customers)} deals")
 
     def _rotate(self) -> None:
+        # Of few deals nothing may have asked for anything yet: a secret that was never used is found nowhere.
+        servers = (self._sandbox.stigg_server, self._sandbox.salesforce_server)
+        while running(self._sandbox) and not all(one.exchanges for one in servers):
+            time.sleep(0.05)
         self._canaries.secret |= self._trouble.rotate()
 
     def _end(self) -> None:

@@ -32,6 +32,10 @@ PATIENCE = 600
 """Seconds for a trial. One that lasts longer has caught nothing."""
 
 
+SECOND_OPINION = "tests/unit/test_second_opinion.py::test_oracle_and_product_agree_on_what_the_market_sells"
+"""The oracle's opinion, of what the campaign's market sells, against the product's contract model alone."""
+
+
 class Edit(NamedTuple):
     """A text that is so many times in a file, and what comes in its place."""
 
@@ -279,6 +283,87 @@ DEFECTS = (
             ),
         ),
         test="tests/unit/test_ledger_model.py",
+    ),
+    Defect(
+        "an un-won amendment keeps its quantity",
+        "undo: what is won no more goes on giving what it gave",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/facts.py",
+                "        return Contribution(trial, unwon=True)\n",
+                "        return Contribution(sold if sold.differences else trial, unwon=True)\n",
+            ),
+        ),
+        test=SECOND_OPINION,
+    ),
+    Defect(
+        "a moved cancellation keeps its first day",
+        "the newest facts count: what was provisioned first does",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/facts.py",
+                '        case "churn":\n            return',
+                '        case "churn":\n'
+                "            if history.settled is not None and history.settled.order is not None:\n"
+                "                return history.settled\n"
+                "            return",
+            ),
+        ),
+        test=SECOND_OPINION,
+    ),
+    Defect(
+        "a price sums that nobody agreed to",
+        "money: units are taken at a price that the contract does not have, and what is left is a sum of nobody's",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/money.py",
+                "        wrong.append(line)\n        taken",
+                "        taken",
+            ),
+            Edit(
+                f"{PACKAGE}/domain/contract/money.py",
+                "    if after.units >= 0 and after.below:\n",
+                "    if after.units < 0 and after.below:\n",
+            ),
+        ),
+        test=SECOND_OPINION,
+    ),
+    Defect(
+        "a part without its plan",
+        "a plan takes its parts with it: what was sold with a cancelled plan moves to another product's",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/timeline.py",
+                "                    found[contract, slot] = merged([*spans, *later])\n",
+                "                    found[contract, slot] = merged([*spans, *later, (spans[0][0], NO_DAY)])\n",
+            ),
+        ),
+        test=SECOND_OPINION,
+    ),
+    Defect(
+        "a renewal takes all",
+        "a split renewal ends the contract beside the one that it names",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/renewals.py",
+                "found |= {line: None for contract in contracts for line in contract.lines}",
+                "found |= {line: None for one in contracts for contract in self._all.contracts\n"
+                "                              if contract.root is one.root for line in contract.lines}",
+            ),
+        ),
+        test=SECOND_OPINION,
+    ),
+    Defect(
+        "an amendment stays in its contract's resource",
+        "an amendment that names another resource adds to the one that its contract has",
+        (
+            Edit(
+                f"{PACKAGE}/domain/contract/contracts.py",
+                "resource_id = deal.order.resource_id or contract.resource_id",
+                "resource_id = contract.resource_id or deal.order.resource_id",
+            ),
+        ),
+        test=SECOND_OPINION,
     ),
 )
 

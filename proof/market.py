@@ -1,93 +1,35 @@
 """Made-up customers for the fault campaign: what is sold to each over time, in Salesforce and as callouts say it.
 
 A customer is made from its seed alone, but for the day it is played on. What deals mean is not said here: `oracle`
-decides that. What is made up stays within what the oracle decides: deals of one customer do not contradict each other.
-Nothing of the product is used.
+decides that. What is made up stays within what the oracle decides: deals of one customer do not contradict each other,
+but where it is certain who makes way. Nothing of the product is used.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from random import Random
-from typing import Any
+from datetime import datetime, timedelta
 
+from proof.kinds import KINDS
+from proof.shop import (
+    CALLS,
+    CREDITS,
+    EXPORT,
+    PAID,
+    PLANS,
+    SEATS,
+    SLOTS,
+    SSO,
+    STORAGE,
+    SUPPORT,
+    WORKSPACE,
+    Customer,
+    Json,
+    Shop,
+    is_day,
+    line,
+)
 from sandbox.salesforce.ids import to_18
-
-Json = dict[str, Any]
-
-PLATFORM, ANALYTICS = "product-platform", "product-analytics"
-PLANS = {PLATFORM: ("plan-enterprise", "plan-enterprise-plus"), ANALYTICS: ("plan-analytics",)}
-SLOTS = ((PLATFORM, None), (ANALYTICS, None), (PLATFORM, "workspace-1"), (ANALYTICS, "workspace-1"))
-SEATS, CALLS, SSO, STORAGE = "feature-seats", "feature-api-calls", "feature-sso", "feature-storage-gb"
-SUPPORT, WORKSPACE, EXPORT = "addon-premium-support", "addon-extra-workspace", "addon-data-export"
-CREDITS = "currency-ai-credits"
-PAID = {"billingPeriod": "ANNUALLY", "paymentCollection": "INVOICE"}
-TRIAL_STAGE = "Proposal/Price Quote"
-
-SOONEST, LATEST = 8.0, 45.0
-"""Between these seconds from the beginning lie the instants that come while a customer is played."""
-
-FIELDS = {
-    "start": "Stigg_Start_Date__c",
-    "end": "Stigg_End_Date__c",
-    "billingPeriod": "Stigg_Billing_Period__c",
-    "paymentCollection": "Stigg_Payment_Collection__c",
-    "trialEnd": "Stigg_Trial_End_Date__c",
-}
-
-
-@dataclass
-class Save:
-    """A save in Salesforce, and the callout it causes. wave: waves are played one after another; within one, everything
-    arrives in any order. told: whether Salesforce's fields say all that the callout does, so that the deal can be read
-    there. first: whether the opportunity was never sent before.
-    """
-
-    deal: Json
-    wave: int
-    stage: str
-    told: bool
-    first: bool
-    contract: bool = False
-
-    @property
-    def opportunity(self) -> str:
-        return str(self.deal["opportunity"]["id"])
-
-
-@dataclass
-class Customer:
-    """One customer. newest: of each opportunity; before: what an opportunity's newest deal was preceded by, where it
-    matters what stood. foreign: a subscription somebody else made, as the stand-in takes it. approves: opportunities
-    whose hold somebody approves.
-    """
-
-    seed: int
-    account: str
-    history: int = 0
-    saves: list[Save] = field(default_factory=list)
-    newest: dict[str, Json] = field(default_factory=dict)
-    before: dict[str, Json] = field(default_factory=dict)
-    foreign: Json | None = None
-    approves: set[str] = field(default_factory=set)
-    contracts: dict[str, str] = field(default_factory=dict)
-
-    def told(self) -> list[str]:
-        """What was sold, for people: a line for each save."""
-        return [
-            f"wave {s.wave}: {s.opportunity} {s.deal['trigger']} amends={s.deal.get('amends')} "
-            f"resource={s.deal.get('resourceId')} {s.deal['terms']} "
-            + ", ".join(
-                f"{line['stiggId']} {line.get('quantity')}"
-                + (f" from {line['start']}" if line.get("start") else "")
-                + (f" until {line['end']}" if line.get("end") else "")
-                for line in s.deal["lines"]
-            )
-            for s in self.saves
-        ]
 
 
 def make(seed: int, began: datetime, organization: str) -> Customer:
@@ -95,100 +37,20 @@ def make(seed: int, began: datetime, organization: str) -> Customer:
     return _Maker(seed, began, organization).customer
 
 
-def iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def line(stigg_type: str, stigg_id: str, quantity: int | None = 1, **more: Any) -> Json:
-    return {
-        "stiggType": stigg_type,
-        "stiggId": stigg_id,
-        **({} if quantity is None else {"quantity": quantity}),
-        **{name: value for name, value in more.items() if value is not None},
-    }
-
-
-def is_day(value: str | None) -> bool:
-    return value is None or len(value) == 10
-
-
-class _Maker:
+class _Maker(Shop):
     """Makes up one customer: times first, so that what comes later in a contract's life takes effect later too."""
 
     def __init__(self, seed: int, began: datetime, organization: str) -> None:
-        self.rng = Random(f"customer {seed}")  # nosec B311 - made-up customers
-        self.began, self.organization, self.count = began, organization, 0
-        self.customer = Customer(seed, to_18(f"0015g{seed:010d}"))
+        super().__init__(seed, began, organization)
         slots = self.rng.sample(SLOTS, self.rng.choice([1, 1, 2]))
         for product, resource in slots:
             self.contract(product, resource)
+        turn = seed % (len(KINDS) + 20)
+        if turn < len(KINDS):
+            name = sorted(KINDS)[turn]
+            self.customer.kinds.append(name)
+            KINDS[name](self, "workspace-2")  # apart from what else is sold: kinds do not meet
         self.beside_contracts()
-
-    def maybe(self, chance: float) -> bool:
-        return self.rng.random() < chance
-
-    # Times
-
-    def day(self, days: int) -> str:
-        return (self.began + timedelta(days=days)).date().isoformat()
-
-    def soon(self) -> str:
-        return iso(self.began + timedelta(seconds=round(self.rng.uniform(SOONEST, LATEST), 1)))
-
-    def times(self, count: int) -> list[str]:
-        """Some times in order: days that have passed, instants that come while it is played, days far away."""
-        past = {self.day(-self.rng.randint(30, 300)) for _ in range(2 * count)}
-        coming = {self.soon() for _ in range(count)}
-        far = {self.day(self.rng.randint(50, 300)) for _ in range(count)}
-        return sorted(self.rng.sample(sorted(past | coming | far), count))
-
-    # Deals
-
-    def sell(self, trigger: str, lines: list[Json], resource: str | None = None, *, wave: int = 0, **more: Any) -> Json:
-        """A deal of an opportunity of its own."""
-        self.count += 1
-        deal = {
-            "organizationId": self.organization,
-            "trigger": trigger,
-            "opportunity": {
-                "id": to_18(f"0065g{self.customer.seed * 50 + self.count:010d}"),
-                "name": f"A {trigger}",
-                "currencyIsoCode": "USD",
-            },
-            "account": {"id": self.customer.account, "name": f"Customer {self.customer.seed}"},
-            "terms": {},
-            "lines": [{"line": place, **each} for place, each in enumerate(lines, 1)],
-            **({"resourceId": resource} if resource else {}),
-            **more,
-        }
-        return self.save(deal, wave)
-
-    def save(self, deal: Json, wave: int, *, contract: bool = False) -> Json:
-        id = deal["opportunity"]["id"]
-        first = id not in self.customer.newest
-        cancels = deal["trigger"] == "cancellation"
-        stage = {"trial": TRIAL_STAGE, "cancellation": "Closed Lost"}.get(deal["trigger"], "Closed Won")
-        told = (
-            not deal.get("resourceId")
-            and all(is_day(deal["terms"].get(name)) for name in ("start", "end", "trialEnd"))
-            and not any(each.get("start") or each.get("end") for each in deal["lines"])
-            and deal["terms"].get("cancel") is None
-            and not (cancels and (deal["lines"] or not deal.get("amends")))
-            and not (deal.get("quantities") == "differences" and deal["amends"] not in self.customer.contracts)
-        )
-        self.customer.newest[id] = deal
-        self.customer.saves.append(Save(deal, wave, stage, told, first, contract))
-        return deal
-
-    def revise(self, deal: Json, wave: int, change: Callable[[Json], None]) -> Json:
-        """A newer revision, in this wave or a later one: it is saved after all that the opportunity was before."""
-        revision = copy.deepcopy(deal)
-        change(revision)
-        before = (each.wave for each in self.customer.saves if each.opportunity == deal["opportunity"]["id"])
-        return self.save(revision, max((wave, *before)))
-
-    def units(self, deal: Json, id: str) -> int:
-        return sum(each["quantity"] for each in deal["lines"] if each["stiggId"] == id)
 
     # What is sold
 
@@ -241,7 +103,6 @@ class _Maker:
         elif kind == "cancelled now" and self.in_force(base):
             self.sell("cancellation", [], amends=base["opportunity"]["id"], terms={"cancel": "now"})
         elif kind in ("reopened", "own") and self.in_force(base):
-            self.customer.before[base["opportunity"]["id"]] = base
             terms = {} if kind == "reopened" else {"cancel": "now"}
             self.revise(base, 2, lambda deal: deal.update(trigger="cancellation", lines=[], terms=terms))
         elif self.maybe(0.4) and not any(each["quantity"] > 1 for each in base["lines"][:1]):
@@ -385,7 +246,6 @@ class _Maker:
         """A correction that takes nearly all seats away: held until somebody approves it."""
         if not self.in_force(base):
             return
-        self.customer.before[base["opportunity"]["id"]] = base
 
         def change(deal: Json) -> None:
             next(each for each in deal["lines"] if each["stiggId"] == SEATS)["quantity"] = 3

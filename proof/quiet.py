@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from moto.stepfunctions.responses import get_backend
 
 from closedwon.aws.ledger_items import text_of
-from proof.market import Json
+from proof.shop import Json
 from sandbox.sandbox import Sandbox
 
 PATIENCE = 300.0

@@ -7,12 +7,9 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
-from proof.market import FIELDS, PAID, Customer, Json, Save, is_day, iso
+from proof.shop import FIELDS, PAID, SAVED_AGO, Customer, Json, Save, is_day, iso
 from sandbox.sales import Sales
 from sandbox.salesforce import cpq
-
-SAVED_AGO = 3600
-"""Seconds by which saves are dated back: what was saved in the last ten minutes is not missed yet."""
 
 
 class Seller:
@@ -68,8 +65,10 @@ class Seller:
             fields["Stigg_End_Date__c"] = None
         if deal.get("quantities") == "differences":
             fields["SBQQ__AmendedContract__c"] = _contract_of(customer, str(amends))
-        elif amends:
+        elif isinstance(amends, str):
             fields["Stigg_Amends__c"] = amends
+        if trigger == "cancellation" and not amends and not save.first:  # what it named is taken back
+            fields |= {"Stigg_Amends__c": None, "SBQQ__AmendedContract__c": None}
         if trigger == "renewal":
             fields["Type"] = "Renewal"
         return fields

@@ -11,9 +11,9 @@ from threading import Lock
 
 import requests
 
-from proof.market import Customer, Json, Save
 from proof.quiet import running
 from proof.seller import Seller
+from proof.shop import Customer, Json, Save
 from sandbox.sandbox import Sandbox
 
 COPIES = 5
@@ -63,7 +63,7 @@ class Sender:
                     due += self._callouts(customer, save)
         self._rng.shuffle(due)
         chunks = list(self._requests(due))
-        half = len(chunks) // 2
+        half = -(-len(chunks) // 2)  # of a single request: all, so that the first secrets are used
         say(f"wave {wave + 1}: {len(due)} deals in {len(chunks)} requests, while much goes wrong")
         with ThreadPoolExecutor(4) as senders:
             list(senders.map(self._request, chunks[:half]))

@@ -6,7 +6,7 @@ from random import Random
 
 import requests
 
-from proof.market import Customer, Json
+from proof.shop import Customer, Json
 from sandbox.sandbox import Sandbox
 
 LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")

@@ -8,7 +8,6 @@ import secrets
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -21,6 +20,7 @@ from sandbox.flow import deal_of
 from sandbox.sales import Sales
 from sandbox.salesforce.app import Salesforce
 from sandbox.stand_in import StandIn
+from sandbox.started import Started
 from sandbox.stigg.app import Stigg
 from sandbox.tls import make_tls
 
@@ -29,7 +29,7 @@ API_VERSION = "66.0"
 STIGG_INTEGRATION = "salesforce-sandbox"
 
 
-class Sandbox:
+class Sandbox(Started):
     """AWS, Stigg and Salesforce, connected as a user would connect them: parameters at deployment, secrets after it.
 
     In: parameters of the template that differ from its defaults; wait_scale, what the state machine's waits are
@@ -50,7 +50,7 @@ class Sandbox:
         own_application: bool = False,
         template: Path = ROOT / "template.yaml",
     ) -> None:
-        self._exits = ExitStack()
+        super().__init__()
         self._parameters = dict(parameters)
         self._wait_scale = wait_scale
         self._longest_invocation = longest_invocation
@@ -68,23 +68,6 @@ class Sandbox:
         self.salesforce_server: StandIn
         self.application_server: StandIn
         self.ca_file: Path
-
-    def start(self) -> Sandbox:
-        try:
-            self._start()
-        # Also after Ctrl-C: servers and processes must not outlive a start that failed.
-        except BaseException:
-            self._exits.close()
-            raise
-        return self
-
-    def stop(self) -> None:
-        self._exits.close()
-
-    __enter__ = start
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def _start(self) -> None:
         tls = make_tls(Path(self._exits.enter_context(tempfile.TemporaryDirectory(prefix="closed-won-"))))

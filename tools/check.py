@@ -16,7 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 CHECKED_BY_BANDIT = ("layers/closedwon", "functions", "ops", "tools")
 LAYER = "layers/closedwon/closedwon"
-CHECKED_BY_MYPY = (LAYER, "layers/closedwon/trim_sdk.py", "functions", "sandbox", "tools", "benchmarks", "ops", "proof")
+CHECKED_BY_MYPY = (
+    LAYER,
+    "layers/closedwon/trim_sdk.py",
+    *("functions", "sandbox", "tools", "benchmarks", "ops", "proof", "tests/unit", "tests/recorded"),
+)
 
 OVERLOAD = re.compile(r": note:     def |note: Possible overload variants")
 """mypy answers one wrong boto3 call with all four hundred services."""

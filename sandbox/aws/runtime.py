@@ -24,6 +24,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from sandbox.bodies import body_of
+
 INIT_SECONDS = 60.0
 """How long a process may take to be ready. Lambda allows ten seconds; a busy development machine gets more."""
 
@@ -219,7 +221,7 @@ class FunctionProcess:
                 self._answer(200, invocation.event, headers)
 
             def do_POST(self) -> None:
-                body = self._body()
+                body = body_of(self.headers, self.rfile)
                 if self.path.endswith("/init/error"):
                     process._init_error = Outcome.reported(body)
                     if not process._ready.done():
@@ -229,16 +231,6 @@ class FunctionProcess:
                     # Not empty: an empty payload means here that no answer came.
                     process._answer.set_result(Outcome.reported(body) if failed else Outcome(body or b"null"))
                 self._answer(202, b'{"status":"OK"}', {})
-
-            def _body(self) -> bytes:
-                if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-                    return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                parts = []
-                while size := int(self.rfile.readline().split(b";")[0], 16):
-                    parts.append(self.rfile.read(size))
-                    self.rfile.readline()
-                self.rfile.readline()
-                return b"".join(parts)
 
             def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
                 self.send_response(status)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -33,6 +33,7 @@ from sandbox.aws.runtime import Outcome
 from sandbox.aws.scheduler import Scheduler
 from sandbox.aws.server import LoopbackServer, moto_application
 from sandbox.aws.template import TemplateError, Translation, translate
+from sandbox.started import Started
 
 STACK_NAME = "sandbox"
 
@@ -44,7 +45,7 @@ class Deployed(NamedTuple):
     properties: dict[str, Any]
 
 
-class AwsSandbox:
+class AwsSandbox(Started):
     """Deploys a SAM template into moto and runs it.
 
     template: path of template.yaml; code, layers and definitions are found relative to it.
@@ -83,7 +84,7 @@ class AwsSandbox:
         self.region = region
         self._ports = (callout_port, aws_port)
         self._longest_invocation = longest_invocation
-        self._exits = ExitStack()
+        super().__init__()
         self._clients: dict[str, Any] = {}
         self.account = ""
         self.endpoint_url = ""
@@ -99,25 +100,8 @@ class AwsSandbox:
 
     # ---- life
 
-    def start(self) -> AwsSandbox:
-        """Deploy, and serve until `stop`."""
-        try:
-            self._start()
-        except BaseException:
-            self._exits.close()
-            raise
-        return self
-
-    def stop(self) -> None:
-        """End executions, functions and servers; forget everything."""
-        self._exits.close()
-
-    __enter__ = start
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def _start(self) -> None:
+        """Deploy, and serve."""
         translation = translate(self.template, self.parameters, self.region)
         cfn.require_supported(translation.cloudformation)
         self.account = self._take_account()

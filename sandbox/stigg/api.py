@@ -13,24 +13,26 @@ from werkzeug.wrappers import Request, Response
 
 from . import answers
 from .answers import Endpoint
-from .endpoints import ENDPOINTS
+from .endpoints import ENDPOINTS, ENDPOINTS_OF_SECOND
 from .errors import CODES, Refused
 from .limits import Idempotency, RateLimits, fingerprint
 from .service import Service
 
 PATH = "/api/v1"
+SECOND = "/api/v2"
 
 _ROUTES = Map(
     [
-        Rule(PATH + path, endpoint=endpoint, methods=[method], strict_slashes=True)
-        for (method, path), endpoint in ENDPOINTS.items()
+        Rule(base + path, endpoint=endpoint, methods=[method], strict_slashes=True)
+        for base, endpoints in ((PATH, ENDPOINTS), (SECOND, ENDPOINTS_OF_SECOND))
+        for (method, path), endpoint in endpoints.items()
     ],
     merge_slashes=False,
 )
 
 
 class Api:
-    """Answers requests below ``/api/v1``.
+    """Answers requests below ``/api``.
 
     present: holds the lock over a service that time has caught up with. api_key: the only key that is let in. limits:
     makes rate limits that have counted nothing.
@@ -81,7 +83,7 @@ class Api:
         self, service: Service, request: Request, endpoint: Endpoint, values: Mapping[str, Any], body: bytes
     ) -> Response:
         """Rate limits first, then the idempotency key, then the call."""
-        fields = answers.fields(request, body) if request.method in ("POST", "PATCH") else {}
+        fields = answers.fields(request, body, endpoint.bare) if request.method in ("POST", "PATCH") else {}
         self._limits.count(endpoint.operation, endpoint.entity(values, fields) if endpoint.entity else None)
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
         if key is None:

@@ -19,7 +19,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
 
-from . import answers, api, changing, keeping, models, provisioning
+from . import answers, changing, keeping, models, provisioning
 from .api import Api
 from .catalogue import sandbox_catalogue
 from .errors import CODES, Refused
@@ -82,7 +82,7 @@ class Stigg:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
-        below_api = request.path == api.PATH or request.path.startswith(api.PATH + "/")
+        below_api = request.path.startswith("/api/")  # of whatever version, so that what is not there is told as JSON
         response = self._api.answer(request) if below_api else self._site.show(request)
         response.headers["x-request-id"] = str(uuid.uuid4())
         return response(environ, start_response)

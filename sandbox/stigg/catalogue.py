@@ -278,7 +278,7 @@ _PLANS = (
         ANALYTICS,
         "PAID",
         (*_prices("metered", 100, 1000), *_metered()),
-        (Grant(DASHBOARDS), Grant(CALLS, reset_period="MONTH"), Grant(STORAGE)),
+        (Grant(DASHBOARDS), Grant(CALLS, reset_period="MONTH"), Grant(STORAGE, unlimited=True)),
         "Dashboards in tiers, calls in blocks, storage by use",
         {"salesforceProductCode": "ANL-METERED"},
     ),

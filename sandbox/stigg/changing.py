@@ -5,9 +5,11 @@ Everything that is refused raises `Refused`; then nothing was written.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
-from . import models, money, rules, schedule
+from . import charging, models, money, rules, schedule
+from .charging import Sold
 from .errors import invalid, not_found
 from .service import Service
 from .state import Customer, Subscription, apply
@@ -21,7 +23,7 @@ def update(service: Service, subscription_id: str, wanted: models.SubscriptionUp
     now = service.now
     subscription = _standing(service, subscription_id)
     payer = service.customer(subscription.paying_customer_id or subscription.customer_id)
-    _check_addons(service, subscription, wanted, payer.billing_currency)
+    _check_parts(service, subscription, wanted, payer.billing_currency)
     _check_end(service, subscription, wanted)
 
     changes = _changes(service, wanted, payer)
@@ -58,26 +60,44 @@ def _changes(service: Service, wanted: models.SubscriptionUpdate, payer: Custome
     return changes
 
 
-def _check_addons(
+def _check_parts(
     service: Service, subscription: Subscription, wanted: models.SubscriptionUpdate, currency: str
 ) -> None:
-    """Raises `Refused` for parts that do not fit, and for new add-ons without a price in the currency."""
-    plan = subscription.plan
-    if wanted.addons is None:
-        held = [models.Addon.model_validate(addon) for addon in subscription.addons]
-        rules.parts(service.catalogue, plan, currency, held, wanted)
-        return
-    rules.parts(service.catalogue, plan, currency, wanted.addons, wanted)
-    own = {addon["id"] for addon in subscription.addons}
-    new = [addon.id for addon in wanted.addons if addon.id not in own]
-    overridden = rules.overridden(plan, wanted.price_overrides or ())
-    rules.priced(service.catalogue, plan, new, currency, [plan.id, *overridden])
+    """Raises `Refused` for parts that do not fit, for what has no price in the currency, and for units left unsaid.
+
+    What stays as it was is not looked at again: it may have been agreed under another catalogue.
+    """
+    catalogue, plan = service.catalogue, subscription.plan
+    if wanted.addons is not None:
+        rules.addons(catalogue, plan, wanted.addons)
+    rules.entitlements(catalogue, plan, wanted.entitlements or ())
+    own = {addon["id"]: addon["quantity"] for addon in subscription.addons}
+    held = wanted.addons if wanted.addons is not None else [models.Addon(id=id, quantity=own[id]) for id in own]
+    sold = Sold.of(catalogue, plan, held, wanted.billing_period or subscription.billing_period, currency)
+    charging.price_overrides(catalogue, sold, wanted.price_overrides or ())
+    _check_prices(sold, subscription, wanted, own)
+    if wanted.charges is not None:
+        charging.all_said(sold, charging.said(sold, wanted.charges, None))
+
+
+def _check_prices(
+    sold: Sold, subscription: Subscription, wanted: models.SubscriptionUpdate, own: Container[str]
+) -> None:
+    """Raises `Refused` for a charge without a price: of new add-ons, and of everything where prices are changed."""
+    if wanted.price_overrides is not None:
+        overridden = charging.overridden(sold, wanted.price_overrides)
+    else:
+        held = subscription.price_overrides
+        overridden = [(price.get("addonId") or sold.plan.id, price.get("featureId")) for price in held]
+    changed = wanted.price_overrides is not None or wanted.billing_period is not None
+    packages = sold.packages if changed else [addon for addon, _ in sold.addons if addon.id not in own]
+    charging.priced(sold, packages, overridden)
 
 
 def _check_end(service: Service, subscription: Subscription, wanted: models.SubscriptionUpdate) -> None:
     """Raises `Refused` for an end that it cannot have."""
     if wanted.trial_end_date is not None and not subscription.is_trial:
-        raise invalid("the subscription is not a trial", "SubscriptionNotInTrial")
+        raise invalid("the subscription is not a trial", "InvalidSubscriptionStatus")
     if wanted.cancellation_date is None:
         return
     if subscription.is_trial:
@@ -98,7 +118,7 @@ def cancel(service: Service, subscription_id: str, wanted: models.SubscriptionCa
         subscription.end("CANCELED", "Immediate", now)
         return subscription
     if subscription.is_trial:
-        raise invalid("a trial is cancelled at once, or ended by its trialEndDate", "CannotCancelTrial")
+        raise invalid("a trial is cancelled at once, or ended by its trialEndDate", "TrialMustBeCancelledImmediately")
     if wanted.end_date is not None:
         if wanted.end_date <= now:
             raise invalid("endDate must lie ahead", "InvalidCancellationDate")
@@ -108,7 +128,7 @@ def cancel(service: Service, subscription_id: str, wanted: models.SubscriptionCa
     if subscription.plan.pricing != "PAID" or period is None:
         raise invalid(
             "only paid subscriptions under way end with a billing period",
-            "CannotCancelAtEndOfBillingPeriod",
+            "SubscriptionDoesNotHaveBillingPeriod",
         )
     subscription.cancellation_date = period[1]
     return subscription

@@ -12,9 +12,18 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
-from . import changing, entitlements, for_sale, models, provisioning
-from .answers import ANY, Answer, Endpoint, read
-from .errors import Refused
+from . import (
+    changing,
+    contract_endpoints,
+    credit_endpoints,
+    customer_endpoints,
+    entitlements,
+    for_sale,
+    models,
+    provisioning,
+    usage_endpoints,
+)
+from .answers import ANY, Answer, Endpoint, of_customer, of_slot, of_subscription, query, read
 from .listing import Filter, Row, choices, page, page_of
 from .service import Service
 from .state import Subscription
@@ -57,9 +66,7 @@ def update_customer(service: Service, request: Request, id: str) -> Answer:
 
 
 def get_entitlements(service: Service, request: Request, id: str) -> Answer:
-    if unknown := set(request.args) - {"resourceId"}:
-        raise Refused(400, "BadUserInput", f"unknown query parameters: {', '.join(sorted(unknown))}")
-    allowed = service.allowances(id, request.args.get("resourceId"))
+    allowed = service.allowances(id, query(request, "resourceId").get("resourceId"))
     data = {
         "accessDeniedReason": None if allowed else "NoActiveSubscription",
         "entitlements": entitlements.json(service.catalogue, allowed, service.now),
@@ -165,36 +172,27 @@ def list_grants(service: Service, request: Request) -> Answer:
     return Answer(200, page(rows, request.args, filters))
 
 
-# What a mutation changes, for the limit on its entity
-
-
-def _customer(path: Mapping[str, Any], body: dict[str, Any]) -> str:
-    return f"customer {path.get('id', body.get('id'))}"
-
-
-def _slot(path: Mapping[str, Any], body: dict[str, Any]) -> str:
-    resource = body.get("resourceId")
-    return f"customer {body.get('customerId')}" + (f" resource {resource}" if resource else "")
-
-
-def _subscription(path: Mapping[str, Any], body: dict[str, Any]) -> str:
-    return f"subscription {path['id']}"
-
-
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
-    ("POST", "/customers"): Endpoint("provision customer", provision_customer, _customer),
+    ("POST", "/customers"): Endpoint("provision customer", provision_customer, of_customer),
     ("GET", "/customers"): Endpoint("read", list_customers),
     ("GET", "/customers/<id>"): Endpoint("read", get_customer),
-    ("PATCH", "/customers/<id>"): Endpoint("update", update_customer, _customer),
+    ("PATCH", "/customers/<id>"): Endpoint("update", update_customer, of_customer),
     ("GET", "/customers/<id>/entitlements"): Endpoint("read", get_entitlements),
-    ("POST", "/subscriptions"): Endpoint("provision subscription", provision_subscription, _slot),
+    ("POST", "/subscriptions"): Endpoint("provision subscription", provision_subscription, of_slot),
     ("GET", "/subscriptions"): Endpoint("list subscriptions", list_subscriptions),
     ("POST", "/subscriptions/preview"): Endpoint("read", preview_subscription),
     ("GET", "/subscriptions/<id>"): Endpoint("read", get_subscription),
-    ("PATCH", "/subscriptions/<id>"): Endpoint("update", update_subscription, _subscription),
-    ("POST", "/subscriptions/<id>/cancel"): Endpoint("cancel", cancel_subscription, _subscription),
-    ("POST", "/credits/grants"): Endpoint("grant", grant_credits, _slot),
+    ("PATCH", "/subscriptions/<id>"): Endpoint("update", update_subscription, of_subscription),
+    ("POST", "/subscriptions/<id>/cancel"): Endpoint("cancel", cancel_subscription, of_subscription, bare=True),
+    ("POST", "/credits/grants"): Endpoint("grant", grant_credits, of_slot),
     ("GET", "/credits/grants"): Endpoint("read", list_grants),
     **for_sale.ENDPOINTS,
+    **customer_endpoints.ENDPOINTS,
+    **contract_endpoints.ENDPOINTS,
+    **credit_endpoints.ENDPOINTS,
+    **usage_endpoints.ENDPOINTS,
 }
-"""All of the API, by method and path."""
+"""The first version of the API, by method and path."""
+
+ENDPOINTS_OF_SECOND: Mapping[tuple[str, str], Endpoint] = usage_endpoints.ENDPOINTS_OF_SECOND
+"""What there is of the second one."""

@@ -1,4 +1,4 @@
-"""How the endpoints of the catalogue are answered: currencies, products, plans, add-ons, features.
+"""How the endpoints of the catalogue are answered: currencies, products, plans, add-ons, features, coupons.
 
 Each handler takes the service, the request and what its path says; the caller holds the lock. What is refused raises
 `Refused`.
@@ -11,10 +11,10 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
-from .answers import ANY, Answer, Endpoint
-from .errors import Refused, not_found
+from .answers import ANY, Answer, Endpoint, query
+from .errors import not_found
 from .listing import Row, choices, page
-from .packages import CREATED
+from .packages import CREATED, Package
 from .service import Service
 
 _PACKAGE_FILTERS = {"productId": ANY, "status": choices("DRAFT", "PUBLISHED", "ARCHIVED")}
@@ -23,6 +23,23 @@ _PACKAGE_FILTERS = {"productId": ANY, "status": choices("DRAFT", "PUBLISHED", "A
 def list_currencies(service: Service, request: Request) -> Answer:
     rows = _rows(service.catalogue.currencies, lambda _: {"status": "ACTIVE"})
     return Answer(200, page(rows, request.args, {"status": choices("ACTIVE", "ARCHIVED")}, by_date=False))
+
+
+def list_users_of_currency(service: Service, request: Request, id: str) -> Answer:
+    """The plans and add-ons that come with credits of a currency."""
+    _known("CustomCurrency", service.catalogue.currencies, id)
+    query(request)
+    kinds: tuple[tuple[str, Mapping[str, Package]], ...] = (
+        ("Plan", service.catalogue.plans),
+        ("Addon", service.catalogue.addons),
+    )
+    data = [
+        {"id": package.id, "displayName": package.display_name, "type": kind}
+        for kind, packages in kinds
+        for package in packages.values()
+        if package.status != "ARCHIVED" and any((one.kind, one.id) == ("CREDIT", id) for one in package.entitlements)
+    ]
+    return Answer(200, {"data": data})
 
 
 def list_products(service: Service, request: Request) -> Answer:
@@ -50,6 +67,12 @@ def list_plan_entitlements(service: Service, request: Request, id: str) -> Answe
 def list_plan_charges(service: Service, request: Request, id: str) -> Answer:
     used = any(subscription.plan.id == id for subscription in service.book.subscriptions.values())
     return _charges_of(_known("Plan", service.catalogue.plans, id), used, request)
+
+
+def list_overage_charges(service: Service, request: Request, id: str) -> Answer:
+    """No plan here charges for what is used beyond its limits."""
+    _known("Plan", service.catalogue.plans, id)
+    return Answer(200, page([], request.args, {}, by_date=False))
 
 
 def list_addons(service: Service, request: Request) -> Answer:
@@ -94,6 +117,16 @@ def get_feature(service: Service, request: Request, id: str) -> Answer:
     return Answer(200, {"data": _known("Feature", service.catalogue.features, id).json()})
 
 
+def list_coupons(service: Service, request: Request) -> Answer:
+    rows = _rows(service.catalogue.coupons, lambda coupon: {"id": coupon.id, "status": "ACTIVE", "type": "PERCENTAGE"})
+    filters = {"id": ANY, "status": choices("ACTIVE", "ARCHIVED"), "type": choices("FIXED", "PERCENTAGE")}
+    return Answer(200, page(rows, request.args, filters))
+
+
+def get_coupon(service: Service, request: Request, id: str) -> Answer:
+    return Answer(200, {"data": _known("Coupon", service.catalogue.coupons, id).json()})
+
+
 def _known(kind: str, things: dict[str, Any], identifier: str) -> Any:
     if identifier not in things:
         raise not_found(kind, identifier)
@@ -106,8 +139,7 @@ def _rows(things: dict[str, Any], values: Callable[[Any], dict[str, str | None]]
 
 def _entitlements_of(package: Any, request: Request) -> Answer:
     """All at once: this list takes no parameters."""
-    if request.args:
-        raise Refused(400, "BadUserInput", "this list takes no query parameters")
+    query(request)
     data = [grant.json(order) for order, grant in enumerate(package.entitlements)]
     return Answer(200, {"data": data, "pagination": {"next": None, "prev": None}})
 
@@ -122,12 +154,16 @@ def _charges_of(package: Any, used: bool, request: Request) -> Answer:
 
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("GET", "/credits/custom-currencies"): Endpoint("read", list_currencies),
+    ("GET", "/credits/custom-currencies/<id>/associated-entities"): Endpoint("read", list_users_of_currency),
+    ("GET", "/coupons"): Endpoint("read", list_coupons),
+    ("GET", "/coupons/<id>"): Endpoint("read", get_coupon),
     ("GET", "/products"): Endpoint("read", list_products),
     ("GET", "/products/<id>"): Endpoint("read", get_product),
     ("GET", "/plans"): Endpoint("read", list_plans),
     ("GET", "/plans/<id>"): Endpoint("read", get_plan),
     ("GET", "/plans/<id>/entitlements"): Endpoint("read", list_plan_entitlements),
     ("GET", "/plans/<id>/charges"): Endpoint("read", list_plan_charges),
+    ("GET", "/plans/<id>/overage-charges"): Endpoint("read", list_overage_charges),
     ("GET", "/addons"): Endpoint("read", list_addons),
     ("GET", "/addons/<id>"): Endpoint("read", get_addon),
     ("GET", "/addons/<id>/entitlements"): Endpoint("read", list_addon_entitlements),

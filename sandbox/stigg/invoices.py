@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from . import models
-from .packages import Catalogue, Period, Plan, stamp
+from . import charging, models
+from .charging import Sold, Units
+from .packages import Catalogue, Period, stamp
 from .periods import period_around
 
 
-def lines(
-    catalogue: Catalogue,
-    plan: Plan,
-    addons: Sequence[models.Addon],
-    units: dict[str, float],
-    period: Period,
-    currency: str,
-) -> list[dict[str, Any]]:
-    """One line for each charge with a price. units: quantities of charges, by charge or feature ID."""
-    found: list[dict[str, Any]] = []
-    for package, quantity in [(plan, 1), *((catalogue.addons[item.id], item.quantity) for item in addons)]:
-        for price in package.prices:
-            if (price.period, price.currency) != (period, currency):
-                continue
-            count: float = quantity
-            description = package.display_name
-            if price.feature:
-                count = units.get(price.id, units.get(price.feature, 0))
-                description = f"{package.display_name}: {catalogue.features[price.feature].display_name}"
-            if count:
-                found.append(
-                    {
-                        "currency": currency,
-                        "description": description,
-                        "quantity": count,
-                        "subTotal": price.amount * count,
-                        "unitPrice": price.amount,
-                    }
-                )
-    return found
+def lines(catalogue: Catalogue, sold: Sold, units: Units) -> list[dict[str, Any]]:
+    """One line for each charge with a price and a quantity.
+
+    The SDK's lines have one `unitPrice` and no tiers: of tiers and blocks it is what a unit comes to.
+    """
+    return [
+        {
+            "currency": sold.currency,
+            "description": line.package.display_name
+            if line.feature is None
+            else f"{line.package.display_name}: {catalogue.features[line.feature].display_name}",
+            "quantity": line.quantity,
+            "subTotal": line.total,
+            "unitPrice": round(line.total / line.quantity, 6),
+        }
+        for line in charging.bill(sold, units)
+    ]
 
 
 def invoice(
@@ -72,31 +60,28 @@ def invoice(
 
 def preview(
     catalogue: Catalogue,
-    plan: Plan,
+    sold: Sold,
+    units: Units,
     wanted: models.SubscriptionPreview,
     coupon: dict[str, Any] | None,
-    currency: str,
     now: datetime,
 ) -> dict[str, Any]:
     """Both invoices. What starts later, was back-dated or is a trial costs nothing at once.
 
-    There is no proration here: a change of plan costs a whole period.
+    There is no proration here: a change of plan costs a whole period. What is used is not billed in advance.
     """
     period: Period = wanted.billing_period or "MONTHLY"
     start = wanted.start_date or now
     trial = wanted.trial_override_configuration
-    is_trial = trial.is_trial if trial else plan.default_trial is not None
+    is_trial = trial.is_trial if trial else sold.plan.default_trial is not None
     covered = period_around(start, period, max(start, now))
-    units = {charge.id: float(charge.quantity) for charge in wanted.charges or ()}
-    units |= {item.feature_id: float(item.quantity) for item in wanted.billable_features or ()}
-    if wanted.unit_quantity is not None:
-        units |= {price.feature: float(wanted.unit_quantity) for price in plan.prices if price.feature}
-    found = lines(catalogue, plan, wanted.addons or (), units, period, currency)
+    found = lines(catalogue, replace(sold, period=period), units)
     tax = (wanted.billing_information and wanted.billing_information.tax_percentage) or 0
     at_once = start == now and not is_trial
+    due, off = (found, coupon) if at_once else ([], None)
     return {
-        "immediateInvoice": invoice(found if at_once else [], currency, coupon if at_once else None, tax, covered),
+        "immediateInvoice": invoice(due, sold.currency, off, tax, covered),
         "billingPeriodRange": {"start": stamp(covered[0]), "end": stamp(covered[1])},
         "freeItems": [],
-        "recurringInvoice": invoice(found, currency, coupon, tax, covered),
+        "recurringInvoice": invoice(found, sold.currency, coupon, tax, covered),
     }

@@ -7,13 +7,18 @@ ends with the process (idempotency keys, rate limits, places in lists) is left o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic.alias_generators import to_camel
 
 from .packages import Catalogue
+from .records import Contract, Measurement, Promotion, Spending
 from .state import Book, CreditGrant, Customer, Deferred, Subscription
 
 Json = dict[str, Any]
+T = TypeVar("T", Contract, Promotion, Measurement, Spending)
 
 _SUBSCRIPTION = {
     "id": "id",
@@ -45,6 +50,7 @@ _SUBSCRIPTION = {
     "anchor": "billingCycleAnchor",
     "checkout": "checkout",
     "checkout_options": "checkoutOptions",
+    "contract_id": "contractId",
 }
 """A subscription's attributes by their names on the wire; the plan and what is deferred are told apart."""
 
@@ -52,13 +58,16 @@ _INSTANTS = ("createdAt", "startDate", "trialEndDate", "cancellationDate", "endD
 
 
 def kept(book: Book) -> Iterator[Json]:
-    """Every record, each with its `kind`: customers, subscriptions, grants; the oldest of each kind first."""
+    """Every record, each with its `kind`: customers, subscriptions, grants, contracts, promotions, usage, spendings;
+    the oldest of each kind first.
+    """
     for customer in book.customers.values():
         yield _plain(
             kind="customer",
             id=customer.id,
             createdAt=customer.created_at,
             updatedAt=customer.updated_at,
+            archivedAt=customer.archived_at,
             defaultPaymentMethod=customer.payment_method,
             fields=customer.fields,
         )
@@ -74,9 +83,28 @@ def kept(book: Book) -> Iterator[Json]:
             createdAt=grant.created_at,
             effectiveAt=grant.effective_at,
             expireAt=grant.expire_at,
+            voidedAt=grant.voided_at,
+            consumedAmount=grant.consumed,
             pending=grant.pending,
             fields=grant.fields,
         )
+    for kind, record in _others(book):
+        said = {to_camel(name.name): getattr(record, name.name) for name in fields(record) if name.name != "cursor"}
+        yield _plain(kind=kind, **said)
+
+
+def _others(book: Book) -> Iterator[tuple[str, Contract | Promotion | Measurement | Spending]]:
+    """The records that are told field by field, each with its kind."""
+    for contract in book.contracts.values():
+        yield "contract", contract
+    for promotion in book.promotions.values():
+        yield "promotion", promotion
+    for measured in book.measurements.values():
+        for measurement in measured:
+            yield "usage", measurement
+    for spent in book.spendings.values():
+        for spending in spent:
+            yield "spending", spending
 
 
 def book_of(records: Iterable[Mapping[str, Any]], catalogue: Catalogue) -> Book:
@@ -85,30 +113,62 @@ def book_of(records: Iterable[Mapping[str, Any]], catalogue: Catalogue) -> Book:
     for record in records:
         match record["kind"]:
             case "customer":
-                book.customers[record["id"]] = Customer(
-                    record["id"],
-                    datetime.fromisoformat(record["createdAt"]),
-                    datetime.fromisoformat(record["updatedAt"]),
-                    dict(record.get("fields", {})),
-                    record.get("defaultPaymentMethod"),
-                )
+                book.customers[record["id"]] = _customer(record)
             case "subscription":
                 book.subscriptions[record["id"]] = _subscription(record, catalogue)
             case "grant":
-                fields = record["fields"]
-                expires = record.get("expireAt")
-                book.grants[record["id"]] = CreditGrant(
-                    record["id"],
-                    fields["customerId"],
-                    fields["currencyId"],
-                    fields["amount"],
-                    dict(fields),
-                    datetime.fromisoformat(record["createdAt"]),
-                    datetime.fromisoformat(record["effectiveAt"]),
-                    datetime.fromisoformat(expires) if expires else None,
-                    record.get("pending", False),
-                )
+                book.grants[record["id"]] = _grant(record)
+            case "contract":
+                book.contracts[record["contractId"]] = _other(Contract, record)
+            case "promotion":
+                book.promotions[record["customerId"], record["featureId"]] = _other(Promotion, record)
+            case "spending":
+                book.spendings.setdefault(record["customerId"], []).append(_other(Spending, record))
+            case "usage":
+                book.measurements.setdefault(record["customerId"], []).append(_other(Measurement, record))
     return book
+
+
+def _customer(record: Mapping[str, Any]) -> Customer:
+    return Customer(
+        record["id"],
+        datetime.fromisoformat(record["createdAt"]),
+        datetime.fromisoformat(record["updatedAt"]),
+        dict(record.get("fields", {})),
+        record.get("defaultPaymentMethod"),
+        _instant(record.get("archivedAt")),
+    )
+
+
+def _grant(record: Mapping[str, Any]) -> CreditGrant:
+    said = record["fields"]
+    return CreditGrant(
+        record["id"],
+        said["customerId"],
+        said["currencyId"],
+        said["amount"],
+        dict(said),
+        datetime.fromisoformat(record["createdAt"]),
+        datetime.fromisoformat(record["effectiveAt"]),
+        _instant(record.get("expireAt")),
+        record.get("pending", False),
+        _instant(record.get("voidedAt")),
+        record.get("consumedAmount", 0),
+    )
+
+
+def _other(kind: type[T], record: Mapping[str, Any]) -> T:
+    """A record that was told field by field. What was left out as empty is as in a new one."""
+    said: Json = {}
+    for field in fields(kind):
+        if (wire := to_camel(field.name)) in record:
+            value = record[wire]
+            said[field.name] = datetime.fromisoformat(value) if str(field.type).startswith("datetime") else value
+    return kind(**said)
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _subscription(record: Mapping[str, Any], catalogue: Catalogue) -> Subscription:

@@ -5,7 +5,7 @@ Lists are newest first. Stigg promises no order; nobody should count on this one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -114,8 +114,12 @@ def page_of(
 def _check_names(query: MultiDict[str, str], filters: Mapping[str, Filter], by_date: bool) -> None:
     """Raises `Refused` for parameters that are not known, or given more than once."""
     ranges = {f"createdAt[{name}]" for name in _RANGES} if by_date else set()
-    unknown = set(query) - set(filters) - ranges - {"limit", "after", "before"}
-    if unknown:
+    known_once(query, {*filters, *ranges, "limit", "after", "before"})
+
+
+def known_once(query: MultiDict[str, str], names: Collection[str]) -> None:
+    """Raises `Refused` for parameters that have none of these names, or are given more than once."""
+    if unknown := set(query) - set(names):
         raise invalid(f"unknown query parameters: {', '.join(sorted(unknown))}")
     if any(len(query.getlist(name)) > 1 for name in query):
         raise invalid("a query parameter is given more than once; separate several values by commas")
@@ -139,7 +143,7 @@ def _check(query: MultiDict[str, str], filters: Mapping[str, Filter]) -> None:
             raise invalid(f"{name} must be of {', '.join(sorted(wanted.choices))}")
     for name in _RANGES:
         if (text := query.get(f"createdAt[{name}]")) is not None:
-            _moment(text)
+            moment("createdAt", text)
 
 
 def _matches(row: Row, query: MultiDict[str, str], filters: Mapping[str, Filter]) -> bool:
@@ -152,13 +156,14 @@ def _matches(row: Row, query: MultiDict[str, str], filters: Mapping[str, Filter]
             return False
     for name, holds in _RANGES.items():
         text = query.get(f"createdAt[{name}]")
-        if text is not None and not holds(row.created_at, _moment(text)):
+        if text is not None and not holds(row.created_at, moment("createdAt", text)):
             return False
     return True
 
 
-def _moment(text: str) -> datetime:
+def moment(name: str, text: str) -> datetime:
+    """The instant that a parameter names. Raises `Refused`."""
     try:
         return _INSTANT.validate_python(text)
     except ValidationError:
-        raise invalid("createdAt must be an ISO 8601 date-time with a zone") from None
+        raise invalid(f"{name} must be an ISO 8601 date-time with a zone") from None

@@ -186,13 +186,10 @@ class Package:
     metadata: dict[str, str] = field(default_factory=dict)
     status: PackageStatus = "PUBLISHED"
 
-    def price(self, period: Period, currency: str, feature: str | None = None) -> Price | None:
-        """The charge for a period and currency, flat or for a feature's units."""
-        wanted = (period, currency, feature)
+    def base(self, period: Period, currency: str) -> Price | None:
+        """The base charge for a period and currency."""
+        wanted = (period, currency, None)
         return next((p for p in self.prices if (p.period, p.currency, p.feature) == wanted), None)
-
-    def currencies(self) -> set[str]:
-        return {price.currency for price in self.prices}
 
     def json(self) -> dict[str, Any]:
         return {
@@ -239,6 +236,13 @@ class Plan(Package):
 
     addons: tuple[str, ...] = ()
     default_trial: DefaultTrial | None = None
+
+    @property
+    def unit_feature(self) -> str | None:
+        """What the units of a plan are that is sold by the unit: those of its only charge. None for any other plan."""
+        models = {price.billing_model for price in self.prices}
+        features = {price.feature for price in self.prices}
+        return features.pop() if models == {"PER_UNIT"} and len(features) == 1 else None
 
     def json(self) -> dict[str, Any]:
         trial = self.default_trial
@@ -322,7 +326,25 @@ class Coupon:
 
     id: str
     name: str
-    percent_off: float
+    percent_off: int
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "amountsOff": None,
+            "billingId": None,
+            "billingLinkUrl": None,
+            "createdAt": stamp(CREATED),
+            "description": None,
+            "durationInMonths": None,
+            "metadata": {},
+            "name": self.name,
+            "percentOff": self.percent_off,
+            "source": "STIGG",
+            "status": "ACTIVE",
+            "type": "PERCENTAGE",
+            "updatedAt": stamp(PUBLISHED),
+        }
 
 
 @dataclass(frozen=True)

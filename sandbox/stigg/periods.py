@@ -1,10 +1,14 @@
-"""Billing periods: calendar months and years counted from an anchor."""
+"""Periods counted from an anchor: of billing, and those after which usage starts from nothing."""
 
 from __future__ import annotations
 
 import calendar
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
+
+Reset = Literal["YEAR", "MONTH", "WEEK", "DAY", "HOUR"]
+
+_SPANS: dict[Reset, timedelta] = {"WEEK": timedelta(weeks=1), "DAY": timedelta(days=1), "HOUR": timedelta(hours=1)}
 
 
 def months_later(moment: datetime, months: int) -> datetime:
@@ -21,6 +25,14 @@ def period_around(anchor: datetime, period: Literal["MONTHLY", "ANNUALLY"], at: 
     if whole and months_later(anchor, whole * step) > at:
         whole -= 1
     return months_later(anchor, whole * step), months_later(anchor, (whole + 1) * step)
+
+
+def reset_around(anchor: datetime, every: Reset, at: datetime) -> tuple[datetime, datetime]:
+    """The reset period that holds `at` (the first one, when `at` is before the anchor): start and end."""
+    if every == "YEAR" or every == "MONTH":
+        return period_around(anchor, "ANNUALLY" if every == "YEAR" else "MONTHLY", at)
+    start = anchor + max(0, (at - anchor) // _SPANS[every]) * _SPANS[every]
+    return start, start + _SPANS[every]
 
 
 def month_end(moment: datetime) -> datetime:

@@ -9,9 +9,10 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import invoices, models, money, rules, schedule
+from . import charging, invoices, models, money, rules, schedule
+from .charging import Sold
 from .errors import Refused, invalid
-from .packages import Period, Plan, TrialEndBehavior
+from .packages import Catalogue, Period, Plan, TrialEndBehavior
 from .periods import months_later
 from .service import Service
 from .state import Customer, Slot, Subscription
@@ -76,11 +77,24 @@ def _check(service: Service, plan: Plan, currency: str, wanted: models.Subscript
         raise Refused(409, "DuplicatedEntityNotAllowed", f"subscription ID {wanted.id} was already used")
     if service.catalogue.products[plan.product_id].many_subscriptions and wanted.resource_id is None:
         raise invalid(f"product {plan.product_id} allows many subscriptions: resourceId is required")
+    catalogue, overrides = service.catalogue, wanted.price_overrides or ()
+    rules.addons(catalogue, plan, wanted.addons or ())
+    rules.entitlements(catalogue, plan, wanted.entitlements or ())
+    sold = _sold(catalogue, plan, wanted, currency)
+    charging.price_overrides(catalogue, sold, overrides)
+    charging.priced(sold, sold.packages, charging.overridden(sold, overrides))
+    charging.all_said(sold, charging.said(sold, wanted.charges or (), wanted.unit_quantity))
+
+
+def _sold(
+    catalogue: Catalogue,
+    plan: Plan,
+    wanted: models.SubscriptionProvision | models.SubscriptionPreview,
+    currency: str,
+) -> Sold:
+    """What is asked for, of a plan that is sold by the period that is chosen."""
     rules.billing_period(plan, wanted.billing_period)
-    addons = wanted.addons or ()
-    rules.parts(service.catalogue, plan, currency, addons, wanted)
-    overridden = rules.overridden(plan, wanted.price_overrides or ())
-    rules.priced(service.catalogue, plan, [addon.id for addon in addons], currency, overridden)
+    return Sold.of(catalogue, plan, wanted.addons or (), wanted.billing_period, currency)
 
 
 def _begin(service: Service, subscription: Subscription, payer: Customer) -> None:
@@ -135,14 +149,16 @@ def preview(service: Service, wanted: models.SubscriptionPreview) -> dict[str, A
     customer = service.customer(wanted.customer_id)
     payer = service.customer(wanted.paying_customer_id) if wanted.paying_customer_id else customer
     catalogue, currency = service.catalogue, payer.billing_currency
-    plan, addons = rules.plan(catalogue, wanted.plan_id), wanted.addons or ()
-    held = [addon.id for addon in addons]
-    rules.billing_period(plan, wanted.billing_period)
-    rules.addons(catalogue, plan, addons)
-    rules.charges(catalogue, plan, held, wanted.charges or ())
-    rules.priced(catalogue, plan, held, currency, ())
+    plan = rules.plan(catalogue, wanted.plan_id)
+    rules.addons(catalogue, plan, wanted.addons or ())
+    sold = _sold(catalogue, plan, wanted, currency)
+    charging.priced(sold, sold.packages, ())
+    features = wanted.billable_features or ()
+    billable = [models.Charge(id=item.feature_id, quantity=item.quantity, type="FEATURE") for item in features]
+    units = charging.said(sold, [*(wanted.charges or ()), *billable], wanted.unit_quantity)
+    charging.all_said(sold, units)
     coupon = money.coupon(catalogue, wanted.applied_coupon)
-    answer = invoices.preview(catalogue, plan, wanted, coupon, currency, service.now)
+    answer = invoices.preview(catalogue, sold, units, wanted, coupon, service.now)
     slot = (customer.id, wanted.resource_id, plan.product_id)
     current = next(service.book.in_slot(slot, trial=False), None)
     period: Period = wanted.billing_period or "MONTHLY"
@@ -155,7 +171,7 @@ def _is_downgrade(current: Plan, wanted: Plan, period: Period, currency: str) ->
     """Whether a plan is worth less than the one it replaces; a custom plan is worth more than any."""
 
     def worth(of: Plan) -> float:
-        price = of.price(period, currency)
+        price = of.base(period, currency)
         return price.amount if price else 0
 
     if wanted.pricing == "CUSTOM":

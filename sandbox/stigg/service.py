@@ -7,11 +7,12 @@ Everything that is refused raises `Refused`.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from . import entitlements, models, rules
+from . import entitlements, models, rules, usage
 from .errors import invalid, not_found
 from .packages import Catalogue
 from .state import Book, CreditGrant, Customer, Subscription
@@ -95,17 +96,27 @@ class Service:
 
     def allowances(self, customer_id: str, resource_id: str | None = None) -> entitlements.Allowances:
         """What the customer may use: without a resource what is the customer's own, with one that resource's too."""
+        return self._allowed(customer_id, resource_id, self.grants(customer_id, resource_id))
+
+    def included(self, customer_id: str, resource_id: str | None = None) -> entitlements.Allowances:
+        """As `allowances`, without what was granted once."""
+        return self._allowed(customer_id, resource_id, ())
+
+    def grants(self, customer_id: str, resource_id: str | None) -> list[CreditGrant]:
+        """The customer's own credit grants, and those of a resource."""
+        known = self.book.grants.values()
+        return [one for one in known if one.customer_id == customer_id and one.resource_id in (None, resource_id)]
+
+    def _allowed(
+        self, customer_id: str, resource_id: str | None, grants: Iterable[CreditGrant]
+    ) -> entitlements.Allowances:
         self.customer(customer_id)
-
-        def counts(record: Subscription | CreditGrant) -> bool:
-            return record.customer_id == customer_id and record.resource_id in (None, resource_id)
-
-        return entitlements.effective(
-            self.catalogue,
-            filter(counts, self.book.subscriptions.of(customer_id)),
-            filter(counts, self.book.grants.values()),
-            self.now,
-        )
+        book = self.book
+        held = (one for one in book.subscriptions.of(customer_id) if one.resource_id in (None, resource_id))
+        given = (one for one in book.promotions.values() if one.customer_id == customer_id)
+        allowed = entitlements.effective(self.catalogue, held, grants, given, self.now)
+        allowed = usage.counted(book, customer_id, resource_id, allowed, self.now)
+        return entitlements.spent(book.spendings.get(customer_id, ()), resource_id, allowed, self.now)
 
     # Subscriptions
 
@@ -125,7 +136,7 @@ class Service:
             raise not_found("CustomCurrency", wanted.currency_id)
         effective = wanted.effective_at or now
         if wanted.expire_at is not None and wanted.expire_at <= effective:
-            raise invalid("expireAt must lie after effectiveAt")
+            raise invalid("expireAt must lie after effectiveAt", "ExpireAtMustBeLaterThanEffectiveAtError")
         billing = wanted.billing_information
         grant = CreditGrant(
             id=f"credit-grant-{secrets.token_hex(6)}",

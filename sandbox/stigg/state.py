@@ -7,7 +7,6 @@ have happened, before each request is answered.
 from __future__ import annotations
 
 import heapq
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from .models import BillingPeriod, PaymentCollectionMethod, TrialEndBehavior
 from .packages import Plan, stamp
 from .periods import period_around
+from .records import Contract, Measurement, Promotion, Spending, cursor
 
 Status = Literal["PAYMENT_PENDING", "ACTIVE", "EXPIRED", "IN_TRIAL", "CANCELED", "NOT_STARTED"]
 ENDED: frozenset[str] = frozenset({"EXPIRED", "CANCELED"})
@@ -29,11 +29,6 @@ Event = tuple[datetime, int, str]
 """When something happens to a subscription by itself, its place among events of that moment, and what."""
 
 
-def cursor() -> str:
-    """A name for a place in a list that says nothing about the record."""
-    return uuid.uuid4().hex
-
-
 @dataclass
 class Customer:
     id: str
@@ -41,6 +36,7 @@ class Customer:
     updated_at: datetime
     fields: dict[str, Any] = field(default_factory=dict)
     payment_method: dict[str, Any] | None = None
+    archived_at: datetime | None = None
     cursor: str = field(default_factory=cursor)
 
     @property
@@ -51,7 +47,7 @@ class Customer:
         get = self.fields.get
         return {
             "id": self.id,
-            "archivedAt": None,
+            "archivedAt": _stamp(self.archived_at),
             "createdAt": stamp(self.created_at),
             "updatedAt": stamp(self.updated_at),
             "billingCurrency": get("billingCurrency"),
@@ -119,6 +115,8 @@ class Subscription:
     ended_at: datetime | None = None
     anchor: datetime | None = None
     deferred: Deferred | None = None
+    contract_id: str | None = None
+    """Stigg's own ID of the contract that it is part of."""
     checkout: str | None = None
     checkout_options: dict[str, Any] | None = None
     cursor: str = field(default_factory=cursor)
@@ -186,7 +184,7 @@ class Subscription:
             "budget": self.budget,
             "cancellationDate": _stamp(self.cancellation_date),
             "cancelReason": self.cancel_reason,
-            "contractId": None,
+            "contractId": self.contract_id,
             "coupons": [self.coupon] if self.coupon else [],
             "currentBillingPeriodEnd": _stamp(period_end),
             "currentBillingPeriodStart": _stamp(period_start),
@@ -243,6 +241,8 @@ class CreditGrant:
     effective_at: datetime
     expire_at: datetime | None
     pending: bool
+    voided_at: datetime | None = None
+    consumed: float = 0
     cursor: str = field(default_factory=cursor)
 
     @property
@@ -250,6 +250,8 @@ class CreditGrant:
         return self.fields.get("resourceId")
 
     def status(self, now: datetime) -> str:
+        if self.voided_at:
+            return "VOIDED"
         if self.pending:
             return "PAYMENT_PENDING"
         if self.expire_at and self.expire_at <= now:
@@ -262,7 +264,7 @@ class CreditGrant:
             "id": self.id,
             "amount": self.amount,
             "comment": get("comment"),
-            "consumedAmount": 0,
+            "consumedAmount": self.consumed,
             "cost": get("cost") or {"amount": 0, "currency": "usd"},
             "createdAt": stamp(self.created_at),
             "currencyId": self.currency_id,
@@ -280,8 +282,8 @@ class CreditGrant:
             "sourceType": None,
             "status": self.status(now),
             "syncStates": [],
-            "updatedAt": stamp(self.created_at),
-            "voidedAt": None,
+            "updatedAt": stamp(self.voided_at or self.created_at),
+            "voidedAt": _stamp(self.voided_at),
         }
 
 
@@ -311,6 +313,12 @@ class Subscriptions(dict[str, Subscription]):
         """A customer's, oldest first."""
         return self._of_customer.get(customer_id, [])
 
+    def hand_on(self, subscription: Subscription, customer_id: str) -> None:
+        """Give a subscription to another customer, who must be known."""
+        self._of_customer[subscription.customer_id].remove(subscription)
+        subscription.customer_id = customer_id
+        self._of_customer.setdefault(customer_id, []).append(subscription)
+
     def place_of(self, cursor: str) -> int | None:
         """The place a cursor stands for; None for one that is not known."""
         return self._cursors.get(cursor)
@@ -337,6 +345,14 @@ class Book:
     customers: dict[str, Customer] = field(default_factory=dict)
     subscriptions: Subscriptions = field(default_factory=Subscriptions)
     grants: dict[str, CreditGrant] = field(default_factory=dict)
+    contracts: dict[str, Contract] = field(default_factory=dict)
+    """By the caller's ID."""
+    promotions: dict[tuple[str, str], Promotion] = field(default_factory=dict)
+    """By customer and feature."""
+    measurements: dict[str, list[Measurement]] = field(default_factory=dict)
+    """By customer."""
+    spendings: dict[str, list[Spending]] = field(default_factory=dict)
+    """By customer."""
 
     def in_slot(self, slot: Slot, *, trial: bool) -> Iterator[Subscription]:
         """The live subscriptions of a slot: its trial, or what is not a trial."""

@@ -3,82 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 import pydantic
 import pytest
 import requests
 import stigg
 from stigg.types import v1
-from stigg.types.v1.credits import GrantCreateParams
-from typing_extensions import is_typeddict
 
-from contract.stigg_contract import accepts, answers, bare, faults, fields, required
+from contract.stigg_client import KEY, START, Client, Clock, post
+from contract.stigg_contract import accepts, answers, faults
 from sandbox.stand_in import StandIn
-from sandbox.stigg import Stigg, models
-
-KEY = "server-key-of-the-tests"
-START = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
-
-
-class Clock:
-    """A day that passes only when told to."""
-
-    def __init__(self) -> None:
-        self.today = START
-
-    def now(self) -> datetime:
-        return self.today
-
-    def seconds(self) -> float:
-        return (self.today - START).total_seconds()
-
-    def wait(self, **spans: float) -> None:
-        self.today += timedelta(**spans)
-
-
-class Client(stigg.Stigg):
-    """The official client; on top, each answer must be exactly what its response model knows."""
-
-    def _process_response(self, *, cast_to: Any, response: Any, **more: Any) -> Any:
-        answers(cast_to, response.text)
-        return super()._process_response(cast_to=cast_to, response=response, **more)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def app(clock: Clock) -> Stigg:
-    return Stigg(KEY, now=clock.now, clock=clock.seconds, salesforce_url="https://northwind.my.salesforce.example")
-
-
-@pytest.fixture
-def url(app: Stigg) -> Iterator[str]:
-    with StandIn(app) as stand_in:
-        yield stand_in.url
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[Client]:
-    with Client(api_key=KEY, base_url=url, max_retries=0) as sdk:
-        yield sdk
-
-
-@pytest.fixture
-def acme(client: Client) -> str:
-    client.v1.customers.provision(id="acme", name="Acme", email="billing@acme.example")
-    return "acme"
-
-
-def post(url: str, path: str, body: Any, **headers: str) -> requests.Response:
-    return requests.post(f"{url}/api/v1{path}", json=body, headers={"X-API-KEY": KEY, **headers}, timeout=60)
-
+from sandbox.stigg import Stigg
 
 # A whole life
 
@@ -870,88 +808,6 @@ def test_reset_forgets_everything(url: str, app: Stigg) -> None:
     app.add_customer("acme")
     requests.post(f"{url}/_sandbox/reset", timeout=60)
     assert app.customers == {}
-
-
-# The stand-in's own models against the SDK's types
-
-
-def _shape_of_sdk(annotation: Any) -> Any:
-    annotation = bare(annotation)
-    origin = get_origin(annotation)
-    if is_typeddict(annotation):
-        return {
-            name: (required(field), type(None) in _variants(field), _shape_of_sdk(field))
-            for name, field in fields(annotation).items()
-        }
-    if origin is Literal:
-        return frozenset(get_args(annotation))
-    if origin is Union:
-        variants = [v for v in get_args(annotation) if v is not type(None) and v != Literal[""]]
-        if set(variants) == {str, datetime}:
-            return "date"
-        shapes = [_shape_of_sdk(variant) for variant in variants]
-        return shapes[0] if len(shapes) == 1 else sorted(shapes, key=repr)
-    if origin is dict:
-        return "metadata"
-    if origin is not None:
-        return [_shape_of_sdk(get_args(annotation)[0])]
-    return {str: "text", float: "number", int: "whole", bool: "bool"}[annotation]
-
-
-def _variants(annotation: Any) -> tuple[Any, ...]:
-    annotation = bare(annotation)
-    return get_args(annotation) if get_origin(annotation) is Union else (annotation,)
-
-
-def _shape_of_model(annotation: Any, metadata: list[Any]) -> Any:
-    if hasattr(annotation, "__metadata__"):
-        return _shape_of_model(annotation.__origin__, [*metadata, *annotation.__metadata__])
-    validators = {getattr(extra, "func", None) for extra in metadata}
-    origin = get_origin(annotation)
-    if models._currency in validators:
-        return models.CURRENCIES
-    if annotation in (int | float, float):
-        return "number"
-    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-        return {
-            field.alias: (
-                field.is_required(),
-                _nullable(field),
-                _shape_of_model(field.annotation, field.metadata),
-            )
-            for field in annotation.model_fields.values()
-        }
-    if origin is Literal:
-        return frozenset(get_args(annotation))
-    if origin is list:
-        return [_shape_of_model(get_args(annotation)[0], [])]
-    if origin is dict:
-        return "metadata"
-    if origin is not None:
-        shapes = [_shape_of_model(v, []) for v in get_args(annotation) if v is not type(None)]
-        return shapes[0] if len(shapes) == 1 else sorted(shapes, key=repr)
-    return {str: "text", int: "whole", bool: "bool", datetime: "date"}[annotation]
-
-
-def _nullable(field: Any) -> bool:
-    given = models._given in {getattr(extra, "func", None) for extra in field.metadata}
-    return type(None) in get_args(field.annotation) and not given
-
-
-@pytest.mark.parametrize(
-    ("model", "params"),
-    [
-        (models.CustomerProvision, v1.CustomerProvisionParams),
-        (models.CustomerUpdate, v1.CustomerUpdateParams),
-        (models.SubscriptionProvision, v1.SubscriptionProvisionParams),
-        (models.SubscriptionUpdate, v1.SubscriptionUpdateParams),
-        (models.SubscriptionCancel, v1.SubscriptionCancelParams),
-        (models.SubscriptionPreview, v1.SubscriptionPreviewParams),
-        (models.GrantCreate, GrantCreateParams),
-    ],
-)
-def test_the_stand_in_takes_exactly_what_the_sdk_can_send(model: type[pydantic.BaseModel], params: type) -> None:
-    assert _shape_of_model(model, []) == _shape_of_sdk(params)
 
 
 # The contract helper itself

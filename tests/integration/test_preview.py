@@ -209,6 +209,10 @@ def test_deals_of_several_accounts_are_told_in_their_order_and_one_invalid_deal_
     assert [r["opportunityId"] for r in results[:4]] == [opportunity_of(deal) for deal in (*deals, taken)]
     assert [r["status"] for r in results] == ["ok", "invalid", "ok", "invalid", "invalid"]
     assert (results[1]["errors"][0]["line"], results[1]["errors"][0]["field"]) == (1, "quantity")
+    # What programs read is there for each of them, also for those that were not even compiled.
+    for refused in (results[1], results[3], results[4]):
+        assert refused["codes"] == [error["code"] for error in refused["errors"]] != []
+        assert len(refused["reasons"]) == len(refused["errors"])
 
 
 def test_a_customer_of_another_account_in_stigg_is_told_as_provisioning_would_find_it(sandbox: Sandbox) -> None:

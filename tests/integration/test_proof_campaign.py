@@ -11,9 +11,12 @@ import pytest
 
 from proof import oracle
 from proof.campaign import campaign
-from proof.market import LATEST, Customer, make
+from proof.judge import wanted_of
+from proof.kinds import KINDS
+from proof.market import make
+from proof.shop import LATEST
 
-PROOF = Path(oracle.__file__).parent
+PROOF = Path(oracle.__file__).parents[1]
 NOW = datetime(2026, 11, 20, 9, 16, tzinfo=UTC)
 
 
@@ -22,12 +25,16 @@ def test_the_oracle_imports_nothing_of_the_product_not_even_through_others() -> 
     while waiting:
         module = waiting.pop()
         seen.add(module)
-        for node in ast.walk(ast.parse((PROOF.parent / f"{module.replace('.', '/')}.py").read_text())):
+        path = PROOF.parent / module.replace(".", "/")
+        source = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+        for node in ast.walk(ast.parse(source)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not [name for name in names if name.split(".")[0] in ("closedwon", "tests", "unit", "integration")]
+            foreign = {"closedwon", "sandbox", "functions", "tests", "unit", "integration"}
+            assert not [name for name in names if name.split(".")[0] in foreign]
             waiting += [name for name in names if name.startswith("proof.") and name not in seen]
-    assert seen == {"proof.oracle"}
+    files = {f"proof.oracle.{path.stem}" for path in (PROOF / "oracle").glob("*.py")}
+    assert seen == files - {"proof.oracle.__init__"} | {"proof.oracle"}
 
 
 def test_a_customer_is_made_from_its_seed_alone() -> None:
@@ -50,16 +57,13 @@ def test_every_kind_of_deal_is_among_a_thousand() -> None:
         ("cancellation", None, False),
     }
     # Judged when the instants that come while a customer is played have come.
-    wanted = [expected_of(one, NOW + timedelta(seconds=LATEST)) for one in customers]
+    wanted = [wanted_of(one, NOW + timedelta(seconds=LATEST), oracle.Rules()) for one in customers]
     statuses = {status for each in wanted for status in each.statuses.values()}
     assert statuses == {"Provisioned", "Scheduled", "Superseded", "Held", "Failed", "Ended"}
+    assert {name for one in customers for name in one.kinds} == KINDS.keys()
     assert any(one.approves for one in customers)
     assert any(one.foreign for one in customers)
     assert sum(len(one.newest) for one in customers) >= 900
-
-
-def expected_of(one: Customer, now: datetime) -> oracle.Expected:
-    return oracle.expected(one.newest, one.before, one.approves, {"somebody-elses"} if one.foreign else (), now)
 
 
 def test_the_oracle_lays_deals_over_each_other_by_their_days() -> None:
@@ -75,7 +79,8 @@ def test_the_oracle_lays_deals_over_each_other_by_their_days() -> None:
     deals = {"base": base, "more": more, "end": end}
 
     def seats(day: datetime) -> tuple[int | None, datetime | None, dict[str, str]]:
-        found = oracle.expected(copy.deepcopy(deals), {}, (), (), day)
+        readings = {id: [deal] for id, deal in copy.deepcopy(deals).items()}
+        found = oracle.expected(readings, oracle.Memory(), (), (), day)
         [stands] = found.subscriptions.values() or [None]
         return (stands.limits["feature-seats"], stands.ends, found.statuses) if stands else (None, None, found.statuses)
 

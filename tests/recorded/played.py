@@ -12,12 +12,11 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 from unittest import mock
 from urllib.parse import urlsplit
@@ -50,6 +49,7 @@ from functions.subscription_provision import app as subscription_provision
 from recorded.files import Recording, plain_items, stored_item
 from recorded.table import Table
 from sandbox.salesforce.app import Salesforce
+from sandbox.started import Started
 from sandbox.stigg.app import Stigg
 from sandbox.wsgi_session import InProcess
 
@@ -80,27 +80,16 @@ class Context:
         return 29_000
 
 
-class Played:
+class Played(Started):
     """One recorded stack. Usable as a context manager, one at a time."""
 
     def __init__(self, recording: Recording) -> None:
+        super().__init__()
         self.recording = recording
         self.at: int = recording.stack["at"]
-        self._exits = ExitStack()
         self.stigg: Stigg
         self.salesforce: Salesforce
         self.written: list[str] = []
-
-    def __enter__(self) -> Played:
-        try:
-            self._start()
-        except BaseException:
-            self._exits.close()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._exits.close()
 
     def _start(self) -> None:
         def moment() -> datetime:

@@ -21,9 +21,9 @@ from closedwon.domain.contract.facts import Contribution, History, of_first_vers
 from closedwon.domain.contract.standing import World
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription
-from closedwon.domain.identifiers import OpportunityId, normalised_id
+from closedwon.domain.identifiers import AccountId, ContractId, OpportunityId, normalised_id
 from closedwon.domain.instants import Instant, from_milliseconds, iso_utc, milliseconds
-from closedwon.domain.order import Order, Revision
+from closedwon.domain.order import Item, Order, Revision
 from closedwon.intake.deal import Deal, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, unrecordable
 from closedwon.stigg.catalogue import catalogue_of
@@ -36,7 +36,7 @@ AT = round(NOW.timestamp() * 1000)
 """The same in epoch milliseconds."""
 
 ORGANIZATION = "00D5g000004xYzAEAU"
-ACCOUNT = "0015g00000XyZaBAAV"
+ACCOUNT = AccountId("0015g00000XyZaBAAV")
 RULES = MappingRules(ORGANIZATION)
 POLICY = Policy()
 
@@ -59,9 +59,9 @@ def _catalogue() -> Catalogue:
 CATALOGUE = _catalogue()
 
 
-def opportunity_id(number: int) -> str:
+def opportunity_id(number: int) -> OpportunityId:
     """The ID of a made-up opportunity."""
-    return normalised_id(f"0065g{number:010d}")
+    return OpportunityId(normalised_id(f"0065g{number:010d}"))
 
 
 # Deals
@@ -158,6 +158,24 @@ def order_of(deal: Json, rules: MappingRules = RULES) -> Order:
     return Order.from_json(json.loads(json.dumps(order.to_json())))
 
 
+def plain_order(opportunity: str, account: str, quantity: int = 1, **given: Any) -> Order:
+    """A valid order of one plan, made without a callout; its quantity tells it from others."""
+    content: dict[str, Any] = {
+        "opportunity_id": opportunity,
+        "opportunity_name": "Northwind - Enterprise 2026",
+        "account_id": account,
+        "account_name": "Northwind Traders",
+        "account_email": None,
+        "stored_customer_id": None,
+        "customer_id": None,
+        "resource_id": None,
+        "trigger": "closed_won",
+        "currency": "usd",
+        "items": (Item("Plan", "plan-enterprise", quantity, (1,), price=48000.0),),
+    }
+    return Order(**{**content, **given})
+
+
 def an_order(*lines: Json, number: int = 1, **changes: Any) -> Order:
     """A good deal's order. changes: by path, with __ for a dot (terms__start)."""
     order = order_of(a_deal(*lines, number=number, changes={path.replace("__", "."): v for path, v in changes.items()}))
@@ -214,9 +232,9 @@ def settling(customer: Customer, *ids: str) -> dict[OpportunityId, Contribution]
 # The life of a deal
 
 
-def contract(number: int) -> str:
+def contract(number: int) -> ContractId:
     """The ID of a made-up contract."""
-    return normalised_id(f"8005g{number:010d}")
+    return ContractId(normalised_id(f"8005g{number:010d}"))
 
 
 ANNUAL = {"billingPeriod": "ANNUALLY", "paymentCollection": "INVOICE", "start": "2026-12-01", "end": "2027-11-30"}
@@ -288,7 +306,7 @@ def at_noon(day: str) -> int:
 
 def iso(at: Instant | None) -> str | None:
     """An instant as it is stored; None for none."""
-    return at and iso_utc(at)
+    return iso_utc(at) if at is not None else None
 
 
 def day(instant: datetime) -> str:

@@ -33,6 +33,7 @@ from closedwon.domain import acceptance, due, lease, results
 from closedwon.domain.acceptance import Arrival
 from closedwon.domain.codes import Reason
 from closedwon.domain.customer import Customer, Lease, OpportunityState, Outcome
+from closedwon.domain.identifiers import AccountId, OpportunityId
 from closedwon.domain.lease import Unanswered, Work
 from closedwon.domain.order import Order, Problem, Revision
 from closedwon.domain.records import SlotRecord
@@ -45,6 +46,7 @@ Fold = frozenset[tuple[str, str]]
 Shown = frozenset[tuple[str, tuple[str, str]]]
 """What Salesforce shows: of each opportunity its status and reason; of the account, under "", its customer."""
 
+ACCOUNT = AccountId("account")
 SLOT = "product|"
 
 LIFETIME = 60_000
@@ -164,9 +166,9 @@ class Result:
 def order(opportunity: str, name: str, valid: bool = True, ends: bool = False) -> Order:
     """An order that is told from others by its name. ends: it cancels what its own opportunity sold."""
     return Order(
-        opportunity_id=opportunity,
+        opportunity_id=OpportunityId(opportunity),
         opportunity_name=name,
-        account_id="account",
+        account_id=ACCOUNT,
         account_name="",
         account_email=None,
         stored_customer_id=None,
@@ -224,7 +226,7 @@ def check(bounds: Bounds, verbs: Rules = REAL, most: int = 2_000_000) -> Result:
 def _check(bounds: Bounds, verbs: Rules, most: int) -> Result:
     first = World(
         now=0,
-        customer=Customer("account"),
+        customer=Customer(ACCOUNT),
         stigg=frozenset(),
         salesforce=frozenset(),
         paid=not bounds.unpaid,

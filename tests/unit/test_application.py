@@ -13,6 +13,7 @@ from closedwon.domain.acceptance import Arrival, accept
 from closedwon.domain.application import TRY_AGAIN, Application, prepared
 from closedwon.domain.contract.facts import Contribution
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink
+from closedwon.domain.identifiers import ContractId, CustomerId, OpportunityId, SubscriptionId
 from closedwon.domain.lease import Work, acquire_lease
 from closedwon.domain.order import Item, Order, Revision
 from closedwon.domain.results import Applied, Naming, Prepared, record_result
@@ -24,7 +25,9 @@ A, B = opportunity_id(1), opportunity_id(2)
 NOW = 1_795_338_931_000
 HOUR = 3_600_000
 LEASE = 120_000
-READY = Application(NOW, answered=True, customer_id="org-7", resource_id="workspace-7", metadata=(("region", "eu"),))
+READY = Application(
+    NOW, answered=True, customer_id=CustomerId("org-7"), resource_id="workspace-7", metadata=(("region", "eu"),)
+)
 NOT_YET = Application(NOW, ask_again_at=NOW + HOUR)
 
 
@@ -32,7 +35,7 @@ def order(number: int = 1, **given: object) -> Order:
     return an_order(number=number, **given)
 
 
-def amending(number: int, trigger: str, *amends: str) -> Order:
+def amending(number: int, trigger: str, *amends: OpportunityId | ContractId) -> Order:
     return replace(order(number), trigger=trigger, amends=amends)
 
 
@@ -60,7 +63,7 @@ def told(customer: Customer, *, taken_ids: dict[str, str] | None = None, **said:
 def applied(customer: Customer, now: int = NOW) -> Customer:
     """The customer after everything that is folded was brought to Stigg."""
     customer, work = taken(customer, customer.lease.token if customer.lease else 0, now)
-    fine = Outcome("Provisioned", "", (SubscriptionLink("plan-enterprise", "sub-1", "ACTIVE"),))
+    fine = Outcome("Provisioned", "", (SubscriptionLink("plan-enterprise", SubscriptionId("sub-1"), "ACTIVE"),))
     settles = {history.id: history.contribution for history in work.customer.histories}
     # The outcomes are of every opportunity, as `outcome.applied` gives them.
     report = Applied({}, dict.fromkeys(work.customer.opportunities, fine), settles, ensured=bool(settles))
@@ -75,9 +78,9 @@ def applied(customer: Customer, now: int = NOW) -> Customer:
     [
         (order(), True),
         (replace(order(), trigger="trial"), True),
-        (amending(1, "renewal", "800000000000000AAA"), True),
+        (amending(1, "renewal", ContractId("800000000000000AAA")), True),
         (amending(1, "renewal", B), False),
-        (amending(1, "amendment", "800000000000000AAA"), False),
+        (amending(1, "amendment", ContractId("800000000000000AAA")), False),
         (amending(1, "cancellation"), False),
     ],
     ids=["won", "trial", "renewal of what nobody knows", "renewal", "amendment", "cancellation"],
@@ -90,8 +93,9 @@ def test_new_starts_are_asked_about_and_nothing_else(newest: Order, asked: bool)
 
 
 def test_a_contract_in_the_ledger_is_known_by_its_id() -> None:
-    base = replace(order(2), contract_id="800000000000000AAA")
-    assert with_orders(base, amending(1, "renewal", "800000000000000AAA")).unasked == [B]
+    contract = ContractId("800000000000000AAA")
+    base = replace(order(2), contract_id=contract)
+    assert with_orders(base, amending(1, "renewal", contract)).unasked == [B]
 
 
 def test_what_was_provisioned_before_there_was_an_application_never_asks_it() -> None:
@@ -174,7 +178,7 @@ def test_an_id_that_contradicts_what_is_known_is_that_deals_failure_and_asked_fo
     if known == "about to exist":
         customer = record_result(*taken(customer), Naming(), NOW)[0]
     if known == "named by an answer":
-        customer = told(customer, b=replace(READY, customer_id="org-1", resource_id="workspace-1"))
+        customer = told(customer, b=replace(READY, customer_id=CustomerId("org-1"), resource_id="workspace-1"))
     before = customer.customer_id
     customer = told(customer, a=READY, taken_ids={"org-7": "0015g00000other"} if known == "another's" else {})
     application = customer.opportunities[A].application

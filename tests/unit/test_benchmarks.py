@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import callout, results
+import pytest
+
+from benchmarks import callout, contract, results
 from benchmarks.cold_start import ColdStart, Comparison
 from benchmarks.lines import Line
 from benchmarks.one_deal import Calls, Transitions
@@ -81,3 +83,20 @@ def test_what_was_kept_last_is_known_of_each_figure(tmp_path: Path) -> None:
         "calls": "4",
         "seconds": "9",
     }
+
+
+def test_every_customer_of_the_contract_benchmark_comes_to_something_and_nothing_is_held_but_what_should_be() -> None:
+    answers = {one.name: one for one in contract.compare(None, lambda _: None, rounds=1, share=0.02)}
+    assert answers.keys() == contract.CUSTOMERS.keys()
+    for name, one in answers.items():
+        held = one.deals if name.startswith("held") else 0
+        assert (len(one.ours.waiting), one.ours.coming > 0) == (held, not held), name
+        assert bool(one.ours.stands) == (not held), name
+    assert len(contract.of_resources(1)[0]["lines"]) == contract.LINES == 50
+
+
+def test_versions_that_do_not_come_to_the_same_are_not_compared() -> None:
+    ours = contract.Answer(1.0, {"a": {"seats": 1}}, (), 1)
+    contract.Compared("a", 1, ours, None).checked()
+    with pytest.raises(contract.NotComparable, match="seats"):
+        contract.Compared("a", 1, ours, ours._replace(stands={"a": {"seats": 2}})).checked()

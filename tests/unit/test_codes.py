@@ -224,7 +224,7 @@ def test_an_outcome_is_stored_with_its_words_code_and_facts() -> None:
 def test_an_outcome_without_a_code_is_stored_and_marked_as_the_first_version_did() -> None:
     state = stored(with_outcome(Outcome("Held", "Why.", approval="a1")))
     assert list(state.to_json()["outcome"]) == ["status", "reason", "subscriptions", "approval", "due_at"]
-    shown = {"status": "Held", "reason": "Why.", "subscriptions": [], "approval": "a1", "due_at": None}
+    shown: dict[str, Any] = {"status": "Held", "reason": "Why.", "subscriptions": [], "approval": "a1", "due_at": None}
     first = hashlib.sha256(json.dumps([shown, None], sort_keys=True).encode()).hexdigest()[:16]
     assert state.mark(None) == first
     assert replace(state, outcome=replace(state.outcome, code="no_base")).mark(None) != first

@@ -12,12 +12,18 @@ from typing import Any
 
 import pytest
 
+from closedwon.domain.changes import Create
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.facts import History, Reading, begin, record, settle
 from closedwon.domain.contract.standing import World
-from closedwon.domain.identifiers import AccountId, ContractId, OpportunityId
+from closedwon.domain.identifiers import AccountId, ContractId, CustomerId, OpportunityId
 from closedwon.domain.instants import Instant, from_iso, from_milliseconds, milliseconds
+from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Item, Kind, Order, Revision
+from closedwon.domain.plan import plan
+from closedwon.domain.records import SlotRecord
+from closedwon.domain.subscription_ids import subscription_id
+from closedwon.preview.foresight import remembered
 from unit.agreements import Life
 from unit.domain import ACCOUNT, CATALOGUE, POLICY, SEATS, WORKSPACE
 
@@ -246,6 +252,34 @@ def test_twice_the_deals_take_about_twice_the_calls(kind: Callable[[int], list[H
     look(kind(4))  # what is worked out once is worked out now
     some = [kind(count) for count in (25, 50, 100)]
     first, second, third = (calls(partial(look, histories)) for histories in some)
+    assert log2(second / first) <= MOST, (first, second, third)
+    assert log2(third / second) <= MOST, (first, second, third)
+
+
+def planning(count: int) -> Callable[[], object]:
+    """To plan for a customer all of whose deals stand in Stigg, with one that does not and one that nothing gives."""
+    customer, links = CustomerId("northwind"), Backlinks("https://northwind.my.salesforce.com", AccountId(ACCOUNT))
+    desired = Agreement(independent(count), World(CATALOGUE, POLICY, on(5))).desired()
+    records = {
+        slot: SlotRecord(1, True, subscription_id(customer, slot, 1), "ACTIVE", applied=one)
+        for slot, one in desired.subscriptions.items()
+    }
+    actual = remembered(records, CATALOGUE, links)
+    first, *others = desired.subscriptions.items()
+    changed = replace(desired, subscriptions=dict(others))
+    missing = [one for one in actual if one.slot != others[0][0]]
+
+    def work() -> None:
+        found = plan(customer, changed, missing, records, POLICY, links, milliseconds(on(5)))
+        assert (len(found.kept), [type(change) for change in found.changes]) == (count - 2, [Create])
+        assert [hold.slot for hold in found.holds] == [first[0]]
+
+    return work
+
+
+def test_the_plan_takes_about_twice_the_calls_for_twice_the_subscriptions() -> None:
+    planning(4)()
+    first, second, third = (calls(planning(count)) for count in (25, 50, 100))
     assert log2(second / first) <= MOST, (first, second, third)
     assert log2(third / second) <= MOST, (first, second, third)
 

@@ -181,6 +181,20 @@ def test_an_amendment_that_starts_after_the_renewal_belongs_to_the_renewal() -> 
     assert [seats(one, day) for day in ("2028-01-15", "2028-02-02", "2029-02-01")] == [100, 105, 105]
 
 
+def test_a_later_segment_of_a_whole_amendment_does_not_outlive_the_contract_that_was_renewed_before() -> None:
+    one = life()
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    ramp = [entitlement(CALLS, 500, end="2027-10-31"), entitlement(CALLS, 900, start="2027-11-01")]
+    one.send(restated(2, plan(), entitlement(SEATS, 100), *ramp, of=1, start="2027-03-01"))
+    one.send(renewed(3, plan(), entitlement(SEATS, 120), of=1, start="2027-06-01", end="2028-05-31"))
+    assert one.agreement().held == {}
+    assert [seats(one, day) for day in ("2027-05-02", "2027-06-02", "2027-12-02")] == [100, 120, 120]
+    for day, left in (("2027-05-02", {SEATS, CALLS}), ("2027-06-02", {SEATS}), ("2027-12-02", {SEATS})):
+        found = there(one, day)
+        assert found is not None
+        assert {e.id for e in found.entitlements} == left
+
+
 def test_two_renewals_of_the_same_lines_are_both_held_and_the_term_goes_on() -> None:
     one = life(end_of_term="end")
     one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
@@ -356,6 +370,28 @@ def test_deals_that_name_each_other_are_held() -> None:
     assert (code(one, 1), code(one, 2)) == ("reference_circle", "reference_circle")
 
 
+@pytest.mark.parametrize("other", [plan("plan-enterprise-plus"), plan(price=48000)], ids=["another plan", "a price"])
+def test_a_deal_without_a_start_meets_nothing_that_was_over_when_it_was_sold(other: Json) -> None:
+    one = life("2027-01-10")
+    one.send(saved("2027-01-10", evergreen(won(1, plan(), entitlement(SEATS, 10)))))
+    one.wait(at("2027-03-01"))
+    one.send(saved("2027-03-01", cancelled(2, of=1, cancel="now")))
+    one.wait(at("2027-05-01"))
+    one.send(saved("2027-05-01", evergreen(won(3, other, entitlement(SEATS, 20)))))
+    assert (status(one, 3), seats(one, "2027-05-02")) == (("Provisioned", "gives"), 20)
+    found = there(one, "2027-05-02")
+    assert found is not None and found.start is None  # at once, whatever is read of it later
+    # What still stands, it meets.
+    one.send(saved("2027-05-03", evergreen(won(4, plan("plan-enterprise", price=1000)))))
+    one.send(saved("2027-05-03", evergreen(won(5, plan("plan-enterprise-plus")))))
+    assert {code(one, 4), code(one, 5)} & {"two_plans", "price_unknown"}
+
+
+def evergreen(deal: Json) -> Json:
+    """A deal that starts when it is provisioned, and has no end."""
+    return {**deal, "terms": {name: value for name, value in deal["terms"].items() if name not in ("start", "end")}}
+
+
 # Guards
 
 
@@ -372,6 +408,18 @@ def test_a_guard_counts_what_there_was_without_what_the_deal_adds() -> None:
     one.send(saved("2027-02-01", amended(2, addon(WORKSPACE, -10, price=1200), addon(WORKSPACE, 4, price=900), of=1)))
     hold = one.agreement().held[OpportunityId(opportunity_id(2))]
     assert (hold.facts["share"], hold.facts["before"], hold.facts["after"]) == (60, {WORKSPACE: 10}, {WORKSPACE: 4})
+
+
+def test_a_guard_counts_what_was_sold_and_tells_what_the_customer_has() -> None:
+    one = life("2027-02-01")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR), amended(2, entitlement(SEATS, -30), of=1))
+    one.send(saved("2027-02-01", amended(3, entitlement(SEATS, -60), of=1)))
+    hold = one.agreement().held[OpportunityId(opportunity_id(3))]
+    # What others take away is no part of the comparison, so that it is the same in any batch.
+    assert (hold.facts["share"], hold.facts["before"], hold.facts["after"]) == (60, {SEATS: 100}, {SEATS: 40})
+    assert (hold.facts["there"], hold.facts["leaves"]) == (70, 10)
+    assert f"{SEATS} from 70 to 10, of 100 that were sold" in in_words(hold.reason)
+    assert (one.approve(opportunity_id(3)), seats(one, "2027-02-02")) == (None, 10)
 
 
 def test_a_guard_knows_what_is_left_where_there_is_a_limit_again() -> None:
@@ -393,6 +441,17 @@ def test_an_approval_is_for_what_there_is_before_and_after_and_not_for_the_day()
     assert one.agreement().held[OpportunityId(opportunity_id(2))].approval == first.approval
     one.send(saved("2027-02-03", amended(2, entitlement(SEATS, -90), of=1, start="2027-07-01")))
     assert one.agreement().held[OpportunityId(opportunity_id(2))].approval != first.approval
+
+
+def test_a_removal_is_held_only_while_something_is_left_that_it_would_take() -> None:
+    one = life("2027-02-01", end_of_term="end")
+    one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))
+    one.send(saved("2027-02-01", amended(2, entitlement(SEATS, -80), of=1, start="2027-06-01")))
+    one.wait(at("2027-12-30"))
+    assert code(one, 2) == "removal_guard"
+    one.wait(at("2028-01-02"))
+    assert code(one, 2) is None
+    assert status(one, 2)[0] == "Ended"
 
 
 def test_a_whole_amendment_that_leaves_much_out_is_held() -> None:
@@ -452,6 +511,16 @@ def test_a_change_that_takes_much_away_waits_for_approval(
     assert [hold.facts[name] for name in ("share", "percent", "plan")] == [share, percent, "plan-enterprise"]
     assert (hold.facts["before"], hold.facts["after"], hold.facts["item"]) == (was, would_be, *was)
     assert one.desired.subscriptions[HERE].plan_id == "plan-enterprise"
+
+
+def test_who_withdraws_one_of_two_deals_in_conflict_is_told_what_can_be_approved() -> None:
+    one = life("2026-12-20")
+    one.send(won(1, plan(), addon(WORKSPACE, 2), **YEAR))
+    one.send(won(2, plan(price=48000), addon(WORKSPACE, 1, price=1200), **YEAR))
+    one.send(saved("2026-12-21", cancelled(1)))
+    assert code(one, 1) == "reopened"
+    assert one.approve(opportunity_id(1)) is None
+    assert (code(one, 1), status(one, 1), status(one, 2)[0]) == (None, ("Provisioned", "not won"), "Scheduled")
 
 
 @pytest.mark.parametrize(("today", "held"), [("2026-12-20", None), ("2027-02-01", "removal_guard")])
@@ -690,7 +759,7 @@ def test_a_hold_names_some_of_many_others_and_counts_the_rest() -> None:
     one.send(*(won(number, plan(plans[number % 2]), **YEAR) for number in range(1, 31)))
     holds = one.agreement().held
     assert {hold.code for hold in holds.values()} == {"two_plans"}
-    assert {(len(hold.facts["others"]), hold.facts["more"]) for hold in holds.values()} == {(10, 19)}
+    assert {(len(hold.facts.to_json()["others"]), hold.facts["more"]) for hold in holds.values()} == {(10, 19)}
     assert " and 19 more this deal gives" in sentence(holds[OpportunityId(opportunity_id(1))].reason)
 
 

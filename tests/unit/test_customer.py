@@ -29,15 +29,16 @@ from closedwon.domain.contract.facts import (
 )
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink, erased
 from closedwon.domain.due import START_GRACE, claim, execution_name, made_due
+from closedwon.domain.identifiers import AccountId, ContractId, CustomerId, SubscriptionId
 from closedwon.domain.instants import Instant, from_iso, from_milliseconds, instant_of
 from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
 from closedwon.domain.order import Item, Order, Problem, Revision
 from closedwon.domain.records import GrantRecord, SlotRecord
 from closedwon.domain.results import BACKOFF, Applied, Failed, Intended, Interrupted, LeaseLost, Written, record_result
 from closedwon.words.reasons import told
-from unit.domain import settling
+from unit.domain import plain_order, settling
 
-ACCOUNT = "0015g00000XyZaBAAV"
+ACCOUNT = AccountId("0015g00000XyZaBAAV")
 A = "0065g00000ABCdEAAX"
 B = "0065g00000ABCdFAAX"
 NOW = 1_795_338_931_000
@@ -47,20 +48,7 @@ NO_KEY = Reason.of("stigg_unauthorized", said="Stigg does not accept the key", e
 
 def order(quantity: int = 1, opportunity: str = A, **given: Any) -> Order:
     """A valid order; its quantity tells it from others."""
-    content: dict[str, Any] = {
-        "opportunity_id": opportunity,
-        "opportunity_name": "Northwind - Enterprise 2026",
-        "account_id": ACCOUNT,
-        "account_name": "Northwind Traders",
-        "account_email": None,
-        "stored_customer_id": None,
-        "customer_id": None,
-        "resource_id": None,
-        "trigger": "closed_won",
-        "currency": "usd",
-        "items": (Item("Plan", "plan-enterprise", quantity, (1,)),),
-    }
-    return Order(**{**content, **given})
+    return plain_order(opportunity, ACCOUNT, quantity, **given)
 
 
 X, Y = order(1), order(2)
@@ -84,7 +72,7 @@ def taken(customer: Customer, owner: str = "one", token: int = 0, now: int = NOW
 
 def outcome(customer: Customer, reason: str = "") -> Applied:
     """What a step says that brought everything to Stigg."""
-    done = Outcome("Provisioned", reason, (SubscriptionLink("plan-enterprise", "sub-1", "ACTIVE"),))
+    done = Outcome("Provisioned", reason, (SubscriptionLink("plan-enterprise", SubscriptionId("sub-1"), "ACTIVE"),))
     return Applied({}, dict.fromkeys(customer.opportunities, done), settling(customer), ensured=True)
 
 
@@ -114,7 +102,7 @@ def failed(customer: Customer, now: int = NOW) -> Customer:
 
 
 JANUARY, MARCH = from_iso("2027-01-22T00:00:00.000Z"), from_iso("2027-03-21T00:00:00.000Z")
-CONTRACT = "8005g00000XyZaBAAV"
+CONTRACT = ContractId("8005g00000XyZaBAAV")
 
 
 def cancelled(end: Instant | None) -> Order:
@@ -761,7 +749,12 @@ def test_a_cancellation_that_the_first_version_stored_and_did_not_provision_keep
 def test_only_what_a_deal_says_makes_another_order() -> None:
     """Not what the account shows of our own answer, nor the numbers of lines that CPQ made again."""
     renumbered = tuple(replace(item, lines=(7,)) for item in X.items)
-    assert X.digest == replace(X, stored_customer_id="northwind", customer_id="northwind", items=renumbered).digest
+    assert (
+        X.digest
+        == replace(
+            X, stored_customer_id=CustomerId("northwind"), customer_id=CustomerId("northwind"), items=renumbered
+        ).digest
+    )
     changes: dict[str, Any] = {
         "opportunity_name": "y",
         "resource_id": "y",

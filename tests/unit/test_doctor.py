@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,9 +41,9 @@ def product(type: str | None, stigg_id: str | None, id: str = "01t1", **more: An
     return Product(id, f"The {stigg_id}", type, stigg_id, **more)
 
 
-def sale(*lines: dict[str, Any], number: int = 1, **changes: Any) -> Sale:
+def sale(*lines: dict[str, Any], number: int = 1, changes: Mapping[str, Any] | None = None) -> Sale:
     """A won deal, as the command reads it. changes: as `a_deal` takes them."""
-    deal = Deal.model_validate(a_deal(*lines, number=number, changes=changes or None))
+    deal = Deal.model_validate(a_deal(*lines, number=number, changes=changes))
     named = {line_number(line, at): (line.stigg_type, line.stigg_id) for at, line in enumerate(deal.lines or ())}
     return Sale(opportunity_id(number), compile_deal(deal, RULES), lines=named)
 
@@ -168,7 +168,7 @@ def test_a_fault_of_the_product_is_told_once_with_the_deals_that_have_it() -> No
 def test_a_deal_without_a_plan_is_an_error_and_its_dates_are_not_the_mappings() -> None:
     [(severity, words, _)] = found([], [sale(entitlement())])
     assert (severity, words) == ("error", "the deal has no plan: one line needs the Stigg Type Plan")
-    assert found([], [sale(**{"terms.end": "2020-01-01"})]) == []
+    assert found([], [sale(changes={"terms.end": "2020-01-01"})]) == []
 
 
 def test_deals_on_which_nothing_is_mapped_are_a_warning_and_single_services_a_note() -> None:
@@ -184,11 +184,11 @@ def test_deals_on_which_nothing_is_mapped_are_a_warning_and_single_services_a_no
 
 def test_a_currency_without_a_price_is_an_error_where_it_was_sold_and_a_warning_where_it_may_be() -> None:
     team, euros = product("Plan", "plan-team"), {"opportunity.currencyIsoCode": "EUR"}
-    [(severity, words, _)] = found([team], [sale(plan("plan-team"), **euros)])
+    [(severity, words, _)] = found([team], [sale(plan("plan-team"), changes=euros)])
     assert (severity, words) == ("error", "plan-team has no price in EUR (it has USD)")
-    [(severity, words, _)] = found([team], [sale(plan(), **euros)])
+    [(severity, words, _)] = found([team], [sale(plan(), changes=euros)])
     assert (severity, "deals are won in it" in words) == ("warning", True)
-    priced = [sale(plan("plan-team", price=9), **euros)]
+    priced = [sale(plan("plan-team", price=9), changes=euros)]
     assert found([replace(team, price_override=True)], priced) == [], "the line brings the price"
 
 
@@ -200,7 +200,7 @@ def test_the_price_of_a_features_units_is_not_the_plans() -> None:
 
 
 def test_a_paid_plan_with_several_billing_periods_needs_one() -> None:
-    [(severity, words, _)] = found([], [sale(plan("plan-team"), **{"terms.billingPeriod": MISSING})])
+    [(severity, words, _)] = found([], [sale(plan("plan-team"), changes={"terms.billingPeriod": MISSING})])
     assert (severity, "does not say which" in words) == ("error", True)
     monthly = replace(FOR_SALE.plans["plan-team"], prices=FOR_SALE.plans["plan-team"].prices[:1])
     [(severity, words, _)] = found([], [sale(plan("plan-team"))], plans={"plan-team": monthly})

@@ -6,7 +6,7 @@ import base64
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -163,7 +163,9 @@ class ListOfStigg:
 @given(pages=st.integers(1, 40), broken=st.lists(st.integers(0, 40), max_size=3), steps=st.integers(1, 3))
 def test_each_subscription_is_exported_once_at_the_governors_pace(pages: int, broken: list[int], steps: int) -> None:
     files, stigg, rate_slots = Written(), ListOfStigg(pages, broken), list[int]()
-    export = stigg_export.StiggExport(RUN, files, stigg, rate_slots.append, pages_a_step=6, pages_at_once=2)
+    export = stigg_export.StiggExport(
+        RUN, cast(Any, files), cast(Any, stigg), rate_slots.append, pages_a_step=6, pages_at_once=2
+    )
     told = to_the_end(export.step, steps)
     assert [record["row"]["id"] for _, _, record in files.records] == [f"s{page}" for page in range(pages)]
     assert (told["records"], told["calls"]) == (pages, pages)
@@ -234,7 +236,7 @@ class Exporting(Written):
         yield from self.files[int(key)]
 
     def export(self, lines_a_step: int = 100) -> ledger_export.LedgerExport:
-        return ledger_export.LedgerExport(RUN, self, self, "arn:table", lines_a_step)
+        return ledger_export.LedgerExport(RUN, cast(Any, self), cast(Any, self), "arn:table", lines_a_step)
 
 
 @given(
@@ -322,7 +324,9 @@ class Jobs:
         return {"fields": []}
 
     def export(self, files: Written, run: Run = RUN) -> salesforce_export.SalesforceExport:
-        return salesforce_export.SalesforceExport(run, files, self, self, (), share=80, pages_a_step=2)
+        return salesforce_export.SalesforceExport(
+            run, cast(Any, files), cast(Any, self), cast(Any, self), (), share=80, pages_a_step=2
+        )
 
 
 @given(

@@ -323,6 +323,15 @@ def test_a_change_that_cannot_be_waits_with_its_reason() -> None:
     assert (told.codes, told.changes[1].code) == (["below_zero"], "below_zero")
 
 
+def test_a_held_amendment_links_to_the_subscription_that_it_would_change() -> None:
+    customers = Customers().sold(running())
+    for less in (-200, -300):
+        foresight, _ = customers.foreseen(amendment(addon(quantity=-5), entitlement(quantity=less)))
+        base, held = (foresight.after.outcomes[opportunity_id(number)] for number in (1, 2))
+        assert held.status == "Held"
+        assert held.subscriptions == base.subscriptions != ()
+
+
 def test_too_much_at_once_waits_for_approval_now_and_later() -> None:
     less = amendment(addon(quantity=-5), entitlement(quantity=-200))
     told = only(Customers().sold(running()).told(less))

@@ -18,6 +18,7 @@ from benchmarks import burst
 from benchmarks.burst import Table
 from closedwon.domain.acceptance import Acceptance, Arrival
 from closedwon.domain.errors import GovernorBusy, LedgerContended
+from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.order import Revision
 from closedwon.provisioning import accepting
 from closedwon.stigg.rate_limit import CALL, ENTITY, INLINE, TRIES, Booking, Governor, Rate
@@ -312,7 +313,7 @@ def test_who_never_gets_through_says_so_and_has_reserved_nothing() -> None:
 
         tries = 0
 
-        def update_item(self, ExpressionAttributeValues: Any, **_: Any) -> Any:
+        def update_item(self, Key: Any, ExpressionAttributeValues: Any, **_: Any) -> Any:
             self.tries += 1
             now = int(ExpressionAttributeValues[":now"]["N"])
             there = now - 1 if ":cost" in ExpressionAttributeValues else now + 1
@@ -364,7 +365,7 @@ def test_a_callout_that_is_sent_twice_takes_its_rate_slots_once(
     rate_slots.rate_slots(RATE.burst)
     arrival = Arrival(order_of(a_deal(plan(), plan("plan-analytics"))), Revision(1, 1))
     booking = accepting.rate_slots_of([arrival], rate_slots)
-    acceptance = Acceptance(opportunity_id(1), status, "execution", start=start)
+    acceptance = Acceptance(OpportunityId(opportunity_id(1)), status, "execution", start=start)
     accepting.give_back(booking, [(ACCOUNT, acceptance)], rate_slots)
     assert rate_slots.rate_slots(1) == (NOW + next_rate_slot,)
 

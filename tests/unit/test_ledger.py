@@ -32,18 +32,19 @@ from closedwon.domain.customer import Customer, Outcome, SubscriptionLink
 from closedwon.domain.desired import Entitlement, Price, Slot, Subscription
 from closedwon.domain.due import START_GRACE
 from closedwon.domain.errors import LedgerContended
+from closedwon.domain.identifiers import AccountId, CustomerId, OpportunityId, SubscriptionId
 from closedwon.domain.instants import Never, from_iso
 from closedwon.domain.lease import Busy, Work
 from closedwon.domain.order import Item, Order, Revision
 from closedwon.domain.records import SlotRecord
 from closedwon.domain.results import Applied, Ensured, Intended, LeaseLost, Prepared, Written
 from sandbox.ledger import MemoryLedger
-from unit.domain import settling
+from unit.domain import plain_order, settling
 
 TABLE = "ledger"
-ACCOUNT = "0015g00000XyZaBAAV"
-OTHER_ACCOUNT = "0015g00000XyZaCAAV"
-A = "0065g00000ABCdEAAX"
+ACCOUNT = AccountId("0015g00000XyZaBAAV")
+OTHER_ACCOUNT = AccountId("0015g00000XyZaCAAV")
+A = OpportunityId("0065g00000ABCdEAAX")
 B = "0065g00000ABCdFAAX"
 C = "0065g00000ABCdGAAX"
 NOW = 1_795_338_931_000
@@ -112,8 +113,10 @@ def dynamodb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
                 {"AttributeName": "sk", "KeyType": "RANGE"},
             ],
             AttributeDefinitions=[
-                {"AttributeName": name, "AttributeType": kind}
-                for name, kind in (("pk", "S"), ("sk", "S"), ("due", "S"), ("due_at", "N"))
+                {"AttributeName": "pk", "AttributeType": "S"},
+                {"AttributeName": "sk", "AttributeType": "S"},
+                {"AttributeName": "due", "AttributeType": "S"},
+                {"AttributeName": "due_at", "AttributeType": "N"},
             ],
             GlobalSecondaryIndexes=[
                 {
@@ -160,20 +163,7 @@ def elsewhere(dynamodb: Any, clock: Clock) -> Ledger:
 
 
 def order(quantity: int = 1, opportunity: str = A, account: str = ACCOUNT, **given: Any) -> Order:
-    content: dict[str, Any] = {
-        "opportunity_id": opportunity,
-        "opportunity_name": "Northwind - Enterprise 2026",
-        "account_id": account,
-        "account_name": "Northwind Traders",
-        "account_email": "billing@northwind.example",
-        "stored_customer_id": None,
-        "customer_id": None,
-        "resource_id": None,
-        "trigger": "closed_won",
-        "currency": "usd",
-        "items": (Item("Plan", "plan-enterprise", quantity, (1,), price=48000.0),),
-    }
-    return Order(**{**content, **given})
+    return plain_order(opportunity, account, quantity, **{"account_email": "billing@northwind.example", **given})
 
 
 def arrival(quantity: int = 1, at: int = 1, opportunity: str = A, **given: Any) -> Arrival:
@@ -326,7 +316,7 @@ def test_nobody_works_with_a_customer_half_from_before_and_half_from_after(
         found = torn if len(reads) < 3 else after
         return {"Items": list(found.values())}
 
-    client.query = query  # type: ignore[method-assign]
+    client.query = query  # type: ignore[attr-defined]
     work = ledger.acquire_lease(ACCOUNT, "one", 0, LEASE)
     assert isinstance(work, Work)
     assert reads == [False, True, True], "read once more consistently, and then in the midst of the transaction"
@@ -351,7 +341,7 @@ def test_what_was_decided_by_an_older_state_is_decided_again(
     def stale(**asked: Any) -> Any:
         return query(**asked) if asked["ConsistentRead"] else {"Items": list(older.values())}
 
-    client.query = stale  # type: ignore[method-assign]
+    client.query = stale  # type: ignore[attr-defined]
     assert ledger.acquire_lease(ACCOUNT, "two", 0, LEASE) == Busy(NOW + LEASE), "the lease that it does not show"
     known = ledger.customer(ACCOUNT)
     assert not ledger.make_due(ACCOUNT, known.rev - 1, True, (), False), "as it was, it would have been made due"
@@ -371,7 +361,7 @@ def test_a_result_is_recorded_on_what_the_lease_holds_and_read_again_only_when_o
     assert client.calls == ["transact_write_items"] * 2
     elsewhere.accept([arrival(2, at=2), arrival(3, opportunity=B)])
     client.calls.clear()
-    outcomes = {A: Outcome("Provisioned")}
+    outcomes: dict[str, Outcome] = {A: Outcome("Provisioned")}
     customer, _ = ledger.record_result(work, Applied({}, outcomes, settling(work.customer, A), ensured=True))
     assert client.calls == ["transact_write_items", "query", "transact_write_items"]
     assert (customer.applied, customer.version, sorted(customer.opportunities)) == (1, 2, [A, B])
@@ -425,8 +415,8 @@ def test_a_whole_provisioning_is_in_the_ledger_as_it_was_reported(ledger: Either
         cancellation=Never(),
         opportunities=(A,),
     )
-    record = SlotRecord(1, True, "sub-1", "ACTIVE", None, subscription)
-    outcome = Outcome("Provisioned", "", (SubscriptionLink("plan-enterprise", "sub-1", "ACTIVE"),))
+    record = SlotRecord(1, True, SubscriptionId("sub-1"), "ACTIVE", None, subscription)
+    outcome = Outcome("Provisioned", "", (SubscriptionLink("plan-enterprise", SubscriptionId("sub-1"), "ACTIVE"),))
     ledger.record_result(work, Applied({"product|": record}, {A: outcome}, settling(work.customer, A), ensured=True))
     clock.now += 1
     following = ledger.acquire_lease(ACCOUNT, "one", work.lease.token, LEASE)
@@ -485,7 +475,7 @@ def test_a_customer_in_stigg_belongs_to_one_account_whoever_is_first(
 def test_a_customer_the_users_application_names_belongs_to_one_account_whoever_is_first(
     ledger: Ledger, client: Client, elsewhere: Ledger
 ) -> None:
-    named = Application(NOW, answered=True, customer_id="org-7")
+    named = Application(NOW, answered=True, customer_id=CustomerId("org-7"))
     ours, theirs = arrival(), arrival(account=OTHER_ACCOUNT, opportunity=B)
     works = []
     for one_arrival in (ours, theirs):
@@ -502,7 +492,9 @@ def test_a_customer_the_users_application_names_belongs_to_one_account_whoever_i
     assert customer.customer_id == ACCOUNT
     late = arrival(account="0015g00000XyZbBAAV", opportunity="0065g00000ABCdGAAX", customer_id="org-7")
     assert one(ledger.accept([late])).status == "invalid", "what an application named is taken"
-    mended, _ = ledger.record_result(mine, Prepared({A: Application(NOW, answered=True, customer_id="org-8")}))
+    mended, _ = ledger.record_result(
+        mine, Prepared({A: Application(NOW, answered=True, customer_id=CustomerId("org-8"))})
+    )
     assert mended.customer_id == "org-8"
 
 
@@ -610,8 +602,8 @@ def test_the_history_holds_every_accepted_order_and_is_never_changed(
         clock.now += 1000
         work = ledger.acquire_lease(ACCOUNT, f"execution-{clock.now}", 0, 1)
         assert isinstance(work, Work)
-        outcome = {A: Outcome("Provisioned", f"quantity {quantity}")}
-        ledger.record_result(work, Applied({}, outcome, settling(work.customer, A), ensured=True))
+        outcomes: dict[str, Outcome] = {A: Outcome("Provisioned", f"quantity {quantity}")}
+        ledger.record_result(work, Applied({}, outcomes, settling(work.customer, A), ensured=True))
         items = items_of(dynamodb, f"OPPORTUNITY#{A}")
         orders = {sk: item for sk, item in items.items() if sk.startswith("ORDER#")}
         assert history.items() <= orders.items()
@@ -754,7 +746,7 @@ def test_deals_with_the_longest_ids_take_as_many_transactions_as_their_bytes_nee
         written.append(sum(size(write["Put"]["Item"]) for write in given["TransactItems"]))
         return transact(**given)
 
-    client.transact_write_items = counted  # type: ignore[method-assign]
+    client.transact_write_items = counted  # type: ignore[attr-defined]
     opportunities = [f"0065g0000{n:06}AAX" for n in range(1, deals + 1)]
     for revision in (1, 2):  # the second time the order that was provisioned is there as well
         arrivals = [deal_of_200_lines(opportunity, longest=200, at=revision) for opportunity in opportunities]

@@ -23,11 +23,11 @@ from closedwon.domain.desired import Entitlement, Price, Slot, Subscription
 from closedwon.domain.identifiers import AccountId, OpportunityId, SubscriptionId
 from closedwon.domain.instants import Never, from_iso
 from closedwon.domain.lease import Busy, Work
-from closedwon.domain.order import Item, Order, Problem, Revision
+from closedwon.domain.order import Order, Problem, Revision
 from closedwon.domain.records import EndedElsewhere, GrantRecord, SlotRecord
 from closedwon.domain.results import Applied, Intended
 from unit.capacity import CountingTable
-from unit.domain import settling
+from unit.domain import plain_order, settling
 
 Json = dict[str, Any]
 
@@ -62,20 +62,7 @@ def ledger(table: CountingTable, clock: Clock) -> Ledger:
 
 
 def order(opportunity: str = A, quantity: int = 1, **given: Any) -> Order:
-    content: Json = {
-        "opportunity_id": opportunity,
-        "opportunity_name": "Northwind - Enterprise",
-        "account_id": ACCOUNT,
-        "account_name": "Northwind Traders",
-        "account_email": None,
-        "stored_customer_id": None,
-        "customer_id": None,
-        "resource_id": None,
-        "trigger": "closed_won",
-        "currency": "usd",
-        "items": (Item("Plan", "plan-enterprise", quantity, (1,), price=48000.0),),
-    }
-    return Order(**{**content, **given})
+    return plain_order(opportunity, ACCOUNT, quantity, **given)
 
 
 def record(slot: Slot, lines: int = 3) -> SlotRecord:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
+from collections.abc import Set
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -99,7 +100,7 @@ def contracts(draw: st.DrawFn, number: int) -> list[Json]:
     """The deals of one contract, as people made them: in the order of their revisions."""
     resource = draw(st.sampled_from([None, None, "eu"]))
     start = draw(st.sampled_from(BEFORE + DAYS[:2]))
-    sold = {"start": start, "end": draw(st.sampled_from([None, "2027-11-30", "2027-11-30"]))}
+    sold: dict[str, Any] = {"start": start, "end": draw(st.sampled_from([None, "2027-11-30", "2027-11-30"]))}
     sold["contract"] = number if draw(st.booleans()) else None
     base = number * 10
     lines = everything(draw(st.sampled_from(["plan-enterprise"] * 4 + ["plan-enterprise-plus", "plan-analytics"])))
@@ -311,7 +312,7 @@ def test_an_amendment_and_its_exact_reverse_leave_everything_as_it_was(
     assert _without(after, ids) == _without(before, ids)
 
 
-def _without(desired: Desired, ids: set[str]) -> list[Subscription]:
+def _without(desired: Desired, ids: Set[str]) -> list[Subscription]:
     """The subscriptions but for who made them so."""
     return [
         replace(s, opportunities=tuple(o for o in s.opportunities if o not in ids), milestones=())
@@ -358,5 +359,7 @@ def test_between_a_trial_that_is_won_and_its_subscription_there_is_no_gap(
         assert any(s.live for s in world.stigg.book.subscriptions.values()), moment
     ended = sorted((s.ended_at, s) for s in world.stigg.book.subscriptions.values() if s.ended_at and s.is_trial)
     for (_, trial), _ in pairwise([*ended, (None, None)]):  # it ends when the other has begun, not before
+        assert trial is not None
+        assert trial.ended_at is not None
         assert any(s.start_date <= trial.ended_at and not s.is_trial for s in world.stigg.book.subscriptions.values())
     assert len([s for s in world.stigg.book.subscriptions.values() if s.live]) == 1

@@ -12,6 +12,7 @@ from closedwon.aws.ledger_metrics import measure
 from closedwon.aws.metrics import METRICS, NAMESPACE, emitted, note, take
 from closedwon.domain.contract.facts import settle
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status
+from closedwon.domain.identifiers import AccountId
 from closedwon.domain.order import Revision
 from unit.domain import an_order, plan
 
@@ -86,7 +87,12 @@ def test_a_line_holds_no_more_values_than_cloudwatch_reads() -> None:
 
 
 def test_a_metric_has_its_dimensions_and_no_others() -> None:
-    for name, by in (("Deals", {}), ("Due", {"Kind": "x"}), ("DriftFound", {"Status": "x"})):
+    dimensions: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("Deals", {}),
+        ("Due", {"Kind": "x"}),
+        ("DriftFound", {"Status": "x"}),
+    )
+    for name, by in dimensions:
         with pytest.raises(ValueError, match=name):
             note(name, **by)
     note("DriftFound", 3)
@@ -111,7 +117,7 @@ def state(status: Status, at: int, provisioned: bool = False, **more: Any) -> Cu
     deal = OpportunityState(ORDER, Revision(CLOSED, 0), 1, "one", outcome=outcome, at=CLOSED + at)
     if provisioned:
         deal = deal.with_history(settle(deal.history, deal.history.contribution))
-    return Customer("001", opportunities={ORDER.opportunity_id: deal})
+    return Customer(AccountId("001"), opportunities={ORDER.opportunity_id: deal})
 
 
 def measured(before: Customer, after: Customer) -> dict[str, Any]:
@@ -122,10 +128,10 @@ def measured(before: Customer, after: Customer) -> dict[str, Any]:
 def test_a_deal_counts_when_its_status_changes() -> None:
     begun = state("Provisioning", 1 * SECOND)
     done = state("Provisioned", 4 * SECOND, provisioned=True)
-    assert measured(Customer("001"), begun) == {}
+    assert measured(Customer(AccountId("001")), begun) == {}
     assert measured(begun, done) == {"Deals": "Provisioned", "SecondsToProvisioned": 4.0}
     assert measured(done, done) == {}
-    assert measured(Customer("001"), state("Failed", 0)) == {
+    assert measured(Customer(AccountId("001")), state("Failed", 0)) == {
         "Deals": "Failed",
         "DealsByCode": "other",
     }  # refused as it arrived

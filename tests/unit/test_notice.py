@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from zoneinfo import ZoneInfo
 
 import boto3
 import pytest
@@ -57,7 +58,7 @@ def test_of_one_cause_people_are_told_once_and_of_another_again(notifier: Notifi
 
 
 def test_the_message_says_what_happened_since_when_what_waits_and_what_to_do() -> None:
-    text = notices.message(UNAUTHORIZED, "prod", 1_795_000_000, 17, notices.ZoneInfo("Europe/Berlin"))
+    text = notices.message(UNAUTHORIZED, "prod", 1_795_000_000, 17, ZoneInfo("Europe/Berlin"))
     assert text.splitlines() == [
         "Deals cannot be provisioned: Stigg read customer: the API key is not accepted (HTTP 401)",
         "",
@@ -83,7 +84,7 @@ def test_the_message_says_what_happened_since_when_what_waits_and_what_to_do() -
 
 def test_nothing_private_is_in_it() -> None:
     failure = Failure("StiggRefused", "Stigg: ada@example.com is taken\nby bob@example.com", "e", "", 1)
-    text = notices.message(failure, "prod", 0, 0, notices.ZoneInfo("UTC"))
+    text = notices.message(failure, "prod", 0, 0, ZoneInfo("UTC"))
     assert "@example.com" not in text
     assert text.startswith("Deals cannot be provisioned: Stigg: ***@*** is taken by ***@***\n")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from closedwon.domain.identifiers import AccountId, OpportunityId
 from closedwon.domain.instants import from_iso
 from closedwon.domain.order import Item, Order, Problem
 from ops.orders import changes
@@ -15,9 +16,9 @@ def item(stigg_id: str, quantity: int = 1, **more: Any) -> Item:
 
 
 ORDER = Order(
-    opportunity_id="0065g00000ABCdEAAX",
+    opportunity_id=OpportunityId("0065g00000ABCdEAAX"),
     opportunity_name="A deal",
-    account_id="0015g00000XyZaBAAV",
+    account_id=AccountId("0015g00000XyZaBAAV"),
     account_name="Northwind",
     account_email="someone@example.com",
     stored_customer_id=None,

@@ -30,4 +30,6 @@ def test_days_in_reasons_are_those_of_the_stacks_time_zone() -> None:
     assert iso(order.start) == "2026-11-30T23:00:00.000Z"
     berlin, utc = (told(order, Policy(time_zone=zone)).why for zone in ("Europe/Berlin", "UTC"))
     assert (berlin, utc) == (Reason.of("starts", day="2026-12-01"), Reason.of("starts", day="2026-11-30"))
+    assert berlin is not None
+    assert utc is not None
     assert (sentence(berlin), sentence(utc)) == ("Access starts on 2026-12-01.", "Access starts on 2026-11-30.")

@@ -15,6 +15,7 @@ import pytest
 from werkzeug.wrappers import Request, Response
 
 from closedwon.domain.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable, ClosedWonError
+from closedwon.domain.identifiers import CustomerId
 from closedwon.own_application.client import (
     ANSWER_LIMIT,
     LATEST,
@@ -165,7 +166,7 @@ def test_a_good_answer_may_say_everything_or_nothing(own: OwnApplication, answer
     assert ask(own) == Ready()
     whole = {"customerId": "org-7", "resourceId": "ws|7", "metadata": {"b": "2", "a": ""}, "plan": "not ours"}
     answering.answer = reply(whole, 201)
-    assert ask(own) == Ready("org-7", "ws|7", (("a", ""), ("b", "2")))
+    assert ask(own) == Ready(CustomerId("org-7"), "ws|7", (("a", ""), ("b", "2")))
 
 
 @pytest.mark.parametrize(

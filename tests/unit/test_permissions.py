@@ -41,11 +41,17 @@ def is_everything(resource: str) -> bool:
     return name.startswith("*") or any("*" in part for part in place)
 
 
+def parsed(template: str) -> yaml.Node:
+    node = yaml.compose(template, Loader=yaml.SafeLoader)
+    assert node is not None
+    return node
+
+
 def unexplained(template: str) -> list[str]:
     """The statements that allow something on everything, or everything, without a comment beside them."""
     lines = template.splitlines()
     found = []
-    for statement in statements(yaml.compose(template, Loader=yaml.SafeLoader)):
+    for statement in statements(parsed(template)):
         parts: dict[str, Any] = {key.value: value for key, value in statement.value}
         if next(texts(parts["Effect"])) != "Allow":
             continue
@@ -63,7 +69,7 @@ def test_no_permission_is_for_everything_without_a_reason_beside_it() -> None:
 
 
 def test_every_statement_is_looked_at() -> None:
-    found = list(statements(yaml.compose(TEMPLATE.read_text(), Loader=yaml.SafeLoader)))
+    found = list(statements(parsed(TEMPLATE.read_text())))
     assert len(found) == TEMPLATE.read_text().count("Effect: ")
 
 

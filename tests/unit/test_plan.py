@@ -57,7 +57,7 @@ from unit.domain import (
 )
 from unit.domain import plan as plan_line
 
-CUSTOMER = "northwind"
+CUSTOMER = CustomerId("northwind")
 LINKS = Backlinks("https://northwind.my.salesforce.com", ACCOUNT)
 SLOT = Slot(PLATFORM, None)
 ONE, TWO = opportunity_id(1), opportunity_id(2)
@@ -95,7 +95,9 @@ class Pretend:
                 id = self.update(change.subscription_id, update_body(change, LINKS))
             if remembers:
                 status = self.subscriptions[id]["status"]
-                record = replace(record, made=True, subscription_id=id, status=status, applied=change.subscription)
+                record = replace(
+                    record, made=True, subscription_id=SubscriptionId(id), status=status, applied=change.subscription
+                )
                 self.records[slot] = SlotRecord.from_json(json.loads(json.dumps(record.to_json())))
         for keep in plan.kept:
             record = self.records.get(keep.subscription.slot, SlotRecord())
@@ -265,11 +267,11 @@ def test_others_metadata_is_sent_back_with_every_update(first: Any, second: Any,
 def test_ids_differ_for_different_slots_customers_and_generations(these: list[Slot], one: int, other: int) -> None:
     ids = {subscription_id(CUSTOMER, slot, generation) for slot in these for generation in {one, other}}
     assert len(ids) == len(these) * len({one, other})
-    assert not ids & {subscription_id("contoso", slot, one) for slot in these}
+    assert not ids & {subscription_id(CustomerId("contoso"), slot, one) for slot in these}
     first, second, *_ = these
     assert is_ours(CUSTOMER, first, subscription_id(CUSTOMER, first, one))
     assert not is_ours(CUSTOMER, first, subscription_id(CUSTOMER, second, one))
-    assert not is_ours("contoso", first, subscription_id(CUSTOMER, first, one))
+    assert not is_ours(CustomerId("contoso"), first, subscription_id(CUSTOMER, first, one))
 
 
 def test_a_customers_at_sign_is_in_no_subscriptions_id_and_those_made_with_it_stay_known() -> None:
@@ -601,7 +603,7 @@ def test_a_trial_that_was_won_ends_with_the_start_of_what_follows(
 ) -> None:
     if paid.status:
         paid = replace(paid, applied=folded(an_order()).subscriptions[SLOT])
-    end = End(TRIAL, "trial-1", "plan-enterprise", (ONE,), after=SLOT, converts=converts)
+    end = End(TRIAL, SubscriptionId("trial-1"), "plan-enterprise", (ONE,), after=SLOT, converts=converts)
     ending = ending_of(end, paid, instant_of(NOW))
     made = end_call(ending) if ending else None
     assert (made and (made[0], made[1].get("trialEndDate"))) == call

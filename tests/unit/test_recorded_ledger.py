@@ -61,12 +61,13 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
     # stack and customer: which aspects differ, and by which rule of the contract model
     ("end", "A year that just ended"): ("outcomes written", "a term that ran out is Ended"),
     ("end", "Reopened and revoked"): ("future outcomes lookAgainAt written", "what is not won any more gives nothing"),
-    ("end", "Held for a third"): ("desired future plan written", "a removal is held with its deal, and no slot waits"),
+    ("end", "Held for a third"): ("desired future plan", "a removal is held with its deal, and no slot waits"),
     ("grace", "Renewed within grace"): ("future", "a renewal's own terms hold from its start"),
     ("held", "Held for another quantity"): ("desired future outcomes written", "a fault says its day"),
     ("held", "Held by the removal guard"): (
-        "desired future plan written", "a removal is held with its deal, and no slot waits",
+        "desired future plan", "a removal is held with its deal, and no slot waits",
     ),
+    ("held", "Held below zero"): ("written", "a held deal links to the subscription that it would change"),
     ("held", "Held for a plan no deal says"): (
         "desired future plan outcomes written", "to move to another resource takes away",
     ),
@@ -92,14 +93,15 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
     ("held", "Changed beneath a hold"): ("desired future plan written stigg", "no base is held for its amendment"),
     ("held", "Died before the credits"): ("future", "credits are given once, and never taken back"),
     ("held", "Died after the credits"): ("future", "credits are given once, and never taken back"),
-    ("keep", "Two products"): ("verdict", "only what is less is less"),
+    # Then one slot was held and the other lowered; now accepting it holds the deal, and lowers nothing by itself.
+    ("keep", "Two products"): ("verdict", "a removal is held with its deal, and no slot waits"),
     ("keep", "Trial over"): ("outcomes written", "a trial that ran out is Ended"),
     ("keep", "One line cancelled"): ("outcomes verdict written", "a cancellation of one line has ended something"),
     ("keep", "Cancelled at the end of the billing period"): (
         "desired future outcomes lookAgainAt written", "that end is learned, and a date",
     ),
     ("keep", "Custom plan cancelled without a day"): (
-        "desired future plan outcomes lookAgainAt verdict written stigg", "that end is learned, and a date",
+        "desired future plan outcomes lookAgainAt written stigg", "that end is learned, and a date",
     ),
     ("keep", "Own deal cancelled on a day"): (
         "outcomes written", "what still gives is Provisioned, and says when access ends",

@@ -151,12 +151,17 @@ def test_findings_repairs_and_summaries_are_kept_by_partition(storage: Storage) 
     assert (list(storage.findings(RUN, 3)), storage.repairs(RUN, 3)) == ([], [])
 
 
+def s3_error(status: int) -> ClientError:
+    answer: Any = {"ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "PutObject")
+
+
 @pytest.mark.parametrize(
     ("fault", "raised"),
     [
-        (ClientError({"ResponseMetadata": {"HTTPStatusCode": 503}}, "PutObject"), StorageUnavailable),
+        (s3_error(503), StorageUnavailable),
         (EndpointConnectionError(endpoint_url="s3"), StorageUnavailable),
-        (ClientError({"ResponseMetadata": {"HTTPStatusCode": 403}}, "PutObject"), ClientError),
+        (s3_error(403), ClientError),
     ],
 )
 def test_s3_that_does_not_answer_is_an_error_that_passes(

@@ -20,7 +20,7 @@ import pytest
 from simple_salesforce.format import format_soql
 
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, Status, SubscriptionLink
-from closedwon.domain.identifiers import entity_id_fault
+from closedwon.domain.identifiers import CustomerId, SubscriptionId, entity_id_fault
 from closedwon.domain.lines import KINDS
 from closedwon.intake.deal import Deal, Line, Terms
 from closedwon.intake.mapping import MappingRules, compile_deal, revision_of
@@ -155,7 +155,9 @@ def written_by_the_server() -> dict[str, dict[str, Any]]:
     deal = Deal.model_validate(a_deal())
     order = compile_deal(deal, RULES)
     links = tuple(
-        SubscriptionLink("plan-" + "p" * 250, "s" * 200, "PAYMENT_PENDING", "https://pay.example/" + "c" * 235)
+        SubscriptionLink(
+            "plan-" + "p" * 250, SubscriptionId("s" * 200), "PAYMENT_PENDING", "https://pay.example/" + "c" * 235
+        )
         for _ in range(200)
     )
     state = OpportunityState(
@@ -169,7 +171,7 @@ def written_by_the_server() -> dict[str, dict[str, Any]]:
         at=1_768_468_531_000,
     )
     customer = Customer(
-        order.account_id, customer_id="c" * 255, ensured=True, opportunities={order.opportunity_id: state}
+        order.account_id, customer_id=CustomerId("c" * 255), ensured=True, opportunities={order.opportunity_id: state}
     )
     written: dict[str, dict[str, Any]] = {}
     requests = composite_request(customer, [order.opportunity_id], "https://app.stigg.io/production", "/data")

@@ -18,7 +18,7 @@ from sandbox.pace import slowness
 from sandbox.simulation import timeline
 from sandbox.simulation.play import NeverRests, Play
 from sandbox.simulation.story import StoryInvalid, read, story_of
-from unit.stories import FOLDER, disagreements
+from unit.stories import CONTESTED, FOLDER, disagreements, shuffled
 
 Json = dict[str, Any]
 
@@ -88,6 +88,14 @@ def statuses(look: Json) -> list[str]:
 @pytest.mark.parametrize("file", STORIES, ids=lambda file: file.stem)
 def test_what_is_seen_is_what_finance_and_customer_success_expect(file: Path) -> None:
     assert disagreements(json.loads(file.read_text()), Play(read(file)).run()) == []
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["together", "one by one"])
+@pytest.mark.parametrize("file", [file for file in STORIES if file.stem not in CONTESTED], ids=lambda file: file.stem)
+def test_a_story_is_seen_the_same_shuffled_and_batched(file: Path, together: bool) -> None:
+    for seed in range(2):
+        other = shuffled(json.loads(file.read_text()), seed, together)
+        assert disagreements(other, Play(story_of(other)).run()) == []
 
 
 # The clock

@@ -6,7 +6,7 @@ import importlib.util
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import botocore
 import pytest
@@ -52,9 +52,9 @@ def asked(data: Path, service: str, region: str) -> tuple[str, str, dict[str, st
     client = session.create_client(service, region_name=region)
     sent: list[AWSPreparedRequest] = []
 
-    def instead(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+    def instead(request: AWSPreparedRequest, **_: Any) -> Any:
         sent.append(request)
-        return AWSResponse(request.url, 200, {}, None)
+        return AWSResponse(request.url, 200, cast(Any, {}), None)
 
     client.meta.events.register("before-send", instead)
     operation, arguments = CALLS[service]
@@ -64,7 +64,8 @@ def asked(data: Path, service: str, region: str) -> tuple[str, str, dict[str, st
         pass
     [request] = sent
     headers = {name: str(value) for name, value in request.headers.items() if name in ("X-Amz-Target", "Content-Type")}
-    body = request.body.read() if hasattr(request.body, "read") else request.body
+    sending: Any = request.body
+    body = sending.read() if hasattr(sending, "read") else sending
     return request.method, request.url, headers, body
 
 

@@ -27,7 +27,7 @@ def upgraded(*more: Any, seats: int = 80) -> World:
     [given] = record.applied.entitlements
     told: Subscription = replace(record.applied, entitlements=(replace(given, limit=seats),))
     world.customer = replace(world.customer, rules=1, slots={KEY: replace(record, applied=told)})
-    held = world.stigg.book.subscriptions[record.subscription_id]
+    held = world.stigg.book.subscriptions[record.subscription_id or ""]
     held.entitlements = [{**one, "usageLimit": seats} for one in held.entitlements]
     held.metadata["closedWonTerms"] = told.fingerprint
     return world

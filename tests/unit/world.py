@@ -21,6 +21,7 @@ from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.endings import after_end, ending_of
+from closedwon.domain.identifiers import CustomerId, SubscriptionId
 from closedwon.domain.instants import instant_of
 from closedwon.domain.lease import Work, acquire_lease
 from closedwon.domain.marks import Backlinks
@@ -41,6 +42,7 @@ from sandbox.stigg.service import Service
 from sandbox.stigg.state import Subscription as Held
 from unit.domain import ACCOUNT, AT, CATALOGUE, POLICY, RULES, Json, day, opportunity_id
 
+CUSTOMER = CustomerId(ACCOUNT)
 LINKS = Backlinks("https://northwind.my.salesforce.com", ACCOUNT)
 LEASE = 60_000
 
@@ -156,7 +158,7 @@ class World:
         for grant in to_do.grants:
             made = next((g.id for g in self.stigg.book.grants.values() if g.fields["displayName"] == grant.key), None)
             if made is None:
-                body = {**grant_body(ACCOUNT, grant), "displayName": grant.key}
+                body = {**grant_body(CUSTOMER, grant), "displayName": grant.key}
                 made = self.stigg.grant_credits(models.read(models.GrantCreate, json.dumps(body).encode())).id
             grants[grant.key] = GrantRecord(grants[grant.key].amount, made)
         if remembers:
@@ -205,7 +207,7 @@ class World:
         record = records.get(change.subscription.slot, SlotRecord())
         if isinstance(change, Create):
             record = replace(record, generation=change.generation)
-            body = json.loads(json.dumps(provision_body(ACCOUNT, change, LINKS, paid=False)))
+            body = json.loads(json.dumps(provision_body(CUSTOMER, change, LINKS, paid=False)))
             held = provisioning.provision(
                 self.stigg, models.read(models.SubscriptionProvision, json.dumps(body).encode())
             )
@@ -215,7 +217,7 @@ class World:
                 change.subscription_id,
                 models.read(models.SubscriptionUpdate, json.dumps(update_body(change, LINKS)).encode()),
             )
-        return SlotRecord(record.generation, True, held.id, held.status, None, change.subscription)
+        return SlotRecord(record.generation, True, SubscriptionId(held.id), held.status, None, change.subscription)
 
     # What people see
 

@@ -260,7 +260,7 @@ HELD = (
         "The change takes away much of what a subscription gives, without a renewal, cancellation or agreed day.",
         "finance",
         "Approve it, or correct the deal.",
-        "after before day deal item percent plan share slot subscription",
+        "after before day deal item leaves percent plan share slot subscription there",
     ),
     Code(
         "trial_missed",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 
-from closedwon.domain.changes import End, Hold
+from closedwon.domain.changes import Create, End, Hold
 from closedwon.domain.codes import Facts, Reason
 from closedwon.domain.contract.agreement import Lapse
 from closedwon.domain.contract.facts import Contribution
+from closedwon.domain.contract.faults import Hold as DealHold
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink, learned_key
 from closedwon.domain.desired import Grant, Slot
 from closedwon.domain.due import LOOK_AGAIN
 from closedwon.domain.identifiers import OpportunityId, SubscriptionId
-from closedwon.domain.instants import Instant, day_of, milliseconds
+from closedwon.domain.instants import EndOfBillingPeriod, Instant, day_of, milliseconds
 from closedwon.domain.order import Order, refusal
 from closedwon.domain.planned import Planned
 from closedwon.domain.records import EndedElsewhere, GrantRecord, SlotRecord
@@ -158,7 +160,7 @@ class _Written:
         if (ended := self.stopped.get(OpportunityId(id))) is not None:
             return Outcome.because("Held", ended.reason, links, ended.approval)
         if (hold := self.agreement.held.get(OpportunityId(id))) is not None:
-            return Outcome.because("Held", hold.reason, links, hold.approval)
+            return Outcome.because("Held", hold.reason, links or self._concerned(id, hold), hold.approval)
         if id in self.waits:
             return Outcome.because("Held", self.waits[id].reason, links, self.waits[id].approval)
         if refused := self._refused(id, slots):
@@ -173,6 +175,18 @@ class _Written:
             return settled
         return _with_grants(settled, self._grants(id), self.grants)
 
+    def _concerned(self, id: str, hold: DealHold) -> tuple[SubscriptionLink, ...]:
+        """What a deal that gives nothing yet would change: whoever settles its hold looks at it. A subscription of
+        which nothing belongs to the deal's contracts is none of it.
+        """
+        found = (slot for slot in self.desired.subscriptions if slot.key == hold.facts.get("slot"))
+        relatives = self.agreement.relatives[OpportunityId(id)]
+        return _links(
+            self.records[slot]
+            for slot in found
+            if slot in self.records and relatives.intersection(self.desired.subscriptions[slot].opportunities)
+        )
+
     def _settled(
         self, state: OpportunityState, records: list[SlotRecord], links: tuple[SubscriptionLink, ...]
     ) -> Outcome:
@@ -181,7 +195,7 @@ class _Written:
         day = day_of(status.at.instant, self.desired.time_zone) if status.at.instant else None
         match status.kind, status.why:
             case "Scheduled", why:
-                return _scheduled(order.trigger, why, status.at.instant, day, links)
+                return self._to_come(order, why, status.at.instant, day, links)
             case "Superseded", why:
                 return Outcome.because("Superseded", Reason.of(_SUPERSEDED[why], other=status.by, day=day), links)
             case "Ended", "term over" if state.settled is None:
@@ -206,10 +220,8 @@ class _Written:
     ) -> Outcome:
         """The outcome of a deal that gives something now. day: on which its term ended, where access goes on."""
         id = state.order.opportunity_id
-        # In a slot that was to end with its billing period, and never stood.
-        given = any(id in wanted.opportunities for wanted in self.desired.subscriptions.values())
-        if given and not records and any(id in self._givers(slot) for slot in self.desired.lapsing):
-            return Outcome.because("Provisioned", Reason("cancelled_before_start"))
+        if not records and any(id in self._givers(slot) for slot in self._never_stood):
+            return Outcome.because("Superseded", Reason("cancelled_before_start"))
         outcome = _standing(records, links, self.desired.time_zone)
         if outcome.status != "Provisioned":
             return outcome
@@ -224,6 +236,28 @@ class _Written:
     def _tried_unwanted(self, slot: Slot) -> bool:
         """Whether Stigg answered a sale with a trial."""
         return not slot.trial and slot in self.records and self.records[slot].status == "IN_TRIAL"
+
+    @cached_property
+    def _never_stood(self) -> frozenset[Slot]:
+        """The slots that were to end with their billing period, in which nothing was ever made: nothing is, then."""
+        wanted = ((slot, self.desired.subscriptions.get(slot)) for slot in self.desired.lapsing)
+        ending = (slot for slot, one in wanted if one is not None and one.cancellation == EndOfBillingPeriod())
+        return frozenset(slot for slot in ending if slot not in self.records)
+
+    def _to_come(
+        self, order: Order, why: str, at: Instant | None, day: str | None, links: tuple[SubscriptionLink, ...]
+    ) -> Outcome:
+        """The outcome of a deal that takes effect on a day to come, or with a billing period: done, if nothing of what
+        that ends was ever made.
+        """
+        if at is not None:
+            sold = order.trigger in ("closed_won", "trial")
+            code = "access_ends" if why == "ends" else "starts" if sold else "takes_effect"
+            return Outcome.because("Scheduled", Reason.of(code, day=day), links, due_at=milliseconds(at))
+        ends = {slot for slot, cancellations in self.desired.lapsing.items() if order.opportunity_id in cancellations}
+        if ends and ends <= self._never_stood:
+            return Outcome.because("Provisioned", Reason("cancelled_before_start"))
+        return Outcome.because("Scheduled", Reason("ends_with_billing_period"), links)
 
     def _givers(self, slot: Slot) -> tuple[OpportunityId, ...]:
         wanted = self.desired.subscriptions.get(slot)
@@ -271,6 +305,10 @@ class _Written:
                 yield now + _MENDED_IN_STIGG[hold.reason.code]
             elif hold.slot in self.records:
                 yield _own_end(self.records[hold.slot], now)
+        # Of one that was made just now, Stigg knows the billing period: it is read, or nobody would learn its end.
+        made = {change.subscription.slot for change in self.plan.changes if isinstance(change, Create)}
+        if any(lapse.slot in made and lapse.slot not in self.refusals for lapse in self.agreement.lapses):
+            yield now + STIGG_FIRST
 
 
 def _links(records: Iterable[SlotRecord]) -> tuple[SubscriptionLink, ...]:
@@ -280,16 +318,6 @@ def _links(records: Iterable[SlotRecord]) -> tuple[SubscriptionLink, ...]:
 def _first_plan(order: Order) -> str | None:
     """The plan that a deal is named by, where it sells one."""
     return next((plan.stigg_id for plan in order.of_kind("Plan")), None)
-
-
-def _scheduled(
-    trigger: str, why: str, at: Instant | None, day: str | None, links: tuple[SubscriptionLink, ...]
-) -> Outcome:
-    """The outcome of a deal that takes effect on a day to come, or with a billing period."""
-    if at is None:
-        return Outcome.because("Scheduled", Reason("ends_with_billing_period"), links)
-    code = "access_ends" if why == "ends" else "starts" if trigger in ("closed_won", "trial") else "takes_effect"
-    return Outcome.because("Scheduled", Reason.of(code, day=day), links, due_at=milliseconds(at))
 
 
 _SUPERSEDED = {"renewed": "replaced", "amended": "replaced", "cancelled": "cancelled"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 
-from closedwon.domain.changes import LIVE, Actual, Change, Create, End, Hold, Keep, Plan
+from closedwon.domain.changes import Actual, Change, Create, End, Hold, Keep, Plan
 from closedwon.domain.codes import Reason, approval_of
 from closedwon.domain.comparison import (
     adoption,
@@ -23,10 +23,11 @@ from closedwon.domain.desired import Desired, Policy, Slot, Subscription
 from closedwon.domain.endings import ends_in_time
 from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.identifiers import CustomerId, OpportunityId, SubscriptionId
+from closedwon.domain.in_stigg import InStigg
 from closedwon.domain.instants import EndOfBillingPeriod, Never, from_milliseconds
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.records import GrantRecord, SlotRecord
-from closedwon.domain.subscription_ids import generation_of, is_ours
+from closedwon.domain.subscription_ids import generation_of
 from closedwon.domain.upgrade import differences
 
 
@@ -50,7 +51,7 @@ def plan(
     a difference is the upgrade's alone (`domain.upgrade`).
     Out: the plan. Applied, and planned again from what Stigg then holds, it is empty but for what is held.
     """
-    planner = _Planner(customer_id, desired, list(actual), records, policy, links, now, approved, untouched)
+    planner = _Planner(customer_id, desired, actual, records, policy, links, now, approved, untouched)
     for slot, wanted in desired.subscriptions.items():
         planner.decide(slot, wanted)
     for slot in records:
@@ -98,7 +99,7 @@ class _Planner:
         self,
         customer_id: CustomerId,
         desired: Desired,
-        actual: list[Actual],
+        actual: Iterable[Actual],
         records: Mapping[Slot, SlotRecord],
         policy: Policy,
         links: Backlinks,
@@ -108,8 +109,7 @@ class _Planner:
     ) -> None:
         self.customer_id = customer_id
         self.desired = desired
-        self.actual = actual
-        self.live = [subscription for subscription in actual if subscription.status in LIVE]
+        self.in_stigg = InStigg(customer_id, actual)
         self.records = records
         self.policy = policy
         self.links = links
@@ -117,6 +117,7 @@ class _Planner:
         self.approved = approved
         self.untouched = untouched
         self.changes: list[Change] = []
+        self.made: set[Slot] = set()
         self.kept: list[Keep] = []
         self.holds: list[Hold] = []
         self.used: dict[Slot, str] = {}
@@ -134,8 +135,8 @@ class _Planner:
             why = Reason.of("trial_not_wanted", subscription=tried.id)
             self.holds.append(Hold(slot, wanted.opportunities, why))
             return
-        ours = self._ours_in(slot, record)
-        foreign = [s for s in self.live if s.slot == slot and s not in ours]
+        ours = self.in_stigg.ours_in(slot, record)
+        foreign = [s for s in self.in_stigg.in_slot(slot) if s not in ours]
         standing = _standing(ours, record)
         if standing is not None:
             self._where_ours_stands(slot, wanted, standing, foreign)
@@ -144,16 +145,13 @@ class _Planner:
 
     def _became_paid(self, slot: Slot) -> Actual | None:
         """A trial of ours in a slot that became a paid subscription by itself."""
-        made = next((s for s in self.live if slot.trial and is_ours(self.customer_id, slot, s.id)), None)
+        made = next(iter(self.in_stigg.named_after(slot, SlotRecord())), None) if slot.trial else None
         return None if made is None or made.slot.trial else made
 
     def _tried(self, slot: Slot, record: SlotRecord) -> Actual | None:
         """A sale of ours that Stigg made a trial of: to make it once more would make another trial."""
-        for one in self.live:
-            known = one.id == record.subscription_id or is_ours(self.customer_id, slot, one.id)
-            if known and one.slot.trial and not slot.trial:
-                return one
-        return None
+        ours = () if slot.trial else self.in_stigg.named_after(slot, record)
+        return next((one for one in ours if one.slot.trial), None)
 
     def _where_ours_stands(self, slot: Slot, wanted: Subscription, standing: Actual, foreign: list[Actual]) -> None:
         """What to do in a slot in which a subscription of ours stands. foreign: those of others beside it."""
@@ -194,23 +192,10 @@ class _Planner:
             return False
         return bool(set(wanted.milestones) - set(record.applied.milestones))
 
-    def _ours_in(self, slot: Slot, record: SlotRecord) -> list[Actual]:
-        """The subscriptions that closed-won keeps in a slot: one, but for what a step that died left behind."""
-        # Ours are known by their ID: their plan, and with it their product, may have left the catalogue.
-        return [subscription for subscription in self.live if self._ours(subscription, slot, record)]
-
-    def _ours(self, subscription: Actual, slot: Slot, record: SlotRecord) -> bool:
-        """Whether a subscription is the one closed-won keeps in a slot: a trial of its own that became paid too."""
-        if subscription.slot.trial != slot.trial:
-            return False
-        if subscription.id == record.subscription_id or is_ours(self.customer_id, slot, subscription.id):
-            return True
-        return not slot.trial and is_ours(self.customer_id, slot._replace(trial=True), subscription.id)
-
     def without_deal(self, slot: Slot) -> None:
         """What to do with what stands in a slot that no deal gives anything any more."""
         record = self.records[slot]
-        ours = self._named_after(slot, record)
+        ours = self.in_stigg.named_after(slot, record)
         standing = _standing(ours, record)
         if standing is None or self._is_left_alone(slot, standing):
             return
@@ -224,10 +209,6 @@ class _Planner:
             why = Reason.of("no_deal_left", plan=standing.plan_id)
             if not self._waits(slot, end.opportunities, why):
                 self.changes.append(end)
-
-    def _named_after(self, slot: Slot, record: SlotRecord) -> list[Actual]:
-        """The subscriptions that a slot's record or their own ID says were made for it, whatever they became."""
-        return [s for s in self.live if s.id == record.subscription_id or is_ours(self.customer_id, slot, s.id)]
 
     def _is_left_alone(self, slot: Slot, standing: Actual) -> bool:
         """Whether what stands in a slot that no deal gives anything needs nothing: it is another slot's, or about to
@@ -267,10 +248,10 @@ class _Planner:
         if wanted is None or not set(wanted.opportunities) & set(end.opportunities):
             self.changes.append(end)
             return
-        if any(isinstance(c, Create) and c.subscription.slot == paid_slot for c in self.changes):
+        if paid_slot in self.made:
             self.changes.append(replace(end, after=paid_slot))
             return
-        ours = next(iter(self._ours_in(paid_slot, self.records.get(paid_slot, SlotRecord()))), None)
+        ours = next(iter(self.in_stigg.ours_in(paid_slot, self.records.get(paid_slot, SlotRecord()))), None)
         if ours is None or ours.status == "PAYMENT_PENDING":
             return  # held, or until it is paid for: the trial is all the customer has
         if ends_in_time(trial, ours, end.converts):
@@ -345,16 +326,17 @@ class _Planner:
         start = None if replaces and begun else wanted.start
         if start is None and not wanted.slot.trial and self._is_tried(wanted.slot):
             start = self.now
+        self.made.add(wanted.slot)
         return Create(wanted, self._next_generation(wanted.slot, record, replaces), replaces, start)
 
     def _is_tried(self, slot: Slot) -> bool:
         """Whether a trial stands beside a paid slot, or should."""
         trial_slot = slot._replace(trial=True)
-        return trial_slot in self.desired.subscriptions or any(s.slot == trial_slot for s in self.live)
+        return trial_slot in self.desired.subscriptions or bool(self.in_stigg.in_slot(trial_slot))
 
     def _next_generation(self, slot: Slot, record: SlotRecord, replaces: SubscriptionId | None) -> int:
         """The generation of the next subscription in a slot: one that was raised and never used is used."""
-        used = max((generation_of(s.id) for s in self.actual if is_ours(self.customer_id, slot, s.id)), default=0)
+        used = self.in_stigg.generation(slot)
         unused = record.generation if record.generation and not record.made else record.generation + 1
         return max(record.generation, used) + 1 if replaces else max(unused, used + 1)
 

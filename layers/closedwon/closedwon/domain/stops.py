@@ -86,8 +86,8 @@ def _over(record: SlotRecord, status: str) -> SlotRecord:
 
 def _on_its_day(applied: Subscription, gone: Actual, now: Instant) -> bool:
     """Whether it ended by the dates that it was written with."""
-    if isinstance(applied.cancellation, EndOfBillingPeriod):
-        return True
+    if isinstance(applied.cancellation, EndOfBillingPeriod):  # only Stigg knows the day: by then it was cancelled
+        return gone.cancel_reason in (None, "ScheduledCancellation", "EXPIRED")
     return applied.ends is not None and (gone.ended or now) >= applied.ends - timedelta(minutes=1)
 
 

@@ -10,13 +10,12 @@ from closedwon.domain.identifiers import CustomerId, SubscriptionId
 
 def subscription_id(customer_id: CustomerId, slot: Slot, generation: int) -> SubscriptionId:
     """The ID of a subscription closed-won makes: its slot and generation, so that the same wish has the same name."""
-    return SubscriptionId(f"{_stem(customer_id, slot)}-{generation}")
+    return SubscriptionId(f"{stem_of_slot(customer_id, slot)}-{generation}")
 
 
 def is_ours(customer_id: CustomerId, slot: Slot, id: SubscriptionId) -> bool:
     """Whether an ID is one that `subscription_id` gives for this slot, of whatever generation."""
-    stem, _, generation = id.rpartition("-")
-    return generation.isdecimal() and stem in (_stem(customer_id, slot), _former_stem(customer_id, slot))
+    return stem_of(id) == stem_of_slot(customer_id, slot)
 
 
 def generation_of(id: SubscriptionId) -> int:
@@ -25,13 +24,19 @@ def generation_of(id: SubscriptionId) -> int:
     return int(generation) if generation.isdecimal() else 0
 
 
-def _stem(customer_id: CustomerId, slot: Slot) -> str:
-    # An @, which a customer's ID may have, is taken of no other ID (`identifiers.ENTITY_ID`).
-    return _former_stem(customer_id, slot).replace("@", "-")
+def stem_of(id: SubscriptionId) -> str | None:
+    """What all generations of a slot have in common, of an ID that may be ours; None of one that cannot be."""
+    stem, _, generation = id.rpartition("-")
+    return _without_at(stem) if generation.isdecimal() else None
 
 
-def _former_stem(customer_id: CustomerId, slot: Slot) -> str:
-    """As it was made before that was known."""
+def stem_of_slot(customer_id: CustomerId, slot: Slot) -> str:
+    """What the IDs of all subscriptions in a slot begin with."""
     # The hash keeps IDs apart that would read the same once joined; the rest is for people.
     name = hashlib.sha256(f"{customer_id}|{slot.key}".encode()).hexdigest()[:8]
-    return f"{customer_id[:80]}-{slot.product_id[:80]}-{name}"
+    return _without_at(f"{customer_id[:80]}-{slot.product_id[:80]}-{name}")
+
+
+def _without_at(stem: str) -> str:
+    """A customer's ID may have an @, and no other ID (`identifiers.ENTITY_ID`). Before that was known, it was kept."""
+    return stem.replace("@", "-")

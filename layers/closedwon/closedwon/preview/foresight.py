@@ -62,7 +62,7 @@ class InStigg(NamedTuple):
     archived: bool = False
 
     def told(self, customer: Customer) -> Customer:
-        """The customer with what the ledger may not know yet, and its step would learn before anything is provisioned."""
+        """The customer with what its step would learn before anything is provisioned."""
         if not self.answered:
             return customer
         return replace(customer, currency=currency_of(self.customer or {}) or customer.currency, archived=self.archived)

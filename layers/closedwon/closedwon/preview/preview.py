@@ -239,4 +239,5 @@ def invoices_of(foresight: Foresight, look: Look) -> tuple[dict[Slot, PreviewedI
 
 
 def _refused(result: Result) -> PreviewResult:
-    return PreviewResult(opportunity_id=result.opportunity_id, status="invalid", errors=result.errors)
+    """The answer to a deal that cannot be read, or belongs elsewhere."""
+    return invalid(result.opportunity_id, [Problem(e.line, e.field, e.message, e.code) for e in result.errors])

@@ -590,6 +590,8 @@ class _Comparison:
                 yield "wrong_entitlement", "entitlements", should, is_now, ids is not None and ids != there.keys()
             case "end":
                 by_hand = applied is not None and applied.cancellation != standing.cancellation
+                if applied is not None and applied.cancellation == EndOfBillingPeriod() and self.covered(wanted.slot):
+                    by_hand = False  # the first version kept it as written also where Stigg refused it
                 should, is_now = self.ends(wanted.cancellation), self.ends(standing.cancellation)
                 yield "wrong_date", "the end", should, is_now, by_hand
             case "end of trial":

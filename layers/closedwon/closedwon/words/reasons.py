@@ -303,9 +303,13 @@ def _removal_guard(said: _Said) -> str:
     item, amounts = said["item"], [said.facts.get(name) for name in ("before", "after")]
     was, would_be = (one.get(item, 0) if isinstance(one, Facts) else "?" for one in amounts)
     plan, what = said.get("plan", "the subscription"), "units of the plan" if item == "plan" else item
+    gives = f"what {plan} gives this customer{said.on_day()} ({what} from {was} to {would_be})"
+    if "there" in said:  # others take away some of what is given
+        change = f"{what} from {said['there']} to {said['leaves']}, of {was} that were sold"
+        gives = f"all that was sold to this customer with {plan}{said.on_day()} ({change})"
     return (
-        f"it would take away {said['share']}% of what {plan} gives this customer{said.on_day()} ({what} from "
-        f"{was} to {would_be}); more than {said['percent']}% in one change needs somebody's approval."
+        f"it would take away {said['share']}% of {gives}; more than {said['percent']}% in one change needs "
+        "somebody's approval."
     )
 
 

@@ -247,7 +247,9 @@ class Contracts:
         moving = [
             line
             for line in contract.lines
-            if line.deal is not contract.root and not line.is_grant and line.start >= over.get(line.slot, NO_DAY)
+            if line.deal is not contract.root
+            and not line.is_grant
+            and _amends_from(line) >= over.get(line.slot, NO_DAY)
         ]
         for line in moving:
             line.cut(line.start, TERM)
@@ -291,6 +293,11 @@ class Contracts:
             line.end, line.causes = (line.natural, others) if others else (NO_DAY, ())
         elif self.policy.end_of_term == "grace" and line.natural.instant is not None and line.causes == (TERM,):
             line.end = ending(_after(line.natural.instant, self.policy.grace_days))
+
+
+def _amends_from(line: Line) -> Moment:
+    """From when a line amends its contract: one of a whole amendment, a later segment of a ramp too, with its deal."""
+    return line.deal.effective if line.deal.is_whole_amendment else line.start
 
 
 def _root_lines(contract: Contract, item: Item, slot: Slot, since: Moment) -> Iterator[Line]:

@@ -6,7 +6,7 @@ A fault names nobody as guilty: it has tiers of deals that may make way (`standi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -78,6 +78,10 @@ class Fault:
     @property
     def deals(self) -> frozenset[OpportunityId]:
         return frozenset().union(*self.tiers)
+
+    def first(self, may: Callable[[OpportunityId], bool]) -> frozenset[OpportunityId]:
+        """Who makes way for it: of the first tier in which any deal may, those that may. None may: nobody."""
+        return next((able for tier in self.tiers if (able := frozenset(filter(may, tier)))), frozenset())
 
     @property
     def identity(self) -> tuple[Any, ...]:

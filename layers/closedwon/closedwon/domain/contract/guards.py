@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from closedwon.domain.contract.facts import NOTHING, Contribution, History
@@ -100,22 +101,26 @@ class Guard:
         if history.settled is not None and not _won(history):
             # Before it has begun, its start may be moved; what has begun is not taken back.
             since = since if history.begun else max(since, deal.effective)
-            losses = self._changed(history, history.settled, evaluation, since)
+            losses = partial(self._changed, history, history.settled, evaluation)
         elif deal.is_whole_amendment:
-            losses = self._changed(history, NOTHING, evaluation, since)
+            losses = partial(self._changed, history, NOTHING, evaluation)
         elif deal.order.differences:
-            losses = self._taken(deal, evaluation, since)
+            losses = partial(self._taken, deal, evaluation)
         else:
             return
         yield from self._removal(deal, losses, since)
 
-    def _removal(self, deal: Deal, losses: Iterable[Loss], since: Moment) -> Iterator[Fault]:
-        """The worst of what a deal takes away in each slot, where that is more than the stack lets pass."""
+    def _removal(self, deal: Deal, losses: Callable[[Moment], Iterable[Loss]], since: Moment) -> Iterator[Fault]:
+        """The worst of what a deal takes away in each slot, where that is more than the stack lets pass, and as long as
+        something is left that it would take. losses: from a moment on.
+        """
         percent = self._standing.world.policy.removal_guard_percent
         worst: dict[Slot, Loss] = {}
-        for one in losses:
+        for one in losses(since):
             if 100 * one.share > percent and (one.slot not in worst or _by_share(one) > _by_share(worst[one.slot])):
                 worst[one.slot] = one
+        if worst and next(iter(losses(max(since, self._now))), None) is None:
+            return
         for slot in sorted(worst, key=lambda slot: slot.key):
             one = worst[slot]
             item = min(one.before, key=lambda id: (one.after[id] / one.before[id] if one.before[id] else 1, id))

@@ -45,7 +45,7 @@ def _edges(givings: Iterable[Giving]) -> dict[Moment, tuple[list[Giving], list[G
     """When contracts begin and cease to give something: the moment, who ceases, who begins."""
     edges: dict[Moment, tuple[list[Giving], list[Giving]]] = defaultdict(lambda: ([], []))
     for giving in givings:
-        for start, end in giving.counts:
+        for start, end in giving.meets:
             edges[start][1].append(giving)
             edges[end][0].append(giving)
     return edges
@@ -139,7 +139,7 @@ class Running(NamedTuple):
 
 def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Running | None:
     """What runs in a slot at a moment, with the terms of the contract that began first; None where no plan counts."""
-    givers = {giving: _givers(giving, moment) for giving in found.plan_givings if giving.counts_at(moment)}
+    givers = {giving: _givers(giving, moment) for giving in found.plan_givings if giving.meets_at(moment)}
     if not givers:
         return None
     first = min(givers, key=lambda giving: (giving.contract.start, giving.contract.rank))
@@ -149,7 +149,7 @@ def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Runni
 
 def _plan_moments(found: SlotTimeline, terms: ContractTerms) -> list[Moment]:
     """When what gives a slot its plan changes, or what is said of its terms."""
-    edges = {edge for giving in found.plan_givings for span in giving.counts for edge in span}
+    edges = {edge for giving in found.plan_givings for span in giving.meets for edge in span}
     sayings = {moment for giving in found.plan_givings for moment in terms.moments(giving.contract, found.slot)}
     return sorted((edges | sayings) - {NO_DAY})
 
@@ -237,12 +237,12 @@ def totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, dict[Giving, Hol
     """What some contracts give, at each moment at which that changes."""
     changes: dict[Moment, list[Giving]] = defaultdict(list)
     for giving in givings:
-        for moment in (*giving.moments, *(end for _, end in giving.counts if end != NO_DAY)):
+        for moment in {*giving.moments, *(edge for span in giving.meets for edge in span if edge != NO_DAY)}:
             changes[moment].append(giving)
     current: dict[Giving, Holding] = {}
     for moment in sorted(changes):
         for giving in changes[moment]:
-            current[giving] = giving.at(moment)
+            current[giving] = giving.at(moment) if giving.meets_at(moment) else NONE
         yield moment, {giving: holding for giving, holding in current.items() if holding.gives}
 
 
@@ -281,7 +281,7 @@ def _incompatible(
 
 def _meeting(giving: Giving, other: Giving) -> Moment | None:
     """The first moment at which one gives something while the other counts; None where there is none."""
-    for start, end in within(giving.counts, other.counts):
+    for start, end in within(giving.meets, other.meets):
         for moment in (start, *(moment for moment in giving.moments if start < moment < end)):
             if giving.at(moment).gives:
                 return moment

@@ -63,7 +63,7 @@ class Evaluation:
         known = [order for history in histories for order in orders_of(history)]
         self.contributions = contributions
         self.contracts = Contracts(deals, known, held, world.catalogue, world.policy, world.learned)
-        self.timeline = Timeline(self.contracts)
+        self.timeline = Timeline(self.contracts, world.now)
         self.terms = ContractTerms(self.contracts)
         self.faults: tuple[Fault, ...] = (
             *self.contracts.faults,
@@ -115,9 +115,9 @@ class Standing:
     """Who makes way for whom, among a customer's opportunities.
 
     In: their histories; the world; pinned: opportunities that contribute something else and are not judged, with which
-    nothing is guarded: what would be agreed then.
-    Out: `evaluation` of what is left; `held`: opportunity to the faults it made way for; `refused`: to what is wrong
-    with its newest order; `unsettled`: faults for which nobody can make way.
+    nothing is guarded: what would be agreed then. steps: how far others have stepped down before.
+    Out: `evaluation` of what is left; `held`: opportunity to the faults its newest facts made way for; `refused`: to
+    what is wrong with its newest order; `unsettled`: faults for which nobody can make way.
     """
 
     def __init__(
@@ -125,6 +125,7 @@ class Standing:
         histories: Sequence[History],
         world: World,
         pinned: Mapping[OpportunityId, Contribution] = {},
+        steps: Mapping[OpportunityId, int] = {},
     ) -> None:
         self.histories = sorted(histories, key=lambda history: history.id)
         self.world = world
@@ -133,8 +134,8 @@ class Standing:
         self._settled = {history.id for history in self.histories if history.settled is not None}
         self._pinned = pinned
         self._components: Components | None = None
-        self._otherwise: dict[tuple[OpportunityId, str], Evaluation] = {}
-        self._level = dict.fromkeys(self._levels, 0)
+        self._otherwise: dict[tuple[OpportunityId, str, frozenset[tuple[OpportunityId, int]]], Evaluation] = {}
+        self._level = {**dict.fromkeys(self._levels, 0), **steps}
         self.refused: dict[OpportunityId, tuple[Problem, ...]] = {}
         self.held: dict[OpportunityId, list[Fault]] = {}
         self.unsettled: tuple[Fault, ...] = ()
@@ -215,10 +216,8 @@ class Standing:
         there = {fault.identity for fault in known}
         while able:
             again = self.evaluate({id: self._levels[id][0] for id in able})
-            hurting = [fault.deals & able for fault in again.faults if fault.identity not in there]
-            # Who fits with nothing that stands goes first: what met only with it fits then.
-            alone = [deals for deals in hurting if len(deals) == 1]
-            hurt = set[OpportunityId]().union(*(alone or hurting))
+            hurting = [fault for fault in again.faults if fault.identity not in there and fault.deals & able]
+            hurt = _hurt(hurting, able)
             if not hurt:
                 break
             able = able - hurt
@@ -267,13 +266,18 @@ class Standing:
         return self._components.of(id)
 
     def otherwise(self, id: OpportunityId, contribution: Contribution) -> Evaluation:
-        """What would be agreed if an opportunity contributed something else."""
-        if (id, contribution.digest) not in self._otherwise:
-            concerned = self._with(id)
+        """What would be agreed if an opportunity contributed something else. What a guard holds of others is held."""
+        concerned = self._with(id)
+        steps = frozenset((other, self._level[other]) for other in concerned - {id} if self._guarded(other))
+        key = (id, contribution.digest, steps)
+        if key not in self._otherwise:
             histories = [history for history in self.histories if history.id in concerned]
-            other = Standing(histories, self.world, {id: contribution})
-            self._otherwise[id, contribution.digest] = other.evaluation
-        return self._otherwise[id, contribution.digest]
+            self._otherwise[key] = Standing(histories, self.world, {id: contribution}, dict(steps)).evaluation
+        return self._otherwise[key]
+
+    def _guarded(self, id: OpportunityId) -> bool:
+        """Whether a guard holds an opportunity."""
+        return any(fault.code in APPROVABLE for fault in self.held.get(id, ()))
 
     def may_step(self, id: OpportunityId) -> bool:
         """Whether a deal may step down."""
@@ -305,13 +309,12 @@ class Standing:
         """Let the first tier of each fault make way that has a deal that may. Out: whether any did."""
         down: dict[OpportunityId, None] = {}
         for fault in faults:
-            for tier in fault.tiers:
-                moving = [id for id in tier if self.may_step(id)]
-                for id in moving:
+            for id in fault.first(self.may_step):
+                # Why the newest facts wait. What then sends away those settled before has no say in it: whoever lets
+                # the newest through, or corrects them, is done.
+                if not self._level[id]:
                     self.held.setdefault(id, []).append(fault)
-                if moving:
-                    down |= dict.fromkeys(moving)
-                    break
+                down[id] = None
         for id in down:
             self._level[id] += 1
         return bool(down)
@@ -339,9 +342,8 @@ class Standing:
 
     def _settled_move(self, fault: Fault) -> bool:
         """Whether a deal that was settled would have to make way for a fault, or nobody can."""
-        tiers = ({id for id in tier if self.may_step(id)} for tier in fault.tiers)
-        moving = next((tier for tier in tiers if tier), None)
-        return moving is None or not moving.isdisjoint(self._settled)
+        moving = fault.first(self.may_step)
+        return not moving or not moving.isdisjoint(self._settled)
 
     def _changed(self, unwon: bool) -> list[History]:
         """The deals that changed after they were settled, and have not stepped down. unwon: only those not won now."""
@@ -364,3 +366,16 @@ class Standing:
         before = self.evaluate({history.id: self._levels[history.id][1]}, concerned)
         left = {fault.identity for fault in before.faults}
         return [fault for fault in here if fault.identity not in left]
+
+
+def _hurt(faults: Iterable[Fault], able: Collection[OpportunityId]) -> set[OpportunityId]:
+    """Of deals that might stand again, those that go first for faults they would bring: who does not fit with what
+    stands, else who fits with nothing, for what met only with them fits then; else who refers to others.
+    """
+    ways: tuple[set[OpportunityId], ...] = (set(), set(), set())
+    for fault in faults:
+        some = fault.deals.intersection(able)
+        ways[0 if fault.deals - some and len(some) == 1 else 1 if len(some) == 1 else 2].update(
+            fault.first(some.__contains__)
+        )
+    return next((some for some in ways if some), set())

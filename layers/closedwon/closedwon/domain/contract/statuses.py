@@ -7,13 +7,13 @@ what was said before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
 from closedwon.domain.contract.cuts import Churn
 from closedwon.domain.contract.facts import History
-from closedwon.domain.contract.faults import Hold
+from closedwon.domain.contract.faults import Fault, Hold
 from closedwon.domain.contract.pieces import Cause, Line
 from closedwon.domain.contract.references import Deal
 from closedwon.domain.contract.standing import Evaluation, Standing
@@ -83,7 +83,22 @@ class Statuses:
         faults = self._standing.held.get(history.id)
         if not faults or (not self._standing.level(history.id) and faults[0].code != "trial_missed"):
             return None
-        return self._standing.hold_of(history.id, min(faults, key=lambda fault: fault.rank))
+        fault = min(faults, key=lambda fault: fault.rank)
+        hold = self._standing.hold_of(history.id, fault)
+        if fault.code != "removal_guard" or history.settled is not None or not history.newest.order.differences:
+            return hold
+        return replace(hold, reason=hold.reason.knowing(**self._left(fault)))
+
+    def _left(self, fault: Fault) -> dict[str, int]:
+        """What the customer has of an item when a guarded deal of differences is to take effect, and what would be left
+        of it. The guard compares with all that is given: who has had some of it taken away before has less than that.
+        """
+        slot, item = self._evaluation.timeline.slots.get(fault.slot), fault.facts["item"]  # type: ignore[arg-type]
+        was, would_be = (fault.facts[name][item] for name in ("before", "after"))
+        has = slot.amounts(fault.at or self._at).get(item, 0) if slot is not None else 0
+        if isinstance(was, str) or has in (was, float("inf")):  # said already; or without a limit
+            return {}
+        return {"there": int(has), "leaves": int(has) - (was - would_be)}
 
     def _of_churn(self, churn: Churn) -> Status:
         """A cancellation: from what it really ends."""

@@ -17,7 +17,7 @@ from closedwon.domain.contract.contracts import Contracts
 from closedwon.domain.contract.money import NONE, Holding, Track, track
 from closedwon.domain.contract.pieces import Contract, Entity, Line
 from closedwon.domain.desired import Slot
-from closedwon.domain.instants import NO_DAY, Moment
+from closedwon.domain.instants import BEGINNING, NO_DAY, Instant, Moment, starting
 
 Span = tuple[Moment, Moment]
 """From a moment until before another."""
@@ -27,13 +27,15 @@ Span = tuple[Moment, Moment]
 class Giving:
     """What one contract gives one slot of one entity.
 
-    track: its holdings, wherever its plan is. counts: the spans in which it counts, because its plan does.
+    track: its holdings, wherever its plan is. counts: the spans in which it counts, because its plan does. since: when
+    a contract was sold that says no start.
     """
 
     contract: Contract
     entity: Entity
     track: Track
     counts: list[Span]
+    since: Moment = BEGINNING
 
     @property
     def is_plan(self) -> bool:
@@ -46,6 +48,16 @@ class Giving:
     def counts_at(self, moment: Moment) -> bool:
         place = bisect_right(self._starts, moment)
         return place > 0 and moment < self.counts[place - 1][1]
+
+    @cached_property
+    def meets(self) -> list[Span]:
+        """The spans in which it meets what other contracts give: one without a start, from when it was sold. What was
+        over by then it never met.
+        """
+        return [(max(start, self.since), end) for start, end in self.counts if self.since < end]
+
+    def meets_at(self, moment: Moment) -> bool:
+        return self.since <= moment and self.counts_at(moment)
 
     def at(self, moment: Moment) -> Holding:
         """What counts at a moment."""
@@ -125,9 +137,9 @@ PLAN = "plan"
 
 
 class Timeline:
-    """What some deals come to. In: their contracts, built."""
+    """What some deals come to. In: their contracts, built; now, which nothing was sold after."""
 
-    def __init__(self, contracts: Contracts) -> None:
+    def __init__(self, contracts: Contracts, now: Instant) -> None:
         self.contracts = contracts
         self.slots: dict[Slot, SlotTimeline] = {}
         by_contract = {contract: _tracks(contract) for contract in contracts.contracts}
@@ -140,6 +152,7 @@ class Timeline:
         self.unplanned: list[Line] = []
         """Lines whose slot no plan ever stands in while they count."""
         for contract, tracks in by_contract.items():
+            since = min(_sold(contract), starting(now))
             for (slot, entity), found in tracks.items():
                 if entity[0] == "Plan":
                     counts = _gives(found)
@@ -150,7 +163,7 @@ class Timeline:
                     if not counts:
                         self.unplanned += found.lines
                 timeline = self.slots.setdefault(slot, SlotTimeline(slot))
-                giving = self.givings[contract, slot, entity] = Giving(contract, entity, found, counts)
+                giving = self.givings[contract, slot, entity] = Giving(contract, entity, found, counts, since)
                 timeline.givings.append(giving)
 
     def counts(self, line: Line, moment: Moment) -> bool:
@@ -182,6 +195,12 @@ def _tracks(contract: Contract) -> dict[tuple[Slot, Entity], Track]:
         if not line.is_grant:
             groups[line.slot, line.entity].append(line)
     return {key: track(lines) for key, lines in groups.items()}
+
+
+def _sold(contract: Contract) -> Moment:
+    """When a contract was sold that starts when it is provisioned: at once, whatever is read of it later."""
+    root = contract.root
+    return starting(root.sold or root.order.as_of) if contract.start == BEGINNING else BEGINNING
 
 
 def _gives(found: Track) -> list[Span]:
