@@ -144,8 +144,13 @@ class _Written:
             opportunity: hold
             for hold in self.plan.holds
             if hold.reason.code not in STOPS
-            for opportunity in self.changed.intersection(hold.opportunities) or hold.opportunities
+            for opportunity in self._waiting_for(hold)
         }
+
+    def _waiting_for(self, hold: Hold) -> Iterable[str]:
+        """The deals that a hold concerns: those that are new in its slot, or all of them."""
+        new = self.changed.intersection(hold.opportunities)
+        return hold.opportunities if hold.reason.code == "trial_not_wanted" or not new else new
 
     def outcome(self, state: OpportunityState) -> Outcome:
         """What became of a deal."""
