@@ -14,10 +14,11 @@ import click
 
 from closedwon.words.counted import counted
 from ops.checks import Checks
+from ops.connect_events import EVENTS, SECRET, clicks, look_at_events
 from ops.connect_salesforce import look_at_salesforce
 from ops.connect_stack import look_at_callout, look_at_stack, look_at_sweep, look_at_topics
 from ops.connect_stigg import look_at_stigg
-from ops.credentials import DOCS, ask_salesforce, ask_stigg, offering, wanted_of_salesforce
+from ops.credentials import DOCS, ask_events, ask_salesforce, ask_stigg, offering, wanted_of_salesforce
 from ops.show import as_json as print_json
 from ops.show import facts, json_option, say, verbatim
 from ops.stack import Chosen, Stack
@@ -46,6 +47,16 @@ def what_is_left(stack: Stack, url: str) -> None:
     verbatim(f"  {shown_with(stack)} | pbcopy")
 
 
+def what_is_left_in_stigg(stack: Stack, url: str) -> None:
+    """What to do by hand in Stigg's app."""
+    if SECRET not in stack.outputs:
+        return
+    say("\nAnd in Stigg, so that a payment is shown within a minute (skip it if it is done):\n")
+    say(clicks(stack))
+    say("\nThe endpoint URL:")
+    verbatim(f"  {url}{EVENTS}")
+
+
 def shown_with(stack: Stack) -> str:
     return f"./closedwon --stack {stack.name} connect --show-key"
 
@@ -55,10 +66,14 @@ def shown_with(stack: Stack) -> str:
 @click.option("--salesforce", "salesforce_anew", is_flag=True, help="Ask for Salesforce's credentials again.")
 @click.option("--jwt", is_flag=True, help="Ask for user name and private key (JWT bearer) instead of a client secret.")
 @click.option("--stigg", "stigg_anew", is_flag=True, help="Ask for Stigg's key again.")
+@click.option("--events", "events_anew", is_flag=True, help="Ask for the secret of Stigg's webhook.")
 @click.option(
     "--salesforce-file", type=click.File(), help="Read Salesforce's credentials from a JSON file; - is stdin."
 )
 @click.option("--stigg-key-file", type=click.File(), help="Read Stigg's key from a file; - is stdin.")
+@click.option(
+    "--events-secret-file", type=click.File(), help="Read the secret of Stigg's webhook from a file; - is stdin."
+)
 @click.option("--show-key", is_flag=True, help="Print the callout key, and nothing else.")
 @json_option
 @click.pass_obj
@@ -68,8 +83,10 @@ def connect(
     salesforce_anew: bool,
     jwt: bool,
     stigg_anew: bool,
+    events_anew: bool,
     salesforce_file: TextIO | None,
     stigg_key_file: TextIO | None,
+    events_secret_file: TextIO | None,
     show_key: bool,
     as_json: bool,
 ) -> None:
@@ -79,10 +96,11 @@ def connect(
     nothing to Salesforce or Stigg. Run it as often as you like; the last lines say what is to be done by hand. Exit
     code 1 while something is wrong.
     """
-    if only_check and (salesforce_anew or stigg_anew or salesforce_file or stigg_key_file):
+    files, anew = (salesforce_file, stigg_key_file, events_secret_file), (salesforce_anew, stigg_anew, events_anew)
+    if only_check and any((*files, *anew)):
         raise click.UsageError("--check stores nothing: leave out the options that give credentials")
-    if _is_stdin(salesforce_file) and _is_stdin(stigg_key_file):  # it is read to its end once
-        raise click.UsageError("only one of the two files can be stdin")
+    if sum(map(_is_stdin, files)) > 1:  # it is read to its end once
+        raise click.UsageError("only one of the files can be stdin")
     stack = chosen.stack
     if show_key:
         # Before any check: what reads the pipe must get the key alone.
@@ -90,17 +108,20 @@ def connect(
         return
     # Without a terminal a prompt would end a script, or hold it up for ever.
     may_ask = not (only_check or as_json) and sys.stdin.isatty()
-    if (salesforce_anew or stigg_anew or jwt) and not may_ask:
-        raise click.UsageError("there is no terminal to ask at: use --salesforce-file and --stigg-key-file")
+    if (any(anew) or jwt) and not may_ask:
+        raise click.UsageError("there is no terminal to ask at: use the options that name a file")
     checks = Checks(quiet=as_json)
     # `--jwt` asks too: what the secret holds may be of the other kind.
     for_salesforce = offering(
         salesforce_file, None, may_ask, salesforce_anew or jwt, wanted_of_salesforce, lambda: ask_salesforce(jwt)
     )
     for_stigg = offering(stigg_key_file, "apiKey", may_ask, stigg_anew, lambda _: ("apiKey",), ask_stigg)
+    # Asked for on request only: who has no webhook yet would be asked for a secret that is not there.
+    for_events = offering(events_secret_file, "secret", may_ask and events_anew, events_anew, lambda _: (), ask_events)
     if look_at_stack(checks, stack):
         look_at_salesforce(checks, stack, for_salesforce)
         look_at_stigg(checks, stack, for_stigg)
+        look_at_events(checks, stack, for_events)
         look_at_callout(checks, chosen)
         look_at_sweep(checks, stack)
         look_at_topics(checks, stack)
@@ -125,6 +146,7 @@ def result_of(checks: Checks, chosen: Chosen) -> dict[str, Any]:
         found["calloutUrl"] = chosen.api.url
         # Its name and not the key: such output ends up in the logs of pipelines.
         found["calloutKeySecretArn"] = stack.outputs["CalloutKeySecretArn"]
+        found["stiggEventsUrl"] = f"{chosen.api.url}{EVENTS}"
     return found
 
 
@@ -137,3 +159,4 @@ def conclude(checks: Checks, chosen: Chosen) -> None:
         say("\nEverything is connected" + (f", with {counted(unsure, 'warning')} (!)." if unsure else "."))
     if len(checks.made) > 1:
         what_is_left(chosen.stack, chosen.api.url)
+        what_is_left_in_stigg(chosen.stack, chosen.api.url)

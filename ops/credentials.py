@@ -64,10 +64,13 @@ def parsed(text: str) -> Fields | None:
 
 @dataclass(frozen=True)
 class Vault:
-    """One of the stack's secrets. output: the output that names it."""
+    """One of the stack's secrets. output: the output that names it; plain: whether it holds a text and no JSON, which
+    is the field `secret` here.
+    """
 
     stack: Stack
     output: str
+    plain: bool = False
 
     def read(self) -> Fields | None:
         """What it holds; None where nothing was put in yet, empty where it is no JSON object."""
@@ -78,11 +81,12 @@ class Vault:
             if error.response["Error"].get("Code") != "ResourceNotFoundException":
                 raise
             return None
-        return parsed(text) or {}
+        return {"secret": text} if self.plain else parsed(text) or {}
 
     def put(self, fields: Mapping[str, Any]) -> None:
         client = self.stack.client("secretsmanager")
-        client.put_secret_value(SecretId=self.stack.outputs[self.output], SecretString=json.dumps(fields))
+        text = fields["secret"] if self.plain else json.dumps(fields)
+        client.put_secret_value(SecretId=self.stack.outputs[self.output], SecretString=text)
 
 
 def asking(option: str, file: str) -> str:
@@ -110,6 +114,12 @@ def ask_salesforce(jwt: bool) -> Fields:
 def ask_stigg() -> Fields:
     click.echo("Stigg's app > Integrations > API keys: the full access key; input is hidden.", err=True)
     return {"apiKey": click.prompt("Key", hide_input=True, err=True).strip()}
+
+
+def ask_events() -> Fields:
+    said = "Stigg's app > Settings > Integrations > Webhooks > the webhook of this stack: its secret"
+    click.echo(f"{said}; input is hidden.", err=True)
+    return {"secret": click.prompt("Secret", hide_input=True, err=True).strip()}
 
 
 def fields_of(text: str, key: str | None) -> Fields:

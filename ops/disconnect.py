@@ -38,7 +38,14 @@ UNLINKED = {
 KEY_LENGTH = 48
 """As the template generates it."""
 
-RETAINED = ("LedgerTable", "ReconciliationBucket", "CalloutKeySecret", "StiggSecret", "SalesforceSecret")
+RETAINED = (
+    "LedgerTable",
+    "ReconciliationBucket",
+    "CalloutKeySecret",
+    "StiggSecret",
+    "StiggEventsSecret",
+    "SalesforceSecret",
+)
 """What stays when the stack is deleted."""
 
 
@@ -198,6 +205,7 @@ def unlink(name: str, client: SalesforceClient) -> int:
 def tell_what_is_next(stack: Stack) -> None:
     show.say()
     show.say("Next, in Salesforce: deactivate the flows and remove the package (docs/salesforce.md, Remove).")
+    show.say("In Stigg's app: delete the webhook of this stack (Settings > Integrations > Webhooks).")
     show.say("Then delete the stack:")
     show.verbatim(f"  aws cloudformation delete-stack --stack-name {stack.name} --region {stack.region}")
     show.say("These stay, so that nothing is lost by accident; delete them by hand when nobody needs them any more:")

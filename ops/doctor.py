@@ -16,7 +16,9 @@ from typing import Any
 import click
 from rich.text import Text
 
+from closedwon.aws.event_register import WAYS, EventRegister
 from closedwon.domain.errors import SalesforceRefused
+from closedwon.domain.instants import iso_of
 from closedwon.domain.links import salesforce_record_url
 from closedwon.domain.order import Problem
 from closedwon.intake.deal import line_number
@@ -40,6 +42,9 @@ Json = dict[str, Any]
 DAYS = 90
 DEALS_AT_ONCE = 200
 """Deals read together: a query travels in the address, which holds 16,000 bytes."""
+
+QUIET_DAYS = 30
+"""Days without an event of Stigg's after which something may be wrong: subscriptions change more often than that."""
 
 TITLES = {"error": "Errors", "warning": "Warnings", "note": "Notes"}
 
@@ -233,6 +238,21 @@ def package_behind(client: SalesforceClient) -> Iterator[Finding]:
         yield Finding("warning", words, f"{fix} {UNTIL_DEPLOYED}")
 
 
+# Stigg's events
+
+
+def events_heard(register: EventRegister, now: int) -> Iterator[Finding]:
+    """Whether Stigg tells what changes, and did so lately, by its webhook or its queue. now: epoch milliseconds."""
+    last = max((at for way in WAYS if (at := register.last(way)) is not None), default=None)
+    if last is None:
+        words = "Stigg has never told closed-won that anything changed: a payment shows up to an hour later"
+        yield Finding("note", words, "./closedwon connect says what to click in Stigg.")
+    elif now - last > QUIET_DAYS * 86_400_000:
+        words = f"Stigg told something last on {iso_of(last)[:10]}, more than {QUIET_DAYS} days ago"
+        fix = "Is the webhook still there, and enabled? Send a test event in Stigg; see docs/runbook.md."
+        yield Finding("warning", words, fix)
+
+
 # Showing
 
 
@@ -262,7 +282,7 @@ def examine(days: int, quiet: bool, parts: Parts) -> tuple[list[Finding], int, i
     has = in_stigg(sold | {str(product.stigg_id) for product in products}, parts.stigg, parts.now())
     others = [Unmapped(id, name, tuple(dict.fromkeys(ids))) for (id, name), ids in unmapped.items()]
     found = judge(products, sales, others, has, parts.settings.mapping_rules)
-    found = [*found, *other_senders(client), *package_behind(client)]
+    found = [*found, *other_senders(client), *package_behind(client), *events_heard(parts.event_register, parts.now())]
     # Within each severity the order of `judge` stays: sorting is stable.
     return sorted(found, key=lambda one: SEVERITIES.index(one.severity)), len(products), len(sales)
 

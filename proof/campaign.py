@@ -28,7 +28,7 @@ from benchmarks.lines import Line
 from proof import canaries, oracle
 from proof.disturbances import FUNCTIONS, Trouble
 from proof.judge import Judge, Violation
-from proof.market import make
+from proof.market import customer_of, policies_of
 from proof.permissions import Roles, not_allowed
 from proof.quiet import PATIENCE, heads, rest, running
 from proof.seller import Seller
@@ -106,28 +106,15 @@ def _rounds(seed: int, deals: int) -> Iterator[list[int]]:
         histories, sold = [], 0
         while sold < min(per_round, deals):
             histories.append(next(numbers))
-            sold += len(_customer(seed, histories[-1], now).newest)
+            sold += len(customer_of(seed, histories[-1], now, "").newest)
         deals -= sold
         yield histories
 
 
-def rules_of(seed: int) -> oracle.Rules:
-    """What the stack of a campaign chooses: another seed, other policies."""
-    return oracle.Rules(
-        end_of_term=("keep", "end", "grace")[(seed - 1) % 3], reopened="revoke" if seed % 4 == 0 else "flag"
-    )
-
-
-def _customer(seed: int, history: int, now: datetime, organization: str = "") -> Customer:
-    customer = make(seed * 100_000 + history, now, organization)
-    customer.history = history
-    return customer
-
-
 def _play(seed: int, histories: list[int], alone: bool, stop: bool) -> tuple[Counter[str], list[Violation]]:
     """Play a round. Out: what was counted, what was found."""
-    rules = rules_of(seed)
-    policies = {"EndOfTermPolicy": rules.end_of_term, "ReopenedDealPolicy": rules.reopened}
+    policies = policies_of(seed)
+    rules = oracle.Rules(end_of_term=policies["EndOfTermPolicy"], reopened=policies["ReopenedDealPolicy"])
     with Sandbox(
         {**PARAMETERS, **policies},
         wait_scale=0.04,
@@ -137,7 +124,7 @@ def _play(seed: int, histories: list[int], alone: bool, stop: bool) -> tuple[Cou
         concurrency=6,
     ) as sandbox:
         now = datetime.now(UTC)
-        customers = [_customer(seed, each, now, sandbox.salesforce.organization_id) for each in histories]
+        customers = [customer_of(seed, each, now, sandbox.salesforce.organization_id) for each in histories]
         play = _Round(sandbox, customers, f"campaign {seed}", now, stop, rules)
         play.play()
         for one in play.judge.violations:
@@ -233,10 +220,18 @@ class _Round:
             self._trouble.stop()
             self._sender.again()
             if wave < 2:
-                rest(self._sandbox, MOST_PASSES)
+                self._look(wave)
                 self.tally["marks"] += self._strangers.mark()
         self._end()
         self._count()
+
+    def _look(self, wave: int) -> None:
+        """Between two waves: whoever is at rest has what was sold so far."""
+        since = datetime.now(UTC)
+        if rest(self._sandbox, MOST_PASSES):
+            heard = [one for one in self._customers if self._sender.left_out.isdisjoint(one.newest)]
+            self.judge.judge(heard, wave + 1, since)
+            self._say(f"{self.judge.counts['judged']} customers have what was sold so far, or have violations")
 
     def _say(self, what: str) -> None:
         seconds = (datetime.now(UTC) - self._began).total_seconds()

@@ -78,6 +78,7 @@ def plant(sandbox: Sandbox) -> Canaries:
             "callout key": sandbox.callout_key,
             "callout key before": before,
             "Stigg's key": sandbox.stigg_api_key,
+            "Stigg webhook secret": sandbox.stigg_events_secret,
             "Salesforce's client secret": sandbox.salesforce_client["clientSecret"],
             "wrong client secret": secrets.token_urlsafe(24),
             "private key": pem,

@@ -25,7 +25,7 @@ from benchmarks.lines import Line
 from closedwon.aws.secrets import Secret
 from proof.bench import Bench, function_of
 from proof.fuzz import INJECTIONS, Outcome, run, shown
-from proof.hostile_requests import PATIENCE, Found, accepted, known_ids, pause, tricks
+from proof.hostile_requests import EVENTS, PATIENCE, Found, accepted, known_ids, pause, tricks
 from proof.injection import escapes, injected
 from proof.parsers import attacks
 from sandbox.sandbox import ROOT, Sandbox
@@ -71,6 +71,7 @@ def hostile(seed: int, long: bool, sizes: Sizes | None = None) -> list[Line]:
         half_accepted(sandbox, recorded, found)
         injected(sandbox, sizes.injections, found)
         authenticated(sandbox, found)
+        heard_from_stigg_alone(sandbox, found)
     return lines(outcomes, found)
 
 
@@ -251,6 +252,41 @@ def authenticated(sandbox: Sandbox, found: Found) -> None:
     expect("an old key", (403,), [("x-api-key", first)])
     expect("the previous key", inside, [("x-api-key", keys[1])])
     expect("the current key", inside, [("x-api-key", keys[2])])
+
+
+def heard_from_stigg_alone(sandbox: Sandbox, found: Found) -> None:
+    """Who may tell events: the current secret, the previous one, and nobody else, Salesforce's key least of all."""
+    first, second, third = sandbox.stigg_events_secret, "second-secret-of-the-proof-01", "third-secret-of-the-proof-012"
+    key, event = sandbox.aws.secret("CalloutKeySecret"), json.dumps({"type": "subscription.updated"})
+
+    def expect(said: str, wanted: tuple[int, ...], **headers: str) -> None:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = requests.post(f"{sandbox.aws.callout_url}{EVENTS}", data=event, headers=sent, timeout=PATIENCE)
+        found.asked["authentication"] += 1
+        found.statuses[answer.status_code] += 1
+        if answer.status_code not in wanted or any(one in answer.text for one in (first, second, third, key)):
+            found.fail("authentication", f"events, {said}: answered {answer.status_code} {answer.text[:100]}")
+
+    outside = (401, 403)
+    expect("no secret", (401,))
+    expect("Salesforce's key in its own header", (401,), x_api_key=key)
+    for name in ("Stigg_Webhooks_Secret", "stigg_webhooks_secret", "STIGG_WEBHOOKS_SECRET"):
+        expect(f"the secret as {name}", (202,), **{name: first})
+    for wrong in ("x", key, first[:-1], f"{first}x", first.swapcase(), f"Bearer {first}", "*" * 40, "x" * 257):
+        expect(f"a wrong secret ({wrong[:12]!r}...)", outside, Stigg_Webhooks_Secret=wrong)
+    for value, current, previous, old in ((second, second, first, ""), (third, third, second, first)):
+        sandbox.aws.put_secret("StiggEventsSecret", value)
+        forget(sandbox)
+        expect("the current secret", (202,), Stigg_Webhooks_Secret=current)
+        expect("the previous secret", (202,), Stigg_Webhooks_Secret=previous)
+        expect("an old secret", outside, Stigg_Webhooks_Secret=old)
+        target = f"{sandbox.aws.callout_url}/v1/provisionings/0065g00000ABCdEAAX"
+        answer = requests.get(target, headers={"x-api-key": current}, timeout=PATIENCE)
+        found.asked["authentication"] += 1
+        if answer.status_code not in outside:
+            found.fail("authentication", f"Stigg's secret opens {target}: {answer.status_code}")
+    sandbox.aws.put_secret("StiggEventsSecret", first)
+    forget(sandbox)
 
 
 def forget(sandbox: Sandbox) -> None:

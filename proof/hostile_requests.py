@@ -13,11 +13,14 @@ from urllib.parse import urlsplit
 from closedwon.domain.identifiers import normalised_id
 from proof.fuzz import TEXTS
 from sandbox.sandbox import Sandbox
+from sandbox.stigg.events import HEADER as EVENTS_HEADER
 
 Json = dict[str, Any]
 
 LIMIT_SECONDS = 29.0
 """How long the API has for an answer."""
+
+EVENTS = "/v1/stigg-events"
 
 PATIENCE = 120.0
 """Seconds until the harness gives up on an answer: a loaded machine is no hang of the product's."""
@@ -75,7 +78,7 @@ def known_ids(sandbox: Sandbox, document: Json) -> Json:
 def accepted(status: int, text: str) -> Iterator[str]:
     """The opportunities that an answer says are recorded."""
     if status == 202:
-        for result in json.loads(text)["results"]:
+        for result in json.loads(text).get("results", ()):  # an event's answer has none
             if result.get("execution") and "message" not in result:
                 yield result["opportunityId"]
 
@@ -145,8 +148,13 @@ def tricks(sandbox: Sandbox, found: Found, every: int) -> set[str]:
             one("bodies", "POST", path, body, {"Content-Type": "text/plain"})  # past the gateway's model
             if path == post:
                 one("bodies", "POST", path, body)
+    stigg = {EVENTS_HEADER: sandbox.stigg_events_secret, **plain}
+    for body in [*list(hostile_bodies(sandbox))[::every], *hostile_events(sandbox)]:
+        if one("events", "POST", EVENTS, body, stigg) not in (202, 413):
+            found.fail("answers that do not fit", f"an event was not taken: {body[:200]!r}")
     for body in large_bodies(sandbox):
         one("sizes", "POST", post, body)
+        one("sizes", "POST", EVENTS, body, stigg)
     for path in hostile_paths():
         one("paths", "GET", path)
         one("paths", "POST", path, good)
@@ -216,6 +224,26 @@ def hostile_bodies(sandbox: Sandbox) -> Iterator[bytes]:
     yield f'{{"deals":[{good.replace("{", chr(123) + chr(34) + "trigger" + chr(34) + ": 7, ", 1)}]}}'.encode()
     yield json.dumps({"deals": [a_deal(sandbox, 102)] * 200}).encode()
     yield json.dumps({"deals": [a_deal(sandbox, 102)] * 201}).encode()
+
+
+def hostile_events(sandbox: Sandbox) -> Iterator[bytes]:
+    """Events as Stigg would not send them, about customers that closed-won knows and others."""
+    known = sandbox.salesforce.find("Account")[:1]
+    customer: list[Any] = [one["Id"] for one in known] or ["0015g00000XyZaBAAV"]
+    for text in [*TEXTS[:30], *customer, None, 7, [], {}, True]:
+        for event in (
+            {"type": text, "messageId": text, "customer": {"id": text}},
+            {"type": "subscription.created", "messageId": text, "id": text, "customer": {"id": customer[0]}},
+            {"type": "customer.updated", "entityId": text, "customer": text, "customerId": text, "data": text},
+            {"data": {"data": text, "customer": {"id": text}}},
+        ):
+            yield json.dumps(event).encode()
+    yield json.dumps(
+        {"type": "subscription.updated", "customer": {"id": customer[0]}, "metadata": "x" * 200_000}
+    ).encode()
+    yield json.dumps(
+        {"type": "subscription.updated", "messageId": "x" * 100_000, "customer": {"id": customer[0]}}
+    ).encode()
 
 
 def large_bodies(sandbox: Sandbox) -> Iterator[bytes]:

@@ -8,7 +8,8 @@ but where it is certain who makes way. Nothing of the product is used.
 from __future__ import annotations
 
 import copy
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import count
 
 from proof.kinds import KINDS
 from proof.shop import (
@@ -35,6 +36,24 @@ from sandbox.salesforce.ids import to_18
 def make(seed: int, began: datetime, organization: str) -> Customer:
     """Make a customer. began: when it is played."""
     return _Maker(seed, began, organization).customer
+
+
+def customer_of(campaign: int, number: int, began: datetime, organization: str) -> Customer:
+    """One of a campaign's customers. In: the campaign's seed; which one; when it is played."""
+    customer = make(campaign * 100_000 + number, began, organization)
+    customer.history = number
+    return customer
+
+
+def first_that_buys(kind: str, campaign: int) -> int:
+    """The number of the first customer of a campaign that is sold a kind of contract."""
+    return next(number for number in count() if kind in customer_of(campaign, number, datetime.now(UTC), "").kinds)
+
+
+def policies_of(campaign: int) -> dict[str, str]:
+    """What the stack of a campaign chooses, by parameter: another seed, other policies."""
+    end = ("keep", "end", "grace")[(campaign - 1) % 3]
+    return {"EndOfTermPolicy": end, "ReopenedDealPolicy": "revoke" if campaign % 4 == 0 else "flag"}
 
 
 class _Maker(Shop):

@@ -54,7 +54,8 @@ def started() -> Iterator[Sandbox]:
         **PARAMETERS,
         "NotificationTopic": f"arn:aws:sns:us-east-1:{TOPIC_ACCOUNT}:{TOPIC}",
     }
-    sandbox = Sandbox(given, wait_scale=0.02, longest_invocation=20, rate_limits=False, own_application=True)
+    fast: dict[str, Any] = {"wait_scale": 0.02, "longest_invocation": 20, "rate_limits": False}
+    sandbox = Sandbox(given, own_application=True, queue=True, **fast)
     with sandbox:
         sns_backends[TOPIC_ACCOUNT]["us-east-1"].create_topic(TOPIC)
         yield sandbox
@@ -150,6 +151,26 @@ class Tour:
             call(self.sandbox, self.deal(), self.deal())
         self.due_now()
         sweep(self.sandbox)
+
+    def events(self) -> None:
+        """Stigg tells of what changed, by its webhook and by its queue; somebody tells what is none of theirs."""
+        sandbox, told = self.sandbox, self.canaries.everything()
+        fine = [self.deal() for _ in range(2)]
+        provision(sandbox, *fine)
+        self.by_hand(fine[0])
+        customers = [self.customer_of(deal) for deal in fine]
+        event: Json = {"type": "subscription.updated", "messageId": told, "metadata": {"name": told}}
+        for text in (
+            json.dumps({**event, "customer": {"id": customers[0]}}),
+            json.dumps({**event, "customer": {"id": self.canaries.personal[CHOSEN]}}),
+            json.dumps({**event, "customer": {"id": told}}),
+            told,
+        ):
+            sandbox.tell(text)
+        sandbox.tell(event, secret=f"{self.canaries.secret['Stigg webhook secret']}x")
+        sandbox.stigg.events.tell({**event, "customer": {"id": customers[1]}})
+        sandbox.aws.run_schedule("StiggQueueFunctionSchedule")
+        sandbox.wait_until_idle()
 
     def due_now(self) -> None:
         """Whatever waits for its time has waited long enough."""
@@ -401,6 +422,7 @@ class Tour:
         stops: tuple[Callable[[], None], ...] = (
             self.triggers,
             self.approvals,
+            self.events,
             self.sweeps,
             self.faults,
             self.bad_input,

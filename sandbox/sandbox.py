@@ -8,6 +8,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -22,11 +23,15 @@ from sandbox.salesforce.app import Salesforce
 from sandbox.stand_in import StandIn
 from sandbox.started import Started
 from sandbox.stigg.app import Stigg
+from sandbox.stigg.events import HEADER as EVENTS_HEADER
+from sandbox.stigg.queue import DurableQueue
 from sandbox.tls import make_tls
 
 ROOT = Path(__file__).resolve().parent.parent
 API_VERSION = "66.0"
 STIGG_INTEGRATION = "salesforce-sandbox"
+QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/111122223333/stigg-events"
+"""Stigg's durable queue, in an account of Stigg's."""
 
 
 class Sandbox(Started):
@@ -35,7 +40,9 @@ class Sandbox(Started):
     In: parameters of the template that differ from its defaults; wait_scale, what the state machine's waits are
     multiplied by; longest_invocation, seconds a function may run at most (its own time-out where None); rate_limits,
     whether Stigg keeps its, multiplied by rate_scale; own_application, whether the sample application makes workspaces
-    first; template, for tests of a part of it. Usable as a context manager; ready within seconds.
+    first; events, whether Stigg tells by its webhook what changes, events_scale, what its times are multiplied by;
+    queue, whether it has a durable queue, too; template, for tests of a part of it. Usable as a context manager; ready
+    within seconds.
     """
 
     def __init__(
@@ -48,6 +55,9 @@ class Sandbox(Started):
         rate_scale: float = 1.0,
         concurrency: int = 4,
         own_application: bool = False,
+        events: bool = False,
+        events_scale: float = 1.0,
+        queue: bool = False,
         template: Path = ROOT / "template.yaml",
     ) -> None:
         super().__init__()
@@ -56,9 +66,12 @@ class Sandbox(Started):
         self._longest_invocation = longest_invocation
         self._concurrency = concurrency
         self._template = template
+        self._events, self._queue = events, queue
         self.stigg_api_key = f"server-{secrets.token_hex(16)}"
+        self.stigg_events_secret = secrets.token_hex(24)
         self.salesforce_client = {"clientId": "closed-won", "clientSecret": secrets.token_hex(16)}
         self.stigg = Stigg(self.stigg_api_key, rate_limits, rate_scale)
+        self.stigg.events.scale = events_scale
         self.salesforce = Salesforce(self.salesforce_client["clientId"], self.salesforce_client["clientSecret"])
         self.salesforce.load(packaged_configuration())
         self.sales = Sales(self.salesforce)
@@ -89,6 +102,8 @@ class Sandbox(Started):
                 "StiggApiUrl": self.stigg_server.url,
                 "StiggAppUrl": f"{self.stigg_server.url}/{self.stigg.environment}",
                 "StiggSalesforceIntegrationId": STIGG_INTEGRATION,
+                "StiggEdgeUrl": self.stigg_server.url,
+                "StiggEventQueueUrl": QUEUE_URL if self._queue else "",
                 **own,
                 # Last, so that a test can set these otherwise, too.
                 **self._parameters,
@@ -100,12 +115,33 @@ class Sandbox(Started):
             longest_invocation=self._longest_invocation,
         )
         self._exits.enter_context(self.aws)
-        # After the deployment, as a user does it: the template makes these two without a value.
+        # After the deployment, as a user does it: the template makes these without a value.
         self.aws.put_secret("StiggSecret", {"apiKey": self.stigg_api_key})
+        self.aws.put_secret("StiggEventsSecret", self.stigg_events_secret)
         self.aws.put_secret("SalesforceSecret", self.salesforce_client)
         self.callout_key = self.aws.secret("CalloutKeySecret")
+        self._exits.callback(self.stigg.events.stop)  # before what it tells is stopped
+        if self._events:
+            self.stigg.events.to(f"{self.aws.callout_url}/v1/stigg-events", self.stigg_events_secret)
+        if self._queue:
+            self._make_queue()
         if self.application is not None:
             self.application.signing_keys = [json.loads(self.aws.secret("OwnApplicationSecret"))["signingKey"]]
+
+    def _make_queue(self) -> None:
+        """A durable queue, which Stigg fills and gives credentials for."""
+        sqs = self.aws.client("sqs")
+        self._empty_queue()
+        self.stigg.queue = DurableQueue(QUEUE_URL, lambda: datetime.now(UTC))
+        self.aws.guard_queues(self.stigg.queue.admits)
+        self.stigg.events.to_queue(lambda text: sqs.send_message(QueueUrl=QUEUE_URL, MessageBody=text))
+
+    def _empty_queue(self) -> None:
+        sqs, name = self.aws.client("sqs"), QUEUE_URL.rpartition("/")[2]
+        # Made anew: a queue is purged once a minute at most.
+        if sqs.list_queues(QueueNamePrefix=name).get("QueueUrls"):
+            sqs.delete_queue(QueueUrl=QUEUE_URL)
+        sqs.create_queue(QueueName=name)
 
     def reset(self) -> None:
         """Nothing sold, nothing provisioned, nothing reconciled, no faults: executions, the ledger, the bucket and both
@@ -118,6 +154,8 @@ class Sandbox(Started):
             self.application_server.reset()
         self.aws.empty_table("LedgerTable")
         self.aws.empty_bucket("ReconciliationBucket")
+        if self._queue:
+            self._empty_queue()
 
     # As Salesforce calls
 
@@ -129,6 +167,12 @@ class Sandbox(Started):
         """POST anything to the callout."""
         headers = {"x-api-key": self.callout_key if key is None else key}
         return requests.post(f"{self.aws.callout_url}{path}", json=body, headers=headers, timeout=60)
+
+    def tell(self, event: Any, secret: str | None = None) -> requests.Response:
+        """POST an event, as Stigg does: anything, or a text as it is."""
+        headers = {EVENTS_HEADER: self.stigg_events_secret if secret is None else secret}
+        body = event if isinstance(event, str | bytes) else json.dumps(event)
+        return requests.post(f"{self.aws.callout_url}/v1/stigg-events", data=body, headers=headers, timeout=60)
 
     def preview(self, *deals: Mapping[str, Any]) -> requests.Response:
         """POST deals to the preview, as the action in Salesforce does."""
@@ -170,6 +214,7 @@ class Sandbox(Started):
         return {
             "callout_url": self.aws.callout_url,
             "callout_api_key": self.callout_key,
+            "stigg_events_secret": self.stigg_events_secret,
             "stigg_url": self.stigg_server.url,
             "stigg_api_key": self.stigg_api_key,
             "salesforce_url": self.salesforce_server.url,

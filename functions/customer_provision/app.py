@@ -13,6 +13,7 @@ from aws_lambda_powertools.logging import Logger
 from closedwon.aws import metrics
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Slot
+from closedwon.domain.due import only_looks
 from closedwon.domain.lease import Work
 from closedwon.domain.results import Ensured, Naming
 from closedwon.provisioning.step import Step
@@ -118,7 +119,9 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
         if work.customer.unasked:  # arrived since the user's own application was asked
             return step.handing_on(work, work="ask")
         with stack.leases.held(work), stack.governor.ending_in(context.get_remaining_time_in_millis()):
-            done, found = ensure_customer(work, step.execution, stack)
+            # Where Stigg is only looked at, what somebody did to the customer there stays as it is (decision 85).
+            looks = only_looks(work.customer, stack.now())
+            done, found = Reached(NOTHING) if looks else ensure_customer(work, step.execution, stack)
             if done != NOTHING and not is_known(work.customer, found):  # else the next step makes no subscription
                 stack.ledger.record_result(work, found)
         logger.info(

@@ -1,8 +1,8 @@
 """export_ledger: exports the customers from the ledger to S3.
 
 For a reconciliation of everything, DynamoDB itself exports the table as it is at one moment, which costs no read
-capacity; here that export is read and partitioned. In mode ``changed`` only the accounts that are long overdue are
-written.
+capacity; here that export is read and partitioned. In mode ``changed`` only the accounts are written that are long
+overdue, and those whose subscriptions an event of Stigg's showed to be changed there.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.logging import Logger
 
+from closedwon.aws.event_register import EventRegister
 from closedwon.aws.ledger import Ledger
 from closedwon.aws.ledger_items import exported
 from closedwon.domain.errors import LedgerExportFailed, safe_text
+from closedwon.domain.instants import from_iso, milliseconds
 from closedwon.reconciliation.exporting import Json, Shift, one_round
 from closedwon.reconciliation.runs import PartitionWriter, Run, Storage, key
 from closedwon.stack import STACK, Stack
@@ -133,10 +135,11 @@ class LedgerExport:
                 writer.add("owners", customer_id, {"account": account})
 
 
-def overdue(run: Run, progress: Json, storage: Storage, ledger: Ledger) -> Json:
-    """Write the accounts that are long overdue, all at once."""
+def noticed(run: Run, progress: Json, storage: Storage, ledger: Ledger, register: EventRegister) -> Json:
+    """Write the accounts that are long overdue, and those that were marked since the last run, all at once."""
+    since = milliseconds(from_iso(run.since))
     with storage.batch(run, "overdue") as writer:
-        for account in ledger.overdue(OVERDUE_MILLISECONDS):
+        for account in dict.fromkeys([*ledger.overdue(OVERDUE_MILLISECONDS), *register.marked(since)]):
             writer.add("customers", account, {})
     return {**progress, "done": True, "records": writer.records}
 
@@ -145,7 +148,11 @@ def lambda_handler(event: dict[str, Any], context: Context, stack: Stack = STACK
     run = Run.of(event["run"])
     shift = Shift(context.get_remaining_time_in_millis)
     export = LedgerExport(run, stack.storage, stack.dynamodb, stack.settings["LEDGER_TABLE_ARN"])
-    step = export.step if run.mode == "all" else lambda so_far: overdue(run, so_far, stack.storage, stack.ledger)
+
+    def changed(so_far: Json) -> Json:
+        return noticed(run, so_far, stack.storage, stack.ledger, stack.event_register)
+
+    step = export.step if run.mode == "all" else changed
     progress = one_round(event["progress"], step, shift)
     logger.info("exported", extra={"run": run.id, **{name: progress[name] for name in ("done", "calls", "records")}})
     return progress

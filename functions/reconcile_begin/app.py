@@ -33,6 +33,7 @@ MOST_PARTITIONS = 400
 SECRETS = {
     "CalloutKey": "CALLOUT_KEY_SECRET_ARN",
     "Stigg": "STIGG_SECRET_ARN",
+    "StiggEvents": "STIGG_EVENTS_SECRET_ARN",
     "Salesforce": "SALESFORCE_SECRET_ARN",
     "OwnApplication": "OWN_APPLICATION_SECRET_ARN",
 }
@@ -121,7 +122,10 @@ def measure_secrets(stack: Stack) -> None:
         if not (arn := stack.settings.get(variable)):
             continue
         try:
-            changed = stack.secretsmanager.describe_secret(SecretId=arn)["LastChangedDate"]
+            told = stack.secretsmanager.describe_secret(SecretId=arn)
+            if not told.get("VersionIdsToStages"):  # nobody ever gave it a value: nothing has an age
+                continue
+            changed = told["LastChangedDate"]
         except Exception:
             logger.exception("the secret's age is not known", extra={"secret": name})
         else:

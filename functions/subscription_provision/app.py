@@ -13,17 +13,18 @@ from aws_lambda_powertools.logging import Logger
 from closedwon.aws import metrics
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.changes import Change, Create, End, Plan
+from closedwon.domain.changes import Change, Create, End, Plan, opportunities_of
 from closedwon.domain.codes import Facts
 from closedwon.domain.desired import Grant, Slot, Subscription
+from closedwon.domain.due import only_looks
 from closedwon.domain.endings import after_end, ending_of
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
 from closedwon.domain.identifiers import SubscriptionId
-from closedwon.domain.instants import Instant, from_milliseconds
+from closedwon.domain.instants import Instant, from_milliseconds, milliseconds
 from closedwon.domain.lease import Work
 from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
-from closedwon.domain.planned import currency_to_say
+from closedwon.domain.planned import Planned, currency_to_say
 from closedwon.domain.records import GrantRecord, Payment, SlotRecord
 from closedwon.domain.results import Applied, Ensured, Intended, Interrupted, LeaseLost
 from closedwon.provisioning.step import Step
@@ -53,11 +54,19 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     if (desired.subscriptions or desired.grants) and not customer.ensured:
         return None
     planned = stack.provisioner.planned(customer, agreement)
-    to_do, records = planned.plan, dict(planned.records)
+    records = dict(planned.records)
+    if only_looks(customer, milliseconds(agreement.world.now)):
+        return looked(work, planned, records, execution, stack)
+    return apply(work, planned, records, execution, stack)
+
+
+def apply(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> Applied:
+    """Apply a plan. In: what is known of each slot. Out: what to record."""
+    to_do = planned.plan
     # Before any write: if this step dies, its retry finds in the ledger which IDs may be in use.
     intend(work, to_do, records, stack.ledger)
-    if (currency := currency_to_say(customer, planned)) is not None:
-        stack.stigg.update_customer(customer.bound_id, currency_body(currency))
+    if (currency := currency_to_say(work.customer, planned)) is not None:
+        stack.stigg.update_customer(work.customer.bound_id, currency_body(currency))
         stack.ledger.record_result(work, Ensured(currency))
     # These too: a step that died may have made them without the ledger hearing of it.
     for keep in to_do.kept:
@@ -68,7 +77,7 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     for change in to_do.changes:
         slot = change.slot if isinstance(change, End) else change.subscription.slot
         try:
-            records[slot] = make(work, change, records, execution, agreement.world.catalogue, stack)
+            records[slot] = make(work, change, records, execution, planned.agreement.world.catalogue, stack)
         except StiggRefused as refusal:
             plan_id = change.plan_id if isinstance(change, End) else change.subscription.plan_id
             # The outcome of this slot's deals alone; all other errors stop the step, and its retry reads Stigg again.
@@ -79,7 +88,34 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
         )
     # Credits last: they cannot be taken back.
     grants, refused_grants = grant_all(work, to_do.grants, stack.stigg)
-    return applied(customer, planned, records, refusals, stack.now(), grants, refused_grants)
+    return applied(work.customer, planned, records, refusals, stack.now(), grants, refused_grants)
+
+
+def looked(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> Applied:
+    """What to record where Stigg was only looked at. What others changed there stays as it is: its customer is marked,
+    and the next reconciliation reports or repairs it by the stack's policies (decision 85).
+    """
+    to_do = planned.plan
+    if to_do.changes:
+        stack.event_register.mark(work.customer.account_id)
+        metrics.note("StiggDiffers")
+    for keep in to_do.kept:
+        slot = keep.subscription.slot
+        record = records.get(slot, SlotRecord())
+        records[slot] = standing(record, keep.subscription, keep.subscription_id, keep.status, keep.payment)
+    logger.info("looked", extra={"execution": execution, "differs": len(to_do.changes)})
+    left = {id for change in to_do.changes for id in opportunities_of(change)}
+    left |= {grant.opportunity_id for grant in to_do.grants}
+    seen = planned._replace(plan=replace(to_do, changes=(), grants=(), approved={}))
+    report = applied(work.customer, seen, records, {}, stack.now(), dict(work.customer.grants))
+    return replace(
+        report,
+        # What Stigg refused, and what is to be decided, is still as it was.
+        outcomes={id: outcome for id, outcome in report.outcomes.items() if id not in left},
+        settles={id: settled for id, settled in report.settles.items() if id not in left},
+        approved=frozenset(),
+        looked=True,
+    )
 
 
 def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord], ledger: Ledger) -> None:

@@ -1,4 +1,4 @@
-"""Leaves in the layer what the functions need of the AWS SDK's data: five services of four hundred, without manuals.
+"""Leaves in the layer what the functions need of the AWS SDK's data: six services of four hundred, without manuals.
 
 botocore describes every service in files that it searches and reads when a client is made. That was a quarter of the
 processor's time of a cold start, and a third of the layer (docs/measurements.md). What a call looks like, and where it
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SERVICES = ("dynamodb", "s3", "secretsmanager", "sns", "stepfunctions")
+SERVICES = ("dynamodb", "s3", "secretsmanager", "sns", "sqs", "stepfunctions")
 """What the functions and the package make clients of."""
 
 # Waiters and examples are read by nothing that runs; paginators stay, because S3's lists go by them.

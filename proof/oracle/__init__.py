@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from proof.oracle.contracts import Agreed
+from proof.oracle.agreed import Agreed
 from proof.oracle.facts import Fact, fact_of
 from proof.oracle.making_way import Standing, stand
 from proof.oracle.pictures import Picture, picture
@@ -186,10 +186,10 @@ def _over(agreed: Agreed, lines: Sequence[Line], now: datetime) -> str:
     if any(how == "own" for _, how in ends):
         return "Provisioned"
     at = max(at for at, _ in ends)
-    last = {how for when, how in ends if when == at}
-    if "over" in last:
+    hows = {how for when, how in ends if when == at}
+    if "over" in hows:
         return "Ended"
-    return EITHER if "either" in last else "Superseded"
+    return EITHER if "either" in hows else "Superseded"
 
 
 def _how(line: Line) -> str:

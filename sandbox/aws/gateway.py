@@ -97,11 +97,13 @@ class Gateway:
         self._functions = functions
         self._api_id, self._stage, self._account, self._region = api_id, stage, account, region
         self._routes = _routes(document)
-        self._bucket: TokenBucket | None = None
+        self._buckets: dict[tuple[str, str], TokenBucket] = {}
         for setting in method_settings:
-            if setting.get("ResourcePath") == "/*" and "ThrottlingRateLimit" in setting:
+            if "ThrottlingRateLimit" in setting:
                 rate = float(setting["ThrottlingRateLimit"])
-                self._bucket = TokenBucket(rate, float(setting.get("ThrottlingBurstLimit", rate)))
+                # A slash within a path is written ~1, after a first slash that is written as it is.
+                place = setting["ResourcePath"].replace("/~1", "/").replace("~1", "/"), setting["HttpMethod"]
+                self._buckets[place] = TokenBucket(rate, float(setting.get("ThrottlingBurstLimit", rate)))
         self._verdicts: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -121,7 +123,9 @@ class Gateway:
 
     def _serve(self, request: Request, request_id: str) -> Response:
         route, path_parameters = self._route(request)
-        if self._bucket and not self._bucket.take():
+        # A method with settings of its own is counted by itself; all others together.
+        bucket = self._buckets.get((route.path, route.method)) or self._buckets.get(("/*", "*"))
+        if bucket and not bucket.take():
             raise Refused(429, {"message": "Too Many Requests"}, "TooManyRequestsException")
         context = self._authorize(route, request) if route.authorizer else None
         if (request.content_length or 0) > BODY_LIMIT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterable
@@ -20,7 +21,8 @@ class Account:
 
     DynamoDB: conditional writes and transactions. Step Functions: two StartExecution with the same name.
     Every request counts as the account's own, whatever its credentials. throttle: asked of each request that a function
-    sends to DynamoDB, by its target; where it says so, the request is throttled.
+    sends to DynamoDB, by its target; where it says so, the request is throttled. admits: asked of each request that
+    a function sends to SQS, with its body; where it does not, the credentials are refused.
     """
 
     PREFIXES = ("DynamoDB_", "AWSStepFunctions.StartExecution")
@@ -31,6 +33,7 @@ class Account:
         self._calls = calls
         self._locks = {prefix: threading.Lock() for prefix in self.PREFIXES}
         self.throttle: Callable[[str], bool] | None = None
+        self.admits: Callable[[WSGIEnvironment, bytes], bool] | None = None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
@@ -40,11 +43,30 @@ class Account:
         # Not what tests ask at the same address, to see what became of it.
         if self.throttle and of_function and target.startswith("DynamoDB_") and self.throttle(target):
             return self._throttled(target, environ, start_response)
+        if self.admits and of_function and target.startswith("AmazonSQS.") and not self._admitted(environ):
+            return self._refused(start_response)
         for prefix, lock in self._locks.items():
             if target.startswith(prefix):
                 with lock:
                     return self._application(environ, start_response)
         return self._application(environ, start_response)
+
+    def _admitted(self, environ: WSGIEnvironment) -> bool:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        return self.admits is None or self.admits(environ, body)
+
+    @staticmethod
+    def _refused(start_response: StartResponse) -> Iterable[bytes]:
+        """As SQS refuses credentials that are not known, or not any more."""
+        said = {
+            "__type": "com.amazon.coral.service#InvalidClientTokenId",
+            "message": "The security token included in the request is invalid.",
+        }
+        body = json.dumps(said).encode()
+        headers = [("Content-Type", "application/x-amz-json-1.0"), ("Content-Length", str(len(body)))]
+        start_response("403 Forbidden", headers)
+        return [body]
 
     @staticmethod
     def _throttled(target: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

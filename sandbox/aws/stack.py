@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
+from wsgiref.types import WSGIEnvironment
 
 import boto3
 from botocore.config import Config
@@ -285,6 +286,10 @@ class AwsSandbox(Started):
     def throttle_dynamodb(self, throttle: Callable[[str], bool] | None) -> None:
         """Have requests of functions to DynamoDB throttled from now on where this says so, by their target."""
         self._aws.throttle = throttle
+
+    def guard_queues(self, admits: Callable[[WSGIEnvironment, bytes], bool]) -> None:
+        """Have requests to SQS refused from now on that this does not admit, by their body."""
+        self._aws.admits = admits
 
     def waiting_less(self, scale: float) -> AbstractContextManager[None]:
         """While it lasts, the state machines' Retry and Wait delays are multiplied by this."""

@@ -63,11 +63,25 @@ class Api:
         """The key is a scoped one, without these, until `reset`."""
         self._out_of_scope = resources
 
+    def credentials(self, request: Request, give: Callable[[Request], Response]) -> Response:
+        """Answer the edge API's one request, which the same key opens."""
+        try:
+            if request.method != "GET":
+                raise Refused(405, CODES[405], f"{request.method} {request.path}: no such endpoint")
+            self._let_in(request)
+            return give(request)
+        except Refused as refused:
+            return answers.refusal(refused)
+
+    def _let_in(self, request: Request) -> None:
+        """Raises `Refused` (401)."""
+        key = request.headers.get("X-API-KEY", "").encode()
+        if not any(hmac.compare_digest(key, known) for known in self._keys):
+            raise Refused(401, "Unauthenticated", "the X-API-KEY header is missing or wrong")
+
     def answer(self, request: Request) -> Response:
         try:
-            key = request.headers.get("X-API-KEY", "").encode()
-            if not any(hmac.compare_digest(key, known) for known in self._keys):
-                raise Refused(401, "Unauthenticated", "the X-API-KEY header is missing or wrong")
+            self._let_in(request)
             endpoint, values = _routed(request)
             body = request.get_data(cache=True)
             path = request.path.removeprefix(f"{PATH}/")

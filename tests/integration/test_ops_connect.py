@@ -27,7 +27,9 @@ def secrets(sandbox: Sandbox) -> Iterator[None]:
     """Both secrets hold again what they should, whatever the test puts in."""
     yield
     sandbox.aws.put_secret("StiggSecret", {"apiKey": sandbox.stigg_api_key})
+    sandbox.aws.put_secret("StiggEventsSecret", sandbox.stigg_events_secret)
     sandbox.aws.put_secret("SalesforceSecret", sandbox.salesforce_client)
+    sandbox.aws.functions.kill("AuthorizerFunction")  # it keeps what it read for minutes
 
 
 def looked_at(operator: Operator, *arguments: str, answer: str = "") -> dict[str, Any]:
@@ -64,12 +66,17 @@ def test_a_stack_that_is_connected_is_told_step_by_step(sandbox: Sandbox, operat
         "✓ The callout takes the key",
         "✓ The sweep ran 1 time in the last 15 minutes",
         "! Nobody is told when something fails: AlarmTopic is empty",
-        "Everything is connected, with 2 warnings",
+        "! Stigg's webhook has told nothing yet",
+        "Everything is connected, with 3 warnings",
+        f"{sandbox.aws.callout_url}/v1/stigg-events",
         sandbox.aws.callout_url,
         "closed-won Flow user",
     ):
         assert line in said
-    for secret in (sandbox.callout_key, sandbox.stigg_api_key, sandbox.salesforce_client["clientSecret"]):
+    for secret in (
+        *(sandbox.callout_key, sandbox.stigg_api_key, sandbox.stigg_events_secret),
+        sandbox.salesforce_client["clientSecret"],
+    ):
         assert secret not in said
     assert operator.does("connect", "--show-key") == f"{sandbox.callout_key}\n"
 
@@ -100,6 +107,30 @@ def test_credentials_from_files_are_tried_and_then_stored(sandbox: Sandbox, oper
     assert done["connected"]
     assert json.loads(sandbox.aws.secret("StiggSecret")) == {"apiKey": sandbox.stigg_api_key}
     assert json.loads(sandbox.aws.secret("SalesforceSecret")) == sandbox.salesforce_client
+
+
+@pytest.mark.usefixtures("secrets")
+def test_the_webhooks_secret_is_stored_and_its_last_event_told(sandbox: Sandbox, operator: Operator) -> None:
+    secret = "-".join(["the", "secret", "of", "the", "webhook"])
+    refused = problems(operator, "--events-secret-file", "-", answer="short")
+    assert any("What was given is no secret of a webhook" in words for words in refused)
+    assert sandbox.aws.secret("StiggEventsSecret") == sandbox.stigg_events_secret
+    found = looked_at(operator, "--events-secret-file", "-", answer=f"{secret}\n")
+    told = [one["words"] for one in found["checks"] if one["part"] == "Stigg's events"]
+    assert told == [
+        "The webhook's secret is stored, the stack's functions use it within five minutes",
+        "Stigg's webhook has told nothing yet",
+    ]
+    assert sandbox.aws.secret("StiggEventsSecret") == secret
+    assert secret not in json.dumps(found)
+    assert found["stiggEventsUrl"].endswith("/v1/stigg-events")
+
+    for name in ("AuthorizerFunction", "StiggEventsFunction"):  # as if minutes had passed
+        sandbox.aws.functions.kill(name)
+    assert sandbox.tell({"type": "subscription.updated"}, secret=secret).status_code == 202
+    said = operator.does("connect", "--check")
+    assert f"✓ Stigg's webhook told something last at {datetime.now(UTC):%Y-%m-%d}" in said
+    assert secret not in said
 
 
 @pytest.mark.usefixtures("secrets")
@@ -217,7 +248,7 @@ def test_no_stack_no_terminal_and_contradictions_are_said_in_a_sentence(
     for arguments, words in (
         (("--salesforce",), "there is no terminal to ask at"),
         (("--check", "--stigg"), "--check stores nothing"),
-        (("--salesforce-file", "-", "--stigg-key-file", "-"), "only one of the two files can be stdin"),
+        (("--salesforce-file", "-", "--stigg-key-file", "-"), "only one of the files can be stdin"),
         (("--stigg-key-file", str(tmp_path / "none")), "No such file"),
     ):
         code, _, errors = operator.runs("connect", *arguments)

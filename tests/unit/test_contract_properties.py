@@ -181,6 +181,17 @@ QUOTED_BESIDE_A_HELD_ONE = stamped(
 and is scheduled, stays scheduled on that day.
 """
 
+RENEWED_BESIDE_A_HELD_ONE = stamped(
+    won(1, plan(), **TERM),
+    won(2, plan("plan-analytics", price=48000), **TERM),
+    renewed(3, plan(), of=2, start="2028-02-01", end="2028-12-31"),
+    renewed(4, plan(), of=2, start="2028-01-01", end="2028-12-31"),
+    restated(5, plan(price=1000), of=2),
+)
+"""A whole amendment is held. That two renewals would meet in it is no reason to hold one of them once the other has
+begun.
+"""
+
 BOTH_WITHDRAWN = stamped(
     won(1, plan(), entitlement(SEATS, 10), **TERM),
     renewed(2, plan(), entitlement(SEATS, 10), of=1, start="2028-01-01", end="2028-12-31"),
@@ -354,6 +365,7 @@ def test_p5_the_charge_is_the_sum_of_the_lines(deals: list[Json]) -> None:
 @example(WITHDRAWN_IN_CONFLICT, Policy(end_of_term="grace"))
 @example(AMENDED_MEANWHILE, Policy(end_of_term="end"))
 @example(WITHDRAWN_BESIDE_A_GUARDED_ONE, Policy())
+@example(RENEWED_BESIDE_A_HELD_ONE, Policy())
 @example(BOTH_WITHDRAWN, Policy())
 @example(QUOTED_BESIDE_A_HELD_ONE, Policy())
 @few

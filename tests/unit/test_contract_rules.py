@@ -380,7 +380,8 @@ def test_a_deal_without_a_start_meets_nothing_that_was_over_when_it_was_sold(oth
     one.send(saved("2027-05-01", evergreen(won(3, other, entitlement(SEATS, 20)))))
     assert (status(one, 3), seats(one, "2027-05-02")) == (("Provisioned", "gives"), 20)
     found = there(one, "2027-05-02")
-    assert found is not None and found.start is None  # at once, whatever is read of it later
+    assert found is not None
+    assert found.start is None  # at once, whatever is read of it later
     # What still stands, it meets.
     one.send(saved("2027-05-03", evergreen(won(4, plan("plan-enterprise", price=1000)))))
     one.send(saved("2027-05-03", evergreen(won(5, plan("plan-enterprise-plus")))))

@@ -28,6 +28,7 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "s3": ("put_object", {"Bucket": "runs", "Key": "a/b c.json", "Body": b"{}"}),
     "secretsmanager": ("get_secret_value", {"SecretId": "stigg"}),
     "sns": ("publish", {"TopicArn": "arn:aws:sns:eu-central-1:1:told", "Message": "m", "Subject": "s"}),
+    "sqs": ("receive_message", {"QueueUrl": "https://sqs.eu-central-1.amazonaws.com/1/events"}),
     "stepfunctions": ("start_execution", {"stateMachineArn": "arn:aws:states:eu-central-1:1:m", "input": "{}"}),
 }
 
@@ -39,7 +40,7 @@ def trimmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in FULL.iterdir():
         if path.is_file():
             shutil.copy(path, data)
-        elif path.name in (*trim_sdk.SERVICES, "ec2", "sqs"):
+        elif path.name in (*trim_sdk.SERVICES, "ec2", "events"):
             shutil.copytree(path, data / path.name)
     trim_sdk.trim(data)
     return data

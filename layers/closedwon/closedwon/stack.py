@@ -20,6 +20,7 @@ from closedwon.aws import clients
 from closedwon.settings import Settings
 
 if TYPE_CHECKING:  # each is imported where it is made: a function pays only for what it uses
+    from closedwon.aws.event_register import EventRegister
     from closedwon.aws.executions import Start
     from closedwon.aws.ledger import Ledger
     from closedwon.aws.notices import Notifier
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # each is imported where it is made: a function pays only for
     from closedwon.intake.requests import Intake
     from closedwon.own_application.client import OwnApplication
     from closedwon.preview.preview import Previewer
+    from closedwon.provisioning.hearing import Hearing
     from closedwon.provisioning.step import Leases
     from closedwon.provisioning.work import Provisioner
     from closedwon.reconciliation.comparing import Comparer
@@ -38,6 +40,7 @@ if TYPE_CHECKING:  # each is imported where it is made: a function pays only for
     from closedwon.salesforce.client import SalesforceClient
     from closedwon.salesforce.package import InstalledPackage, Package
     from closedwon.stigg.client import Stigg
+    from closedwon.stigg.queue import EventQueue
     from closedwon.stigg.rate_limit import Governor
 
 QUICK = (3.05, 6.0)
@@ -91,6 +94,18 @@ class Stack:
     def callout_key(self) -> Secret:
         """What the callers of the API send as `x-api-key`."""
         return self.secret("CALLOUT_KEY_SECRET_ARN")
+
+    @cached_property
+    def stigg_events_secret(self) -> Secret:
+        """What Stigg sends with every event."""
+        return self.secret("STIGG_EVENTS_SECRET_ARN")
+
+    @cached_property
+    def event_register(self) -> EventRegister:
+        """What is kept of Stigg's events."""
+        from closedwon.aws.event_register import EventRegister
+
+        return EventRegister(self.settings["LEDGER_TABLE"], self.dynamodb, self.now)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -148,6 +163,16 @@ class Stack:
 
         # No governor: a client's paces its writes, and this one makes none.
         return Stigg(self.settings["STIGG_API_URL"], self.secret("STIGG_SECRET_ARN"), timeouts=QUICK)
+
+    @cached_property
+    def event_queue(self) -> EventQueue:
+        """Stigg's durable queue of events, in Stigg's account."""
+        from closedwon.stigg.client import Stigg
+        from closedwon.stigg.queue import EventQueue
+
+        edge = Stigg(self.settings["STIGG_EDGE_URL"], self.secret("STIGG_SECRET_ARN"), timeouts=QUICK, root="/v1/")
+        url = self.settings["STIGG_EVENT_QUEUE_URL"]
+        return EventQueue(edge, url, lambda: self.now() / 1000, self.client)
 
     @cached_property
     def salesforce(self) -> SalesforceClient:
@@ -211,6 +236,13 @@ class Stack:
 
         settings = self.settings
         return Provisioner(self.ledger, self.stigg, settings.policy, settings.backlinks, self.now)
+
+    @cached_property
+    def hearing(self) -> Hearing:
+        """Hears Stigg's events."""
+        from closedwon.provisioning.hearing import Hearing
+
+        return Hearing(self.ledger, self.event_register, self.governor, lambda: self.start)
 
     @cached_property
     def previewer(self) -> Previewer:

@@ -5,6 +5,7 @@ They come from botocore, which boto3's clients are made of; boto3 itself would o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
@@ -12,10 +13,11 @@ _lock = Lock()
 _session: Any = None
 
 
-def client(service: str, **config: Any) -> Any:
+def client(service: str, *, credentials: Mapping[str, str] | None = None, **config: Any) -> Any:
     """A new client, the same as `boto3.client` gives. Safe to call from several threads, which sessions are not.
 
-    In: the service ("dynamodb"); options of `botocore.config.Config`.
+    In: the service ("dynamodb"); credentials that are not the process's own (aws_access_key_id,
+    aws_secret_access_key, aws_session_token); options of `botocore.config.Config`.
     """
     global _session
     with _lock:
@@ -23,4 +25,4 @@ def client(service: str, **config: Any) -> Any:
         from botocore.session import get_session
 
         _session = _session or get_session()  # one for all clients: it finds credentials and data once
-        return _session.create_client(service, config=Config(**config))
+        return _session.create_client(service, config=Config(**config), **(credentials or {}))

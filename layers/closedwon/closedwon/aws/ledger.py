@@ -18,6 +18,7 @@ is in `domain`, by their names; how it is read and written at one moment is in `
 | ``PACKAGE`` | ``PACKAGE`` | what the Salesforce organisation's package has |
 | ``CONTROL`` | ``CONTROL`` | whether the stack is paused or only watches |
 | ``NOTICE#<cause>`` | ``NOTICE`` | see `aws.notices` |
+| ``EVENT#<...>``, ``EVENTS``, ``DIFFERS#<account>`` | | see `aws.event_register` |
 
 Bodies are JSON; those of more than a kilobyte are deflated (`ledger_items.text_of`). No item grows with its customer:
 the head has nothing of deals and slots, and each of these is written only when it changes.
@@ -47,7 +48,7 @@ from closedwon.aws.ledger_metrics import measure
 from closedwon.aws.ledger_table import ITEMS_A_TRANSACTION, LedgerTable, TooMuch
 from closedwon.domain.acceptance import Acceptance, Arrival, Due, accept_owned, approve
 from closedwon.domain.customer import Customer, OpportunityState, erased
-from closedwon.domain.due import START_GRACE, claim, made_due, rate_slots_due
+from closedwon.domain.due import START_GRACE, claim, heard, is_made_by, made_due, rate_slots_due
 from closedwon.domain.errors import LedgerContended, as_read
 from closedwon.domain.lease import Busy, Current, Unanswered, Work, acquire_lease
 from closedwon.domain.order import Order
@@ -227,6 +228,24 @@ class Ledger:
             account_id,
             lambda known: made_due(known, rev, look, opportunities, account, self._clock()),
         )
+
+    def hear(
+        self, account_id: str, made: str | None, rate_slot: Callable[[], int | None]
+    ) -> tuple[Literal["look", "none", "own"], Claim | None]:
+        """Note that Stigg said that something of a customer changed; see `due.heard`.
+
+        made: the subscription that it said was made. One of closed-won's own tells nothing new (`own`).
+        Out: whether it leads to a look that was not to come already; and the execution to start.
+        """
+
+        def rule(known: Customer) -> tuple[Customer, tuple[Literal["look", "none", "own"], Claim | None]]:
+            if made is not None and is_made_by(known, made):
+                return known, ("own", None)
+            changed, name = heard(known, self._clock(), rate_slot)
+            claimed = Claim(account_id, name, changed.heard_at or 0) if name else None
+            return changed, ("none" if changed == known else "look", claimed)
+
+        return self._table.change(account_id, rule)
 
     def due(self, rate_slots: Callable[[int], Sequence[int]], most: int = DUE_AT_ONCE) -> list[Claim]:
         """Claim up to `most` customers that are due, the longest due first.

@@ -229,6 +229,8 @@ def head_item(customer: Customer, rev: int, total: int, inherited: Mapping[str, 
     for name in ("currency", "archived"):
         if not body[name]:
             del body[name]
+    if customer.heard_at is None:
+        del body["heard_at"], body["heard_token"]
     item: Item = {
         "pk": {"S": f"ACCOUNT#{customer.account_id}"},
         "sk": {"S": HEAD},

@@ -44,6 +44,9 @@ METRICS: dict[str, Metric] = {
     "Held": Metric("Count", ("For",)),  # deals that became held: for Approval, or until something is Changed
     "SecondsToProvisioned": Metric("Seconds"),  # from the deal's revision in Salesforce to its first Provisioned
     "Failures": Metric("Count", ("Cause",)),  # executions that failed, by the error's class; DealRefused too
+    # events
+    "StiggEvents": Metric("Count", ("Became",)),  # events of Stigg, by what became of them (`provisioning.hearing`)
+    "StiggDiffers": Metric("Count"),  # looks after an event that found something changed in Stigg by others
     # pace
     "Due": Metric("Count"),  # customers that were due when the sweep looked; it looks at no more than it starts
     "OldestDueSeconds": Metric("Seconds"),  # how long the one that waits longest has been due

@@ -283,13 +283,15 @@ class Customer:
     rev: raised by every write of it: the condition of the next one. version: raised by every accepted order. applied:
     the version that Stigg stands for. customer_id: its ID in Stigg, bound by the first valid order. ensured: whether it
     exists there. due_at: when the sweep is to start it, None when nothing is due. look_again_at: when Stigg has to be
-    read again, for a pending payment or a later start. attempt: executions requested so far. slots: what is remembered
-    of each slot, by its key. account_written: the customer ID that the account in Salesforce shows. approved: approvals
-    whose change is not made yet. grants: the credits that were granted or are about to be, by their keys. asks: whether
-    new starts go to the user's own application first. named: whether its ID may be in use in Stigg already, so that it
-    stays. currency: what Stigg bills it in, as it said; None where it has none, or nobody asked yet. archived: whether
-    somebody archived it in Stigg. rules: by whose rules Stigg was last compared with its deals: 1 for the first
-    version's, `RULES` for today's. extra: see `domain.stored`.
+    read again, for a pending payment or a later start. heard_at: when Stigg is to be looked at because it said that
+    something changed, None where it said nothing since; heard_token: the newest lease's when it said so. attempt:
+    executions requested so far. slots: what is remembered of each slot, by its key. account_written: the customer ID
+    that the account in Salesforce shows. approved: approvals whose change is not made yet. grants: the credits that
+    were granted or are about to be, by their keys. asks: whether new starts go to the user's own application first.
+    named: whether its ID may be in use in Stigg already, so that it stays. currency: what Stigg bills it in, as it
+    said; None where it has none, or nobody asked yet. archived: whether somebody archived it in Stigg. rules: by whose
+    rules Stigg was compared last with its deals: 1 for the first version's, `RULES` for today's.
+    extra: see `domain.stored`.
     """
 
     account_id: AccountId
@@ -302,6 +304,8 @@ class Customer:
     token: int = 0
     due_at: int | None = None
     look_again_at: int | None = None
+    heard_at: int | None = None
+    heard_token: int = 0
     attempt: int = 0
     failures: int = 0
     account_written: str | None = None

@@ -5,11 +5,12 @@ Times are epoch milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from closedwon.domain.customer import Customer
+from closedwon.domain.identifiers import SubscriptionId
 from closedwon.domain.order import Order, Revision
 
 START_GRACE = 120_000
@@ -17,6 +18,9 @@ START_GRACE = 120_000
 
 LOOK_AGAIN = 3_600_000
 """How often a pending payment is checked in Stigg: an hour."""
+
+QUIET = 5_000
+"""From an event of Stigg's to the look that it leads to: what Stigg says meanwhile is seen by the same look."""
 
 
 def execution_name(opportunity_id: str, revision: Revision, attempt: int) -> str:
@@ -65,6 +69,59 @@ def claim(customer: Customer, now: int, rate_slot: int = 0) -> tuple[Customer, s
     }
     due_at = max(now, rate_slot) + START_GRACE
     return replace(customer, attempt=attempt, due_at=due_at, opportunities=opportunities), name
+
+
+def heard(customer: Customer, now: int, rate_slot: Callable[[], int | None]) -> tuple[Customer, str | None]:
+    """Note that Stigg said that something of a customer changed.
+
+    In: the customer; now; what reserves a rate slot and says when it comes, None where none comes soon: called only
+    where an execution is to start.
+    Out: the customer, and the name of the execution to start. None where nothing has to start: a look is to come that
+    sees this too; or an execution is at work, after which the customer is due; or the sweep is to start it.
+    """
+    at_work = customer.lease is not None and now < customer.lease.until
+    to_come = customer.heard_at is not None and (at_work or now < customer.heard_at)
+    # Noted once for each step at work, which may have read Stigg already; and once for a look that is to come.
+    if to_come and customer.heard_token == customer.token:
+        return customer, None
+    customer = replace(customer, heard_at=now + QUIET, heard_token=customer.token)
+    # Its writes are what Stigg mostly tells of: what is under way is looked at once it is done, and not before.
+    if customer.applied < customer.version or at_work:
+        return customer, None
+    slot = rate_slot()
+    if slot is None:
+        return replace(customer, due_at=sooner(customer.due_at, now + QUIET)), None
+    at = max(now + QUIET, slot)
+    return claim(replace(customer, heard_at=at, due_at=now), now, at)
+
+
+def is_made_by(customer: Customer, subscription_id: str) -> bool:
+    """Whether a subscription is one that closed-won made for a customer, or is about to have made."""
+    from closedwon.domain.desired import Slot  # with all of the fold: as a rule nobody asks
+    from closedwon.domain.subscription_ids import is_ours
+
+    id, bound = SubscriptionId(subscription_id), customer.bound_id
+    return any(is_ours(bound, Slot.of_key(key), id) for key in customer.slots)
+
+
+def only_looks(customer: Customer, now: int) -> bool:
+    """Whether Stigg is read for no other reason than that it said something: then nothing is written there.
+
+    What differs then was changed there by others, and what is done about that is reconciliation's to decide. A payment
+    that is made is another matter: what follows from it, such as the end of a trial, is the deals' own.
+    """
+    if customer.heard_at is None or customer.applied < customer.version:
+        return False
+    if customer.look_again_at is not None and customer.look_again_at <= now:
+        return False
+    return all(record.status != "PAYMENT_PENDING" for record in customer.slots.values())
+
+
+def due_after(customer: Customer, now: int) -> int | None:
+    """When a customer is due next, once an execution has nothing left to do."""
+    if customer.heard_at is None:
+        return customer.look_again_at
+    return sooner(customer.look_again_at, max(now, customer.heard_at))
 
 
 def made_due(

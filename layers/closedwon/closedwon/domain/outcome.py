@@ -170,15 +170,9 @@ class _Written:
             return Outcome.because("Held", self.waits[id].reason, links, self.waits[id].approval)
         if refused := self._refused(id, slots):
             return Outcome.because("Failed", Reason.of("refused_by_stigg", refusals=refused), links)
-        if self.archived and any(grant.key not in self.grants for grant in self._grants(id)):
-            return Outcome.because("Held", Reason("customer_archived"), links)
-        if (tried := next((slot for slot in slots if self._tried_unwanted(slot)), None)) is not None:
-            why = Reason.of("trial_not_wanted", subscription=self.records[tried].subscription_id)
+        if (why := self._to_be_mended(id, slots)) is not None:
             return Outcome.because("Held", why, links)
-        settled = self._settled(state, here, links)
-        if settled.status == "Held":
-            return settled
-        return _with_grants(settled, self._grants(id), self.grants)
+        return _with_grants(self._settled(state, here, links), self._grants(id), self.grants)
 
     def _concerned(self, id: str, hold: DealHold) -> tuple[SubscriptionLink, ...]:
         """What a deal that gives nothing yet would change: whoever settles its hold looks at it. A subscription of
@@ -237,6 +231,15 @@ class _Written:
             day = day_of(own_end.at, self.desired.time_zone)
             return Outcome.because("Provisioned", Reason.of("access_ends", day=day), links)
         return outcome
+
+    def _to_be_mended(self, id: str, slots: Iterable[Slot]) -> Reason | None:
+        """What only people in Stigg can mend: credits for a customer that is archived, a sale that became a trial."""
+        if self.archived and any(grant.key not in self.grants for grant in self._grants(id)):
+            return Reason("customer_archived")
+        tried = next((slot for slot in slots if self._tried_unwanted(slot)), None)
+        if tried is None:
+            return None
+        return Reason.of("trial_not_wanted", subscription=self.records[tried].subscription_id)
 
     def _tried_unwanted(self, slot: Slot) -> bool:
         """Whether Stigg answered a sale with a trial."""
@@ -336,7 +339,7 @@ def _with_grants(outcome: Outcome, grants: Iterable[Grant], known: Mapping[str, 
     people must know.
     """
     differ = [g for g in grants if g.key in known and known[g.key].amount != g.amount]
-    if not differ:
+    if not differ or outcome.status == "Held":
         return outcome
     credits = [{"item": g.currency_id, "before": known[g.key].amount, "after": g.amount} for g in differ]
     why = Reason.of("credits_differ", credits=credits)

@@ -13,6 +13,7 @@ from closedwon.domain.application import Application, resource_conflict
 from closedwon.domain.codes import Reason
 from closedwon.domain.contract.facts import Contribution, History, begin, settle
 from closedwon.domain.customer import RULES, Customer, Lease, Outcome
+from closedwon.domain.due import due_after
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import Instant
 from closedwon.domain.lease import Work
@@ -74,7 +75,8 @@ class Applied:
     """The plan was applied: Stigg stands for the work's version. slots: what to remember, by slot key; outcomes: by
     opportunity; look_again_at: when Stigg has to be read again, for a pending payment or a later change. grants: what
     is known of credits. approved: the approvals that are used up, because their change was made. learned: when what a
-    cancellation ends with its billing period is over, by opportunity and `customer.learned_key`.
+    cancellation ends with its billing period is over, by opportunity and `customer.learned_key`. looked: whether Stigg
+    was only read, and what differs there was left as it is (`due.only_looks`).
     """
 
     slots: dict[str, SlotRecord]
@@ -87,6 +89,7 @@ class Applied:
     learned: Mapping[str, Mapping[str, Instant]] = field(default_factory=dict)
     begun: frozenset[str] = frozenset()
     products: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    looked: bool = False
 
 
 @dataclass(frozen=True)
@@ -227,9 +230,20 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
         opportunities=opportunities,
         ensured=customer.ensured or report.ensured,  # a customer stays in Stigg when its last deal has ended
         look_again_at=min((at for at in looks if at is not None), default=None),
+        heard_at=_still_heard(customer, work),
         failures=0,
-        rules=RULES,
+        rules=_compared_by(customer, report),
     )
+
+
+def _compared_by(customer: Customer, report: Applied) -> int:
+    """By whose rules Stigg was compared last with a customer's deals: one that was only looked at was not."""
+    return customer.rules if report.looked else RULES
+
+
+def _still_heard(customer: Customer, work: Work) -> int | None:
+    """When Stigg is to be looked at for what it said since a step took its work; None where it said nothing since."""
+    return customer.heard_at if customer.heard_token >= work.lease.token else None
 
 
 def _stood(history: History, settled: Contribution | None, begun: bool) -> History:
@@ -271,4 +285,4 @@ def _written(
         return replace(customer, lease=None, due_at=now + wait, failures=customer.failures + 1), "done"
     if customer.applied < customer.version or customer.unwritten or customer.account_unwritten:
         return customer, "again"
-    return replace(customer, lease=None, due_at=customer.look_again_at), "done"
+    return replace(customer, lease=None, due_at=due_after(customer, now)), "done"

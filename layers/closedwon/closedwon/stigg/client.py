@@ -77,7 +77,7 @@ class Stigg:
 
     base_url: the setting STIGG_API_URL, without the path; secret: holds ``{"apiKey": ...}``; session: what to send
     through (a `BoundedSession` when None); timeouts: seconds to connect, and for each read; governor: where each write
-    waits for its rate slot, None for a client that does not write.
+    waits for its rate slot, None for a client that does not write; root: what all paths begin with.
     """
 
     def __init__(
@@ -87,9 +87,10 @@ class Stigg:
         session: requests.Session | None = None,
         timeouts: tuple[float, float] = TIMEOUTS,
         governor: Governor | None = None,
+        root: str = "/api/v1/",
     ) -> None:
         self._governor = governor
-        self._base_url = base_url.rstrip("/") + "/api/v1/"
+        self._base_url = base_url.rstrip("/") + root
         self._secret = secret
         self._session = session or BoundedSession(timeouts)
         self._timeouts = timeouts
@@ -121,6 +122,13 @@ class Stigg:
         """Change a customer. `metadata` in the body replaces the customer's whole metadata."""
         self._wait_for_rate_slot("update", f"customer {customer_id}")
         return self._write("update customer", "PATCH", ("customers", customer_id), body)
+
+    def queue_credentials(self, queue_url: str, seconds: int) -> Json:
+        """Credentials of AWS for a durable queue of events, for so many seconds (900 to 3600): of the edge API only,
+        which has no other call.
+        """
+        query = {"queueUrl": queue_url, "durationSeconds": str(seconds)}
+        return self._exchange("read queue credentials", "GET", ("credentials", "event-queue.json"), query=query)
 
     # Subscriptions
 

@@ -107,6 +107,9 @@ def orders_of(history: History) -> Iterable[Order]:
         yield history.settled.order
 
 
+FEW = 8
+"""How many deals that are held are tried one by one: each costs an evaluation of what it can have to do with."""
+
 OF_ITS_OWN = ("removal_guard", "reopened", "trial_missed", "others_hang_on_it", "currency_differs")
 """What holds a deal whoever else makes way."""
 
@@ -134,7 +137,7 @@ class Standing:
         self._settled = {history.id for history in self.histories if history.settled is not None}
         self._pinned = pinned
         self._components: Components | None = None
-        self._otherwise: dict[tuple[OpportunityId, str, frozenset[tuple[OpportunityId, int]]], Evaluation] = {}
+        self._otherwise: dict[tuple[Any, ...], Evaluation] = {}
         self._level = {**dict.fromkeys(self._levels, 0), **steps}
         self.refused: dict[OpportunityId, tuple[Problem, ...]] = {}
         self.held: dict[OpportunityId, list[Fault]] = {}
@@ -208,8 +211,17 @@ class Standing:
         waiting = {id: faults for id, faults in self.held.items() if self._level[id] and id not in self.refused}
         able = {id for id, faults in waiting.items() if all(fault.code not in OF_ITS_OWN for fault in faults)}
         standing = {id for id in able if self.contribution(id).digest != NOTHING.digest}
-        # All that may; else those that stand as they were settled, and not those that give nothing.
-        return self._unhurt(able, known) or self._unhurt(standing, known)
+        # All that may; else those that stand as they were settled, not those that give nothing; else each by itself.
+        found = self._unhurt(able, known) or self._unhurt(standing, known)
+        return found or self._unhurt(self._fitting(able, known), known)
+
+    def _fitting(self, able: set[OpportunityId], known: Sequence[Fault]) -> set[OpportunityId]:
+        """Of deals that are held together, those that fit if all others of them stay held; of many, nobody tries."""
+        if not 1 < len(able) <= FEW:
+            return set()
+        there = {fault.identity for fault in known}
+        alone = {id: self.evaluate({id: self._levels[id][0]}, self._with(id)) for id in able}
+        return {id for id, again in alone.items() if all(fault.identity in there for fault in again.faults)}
 
     def _unhurt(self, able: set[OpportunityId], known: Sequence[Fault]) -> set[OpportunityId]:
         """Of deals that are held, those that can stand by their newest facts without a fault that was not there."""
