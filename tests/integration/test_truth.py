@@ -56,7 +56,7 @@ def test_a_customer_is_billed_in_its_first_deals_currency_and_another_one_is_hel
     sandbox: Sandbox, currency: str
 ) -> None:
     account = sandbox.sales.account("Nordwind")
-    deal = sold(sandbox, Sold("plan-growth"), account=account, currency=currency)
+    deal = sold(sandbox, Sold("plan-pilot"), account=account, currency=currency)
     assert previewed(sandbox, deal)["status"] == "ok"
     provision(sandbox, deal)
     assert code(sandbox, deal) == ("Provisioned", "")
