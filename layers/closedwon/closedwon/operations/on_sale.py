@@ -51,7 +51,7 @@ class Unmapped:
 class InStigg:
     """What Stigg has for sale. statuses: of plans, add-ons and features by type and ID, those too that cannot be sold.
     charges: currency and billing period of each price of a plan's or add-on's own. dependencies: the add-ons that an
-    add-on needs. meters: of features, such as INCREMENTAL.
+    add-on needs. meters: of features, such as INCREMENTAL. trials: plans with a default trial.
     """
 
     catalogue: Catalogue
@@ -59,6 +59,7 @@ class InStigg:
     charges: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
     dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     meters: Mapping[str, str] = field(default_factory=dict)
+    trials: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -81,6 +82,7 @@ class InStigg:
             charges={id: _own_prices(some) for id, some in charges.items()},
             dependencies={addon["id"]: tuple(addon.get("dependencies") or ()) for addon in addons},
             meters={one["id"]: one.get("meterType") or "" for one in features},
+            trials=frozenset(plan["id"] for plan in plans if plan.get("defaultTrialConfig")),
         )
 
     @property
