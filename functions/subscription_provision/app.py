@@ -81,7 +81,7 @@ def apply(work: Work, planned: Planned, records: dict[Slot, SlotRecord], executi
         except StiggRefused as refusal:
             plan_id = change.plan_id if isinstance(change, End) else change.subscription.plan_id
             # The outcome of this slot's deals alone; all other errors stop the step, and its retry reads Stigg again.
-            refusals[slot] = Facts({"plan": plan_id, "said": str(refusal)})
+            refusals[slot] = Facts({"plan": plan_id, "said": str(refusal), "error": refusal.code or None})
         logger.info(
             "subscription",
             extra={"execution": execution, "change": type(change).__name__, "refused": slot in refusals},
@@ -167,7 +167,9 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
                 found = stigg.grant_credits(body, record.idempotency_key(grant.key))["id"]
             except StiggRefused as refusal:
                 records[grant.key] = replace(record, refusals=record.refusals + 1)
-                refused[grant.key] = Facts({"item": grant.currency_id, "said": str(refusal)})
+                refused[grant.key] = Facts(
+                    {"item": grant.currency_id, "said": str(refusal), "error": refusal.code or None}
+                )
                 continue
         records[grant.key] = replace(record, grant_id=found)
     return records, refused

@@ -41,7 +41,7 @@ FACTS: Mapping[str, str] = {
     "problems": "what is wrong: line (null: the whole deal), field, message",
     "quantity": "how many the deal says",
     "reference": "the ID by which the deal names another deal, contract or record",
-    "refusals": "what Stigg refused: plan or credits, and what it said",
+    "refusals": "what Stigg refused: plan or item (credits), what it said, and its error code",
     "said": "what another system said, made safe to show",
     "share": "how much is taken away, in percent of what the subscription gives",
     "slot": "the place of the subscription: product and resource, and whether it is a trial",

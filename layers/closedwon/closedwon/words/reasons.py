@@ -338,9 +338,22 @@ def _credits_differ(said: _Said) -> str:
 def _refused_by_stigg(said: _Said) -> str:
     def one_of(refusal: Facts) -> str:
         what = refusal["plan"] if "plan" in refusal else f"the credit grant of {refusal.get('item')}"
-        return f"Stigg refused {what}: {refusal.get('said')}"
+        note = _MENDS.get(str(refusal.get("error")))
+        return f"Stigg refused {what}: {refusal.get('said')}" + (f"\n{note}" if note else "")
 
     return "\n".join(map(one_of, said.within("refusals")))
+
+
+_MENDS = {
+    "UnPublishedPackage": "Publish the plan or the add-on in Stigg, or sell what is published.",
+    "IncompatibleSubscriptionAddon": "Make the add-on compatible with the plan in Stigg, or sell another.",
+    "AddonDependencyMissingError": "Sell the add-on that this one depends on, too.",
+    "PriceNotFound": "Add a price in the deal's currency and for its billing period in Stigg, or say one on the line.",
+    "TrialMustBeCancelledImmediately": "End the trial in Stigg, or give it another end in the deal.",
+}
+"""What to do about what Stigg refuses, by its code. Source: the enum of Stigg's own GraphQL client; that the REST API
+answers these too is likely, and not seen.
+"""
 
 
 def _application_preparing(said: _Said) -> str:
