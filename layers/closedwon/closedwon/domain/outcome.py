@@ -232,7 +232,7 @@ class _Written:
             return Outcome.because("Provisioned", Reason.of("access_ends", day=day), links)
         return outcome
 
-    def _to_be_mended(self, id: str, slots: Iterable[Slot]) -> Reason | None:
+    def _to_be_mended(self, id: OpportunityId, slots: Iterable[Slot]) -> Reason | None:
         """What only people in Stigg can mend: credits for a customer that is archived, a sale that became a trial."""
         if self.archived and any(grant.key not in self.grants for grant in self._grants(id)):
             return Reason("customer_archived")
