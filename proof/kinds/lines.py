@@ -8,6 +8,7 @@ from proof.kinds.parts import (
     ANALYTICS,
     DASHBOARDS,
     ENTERPRISE,
+    PER_SEAT,
     base,
     cancellation,
     id_of,
@@ -17,6 +18,7 @@ from proof.kinds.parts import (
     renewal,
     seats,
     some_day,
+    two_days,
     workspaces,
 )
 from proof.shop import CALLS, LATEST, PAID, SUPPORT, WORKSPACE, Shop, iso, line
@@ -119,3 +121,10 @@ def a_deal_that_begins_in_a_while(m: Shop, room: str) -> None:
     begins, more = (iso(m.began + timedelta(seconds=LATEST - before)) for before in (3, 1))
     first = m.sell("closed_won", [plan(price=48_000), seats(100)], room, terms={**PAID, "start": begins})
     more_or_fewer(m, first, seats(20), workspaces(2, 1100), start=more, wave=0)
+
+
+@kind
+def a_plan_that_is_sold_by_the_unit(m: Shop, room: str) -> None:
+    first = base(m, room, plan(PER_SEAT, m.rng.randint(5, 9)))
+    for day in two_days(m):
+        more_or_fewer(m, first, plan(PER_SEAT, m.rng.choice([-1, 2, 3])), start=day)

@@ -2,12 +2,15 @@
 imports.
 
 It is written from the model's rules and is slow and simple on purpose: all lines are laid out anew for every set of
-facts, and every instant is looked at by itself. What it does not decide, and the campaign therefore does not sell:
+facts, and every instant is looked at by itself. What the rules leave open, and the campaign therefore does not sell:
 
-- a renewal that says no start, of a contract whose parts end on different days;
-- an amendment's plan that takes another's place while some of its parts are not taken by the new one;
-- credits (they are given once) beyond whether they must, may or must not have been granted;
-- codes: of a deal that is held, it knows that it is, and no more than a guess at the code.
+- a renewal that says no start, of a contract of which a part ends before the rest;
+- a renewal that says no resource and arrives before the first deal that has one: it moves when that deal arrives;
+- differences of which a line starts only after the contract was renewed, and differences of their base's own day;
+- a swap of plans within a product of which the new one does not take all parts;
+- whether a deal that was ended on the very day of its end was superseded or has ended (`EITHER`);
+- credits beyond whether they must, may or must not have been granted;
+- codes: of a deal that is held it knows that it is, and `codes` is no more than a guess at why.
 """
 
 from __future__ import annotations

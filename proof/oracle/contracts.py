@@ -116,10 +116,10 @@ class _Layer:
         start = self.made.day(terms.get("start")) or BEGINNING
         if deal["trigger"] == "renewal" and not terms.get("start"):
             ends = {self._last(key) for key in {line.contract for line in self._renewed(id)}}
-            if len(ends) > 1 or FOREVER in ends:
-                self.made.fault("start_unknown", [id])
+            if len(ends) != 1 or FOREVER in ends:
+                self.made.fault("start_unknown" if ends else "reference_unknown", [id])
                 return
-            start = next(iter(ends), BEGINNING)
+            start = ends.pop()
         self.starts[id] = start
         names = {each.get("contractId") for each in deal["lines"]} - {None}
         for name in names or {None}:

@@ -14,11 +14,11 @@ MINUTE = 60.0
 def tell(story: Story) -> None:
     sandbox, look, out = story.sandbox, story.look, story.out
     out.say(
-        "Cascade Cycles buys analytics by card, and has none on file. Stigg makes the subscription, and waits for the "
-        "payment:"
+        "Cascade Cycles buys the team plan by card, and has none on file. Stigg makes the subscription, and waits for "
+        "the payment:"
     )
     account = sandbox.sales.account("Cascade Cycles", Industry="Retail")
-    opportunity = sandbox.sales.close(account, "Cascade Cycles - Analytics", Sold("plan-analytics-pro", 1, 300))
+    opportunity = sandbox.sales.close(account, "Cascade Cycles - Team", Sold("plan-team", 1, 300))
     with out.waiting("the sale"):
         result = first_result(sandbox.call(sandbox.deal(opportunity, terms=BY_CARD)))
         story.ends(str(result.get("execution")))
