@@ -117,7 +117,7 @@ def provision_body(customer_id: CustomerId, create: Create, links: Backlinks, *,
 
 
 def _collection(wanted: Subscription, paid: bool) -> str | None:
-    """How a sale that does not say it is paid for: as Stigg documents what it does by itself (decision 86)."""
+    """How a sale that does not say it is paid for: as Stigg documents what it does by itself (decision 88)."""
     return "CHARGE" if paid and not wanted.slot.trial else None
 
 
