@@ -155,7 +155,7 @@ def answer(deal: Any, rules: MappingRules = RULES) -> list[Wrong]:
         problems = tuple(problems_of(deal, error))
     else:
         problems = tuple(unrecordable(read, rules, NOW)) or compile_deal(read, rules).problems
-    assert {problem.code for problem in problems} <= {"invalid"}
+    assert {problem.code for problem in problems} <= {"invalid", "id_not_taken"}
     return [Wrong(*problem[:3]) for problem in problems]
 
 

@@ -752,6 +752,10 @@ HELD: dict[str, tuple[tuple[Json, ...], ...]] = {
     "reopened": ((BASE,), (saved("2027-02-01", cancelled(1)),)),
     "others_hang_on_it": ((BASE, amended(2, MORE, of=1)), (saved("2027-02-01", cancelled(1)),)),
     "trial_missed": ((on_trial(1, plan(), trialEnd="2027-01-15", trialEndBehavior="CONVERT_TO_PAID"),),),
+    "currency_differs": (
+        (won(1, plan(price=48000), **YEAR),),
+        (won(2, plan("plan-analytics", price=900), currency="EUR", **YEAR),),
+    ),
 }
 """By code, deals that are sent in these batches, the last of which is held for it."""
 

@@ -83,6 +83,11 @@ def test_a_product_that_no_deal_can_sell_is_an_error(mapped: tuple[Any, Any], wo
     assert fix in remedy
 
 
+def test_a_plan_with_a_default_trial_is_named() -> None:
+    [(severity, words, _)] = found([product("Plan", "plan-pilot")])
+    assert (severity, words) == ("note", "plan-pilot has a default trial in Stigg; closed-won sells it without one")
+
+
 def test_a_draft_is_to_be_published() -> None:
     draft = Plan("plan-next", "Next", "product-platform", "CUSTOM", status="DRAFT")
     [(_, words, fix)] = found([product("Plan", "plan-next")], plans={"plan-next": draft})

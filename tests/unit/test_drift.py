@@ -214,7 +214,7 @@ def set_to(**fields: Any) -> Callable[[Held], None]:
 
 
 def ended(held: Held) -> None:
-    held.end("CANCELED", "Canceled", held.start_date)
+    held.end("CANCELED", "Immediate", held.start_date)
 
 
 DAY = datetime(2029, 3, 1, tzinfo=UTC)
@@ -793,6 +793,7 @@ def test_what_is_meddled_with_is_found_and_a_repair_changes_nothing_else(
     for one in data.draw(st.lists(st.sampled_from(live), min_size=1, unique_by=lambda s: s.id)):
         could = MEDDLING.keys() - (OF_PLATFORM if one.plan.product_id != PLATFORM else set())
         MEDDLING[data.draw(st.sampled_from(sorted(could)))](one)
+        one.ended_at = one.ended_at and world._clock  # no earlier than what closed-won wrote to it
     meddled = {s.id: s.full(world._clock) for s in live}
     result = compared(world, view(world, deals))
     assume(not result.under_way)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from closedwon.domain.changes import LIVE, Actual, Create, End, Hold, Keep, Plan, Update
 from closedwon.domain.desired import Desired, Policy, Slot
 from closedwon.domain.endings import ending_of
-from closedwon.domain.identifiers import CustomerId, SubscriptionId
+from closedwon.domain.identifiers import CustomerId, SubscriptionId, entity_id_fault
 from closedwon.domain.instants import instant_of
 from closedwon.domain.marks import GRANT_KEY, TERMS_KEY, Backlinks
 from closedwon.domain.plan import plan
@@ -94,7 +94,7 @@ class Pretend:
             if isinstance(change, Create):
                 record = replace(record, generation=change.generation, made=False)
                 self.records[slot] = record
-                id = self.provision(provision_body(CUSTOMER, change, LINKS))
+                id = self.provision(provision_body(CUSTOMER, change, LINKS, paid=False))
             else:
                 id = self.update(change.subscription_id, update_body(change, LINKS))
             if remembers:
@@ -278,6 +278,16 @@ def test_ids_differ_for_different_slots_customers_and_generations(these: list[Sl
     assert not is_ours(CustomerId("contoso"), first, subscription_id(CUSTOMER, first, one))
 
 
+def test_a_customers_at_sign_is_in_no_subscriptions_id_and_those_made_with_it_stay_known() -> None:
+    customer = CustomerId("billing@acme.example")
+    id = subscription_id(customer, SLOT, 2)
+    assert entity_id_fault(id) is None
+    assert is_ours(customer, SLOT, id)
+    former = SubscriptionId(id.replace("billing-acme", "billing@acme"))
+    assert is_ours(customer, SLOT, former)
+    assert not is_ours(CustomerId("billing-acme.example"), SLOT, id)
+
+
 @given(standings())
 @settings(max_examples=40)
 def test_what_is_remembered_of_a_slot_comes_back_from_the_ledger_as_it_went_in(deals: list[Standing]) -> None:
@@ -292,7 +302,7 @@ def test_a_new_deal_makes_its_subscription_with_only_what_it_says() -> None:
     [create] = Pretend().plan(folded(an_order(plan_line(price=48000), addon(quantity=5)))).changes
     assert isinstance(create, Create)
     assert create.replaces is None
-    body = provision_body(CUSTOMER, create, LINKS)
+    body = provision_body(CUSTOMER, create, LINKS, paid=False)
     metadata = body.pop("metadata")
     assert body == {
         "customerId": CUSTOMER,
@@ -305,6 +315,7 @@ def test_a_new_deal_makes_its_subscription_with_only_what_it_says() -> None:
         "startDate": "2026-12-01T00:00:00.000Z",
         "salesforceId": ONE,
         "scheduleStrategy": "IMMEDIATE",
+        "trialOverrideConfiguration": {"isTrial": False},
     }
     assert metadata[TERMS_KEY] == create.subscription.fingerprint
     assert ONE in str(metadata)

@@ -79,7 +79,18 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
     ("held", "Held for another plan"): ("desired future outcomes written", "equals make way together"),
     ("held", "Credits granted"): ("future", "credits are given once, and never taken back"),
     ("held", "Credits corrected after the grant"): ("future", "credits are given once, and never taken back"),
-    ("held", "Customer of another account"): ("outcomes", "what is still to be made was not cancelled"),
+    ("held", "Customer of another account"): (
+        "outcomes plan", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
+    ("held", "Customer lost in stigg"): ("plan written stigg", "a sale says that it is no trial, and its currency"),
+    ("held", "Died before the subscription"): (
+        "plan written stigg", "a sale says that it is no trial, and its currency",
+    ),
+    ("held", "Ended by hand"): (
+        "desired future plan outcomes written stigg", "what a person ended is held, and not given back",
+    ),
+    ("held", "Lost in stigg"): ("plan written stigg", "a sale says that it is no trial"),
+    ("held", "Refused by stigg"): ("plan written stigg", "another currency is found before Stigg refuses it"),
     ("held", "Changed beneath a hold"): ("desired future plan written stigg", "no base is held for its amendment"),
     ("held", "Died before the credits"): ("future", "credits are given once, and never taken back"),
     ("held", "Died after the credits"): ("future", "credits are given once, and never taken back"),
@@ -97,17 +108,28 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
         "outcomes written", "what still gives is Provisioned, and says when access ends",
     ),
     ("keep", "Reopened"): ("outcomes", "what is not won any more can be approved"),
-    ("keep", "Never started"): ("outcomes", "what is still to be made was not cancelled"),
+    ("keep", "Never started"): (
+        "outcomes plan written stigg", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
     ("keep", "Approved and not yet done"): ("plan", "a removal is approved with its deal"),
     ("own", "Workspace refused"): ("outcomes", "what is not prepared has no outcome of the agreement"),
     ("own", "Workspace in the making"): ("outcomes", "what is not prepared has no outcome of the agreement"),
-    ("paused", "Sold meanwhile"): ("future outcomes", "what is still to be made was not cancelled"),
-    ("paused", "Trial meanwhile"): ("outcomes", "what is still to be made was not cancelled"),
-    ("shadow", "Sold meanwhile"): ("future outcomes", "what is still to be made was not cancelled"),
-    ("shadow", "Trial meanwhile"): ("outcomes", "what is still to be made was not cancelled"),
+    ("paused", "Sold meanwhile"): (
+        "future outcomes plan", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
+    ("paused", "Trial meanwhile"): (
+        "outcomes plan", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
+    ("shadow", "Sold meanwhile"): (
+        "future outcomes plan", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
+    ("shadow", "Trial meanwhile"): (
+        "outcomes plan", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
 }  # fmt: skip
 """Where this version means to say something else than the one that stored it. Nothing of it writes to Stigg but the end
-that was learned, and a price that somebody changed by hand beneath a hold.
+that was learned, a price that somebody changed by hand beneath a hold, and what a sale that was under way says of
+itself besides: that it is no trial, and its currency.
 """
 
 

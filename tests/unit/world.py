@@ -134,13 +134,17 @@ class World:
         raised = {c.subscription.slot.key: c.generation for c in to_do.changes if isinstance(c, Create)}
         new = {g.key: GrantRecord(g.amount) for g in to_do.grants if g.key not in self.customer.grants}
         self._settle(work, Intended(raised, new))
-        records = self._records()
+        records = dict(found.records)
+        for key, generation in raised.items():
+            slot = Slot.of_key(key)
+            records[slot] = replace(records.get(slot, SlotRecord()), generation=generation, made=False)
         for keep in to_do.kept:
             records[keep.subscription.slot] = replace(
                 records.get(keep.subscription.slot, SlotRecord()),
                 made=True,
                 subscription_id=keep.subscription_id,
                 status=keep.status,
+                payment=keep.payment,
                 applied=keep.subscription,
             )
         refusals: dict[Slot, Facts] = {}
@@ -203,7 +207,7 @@ class World:
         record = records.get(change.subscription.slot, SlotRecord())
         if isinstance(change, Create):
             record = replace(record, generation=change.generation)
-            body = json.loads(json.dumps(provision_body(CUSTOMER, change, LINKS)))
+            body = json.loads(json.dumps(provision_body(CUSTOMER, change, LINKS, paid=False)))
             held = provisioning.provision(
                 self.stigg, models.read(models.SubscriptionProvision, json.dumps(body).encode())
             )

@@ -225,8 +225,11 @@ def accepted_order(item: Item) -> Accepted:
 def head_item(customer: Customer, rev: int, total: int, inherited: Mapping[str, Any]) -> Item:
     """A customer's head. total, inherited: see `Stored`."""
     body = {name: value for name, value in told_of(customer).items() if name != "rev" and name not in PARTS}
-    if customer.rules == 1:  # as the first version stored it
+    if customer.rules == 1:  # as the first version stored it, here and below
         del body["rules"]
+    for name in ("currency", "archived"):
+        if not body[name]:
+            del body[name]
     if customer.heard_at is None:
         del body["heard_at"], body["heard_token"]
     item: Item = {

@@ -132,6 +132,10 @@ class _Planner:
             self.holds.append(Hold(slot, wanted.opportunities, why))
             return
         record = self.records.get(slot, SlotRecord())
+        if (tried := self._tried(slot, record)) is not None:
+            why = Reason.of("trial_not_wanted", subscription=tried.id)
+            self.holds.append(Hold(slot, wanted.opportunities, why))
+            return
         ours = self.in_stigg.ours_in(slot, record)
         foreign = [s for s in self.in_stigg.in_slot(slot) if s not in ours]
         standing = _standing(ours, record)
@@ -144,6 +148,11 @@ class _Planner:
         """A trial of ours in a slot that became a paid subscription by itself."""
         made = next(iter(self.in_stigg.named_after(slot, SlotRecord())), None) if slot.trial else None
         return None if made is None or made.slot.trial else made
+
+    def _tried(self, slot: Slot, record: SlotRecord) -> Actual | None:
+        """A sale of ours that Stigg made a trial of: to make it once more would make another trial."""
+        ours = () if slot.trial else self.in_stigg.named_after(slot, record)
+        return next((one for one in ours if one.slot.trial), None)
 
     def _where_ours_stands(self, slot: Slot, wanted: Subscription, standing: Actual, foreign: list[Actual]) -> None:
         """What to do in a slot in which a subscription of ours stands. foreign: those of others beside it."""
@@ -262,7 +271,7 @@ class _Planner:
         """
         applied = self.records[slot].applied
         if applied is not None and applied.trial_end != trial.trial_end:
-            self.kept.append(Keep(replace(applied, trial_end=trial.trial_end), trial.id, trial.status))
+            self.kept.append(Keep(replace(applied, trial_end=trial.trial_end), trial.id, trial.status, trial.payment))
 
     def _upgrades(
         self, slot: Slot, wanted: Subscription | None, standing: Actual | None, opportunities: tuple[OpportunityId, ...]
@@ -345,5 +354,5 @@ class _Planner:
         if differs:
             self.changes.append(update_of(wanted, standing, differs, applied))
         else:
-            self.kept.append(Keep(wanted, standing.id, standing.status))
+            self.kept.append(Keep(wanted, standing.id, standing.status, standing.payment))
         self.changes += ends_with_billing_period(wanted, standing)

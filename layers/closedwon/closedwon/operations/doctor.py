@@ -77,7 +77,7 @@ def judge(
     """
     check = _Check(products, stigg, rules)
     # Products first: what is wrong with one by itself is told there, and not once more by each deal that sold it.
-    found = [*check.each_product(), *check.twins(), *check.of_no_plan()]
+    found = [*check.each_product(), *check.twins(), *check.of_no_plan(), *check.default_trials()]
     found += check.deals(sales, found)
     found += check.stigg_itself(sales)
     found += _not_mapped(sales, unmapped)
@@ -122,6 +122,14 @@ class _Check:
                     "On one deal their quantities add up, and two plans collide. Untick Active where that is not meant."
                 )
                 yield Finding("note", words, fix, some[0])
+
+    def default_trials(self) -> Iterator[Finding]:
+        """Plans that begin with a trial wherever nobody says that they do not."""
+        for product in self.products:
+            if product.type == "Plan" and product.stigg_id in self.stigg.trials:
+                words = f"{product.stigg_id} has a default trial in Stigg; closed-won sells it without one"
+                fix = "Nothing, where others are meant to try it. Else take the default trial off the plan in Stigg."
+                yield Finding("note", words, fix, product)
 
     def of_no_plan(self) -> Iterator[Finding]:
         """Add-ons that none of the mapped plans takes."""

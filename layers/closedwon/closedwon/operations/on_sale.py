@@ -51,13 +51,14 @@ class Unmapped:
 class InStigg:
     """What Stigg has for sale. statuses: of plans, add-ons and features by type and ID, those too that cannot be sold.
     charges: currency and billing period of each price of a plan's or add-on's own. meters: of features, such as
-    INCREMENTAL.
+    INCREMENTAL. trials: plans with a default trial.
     """
 
     catalogue: Catalogue
     statuses: Mapping[tuple[str, str], str]
     charges: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
     meters: Mapping[str, str] = field(default_factory=dict)
+    trials: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -86,6 +87,7 @@ class InStigg:
             statuses=statuses,
             charges={id: _own_prices(some) for id, some in charges.items()},
             meters={one["id"]: one.get("meterType") or "" for one in features},
+            trials=frozenset(plan["id"] for plan in plans if plan.get("defaultTrialConfig")),
         )
 
     @property

@@ -104,12 +104,17 @@ class Previewer:
         # Who has nothing and gets nothing is not asked about, as somebody waits for the answer.
         if newest is not None or customer.slots:
             in_stigg = look_at(customer, look)
+            if (known_then := in_stigg.told(customer)) != customer:
+                customer = known_then
+                agreement = agreed_by(customer, histories, self.policy, kept, lambda: look.catalogue(plans), at)
         stack = Choices(self.policy, self.backlinks(account_id), Calendar(ZoneInfo(self.time_zone)))
         asked = [found.arrival.order.opportunity_id for found in deals.values()]
         foresight = foresee(asked, known, customer, agreement, in_stigg, stack)
         customer_changes: list[str] = []
         if newest is not None and in_stigg.answered:
-            if in_stigg.customer is None:
+            if in_stigg.archived:
+                customer_changes = []
+            elif in_stigg.customer is None:
                 customer_changes = [f"Creates the customer {customer.customer_id} in Stigg."]
             else:
                 try:
@@ -121,6 +126,8 @@ class Previewer:
                 # The rest of it is metadata and links, which closed-won writes by itself and nobody decides about.
                 if changes := [name for name in ("name", "email") if name in difference]:
                     customer_changes = [f"Changes the customer's {' and '.join(changes)} in Stigg."]
+                if foresight.currency is not None:
+                    customer_changes.append(f"Sets the customer's currency in Stigg to {foresight.currency.upper()}.")
         invoices, refusals = invoices_of(foresight, look)
         return {
             index: preview_of(
@@ -210,7 +217,9 @@ def look_at(customer: Customer, look: Look) -> InStigg:
     if answer is None:
         return InStigg(False)
     if answer[0] is None:
-        return InStigg(True)
+        # As provisioning does it: of a customer that was there it is asked whether it was archived.
+        archived = customer.ensured and look.ask(lambda client: client.is_archived(customer_id))
+        return InStigg(archived is not None, archived=bool(archived))
     subscriptions = look.ask(lambda client: client.list_subscriptions(customer_id))
     return InStigg(False) if subscriptions is None else InStigg(True, answer[0], subscriptions)
 

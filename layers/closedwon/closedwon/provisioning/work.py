@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.catalogue import CERTAIN_SECONDS, Catalogue
@@ -12,6 +12,7 @@ from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.facts import History
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Policy
+from closedwon.domain.errors import StiggRefused
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.on_offer import catalogue_problems
@@ -63,9 +64,18 @@ class Provisioner:
         # A customer that never had a subscription, and is to have none, costs Stigg no call.
         if customer.customer_id is not None and (desired.subscriptions or customer.slots):
             # Those that ended too: the ID of one is not used again.
-            subscriptions = self._stigg.list_subscriptions(customer.customer_id)
+            subscriptions = self._listed(customer)
             actual = [actual_of(subscription, agreement.world.catalogue) for subscription in subscriptions]
         return planned(customer, agreement, actual, self._backlinks(customer.account_id))
+
+    def _listed(self, customer: Customer) -> list[dict[str, Any]]:
+        """Stigg's subscriptions of a customer. Of one that was archived Stigg may know none any more."""
+        try:
+            return self._stigg.list_subscriptions(customer.bound_id)
+        except StiggRefused as refusal:
+            if customer.archived and refusal.status == 404:
+                return []
+            raise
 
     def catalogue_refusals(self, orders: Sequence[Order]) -> dict[OpportunityId, tuple[Problem, ...]]:
         """What Stigg's catalogue shows to be wrong with orders that were never provisioned, by opportunity.

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.changes import Actual
+from closedwon.domain.changes import Actual, payment_of
 from closedwon.domain.desired import Price, Slot, price_order
 from closedwon.domain.errors import as_read, unreadable
 from closedwon.domain.instants import At, Instant, Never, from_iso
+from closedwon.domain.records import Payment
 
 
 def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
@@ -39,7 +40,28 @@ def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
             coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
             tiered=_tiered(data.get("prices") or (), data["planId"]),
             period=_period(data.get("currentBillingPeriodStart"), data.get("currentBillingPeriodEnd")),
+            cancel_reason=data.get("cancelReason"),
+            ended=_instant(data.get("effectiveEndDate") or data.get("endDate")),
+            payment_collection=data.get("paymentCollection"),
+            latest_invoice=_invoice(data),
         )
+
+
+def payment_in(data: Mapping[str, Any]) -> Payment | None:
+    """What is wrong with the payment of a subscription, from the answer to a write of it."""
+    with as_read(lambda mistake: unreadable("read subscription", mistake)):
+        return payment_of(data["status"], data.get("paymentCollection"), _invoice(data))
+
+
+def _invoice(data: Mapping[str, Any]) -> str | None:
+    """The state of a subscription's newest invoice."""
+    return (data.get("latestInvoice") or {}).get("status")
+
+
+def currency_of(customer: Mapping[str, Any]) -> str | None:
+    """What Stigg bills a customer in; None where it has no currency."""
+    currency = customer.get("billingCurrency")
+    return currency.lower() if isinstance(currency, str) and currency else None
 
 
 def _is_trial(data: Mapping[str, Any]) -> bool:

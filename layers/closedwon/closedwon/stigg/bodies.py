@@ -18,12 +18,18 @@ from closedwon.domain.order import Order
 from closedwon.domain.subscription_ids import subscription_id
 
 
-def customer_body(customer_id: CustomerId, order: Order, links: Backlinks) -> dict[str, Any]:
-    """The body of Stigg's POST for a customer, named as the account of this order is."""
+def customer_body(
+    customer_id: CustomerId, order: Order, links: Backlinks, currency: str | None = None
+) -> dict[str, Any]:
+    """The body of Stigg's POST for a customer, named as the account of this order is. currency: in which it is billed,
+    None where no deal says it.
+    """
     body = {
         "id": customer_id,
         "name": order.account_name,
         "email": order.account_email,
+        # What a customer without one is billed in, Stigg does not say; it refuses prices in another one.
+        "billingCurrency": currency,
         "metadata": links.of_customer(),
         "integrations": _integrations(links),
     }
@@ -63,6 +69,11 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
         return body
 
 
+def currency_body(currency: str) -> dict[str, Any]:
+    """The body of Stigg's PATCH that says what a customer is billed in, where it has no currency yet."""
+    return {"billingCurrency": currency}
+
+
 def _integrations(links: Backlinks) -> list[dict[str, str]]:
     if links.integration_id is None:
         return []
@@ -73,10 +84,12 @@ def _link(integration: Mapping[str, Any]) -> dict[str, Any]:
     return {name: integration.get(name) for name in ("id", "vendorIdentifier", "syncedEntityId")}
 
 
-def provision_body(customer_id: CustomerId, create: Create, links: Backlinks) -> dict[str, Any]:
-    """The body of Stigg's POST for a new subscription, with only what the deal says."""
-    # What no deal says is left out, so that Stigg's own settings decide. The schedule is always said: a default could
-    # put the change off.
+def provision_body(customer_id: CustomerId, create: Create, links: Backlinks, *, paid: bool) -> dict[str, Any]:
+    """The body of Stigg's POST for a new subscription. paid: whether its plan has a price in the catalogue (PAID).
+
+    What no deal says is left out where it is nobody's setting. Where a default of the plan or the environment would
+    decide (trial, schedule, collection of a paid plan), it is always said.
+    """
     wanted = create.subscription
     body: dict[str, Any] = {
         "customerId": customer_id,
@@ -89,7 +102,7 @@ def provision_body(customer_id: CustomerId, create: Create, links: Backlinks) ->
         "charges": _new_charges(wanted),
         "priceOverrides": _prices(wanted),
         "billingPeriod": wanted.billing_period,
-        "paymentCollectionMethod": wanted.payment_collection,
+        "paymentCollectionMethod": wanted.payment_collection or _collection(wanted, paid),
         "startDate": _text(create.start),
         "cancellationDate": _date(wanted.cancellation),
         "unitQuantity": _unit_quantity(wanted),
@@ -104,9 +117,15 @@ def provision_body(customer_id: CustomerId, create: Create, links: Backlinks) ->
     return {name: value for name, value in body.items() if value not in (None, [])}
 
 
-def _trial(wanted: Subscription) -> dict[str, Any] | None:
+def _collection(wanted: Subscription, paid: bool) -> str | None:
+    """How a sale that does not say it is paid for: as Stigg documents what it does by itself (decision 88)."""
+    return "CHARGE" if paid and not wanted.slot.trial else None
+
+
+def _trial(wanted: Subscription) -> dict[str, Any]:
     if not wanted.slot.trial:
-        return None
+        # A plan may have a default trial, with which every sale that says nothing begins.
+        return {"isTrial": False}
     return {"isTrial": True, "trialEndDate": _text(wanted.trial_end), "trialEndBehavior": wanted.trial_end_behavior}
 
 

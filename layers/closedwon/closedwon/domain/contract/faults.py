@@ -54,6 +54,7 @@ Code = Literal[
     "reopened",
     "others_hang_on_it",
     "trial_missed",
+    "currency_differs",
 ]
 """In the order of importance: of several faults that hold a deal, the first is the one it is told."""
 
