@@ -87,7 +87,7 @@ def test_an_amendment_changes_its_contract_and_nothing_is_written_twice(house: I
     account = house.sales.account("Northwind Traders")
     base = sell(house, account, *ENTERPRISE, terms={"purchaseOrder": "PO-1"})
     provision(house, base)
-    more = {"trigger": "amendment", "amends": opportunity_of(base), "quantities": "differences"}
+    more: Json = {"trigger": "amendment", "amends": opportunity_of(base), "quantities": "differences"}
     provision(house, sell(house, account, Sold("feature-seats", 50), terms={"purchaseOrder": "PO-2"}, **more))
     [contract] = contracts(house, account).values()
     assert contract["contractId"] == id_of(account, base)
@@ -294,7 +294,7 @@ def test_an_archived_contract_is_left_as_it_is(house: InProcess) -> None:
     )
     assert archived.status_code == 200, archived.text
     writes = len(asked(house, WRITES))
-    more = {"trigger": "amendment", "amends": opportunity_of(base), "quantities": "differences"}
+    more: Json = {"trigger": "amendment", "amends": opportunity_of(base), "quantities": "differences"}
     amendment = sell(house, account, Sold("feature-seats", 50), **more)
     provision(house, amendment)
     record = house.provisioning(opportunity_of(amendment))

@@ -93,19 +93,27 @@ def _contract(
     agreement: Agreement,
     subscriptions: Mapping[SubscriptionId, tuple[OpportunityId, ...]],
 ) -> StiggContract:
-    own = {deal for (_, deal), of in agreement.roots.items() if of == root}
-    in_force = dict.fromkeys(id for deals in subscriptions.values() for id in deals if id in own)
-    orders = [order for id in in_force if (order := _order(id, agreement)) is not None]
     base = _order(root, agreement)
     return StiggContract(
         id=contract_id(customer.bound_id, root),
         name=(base and base.opportunity_name) or root,  # the opportunity's name may have been erased
-        # The newest that says one: an amendment may come with a purchase order of its own.
-        purchase_order=next((order.purchase_order for order in reversed(orders) if order.purchase_order), None),
-        activation=base and (base.activation or base.start),
+        purchase_order=_purchase_order(root, agreement, subscriptions),
+        activation=None if base is None else base.activation or base.start,
         setup_billing=bool(base and base.setup_billing),
         subscriptions=subscriptions,
     )
+
+
+def _purchase_order(
+    root: OpportunityId,
+    agreement: Agreement,
+    subscriptions: Mapping[SubscriptionId, tuple[OpportunityId, ...]],
+) -> str | None:
+    """The number that the contract's newest deal in force says: an amendment may come with an order of its own."""
+    own = {deal for (_, deal), of in agreement.roots.items() if of == root}
+    in_force = dict.fromkeys(id for deals in subscriptions.values() for id in deals if id in own)
+    orders = (_order(id, agreement) for id in reversed(in_force))
+    return next((order.purchase_order for order in orders if order and order.purchase_order), None)
 
 
 def _order(id: OpportunityId, agreement: Agreement) -> Order | None:

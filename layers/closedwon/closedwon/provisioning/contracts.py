@@ -48,13 +48,13 @@ def keep_contracts(
     refusals: dict[OpportunityId, Reason] = {}
     for one in wanted:
         try:
-            why = keeper.keep(one)
+            failed = keeper.keep(one)
         except StiggUnauthorized as refusal:
-            why = _unavailable(refusal)
+            failed = _unavailable(refusal)
         except StiggRefused as refusal:
-            why = _refused(one, str(refusal))
-        if why is not None:
-            refusals |= dict.fromkeys(_deals(one), why)
+            failed = _refused(one, str(refusal))
+        if failed is not None:
+            refusals |= dict.fromkeys(_deals(one), failed)
     return with_contracts(report, customer, keeper.by_deal(wanted), refusals)
 
 
@@ -109,20 +109,21 @@ class _Keeper:
             self._release(missing)
             self._create(wanted, missing)
             missing = [id for id in missing if id not in self._parts.get(wanted.id, ())]
-        contract = self._there[wanted.id]
-        if contract["state"] == ARCHIVED:
+        if self._there[wanted.id]["state"] == ARCHIVED:
             return _refused(wanted, "it was archived in Stigg, and nothing can be attached to it") if missing else None
+        self._update(wanted, missing)
+        return None
+
+    def _update(self, wanted: StiggContract, missing: list[SubscriptionId]) -> None:
+        """Write what a contract lacks; nothing where that is nothing."""
         with as_read(lambda mistake: unreadable("list contracts", mistake)):
-            body = contract_difference(contract, wanted)
+            body = contract_difference(self._there[wanted.id], wanted)
         if missing:
             self._release(missing)
             # The set is replaced: others' subscriptions are sent along. Those that ended Stigg may refuse.
-            parts = [*self._still_live(self._parts[wanted.id]), *missing]
-            body["subscriptionIds"] = parts
-            self._parts[wanted.id] = parts
+            body["subscriptionIds"] = self._parts[wanted.id] = [*self._still_live(self._parts[wanted.id]), *missing]
         if body:
             self._stigg.update_contract(wanted.id, body)
-        return None
 
     def _holder(self, id: SubscriptionId) -> str | None:
         return next((contract for contract, parts in self._parts.items() if id in parts), None)
