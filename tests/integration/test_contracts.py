@@ -251,6 +251,38 @@ def test_a_contract_that_stigg_refuses_is_its_deals_outcome_alone(house: InProce
     assert len(subscriptions(house, account)) == 1
 
 
+def test_a_lost_answer_to_a_move_leaves_the_subscription_in_one_contract(house: InProcess) -> None:
+    account = house.sales.account("Northwind Traders")
+    base = sell(house, account, *ENTERPRISE, terms={"start": day(-365), "end": day(-1)})
+    provision(house, base)
+    [subscription] = subscriptions(house, account)
+    terms = {"start": day(0), "end": day(364)}
+    renewal = sell(house, account, *ENTERPRISE, trigger="renewal", amends=opportunity_of(base), terms=terms)
+    # Taken out of the base's contract, and the step dies before it is part of the renewal's.
+    house.stigg_server.fail("drop_after", "PATCH", "/api/v1/contracts/.*")
+    house.stigg_server.fail("drop_before", "POST", "/api/v1/contracts")
+    provision(house, renewal)
+    found = contracts(house, account)
+    assert len(found) == 2
+    assert parts(found[id_of(account, base)]) == []
+    assert parts(found[id_of(account, renewal)]) == [subscription["id"]]
+    assert shown(house, renewal) == ("Provisioned", None)
+
+
+def test_two_deals_in_one_subscription_are_in_the_contract_of_the_first(house: InProcess) -> None:
+    account = house.sales.account("Northwind Traders")
+    first = sell(house, account, *ENTERPRISE, terms={"start": day(-10), "purchaseOrder": "PO-1"})
+    second = sell(house, account, *ENTERPRISE, terms={"start": day(-5), "purchaseOrder": "PO-2"})
+    provision(house, first)
+    provision(house, second)
+    [contract] = contracts(house, account).values()
+    assert (contract["contractId"], contract["poNumber"]) == (id_of(account, first), "PO-1")
+    for deal in (first, second):
+        record = house.provisioning(opportunity_of(deal))
+        assert record is not None
+        assert record["Contract_ID__c"] == id_of(account, first)
+
+
 def test_what_stigg_has_no_contracts_for_costs_no_call(house: InProcess) -> None:
     """Stigg's contracts take custom plans only; a trial was not agreed on."""
     account = house.sales.account("Northwind Traders")
