@@ -10,9 +10,12 @@ from stigg.types.v1 import ContractCreateParams, ContractUpdateParams
 
 from closedwon.domain.identifiers import CustomerId, OpportunityId, SubscriptionId
 from closedwon.domain.instants import Instant, from_iso
+from closedwon.domain.order import Order
 from closedwon.domain.stigg_contracts import StiggContract, contract_id, is_ours
+from closedwon.reconciliation.recorded_orders import as_recorded
 from closedwon.stigg.contract_bodies import contract_difference, create_body, parts_of
 from contract.stigg_contract import accepts
+from unit.domain import a_deal, order_of
 
 CUSTOMER = CustomerId("northwind")
 DEAL = OpportunityId("0065g00000ABCdEAAX")
@@ -62,3 +65,12 @@ def test_a_contract_has_one_id_for_ever_and_another_for_another_customer() -> No
     assert own == "closed-won-0065g00000ABCdEAAX-84e2cdb7"
     assert own != others
     assert (is_ours(CUSTOMER, own), is_ours(CUSTOMER, others), is_ours(CUSTOMER, "theirs")) == (True, False, False)
+
+
+def test_what_only_a_callout_says_of_a_contract_is_no_drift() -> None:
+    said = {"terms.purchaseOrder": "PO-1", "terms.activationDate": "2026-12-03", "terms.setupBilling": True}
+    recorded, read = order_of(a_deal(changes=said)), order_of(a_deal())
+    assert recorded.digest != read.digest
+    assert not {"purchase_order", "activation", "setup_billing"} & read.to_json().keys(), "or every digest would change"
+    assert Order.from_json(json.loads(json.dumps(recorded.to_json()))) == recorded
+    assert as_recorded(read, recorded, []) == recorded
