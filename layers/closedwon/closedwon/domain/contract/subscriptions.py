@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.money import Holding, override
 from closedwon.domain.contract.pieces import Contract, Entity, Line
-from closedwon.domain.contract.timeline import Giving, SlotTimeline
+from closedwon.domain.contract.timeline import Giving, SlotTimeline, is_sold_by_unit
 from closedwon.domain.desired import Entitlement, Price, Slot, Subscription
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import At, EndOfBillingPeriod, Moment, Never, Until, iso_utc, starting
@@ -70,16 +70,35 @@ class Subscriptions:
         plans = plans_of(given)
         first = leading_line(plans, moment)
         terms = self._evaluation.terms.at(first.contract, slot, moment).terms
-        units, spend = units_of(plans), terms.minimum_spend
+        plan_id, spend = first.item.stigg_id, terms.minimum_spend
+        units = units_of(plans, self._catalogue)
+        plan = self._catalogue.plan(plan_id)
         entities = by_entity(given)
         addons = {id: some for (kind, id), some in entities.items() if kind == "Add-on"}
+        charges = {
+            id: some
+            for (kind, id), some in entities.items()
+            # What has no limit is no quantity: it stays an entitlement, as it was.
+            if kind == "Entitlement" and plan and id in plan.charged and not _unlimited(some)
+        }
+        unit_feature = plan.unit_feature if plan else None
+        of_units = tuple(_part_prices(charges, lambda id, amount: Price(None, amount, terms.currency, id)))
+        prices = [
+            # Where the units are on a line of their own, that line says their price.
+            *(price for price in _plan_price(plans, units, terms.currency, unit_feature) if not _says(of_units, price)),
+            *_part_prices(addons, lambda id, amount: Price(id, amount, terms.currency)),
+            *of_units,
+        ]
         return Subscription(
             slot=slot,
-            plan_id=first.item.stigg_id,
+            plan_id=plan_id,
             unit_quantity=units,
             addons=tuple(sorted((id, _units(some)) for id, some in addons.items())),
-            entitlements=self._entitlements(entities, moment),
-            prices=tuple(_prices(plans, units, addons, terms.currency)),
+            entitlements=self._entitlements(entities, charges, moment),
+            prices=tuple(prices),
+            charges=tuple(sorted((id, _units(some)) for id, some in charges.items())),
+            charged=tuple(sorted(plan.charged)) if plan else (),
+            unit_feature=unit_feature,
             billing_period=terms.billing_period,
             payment_collection=terms.payment_collection,
             start=first.start.instant,
@@ -101,11 +120,15 @@ class Subscriptions:
         all_terms = (self._evaluation.terms.at(giving.contract, slot, moment).terms for giving, _ in plans)
         return tuple(sorted({pair for terms in all_terms for pair in terms.metadata}))
 
-    def _entitlements(self, entities: dict[Entity, Given], moment: Moment) -> tuple[Entitlement, ...]:
+    def _entitlements(
+        self, entities: dict[Entity, Given], charges: Container[str], moment: Moment
+    ) -> tuple[Entitlement, ...]:
+        """What is set beside the plan: not what it charges by the unit, nor the credits that come with it."""
         made = (
             self._entitlement(kind, id, given, moment)
             for (kind, id), given in entities.items()
-            if kind in ("Entitlement", "Credit entitlement")
+            if kind == "Credit entitlement"
+            or (kind == "Entitlement" and id not in charges and not self._catalogue.includes(kind, id))
         )
         return tuple(sorted(made, key=lambda entitlement: (entitlement.type, entitlement.id)))
 
@@ -116,7 +139,7 @@ class Subscriptions:
         cadence = _first_said(line.item.cadence for line in newest)
         if type_ == "FEATURE" and self._catalogue.feature_types.get(id) == "BOOLEAN":
             return Entitlement(type_, id, cadence=cadence)
-        unlimited = any(holding.unlimited > 0 for _, holding in given)
+        unlimited = _unlimited(given)
         return Entitlement(
             type=type_,
             id=id,
@@ -157,12 +180,21 @@ def leading_line(plans: Given, moment: Moment) -> Line:
     return min(lines, key=lambda line: (line.start, line.deal.depth, line.item.stigg_id, line.deal.id))
 
 
-def units_of(plans: Given) -> int:
-    """The units of a plan: 1, unless any contract sells it by the unit."""
-    units: dict[Contract, int] = defaultdict(int)
+def units_of(plans: Given, catalogue: Catalogue) -> int:
+    """The units of a plan: those of all contracts where it is sold by the unit, else 1. Of one that left the catalogue
+    it is not known: then it is sold so if any contract has another number.
+    """
+    sold: dict[Contract, int] = defaultdict(int)
+    known = False
     for giving, holding in plans:
-        units[giving.contract] += holding.units
-    return sum(units.values()) if any(unit != 1 for unit in units.values()) else 1
+        if is_sold_by_unit(catalogue, giving.entity[1]):
+            sold[giving.contract] += holding.units
+            known = known or catalogue.plan(giving.entity[1]) is not None
+    return sum(sold.values()) if known or any(units != 1 for units in sold.values()) else 1
+
+
+def _unlimited(given: Given) -> bool:
+    return any(holding.unlimited > 0 for _, holding in given)
 
 
 def _plan_lines(given: Given, moment: Moment) -> list[Line]:
@@ -215,17 +247,30 @@ def _until(slot: Slot, plan_lines: list[Line], end: Moment) -> Until:
     return At(end.instant) if end.instant is not None else Never()
 
 
-def _prices(plans: Given, units: int, addons: dict[str, Given], currency: str) -> Iterable[Price]:
-    """The price overrides: the plan's, then by add-on. What is at the catalogue's price has none."""
+def _plan_price(plans: Given, units: int, currency: str, unit_feature: str | None) -> Iterable[Price]:
+    """The price override of a plan: of its base charge, or, where it is sold by the unit, of the feature it counts.
+    What is at the catalogue's price has none.
+    """
     if told := _priced(plans):
-        yield Price(None, override(_charge(told), units).amount, currency)
-    for id in sorted(addons):
-        if told := _priced(addons[id]):
-            yield Price(id, _addon_price(addons[id], told), currency)
+        yield Price(None, override(_charge(told), units).amount, currency, unit_feature)
 
 
-def _addon_price(given: Given, told: Given) -> float:
-    """The price of one unit of an add-on. In: what each contract gives of it; what of that has a price, never empty."""
+def _says(prices: Iterable[Price], price: Price) -> bool:
+    """Whether prices say one of the same thing already."""
+    return any(other.of == price.of for other in prices)
+
+
+def _part_prices(parts: dict[str, Given], price: Callable[[str, float], Price]) -> Iterable[Price]:
+    """The price overrides of add-ons, or of what the plan charges by the unit, by ID."""
+    for id in sorted(parts):
+        if told := _priced(parts[id]):
+            yield price(id, _part_price(parts[id], told))
+
+
+def _part_price(given: Given, told: Given) -> float:
+    """The price of one unit of an add-on or feature. In: what each contract gives of it; what of that has a price,
+    never empty.
+    """
     if len(told) < len(given) or any(holding.mixed for _, holding in told):
         # A fault that nobody can make way for any more: the price that was told goes on.
         return round(float(max(holding.told or 0 for _, holding in told)), 6)

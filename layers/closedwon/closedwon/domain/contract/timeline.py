@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.contracts import Contracts
 from closedwon.domain.contract.money import NONE, Holding, Track, track
 from closedwon.domain.contract.pieces import Contract, Entity, Line
@@ -82,11 +83,12 @@ class Giving:
 class SlotTimeline:
     """One slot's timeline.
 
-    givings: what each contract gives it of each entity. moments: when something changes in it, in order. plans: from
-    each of these moments on, how many contracts give each plan.
+    catalogue: says what its plans charge by the unit. givings: what each contract gives it of each entity. moments:
+    when something changes in it, in order.
     """
 
     slot: Slot
+    catalogue: Catalogue
     givings: list[Giving] = field(default_factory=list)
 
     @cached_property
@@ -113,23 +115,37 @@ class SlotTimeline:
 
     def amounts(self, moment: Moment) -> dict[str, float]:
         """How much of each entity there is at a moment: infinity for what has no limit. The plan counts as one, and by
-        the unit where it is sold so.
+        the unit where it is sold so. Credits that come with a plan are the plan's: no deal gives or takes them.
         """
         found: dict[str, float] = defaultdict(float)
-        plans = []
+        plans, by_unit = [], False
         for giving, holding in self.given(moment):
             if giving.is_plan:
-                plans.append(holding.units)
-            else:
+                sold = is_sold_by_unit(self.catalogue, giving.entity[1])
+                plans.append(holding.units if sold else 1)
+                by_unit = by_unit or (sold and holding.units != 1)
+            elif not self.catalogue.includes(*giving.entity):
                 found[giving.entity[1]] += float("inf") if holding.unlimited > 0 else holding.units
         if plans:
-            found[PLAN] = sum(plans) if any(units != 1 for units in plans) else 1
+            found[PLAN] = sum(plans) if by_unit else 1
         return dict(found)
+
+    def charged_at(self, moment: Moment) -> frozenset[str]:
+        """The features that its plan charges by the unit at a moment: an Entitlement line of these is a charge."""
+        plan_id = self.plan_at(moment)
+        plan = self.catalogue.plan(plan_id) if plan_id is not None else None
+        return plan.charged if plan is not None else frozenset()
 
     def plan_at(self, moment: Moment) -> str | None:
         """The plan that is given at a moment; None: none."""
         lines = (line for giving in self.plan_givings if giving.counts_at(moment) for line in giving.lines(moment))
         return next((line.item.stigg_id for line in lines if line.item.quantity > 0), None)
+
+
+def is_sold_by_unit(catalogue: Catalogue, plan_id: str) -> bool:
+    """Whether a plan's own quantity counts: where the catalogue says so, or does not know the plan any more."""
+    plan = catalogue.plan(plan_id)
+    return plan is None or plan.unit_pricing
 
 
 PLAN = "plan"
@@ -162,7 +178,7 @@ class Timeline:
                     counts = within(_lives(found), spans)
                     if not counts:
                         self.unplanned += found.lines
-                timeline = self.slots.setdefault(slot, SlotTimeline(slot))
+                timeline = self.slots.setdefault(slot, SlotTimeline(slot, contracts.catalogue))
                 giving = self.givings[contract, slot, entity] = Giving(contract, entity, found, counts, since)
                 timeline.givings.append(giving)
 
