@@ -291,6 +291,7 @@ class Agreement:
             subscriptions=subscriptions,
             refused=dict(self._standing.refused),
             held={id: hold.reason for id, hold in self.held.items()},
+            withheld=frozenset(id for id in self.held if not self.contributes(id)),
             ended=self._ended(subscriptions, moment),
             grants=self._grants.at(moment),
             trials=self._trials(),
