@@ -27,7 +27,7 @@ from closedwon.domain.contract.relatives import relatives_of
 from closedwon.domain.contract.standing import Standing, World
 from closedwon.domain.contract.statuses import Status, Statuses
 from closedwon.domain.contract.subscriptions import Subscriptions
-from closedwon.domain.contract.timeline import Giving, charge_of
+from closedwon.domain.contract.timeline import Giving, SlotTimeline, charge_of
 from closedwon.domain.desired import Desired, Ended, Slot, Subscription
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Instant, Moment, milliseconds, starting
@@ -62,7 +62,12 @@ class Interval:
     slot: Slot
     start: Moment
     end: Moment
-    given: tuple[tuple[Giving, Holding], ...]
+    timeline: SlotTimeline
+
+    @cached_property
+    def given(self) -> list[tuple[Giving, Holding]]:
+        """What each contract gives in it."""
+        return self.timeline.given(self.start)
 
     @property
     def stands(self) -> bool:
@@ -117,10 +122,7 @@ class Agreement:
         if found is None:
             return []
         edges = [*found.moments, NO_DAY][1:]
-        return [
-            Interval(slot, start, end, tuple(found.given(start)))
-            for start, end in zip(found.moments, edges, strict=True)
-        ]
+        return [Interval(slot, start, end, found) for start, end in zip(found.moments, edges, strict=True)]
 
     def charge(self, slot: Slot, at: Moment) -> Charge | None:
         """What one billing period of a slot charges at a moment, by line and deal; None where nothing stands in it."""

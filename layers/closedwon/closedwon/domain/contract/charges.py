@@ -5,19 +5,23 @@ Entitlements have no price of their own in Stigg. They are told beside the money
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from closedwon.domain.contract.money import shares_of
-from closedwon.domain.contract.pieces import Cause, Entity, Line
-from closedwon.domain.contract.subscriptions import Given, by_entity, leading_line, plans_of, units_of
+from closedwon.domain.contract.money import Holding, shares_of
+from closedwon.domain.contract.pieces import Cause, Contract, Entity, Line
+from closedwon.domain.contract.subscriptions import by_lead
 from closedwon.domain.contract.terms import ContractTerms
-from closedwon.domain.contract.timeline import SlotTimeline
+from closedwon.domain.contract.timeline import Giving, SlotTimeline
 from closedwon.domain.desired import Slot
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Moment
+
+Given = list[tuple[Giving, Holding]]
+"""What some contracts give."""
 
 PRICED = ("Plan", "Add-on")
 """The kinds that have a price."""
@@ -90,10 +94,10 @@ class Charge:
 def charge_at(found: SlotTimeline, moment: Moment, terms: ContractTerms) -> Charge | None:
     """What a slot charges at a moment; None where nothing stands in it."""
     given = found.given(moment)
-    plans = plans_of(given)
+    plans = [line for giving, _ in given if giving.is_plan for line in giving.lines(moment) if line.item.quantity > 0]
     if not plans:
         return None
-    first = leading_line(plans, moment)
+    first = min(plans, key=by_lead)
     said = terms.at(first.contract, found.slot, moment).terms
     place = found.place(moment)
     end = found.moments[place + 1] if place + 1 < len(found.moments) else NO_DAY
@@ -121,8 +125,24 @@ def _at_the_end(found: SlotTimeline, end: Moment) -> tuple[tuple[Cause, ...], tu
 
 
 def _lines(given: Given, moment: Moment) -> tuple[ChargeLine, ...]:
-    entities = sorted(by_entity(given).items(), key=_in_order)
+    entities = sorted(_by_entity(given).items(), key=_in_order)
     return tuple(_line(entity, some, moment) for entity, some in entities)
+
+
+def _by_entity(given: Given) -> dict[Entity, Given]:
+    """What each contract gives, by what it is."""
+    found: dict[Entity, Given] = defaultdict(list)
+    for giving, holding in given:
+        found[giving.entity].append((giving, holding))
+    return found
+
+
+def _units_of(plans: Given) -> int:
+    """The units of a plan: 1, unless any contract sells it by the unit."""
+    units: dict[Contract, int] = defaultdict(int)
+    for giving, holding in plans:
+        units[giving.contract] += holding.units
+    return sum(units.values()) if any(unit != 1 for unit in units.values()) else 1
 
 
 def _in_order(one: tuple[Entity, Given]) -> tuple[int, str]:
@@ -147,7 +167,7 @@ def _line(entity: Entity, given: Given, moment: Moment) -> ChargeLine:
 
 def _quantity(kind: str, given: Given) -> int | None:
     if kind == "Plan":
-        return units_of(given)
+        return _units_of(given)
     return None if any(holding.unlimited > 0 for _, holding in given) else sum(holding.units for _, holding in given)
 
 

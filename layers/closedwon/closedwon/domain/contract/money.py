@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from closedwon.domain.contract.pieces import Line, exact
@@ -60,13 +61,24 @@ NONE = Holding()
 class Track:
     """The holdings of one entity in one contract, from moment to moment, with the lines that they come from.
 
-    conflicts: lines whose price is none that the contract charged, each with the moment.
+    priced: whether any line says a price. conflicts: lines whose price is none that the contract charged, each with the
+    moment. span: of the one line there is; None where there are several.
     """
 
     lines: Sequence[Line]
     moments: list[Moment] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
+    priced: bool = False
     conflicts: list[tuple[Moment, Line]] = field(default_factory=list)
+
+    @property
+    def span(self) -> tuple[Moment, Moment] | None:
+        return (self.lines[0].start, self.lines[0].end) if len(self.lines) == 1 else None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is one line that gives, of a deal that says all there is: within it nothing can contradict."""
+        return len(self.lines) == 1 and self.lines[0].item.quantity > 0 and not self.lines[0].difference
 
     def at(self, moment: Moment) -> Holding:
         """What there is at a moment."""
@@ -77,16 +89,35 @@ class Track:
 def track(lines: Iterable[Line]) -> Track:
     """The holdings that lines of one entity and contract come to, by a sweep over their starts and ends."""
     counting = [line for line in lines if line.ever]
-    found = Track(counting)
+    if len(counting) == 1 and not _says_price(counting[0]):
+        return _alone(counting[0])
+    found = Track(counting, priced=any(map(_says_price, counting)))
     changes: dict[Moment, list[Line]] = defaultdict(list)
     for line in counting:
         changes[line.start].append(line)
         changes[line.end].append(line)
-    if any(line.item.price is not None or line.item.value is not None for line in counting):
+    if found.priced:
         _priced(found, changes)
     else:
         _counted(found, changes)
     return found
+
+
+def _says_price(line: Line) -> bool:
+    return line.item.price is not None or line.item.value is not None
+
+
+@lru_cache(maxsize=4096)
+def _units(units: int, unlimited: int) -> Holding:
+    """The holding of units without a price."""
+    return Holding(units, unlimited, Fraction(0), Fraction(units))
+
+
+def _alone(line: Line) -> Track:
+    """The holdings of one line without a price: that of most of what is sold."""
+    quantity = line.item.quantity
+    held = _units(0, quantity) if line.item.unlimited else _units(quantity, 0)
+    return Track([line], [line.start, line.end], [held, NONE])
 
 
 Day = tuple[Moment, int]
@@ -109,7 +140,7 @@ def _counted(found: Track, changes: dict[Moment, list[Line]]) -> None:
             else:
                 units += sign * line.item.quantity
         found.moments.append(moment)
-        found.holdings.append(Holding(units, unlimited, Fraction(0), Fraction(units)))
+        found.holdings.append(_units(units, unlimited))
 
 
 def _priced(found: Track, changes: dict[Moment, list[Line]]) -> None:

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.faults import Fault, tiers_of
 from closedwon.domain.contract.judging import depths
-from closedwon.domain.contract.money import NONE, Holding, override
+from closedwon.domain.contract.money import NONE, override
 from closedwon.domain.contract.pieces import Entity, Line
+from closedwon.domain.contract.sweep import PLAN, Total
 from closedwon.domain.contract.terms import UNCHANGEABLE, ContractTerms, Saying, Terms
-from closedwon.domain.contract.timeline import PLAN, Giving, SlotTimeline, Timeline, within
+from closedwon.domain.contract.timeline import Giving, SlotTimeline, Timeline, by_entity, within
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Moment
 
@@ -45,7 +46,7 @@ def _edges(givings: Iterable[Giving]) -> dict[Moment, tuple[list[Giving], list[G
     """When contracts begin and cease to give something: the moment, who ceases, who begins."""
     edges: dict[Moment, tuple[list[Giving], list[Giving]]] = defaultdict(lambda: ([], []))
     for giving in givings:
-        for start, end in giving.meets:
+        for start, end in giving.times.meets:
             edges[start][1].append(giving)
             edges[end][0].append(giving)
     return edges
@@ -139,7 +140,7 @@ class Running(NamedTuple):
 
 def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Running | None:
     """What runs in a slot at a moment, with the terms of the contract that began first; None where no plan counts."""
-    givers = {giving: _givers(giving, moment) for giving in found.plan_givings if giving.meets_at(moment)}
+    givers = {giving: _givers(giving, moment) for giving in found.plan_givings if giving.times.meet(moment)}
     if not givers:
         return None
     first = min(givers, key=lambda giving: (giving.contract.start, giving.contract.rank))
@@ -149,7 +150,7 @@ def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Runni
 
 def _plan_moments(found: SlotTimeline, terms: ContractTerms) -> list[Moment]:
     """When what gives a slot its plan changes, or what is said of its terms."""
-    edges = {edge for giving in found.plan_givings for span in giving.meets for edge in span}
+    edges = {edge for giving in found.plan_givings for span in giving.times.meets for edge in span}
     sayings = {moment for giving in found.plan_givings for moment in terms.moments(giving.contract, found.slot)}
     return sorted((edges | sayings) - {NO_DAY})
 
@@ -189,7 +190,9 @@ def _changed(before: Terms, after: Terms) -> str | None:
 
 def _prices(found: SlotTimeline) -> Iterator[Fault]:
     """Prices that are known in one contract and not in another; and charges that no price of one unit comes to."""
-    for entity, givings in _by_entity(found.givings).items():
+    for entity, givings in found.by_entity.items():
+        if not any(giving.track.priced for giving in givings):
+            continue
         kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
         if not any(kinds.values()):
             continue
@@ -198,14 +201,6 @@ def _prices(found: SlotTimeline) -> Iterator[Fault]:
                 yield Fault("price_unknown", tiers_of(deals.items()), found.slot, moment, {"item": entity[1]})
         if _most_units(givings) > 10_000:
             yield from _inexact(found, entity, givings)
-
-
-def _by_entity(givings: Iterable[Giving]) -> dict[Entity, list[Giving]]:
-    """Givings of several contracts, by what they give."""
-    entities: dict[Entity, list[Giving]] = defaultdict(list)
-    for giving in givings:
-        entities[giving.entity].append(giving)
-    return entities
 
 
 def _ever_unpriced(giving: Giving) -> bool:
@@ -220,30 +215,29 @@ def _most_units(givings: Iterable[Giving]) -> int:
 
 def _inexact(found: SlotTimeline, entity: Entity, givings: list[Giving]) -> Iterator[Fault]:
     """Charges that no price of one unit, rounded, comes to: only where there are many units."""
-    for moment, holdings in totals(givings):
-        units = sum(holding.units for holding in holdings.values())
-        if units <= 0 or any(holding.listed for holding in holdings.values()):
+    for moment, total in _totals(givings):
+        if total.units <= 0 or total.listed:
             continue
-        charge = sum((holding.charge for holding in holdings.values()), start=NONE.charge)
-        price = override(charge, units)
+        price = override(total.charge, total.units)
         if not price.exact:
-            lines = [line for giving in holdings for line in giving.lines(moment)]
-            facts = {"item": entity[1], "price": price.amount, "quantity": units}
+            lines = [line for giving in total.holdings for line in giving.lines(moment)]
+            facts = {"item": entity[1], "price": price.amount, "quantity": total.units}
             yield Fault("price_not_exact", tiers_of(depths(lines)), found.slot, moment, facts)
             return
 
 
-def totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, dict[Giving, Holding]]]:
-    """What some contracts give, at each moment at which that changes."""
+def _totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, Total]]:
+    """What some contracts give one entity together, at each moment at which that changes."""
     changes: dict[Moment, list[Giving]] = defaultdict(list)
     for giving in givings:
-        for moment in {*giving.moments, *(edge for span in giving.meets for edge in span if edge != NO_DAY)}:
+        edges = (edge for span in giving.times.meets for edge in span if edge != NO_DAY)
+        for moment in {*giving.times.moments, *edges}:
             changes[moment].append(giving)
-    current: dict[Giving, Holding] = {}
+    total = Total()
     for moment in sorted(changes):
         for giving in changes[moment]:
-            current[giving] = giving.at(moment) if giving.meets_at(moment) else NONE
-        yield moment, {giving: holding for giving, holding in current.items() if holding.gives}
+            total.put(giving, giving.at(moment) if giving.times.meet(moment) else NONE)
+        yield moment, total
 
 
 # The catalogue
@@ -251,9 +245,10 @@ def totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, dict[Giving, Hol
 
 def _compatible(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
     """What Stigg's catalogue does not allow together. What was provisioned once stays, compatible today or not."""
-    plans = _by_entity(found.plan_givings)
-    addons = _by_entity(giving for giving in found.givings if giving.entity[0] == "Add-on")
-    for (_, addon), givings in addons.items():
+    plans = by_entity(found.plan_givings)
+    for (kind, addon), givings in found.by_entity.items():
+        if kind != "Add-on":
+            continue
         for (_, plan), planned in plans.items():
             known = catalogue.plan(plan)
             if known is not None and known.addons is not None and addon not in known.addons:
@@ -281,27 +276,29 @@ def _incompatible(
 
 def _meeting(giving: Giving, other: Giving) -> Moment | None:
     """The first moment at which one gives something while the other counts; None where there is none."""
-    for start, end in within(giving.meets, other.meets):
-        for moment in (start, *(moment for moment in giving.moments if start < moment < end)):
+    for start, end in within(giving.times.meets, other.times.meets):
+        for moment in (start, *(moment for moment in giving.times.moments if start < moment < end)):
             if giving.at(moment).gives:
                 return moment
     return None
 
 
 def _too_many(found: SlotTimeline, addon: str, givings: list[Giving], most: int) -> Iterator[Fault]:
-    for moment, holdings in totals(givings):
-        there = sum(holding.units for holding in holdings.values())
-        lines = [line for giving in holdings for line in _givers(giving, moment)]
-        if there > most and any(line.deal.fresh for line in lines):
-            facts = {"item": addon, "most": most, "there": there}
+    for moment, total in _totals(givings):
+        if total.units <= most:
+            continue
+        lines = [line for giving in total.holdings for line in _givers(giving, moment)]
+        if any(line.deal.fresh for line in lines):
+            facts = {"item": addon, "most": most, "there": total.units}
             yield Fault("too_many", tiers_of(depths(lines)), found.slot, moment, facts)
             return
 
 
 def _periods(found: SlotTimeline) -> Iterator[Fault]:
     """Reset periods and cadences: one entitlement of a subscription has one of each."""
-    recurring = (giving for giving in found.givings if giving.entity[0] in ("Entitlement", "Credit entitlement"))
-    for entity, givings in _by_entity(recurring).items():
+    for entity, givings in found.by_entity.items():
+        if len(givings) < 2 or entity[0] not in ("Entitlement", "Credit entitlement"):
+            continue
         kinds = {giving: period for giving in givings if (period := _period(giving)) is not None}
         if len(set(kinds.values())) > 1:
             for moment, deals, _ in _together(list(kinds), kinds):
@@ -311,6 +308,7 @@ def _periods(found: SlotTimeline) -> Iterator[Fault]:
 
 def _period(giving: Giving) -> str | None:
     """How often an entitlement of a contract comes back, as it was said last."""
-    lines = [line for line in giving.track.lines if line.item.quantity > 0]
-    lines.sort(key=lambda line: (line.deal.effective, line.deal.depth), reverse=True)
-    return next((p for line in lines if (p := line.item.reset_period or line.item.cadence)), None)
+    said = [(line, p) for line in giving.track.lines if (p := line.item.reset_period or line.item.cadence)]
+    given = [one for one in said if one[0].item.quantity > 0]
+    last = max(given, key=lambda one: (one[0].deal.effective, one[0].deal.depth), default=None)
+    return None if last is None else last[1]
