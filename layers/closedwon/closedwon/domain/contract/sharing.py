@@ -191,16 +191,19 @@ def _changed(before: Terms, after: Terms) -> str | None:
 def _prices(found: SlotTimeline) -> Iterator[Fault]:
     """Prices that are known in one contract and not in another; and charges that no price of one unit comes to."""
     for entity, givings in found.by_entity.items():
-        if not any(giving.track.priced for giving in givings):
-            continue
-        kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
+        kinds = {giving: _ever_priced(giving) for giving in givings}
         if not any(kinds.values()):
             continue
-        if len(givings) > 1 and any(_ever_unpriced(giving) for giving in givings):
+        if len(givings) > 1 and any(map(_ever_unpriced, givings)):
             for moment, deals, _ in _together(givings, kinds):
                 yield Fault("price_unknown", tiers_of(deals.items()), found.slot, moment, {"item": entity[1]})
         if _most_units(givings) > 10_000:
             yield from _inexact(found, entity, givings)
+
+
+def _ever_priced(giving: Giving) -> bool:
+    """Whether it ever gives something of which a price is known."""
+    return giving.track.priced and any(holding.priced for holding in giving.track.holdings)
 
 
 def _ever_unpriced(giving: Giving) -> bool:
