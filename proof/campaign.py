@@ -122,6 +122,8 @@ def _play(seed: int, histories: list[int], alone: bool, stop: bool) -> tuple[Cou
         rate_limits=True,
         rate_scale=SCALE,
         concurrency=6,
+        events=True,
+        events_scale=0.05,
     ) as sandbox:
         now = datetime.now(UTC)
         customers = [customer_of(seed, each, now, sandbox.salesforce.organization_id) for each in histories]
@@ -163,6 +165,9 @@ def _lines(tally: Counter[str], violations: list[Violation]) -> Iterator[Line]:
         f"{tally['kills']} processes killed, {tally['throttled']} of {tally['calls to DynamoDB']} calls to DynamoDB "
         f"throttled, {tally['rotations']} secrets rotated, {tally['repaired']} findings repaired by reconciliation"
     )
+    print(
+        f"{tally['events']} events of Stigg, {tally['events lost']} of them lost; others came late, twice, out of order"
+    )
     counts = {
         "lost": f"of {tally['deals']}",
         "double": f"of {tally['customers']} customers, {tally['subscriptions']} subscriptions",
@@ -196,6 +201,7 @@ class _Round:
     ) -> None:
         self._sandbox = sandbox
         self._customers = customers
+        self._seed = seed
         self._began = began
         self._stop = stop
         rng = Random(f"{seed}|{[each.history for each in customers]}")  # nosec B311 - made up
@@ -220,10 +226,18 @@ class _Round:
             self._trouble.stop()
             self._sender.again()
             if wave < 2:
-                rest(self._sandbox, MOST_PASSES)
+                self._look(wave)
                 self.tally["marks"] += self._strangers.mark()
         self._end()
         self._count()
+
+    def _look(self, wave: int) -> None:
+        """Between two waves: whoever is at rest has what was sold so far."""
+        since = datetime.now(UTC)
+        if rest(self._sandbox, MOST_PASSES):
+            heard = [one for one in self._customers if self._sender.left_out.isdisjoint(one.newest)]
+            self.judge.judge(heard, wave + 1, since)
+            self._say(f"{self.judge.counts['judged']} customers have what was sold so far, or have violations")
 
     def _say(self, what: str) -> None:
         seconds = (datetime.now(UTC) - self._began).total_seconds()
@@ -237,6 +251,8 @@ class _Round:
                 function.source = replace(function.source, timeout=PATIENCE)
         self._seller.open(self._customers)
         self._strangers.make(self._customers)
+        # Of what Stigg tells, much comes late, twice, out of order or never, for as long as there are faults.
+        self._sandbox.stigg.events.disturb(self._seed, 0.7, "twice", "late", "shuffled", "never")
         self._say(f"{len(self._customers)} customers with {sum(len(c.newest) for c in self._customers)} deals")
 
     def _rotate(self) -> None:
@@ -249,6 +265,7 @@ class _Round:
     def _end(self) -> None:
         """Faults are over: all comes to rest, somebody approves, everything is compared once."""
         time.sleep(max(0.0, (self._began + timedelta(seconds=LATEST + 1) - datetime.now(UTC)).total_seconds()))
+        self._sandbox.stigg.events.calm()
         self._say("the faults are over")
         self._must_rest("before reconciliation")
         self._approve()
@@ -339,6 +356,9 @@ class _Round:
         self.tally["deals"] += sum(len(each.newest) for each in self._customers)
         self.tally["saves"] += self._seller.saves
         self.tally["calls to Stigg"] += len(self._sandbox.stigg_server.exchanges)
+        told = self._sandbox.stigg.events.sent
+        self.tally.update(f"events {one.outcome}" for one in told)
+        self.tally["events"] += len(told)
         self.tally.update(self.judge.counts)
         self.tally.update(self._trouble.counts)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from proof import oracle
 from proof.shop import Customer, Json
 from proof.strangers import LIVE, MARK, Strangers
 from sandbox.sandbox import Sandbox
+
+AT_ONCE = timedelta(seconds=3)
+"""How long it may take to look at everything."""
 
 
 class Violation(NamedTuple):
@@ -43,9 +46,10 @@ class Judge:
         if violation not in self.violations:
             self.violations.append(violation)
 
-    def judge(self, judged: Sequence[Customer]) -> None:
+    def judge(self, judged: Sequence[Customer], waves: int = 3, since: datetime | None = None) -> None:
         """Before reconciliation, those of whom nothing was lost on the way: what was answered 202 needs none. After it,
-        all.
+        all. waves: how many are over. since: when all was last brought about: who has changed since then by itself, or
+        is about to, is not judged now.
         """
         now = datetime.now(UTC)
         self.counts = Counter(customers=len(judged))
@@ -55,7 +59,10 @@ class Judge:
         for stranger in customers.keys() - self._by_account.keys():
             self.violate("double", stranger, "is a customer in Stigg that is no account")
         for one in judged:
-            wanted = wanted_of(one, now, self._rules)
+            wanted = wanted_of(one, now, self._rules, waves)
+            if since is not None and any(since <= moment <= now + AT_ONCE for moment in wanted.agreed.moments()):
+                continue
+            self.counts["judged"] += 1
             self._judge_statuses(one, wanted, records, customers)
             subscriptions = stigg.subscriptions(one.account) if one.account in customers else []
             self._judge_foreign(one, subscriptions)
@@ -158,13 +165,17 @@ class Judge:
                 self.violate("credits", one.account, f"{id} granted {grant['amount']}, not {amounts[id]}")
 
 
-def wanted_of(customer: Customer, now: datetime, rules: oracle.Rules) -> oracle.Expected:
-    """What a customer should have, when all was sold: what came in earlier waves was brought about before."""
+def wanted_of(customer: Customer, now: datetime, rules: oracle.Rules, waves: int = 3) -> oracle.Expected:
+    """What a customer should have after some waves: what came in earlier ones was brought about before.
+
+    Approvals are given when all are over.
+    """
     memory = oracle.Memory()
     in_the_way = {customer.foreign["resource_id"]} if customer.foreign else set()
-    for waves in (1, 2):
-        oracle.expected(customer.readings(waves), memory, (), in_the_way, now, rules)
-    return oracle.expected(customer.readings(), memory, customer.approves, in_the_way, now, rules)
+    for before in range(1, waves):
+        oracle.expected(customer.readings(before), memory, (), in_the_way, now, rules)
+    approved = customer.approves if waves == 3 else set[str]()
+    return oracle.expected(customer.readings(waves), memory, approved, in_the_way, now, rules)
 
 
 def _same(shown: Any, said: Any) -> bool:

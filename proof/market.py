@@ -76,8 +76,7 @@ class _Maker(Shop):
     def lines(self, plan_id: str) -> list[Json]:
         """All there is of a plan."""
         rng = self.rng
-        units = rng.randint(2, 9) if self.maybe(0.1) else 1
-        found = [line("Plan", plan_id, units, price=48_000 if self.maybe(0.5) else None)]
+        found = [line("Plan", plan_id, price=48_000 if self.maybe(0.5) else None)]
         found.append(line("Entitlement", SEATS, rng.randint(60, 200)))
         if plan_id == "plan-analytics":
             return found + ([line("Add-on", EXPORT, rng.randint(2, 6), price=800)] if self.maybe(0.5) else [])
@@ -124,7 +123,7 @@ class _Maker(Shop):
         elif kind in ("reopened", "own") and self.in_force(base):
             terms = {} if kind == "reopened" else {"cancel": "now"}
             self.revise(base, 2, lambda deal: deal.update(trigger="cancellation", lines=[], terms=terms))
-        elif self.maybe(0.4) and not any(each["quantity"] > 1 for each in base["lines"][:1]):
+        elif self.maybe(0.4):
             self.beside(base, product, resource)
 
     def base(self, lines: list[Json], resource: str | None, terms: Json) -> Json | None:

@@ -23,7 +23,8 @@ def running(sandbox: Sandbox) -> int:
 
 
 def settle(sandbox: Sandbox) -> None:
-    """Wait until no execution runs."""
+    """Wait until Stigg has told what it has to tell, and no execution runs."""
+    sandbox.stigg.events.wait_until_told(PATIENCE)
     deadline = time.monotonic() + PATIENCE
     while running(sandbox):
         if time.monotonic() > deadline:

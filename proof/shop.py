@@ -195,9 +195,6 @@ class Shop:
         before = (each.wave for each in self.customer.saves if each.opportunity == deal["opportunity"]["id"])
         return self.save(revision, max((wave, *before)))
 
-    def units(self, deal: Json, id: str) -> int:
-        return sum(each["quantity"] for each in deal["lines"] if each["stiggId"] == id)
-
     def contract_id(self) -> str:
         """The ID of another contract."""
         self.count += 1

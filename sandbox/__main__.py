@@ -96,7 +96,7 @@ def serve(out: Narration, folder: Path) -> NoReturn:
             from sandbox.sandbox import Sandbox, reach_loopback_directly
 
             reach_loopback_directly()
-            sandbox = exits.enter_context(Sandbox())
+            sandbox = exits.enter_context(Sandbox(events=True))
             deals = open_for_business(sandbox.sales)
             sandbox.aws.start_schedules()
         kept = Kept(folder)
@@ -145,6 +145,7 @@ def show(out: Narration, sandbox: Sandbox, endpoints: Path, callouts: Mapping[st
     out.fact("AWS", f"{sandbox.aws.endpoint_url}  ({sandbox.aws.region}; any credentials)")
     out.fact("Stigg", f"{stigg}/api/v1  (header X-API-KEY)")
     out.fact("Salesforce", f"{salesforce}/services/data/v66.0  (bearer token)")
+    out.fact("Events", "of Stigg go to the callout's /v1/stigg-events, as its webhook sends them")
     out.fact("Schedules", "run at their own rates, as in AWS")
     out.fact("Addresses", f"and keys are in {shown}, which only you can read")
     out.say()

@@ -128,7 +128,7 @@ def run(out: Narration, stay: bool) -> int:
 
         out.now_waiting("deploying template.yaml into the sandbox")
         reach_loopback_directly()
-        sandbox = Sandbox().start()
+        sandbox = Sandbox(events=True).start()
     try:
         out.say(f"Up after {time.monotonic() - begun:.1f} s:")
         out.fact("Callout", f"{sandbox.aws.callout_url}/v1/provisionings")

@@ -214,6 +214,7 @@ class Sandbox(Started):
         return {
             "callout_url": self.aws.callout_url,
             "callout_api_key": self.callout_key,
+            "stigg_events_secret": self.stigg_events_secret,
             "stigg_url": self.stigg_server.url,
             "stigg_api_key": self.stigg_api_key,
             "salesforce_url": self.salesforce_server.url,

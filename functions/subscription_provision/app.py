@@ -55,6 +55,11 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     planned = stack.provisioner.planned(customer, agreement)
     if only_looks(customer, milliseconds(agreement.world.now)):
         return looked(work, planned, records, execution, stack)
+    return apply(work, planned, records, execution, stack)
+
+
+def apply(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> Applied:
+    """Apply a plan. In: what is known of each slot. Out: what to record."""
     to_do = planned.plan
     # Before any write: if this step dies, its retry finds in the ledger which IDs may be in use.
     intend(work, to_do, records, stack.ledger)
@@ -77,7 +82,7 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
         )
     # Credits last: they cannot be taken back.
     grants, refused_grants = grant_all(work, to_do.grants, stack.stigg)
-    return applied(customer, planned, records, refusals, stack.now(), grants, refused_grants)
+    return applied(work.customer, planned, records, refusals, stack.now(), grants, refused_grants)
 
 
 def looked(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> Applied:

@@ -2,12 +2,15 @@
 imports.
 
 It is written from the model's rules and is slow and simple on purpose: all lines are laid out anew for every set of
-facts, and every instant is looked at by itself. What it does not decide, and the campaign therefore does not sell:
+facts, and every instant is looked at by itself. What the rules leave open, and the campaign therefore does not sell:
 
-- a renewal that says no start, of a contract whose parts end on different days;
-- an amendment's plan that takes another's place while some of its parts are not taken by the new one;
-- credits (they are given once) beyond whether they must, may or must not have been granted;
-- codes: of a deal that is held, it knows that it is, and no more than a guess at the code.
+- a renewal that says no start, of a contract of which a part ends before the rest;
+- a renewal that says no resource and arrives before the first deal that has one: it moves when that deal arrives;
+- differences of which a line starts only after the contract was renewed, and differences of their base's own day;
+- a swap of plans within a product of which the new one does not take all parts;
+- whether a deal that was ended on the very day of its end was superseded or has ended (`EITHER`);
+- credits beyond whether they must, may or must not have been granted;
+- codes: of a deal that is held it knows that it is, and `codes` is no more than a guess at why.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from proof.oracle.contracts import Agreed
+from proof.oracle.agreed import Agreed
 from proof.oracle.facts import Fact, fact_of
 from proof.oracle.making_way import Standing, stand
 from proof.oracle.pictures import Picture, picture
@@ -186,10 +189,10 @@ def _over(agreed: Agreed, lines: Sequence[Line], now: datetime) -> str:
     if any(how == "own" for _, how in ends):
         return "Provisioned"
     at = max(at for at, _ in ends)
-    last = {how for when, how in ends if when == at}
-    if "over" in last:
+    hows = {how for when, how in ends if when == at}
+    if "over" in hows:
         return "Ended"
-    return EITHER if "either" in last else "Superseded"
+    return EITHER if "either" in hows else "Superseded"
 
 
 def _how(line: Line) -> str:

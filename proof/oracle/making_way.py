@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 
-from proof.oracle.contracts import Agreed, Fault, agree
+from proof.oracle.agreed import Agreed, Fault
+from proof.oracle.contracts import agree
 from proof.oracle.facts import Fact, references
 from proof.oracle.money import PriceFault, charged
 from proof.oracle.pictures import by_place, picture, term_of

@@ -40,6 +40,8 @@ def pot_of(lines: Sequence[Line]) -> Pot:
         before = dict(pot)
         for deal in sorted({line.deal for line in lines if line.day == day}):
             _deal([line for line in lines if line.day == day and line.deal == deal], before, pot)
+    if any(units < 0 for units in pot.values()) and sum(pot.values()) >= 0:
+        raise PriceFault("price_conflict")  # more were taken at a price than there were at it
     return {price: units for price, units in pot.items() if units}
 
 

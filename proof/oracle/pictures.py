@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from proof.oracle.contracts import Agreed
+from proof.oracle.agreed import Agreed
 from proof.oracle.money import Charged, PriceFault, charged
 from proof.oracle.words import SWITCHES, Line, Slot, instant
 

@@ -19,6 +19,7 @@ PRODUCTS = {
     "plan-team": "product-platform",
     "plan-enterprise": "product-platform",
     "plan-enterprise-plus": "product-platform",
+    "plan-per-seat": "product-platform",
     "plan-analytics": "product-analytics",
 }
 ADDONS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sandbox.chapters import first_deal, life, mistakes, reconciliation, repeats
+from sandbox.chapters import first_deal, life, mistakes, payment, reconciliation, repeats
 from sandbox.chapters.story import Story
 
 CHAPTERS: tuple[tuple[str, Callable[[Story], None]], ...] = (
@@ -17,6 +17,7 @@ CHAPTERS: tuple[tuple[str, Callable[[Story], None]], ...] = (
     ("An older revision comes late", repeats.comes_late),
     ("A deal names a plan that Stigg does not have", mistakes.wrong_id),
     ("A deal names an ID that cannot be one", mistakes.wrong_prefix),
+    ("A deal is paid for by card", payment.tell),
     ("A deal's life, from trial to cancellation", life.tell),
     ("A lost callout and an edit by hand are found", reconciliation.tell),
 )

@@ -37,8 +37,14 @@ class Life:
         answer = self.sandbox.call(self.sandbox.deal(opportunity, **more)).json()["results"][0]
         if answer["status"] == "invalid":
             return f"invalid: {answer['errors']}"
-        self.sandbox.wait_until_idle()
+        # Not until nothing runs: what Stigg tells of this leads to a look some seconds later.
+        self.sandbox.wait([answer["execution"]])
         return self.note(what, opportunity)
+
+    def settles(self) -> None:
+        """What Stigg told is looked at."""
+        self.sandbox.stigg.events.wait_until_told()
+        self.sandbox.wait_until_idle()
 
     def note(self, what: str, opportunity: str) -> str:
         record = self.look.provisioning(opportunity)
@@ -83,6 +89,7 @@ def tell(story: Story) -> None:
     [trial] = life.held()
     out.check("access is there while they try", ("IN_TRIAL", "Provisioned"), (trial["status"], shown))
     with out.waiting("two weeks more"):
+        life.settles()
         life.send("two weeks more", first, trigger="trial", terms={"trialEnd": life.day(28)})
     ends = {s["id"]: s["trialEndDate"][:10] for s in life.held()}
     out.check("extending it moves the date of the same trial", {trial["id"]: life.day(29)}, ends)
@@ -91,6 +98,7 @@ def tell(story: Story) -> None:
     sandbox.salesforce.update("Opportunity", first, StageName="Closed Won")
     look.mark()
     with out.waiting("the sale"):
+        life.settles()
         life.send("won", first, terms={**ANNUAL, "start": life.day(0), "end": life.day(364)})
     writes = look.traffic().writes_to_stigg
     order = ["POST /api/v1/subscriptions", f"PATCH /api/v1/subscriptions/{trial['id']}"]
@@ -102,15 +110,17 @@ def tell(story: Story) -> None:
     more = life.close("15 more seats", Sold(SEATS, 15))
     amends = {"trigger": "amendment", "quantities": "differences", "amends": first}
     with out.waiting("the amendment"):
+        life.settles()
         life.send("upgrade: +15 seats", more, **amends)
         for _ in range(2):
             sandbox.call(sandbox.deal(more, **amends))
-        sandbox.wait_until_idle()
+        life.settles()
     out.check("10 seats and 15 are 25, however often it comes", 25, look.entitlements(life.account).get(SEATS))
 
     out.say("Somebody in sales types -24 instead of -4. So large a reduction waits until a person approves it:")
     fewer = life.close("fewer seats", Sold(SEATS, -24))
     with out.waiting("the reduction"):
+        life.settles()
         shown = life.send("typed wrong: -24 seats", fewer, **amends)
     out.check("the deal is held", "Held", shown)
     out.fact("Reason", *str(look.provisioning(fewer).get("Reason__c")).splitlines())
@@ -118,6 +128,7 @@ def tell(story: Story) -> None:
     line = sandbox.salesforce.find("OpportunityLineItem", OpportunityId=fewer)[0]
     sandbox.salesforce.update("OpportunityLineItem", line["Id"], Quantity=-4)
     with out.waiting("the correction"):
+        life.settles()
         shown = life.send("corrected: -4 seats", fewer, **amends)
     seats = look.entitlements(life.account).get(SEATS)
     out.check("corrected, it needs nobody: 21 seats", (21, "Provisioned"), (seats, shown))
@@ -126,6 +137,8 @@ def tell(story: Story) -> None:
         f"They renew early, to another plan and 40 seats, from {AHEAD:.0f} seconds from now on. Until then it is "
         "scheduled, and nothing sleeps or waits for it; the sweep finds it when its time has come:"
     )
+    with out.waiting("what Stigg told last"):
+        life.settles()
     renewal = life.close("Renewal", Sold("plan-enterprise-plus", 1, 90_000), Sold(SEATS, 40))
     starts = datetime.now(UTC) + timedelta(seconds=AHEAD)
     terms = {**ANNUAL, "start": starts.isoformat(timespec="milliseconds"), "end": life.day(729)}
@@ -144,12 +157,14 @@ def tell(story: Story) -> None:
     out.say("They leave. The lost renewal cancels what it would have renewed, at the end of its term:")
     lost = life.close("Renewal 2028", StageName="Closed Lost")
     with out.waiting("the cancellation"):
+        life.settles()
         shown = life.send("lost renewal", lost, trigger="cancellation", amends=renewal, lines=[])
     days = [(s["cancellationDate"] or "")[:10] for s in life.held()]
     expected = ([life.day(730)], "Scheduled")
     out.check("paid for until then, access ends by itself on that day", expected, (days, shown))
     now = life.close("Cancelled", StageName="Closed Lost")
     with out.waiting("the end"):
+        life.settles()
         cancel = {"trigger": "cancellation", "amends": renewal, "lines": [], "terms": {"cancel": "now"}}
         life.send("cancelled at once after all", now, **cancel)
     out.check("nothing stands any more", [], life.held())

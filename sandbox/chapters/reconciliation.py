@@ -66,7 +66,8 @@ def prepare(sandbox: Sandbox, look: Onlooker, out: Narration) -> tuple[str, str,
     today = datetime.now(UTC).date().isoformat()
     out.say(
         "Halden Foods buys, and all goes well. Later somebody opens Stigg and edits the subscription by hand: "
-        f"{EDITED} extra workspaces, where {SOLD} were sold. No callout tells of it."
+        f"{EDITED} extra workspaces, where {SOLD} were sold. Stigg tells closed-won that something changed, and it "
+        "looks; but what a person did there it leaves alone."
     )
     edited = sandbox.sales.account("Halden Foods", Industry="Food & Beverage")
     sold = (Sold("plan-enterprise", 1, 36_000), Sold(WORKSPACE, SOLD), Sold(SEATS, 120))
@@ -77,7 +78,10 @@ def prepare(sandbox: Sandbox, look: Onlooker, out: Narration) -> tuple[str, str,
     [subscription] = look.stigg("/subscriptions", customerId=edited)
     out.check(f"the sale gives {SOLD} extra workspaces", SOLD, workspaces(look, edited))
     sandbox.stigg.change_subscription(subscription["id"], addons=[{"id": WORKSPACE, "quantity": EDITED}])
-    out.check(f"after the edit Stigg holds {EDITED}", EDITED, workspaces(look, edited))
+    with out.waiting("Stigg's event, and the look"):
+        sandbox.stigg.events.wait_until_told()
+        sandbox.wait_until_idle()
+    out.check(f"after the edit and the look Stigg holds {EDITED}", EDITED, workspaces(look, edited))
 
     out.say()
     out.say("And Brightwater Labs' deal was won while nothing got through from Salesforce. Its callout is lost:")

@@ -9,17 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from . import bodies, models, provisioning
+from .changing import standing
 from .errors import Refused, invalid
 from .service import Service
 from .state import Subscription
-
-
-def standing(service: Service, subscription_id: str) -> Subscription:
-    """A subscription that has not ended."""
-    found = service.subscription(subscription_id)
-    if found.ended:
-        raise invalid("the subscription has ended", "SubscriptionAlreadyCanceledOrExpired")
-    return found
 
 
 def drop_schedule(service: Service, subscription_id: str) -> Subscription:

@@ -19,7 +19,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
 
-from . import answers, changing, keeping, models, provisioning, queue
+from . import answers, billing, changing, keeping, models, people, provisioning, queue
 from .api import Api
 from .catalogue import sandbox_catalogue
 from .errors import CODES, Refused
@@ -27,7 +27,7 @@ from .events import Events
 from .limits import RateLimits
 from .packages import Catalogue
 from .queue import DurableQueue
-from .service import Service
+from .service import Archiving, Service
 from .site import Site
 from .state import Subscriptions
 
@@ -43,6 +43,7 @@ class Stigg:
     by rate_scale. now: the time of day, with a
     zone, by which subscriptions start and end and idempotency keys are forgotten. clock: seconds for the rate limits.
     defer_updates: the environment puts updates off to the end of the billing period unless they say IMMEDIATE.
+    archiving: what becomes of an archived customer's subscriptions, which Stigg tells in three ways.
     catalogue: what is for sale, the sandbox's by default. environment: first part of the pages' paths. salesforce_url:
     where the pages' links to Salesforce accounts lead (may be set later).
     """
@@ -56,6 +57,7 @@ class Stigg:
         now: Callable[[], datetime] = _utc_now,
         clock: Callable[[], float] = time.monotonic,
         defer_updates: bool = False,
+        archiving: Archiving = "cancels",
         catalogue: Catalogue | None = None,
         environment: str = "sandbox",
         salesforce_url: str | None = None,
@@ -64,6 +66,7 @@ class Stigg:
         self.environment = environment
         self.salesforce_url = salesforce_url
         self.defer_updates = defer_updates
+        self.archiving: Archiving = archiving
         self._now = now
         self._lock = threading.RLock()
         self._api = Api(self._present, api_key, partial(RateLimits, clock, rate_limits, rate_scale))
@@ -77,7 +80,7 @@ class Stigg:
     def reset(self) -> None:
         """Forget everything that was written; the catalogue and the settings stay."""
         with self._lock:
-            self._service = Service(self.catalogue, self.defer_updates, self.environment)
+            self._service = Service(self.catalogue, self.defer_updates, self.environment, self.archiving)
             self.events.begin(self._service)
             self._api.reset()
 
@@ -98,7 +101,7 @@ class Stigg:
 
     @property
     def customers(self) -> dict[str, dict[str, Any]]:
-        """All customers by ID, as the API shows them."""
+        """All customers by ID, as the API shows them; the archived ones, which it does not show, too."""
         with self._present() as service:
             return {customer.id: customer.json() for customer in service.book.customers.values()}
 
@@ -212,15 +215,55 @@ class Stigg:
         with self._lock:
             self._api.narrow_key(frozenset(resources))
 
-    def attach_payment_method(self, customer_id: str) -> None:
-        """The customer has a card on file from now on; subscriptions that wait for payment go on waiting."""
+    def attach_payment_method(self, customer_id: str, declines: bool = False) -> None:
+        """The customer has a card on file from now on; subscriptions that wait for payment go on waiting.
+
+        declines: charging it fails.
+        """
         with self._present() as service:
-            service.attach_payment_method(customer_id)
+            service.attach_payment_method(customer_id, declines)
 
     def pay(self, subscription_id: str) -> dict[str, Any]:
-        """Pay for a subscription that waits for it, as its checkout page does. Returns it in full."""
+        """Pay for a subscription: as its checkout page does, or its open invoice. Returns it in full."""
         with self._present() as service:
-            return changing.pay(service, service.subscription(subscription_id).checkout or "").full(service.now)
+            return billing.pay(service, subscription_id).full(service.now)
+
+    def fail_payment(self, subscription_id: str, leaves: billing.Unpaid = "FAILED") -> dict[str, Any]:
+        """A payment for a subscription fails, or hangs; see `billing.fail_payment`. Returns it in full."""
+        with self._present() as service:
+            return billing.fail_payment(service, subscription_id, leaves).full(service.now)
+
+    def void_invoice(self, subscription_id: str) -> dict[str, Any]:
+        """A subscription's open invoice is taken back. Returns the subscription in full."""
+        with self._present() as service:
+            return billing.void_invoice(service, subscription_id).full(service.now)
+
+    def expire_checkout(self, subscription_id: str) -> dict[str, Any]:
+        """Nobody paid in time for a subscription that waits for it. Returns it in full."""
+        with self._present() as service:
+            return billing.expire_checkout(service, subscription_id).full(service.now)
+
+    def cancel_by_billing(
+        self, subscription_id: str, reason: billing.EndedBy = "CANCELLED_BY_BILLING"
+    ) -> dict[str, Any]:
+        """The billing provider ends a subscription at once, or whatever else the reason says. Returns it in full."""
+        with self._present() as service:
+            return billing.end_by(service, subscription_id, reason).full(service.now)
+
+    def auto_cancel(self, product_id: str, other_product_id: str) -> None:
+        """From now on what starts of one product ends what the customer has of another one; until `reset`."""
+        with self._present() as service:
+            service.book.auto_cancellations.add((product_id, other_product_id))
+
+    def archive(self, customer_id: str) -> dict[str, Any]:
+        """Somebody archives a customer, as POST /customers/{id}/archive does. Returns it."""
+        with self._present() as service:
+            return people.archive(service, customer_id).json()
+
+    def unarchive(self, customer_id: str) -> dict[str, Any]:
+        """Somebody takes an archived customer back. Returns it."""
+        with self._present() as service:
+            return people.unarchive(service, customer_id).json()
 
     @contextmanager
     def _present(self) -> Iterator[Service]:

@@ -12,6 +12,7 @@ from .models import (
     Body,
     Charge,
     Currency,
+    CustomerIdentifier,
     Identifier,
     Instant,
     Maybe,
@@ -57,7 +58,7 @@ class IntegrationUpdate(Body):
 
 
 class ImportedCustomer(Body):
-    id: Identifier
+    id: CustomerIdentifier
     email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] | None
     name: str | None
     billing_id: Maybe[str] = None

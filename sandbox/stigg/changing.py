@@ -10,9 +10,10 @@ from typing import Any
 
 from . import charging, models, money, rules, schedule
 from .charging import Sold
+from .customers import Customer
 from .errors import invalid, not_found
 from .service import Service
-from .state import Customer, Subscription, apply
+from .state import Subscription, apply
 
 
 def update(service: Service, subscription_id: str, wanted: models.SubscriptionUpdate) -> Subscription:
@@ -21,7 +22,7 @@ def update(service: Service, subscription_id: str, wanted: models.SubscriptionUp
     A new update takes the place of one that waits.
     """
     now = service.now
-    subscription = _standing(service, subscription_id)
+    subscription = standing(service, subscription_id)
     payer = service.customer(subscription.paying_customer_id or subscription.customer_id)
     _check_parts(service, subscription, wanted, payer.billing_currency)
     _check_end(service, subscription, wanted)
@@ -38,7 +39,8 @@ def update(service: Service, subscription_id: str, wanted: models.SubscriptionUp
     return subscription
 
 
-def _standing(service: Service, subscription_id: str) -> Subscription:
+def standing(service: Service, subscription_id: str) -> Subscription:
+    """A subscription that has not ended."""
     subscription = service.subscription(subscription_id)
     if subscription.ended:
         raise invalid("the subscription has ended", "SubscriptionAlreadyCanceledOrExpired")
@@ -109,7 +111,7 @@ def _check_end(service: Service, subscription: Subscription, wanted: models.Subs
 def cancel(service: Service, subscription_id: str, wanted: models.SubscriptionCancel) -> Subscription:
     """End a subscription now, at the end of its billing period (the default) or at a date."""
     now = service.now
-    subscription = _standing(service, subscription_id)
+    subscription = standing(service, subscription_id)
     when = wanted.cancellation_time or "END_OF_BILLING_PERIOD"
     if (when == "SPECIFIC_DATE") != (wanted.end_date is not None):
         raise invalid("endDate goes with SPECIFIC_DATE, and only with it", "InvalidCancellationDate")
@@ -142,7 +144,7 @@ def pay(service: Service, checkout: str) -> Subscription:
     for subscription in service.book.subscriptions.values():
         if subscription.checkout == checkout and subscription.status == "PAYMENT_PENDING":
             now = service.now
-            subscription.checkout = None
+            subscription.checkout, subscription.payment = None, "NOT_REQUIRED"
             service.attach_payment_method(subscription.paying_customer_id or subscription.customer_id)
             subscription.status = "NOT_STARTED"
             if subscription.start_date <= now:

@@ -31,7 +31,7 @@ def of_feature(
 ) -> dict[str, Any]:
     """The answer for a feature, as the API gives it."""
     feature = service.catalogue.features.get(feature_id)
-    reason = _stranger(service, customer_id)
+    reason = service.stranger(customer_id)
     if reason is not None or feature is None:
         return _unknown(reason or "FeatureNotFound")
     allowed = service.allowances(customer_id, resource_id)
@@ -50,21 +50,13 @@ def of_currency(
     currency = service.catalogue.currencies.get(currency_id)
     if currency is None:
         raise not_found("CustomCurrency", currency_id)
-    reason = _stranger(service, customer_id)
+    reason = service.stranger(customer_id)
     allowance = None if reason else service.allowances(customer_id, resource_id).get(("CREDIT", currency_id))
     if reason is None and allowance is None:
         reason = "EntitlementNotFound"
     if allowance is not None and allowance.used + (asked.usage or 0) > (allowance.limit or 0):
         reason = "InsufficientCredits"
     return entitlements.of_currency(currency, allowance, service.now, reason)
-
-
-def _stranger(service: Service, customer_id: str) -> str | None:
-    """Why nothing can be said about a customer; None for one that is known."""
-    customer = service.book.customers.get(customer_id)
-    if customer is None:
-        return "CustomerNotFound"
-    return "CustomerIsArchived" if customer.archived_at is not None else None
 
 
 def _unknown(reason: str) -> dict[str, Any]:

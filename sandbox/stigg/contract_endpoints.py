@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from werkzeug.wrappers import Request
 
-from . import afterwards, bodies, contracts
+from . import afterwards, billing, bodies, changing, contracts
 from .answers import ANY, Answer, Endpoint, of_contract, of_subscription, read
 from .listing import Row, choices, page
 from .service import Service
@@ -80,9 +80,13 @@ def import_subscriptions(service: Service, request: Request) -> Answer:
     return Answer(200, {"data": {"taskId": str(uuid.uuid4())}})
 
 
+def mark_invoice_as_paid(service: Service, request: Request, id: str) -> Answer:
+    return Answer(200, {"data": {"id": billing.mark_as_paid(service, id).id}})
+
+
 def sync_usage(service: Service, request: Request, id: str) -> Answer:
     """No billing provider is connected to hear of usage."""
-    afterwards.standing(service, id)
+    changing.standing(service, id)
     return Answer(200, {"data": {"triggered": False}})
 
 
@@ -99,6 +103,7 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("POST", "/subscriptions/<id>/transfer"): Endpoint("update", transfer, of_subscription),
     ("POST", "/subscriptions/<id>/delegate"): Endpoint("update", delegate, of_subscription),
     ("POST", "/subscriptions/<id>/migrate"): Endpoint("update", migrate, of_subscription, bare=True),
+    ("POST", "/subscriptions/<id>/invoice/paid"): Endpoint("update", mark_invoice_as_paid, of_subscription, bare=True),
     ("POST", "/subscriptions/<id>/usage/sync"): Endpoint("update", sync_usage, of_subscription, bare=True),
     ("POST", "/subscriptions/import"): Endpoint("provision subscription", import_subscriptions),
 }

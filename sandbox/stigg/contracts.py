@@ -4,7 +4,8 @@ By the SDK's texts (`resources/v1/contracts.py`, `contract_create_params`, `cont
 `contractId` makes one contract; its subscriptions come about together or not at all; archiving it cancels each of
 them; `subscriptionIds` replaces the set. Not told there, and refused here: subscriptions of another customer or of a
 plan that is not custom, one that is part of another contract, the same `contractId` for another customer, and a change
-of what is archived.
+of what is archived. Not every account has contracts; what those answer is not told either: `Stigg.narrow_api_key` takes
+them away.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ from werkzeug.wrappers import Request
 
 from . import bodies, entitlements, spending
 from .answers import ANY, Answer, Endpoint, of_grant, of_slot, read
+from .customers import CreditGrant
 from .errors import invalid, not_found
 from .listing import Filter, Row, choices, page
 from .packages import stamp
 from .service import Service
-from .state import CreditGrant
 
 _KINDS = (
     "CREDITS_GRANTED",

@@ -8,11 +8,12 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
-from . import bodies, checking, contracts, people, promotional
-from .answers import Answer, Endpoint, of_customer, query, read
+from . import billing, bodies, checking, contracts, people, promotional
+from .answers import ANY, Answer, Endpoint, of_customer, query, read
 from .errors import Refused, invalid
-from .listing import Row, choices, page
+from .listing import Row, choices, moment, page
 from .packages import CREATED, stamp
+from .records import Invoice
 from .service import Service
 
 
@@ -49,6 +50,41 @@ def list_contracts(service: Service, request: Request, id: str) -> Answer:
     query(request)
     found = [contract for contract in service.book.contracts.values() if contract.customer_id == id]
     return Answer(200, {"data": [contracts.json(service, contract) for contract in found]})
+
+
+def list_invoices(service: Service, request: Request, id: str) -> Answer:
+    """The latest invoice of each subscription: what came before it is not remembered, and what it says not told."""
+    asked = request.args.copy()
+    if asked.pop("orderBy", "issueDate") != "issueDate":
+        raise Refused(422, "NotInTheSandbox", "invoices are in the order of their issue here")
+    newest_first = asked.pop("orderDir", "ASC") == "DESC"
+    since, until = (asked.pop(name, None) for name in ("issuedAfter", "issuedBefore"))
+    contract_of = {contract.id: contract.contract_id for contract in service.book.contracts.values()}
+    rows = [
+        Row(
+            f"at-{invoice.billing_id}",
+            invoice.created_at,
+            {"contractExternalId": contract_of.get(held.contract_id or ""), "stateIn": invoice.status},
+            lambda held=held, invoice=invoice: _invoice(id, contract_of.get(held.contract_id or ""), invoice),  # type: ignore[misc]
+        )
+        for held, invoice in billing.invoices_of(service, id)
+        if (since is None or moment("issuedAfter", since) <= invoice.created_at)
+        and (until is None or invoice.created_at <= moment("issuedBefore", until))
+    ]
+    filters = {"contractExternalId": ANY, "stateIn": choices("OPEN", "CANCELED", "PAID")}
+    return Answer(200, page(rows if newest_first else rows[::-1], asked, filters, by_date=False))
+
+
+def _invoice(customer_id: str, contract_id: str | None, invoice: Invoice) -> dict[str, Any]:
+    return {
+        "contractExternalId": contract_id,
+        "customerExternalId": customer_id,
+        "invoiceExternalId": invoice.billing_id,
+        "invoiceId": invoice.billing_id,
+        "issueDate": stamp(invoice.created_at),
+        "lineItems": [],
+        "state": invoice.status,
+    }
 
 
 def _resource(id: str, since: datetime) -> dict[str, Any]:
@@ -144,6 +180,7 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("POST", "/customers/<id>/payment-method"): Endpoint("update", attach_payment_method, of_customer),
     ("DELETE", "/customers/<id>/payment-method"): Endpoint("update", detach_payment_method, of_customer),
     ("GET", "/customers/<id>/resources"): Endpoint("read", list_resources),
+    ("GET", "/customers/<id>/invoices"): Endpoint("read", list_invoices),
     ("GET", "/customers/<id>/contracts"): Endpoint("read", list_contracts),
     ("GET", "/customers/<id>/integrations"): Endpoint("read", list_links),
     ("POST", "/customers/<id>/integrations"): Endpoint("update", link, of_customer),

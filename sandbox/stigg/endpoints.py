@@ -53,6 +53,7 @@ def list_customers(service: Service, request: Request) -> Answer:
             customer.json,
         )
         for customer in service.book.customers.values()
+        if customer.archived_at is None
     ]
     return Answer(200, page(rows, request.args, {"email": ANY, "name": ANY}))
 
@@ -66,9 +67,11 @@ def update_customer(service: Service, request: Request, id: str) -> Answer:
 
 
 def get_entitlements(service: Service, request: Request, id: str) -> Answer:
-    allowed = service.allowances(id, query(request, "resourceId").get("resourceId"))
+    """For a customer that is archived, or was never there, nothing but the reason: the SDK's type knows both."""
+    resource, stranger = query(request, "resourceId").get("resourceId"), service.stranger(id)
+    allowed = {} if stranger else service.allowances(id, resource)
     data = {
-        "accessDeniedReason": None if allowed else "NoActiveSubscription",
+        "accessDeniedReason": stranger or (None if allowed else "NoActiveSubscription"),
         "entitlements": entitlements.json(service.catalogue, allowed, service.now),
     }
     return Answer(200, {"data": data})

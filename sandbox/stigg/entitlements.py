@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from . import charging
+from .customers import CreditGrant
 from .packages import Catalogue, CreditCurrency, Feature, Grant, stamp
 from .periods import Reset, reset_around
 from .records import Promotion, Spending
-from .state import CreditGrant, Subscription
+from .state import Subscription
 
 
 @dataclass(frozen=True)

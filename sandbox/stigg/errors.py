@@ -21,14 +21,14 @@ CODES = {
 STIGGS = frozenset(
     """
     AddonDependencyMissingError AddonNotFound AddonQuantityExceedsLimitError BadUserInput BillingPeriodMissingError
-    CannotAddOverrideEntitlementToPlan CouponNotFound CreditGrantNotFound CustomCurrencyNotFound CustomerNotFound
-    DuplicateAddonProvisionedError DuplicatedEntityNotAllowed EntityIsArchivedError
-    ExpireAtMustBeLaterThanEffectiveAtError FeatureNotFound IdentityForbidden IncompatibleSubscriptionAddon
-    IntegrationNotFound InvalidCancellationDate InvalidEntitlementResetPeriod InvalidQuantity InvalidSubscriptionStatus
-    MeteringNotAvailableForFeatureType PaymentMethodNotFoundError PlanNotFound PriceNotFound ProductNotFoundError
-    PromotionalEntitlementNotFoundError RateLimitExceeded SubscriptionAlreadyCanceledOrExpired
-    SubscriptionDoesNotHaveBillingPeriod SubscriptionNotFound TrialMustBeCancelledImmediately UnPublishedPackage
-    Unauthenticated UnsupportedParameter
+    CannotAddOverrideEntitlementToPlan CannotDeleteCustomerError CouponNotFound CreditGrantNotFound
+    CustomCurrencyNotFound CustomerNotFound DuplicateAddonProvisionedError DuplicatedEntityNotAllowed
+    EntityIsArchivedError ExpireAtMustBeLaterThanEffectiveAtError FeatureNotFound IdentityForbidden
+    IncompatibleSubscriptionAddon IntegrationNotFound InvalidCancellationDate InvalidEntitlementResetPeriod
+    InvalidQuantity InvalidSubscriptionStatus MeteringNotAvailableForFeatureType PaymentMethodNotFoundError
+    PlanNotFound PriceNotFound ProductNotFoundError PromotionalEntitlementNotFoundError RateLimitExceeded
+    SubscriptionAlreadyCanceledOrExpired SubscriptionDoesNotHaveBillingPeriod SubscriptionNotFound
+    TrialMustBeCancelledImmediately UnPublishedPackage Unauthenticated UnsupportedParameter
     """.split()
 )
 """Stigg's own names that are used here. Source: the enum `ErrorCode` of its GraphQL client (stiggio/api-client-go 6.21,
@@ -42,6 +42,7 @@ OURS = frozenset(("Conflict", "CurrencyMismatch", "Error", "IdempotencyKeyReused
 _NOT_FOUND = {
     "Checkout": "NotFound",
     "Contract": "NotFound",
+    "Page": "NotFound",
     "PaymentMethod": "PaymentMethodNotFoundError",
     "Product": "ProductNotFoundError",
     "PromotionalEntitlement": "PromotionalEntitlementNotFoundError",

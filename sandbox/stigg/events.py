@@ -20,9 +20,10 @@ from typing import Any, Literal
 
 import requests
 
+from .customers import Customer
 from .packages import stamp
 from .service import Service
-from .state import Customer, Subscription, Subscriptions
+from .state import Subscription, Subscriptions
 
 HEADER = "Stigg-Webhooks-Secret"
 PATIENCE = 30.0

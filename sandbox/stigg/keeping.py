@@ -7,15 +7,16 @@ ends with the process (idempotency keys, rate limits, places in lists) is left o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
 
+from .customers import CreditGrant, Customer
 from .packages import Catalogue
-from .records import Contract, Measurement, Promotion, Spending
-from .state import Book, CreditGrant, Customer, Deferred, Subscription
+from .records import Contract, Invoice, Measurement, Promotion, Spending
+from .state import Book, Deferred, Subscription
 
 Json = dict[str, Any]
 T = TypeVar("T", Contract, Promotion, Measurement, Spending)
@@ -68,6 +69,7 @@ def kept(book: Book) -> Iterator[Json]:
             createdAt=customer.created_at,
             updatedAt=customer.updated_at,
             archivedAt=customer.archived_at,
+            cardDeclines=customer.card_declines,
             defaultPaymentMethod=customer.payment_method,
             fields=customer.fields,
         )
@@ -75,7 +77,10 @@ def kept(book: Book) -> Iterator[Json]:
         said = {wire: getattr(subscription, name) for name, wire in _SUBSCRIPTION.items()}
         waits = subscription.deferred
         later = _plain(at=waits.at, changes=waits.changes, kinds=waits.kinds) if waits else None
-        yield _plain(kind="subscription", planId=subscription.plan.id, futureUpdate=later, **said)
+        invoice = _plain(**asdict(subscription.invoice)) if subscription.invoice else None
+        payment = None if subscription.payment == "NOT_REQUIRED" else subscription.payment
+        more = {"futureUpdate": later, "paymentCollection": payment, "latestInvoice": invoice}
+        yield _plain(kind="subscription", planId=subscription.plan.id, **more, **said)
     for grant in book.grants.values():
         yield _plain(
             kind="grant",
@@ -137,6 +142,7 @@ def _customer(record: Mapping[str, Any]) -> Customer:
         dict(record.get("fields", {})),
         record.get("defaultPaymentMethod"),
         _instant(record.get("archivedAt")),
+        record.get("cardDeclines", False),
     )
 
 
@@ -177,7 +183,11 @@ def _subscription(record: Mapping[str, Any], catalogue: Catalogue) -> Subscripti
         for name, wire in _SUBSCRIPTION.items()
         if wire in record
     }
-    made = Subscription(plan=catalogue.plans[record["planId"]], **said)
+    waits = "ACTION_REQUIRED" if record["status"] == "PAYMENT_PENDING" else "NOT_REQUIRED"
+    payment = record.get("paymentCollection", waits)
+    made = Subscription(plan=catalogue.plans[record["planId"]], payment=payment, **said)
+    if invoice := record.get("latestInvoice"):
+        made.invoice = Invoice(**{**invoice, "created_at": datetime.fromisoformat(invoice["created_at"])})
     if later := record.get("futureUpdate"):
         made.deferred = Deferred(datetime.fromisoformat(later["at"]), later["changes"], later["kinds"])
     return made

@@ -72,7 +72,11 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[int | float, Field(allow_inf_nan=False)]
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 Currency = Annotated[str, BeforeValidator(_currency)]
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@|:+-]{0,254}$")]
+Identifier = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_|.-]*$", min_length=1, max_length=255)]
+"""Of a plan, a resource, and (no pattern was found for them, so the narrower one) a subscription, in JSON bodies."""
+
+CustomerIdentifier = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_|.@-]*$", min_length=1, max_length=255)]
+"""Of a customer: an e-mail address will do. Both: Stigg's API reference, which also says 1 to 255 characters."""
 Metadata = dict[str, str]
 
 BillingPeriod = Literal["MONTHLY", "ANNUALLY"]
@@ -191,7 +195,7 @@ class CustomerUpdate(Body):
 
 
 class CustomerProvision(CustomerUpdate):
-    id: Identifier
+    id: CustomerIdentifier
     default_payment_method: DefaultPaymentMethod | None = None
 
 

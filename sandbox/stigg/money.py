@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import models
+from .customers import Customer
 from .errors import invalid, not_found
 from .packages import Catalogue
-from .state import Customer
 
 
 def prices(overrides: Iterable[dict[str, Any]], payer: Customer) -> list[dict[str, Any]]:

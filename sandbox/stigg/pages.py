@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
 
+from .customers import CreditGrant, Customer
 from .entitlements import Allowances
 from .packages import Catalogue, stamp
-from .state import CreditGrant, Customer, Subscription
+from .state import Subscription
 
 _STYLE = Markup("""
 :root{color-scheme:light dark;--ink:#1c1e2b;--soft:#6b7086;--line:#e4e6ef;--card:#fff;--ground:#f6f7fb;--accent:#4b47d1}
@@ -30,6 +31,7 @@ tr:last-child>*{border-bottom:0}code{font:13px ui-monospace,monospace}.soft{colo
 .badge{display:inline-block;padding:.05rem .55rem;border-radius:99px;font-size:.8rem;background:#8883;color:var(--soft)}
 .ACTIVE,.IN_TRIAL{background:#1a9c5b26;color:#1a9c5b}
 .PAYMENT_PENDING,.NOT_STARTED,.SCHEDULED{background:#d98a0026;color:#c57d00}
+form{display:inline-block;margin:.2rem}
 button{padding:.6rem 1.2rem;border:0;border-radius:8px;background:var(--accent);color:#fff;font:inherit;cursor:pointer}
 """)
 
@@ -202,6 +204,10 @@ def customer(
             _section("Subscriptions", _subscriptions(environment, subscriptions)),
             _section("Entitlements in effect", _entitlements(catalogue, allowed)),
             _section("Credit grants", _table(("Name", "Currency", "Amount", "Status"), credits_rows, "None.")),
+            _section(
+                "Make happen",
+                _buttons(f"/{environment}/customers/{quote(found.id)}", [("archive", "Archive the customer")]),
+            ),
         ],
     )
 
@@ -221,6 +227,7 @@ def subscription(
         )
         for price in found.price_overrides
     ]
+    charges = [(Markup("<code>{}</code>").format(charge["id"]), charge["quantity"]) for charge in found.charges]
     waiting = ", ".join(found.deferred.kinds) + f" at {stamp(found.deferred.at)}" if found.deferred else None
     return _page(
         found.id,
@@ -241,6 +248,9 @@ def subscription(
                         ("Resource", found.resource_id),
                         ("Billing period", (found.billing_period or "").capitalize()),
                         ("Payment collection", (found.payment_collection_method or "").capitalize()),
+                        ("Payment", found.payment.replace("_", " ").capitalize()),
+                        ("Latest invoice", found.invoice.status.capitalize() if found.invoice else None),
+                        ("Units", found.unit_quantity),
                         ("Start", _date(found.start_date)),
                         ("Trial ends", _date(found.trial_end_date)),
                         ("Cancellation date", _date(found.cancellation_date)),
@@ -253,11 +263,37 @@ def subscription(
                 ),
             ),
             _section("Add-ons", _table(("Name", "ID", "Quantity"), held, "None.")),
+            _section("Charges", _table(("Charge", "Quantity"), charges, "None by the unit.")),
             _section("Entitlements", _entitlements(catalogue, allowed)),
             _section("Price overrides", _table(("Charge", "Price"), prices, "None: prices of the catalogue.")),
             _section("Metadata", _metadata(found.metadata)),
+            _section("Make happen", _buttons(f"/{environment}/subscriptions/{quote(found.id)}", _possible(found))),
         ],
     )
+
+
+def _possible(found: Subscription) -> Iterator[tuple[str, str]]:
+    """What may happen to a subscription as it is: the last part of the path, and what the button says."""
+    owes = found.invoice is not None and found.invoice.status == "OPEN"
+    if found.ended:
+        return
+    if owes or found.checkout:
+        yield "pay", "Pay"
+    if found.status in ("ACTIVE", "PAYMENT_PENDING"):
+        yield "fail-payment", "The payment fails"
+        yield "require-action", "The bank asks for a confirmation"
+    if owes:
+        yield "void-invoice", "The invoice is taken back"
+    if found.checkout:
+        yield "expire-checkout", "Nobody pays in time"
+    yield "cancel-by-billing", "The billing provider cancels"
+
+
+def _buttons(path: str, actions: Iterable[tuple[str, str]]) -> Markup:
+    """A button for each action."""
+    button = Markup('<form method=post action="{}/{}"><button>{}</button></form>')
+    shown = [button.format(path, action, text) for action, text in actions]
+    return Markup(" ").join(shown) if shown else Markup("<p class=soft>Nothing: it has ended.</p>")
 
 
 def checkout(environment: str, found: Subscription) -> str:

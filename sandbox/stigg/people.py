@@ -11,24 +11,23 @@ from datetime import datetime
 from typing import Any
 
 from . import bodies, models
+from .customers import Customer
 from .errors import Refused, invalid, not_found
 from .service import Service
-from .state import Customer
 
 LINKED = frozenset(("STRIPE", "ZUORA", "HUBSPOT", "AWS_MARKETPLACE"))
 """The vendors whose links the endpoints of integrations show; a customer shows those of others itself."""
 
 
 def archive(service: Service, customer_id: str) -> Customer:
-    """Archive a customer. What it holds ends at once, as `CustomerArchived`: the strictest of what Stigg tells."""
-    customer = service.customer(customer_id)
-    if customer.archived_at is not None:
-        raise not_found("Customer", customer_id)
-    now = service.now
-    for subscription in service.book.subscriptions.of(customer_id):
-        if not subscription.ended:
-            subscription.cancellation_date = now
-            subscription.end("CANCELED", "CustomerArchived", now)
+    """Archive a customer. What it holds ends at once, as `CustomerArchived`, or as the service's `archiving` says."""
+    customer, now = service.customer(customer_id), service.now
+    standing = [held for held in service.book.subscriptions.of(customer_id) if not held.ended]
+    if service.archiving == "refuses" and any(held.live and held.plan.pricing != "FREE" for held in standing):
+        raise invalid(f"customer {customer_id} has paid or custom subscriptions", "CannotDeleteCustomerError")
+    for held in standing if service.archiving == "cancels" else ():
+        held.cancellation_date = now
+        held.end("CANCELED", "CustomerArchived", now)
     customer.fields |= {"name": None, "email": None}
     customer.archived_at = customer.updated_at = now
     return customer

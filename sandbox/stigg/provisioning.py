@@ -11,11 +11,12 @@ from typing import Any
 
 from . import charging, invoices, models, money, rules, schedule
 from .charging import Sold
+from .customers import Customer
 from .errors import Refused, invalid
 from .packages import Catalogue, Period, Plan, TrialEndBehavior
 from .periods import months_later
 from .service import Service
-from .state import Customer, Slot, Subscription
+from .state import Slot, Subscription
 
 
 def provision(service: Service, wanted: models.SubscriptionProvision) -> Subscription:
@@ -100,8 +101,9 @@ def _sold(
 def _begin(service: Service, subscription: Subscription, payer: Customer) -> None:
     """Start a subscription that starts now; or leave it until it is paid."""
     charged = subscription.plan.pricing == "PAID" and subscription.payment_collection_method == "CHARGE"
-    if charged and not subscription.is_trial and payer.payment_method is None:
+    if charged and not subscription.is_trial and not payer.chargeable:
         subscription.status = "PAYMENT_PENDING"
+        subscription.payment = "FAILED" if payer.card_declines else "ACTION_REQUIRED"
         subscription.checkout = secrets.token_urlsafe(18)
     elif subscription.start_date <= service.now:
         service.book.start(subscription, service.now)

@@ -11,13 +11,42 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from .packages import stamp
+
 ContractState = Literal["DRAFT", "ACTIVE", "CANCELED", "END_BILLING"]
+InvoiceStatus = Literal["OPEN", "CANCELED", "PAID"]
+BillingReason = Literal["SUBSCRIPTION_CREATION", "SUBSCRIPTION_UPDATE", "BILLING_CYCLE"]
 GrantPeriod = Literal["1 week", "1 month", "6 month", "1 year", "lifetime", "custom"]
 
 
 def cursor() -> str:
     """A name for a place in a list that says nothing about the record."""
     return uuid.uuid4().hex
+
+
+@dataclass
+class Invoice:
+    """The latest invoice of a subscription. billing_id: the billing provider's name for it."""
+
+    billing_id: str
+    created_at: datetime
+    status: InvoiceStatus
+    reason: BillingReason
+    requires_action: bool = False
+
+    def json(self) -> dict[str, Any]:
+        """What the API shows. The SDK's types let amounts be left out, and they are: nobody may count on them."""
+        return {
+            "billingId": self.billing_id,
+            "createdAt": stamp(self.created_at),
+            "requiresAction": self.requires_action,
+            "status": self.status,
+            "amountDue": None,
+            "billingReason": self.reason,
+            "currency": None,
+            "pdfUrl": None,
+            "total": None,
+        }
 
 
 @dataclass

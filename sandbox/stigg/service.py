@@ -10,12 +10,20 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from . import entitlements, models, rules, usage
-from .errors import invalid, not_found
+from .customers import CreditGrant, Customer
+from .errors import Refused, invalid, not_found
 from .packages import Catalogue
-from .state import Book, CreditGrant, Customer, Subscription
+from .state import Book, Subscription
+
+Archiving = Literal["cancels", "keeps", "refuses"]
+"""What archiving does to a customer's subscriptions, which is told in three ways: "All active subscriptions are
+canceled" (docs.stigg.io, *Archive Customer*); "preventing new subscriptions. Optionally cancels existing" (the SDK,
+whose call has no such option); "Ensure the customer has no active paid or custom subscriptions" (*Archiving a
+customer*). Strictest for who made them is the first.
+"""
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -25,12 +33,14 @@ class Service:
     """A book and the catalogue it goes by.
 
     now: the present, as of the last `catch_up`. defer_updates: the environment puts updates off to the end of the
-    billing period unless told IMMEDIATE. environment: the first part of its pages' paths.
+    billing period unless told IMMEDIATE. environment: the first part of its pages' paths. archiving: what becomes of an
+    archived customer's subscriptions.
     """
 
     catalogue: Catalogue
     defer_updates: bool = False
     environment: str = "sandbox"
+    archiving: Archiving = "cancels"
     now: datetime = NEVER
     book: Book = field(default_factory=Book)
 
@@ -42,14 +52,29 @@ class Service:
     # Customers
 
     def customer(self, customer_id: str) -> Customer:
+        """A customer. One that is archived is answered like one that never was (docs.stigg.io, *Archiving a customer*:
+        "no longer returned by the Stigg API").
+        """
         found = self.book.customers.get(customer_id)
-        if found is None:
+        if found is None or found.archived_at is not None:
             raise not_found("Customer", customer_id)
         return found
 
+    def stranger(self, customer_id: str) -> str | None:
+        """Why nothing can be said about a customer, as `accessDeniedReason` does; None for one that is known."""
+        found = self.book.customers.get(customer_id)
+        if found is None:
+            return "CustomerNotFound"
+        return "CustomerIsArchived" if found.archived_at is not None else None
+
     def provision_customer(self, wanted: models.CustomerProvision) -> tuple[Customer, bool]:
-        """Make a customer, or change the one of that ID. Returns it, and whether it is new."""
+        """Make a customer, or change the one of that ID. Returns it, and whether it is new.
+
+        The ID of an archived customer stays taken: what Stigg answers is not documented, so it is refused.
+        """
         now = self.now
+        if self.stranger(wanted.id) == "CustomerIsArchived":
+            raise Refused(409, "EntityIsArchivedError", f"customer {wanted.id} is archived")
         created = wanted.id not in self.book.customers
         sent = self._customer_fields(wanted)
         customer = self.book.customers.get(wanted.id) or Customer(wanted.id, now, now)
@@ -82,9 +107,14 @@ class Service:
         id = sent.pop("id")
         self.book.customers[id] = Customer(id, self.now, self.now, sent)
 
-    def attach_payment_method(self, customer_id: str) -> None:
-        """The customer has a card from now on. Subscriptions that wait for payment go on waiting."""
-        self.customer(customer_id).payment_method = {
+    def attach_payment_method(self, customer_id: str, declines: bool = False) -> None:
+        """The customer has a card from now on. Subscriptions that wait for payment go on waiting.
+
+        declines: charging it fails.
+        """
+        customer = self.customer(customer_id)
+        customer.card_declines = declines
+        customer.payment_method = {
             "billingId": f"pm_{secrets.token_hex(8)}",
             "cardBrand": "visa",
             "cardExpiryMonth": 12,

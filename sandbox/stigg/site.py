@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from urllib.parse import quote
 
@@ -10,12 +10,23 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from . import changing, entitlements, pages
+from . import billing, changing, entitlements, pages, people
 from .endpoints import checkout_url
 from .errors import Refused, not_found
 from .service import Service
 
 _HTML = "text/html; charset=utf-8"
+
+
+_HAPPENS: Mapping[str, Callable[[Service, str], object]] = {
+    "pay": billing.pay,
+    "fail-payment": billing.fail_payment,
+    "require-action": lambda service, id: billing.fail_payment(service, id, "ACTION_REQUIRED"),
+    "void-invoice": billing.void_invoice,
+    "expire-checkout": billing.expire_checkout,
+    "cancel-by-billing": lambda service, id: billing.end_by(service, id, "CANCELLED_BY_BILLING"),
+}
+"""What a subscription's page can make happen, by the last part of its path."""
 
 
 class Site:
@@ -44,6 +55,8 @@ class Site:
                 Rule(f"{root}/subscriptions/<id>", endpoint=self._subscription, methods=["GET"]),
                 Rule(f"{root}/checkout/<token>", endpoint=self._checkout, methods=["GET"]),
                 Rule(f"{root}/checkout/<token>", endpoint=self._pay, methods=["POST"]),
+                Rule(f"{root}/subscriptions/<id>/<action>", endpoint=self._happens, methods=["POST"]),
+                Rule(f"{root}/customers/<id>/<action>", endpoint=self._is_put_away, methods=["POST"]),
             ]
         )
 
@@ -63,7 +76,9 @@ class Site:
         return shown if isinstance(shown, Response) else Response(shown, content_type=_HTML)
 
     def _customers(self, service: Service, request: Request) -> str:
-        return pages.customers(self._environment, service.book.customers.values())
+        return pages.customers(
+            self._environment, (one for one in service.book.customers.values() if one.archived_at is None)
+        )
 
     def _customer(self, service: Service, request: Request, id: str) -> str:
         book = service.book
@@ -85,6 +100,23 @@ class Site:
         allowed = entitlements.of_subscription(service.catalogue, subscription)
         checkout = checkout_url(service, request, subscription) if subscription.checkout else None
         return pages.subscription(self._environment, service.catalogue, subscription, allowed, checkout)
+
+    def _happens(self, service: Service, request: Request, id: str, action: str) -> Response:
+        """Something happens to a subscription that no API does: its page has a button for it."""
+        if action not in _HAPPENS:
+            raise not_found("Page", action)
+        _HAPPENS[action](service, id)
+        return self._see(f"subscriptions/{quote(id)}")
+
+    def _is_put_away(self, service: Service, request: Request, id: str, action: str) -> Response:
+        """A customer is archived, or taken back. Archived it has no page."""
+        if action not in ("archive", "unarchive"):
+            raise not_found("Page", action)
+        (people.archive if action == "archive" else people.unarchive)(service, id)
+        return self._see("customers" if action == "archive" else f"customers/{quote(id)}")
+
+    def _see(self, page: str) -> Response:
+        return Response(status=303, headers={"Location": f"/{self._environment}/{page}"})
 
     def _checkout(self, service: Service, request: Request, token: str) -> str:
         for subscription in service.book.subscriptions.values():

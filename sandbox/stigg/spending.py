@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from . import bodies
+from .customers import CreditGrant
 from .errors import invalid, not_found
 from .records import Spending
 from .service import Service
-from .state import CreditGrant
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""What the stand-in remembers: customers, subscriptions and credit grants, and how time changes them.
+"""What the stand-in remembers: subscriptions beside customers and credit grants, and how time changes them.
 
 Nothing happens in the background. `Book.advance` brings everything up to the present, in the order in which it would
 have happened, before each request is answered.
@@ -8,16 +8,39 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from .customers import CreditGrant, Customer
 from .models import BillingPeriod, PaymentCollectionMethod, TrialEndBehavior
 from .packages import Plan, stamp
 from .periods import period_around
-from .records import Contract, Measurement, Promotion, Spending, cursor
+from .records import BillingReason, Contract, Invoice, InvoiceStatus, Measurement, Promotion, Spending, cursor
 
 Status = Literal["PAYMENT_PENDING", "ACTIVE", "EXPIRED", "IN_TRIAL", "CANCELED", "NOT_STARTED"]
+CancelReason = Literal[
+    "UPGRADE_OR_DOWNGRADE",
+    "CANCELLED_BY_BILLING",
+    "EXPIRED",
+    "DETACH_BILLING",
+    "TRIAL_ENDED",
+    "TRIAL_CONVERTED",
+    "PENDING_PAYMENT_EXPIRED",
+    "Immediate",
+    "ScheduledCancellation",
+    "CustomerArchived",
+    "AutoCancellationRule",
+]
+"""As the SDK's `Subscription` spells them, to the letter."""
+
+PaymentCollection = Literal["NOT_REQUIRED", "PROCESSING", "FAILED", "ACTION_REQUIRED"]
+
+CHECKOUT_LASTS = timedelta(hours=24)
+"""How long a subscription waits for its first payment: as long as Stripe's checkout sessions last unless told otherwise
+(docs.stripe.com, *Create a Checkout Session*, `expires_at`). What Stigg does with others is not documented.
+"""
+
 ENDED: frozenset[str] = frozenset({"EXPIRED", "CANCELED"})
 LIVE: frozenset[str] = frozenset({"ACTIVE", "IN_TRIAL"})
 
@@ -27,41 +50,6 @@ Slot = tuple[str, str | None, str]
 
 Event = tuple[datetime, int, str]
 """When something happens to a subscription by itself, its place among events of that moment, and what."""
-
-
-@dataclass
-class Customer:
-    id: str
-    created_at: datetime
-    updated_at: datetime
-    fields: dict[str, Any] = field(default_factory=dict)
-    payment_method: dict[str, Any] | None = None
-    archived_at: datetime | None = None
-    cursor: str = field(default_factory=cursor)
-
-    @property
-    def billing_currency(self) -> str:
-        return self.fields.get("billingCurrency") or "usd"
-
-    def json(self) -> dict[str, Any]:
-        get = self.fields.get
-        return {
-            "id": self.id,
-            "archivedAt": _stamp(self.archived_at),
-            "createdAt": stamp(self.created_at),
-            "updatedAt": stamp(self.updated_at),
-            "billingCurrency": get("billingCurrency"),
-            "billingId": get("billingId"),
-            "couponId": get("couponId"),
-            "defaultPaymentMethod": self.payment_method,
-            "email": get("email"),
-            "integrations": get("integrations", []),
-            "language": get("language"),
-            "metadata": get("metadata", {}),
-            "name": get("name"),
-            "passthrough": get("passthrough"),
-            "timezone": get("timezone"),
-        }
 
 
 @dataclass
@@ -111,12 +99,14 @@ class Subscription:
     trial_end_date: datetime | None = None
     trial_end_behavior: TrialEndBehavior = "CANCEL_SUBSCRIPTION"
     cancellation_date: datetime | None = None
-    cancel_reason: str | None = None
+    cancel_reason: CancelReason | None = None
     ended_at: datetime | None = None
     anchor: datetime | None = None
     deferred: Deferred | None = None
     contract_id: str | None = None
     """Stigg's own ID of the contract that it is part of."""
+    payment: PaymentCollection = "NOT_REQUIRED"
+    invoice: Invoice | None = None
     checkout: str | None = None
     checkout_options: dict[str, Any] | None = None
     cursor: str = field(default_factory=cursor)
@@ -142,6 +132,12 @@ class Subscription:
     def live(self) -> bool:
         return self.status in LIVE
 
+    @property
+    def billed(self) -> bool:
+        """Whether the billing provider asks for money now: for paid plans, unless they are collected elsewhere."""
+        collected = self.payment_collection_method in ("CHARGE", "INVOICE")
+        return self.plan.pricing == "PAID" and collected and not self.is_trial
+
     def period(self, now: datetime) -> tuple[datetime, datetime] | None:
         """The billing period at `now`, None for what is not billed by the period."""
         if self.billing_period is None or self.status not in ("ACTIVE", "IN_TRIAL"):
@@ -160,8 +156,28 @@ class Subscription:
             yield self.deferred.at, 2, "update"
         if self.status == "NOT_STARTED":
             yield self.start_date, 3, "start"
+        if self.status == "PAYMENT_PENDING":
+            yield self.created_at + CHECKOUT_LASTS, 4, "checkout"
 
-    def end(self, status: Literal["EXPIRED", "CANCELED"], reason: str, at: datetime) -> None:
+    def bill(
+        self, at: datetime, status: InvoiceStatus, reason: BillingReason, *, requires_action: bool = False
+    ) -> None:
+        """The billing provider writes an invoice, in place of the latest one."""
+        number = int(self.invoice.billing_id.rpartition("-")[2]) + 1 if self.invoice else 1
+        self.invoice = Invoice(f"in-{self.id}-{number}", at, status, reason, requires_action)
+
+    def settle(self, status: InvoiceStatus) -> None:
+        """The latest invoice is paid or taken back."""
+        if self.invoice is not None:
+            self.invoice = replace(self.invoice, status=status, requires_action=False)
+        self.payment = "NOT_REQUIRED"
+
+    def expire_checkout(self, at: datetime) -> None:
+        """Nobody paid. Whether Stigg calls it EXPIRED or CANCELED is not documented: go by the reason."""
+        self.payment = "NOT_REQUIRED"
+        self.end("EXPIRED", "PENDING_PAYMENT_EXPIRED", at)
+
+    def end(self, status: Literal["EXPIRED", "CANCELED"], reason: CancelReason, at: datetime) -> None:
         self.status, self.cancel_reason, self.ended_at = status, reason, at
         self.deferred = None
         self.checkout = None
@@ -174,7 +190,7 @@ class Subscription:
             "billingId": self.billing_id,
             "createdAt": stamp(self.created_at),
             "customerId": self.customer_id,
-            "paymentCollection": "ACTION_REQUIRED" if self.status == "PAYMENT_PENDING" else "NOT_REQUIRED",
+            "paymentCollection": self.payment,
             "planId": self.plan.id,
             "pricingType": self.plan.pricing,
             "startDate": stamp(self.start_date),
@@ -191,7 +207,7 @@ class Subscription:
             "effectiveEndDate": _stamp(self.ended_at or self.cancellation_date),
             "endDate": _stamp(self.ended_at),
             "futureUpdates": self.deferred.json() if self.deferred else [],
-            "latestInvoice": None,
+            "latestInvoice": self.invoice.json() if self.invoice else None,
             "metadata": dict(self.metadata),
             "minimumSpend": self.minimum_spend,
             "payingCustomerId": self.paying_customer_id,
@@ -228,63 +244,6 @@ def _shown_price(price: dict[str, Any]) -> dict[str, Any]:
 
 def _stamp(moment: datetime | None) -> str | None:
     return stamp(moment) if moment else None
-
-
-@dataclass
-class CreditGrant:
-    id: str
-    customer_id: str
-    currency_id: str
-    amount: float
-    fields: dict[str, Any]
-    created_at: datetime
-    effective_at: datetime
-    expire_at: datetime | None
-    pending: bool
-    voided_at: datetime | None = None
-    consumed: float = 0
-    cursor: str = field(default_factory=cursor)
-
-    @property
-    def resource_id(self) -> str | None:
-        return self.fields.get("resourceId")
-
-    def status(self, now: datetime) -> str:
-        if self.voided_at:
-            return "VOIDED"
-        if self.pending:
-            return "PAYMENT_PENDING"
-        if self.expire_at and self.expire_at <= now:
-            return "EXPIRED"
-        return "SCHEDULED" if self.effective_at > now else "ACTIVE"
-
-    def json(self, now: datetime) -> dict[str, Any]:
-        get = self.fields.get
-        return {
-            "id": self.id,
-            "amount": self.amount,
-            "comment": get("comment"),
-            "consumedAmount": self.consumed,
-            "cost": get("cost") or {"amount": 0, "currency": "usd"},
-            "createdAt": stamp(self.created_at),
-            "currencyId": self.currency_id,
-            "customerId": self.customer_id,
-            "displayName": get("displayName"),
-            "effectiveAt": stamp(self.effective_at),
-            "expireAt": stamp(self.expire_at) if self.expire_at else None,
-            "grantType": get("grantType"),
-            "invoiceId": None,
-            "latestInvoice": None,
-            "metadata": get("metadata", {}),
-            "paymentCollection": "PROCESSING" if self.pending else "NOT_REQUIRED",
-            "priority": get("priority", 50),
-            "resourceId": self.resource_id,
-            "sourceType": None,
-            "status": self.status(now),
-            "syncStates": [],
-            "updatedAt": stamp(self.voided_at or self.created_at),
-            "voidedAt": _stamp(self.voided_at),
-        }
 
 
 class Subscriptions(dict[str, Subscription]):
@@ -360,6 +319,8 @@ class Book:
     """By customer and feature."""
     measurements: dict[str, list[Measurement]] = field(default_factory=dict)
     """By customer."""
+    auto_cancellations: set[tuple[str, str]] = field(default_factory=set)
+    """Products of which a start ends what the customer has of another product: that one, and the other."""
     spendings: dict[str, list[Spending]] = field(default_factory=dict)
     """By customer."""
 
@@ -368,12 +329,23 @@ class Book:
         wanted = "IN_TRIAL" if trial else "ACTIVE"
         return (s for s in self.subscriptions.of(slot[0]) if s.slot == slot and s.status == wanted)
 
-    def start(self, subscription: Subscription, at: datetime) -> None:
-        """The subscription takes its slot: what stood there (of its kind) is cancelled."""
+    def start(self, subscription: Subscription, at: datetime, reason: BillingReason = "SUBSCRIPTION_CREATION") -> None:
+        """The subscription takes its slot: what stood there (of its kind) is cancelled, and what a rule says.
+
+        A paid plan is billed by its collection method: charged, or by an invoice that waits while access does not. One
+        that was back-dated is billed with its next period. A custom plan is not (stiggio/skills, plans.md: "Excluded
+        from automated billing system integrations by default").
+        """
         for other in list(self.in_slot(subscription.slot, trial=subscription.is_trial)):
             if other is not subscription:
                 other.end("CANCELED", "UPGRADE_OR_DOWNGRADE", at)
+        for other in list(self.subscriptions.of(subscription.customer_id)):
+            if other.live and (subscription.plan.product_id, other.plan.product_id) in self.auto_cancellations:
+                other.end("CANCELED", "AutoCancellationRule", at)
         subscription.status = "IN_TRIAL" if subscription.is_trial else "ACTIVE"
+        if subscription.billed and subscription.start_date >= subscription.created_at:
+            charged = subscription.payment_collection_method == "CHARGE"
+            subscription.bill(at, "PAID" if charged else "OPEN", reason)
 
     def end_trial(self, trial: Subscription, at: datetime) -> None:
         """A trial is over: a paid subscription made since follows it, or it becomes one itself, or it ends."""
@@ -381,13 +353,11 @@ class Book:
             trial.end("EXPIRED", "TRIAL_CONVERTED", at)
             return
         customer = self.customers[trial.customer_id]
-        chargeable = (
-            trial.plan.pricing != "PAID" or trial.payment_collection_method != "CHARGE" or customer.payment_method
-        )
+        chargeable = trial.plan.pricing != "PAID" or trial.payment_collection_method != "CHARGE" or customer.chargeable
         if trial.trial_end_behavior == "CONVERT_TO_PAID" and chargeable:
             trial.is_trial = False
             trial.anchor = at
-            self.start(trial, at)
+            self.start(trial, at, "BILLING_CYCLE")
         else:
             trial.end("EXPIRED", "TRIAL_ENDED", at)
 
@@ -406,6 +376,8 @@ class Book:
                     apply(subscription, changes)
                 case "start":
                     self.start(subscription, at)
+                case "checkout":
+                    subscription.expire_checkout(at)
 
 
 def apply(subscription: Subscription, changes: dict[str, Any]) -> None:

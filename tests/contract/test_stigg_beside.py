@@ -457,6 +457,34 @@ def test_a_subscription_goes_to_another_resource_and_another_customer(client: Cl
     assert [s["id"] for s in app.subscriptions(acme)] == ["s2"]
 
 
+def test_an_open_invoice_is_listed_for_who_pays_and_can_be_marked_as_paid(
+    client: Client, app: Stigg, clock: Clock, acme: str
+) -> None:
+    app.add_customer("payer")
+    common: Any = {"billing_period": "MONTHLY", "payment_collection_method": "INVOICE"}
+    app.add_subscription(acme, "plan-team", id="s1", **common)
+    clock.wait(days=1)
+    app.add_subscription(acme, "plan-team", id="s2", resource_id="r2", **common)
+    app.add_subscription(acme, "plan-team", id="s3", resource_id="r3", paying_customer_id="payer", **common)
+
+    def listed(customer: str, **more: Any) -> list[tuple[str, str]]:
+        found = client.v1.customers.list_invoices(customer, **more)
+        return [(one.invoice_id, one.state) for one in found]
+
+    first, second = listed(acme)
+    assert (first[1], second[1], len(listed("payer"))) == ("OPEN", "OPEN", 1)
+    assert client.v1.subscriptions.invoice.mark_as_paid("s1").data.id == "s1"
+    latest = client.v1.subscriptions.retrieve("s1").data.latest_invoice
+    assert latest is not None
+    assert (latest.billing_id, latest.status) == (first[0], "PAID")
+    assert listed(acme, order_dir="DESC") == [second, (first[0], "PAID")]
+    assert listed(acme, state_in="PAID") == [(first[0], "PAID")]
+    assert listed(acme, issued_after=START + timedelta(hours=1)) == [second]
+    assert listed(acme, issued_before=START) == [(first[0], "PAID")]
+    with pytest.raises(stigg.BadRequestError):
+        client.v1.subscriptions.invoice.mark_as_paid("s1")
+
+
 # What is kept
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +11,10 @@ import requests
 import stigg
 
 from contract.stigg_client import KEY, Client, post
-from sandbox.stigg import Stigg
+from sandbox.stigg import Stigg, errors
+from sandbox.stigg.charging import cost
 from sandbox.stigg.errors import Refused
+from sandbox.stigg.packages import Price, Tier
 
 SEATS, DASHBOARDS, CALLS, STORAGE = (
     "feature-seats",
@@ -147,6 +151,12 @@ def test_a_preview_computes_with_units_tiers_and_blocks(
     assert total(url, body) == costs
 
 
+@pytest.mark.parametrize(("units", "costs"), [(0, 20), (10, 120), (10.5, 89), (11, 92)])
+def test_volume_tiers_price_all_units_as_the_tier_that_they_reach(units: float, costs: float) -> None:
+    tiers = (Tier(10, 10, flat=20), Tier(None, 6, flat=26))
+    assert cost(Price("charge", "MONTHLY", 0, feature=SEATS, tiers=tiers, tiers_mode="VOLUME"), units) == costs
+
+
 def test_the_lines_of_a_preview_fit_the_sdk(client: Client, acme: str) -> None:
     shown = client.v1.subscriptions.preview(
         customer_id=acme,
@@ -274,3 +284,17 @@ def test_a_refusal_has_stiggs_own_code(url: str, app: Stigg, code: str, body: di
 def test_a_code_that_is_nobodys_cannot_be_answered() -> None:
     with pytest.raises(ValueError, match="AddonDependencyMissing is neither"):
         Refused(400, "AddonDependencyMissing", "it needs another one")
+
+
+def test_every_code_that_the_stand_in_names_is_stiggs_or_known_to_be_ours() -> None:
+    places = {"invalid": 1, "refuse": 1, "Refused": 1, "not_found": 0}
+    named = set()
+    for source in Path(errors.__file__).parent.glob("*.py"):
+        for call in ast.walk(ast.parse(source.read_text())):
+            place = places.get(call.func.id) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else None
+            if place is None or len(call.args) <= place or not isinstance(call.args[place], ast.Constant):  # type: ignore[attr-defined]
+                continue
+            word = call.args[place].value  # type: ignore[attr-defined]
+            named.add(errors.not_found(word, "").code if place == 0 else word)
+    assert "TrialMustBeCancelledImmediately" in named
+    assert named <= errors.STIGGS | errors.OURS | set(errors.CODES.values())

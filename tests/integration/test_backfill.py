@@ -80,8 +80,8 @@ def old(sandbox: Sandbox) -> Old:
 
 
 def ledger_of(sandbox: Sandbox) -> list[Json]:
-    """What the ledger holds of customers. The governor's budgets and the copies of what Stigg and Salesforce have are no
-    part of it: whoever asks first keeps one, and functions that are still warm from another test ask no more.
+    """What the ledger holds of customers. The governor's budgets and the copies of what Stigg and Salesforce have are
+    no part of it: whoever asks first keeps one, and functions that are still warm from another test ask no more.
     """
     items = sandbox.aws.client("dynamodb").scan(TableName=sandbox.aws.resources["LedgerTable"])["Items"]
     kept = [item for item in items if not item["pk"]["S"].startswith(("GOVERNOR#", "CATALOGUE", "PACKAGE"))]

@@ -30,6 +30,7 @@ CHAPTERS = (
     "An older revision comes late",
     "A deal names a plan that Stigg does not have",
     "A deal names an ID that cannot be one",
+    "A deal is paid for by card",
     "A deal's life, from trial to cancellation",
     "A lost callout and an edit by hand are found",
 )
@@ -40,7 +41,7 @@ from sandbox.demo import tell
 from sandbox.narration import Narration
 from sandbox.sandbox import Sandbox
 
-with Sandbox(wait_scale=0.02) as sandbox:
+with Sandbox(wait_scale=0.02, events=True) as sandbox:
     sandbox.stigg_server.fail("answer", "POST", "/api/v1/subscriptions", times=1000, status=400)
     sys.exit(tell(sandbox, Narration(sys.stdout)))
 """

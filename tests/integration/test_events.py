@@ -33,6 +33,7 @@ FUNCTIONS = {
     "flow_callout_get": "FlowCalloutFunction",
     "resource_provision": "ResourceProvisionFunction",
     "preview": "PreviewFunction",
+    "stigg_events": "StiggEventsFunction",
     "customer_provision": "CustomerProvisionFunction",
     "subscription_provision": "SubscriptionProvisionFunction",
     "account_write_back": "AccountWriteBackFunction",
@@ -109,6 +110,12 @@ def test_the_previews_event_is_answered_as_its_route_answers_the_callouts_body(s
     assert json.loads(answer["body"]) == sandbox.post(event("callout"), path="/v1/previews").json()
     [told] = json.loads(answer["body"])["results"]
     assert (told["status"], [change["action"] for change in told["changes"]]) == ("ok", ["create"])
+
+
+def test_stiggs_event_is_heard_as_its_route_hears_it(sandbox: Sandbox) -> None:
+    answer = invoke(sandbox, "stigg_events")
+    told = sandbox.tell(event("stigg_events")["body"])
+    assert (answer["statusCode"], answer["body"]) == (told.status_code, told.text) == (202, '{"message": "heard"}')
 
 
 def test_the_callouts_tell_the_life_of_a_deal(sandbox: Sandbox, account: str) -> None:
@@ -230,9 +237,10 @@ def test_the_failure_is_written_back_and_the_sweeps_event_starts_what_is_due(san
 def test_the_authorizer_lets_the_current_and_the_previous_key_in_and_no_other(sandbox: Sandbox) -> None:
     def effect(token: str) -> str:
         policy = invoke(sandbox, "authorizer", {**event("authorizer"), "authorizationToken": token})["policyDocument"]
-        [statement] = policy["Statement"]
+        statement, *others = policy["Statement"]
         api = event("authorizer")["methodArn"].removesuffix("/POST/v1/provisionings")
         assert statement["Resource"] == f"{api}/*", "the answer is kept for every route"
+        assert {one["Resource"] for one in others} <= {f"{api}/POST/v1/stigg-events"}, "but Stigg's own"
         return str(statement["Effect"])
 
     assert effect(event("authorizer")["authorizationToken"]) == "Deny"

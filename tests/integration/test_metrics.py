@@ -150,7 +150,12 @@ def test_alarms_and_the_dashboard_watch_what_is_emitted_and_nothing_is_emitted_u
     # A sweep, somebody without the key, and a reconciliation that finds something.
     sweep(sandbox)
     assert sandbox.call(sold, key="somebody-else-s-key").status_code == 403
+    # What was changed in Stigg, which an event says, and somebody without its secret.
     by_hand(sandbox, sold, addons=[])
+    event = {"type": "subscription.updated", "customer": {"id": sold["account"]["id"]}}
+    assert sandbox.tell(event).status_code == 202
+    sandbox.wait_until_idle()
+    assert sandbox.tell(event, secret="somebody-else-s-secret").status_code == 403
     _, found = reconciled(sandbox)
     assert found
 
@@ -166,8 +171,9 @@ def test_alarms_and_the_dashboard_watch_what_is_emitted_and_nothing_is_emitted_u
     assert summed(told, "DealsByCode") == {"removal_guard": 1, "not_in_catalogue": 1}
     assert summed(told, "Failures") == {"DealRefused": 1}
     assert summed(told, "Throttled") == {"Stigg": 1, "Salesforce": 1}
-    assert summed(told, "Denied") == {"WrongKey": 1}
-    assert set(summed(told, "SecretAgeDays")) == {"CalloutKey", "Stigg", "Salesforce"}
+    assert summed(told, "Denied") == {"WrongKey": 1, "WrongEventsSecret": 1}
+    assert summed(told, "StiggEvents") == {"look": 1}
+    assert set(summed(told, "SecretAgeDays")) == {"CalloutKey", "Stigg", "StiggEvents", "Salesforce"}
     [seconds] = told[Series("SecondsToProvisioned", frozenset())]
     assert 0 < seconds < 60
 

@@ -94,6 +94,23 @@ def test_stiggs_key_was_rotated(sandbox: Sandbox, operator: Operator) -> None:
     sandbox.aws.put_secret("StiggSecret", {"apiKey": sandbox.stigg_api_key})
 
 
+def test_stiggs_webhook_has_another_secret(sandbox: Sandbox, operator: Operator) -> None:
+    check, connect = commands("Stigg's webhook has another secret")
+    another, event = "-".join(["another", "secret", "of", "the", "webhook"]), {"type": "subscription.updated"}
+    assert sandbox.tell(event, secret=another).status_code == 403
+    said, _ = follow(operator, check)
+    assert "Stigg's webhook" in said
+    (operator.folder / "secret.txt").write_text(another)
+    said, errors = follow(operator, connect)
+    assert another not in said + errors
+    assert sandbox.aws.gateway is not None
+    sandbox.aws.gateway.forget_verdicts()
+    sandbox.aws.functions.kill("AuthorizerFunction")  # as if five minutes had passed
+    assert sandbox.tell(event, secret=another).status_code == 202
+    sandbox.aws.put_secret("StiggEventsSecret", sandbox.stigg_events_secret)
+    sandbox.aws.functions.kill("AuthorizerFunction")
+
+
 @pytest.mark.usefixtures("sweeping")
 def test_salesforce_does_not_let_the_server_in(sandbox: Sandbox, operator: Operator) -> None:
     check, connect, replay = commands("Salesforce does not let the server in")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from closedwon.domain.due import QUIET
 from integration.conftest import hurried_sandbox
 from integration.scenes import (
     SUBSCRIPTIONS,
@@ -36,7 +37,7 @@ from sandbox.sales import Sold
 from sandbox.sandbox import QUEUE_URL, Sandbox
 
 CARD = {"billingPeriod": "ANNUALLY", "paymentCollection": "CHARGE"}
-PAID = (Sold("plan-analytics-pro", 1, 300),)
+PAID = (Sold("plan-team", 1, 300),)
 EVENTS = "/v1/stigg-events"
 
 
@@ -206,12 +207,16 @@ def test_a_look_that_finds_nothing_ends_quietly(sandbox: Sandbox) -> None:
 
 def test_a_hundred_events_of_one_customer_are_one_look(sandbox: Sandbox) -> None:
     deal, subscription = sold(sandbox)
-    # As many at once as Stigg sends. Here waits are short, so that a look may begin before the last one came.
-    for number in range(100):
-        sandbox.stigg.events.tell(an_event(subscription, messageId=f"flood-{number}"))
-    settled(sandbox)
+    with sandbox.aws.waiting_less(1.0):  # a look waits as long as it does in AWS
+        began = time.monotonic()
+        for number in range(100):
+            sandbox.stigg.events.tell(an_event(subscription, messageId=f"flood-{number}"))
+        sandbox.stigg.events.wait_until_told()
+        seconds = time.monotonic() - began
+        settled(sandbox)
     assert became(sandbox)["202"] >= 100
-    assert 2 <= len(executions(sandbox)) <= 4
+    # One, unless this machine is too slow to tell them all before it begins.
+    assert 2 <= len(executions(sandbox)) <= 2 + int(seconds * 1000 // QUIET)
     assert shown(sandbox, deal) == ("Provisioned", None)
 
 

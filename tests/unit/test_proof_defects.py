@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proof.defects import DEFECTS, ROOT, attempt, copy_of, seen_in
+from proof.defects import ROOT, attempt, copy_of, seen_in
+from proof.planted import DEFECTS
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name)

@@ -79,7 +79,7 @@ def _records(archive: str | None = None) -> list[dict[str, Any]]:
     app = stand_in()
     for id in CUSTOMERS:
         app.add_customer(id, name="Somebody", email="somebody@customer.example")
-    app.add_subscription("customerId", "planId", id="x", billing_period="MONTHLY")
+    app.add_subscription("customerId", "planId", id="x", billing_period="MONTHLY", payment_collection_method="INVOICE")
     app.change_subscription("x", metadata={"later": "yes"}, schedule_strategy="END_OF_BILLING_PERIOD")
     app.add_subscription("customerId", CUSTOM, id="NxI")
     with StandIn(app) as served, Stigg(api_key=API_KEY, base_url=served.url, max_retries=0) as client:

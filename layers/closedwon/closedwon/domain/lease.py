@@ -66,10 +66,9 @@ def acquire_lease(
             return customer, Unanswered(lease.until)
     elif lease is not None and held:
         return customer, Busy(lease.until)
-    looks = customer.look_again_at is not None and customer.look_again_at <= now
     needs: Literal["provision", "write_back"] = "write_back"
     # A customer whose only news is for Salesforce costs no call to Stigg.
-    if customer.applied < customer.version or looks or customer.heard_at is not None:
+    if _concerns_stigg(customer, now):
         needs = "provision"
     # A step that goes on gets the lease even so: its execution has still to record what came of it.
     elif not (customer.unwritten or customer.account_unwritten or goes_on):
@@ -78,3 +77,9 @@ def acquire_lease(
     granted = Lease(owner, customer.token + 1, now + lease_milliseconds)
     customer = replace(customer, lease=granted, token=granted.token, due_at=granted.until)
     return customer, Work(customer, needs)
+
+
+def _concerns_stigg(customer: Customer, now: int) -> bool:
+    """Whether Stigg is to be read: for an order, a time that has come, or because it said that something changed."""
+    looks = customer.look_again_at is not None and customer.look_again_at <= now
+    return customer.applied < customer.version or looks or customer.heard_at is not None

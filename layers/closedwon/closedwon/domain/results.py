@@ -224,11 +224,20 @@ def _applied(customer: Customer, work: Work, report: Applied, now: int) -> Custo
         opportunities=opportunities,
         ensured=customer.ensured or report.ensured,  # a customer stays in Stigg when its last deal has ended
         look_again_at=min((at for at in looks if at is not None), default=None),
-        # What Stigg said since this step took its work is still to be looked at.
-        heard_at=customer.heard_at if customer.heard_token >= work.lease.token else None,
+        heard_at=_still_heard(customer, work),
         failures=0,
-        rules=customer.rules if report.looked else RULES,
+        rules=_compared_by(customer, report),
     )
+
+
+def _compared_by(customer: Customer, report: Applied) -> int:
+    """By whose rules Stigg was compared last with a customer's deals: one that was only looked at was not."""
+    return customer.rules if report.looked else RULES
+
+
+def _still_heard(customer: Customer, work: Work) -> int | None:
+    """When Stigg is to be looked at for what it said since a step took its work; None where it said nothing since."""
+    return customer.heard_at if customer.heard_token >= work.lease.token else None
 
 
 def _stood(history: History, settled: Contribution | None, begun: bool) -> History:

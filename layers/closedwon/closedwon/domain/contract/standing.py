@@ -105,7 +105,7 @@ def orders_of(history: History) -> Iterable[Order]:
 
 
 FEW = 8
-"""How many deals that are held are at most tried one by one: each costs an evaluation of what it can have to do with."""
+"""How many deals that are held are tried one by one: each costs an evaluation of what it can have to do with."""
 
 OF_ITS_OWN = ("removal_guard", "reopened", "trial_missed", "others_hang_on_it")
 """What holds a deal whoever else makes way."""
@@ -134,7 +134,7 @@ class Standing:
         self._settled = {history.id for history in self.histories if history.settled is not None}
         self._pinned = pinned
         self._components: Components | None = None
-        self._otherwise: dict[tuple[OpportunityId, str, frozenset[tuple[OpportunityId, int]]], Evaluation] = {}
+        self._otherwise: dict[tuple[Any, ...], Evaluation] = {}
         self._level = {**dict.fromkeys(self._levels, 0), **steps}
         self.refused: dict[OpportunityId, tuple[Problem, ...]] = {}
         self.held: dict[OpportunityId, list[Fault]] = {}
@@ -197,7 +197,7 @@ class Standing:
         waiting = {id: faults for id, faults in self.held.items() if self._level[id] and id not in self.refused}
         able = {id for id, faults in waiting.items() if all(fault.code not in OF_ITS_OWN for fault in faults)}
         standing = {id for id in able if self.contribution(id).digest != NOTHING.digest}
-        # All that may; else those that stand as they were settled, and not those that give nothing; else each by itself.
+        # All that may; else those that stand as they were settled, not those that give nothing; else each by itself.
         found = self._unhurt(able, known) or self._unhurt(standing, known)
         return found or self._unhurt(self._fitting(able, known), known)
 
