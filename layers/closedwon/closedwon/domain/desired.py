@@ -324,6 +324,8 @@ def _named_twice(plans: tuple[Item, ...], items: list[Item], catalogue: Catalogu
         first: dict[tuple[str, str], Item] = {}
         for item in _items_of(plan, plans, items, catalogue):
             other = first.setdefault((item.kind, item.stigg_id), item)
+            if other is item:
+                continue
             for name, field_name in (
                 ("price", "price"),
                 ("reset_period", "resetPeriod"),

@@ -6,6 +6,7 @@ renews it is dated. Nothing else depends on an order: ends are cuts, and the ear
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -30,6 +31,8 @@ from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import BEGINNING, NO_DAY, Instant, Moment, ending, starting
 from closedwon.domain.order import Item, Order
+
+_BY_TERM = (TERM,)
 
 CONVERSION = timedelta(minutes=1)
 """How long Stigg is given to make a paid subscription of a trial that converts: looked for any earlier, it would be
@@ -84,6 +87,10 @@ class Contracts:
         self.faults: list[Fault] = []
         self.index = LineIndex()
         self.products: dict[str, str] = {}
+        self._slots: dict[Slot, Slot] = {}
+        self._parts: dict[tuple[str, str, str | None, tuple[str, ...]], str | Unresolved] = {}
+        self.added_to: dict[Line, list[Line]] = defaultdict(list)
+        """By line, those that were added to it by name."""
         self.lost: set[OpportunityId] = set()
         """Deals of whose plans the catalogue knows none any more."""
         circle = set(self.names.set_depths())
@@ -137,8 +144,9 @@ class Contracts:
         if starts is None:
             return
         contract.start = deal.effective = min(starts, default=starting(deal.order.start))
+        over = ending(deal.order.end)
         for (item, slot), since in zip(known, starts, strict=True):
-            for line in _root_lines(contract, item, slot, since):
+            for line in _root_lines(contract, item, slot, since, over):
                 self._add(line)
 
     def _starts(self, contract: Contract, known: Sequence[tuple[Item, Slot]]) -> list[Moment] | None:
@@ -167,7 +175,7 @@ class Contracts:
     def _add(self, line: Line) -> None:
         # A credit grant is no line: its expiry is not its end.
         line.end = NO_DAY if line.is_grant else line.natural
-        line.causes = () if line.end == NO_DAY else (TERM,)
+        line.causes = () if line.end == NO_DAY else _BY_TERM
         line.contract.add(line)
         self.index.add(line)
 
@@ -187,16 +195,20 @@ class Contracts:
                 return None
             product = found
         self.products[key] = product
-        return Slot(product, resource_id, trial)
+        slot = Slot(product, resource_id, trial)
+        return self._slots.setdefault(slot, slot)
 
     def _product(self, deal: Deal, item: Item, contract: Contract) -> str | Unresolved:
         if item.kind == "Plan":
             return self.catalogue.product_of(item.stigg_id) or Unresolved("no_plan", (item.stigg_id,))
         own = _own_plans(deal, item, contract)
-        amends = deal.order.differences
-        has = frozenset(contract.sells.get((item.kind, item.stigg_id), ()) if amends else ())
-        plans = tuple(contract.plans) if amends else ()
-        return product_of_part(item, own, has, plans, amends, self.catalogue)
+        if deal.order.differences:
+            has = contract.sells.get((item.kind, item.stigg_id), frozenset())
+            return product_of_part(item, own, has, tuple(contract.plans), True, self.catalogue)
+        part = (item.kind, item.stigg_id, item.plan_id, own)  # what sells all there is sells the same again and again
+        if part not in self._parts:
+            self._parts[part] = product_of_part(item, own, frozenset(), (), False, self.catalogue)
+        return self._parts[part]
 
     def _unresolved(self, deal: Deal, item: Item, why: Unresolved) -> None:
         if deal.fresh:
@@ -239,7 +251,7 @@ class Contracts:
         named = [target for name in line.item.amends for target in self.names.find(name) if target.names_lines]
         line.amends = tuple(other for target in named for other in self.index.of(target) if other is not line)
         for other in line.amends:
-            other.amended_by.append(line)
+            self.added_to[other].append(line)
 
     def _move(self, contract: Contract) -> None:
         """Move amendments that start when their contract has been renewed to the renewal that has their slot."""
@@ -300,31 +312,31 @@ def _amends_from(line: Line) -> Moment:
     return line.deal.effective if line.deal.is_whole_amendment else line.start
 
 
-def _root_lines(contract: Contract, item: Item, slot: Slot, since: Moment) -> Iterator[Line]:
+def _root_lines(contract: Contract, item: Item, slot: Slot, since: Moment, over: Moment) -> Iterator[Line]:
     """What an item of a root gives: one line; of a trial that converts, what is paid from its end on as well.
 
-    since: from when its root gives it, unless the item starts later.
+    since: from when its root gives it, unless the item starts later; over: until when, unless it says an end.
     """
     deal, order = contract.root, contract.root.order
-    begins, sold = max(starting(item.start), since), ending(item.end or order.end)
+    begins, sold = max(starting(item.start), since), over if item.end is None else ending(item.end)
     if not contract.is_trial:
         yield Line(deal, item, contract, slot, begins, sold)
         return
-    over = ending(_trial_over(order))
-    yield Line(deal, item, contract, slot, begins, min(over, ending(item.end)))
+    tried = ending(_trial_over(order))
+    yield Line(deal, item, contract, slot, begins, min(tried, ending(item.end)))
     if order.trial_end_behavior == "CONVERT_TO_PAID" and not deal.shadow and item.kind != "Credit grant":
-        yield Line(deal, item, contract, slot._replace(trial=False), max(begins, over), sold)
+        yield Line(deal, item, contract, slot._replace(trial=False), max(begins, tried), sold)
 
 
-def _own_plans(deal: Deal, item: Item, contract: Contract) -> list[str]:
+def _own_plans(deal: Deal, item: Item, contract: Contract) -> tuple[str, ...]:
     """The plans of a deal that may take one of its parts. A whole deal's are those it gives the contract, if any; what
     differences add is never taken by a plan that they take away.
     """
-    plans = deal.order.of_kind("Plan")
-    own = [plan.stigg_id for plan in plans if plan.quantity >= 0 or item.quantity < 0]
-    if deal.order.differences:
-        return own
-    return [plan.stigg_id for plan in plans if plan in contract.items or not deal.is_root] or own
+    if not deal.order.differences:
+        given = [plan.stigg_id for plan in deal.plans if not deal.is_root or plan in contract.sold_plans]
+        if given:
+            return tuple(given)
+    return tuple([plan.stigg_id for plan in deal.plans if plan.quantity >= 0 or item.quantity < 0])
 
 
 def _date_wholes(contract: Contract) -> None:

@@ -57,7 +57,7 @@ class Holding(NamedTuple):
 NONE = Holding()
 
 
-@dataclass
+@dataclass(slots=True)
 class Track:
     """The holdings of one entity in one contract, from moment to moment, with the lines that they come from.
 
@@ -69,7 +69,7 @@ class Track:
     moments: list[Moment] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
     priced: bool = False
-    conflicts: list[tuple[Moment, Line]] = field(default_factory=list)
+    conflicts: Sequence[tuple[Moment, Line]] = ()
 
     @property
     def span(self) -> tuple[Moment, Moment] | None:

@@ -64,13 +64,23 @@ class Renewals:
                 if target.names_lines:
                     ahead = self._all.index.of(target)
                     narrow |= dict.fromkeys(line.contract for line in ahead)
-                    found |= dict.fromkeys(_with_amendments(ahead))
+                    found |= dict.fromkeys(self._with_amendments(ahead))
                 else:
                     contracts = self._all.links.contracts_named([name])
                     found |= {line: None for contract in contracts for line in contract.lines}
         for contract in narrow:
             found |= dict.fromkeys(self._unnamed(contract, found))
         return found
+
+    def _with_amendments(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """Lines with those that were added to them by name."""
+        ahead, seen = list(lines), set()
+        while ahead:
+            line = ahead.pop()
+            if line not in seen:
+                seen.add(line)
+                ahead += self._all.added_to.get(line, ())
+                yield line
 
     def _unnamed(self, contract: Contract, found: dict[Line, None]) -> Iterable[Line]:
         """Lines of amendments that name no record: they go once all lines have gone that they may add to."""
@@ -176,17 +186,6 @@ def _given_by_others(contract: Contract, plans: Mapping[Slot, list[Line]]) -> It
 def _of_place(contract: Contract, line: Line) -> list[Line]:
     """The lines of a contract that have the place of a line, and count at some time."""
     return [o for o in contract.lines if (o.slot, o.place) == (line.slot, line.place) and o.ever]
-
-
-def _with_amendments(lines: Iterable[Line]) -> Iterator[Line]:
-    """Lines with those that were added to them by name."""
-    ahead, seen = list(lines), set()
-    while ahead:
-        line = ahead.pop()
-        if line not in seen:
-            seen.add(line)
-            ahead += line.amended_by
-            yield line
 
 
 def _one(moments: Iterable[Moment]) -> Moment:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from closedwon.domain.contract.money import NONE, Holding
@@ -88,11 +87,23 @@ class Total:
     of those that have a price. listed, priced, mixed, without_limit, other_than_one: how many of them are so.
     """
 
+    __slots__ = (
+        "charge",
+        "holdings",
+        "listed",
+        "mixed",
+        "other_than_one",
+        "priced",
+        "priced_units",
+        "units",
+        "without_limit",
+    )
+
     def __init__(self) -> None:
         self.holdings: dict[Giving, Holding] = {}
         self.units = self.priced_units = 0
         self.listed = self.priced = self.mixed = self.without_limit = self.other_than_one = 0
-        self.charge = Fraction(0)
+        self.charge = NONE.charge
 
     def put(self, giving: Giving, holding: Holding) -> int:
         """Say what a contract has from now on. Out: how many units that is more."""

@@ -56,7 +56,7 @@ class Times:
         return _holds(self.meets, self._meeting, moment)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Giving:
     """What one contract gives one slot of one entity. track: its holdings, wherever its plan is. times: when it counts.
     is_plan: whether the entity is a plan.
@@ -66,6 +66,7 @@ class Giving:
     entity: Entity
     track: Track
     times: Times
+    is_plan: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.is_plan = self.entity[0] == "Plan"
@@ -167,7 +168,7 @@ class Timeline:
         for (_, slot), spans in self._presence.items():
             anybody[slot] += spans
         self._together = {slot: merged(spans) for slot, spans in anybody.items()}
-        self.givings: dict[tuple[Contract, Slot, Entity], Giving] = {}
+        self._givings: dict[Contract, dict[tuple[Slot, Entity], Giving]] = {}
         self.unplanned: list[Line] = []
         """Lines whose slot no plan ever stands in while they count."""
         for contract, tracks in by_contract.items():
@@ -177,31 +178,43 @@ class Timeline:
         """Add what a contract gives."""
         since = min(_sold(contract), self._now)
         known: dict[tuple[Slot, Span], Times] = {}  # most of a contract has the same days
-        for (slot, entity), found in tracks.items():
-            times = known.get((slot, found.span)) if found.span and entity[0] != "Plan" else None
-            if times is None:
-                times = self._times(contract, slot, entity, found, since)
-                if found.span and entity[0] != "Plan":
-                    known[slot, found.span] = times
+        givings = self._givings[contract] = {}
+        for key, found in tracks.items():
+            slot, entity = key
+            times = self._times(contract, slot, entity, found, since, known)
             if not times.spans and entity[0] != "Plan":
                 self.unplanned += found.lines
-            giving = self.givings[contract, slot, entity] = Giving(contract, entity, found, times)
+            givings[key] = giving = Giving(contract, entity, found, times)
             timeline = self.slots.get(slot)
             if timeline is None:
                 timeline = self.slots[slot] = SlotTimeline(slot)
             timeline.givings.append(giving)
 
-    def _times(self, contract: Contract, slot: Slot, entity: Entity, found: Track, since: Moment) -> Times:
-        """When what a contract gives a slot of an entity counts."""
+    def _times(
+        self,
+        contract: Contract,
+        slot: Slot,
+        entity: Entity,
+        found: Track,
+        since: Moment,
+        known: dict[tuple[Slot, Span], Times],
+    ) -> Times:
+        """When what a contract gives a slot of an entity counts. known: of its single lines, by their days."""
         if entity[0] == "Plan":
             return Times.of(gives(found), found.moments, since)
+        span = found.span
+        if span is not None and (slot, span) in known:
+            return known[slot, span]
         # A part whose contract never gives a plan counts with the slot's plan, whoever gives it.
         spans = self._presence.get((contract, slot)) or self._together.get(slot, [])
-        return Times.of(within(_lives(found), spans), found.moments, since)
+        times = Times.of(within(_lives(found), spans), found.moments, since)
+        if span is not None:
+            known[slot, span] = times
+        return times
 
     def counts(self, line: Line, moment: Moment) -> bool:
         """Whether a line counts at a moment, with its plan."""
-        giving = self.givings.get((line.contract, line.slot, line.entity))
+        giving = self._givings.get(line.contract, {}).get((line.slot, line.entity))
         return giving is not None and line.at(moment) and giving.times.hold(moment)
 
 
