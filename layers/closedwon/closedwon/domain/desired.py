@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -273,10 +273,7 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
             problems[_missing(line, "stiggId", said)] = None
     whole = order.trigger != "cancellation" and not order.differences
     if whole and all(plan.stigg_id in catalogue.plans for plan in order.of_kind("Plan")):
-        placed = [(starting(i.start), ending(i.end), i) for i in order.items if i.kind != "Credit grant"]
-        for moment in sorted({start for start, _, _ in placed}):
-            items = [item for start, end, item in placed if start <= moment < end]
-            problems |= {problem: None for problem, _ in _unfit(items, catalogue)}
+        problems |= dict.fromkeys(_unfit(order.items, catalogue))
     return tuple(problems)
 
 
@@ -284,20 +281,33 @@ def _missing(line: int, field: str, message: str) -> Problem:
     return Problem(line, field, message, "not_in_catalogue")
 
 
-def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
-    """What of some items that count together does not go together, by Stigg's catalogue."""
-    items = list(items)
-    plans = tuple(item for item in items if item.kind == "Plan")
+def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterator[Problem]:
+    """What of some items that count together at any time does not go together, by Stigg's catalogue."""
+    placed = [(starting(i.start), ending(i.end), i) for i in items if i.kind != "Credit grant"]
+    judged: set[tuple[int, ...]] = set()
+    for moment in sorted({start for start, _, _ in placed}):
+        there = [item for start, end, item in placed if start <= moment < end]
+        plans = tuple(item for item in there if item.kind == "Plan")
+        with_plans = tuple(map(id, plans))
+        new = [item for item in there if (id(item), *with_plans) not in judged]  # most lines last from first to last
+        judged.update((id(item), *with_plans) for item in new)
+        yield from _without_plan(new, plans, catalogue)
+        yield from (problem for problem, _ in _plans_of_one_product(plans, catalogue))
+        yield from _named_twice(plans, there, catalogue)
+
+
+def _without_plan(items: Iterable[Item], plans: tuple[Item, ...], catalogue: Catalogue) -> Iterator[Problem]:
+    """Of some items that count with some plans, what none or several of them take, and what is too many."""
     for item in items:
         line = item.lines[0]
         most = catalogue.max_quantities.get(item.stigg_id)
         if item.kind == "Add-on" and most is not None and item.quantity > most:
             said = f"a subscription holds at most {most} of {item.stigg_id}"
-            yield Problem(line, "quantity", said, "too_many"), item
+            yield Problem(line, "quantity", said, "too_many")
         if item.kind == "Plan" or (item.kind == "Add-on" and item.stigg_id not in catalogue.max_quantities):
             continue
         if not plans:
-            yield Problem(line, "stiggId", f"{item.stigg_id} is left without a plan", "no_plan"), item
+            yield Problem(line, "stiggId", f"{item.stigg_id} is left without a plan", "no_plan")
             continue
         takers = _takers(item, plans, catalogue)
         if not takers:
@@ -309,16 +319,14 @@ def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Proble
                 else f"{item.stigg_id} is not compatible with {names}"
             )
             field_name, code = ("planId", "no_plan") if wanted else ("stiggId", "not_compatible")
-            yield Problem(line, field_name, said, code), item
+            yield Problem(line, field_name, said, code)
         elif len(takers) > 1:
             names = " and ".join(plan.stigg_id for plan in takers)
             said = f"{item.stigg_id} fits {names}: say which plan it belongs to"
-            yield Problem(line, "planId", said, "plan_ambiguous"), item
-    yield from _plans_of_one_product(plans, catalogue)
-    yield from _named_twice(plans, items, catalogue)
+            yield Problem(line, "planId", said, "plan_ambiguous")
 
 
-def _named_twice(plans: tuple[Item, ...], items: list[Item], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
+def _named_twice(plans: tuple[Item, ...], items: list[Item], catalogue: Catalogue) -> Iterator[Problem]:
     """Items of one entity that only the catalogue brings together: one line says its plan, the other does not."""
     for plan in plans:
         first: dict[tuple[str, str], Item] = {}
@@ -333,7 +341,7 @@ def _named_twice(plans: tuple[Item, ...], items: list[Item], catalogue: Catalogu
             ):
                 if getattr(item, name) != getattr(other, name):
                     said = f"differs from line {other.lines[0]}, which names {other.stigg_id} too"
-                    yield Problem(item.lines[0], field_name, said, "terms_conflict"), item
+                    yield Problem(item.lines[0], field_name, said, "terms_conflict")
 
 
 def same_product_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...]:

@@ -366,9 +366,10 @@ def _last_plans(contract: Contract) -> dict[Slot, Moment]:
     """By slot, when the last plan of a contract ends by what was sold."""
     last: dict[Slot, Moment] = {}
     for line in contract.lines:
+        if not line.is_plan:
+            continue
         # What a whole amendment replaces before its end says nothing of when the contract ends.
-        gone = any(replaces(deal, line) and at < line.natural for at, deal in contract.wholes)
-        if line.is_plan and not gone:
+        if not any(replaces(deal, line) and at < line.natural for at, deal in contract.wholes):
             last[line.slot] = max(last.get(line.slot, BEGINNING), line.natural)
     return last
 

@@ -134,25 +134,16 @@ class _Course:
                 self._entitlements.pop(entity, None)
 
     def _entitlement(self, kind: str, id: str, total: Total, moment: Moment) -> Entitlement:
-        cadence = self._said("cadence", (kind, id), moment)
+        said = self._said((kind, id), moment)
         if kind == "Entitlement" and self._catalogue.feature_types.get(id) == "BOOLEAN":
-            return Entitlement("FEATURE", id, cadence=cadence)
+            return Entitlement("FEATURE", id, cadence=said.get("cadence"))
         unlimited = total.without_limit > 0
-        return Entitlement(
-            type=_ENTITLEMENTS[kind],
-            id=id,
-            limit=None if unlimited else total.units,
-            unlimited=unlimited,
-            soft_limit=bool(self._said("soft_limit", (kind, id), moment)),
-            reset_period=self._said("reset_period", (kind, id), moment),
-            cadence=cadence,
-        )
+        return Entitlement(_ENTITLEMENTS[kind], id, None if unlimited else total.units, unlimited, **said)
 
-    def _said(self, name: str, entity: Entity, moment: Moment) -> Any:
-        """What the newest line says of an entity that says it; None where none does."""
-        lines = self._saying.get((name, entity))
-        first = None if lines is None else lines.first(moment)
-        return None if first is None else getattr(first.item, name)
+    def _said(self, entity: Entity, moment: Moment) -> dict[str, Any]:
+        """What the newest lines say of an entity beside how much of it there is: each thing, that which says it."""
+        newest = ((name, lines.first(moment)) for name, lines in self._saying.get(entity, {}).items())
+        return {name: getattr(line.item, name) for name, line in newest if line is not None}
 
     def _until(self, moment: Moment, end: Moment) -> Until:
         if self._slot.trial:
@@ -217,16 +208,14 @@ class _Course:
         return self._plans(lambda line: line.contract.is_trial, giving=False)
 
     @cached_property
-    def _saying(self) -> dict[tuple[str, Entity], Present[Line]]:
-        """By what is said and of which entity, the lines that say it, the newest first."""
-        found: dict[tuple[str, Entity], list[tuple[Line, Span]]] = defaultdict(list)
-        for giving in self._found.givings:
-            lines = [line for line in giving.track.lines if line.item.quantity > 0 and _says(line.item)]
-            for name in _SAID:
-                saying = [line for line in lines if getattr(line.item, name)]
-                if saying:
-                    found[name, giving.entity] += _given(giving, saying)
-        return {key: Present(spans, _by_effect, latest=True) for key, spans in found.items()}
+    def _saying(self) -> dict[Entity, dict[str, Present[Line]]]:
+        """By entity, and by what is said of it, the lines that say it, the newest first."""
+        found: dict[Entity, dict[str, Present[Line]]] = {}
+        for entity in self._order:
+            lines = [(giving, line) for giving in self._found.by_entity[entity] for line in _lines_saying(giving.track.lines)]
+            if lines:
+                found[entity] = {name: _newest(name, lines) for name in _SAID}
+        return found
 
     @cached_property
     def _deals(self) -> Present[Deal]:
@@ -273,8 +262,19 @@ _SAID = ("soft_limit", "reset_period", "cadence")
 """What lines say of an entitlement beside how much of it there is."""
 
 
+def _lines_saying(lines: Iterable[Line]) -> list[Line]:
+    """The lines that give something and say anything of it."""
+    return [line for line in lines if line.item.quantity > 0 and _says(line.item)]
+
+
 def _says(item: Item) -> bool:
-    return bool(item.soft_limit or item.reset_period or item.cadence)
+    return bool(item.reset_period or item.cadence or item.soft_limit)
+
+
+def _newest(name: str, lines: Iterable[tuple[Giving, Line]]) -> Present[Line]:
+    """Of lines, those that say one thing, the newest first."""
+    saying = [(giving, line) for giving, line in lines if getattr(line.item, name)]
+    return Present((one for giving, line in saying for one in _given(giving, [line])), _by_effect, latest=True)
 
 
 def _given(giving: Giving, lines: Iterable[Line]) -> list[tuple[Line, Span]]:
