@@ -67,7 +67,7 @@ class Catalogue:
         known = {plan: found for plan in plans if (found := self.plan(plan)) is not None}
         if kind == "Add-on":
             return [plan for plan, found in known.items() if found.addons is None or id in found.addons]
-        return [plan for plan, found in known.items() if id in found.entitlements] or list(known)
+        return _knowing(known, id)
 
     def age(self, now: int) -> float:
         """Seconds since it was read. now: epoch milliseconds."""
@@ -106,6 +106,13 @@ class Catalogue:
         # Any form is possible: an older version may have kept it. OverflowError: JSON as Python reads it has Infinity.
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
             return None
+
+
+def _knowing(plans: dict[str, Plan], entitlement: str) -> list[str]:
+    """Of plans, those that know an entitlement; all of them where there is no choice."""
+    if len(plans) < 2:
+        return list(plans)
+    return [id for id, plan in plans.items() if entitlement in plan.entitlements] or list(plans)
 
 
 def _plan_to_json(plan: Plan) -> list[Any]:

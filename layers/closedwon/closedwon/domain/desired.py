@@ -299,31 +299,36 @@ def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterator[Problem]:
 def _without_plan(items: Iterable[Item], plans: tuple[Item, ...], catalogue: Catalogue) -> Iterator[Problem]:
     """Of some items that count with some plans, what none or several of them take, and what is too many."""
     for item in items:
-        line = item.lines[0]
-        most = catalogue.max_quantities.get(item.stigg_id)
-        if item.kind == "Add-on" and most is not None and item.quantity > most:
-            said = f"a subscription holds at most {most} of {item.stigg_id}"
-            yield Problem(line, "quantity", said, "too_many")
+        if item.kind == "Add-on":
+            yield from _too_many(item, catalogue)
         if item.kind == "Plan" or (item.kind == "Add-on" and item.stigg_id not in catalogue.max_quantities):
-            continue
-        if not plans:
-            yield Problem(line, "stiggId", f"{item.stigg_id} is left without a plan", "no_plan")
             continue
         takers = _takers(item, plans, catalogue)
         if not takers:
-            names = " or ".join(plan.stigg_id for plan in plans)
-            wanted = item.plan_id if item.plan_id and item.plan_id not in {p.stigg_id for p in plans} else None
-            said = (
-                f"no line of the deal has the plan {wanted}"
-                if wanted
-                else f"{item.stigg_id} is not compatible with {names}"
-            )
-            field_name, code = ("planId", "no_plan") if wanted else ("stiggId", "not_compatible")
-            yield Problem(line, field_name, said, code)
+            yield _taken_by_none(item, plans)
         elif len(takers) > 1:
             names = " and ".join(plan.stigg_id for plan in takers)
             said = f"{item.stigg_id} fits {names}: say which plan it belongs to"
-            yield Problem(line, "planId", said, "plan_ambiguous")
+            yield Problem(item.lines[0], "planId", said, "plan_ambiguous")
+
+
+def _too_many(addon: Item, catalogue: Catalogue) -> Iterator[Problem]:
+    """That there is more of an add-on than one subscription may have."""
+    most = catalogue.max_quantities.get(addon.stigg_id)
+    if most is not None and addon.quantity > most:
+        said = f"a subscription holds at most {most} of {addon.stigg_id}"
+        yield Problem(addon.lines[0], "quantity", said, "too_many")
+
+
+def _taken_by_none(item: Item, plans: tuple[Item, ...]) -> Problem:
+    """What is wrong with an item that none of some plans takes."""
+    line = item.lines[0]
+    if not plans:
+        return Problem(line, "stiggId", f"{item.stigg_id} is left without a plan", "no_plan")
+    if item.plan_id and item.plan_id not in {plan.stigg_id for plan in plans}:
+        return Problem(line, "planId", f"no line of the deal has the plan {item.plan_id}", "no_plan")
+    names = " or ".join(plan.stigg_id for plan in plans)
+    return Problem(line, "stiggId", f"{item.stigg_id} is not compatible with {names}", "not_compatible")
 
 
 def _named_twice(plans: tuple[Item, ...], items: list[Item], catalogue: Catalogue) -> Iterator[Problem]:

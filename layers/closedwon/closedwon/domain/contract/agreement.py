@@ -219,7 +219,7 @@ class Agreement:
 
     def products_of(self, id: OpportunityId) -> dict[str, str]:
         """Those of one deal's parts."""
-        return {key: product for key, product in self.products.items() if key.startswith(f"{id}|")}
+        return self._evaluation.contracts.products_of(id)
 
     @cached_property
     def lapses(self) -> tuple[Lapse, ...]:

@@ -7,7 +7,7 @@ renews it is dated. Nothing else depends on an order: ends are cuts, and the ear
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
@@ -86,7 +86,7 @@ class Contracts:
         self.names = Names([deal for deal in deals if not deal.shadow], known)
         self.faults: list[Fault] = []
         self.index = LineIndex()
-        self.products: dict[str, str] = {}
+        self._products: dict[OpportunityId, list[tuple[Item, str]]] = defaultdict(list)
         self._slots: dict[Slot, Slot] = {}
         self._parts: dict[tuple[str, str, str | None, tuple[str, ...]], str | Unresolved] = {}
         self.added_to: dict[Line, list[Line]] = defaultdict(list)
@@ -110,6 +110,15 @@ class Contracts:
     @property
     def lines(self) -> Iterable[Line]:
         return (line for contract in self.contracts for line in contract.lines)
+
+    @property
+    def products(self) -> dict[str, str]:
+        """By `part_key`, the product of each part."""
+        return {key: product for id in self._products for key, product in self.products_of(id).items()}
+
+    def products_of(self, id: OpportunityId) -> dict[str, str]:
+        """Those of one deal's parts."""
+        return {part_key(id, item): product for item, product in self._products.get(id, ())}
 
     def fault(
         self, code: Code, deal: Deal, /, at: Moment | None = None, slot: Slot | None = None, **facts: object
@@ -186,22 +195,21 @@ class Contracts:
             return Slot("", resource_id)
         if not item.quantity and not item.value:
             return None
-        key = part_key(deal.id, item)
-        product = None if deal.fresh else self.learned.products.get(key)
+        product = None if deal.fresh else self.learned.products.get(part_key(deal.id, item))
         if product is None:
             found = self._product(deal, item, contract)
             if isinstance(found, Unresolved):
                 self._unresolved(deal, item, found)
                 return None
             product = found
-        self.products[key] = product
+        self._products[deal.id].append((item, product))
         slot = Slot(product, resource_id, trial)
         return self._slots.setdefault(slot, slot)
 
     def _product(self, deal: Deal, item: Item, contract: Contract) -> str | Unresolved:
         if item.kind == "Plan":
             return self.catalogue.product_of(item.stigg_id) or Unresolved("no_plan", (item.stigg_id,))
-        own = _own_plans(deal, item, contract)
+        own = contract.sold_plans if deal is contract.root else _plans_for(item, deal)
         if deal.order.differences:
             has = contract.sells.get((item.kind, item.stigg_id), frozenset())
             return product_of_part(item, own, has, tuple(contract.plans), True, self.catalogue)
@@ -312,30 +320,27 @@ def _amends_from(line: Line) -> Moment:
     return line.deal.effective if line.deal.is_whole_amendment else line.start
 
 
-def _root_lines(contract: Contract, item: Item, slot: Slot, since: Moment, over: Moment) -> Iterator[Line]:
+def _root_lines(contract: Contract, item: Item, slot: Slot, since: Moment, over: Moment) -> list[Line]:
     """What an item of a root gives: one line; of a trial that converts, what is paid from its end on as well.
 
     since: from when its root gives it, unless the item starts later; over: until when, unless it says an end.
     """
     deal, order = contract.root, contract.root.order
-    begins, sold = max(starting(item.start), since), over if item.end is None else ending(item.end)
+    begins = since if item.start is None else max(starting(item.start), since)
+    sold = over if item.end is None else ending(item.end)
     if not contract.is_trial:
-        yield Line(deal, item, contract, slot, begins, sold)
-        return
+        return [Line(deal, item, contract, slot, begins, sold)]
     tried = ending(_trial_over(order))
-    yield Line(deal, item, contract, slot, begins, min(tried, ending(item.end)))
+    lines = [Line(deal, item, contract, slot, begins, min(tried, ending(item.end)))]
     if order.trial_end_behavior == "CONVERT_TO_PAID" and not deal.shadow and item.kind != "Credit grant":
-        yield Line(deal, item, contract, slot._replace(trial=False), max(begins, tried), sold)
+        lines.append(Line(deal, item, contract, slot._replace(trial=False), max(begins, tried), sold))
+    return lines
 
 
-def _own_plans(deal: Deal, item: Item, contract: Contract) -> tuple[str, ...]:
-    """The plans of a deal that may take one of its parts. A whole deal's are those it gives the contract, if any; what
-    differences add is never taken by a plan that they take away.
+def _plans_for(item: Item, deal: Deal) -> tuple[str, ...]:
+    """The plans of an amendment that may take one of its parts: what differences add is never taken by a plan that they
+    take away.
     """
-    if not deal.order.differences:
-        given = [plan.stigg_id for plan in deal.plans if not deal.is_root or plan in contract.sold_plans]
-        if given:
-            return tuple(given)
     return tuple([plan.stigg_id for plan in deal.plans if plan.quantity >= 0 or item.quantity < 0])
 
 

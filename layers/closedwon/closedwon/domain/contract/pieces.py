@@ -142,9 +142,10 @@ class Contract:
             self.plans[line.item.stigg_id] = None
 
     @cached_property
-    def sold_plans(self) -> tuple[Item, ...]:
-        """The plans that its root sells."""
-        return tuple(item for item in self.items if item.kind == "Plan")
+    def sold_plans(self) -> tuple[str, ...]:
+        """The plans of its root that may take its parts: those that the root gives it, if any."""
+        own = [item.stigg_id for item in self.items if item.kind == "Plan"]
+        return tuple(own or [plan.stigg_id for plan in self.root.plans])
 
     @cached_property
     def entities(self) -> frozenset[Entity]:

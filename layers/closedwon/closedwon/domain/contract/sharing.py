@@ -191,19 +191,14 @@ def _changed(before: Terms, after: Terms) -> str | None:
 def _prices(found: SlotTimeline) -> Iterator[Fault]:
     """Prices that are known in one contract and not in another; and charges that no price of one unit comes to."""
     for entity, givings in found.by_entity.items():
-        kinds = {giving: _ever_priced(giving) for giving in givings}
-        if not any(kinds.values()):
+        if not any(giving.track.priced for giving in givings):
             continue
+        kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
         if len(givings) > 1 and any(map(_ever_unpriced, givings)):
             for moment, deals, _ in _together(givings, kinds):
                 yield Fault("price_unknown", tiers_of(deals.items()), found.slot, moment, {"item": entity[1]})
         if _most_units(givings) > 10_000:
             yield from _inexact(found, entity, givings)
-
-
-def _ever_priced(giving: Giving) -> bool:
-    """Whether it ever gives something of which a price is known."""
-    return giving.track.priced and any(holding.priced for holding in giving.track.holdings)
 
 
 def _ever_unpriced(giving: Giving) -> bool:
@@ -311,7 +306,7 @@ def _periods(found: SlotTimeline) -> Iterator[Fault]:
 
 def _period(giving: Giving) -> str | None:
     """How often an entitlement of a contract comes back, as it was said last."""
-    said = [(line, p) for line in giving.track.lines if (p := line.item.reset_period or line.item.cadence)]
-    given = [one for one in said if one[0].item.quantity > 0]
-    last = max(given, key=lambda one: (one[0].deal.effective, one[0].deal.depth), default=None)
-    return None if last is None else last[1]
+    said = [line for line in giving.track.lines if line.item.reset_period or line.item.cadence]
+    given = [line for line in said if line.item.quantity > 0] if said else ()
+    last = max(given, key=lambda line: (line.deal.effective, line.deal.depth), default=None)
+    return None if last is None else last.item.reset_period or last.item.cadence

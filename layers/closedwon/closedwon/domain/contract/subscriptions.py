@@ -142,7 +142,9 @@ class _Course:
 
     def _said(self, entity: Entity, moment: Moment) -> dict[str, Any]:
         """What the newest lines say of an entity beside how much of it there is: each thing, that which says it."""
-        newest = ((name, lines.first(moment)) for name, lines in self._saying.get(entity, {}).items())
+        if entity not in self._saying:
+            return {}
+        newest = ((name, lines.first(moment)) for name, lines in self._saying[entity].items())
         return {name: getattr(line.item, name) for name, line in newest if line is not None}
 
     def _until(self, moment: Moment, end: Moment) -> Until:
@@ -212,7 +214,9 @@ class _Course:
         """By entity, and by what is said of it, the lines that say it, the newest first."""
         found: dict[Entity, dict[str, Present[Line]]] = {}
         for entity in self._order:
-            lines = [(giving, line) for giving in self._found.by_entity[entity] for line in _lines_saying(giving.track.lines)]
+            lines = [
+                (giving, line) for giving in self._found.by_entity[entity] for line in _lines_saying(giving.track.lines)
+            ]
             if lines:
                 found[entity] = {name: _newest(name, lines) for name in _SAID}
         return found
