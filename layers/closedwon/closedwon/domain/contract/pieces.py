@@ -66,21 +66,17 @@ class Line:
     amends: tuple[Line, ...] = ()
     moved: bool = False
     entity: Entity = field(init=False)
+    is_plan: bool = field(init=False)
+    is_grant: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.entity = (self.item.kind, self.item.stigg_id)
+        kind = self.item.kind
+        self.entity = (kind, self.item.stigg_id)
+        self.is_plan, self.is_grant = kind == "Plan", kind == "Credit grant"
 
     @property
     def place(self) -> Place:
         return PLAN_PLACE if self.is_plan else self.entity
-
-    @property
-    def is_plan(self) -> bool:
-        return self.item.kind == "Plan"
-
-    @property
-    def is_grant(self) -> bool:
-        return self.item.kind == "Credit grant"
 
     @property
     def difference(self) -> bool:
