@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
-from closedwon.domain.contract.charges import Charge, charge_at
+from closedwon.domain.contract.charges import Charge, charge_at, has_price
+from closedwon.domain.contract.contracts import Stopped
 from closedwon.domain.contract.ended import ended_slots, former_slots
 from closedwon.domain.contract.facts import Contribution, History
 from closedwon.domain.contract.faults import Fault, Hold
@@ -76,7 +77,8 @@ class Interval:
     @property
     def charge(self) -> Fraction | None:
         # Of what has no price of its own, there is nothing to charge.
-        return charge_of((g, holding) for g, holding in self.given if g.entity[0] in ("Plan", "Add-on"))
+        charged = self.timeline.charged_at(self.start)
+        return charge_of((g, holding) for g, holding in self.given if has_price(g.entity, charged))
 
     @property
     def origins(self) -> dict[Entity, list[Origin]]:
@@ -108,6 +110,18 @@ class Agreement:
         more = {(lapse.cancellation, lapse.slot): at for lapse, at in ends.items()}
         world = replace(self.world, learned=replace(learned, ends={**learned.ends, **more}))
         return Agreement(list(self.histories.values()), world)
+
+    def stopping(self, stopped: Iterable[Stopped]) -> Agreement:
+        """The agreement with more that was ended elsewhere."""
+        return self._with_stopped((*self.world.learned.stopped, *stopped))
+
+    def without(self, stop: Stopped) -> Agreement:
+        """The agreement as if something had not been ended elsewhere."""
+        return self._with_stopped(one for one in self.world.learned.stopped if one != stop)
+
+    def _with_stopped(self, stopped: Iterable[Stopped]) -> Agreement:
+        learned = replace(self.world.learned, stopped=tuple(stopped))
+        return Agreement(list(self.histories.values()), replace(self.world, learned=learned))
 
     # What there is
 
@@ -165,6 +179,16 @@ class Agreement:
     def faults(self) -> tuple[Fault, ...]:
         """What does not fit and nobody can make way for: all of its deals have begun."""
         return self._standing.unsettled
+
+    @property
+    def currency(self) -> str | None:
+        """What the customer is billed in, as far as Stigg or a deal says."""
+        return self._standing.currency
+
+    @property
+    def first_currency(self) -> str | None:
+        """That, where nothing that asks for money was provisioned yet: what is to be said to Stigg."""
+        return self._standing.first_currency
 
     def status(self, id: OpportunityId, at: Instant | None = None) -> Status:
         """What a deal says now, or on a day."""

@@ -1,19 +1,22 @@
 """Charges: what one billing period of a slot costs at a moment, line by line, and of which deal each part is. Pure.
 
-Entitlements have no price of their own in Stigg. They are told beside the money, because they are what it is paid for.
+Entitlements have no price of their own in Stigg, but for those of features that the plan charges by the unit. All are
+told beside the money, because they are what it is paid for.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.money import Holding, shares_of
 from closedwon.domain.contract.pieces import Cause, Contract, Entity, Line
 from closedwon.domain.contract.subscriptions import by_lead
+from closedwon.domain.contract.sweep import is_sold_by_unit
 from closedwon.domain.contract.terms import ContractTerms
 from closedwon.domain.contract.timeline import Giving, SlotTimeline
 from closedwon.domain.desired import Slot
@@ -24,7 +27,7 @@ Given = list[tuple[Giving, Holding]]
 """What some contracts give."""
 
 PRICED = ("Plan", "Add-on")
-"""The kinds that have a price."""
+"""The kinds that have a price whatever the plan is."""
 
 
 class DealShare(NamedTuple):
@@ -109,7 +112,7 @@ def charge_at(found: SlotTimeline, moment: Moment, terms: ContractTerms) -> Char
         end=end,
         currency=said.currency,
         billing_period=said.billing_period,
-        lines=_lines(given, moment),
+        lines=_lines(given, moment, found),
         end_causes=causes,
         next_deals=next_deals,
     )
@@ -124,9 +127,14 @@ def _at_the_end(found: SlotTimeline, end: Moment) -> tuple[tuple[Cause, ...], tu
     return tuple(causes), tuple(sorted({line.deal.id for line in lines if line.start == end}))
 
 
-def _lines(given: Given, moment: Moment) -> tuple[ChargeLine, ...]:
+def _lines(given: Given, moment: Moment, found: SlotTimeline) -> tuple[ChargeLine, ...]:
     entities = sorted(_by_entity(given).items(), key=_in_order)
-    return tuple(_line(entity, some, moment) for entity, some in entities)
+    charged = found.charged_at(moment)
+    return tuple(
+        _line(entity, some, moment, has_price(entity, charged), found.catalogue)
+        for entity, some in entities
+        if not found.catalogue.includes(*entity)  # credits that come with the plan: no deal gives them
+    )
 
 
 def _by_entity(given: Given) -> dict[Entity, Given]:
@@ -137,12 +145,21 @@ def _by_entity(given: Given) -> dict[Entity, Given]:
     return found
 
 
-def _units_of(plans: Given) -> int:
-    """The units of a plan: 1, unless any contract sells it by the unit."""
-    units: dict[Contract, int] = defaultdict(int)
+def _units_of(plans: Given, catalogue: Catalogue) -> int:
+    """The units of a plan; see `Totals.units`."""
+    sold: dict[Contract, int] = defaultdict(int)
+    known = False
     for giving, holding in plans:
-        units[giving.contract] += holding.units
-    return sum(units.values()) if any(unit != 1 for unit in units.values()) else 1
+        if is_sold_by_unit(catalogue, giving.entity[1]):
+            sold[giving.contract] += holding.units
+            known = known or catalogue.plan(giving.entity[1]) is not None
+    return sum(sold.values()) if known or any(units != 1 for units in sold.values()) else 1
+
+
+def has_price(entity: Entity, charged: Container[str]) -> bool:
+    """Whether something has a price of its own. charged: the features that the plan charges by the unit then."""
+    kind, id = entity
+    return kind in PRICED or (kind == "Entitlement" and id in charged)
 
 
 def _in_order(one: tuple[Entity, Given]) -> tuple[int, str]:
@@ -150,24 +167,23 @@ def _in_order(one: tuple[Entity, Given]) -> tuple[int, str]:
     return (("Plan", "Add-on", "Entitlement", "Credit entitlement").index(kind), id)
 
 
-def _line(entity: Entity, given: Given, moment: Moment) -> ChargeLine:
+def _line(entity: Entity, given: Given, moment: Moment, priced: bool, catalogue: Catalogue) -> ChargeLine:
     kind, id = entity
-    priced = kind in PRICED
     listed = sum((holding.listed for _, holding in given), start=Fraction(0)) if priced else Fraction(0)
     charge = sum((holding.charge for _, holding in given), start=Fraction(0))
     return ChargeLine(
         kind=kind,
         id=id,
-        quantity=_quantity(kind, given),
+        quantity=_quantity(kind, given, catalogue),
         amount=charge if priced and not listed else None,
         listed=listed,
         shares=tuple(_shares((list(giving.lines(moment)) for giving, _ in given), priced)),
     )
 
 
-def _quantity(kind: str, given: Given) -> int | None:
+def _quantity(kind: str, given: Given, catalogue: Catalogue) -> int | None:
     if kind == "Plan":
-        return _units_of(given)
+        return _units_of(given, catalogue)
     return None if any(holding.unlimited > 0 for _, holding in given) else sum(holding.units for _, holding in given)
 
 

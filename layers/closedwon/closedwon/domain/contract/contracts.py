@@ -88,7 +88,7 @@ class Contracts:
         self.index = LineIndex()
         self._products: dict[OpportunityId, list[tuple[Item, str]]] = defaultdict(list)
         self._slots: dict[Slot, Slot] = {}
-        self._parts: dict[tuple[str, str, str | None, tuple[str, ...]], str | Unresolved] = {}
+        self._parts: dict[tuple[str, str, str | None, bool, tuple[str, ...]], str | Unresolved] = {}
         self.added_to: dict[Line, list[Line]] = defaultdict(list)
         """By line, those that were added to it by name."""
         self.lost: set[OpportunityId] = set()
@@ -213,7 +213,13 @@ class Contracts:
         if deal.order.differences:
             has = contract.sells.get((item.kind, item.stigg_id), frozenset())
             return product_of_part(item, own, has, tuple(contract.plans), True, self.catalogue)
-        part = (item.kind, item.stigg_id, item.plan_id, own)  # what sells all there is sells the same again and again
+        part = (
+            item.kind,
+            item.stigg_id,
+            item.plan_id,
+            item.price is not None,
+            own,
+        )  # what sells all there is sells the same again and again
         if part not in self._parts:
             self._parts[part] = product_of_part(item, own, frozenset(), (), False, self.catalogue)
         return self._parts[part]

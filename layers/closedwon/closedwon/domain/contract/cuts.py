@@ -189,10 +189,14 @@ class Cuts:
                     line.cut(at, Cause("amended", deal.id))
 
     def stop(self, contract: Contract) -> None:
-        """End what Stigg or billing ended."""
+        """End what was ended elsewhere: what had begun by then, and what was sold by then and would only begin, such as
+        the next step of a ramp. What is sold later is not touched by it.
+        """
         for stopped in self._all.learned.stopped:
+            since = starting(stopped.at)
             for line in contract.lines:
-                if line.slot == stopped.slot and line.start <= starting(stopped.at):
+                sold = line.deal.sold is not None and starting(line.deal.sold) <= since
+                if line.slot == stopped.slot and (sold or line.start <= since):
                     line.cut(ending(stopped.at), Cause("stopped"))
 
     # What is left to say once all is built

@@ -140,8 +140,9 @@ class Guard:
     def _changed(self, history: History, before: Contribution, evaluation: Evaluation, since: Moment) -> Iterator[Loss]:
         """What is less at some moment to come with a deal's newest facts than with others."""
         without, slots = self._standing.otherwise(history.id, before).timeline, evaluation.timeline.slots
+        catalogue = self._standing.world.catalogue
         for slot, found in without.slots.items():
-            now, trial = slots.get(slot, SlotTimeline(slot)), slots.get(slot._replace(trial=True), SlotTimeline(slot))
+            now, trial = (slots.get(one, SlotTimeline(one, catalogue)) for one in (slot, slot._replace(trial=True)))
             # When the trial ends as well: what comes back as one is less from then on.
             moments = sorted({*found.moments, *now.moments, *trial.moments})
             for moment in moments[max(bisect_right(moments, since) - 1, 0) :]:

@@ -191,7 +191,7 @@ def product_of_part(
     """
     if item.plan_id is not None:
         return catalogue.product_of(item.plan_id) or Unresolved("no_plan", (item.plan_id,))
-    taking = catalogue.takers(item.kind, item.stigg_id, own)
+    taking = catalogue.takers(item.kind, item.stigg_id, own, item.price is not None)
     products = _products(taking, catalogue)
     if amends and products and has:
         if not products & has:
@@ -208,7 +208,7 @@ def _one_of(products: frozenset[str], plans: Sequence[str]) -> str | Unresolved:
 
 def _product_of_new(item: Item, own: Sequence[str], plans: Sequence[str], catalogue: Catalogue) -> str | Unresolved:
     """The product of a part that its contract does not have yet, and none of the deal's own plans takes."""
-    taking = catalogue.takers(item.kind, item.stigg_id, plans)
+    taking = catalogue.takers(item.kind, item.stigg_id, plans, item.price is not None)
     if products := _products(taking, catalogue):
         return _one_of(products, taking)
     known = _products((*own, *plans), catalogue)

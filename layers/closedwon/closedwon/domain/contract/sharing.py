@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.faults import Fault, tiers_of
 from closedwon.domain.contract.judging import depths
-from closedwon.domain.contract.money import NONE, override
+from closedwon.domain.contract.money import override
+from closedwon.domain.contract.offering import catalogue_faults, givers_of, most_units, totals
 from closedwon.domain.contract.pieces import Entity, Line
-from closedwon.domain.contract.sweep import PLAN, Total
 from closedwon.domain.contract.terms import UNCHANGEABLE, ContractTerms, Saying, Terms
-from closedwon.domain.contract.timeline import Giving, SlotTimeline, Timeline, by_entity, within
+from closedwon.domain.contract.timeline import Giving, SlotTimeline, Timeline
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Moment
 
@@ -28,18 +28,13 @@ def slot_faults(timeline: Timeline, terms: ContractTerms, catalogue: Catalogue) 
         yield from _two_plans(found)
         yield from _terms(found, terms)
         yield from _prices(found)
-        yield from _compatible(found, catalogue)
+        yield from catalogue_faults(found, catalogue)
         yield from _periods(found)
     for line in timeline.unplanned:
         if line.difference and line.deal.fresh and line.item.quantity > 0:
             yield Fault(
                 "no_plan", tiers_of(depths([line])), line.slot, line.start, {"item": line.item.stigg_id, "plans": []}
             )
-
-
-def _givers(giving: Giving, moment: Moment) -> list[Line]:
-    """The lines that give something at a moment."""
-    return [line for line in giving.lines(moment) if line.item.quantity > 0]
 
 
 def _edges(givings: Iterable[Giving]) -> dict[Moment, tuple[list[Giving], list[Giving]]]:
@@ -81,7 +76,7 @@ def _together(
             run = (moment, {}, defaultdict(list))
             beginning = list(active)
         for giving in beginning:
-            lines = _givers(giving, moment)
+            lines = givers_of(giving, moment)
             run[2][kind_of[giving]] += lines
             run[1].update(depths(lines))
     if run is not None:
@@ -129,23 +124,22 @@ class Running(NamedTuple):
     """What runs in a slot at a moment. saying: its terms; givers: what gives its plan, each with the lines that do."""
 
     plan: str
-    units: float
     saying: Saying
     givers: dict[Giving, list[Line]]
 
     def continues(self, before: Running) -> bool:
-        """Whether what ran before goes on, with the same plan and units."""
-        return (self.plan, self.units) == (before.plan, before.units)
+        """Whether what ran before goes on: with the same plan, of however many units."""
+        return self.plan == before.plan
 
 
 def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Running | None:
     """What runs in a slot at a moment, with the terms of the contract that began first; None where no plan counts."""
-    givers = {giving: _givers(giving, moment) for giving in found.plan_givings if giving.times.meet(moment)}
+    givers = {giving: givers_of(giving, moment) for giving in found.plan_givings if giving.times.meet(moment)}
     if not givers:
         return None
     first = min(givers, key=lambda giving: (giving.contract.start, giving.contract.rank))
     saying = terms.at(first.contract, found.slot, moment)
-    return Running(first.entity[1], found.amounts(moment).get(PLAN, 1), saying, givers)
+    return Running(first.entity[1], saying, givers)
 
 
 def _plan_moments(found: SlotTimeline, terms: ContractTerms) -> list[Moment]:
@@ -156,7 +150,7 @@ def _plan_moments(found: SlotTimeline, terms: ContractTerms) -> list[Moment]:
 
 
 def _unchangeable(found: SlotTimeline, terms: ContractTerms) -> Iterator[Fault]:
-    """What would change on a subscription that runs and goes on with the same plan and units."""
+    """What would change on a subscription that runs and goes on with the same plan."""
     before: Running | None = None
     for moment in _plan_moments(found, terms):
         now = _running(found, terms, moment)
@@ -194,10 +188,10 @@ def _prices(found: SlotTimeline) -> Iterator[Fault]:
         if not any(giving.track.priced for giving in givings):
             continue
         kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
-        if len(givings) > 1 and any(map(_ever_unpriced, givings)):
+        if len(givings) > 1 and any(_ever_unpriced(giving) for giving in givings):
             for moment, deals, _ in _together(givings, kinds):
                 yield Fault("price_unknown", tiers_of(deals.items()), found.slot, moment, {"item": entity[1]})
-        if _most_units(givings) > 10_000:
+        if most_units(givings) > 10_000:
             yield from _inexact(found, entity, givings)
 
 
@@ -206,14 +200,9 @@ def _ever_unpriced(giving: Giving) -> bool:
     return any(holding.gives and not holding.priced for holding in giving.track.holdings)
 
 
-def _most_units(givings: Iterable[Giving]) -> int:
-    """The units that givings come to if the most of each met: at no moment are there more."""
-    return sum(max((holding.units for holding in giving.track.holdings), default=0) for giving in givings)
-
-
 def _inexact(found: SlotTimeline, entity: Entity, givings: list[Giving]) -> Iterator[Fault]:
     """Charges that no price of one unit, rounded, comes to: only where there are many units."""
-    for moment, total in _totals(givings):
+    for moment, total in totals(givings):
         if total.units <= 0 or total.listed:
             continue
         price = override(total.charge, total.units)
@@ -224,72 +213,7 @@ def _inexact(found: SlotTimeline, entity: Entity, givings: list[Giving]) -> Iter
             return
 
 
-def _totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, Total]]:
-    """What some contracts give one entity together, at each moment at which that changes."""
-    changes: dict[Moment, list[Giving]] = defaultdict(list)
-    for giving in givings:
-        edges = (edge for span in giving.times.meets for edge in span if edge != NO_DAY)
-        for moment in {*giving.times.moments, *edges}:
-            changes[moment].append(giving)
-    total = Total()
-    for moment in sorted(changes):
-        for giving in changes[moment]:
-            total.put(giving, giving.at(moment) if giving.times.meet(moment) else NONE)
-        yield moment, total
-
-
-# The catalogue
-
-
-def _compatible(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
-    """What Stigg's catalogue does not allow together. What was provisioned once stays, compatible today or not."""
-    plans = by_entity(found.plan_givings)
-    for (kind, addon), givings in found.by_entity.items():
-        if kind != "Add-on":
-            continue
-        for (_, plan), planned in plans.items():
-            known = catalogue.plan(plan)
-            if known is not None and known.addons is not None and addon not in known.addons:
-                yield from _incompatible(found, addon, givings, plan, planned)
-        most = catalogue.max_quantities.get(addon)
-        if most is not None and _most_units(givings) > most:
-            yield from _too_many(found, addon, givings, most)
-
-
-def _incompatible(
-    found: SlotTimeline, addon: str, givings: list[Giving], plan: str, planned: list[Giving]
-) -> Iterator[Fault]:
-    """An add-on with a plan that does not take it, where they first meet. A sale of both is refused by itself."""
-    for giving in givings:
-        for other in planned:
-            moment = _meeting(giving, other)
-            if moment is None:
-                continue
-            lines = [*giving.lines(moment), *other.lines(moment)]
-            together = len({line.deal for line in lines}) > 1 or any(line.difference for line in lines)
-            if together and any(line.deal.fresh for line in lines):
-                facts = {"item": addon, "plans": [plan]}
-                yield Fault("not_compatible", tiers_of(depths(lines)), found.slot, moment, facts)
-
-
-def _meeting(giving: Giving, other: Giving) -> Moment | None:
-    """The first moment at which one gives something while the other counts; None where there is none."""
-    for start, end in within(giving.times.meets, other.times.meets):
-        for moment in (start, *(moment for moment in giving.times.moments if start < moment < end)):
-            if giving.at(moment).gives:
-                return moment
-    return None
-
-
-def _too_many(found: SlotTimeline, addon: str, givings: list[Giving], most: int) -> Iterator[Fault]:
-    for moment, total in _totals(givings):
-        if total.units <= most:
-            continue
-        lines = [line for giving in total.holdings for line in _givers(giving, moment)]
-        if any(line.deal.fresh for line in lines):
-            facts = {"item": addon, "most": most, "there": total.units}
-            yield Fault("too_many", tiers_of(depths(lines)), found.slot, moment, facts)
-            return
+# Periods
 
 
 def _periods(found: SlotTimeline) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.catalogue import Catalogue, Plan
 from closedwon.domain.contract.money import override
 from closedwon.domain.contract.pieces import Entity, Line
 from closedwon.domain.contract.references import Deal
@@ -19,7 +19,7 @@ from closedwon.domain.contract.timeline import Giving, SlotTimeline, within
 from closedwon.domain.desired import Entitlement, Price, Slot, Subscription
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, At, EndOfBillingPeriod, Moment, Never, Until, iso_utc, starting
-from closedwon.domain.order import Item, Order
+from closedwon.domain.order import Item, Kind, Order
 
 if TYPE_CHECKING:
     from closedwon.domain.contract.standing import Evaluation, World
@@ -94,16 +94,19 @@ class _Course:
         assert first is not None  # a slot stands where a plan is given
         terms = self._terms.at(first.contract, self._slot, moment).terms
         self._go_to(moment)
-        addons = self._addons
-        spend = terms.minimum_spend
-        made = self._entitlements
+        plan_id, spend = first.item.stigg_id, terms.minimum_spend
+        plan = self._catalogue.plan(plan_id)
+        addons, charges = self._parts("Add-on"), self._charges(plan)
         return Subscription(
             slot=self._slot,
-            plan_id=first.item.stigg_id,
+            plan_id=plan_id,
             unit_quantity=self._totals.units,
             addons=tuple([(id, total.units) for id, total in addons]),
-            entitlements=tuple([made[entity] for entity in self._order if entity in made]),
-            prices=tuple(_prices(self._totals, addons, terms.currency)),
+            entitlements=self._beside(charges),
+            prices=tuple(_prices(self._totals, addons, charges, terms.currency, plan)),
+            charges=tuple([(id, total.units) for id, total in charges]),
+            charged=tuple(sorted(plan.charged)) if plan else (),
+            unit_feature=plan.unit_feature if plan else None,
             billing_period=terms.billing_period,
             payment_collection=terms.payment_collection,
             start=first.start.instant,
@@ -165,11 +168,24 @@ class _Course:
         first = self._not_tried.first(moment)
         return not self._slot.trial and (first is None or first.contract.is_trial)
 
-    @property
-    def _addons(self) -> list[tuple[str, Total]]:
-        """What there is of each add-on, in the order in which they are told."""
+    def _parts(self, kind: Kind) -> list[tuple[str, Total]]:
+        """What there is of each add-on, or of each feature, by ID."""
         of = self._totals.of
-        return [(id, of["Add-on", id]) for id in self._addon_ids if ("Add-on", id) in of and of["Add-on", id].holdings]
+        return [(entity[1], of[entity]) for entity in self._by_kind[kind] if entity in of and of[entity].holdings]
+
+    def _charges(self, plan: Plan | None) -> list[tuple[str, Total]]:
+        """What the plan charges by the unit. What has no limit is no quantity: it stays an entitlement, as it was."""
+        if plan is None or not plan.charges:
+            return []
+        charged = plan.charged
+        parts = self._parts("Entitlement")
+        return [(id, total) for id, total in parts if id in charged and not total.without_limit]
+
+    def _beside(self, charges: Iterable[tuple[str, Total]]) -> tuple[Entitlement, ...]:
+        """What is set beside the plan: not what it charges by the unit, nor the credits that come with it."""
+        made = self._entitlements
+        charged = {("Entitlement", id) for id, _ in charges}
+        return tuple([made[entity] for entity in self._order if entity in made and entity not in charged])
 
     # What there is at each moment
 
@@ -180,8 +196,16 @@ class _Course:
     @cached_property
     def _order(self) -> list[Entity]:
         """The entitlements in the order in which they are told."""
-        found = (entity for entity in self._found.by_entity if entity[0] in _ENTITLEMENTS)
-        return sorted(found, key=lambda entity: (_ENTITLEMENTS[entity[0]], entity[1]))
+        found = [entity for kind in _ENTITLEMENTS for entity in self._by_kind[kind]]
+        return [entity for entity in found if not self._catalogue.includes(*entity)]
+
+    @cached_property
+    def _by_kind(self) -> dict[str, list[Entity]]:
+        """What it ever has of each kind, by ID."""
+        found: dict[str, list[Entity]] = defaultdict(list)
+        for entity in sorted(self._found.by_entity):
+            found[entity[0]].append(entity)
+        return found
 
     @cached_property
     def _plan_lines(self) -> list[tuple[Line, Span]]:
@@ -319,19 +343,29 @@ def _milestones(lines: Iterable[Line]) -> Iterator[tuple[str, Moment]]:
             yield f"{id}@{iso_utc(day.instant)}", day
 
 
-def _prices(totals: Totals, addons: Iterable[tuple[str, Total]], currency: str) -> Iterator[Price]:
-    """The price overrides: the plan's, then by add-on. What is at the catalogue's price has none."""
-    plans = [plan for plan in totals.plans if plan.priced]
-    if plans:
-        charge = sum((plan.charge for plan in plans), start=Fraction(0))
-        yield Price(None, override(charge, totals.units).amount, currency)
-    for id, total in addons:
-        if total.priced:
-            yield Price(id, _addon_price(total), currency)
+def _prices(
+    totals: Totals,
+    addons: Iterable[tuple[str, Total]],
+    charges: Iterable[tuple[str, Total]],
+    currency: str,
+    plan: Plan | None,
+) -> Iterator[Price]:
+    """The price overrides: the plan's, then by add-on, then by what the plan charges by the unit. What is at the
+    catalogue's price has none.
+    """
+    of_units = [Price(None, _part_price(total), currency, id) for id, total in charges if total.priced]
+    plans = [one for one in totals.plans if one.priced]
+    unit_feature = plan.unit_feature if plan else None
+    # Where the units are on a line of their own, that line says their price.
+    if plans and all(price.of != unit_feature for price in of_units):
+        charge = sum((one.charge for one in plans), start=Fraction(0))
+        yield Price(None, override(charge, totals.units).amount, currency, unit_feature)
+    yield from (Price(id, _part_price(total), currency) for id, total in addons if total.priced)
+    yield from of_units
 
 
-def _addon_price(total: Total) -> float:
-    """The price of one unit of an add-on, of which some has a price."""
+def _part_price(total: Total) -> float:
+    """The price of one unit of an add-on or feature, of which some has a price."""
     if total.priced < len(total.holdings) or total.mixed:
         # A fault that nobody can make way for any more: the price that was told goes on.
         return round(float(max(holding.told or 0 for holding in total.holdings.values() if holding.priced)), 6)

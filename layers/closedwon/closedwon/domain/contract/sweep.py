@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.money import NONE, Holding
 from closedwon.domain.contract.pieces import Contract, Entity
 from closedwon.domain.instants import NO_DAY, Moment
@@ -139,6 +140,7 @@ class Totals:
 
     def __init__(self, found: SlotTimeline) -> None:
         self._found = found
+        self._catalogue = found.catalogue
         self._begin()
 
     def _begin(self) -> None:
@@ -166,7 +168,7 @@ class Totals:
             total = self.of[entity] = Total()
         more = total.put(giving, holding)
         self._changed[entity] = None
-        if giving.is_plan and more:
+        if more and giving.is_plan and is_sold_by_unit(self._catalogue, entity[1]):
             units = self._units.pop(giving.contract, 0) + more
             if units:
                 self._units[giving.contract] = units
@@ -183,19 +185,37 @@ class Totals:
 
     @property
     def units(self) -> int:
-        """The units of the plan: 1, unless any contract sells it by the unit."""
+        """The units of the plan: those of all contracts where it is sold by the unit, else 1. Of one that left the
+        catalogue it is not known: then it is sold so if any contract has another number.
+        """
+        sold = [id for (kind, id), total in self.of.items() if kind == "Plan" and total.holdings and self._by_unit(id)]
+        known = any(self._catalogue.plan(id) is not None for id in sold)
         units = self._units.values()
-        return sum(units) if any(unit != 1 for unit in units) else 1
+        return sum(units) if known or any(unit != 1 for unit in units) else 1
+
+    def _by_unit(self, plan_id: str) -> bool:
+        return is_sold_by_unit(self._catalogue, plan_id)
 
     def amounts(self) -> dict[str, float]:
         """How much of each entity there is: infinity for what has no limit. The plan counts as one, and by the unit
-        where it is sold so.
+        where it is sold so. Credits that come with a plan are the plan's: no deal gives or takes them.
         """
         found: dict[str, float] = {}
+        plans: list[tuple[bool, Total]] = []
         for (kind, id), total in self.of.items():
-            if kind != "Plan" and total.holdings:
+            if not total.holdings:
+                continue
+            if kind == "Plan":
+                plans.append((self._by_unit(id), total))
+            elif not self._catalogue.includes(kind, id):
                 found[id] = found.get(id, 0) + (float("inf") if total.without_limit else total.units)
-        plans = list(self.plans)
         if plans:
-            found[PLAN] = sum(p.units for p in plans) if any(p.other_than_one for p in plans) else 1
+            units = sum(total.units if sold else len(total.holdings) for sold, total in plans)
+            found[PLAN] = units if any(sold and total.other_than_one for sold, total in plans) else 1
         return found
+
+
+def is_sold_by_unit(catalogue: Catalogue, plan_id: str) -> bool:
+    """Whether a plan's own quantity counts: where the catalogue says so, or does not know the plan any more."""
+    plan = catalogue.plan(plan_id)
+    return plan is None or plan.unit_pricing

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
+from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.contracts import Contracts
 from closedwon.domain.contract.money import NONE, Holding, Track, track
 from closedwon.domain.contract.pieces import Contract, Entity, Line
@@ -87,9 +88,12 @@ class Giving:
 
 @dataclass(eq=False)
 class SlotTimeline:
-    """One slot's timeline. givings: what each contract gives it of each entity."""
+    """One slot's timeline. catalogue: says what its plans charge by the unit. givings: what each contract gives it of
+    each entity.
+    """
 
     slot: Slot
+    catalogue: Catalogue
     givings: list[Giving] = field(default_factory=list)
 
     @cached_property
@@ -116,7 +120,10 @@ class SlotTimeline:
     @cached_property
     def by_entity(self) -> dict[Entity, list[Giving]]:
         """What each contract gives it, by what that is."""
-        return by_entity(self.givings)
+        found: dict[Entity, list[Giving]] = defaultdict(list)
+        for giving in self.givings:
+            found[giving.entity].append(giving)
+        return found
 
     @cached_property
     def stands(self) -> list[Span]:
@@ -141,18 +148,16 @@ class SlotTimeline:
         self._totals.move(moment)
         return self._totals.amounts()
 
+    def charged_at(self, moment: Moment) -> frozenset[str]:
+        """The features that its plan charges by the unit at a moment: an Entitlement line of these is a charge."""
+        plan_id = self.plan_at(moment)
+        plan = self.catalogue.plan(plan_id) if plan_id is not None else None
+        return plan.charged if plan is not None else frozenset()
+
     def plan_at(self, moment: Moment) -> str | None:
         """The plan that is given at a moment; None: none."""
         lines = (line for giving in self.plan_givings for line in giving.lines(moment))
         return next((line.item.stigg_id for line in lines if line.item.quantity > 0), None)
-
-
-def by_entity(givings: Iterable[Giving]) -> dict[Entity, list[Giving]]:
-    """What several contracts give, by what that is."""
-    found: dict[Entity, list[Giving]] = defaultdict(list)
-    for giving in givings:
-        found[giving.entity].append(giving)
-    return found
 
 
 class Timeline:
@@ -187,7 +192,7 @@ class Timeline:
             givings[key] = giving = Giving(contract, entity, found, times)
             timeline = self.slots.get(slot)
             if timeline is None:
-                timeline = self.slots[slot] = SlotTimeline(slot)
+                timeline = self.slots[slot] = SlotTimeline(slot, self.contracts.catalogue)
             timeline.givings.append(giving)
 
     def _times(
