@@ -165,7 +165,7 @@ class _Written:
         if (ended := self.stopped.get(OpportunityId(id))) is not None:
             return Outcome.because("Held", ended.reason, links, ended.approval)
         if (hold := self.agreement.held.get(OpportunityId(id))) is not None:
-            return Outcome.because("Held", hold.reason, links or self._concerned(id, hold), hold.approval)
+            return self._held(id, hold, links)
         if id in self.waits:
             return Outcome.because("Held", self.waits[id].reason, links, self.waits[id].approval)
         if refused := self._refused(id, slots):
@@ -173,6 +173,13 @@ class _Written:
         if (why := self._to_be_mended(id, slots)) is not None:
             return Outcome.because("Held", why, links)
         return _with_grants(self._settled(state, here, links), self._grants(id), self.grants)
+
+    def _held(self, id: str, hold: DealHold, links: tuple[SubscriptionLink, ...]) -> Outcome:
+        """The outcome of a deal that is held. It also says where what it gave runs on meanwhile."""
+        reason, links, waits = hold.reason, links or self._concerned(id, hold), self.waits.get(id)
+        if id not in self.desired.withheld or waits is None or waits.reason.code != "no_deal_left":
+            return Outcome.because("Held", reason, links, hold.approval)
+        return Outcome.because("Held", waits.reason.beside(reason), links, waits.approval)
 
     def _concerned(self, id: str, hold: DealHold) -> tuple[SubscriptionLink, ...]:
         """What a deal that gives nothing yet would change: whoever settles its hold looks at it. A subscription of

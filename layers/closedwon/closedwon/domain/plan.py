@@ -206,11 +206,15 @@ class _Planner:
             return
         gave = record.applied.opportunities if record.applied else _opportunities_of(standing)
         ended, end = self.desired.ended.get(slot), self._end(slot, standing, gave)
+        withheld = not self.desired.withheld.isdisjoint(gave)
         if ended is not None:
             self._expected_end(end, standing, ours)
-        elif slot.trial and not self.desired.trials.intersection(gave):
+        elif withheld and standing.status == "NOT_STARTED":
+            # Stigg would start what nobody agreed to. It is made anew when one of its deals is not held any more.
+            self.changes.append(end)
+        elif not withheld and slot.trial and not self.desired.trials.intersection(gave):
             self._end_of_a_trial_that_was_won(end, standing)
-        elif standing.cancellation == Never():
+        elif withheld or standing.cancellation == Never():
             why = Reason.of("no_deal_left", plan=standing.plan_id)
             if not self._waits(slot, end.opportunities, why):
                 self.changes.append(end)

@@ -28,7 +28,7 @@ from closedwon.domain.contract.relatives import relatives_of
 from closedwon.domain.contract.standing import Standing, World
 from closedwon.domain.contract.statuses import Status, Statuses
 from closedwon.domain.contract.subscriptions import Subscriptions
-from closedwon.domain.contract.timeline import Giving, charge_of
+from closedwon.domain.contract.timeline import Giving, SlotTimeline, charge_of
 from closedwon.domain.desired import Desired, Ended, Slot, Subscription
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Instant, Moment, milliseconds, starting
@@ -57,15 +57,18 @@ class Interval:
     """A time in which nothing of a slot changes.
 
     end: NO_DAY for never. stands: whether there is a subscription. charge: what one billing period charges, in the
-    contract's currency; None where some of it is at the catalogue's price. charged: the features that its plan charges
-    by the unit.
+    contract's currency; None where some of it is at the catalogue's price.
     """
 
     slot: Slot
     start: Moment
     end: Moment
-    given: tuple[tuple[Giving, Holding], ...]
-    charged: frozenset[str] = frozenset()
+    timeline: SlotTimeline
+
+    @cached_property
+    def given(self) -> list[tuple[Giving, Holding]]:
+        """What each contract gives in it."""
+        return self.timeline.given(self.start)
 
     @property
     def stands(self) -> bool:
@@ -74,7 +77,8 @@ class Interval:
     @property
     def charge(self) -> Fraction | None:
         # Of what has no price of its own, there is nothing to charge.
-        return charge_of((g, holding) for g, holding in self.given if has_price(g.entity, self.charged))
+        charged = self.timeline.charged_at(self.start)
+        return charge_of((g, holding) for g, holding in self.given if has_price(g.entity, charged))
 
     @property
     def origins(self) -> dict[Entity, list[Origin]]:
@@ -132,10 +136,7 @@ class Agreement:
         if found is None:
             return []
         edges = [*found.moments, NO_DAY][1:]
-        return [
-            Interval(slot, start, end, tuple(found.given(start)), found.charged_at(start))
-            for start, end in zip(found.moments, edges, strict=True)
-        ]
+        return [Interval(slot, start, end, found) for start, end in zip(found.moments, edges, strict=True)]
 
     def charge(self, slot: Slot, at: Moment) -> Charge | None:
         """What one billing period of a slot charges at a moment, by line and deal; None where nothing stands in it."""
@@ -248,7 +249,7 @@ class Agreement:
 
     def products_of(self, id: OpportunityId) -> dict[str, str]:
         """Those of one deal's parts."""
-        return {key: product for key, product in self.products.items() if key.startswith(f"{id}|")}
+        return self._evaluation.contracts.products_of(id)
 
     @cached_property
     def lapses(self) -> tuple[Lapse, ...]:
@@ -297,6 +298,7 @@ class Agreement:
             subscriptions=subscriptions,
             refused=dict(self._standing.refused),
             held={id: hold.reason for id, hold in self.held.items()},
+            withheld=frozenset(id for id in self.held if not self.contributes(id)),
             ended=self._ended(subscriptions, moment),
             grants=self._grants.at(moment),
             trials=self._trials(),

@@ -128,7 +128,7 @@ class Cuts:
 
     def _product(self, churn: Churn, contract: Contract, item: Item) -> str | None:
         own = [plan.stigg_id for plan in churn.deal.order.of_kind("Plan")]
-        has = frozenset(contract.sells.get((item.kind, item.stigg_id), ()))
+        has = contract.sells.get((item.kind, item.stigg_id), frozenset())
         found = product_of_part(item, own, has, tuple(contract.plans), True, self._all.catalogue)
         return found if isinstance(found, str) else None
 

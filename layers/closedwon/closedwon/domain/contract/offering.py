@@ -15,9 +15,11 @@ from closedwon.domain.contract.faults import Code, Fault, tiers_of
 from closedwon.domain.contract.judging import depths
 from closedwon.domain.contract.money import NONE, Holding
 from closedwon.domain.contract.pieces import Entity, Line
-from closedwon.domain.contract.timeline import Giving, SlotTimeline, is_sold_by_unit, within
+from closedwon.domain.contract.sweep import Total, is_sold_by_unit
+from closedwon.domain.contract.timeline import Giving, SlotTimeline, within
 from closedwon.domain.instants import NO_DAY, Moment
 from closedwon.domain.on_offer import unsold_quantity
+from closedwon.domain.order import Kind
 
 
 def catalogue_faults(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
@@ -34,12 +36,9 @@ def givers_of(giving: Giving, moment: Moment) -> list[Line]:
     return [line for line in giving.lines(moment) if line.item.quantity > 0]
 
 
-def by_entity(givings: Iterable[Giving]) -> dict[Entity, list[Giving]]:
-    """Givings of several contracts, by what they give."""
-    entities: dict[Entity, list[Giving]] = defaultdict(list)
-    for giving in givings:
-        entities[giving.entity].append(giving)
-    return entities
+def _of_kind(found: SlotTimeline, kind: Kind) -> dict[Entity, list[Giving]]:
+    """What contracts give a slot of one kind, by what it is."""
+    return {entity: givings for entity, givings in found.by_entity.items() if entity[0] == kind}
 
 
 def most_units(givings: Iterable[Giving]) -> int:
@@ -47,17 +46,18 @@ def most_units(givings: Iterable[Giving]) -> int:
     return sum(max((holding.units for holding in giving.track.holdings), default=0) for giving in givings)
 
 
-def totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, dict[Giving, Holding]]]:
-    """What some contracts give, at each moment at which that changes."""
+def totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, Total]]:
+    """What some contracts give together, at each moment at which that changes."""
     changes: dict[Moment, list[Giving]] = defaultdict(list)
     for giving in givings:
-        for moment in {*giving.moments, *(edge for span in giving.meets for edge in span if edge != NO_DAY)}:
+        edges = (edge for span in giving.times.meets for edge in span if edge != NO_DAY)
+        for moment in {*giving.times.moments, *edges}:
             changes[moment].append(giving)
-    current: dict[Giving, Holding] = {}
+    total = Total()
     for moment in sorted(changes):
         for giving in changes[moment]:
-            current[giving] = giving.at(moment) if giving.meets_at(moment) else NONE
-        yield moment, {giving: holding for giving, holding in current.items() if holding.gives}
+            total.put(giving, giving.at(moment) if giving.times.meet(moment) else NONE)
+        yield moment, total
 
 
 def _fault(found: SlotTimeline, code: Code, lines: Iterable[Line], at: Moment, **facts: Any) -> Iterator[Fault]:
@@ -77,9 +77,8 @@ def _lines(givings: Iterable[Giving], at: Moment) -> list[Line]:
 
 def _compatible(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
     """Add-ons that a plan does not take, and more of one than a subscription holds."""
-    plans = by_entity(found.plan_givings)
-    addons = by_entity(giving for giving in found.givings if giving.entity[0] == "Add-on")
-    for (_, addon), givings in addons.items():
+    plans = _of_kind(found, "Plan")
+    for (_, addon), givings in _of_kind(found, "Add-on").items():
         for (_, plan), planned in plans.items():
             known = catalogue.plan(plan)
             if known is not None and known.addons is not None and addon not in known.addons:
@@ -112,25 +111,26 @@ def _unfit(
 
 def _meeting(giving: Giving, other: Giving, gives: Callable[[Holding], bool]) -> Moment | None:
     """The first moment at which one gives something while the other counts; None where there is none."""
-    for start, end in within(giving.meets, other.meets):
-        for moment in (start, *(moment for moment in giving.moments if start < moment < end)):
+    for start, end in within(giving.times.meets, other.times.meets):
+        for moment in (start, *(moment for moment in giving.times.moments if start < moment < end)):
             if gives(giving.at(moment)):
                 return moment
     return None
 
 
 def _too_many(found: SlotTimeline, addon: str, givings: list[Giving], most: int) -> Iterator[Fault]:
-    for moment, holdings in totals(givings):
-        there = sum(holding.units for holding in holdings.values())
-        lines = [line for giving in holdings for line in givers_of(giving, moment)]
-        if there > most and any(line.deal.fresh for line in lines):
-            yield from _fault(found, "too_many", lines, moment, item=addon, most=most, there=there)
+    for moment, total in totals(givings):
+        if total.units <= most:
+            continue
+        lines = [line for giving in total.holdings for line in givers_of(giving, moment)]
+        if any(line.deal.fresh for line in lines):
+            yield from _fault(found, "too_many", lines, moment, item=addon, most=most, there=total.units)
             return
 
 
 def _needed(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
     """Add-ons without those that they are not sold without."""
-    addons = by_entity(giving for giving in found.givings if giving.entity[0] == "Add-on")
+    addons = _of_kind(found, "Add-on")
     for entity, givings in addons.items():
         for needed in catalogue.dependencies.get(entity[1], ()):
             others = addons.get(("Add-on", needed), [])
@@ -142,8 +142,9 @@ def _needed(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
 
 def _without(givings: list[Giving], others: list[Giving]) -> Moment | None:
     """The first moment at which some give something and no other does; None where there is none."""
-    for moment, holdings in totals((*givings, *others)):
-        if any(giving in holdings for giving in givings) and not any(giving in holdings for giving in others):
+    for moment, total in totals((*givings, *others)):
+        given = total.holdings
+        if any(giving in given for giving in givings) and not any(giving in given for giving in others):
             return moment
     return None
 
@@ -164,19 +165,18 @@ def _units(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
 
 def _several(found: SlotTimeline, giving: Giving) -> Iterator[Fault]:
     for moment, holding in zip(giving.track.moments, giving.track.holdings, strict=True):
+        if holding.units <= 1:
+            continue
         lines = [line for line in giving.track.lines if line.at(moment)]
-        if holding.units > 1 and any(line.deal.fresh for line in lines):
+        if any(line.deal.fresh for line in lines):
             yield from _fault(found, "units_not_priced", lines, moment, plan=giving.entity[1], quantity=holding.units)
             return
 
 
 def _charged(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
     """Prices of features that a plan does not charge by the unit, and quantities that it does not sell."""
-    plans = {
-        id: (plan, some) for (_, id), some in by_entity(found.plan_givings).items() if (plan := catalogue.plan(id))
-    }
-    features = by_entity(giving for giving in found.givings if giving.entity[0] == "Entitlement")
-    for (_, feature), givings in features.items():
+    plans = {id: (plan, some) for (_, id), some in _of_kind(found, "Plan").items() if (plan := catalogue.plan(id))}
+    for (_, feature), givings in _of_kind(found, "Entitlement").items():
         priced = [giving for giving in givings if any(map(_told, giving.track.holdings))]
         for plan_id, (plan, planned) in plans.items():
             if plan.charge(feature) is None:
@@ -198,14 +198,15 @@ def _endless(holding: Holding) -> bool:
 
 
 def _unsold(found: SlotTimeline, feature: str, givings: list[Giving], catalogue: Catalogue) -> Iterator[Fault]:
-    for moment, holdings in totals(givings):
+    for moment, total in totals(givings):
         plan_id = found.plan_at(moment)
         plan = catalogue.plan(plan_id) if plan_id is not None else None
         charge = plan.charge(feature) if plan is not None else None
-        units = sum(holding.units for holding in holdings.values())
-        wrong = unsold_quantity(charge, units) if charge is not None and units > 0 else None
+        wrong = unsold_quantity(charge, total.units) if charge is not None and total.units > 0 else None
+        if wrong is None:
+            continue
         lines = _lines(givings, moment)
-        if wrong is not None and any(line.deal.fresh for line in lines):
+        if any(line.deal.fresh for line in lines):
             yield from _fault(found, wrong.code, lines, moment, **wrong.facts)
             return
 
@@ -218,7 +219,7 @@ def _included(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
     for giving in found.givings:
         if not catalogue.includes(*giving.entity):
             continue
-        for moment in giving.moments:
+        for moment in giving.times.moments:
             holding, plan_id, id = giving.at(moment), found.plan_at(moment), giving.entity[1]
             credits = _credits_of(plan_id, id, catalogue)
             if holding.gives and (holding.unlimited > 0 or holding.units != credits):

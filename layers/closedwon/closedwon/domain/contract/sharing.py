@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.faults import Fault, tiers_of
 from closedwon.domain.contract.judging import depths
-from closedwon.domain.contract.money import NONE, override
-from closedwon.domain.contract.offering import by_entity, catalogue_faults, givers_of, most_units, totals
+from closedwon.domain.contract.money import override
+from closedwon.domain.contract.offering import catalogue_faults, givers_of, most_units, totals
 from closedwon.domain.contract.pieces import Entity, Line
 from closedwon.domain.contract.terms import UNCHANGEABLE, ContractTerms, Saying, Terms
 from closedwon.domain.contract.timeline import Giving, SlotTimeline, Timeline
@@ -41,7 +41,7 @@ def _edges(givings: Iterable[Giving]) -> dict[Moment, tuple[list[Giving], list[G
     """When contracts begin and cease to give something: the moment, who ceases, who begins."""
     edges: dict[Moment, tuple[list[Giving], list[Giving]]] = defaultdict(lambda: ([], []))
     for giving in givings:
-        for start, end in giving.meets:
+        for start, end in giving.times.meets:
             edges[start][1].append(giving)
             edges[end][0].append(giving)
     return edges
@@ -134,7 +134,7 @@ class Running(NamedTuple):
 
 def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Running | None:
     """What runs in a slot at a moment, with the terms of the contract that began first; None where no plan counts."""
-    givers = {giving: givers_of(giving, moment) for giving in found.plan_givings if giving.meets_at(moment)}
+    givers = {giving: givers_of(giving, moment) for giving in found.plan_givings if giving.times.meet(moment)}
     if not givers:
         return None
     first = min(givers, key=lambda giving: (giving.contract.start, giving.contract.rank))
@@ -144,7 +144,7 @@ def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Runni
 
 def _plan_moments(found: SlotTimeline, terms: ContractTerms) -> list[Moment]:
     """When what gives a slot its plan changes, or what is said of its terms."""
-    edges = {edge for giving in found.plan_givings for span in giving.meets for edge in span}
+    edges = {edge for giving in found.plan_givings for span in giving.times.meets for edge in span}
     sayings = {moment for giving in found.plan_givings for moment in terms.moments(giving.contract, found.slot)}
     return sorted((edges | sayings) - {NO_DAY})
 
@@ -184,10 +184,10 @@ def _changed(before: Terms, after: Terms) -> str | None:
 
 def _prices(found: SlotTimeline) -> Iterator[Fault]:
     """Prices that are known in one contract and not in another; and charges that no price of one unit comes to."""
-    for entity, givings in by_entity(found.givings).items():
-        kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
-        if not any(kinds.values()):
+    for entity, givings in found.by_entity.items():
+        if not any(giving.track.priced for giving in givings):
             continue
+        kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
         if len(givings) > 1 and any(_ever_unpriced(giving) for giving in givings):
             for moment, deals, _ in _together(givings, kinds):
                 yield Fault("price_unknown", tiers_of(deals.items()), found.slot, moment, {"item": entity[1]})
@@ -202,15 +202,13 @@ def _ever_unpriced(giving: Giving) -> bool:
 
 def _inexact(found: SlotTimeline, entity: Entity, givings: list[Giving]) -> Iterator[Fault]:
     """Charges that no price of one unit, rounded, comes to: only where there are many units."""
-    for moment, holdings in totals(givings):
-        units = sum(holding.units for holding in holdings.values())
-        if units <= 0 or any(holding.listed for holding in holdings.values()):
+    for moment, total in totals(givings):
+        if total.units <= 0 or total.listed:
             continue
-        charge = sum((holding.charge for holding in holdings.values()), start=NONE.charge)
-        price = override(charge, units)
+        price = override(total.charge, total.units)
         if not price.exact:
-            lines = [line for giving in holdings for line in giving.lines(moment)]
-            facts = {"item": entity[1], "price": price.amount, "quantity": units}
+            lines = [line for giving in total.holdings for line in giving.lines(moment)]
+            facts = {"item": entity[1], "price": price.amount, "quantity": total.units}
             yield Fault("price_not_exact", tiers_of(depths(lines)), found.slot, moment, facts)
             return
 
@@ -220,8 +218,9 @@ def _inexact(found: SlotTimeline, entity: Entity, givings: list[Giving]) -> Iter
 
 def _periods(found: SlotTimeline) -> Iterator[Fault]:
     """Reset periods and cadences: one entitlement of a subscription has one of each."""
-    recurring = (giving for giving in found.givings if giving.entity[0] in ("Entitlement", "Credit entitlement"))
-    for entity, givings in by_entity(recurring).items():
+    for entity, givings in found.by_entity.items():
+        if len(givings) < 2 or entity[0] not in ("Entitlement", "Credit entitlement"):
+            continue
         kinds = {giving: period for giving in givings if (period := _period(giving)) is not None}
         if len(set(kinds.values())) > 1:
             for moment, deals, _ in _together(list(kinds), kinds):
@@ -231,6 +230,7 @@ def _periods(found: SlotTimeline) -> Iterator[Fault]:
 
 def _period(giving: Giving) -> str | None:
     """How often an entitlement of a contract comes back, as it was said last."""
-    lines = [line for line in giving.track.lines if line.item.quantity > 0]
-    lines.sort(key=lambda line: (line.deal.effective, line.deal.depth), reverse=True)
-    return next((p for line in lines if (p := line.item.reset_period or line.item.cadence)), None)
+    said = [line for line in giving.track.lines if line.item.reset_period or line.item.cadence]
+    given = [line for line in said if line.item.quantity > 0] if said else ()
+    last = max(given, key=lambda line: (line.deal.effective, line.deal.depth), default=None)
+    return None if last is None else last.item.reset_period or last.item.cadence

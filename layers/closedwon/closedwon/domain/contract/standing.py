@@ -172,23 +172,31 @@ class Standing:
         for history in self.histories:
             if history.id not in self._pinned:
                 self._refuse(history)
-        guard, released = Guard(self), False
+        guard = Guard(self)
+        releases = 0
         while True:
             evaluation = self.evaluate()
-            if self._moved(evaluation, guard):
+            if self._moved(evaluation):
                 continue
-            if not released and self._release(evaluation.faults):
-                released = True
+            if releases == 0:  # the guards compare with what really stands
+                releases += 1
+                if self._release(evaluation.faults):
+                    continue
+            if self._made_way_for_guards(guard, evaluation):
                 continue
+            if releases == 1:  # what made way for a deal that a guard holds
+                releases += 1
+                if self._release(evaluation.faults):
+                    continue
             self.unsettled = evaluation.faults
             return evaluation
 
-    def _moved(self, evaluation: Evaluation, guard: Guard) -> bool:
-        """Let deals make way for the faults there are; for the guards only where no fault moves any. Out: whether any
-        did.
-        """
-        if self._hang(evaluation, unwon=True) or self._make_way(evaluation.faults) or self._hang(evaluation):
-            return True
+    def _moved(self, evaluation: Evaluation) -> bool:
+        """Let deals make way for the faults there are. Out: whether any did."""
+        return self._hang(evaluation, unwon=True) or self._make_way(evaluation.faults) or self._hang(evaluation)
+
+    def _made_way_for_guards(self, guard: Guard, evaluation: Evaluation) -> bool:
+        """Let deals make way for the guards. Out: whether any did."""
         if self._pinned:
             return False
         guarded = (fault for fault in guard.faults(evaluation) if not self._approved(fault))
