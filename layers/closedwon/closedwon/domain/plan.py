@@ -214,7 +214,7 @@ class _Planner:
             self.changes.append(end)
         elif not withheld and slot.trial and not self.desired.trials.intersection(gave):
             self._end_of_a_trial_that_was_won(end, standing)
-        elif withheld or standing.cancellation == Never():
+        elif withheld or not slot.trial or standing.cancellation == Never():
             why = Reason.of("no_deal_left", plan=standing.plan_id)
             if not self._waits(slot, end.opportunities, why):
                 self.changes.append(end)
