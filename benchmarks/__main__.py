@@ -165,12 +165,15 @@ def one_deals() -> list[Line]:
     progress("one deal: starting the sandbox")
     counted = one_deal.count()
     progress("")
-    first, warm, transitions, amendment = counted
+    first, warm, transitions, amendment, seats, seat_change = counted
     print("\nCalls of a new deal, tokens and catalogue warm:")
     for request in warm.requests:
         print(f"  {request}")
     print("Of an amendment:")
     for request in amendment.requests:
+        print(f"  {request}")
+    print("Of a change of seats that the plan charges by the unit:")
+    for request in seat_change.requests:
         print(f"  {request}")
     print(f"The first deal after a deployment makes {len(first.requests)}; it reads the catalogue and logs in:")
     for request in (request for request in first.requests if request.startswith(ONCE)):
@@ -184,6 +187,19 @@ def one_deals() -> list[Line]:
             f"{len(amendment.requests)} ({len(amendment.requests) / MOST_CALLS_OF_AN_AMENDMENT:.2f} of the limit)",
             f"<= {MOST_CALLS_OF_AN_AMENDMENT}",
             len(amendment.requests) <= MOST_CALLS_OF_AN_AMENDMENT,
+        ),
+        Line(
+            "calls of a new deal with seats charged by the unit",
+            str(len(seats.requests)),
+            f"<= {MOST_CALLS}",
+            len(seats.requests) <= MOST_CALLS,
+        ),
+        Line(
+            "calls of a change of seats, and how many of them change a subscription",
+            f"{len(seat_change.requests)}, {len(seat_change.subscription_writes)}",
+            f"<= {MOST_CALLS_OF_AN_AMENDMENT}, 1 (a PATCH)",
+            len(seat_change.requests) <= MOST_CALLS_OF_AN_AMENDMENT
+            and [one.split()[1] for one in seat_change.subscription_writes] == ["PATCH"],
         ),
         Line(
             "state transitions of an undisturbed deal",

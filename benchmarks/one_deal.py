@@ -13,6 +13,8 @@ from sandbox.sandbox import Sandbox
 from sandbox.stand_in import Exchange
 
 AMENDMENT = (Sold("addon-extra-workspace", 2, price=1_100), Sold("feature-seats", 50))
+SEATS = (Sold("plan-growth"), Sold("feature-seats", 20, price=250))
+SEAT_CHANGE = (Sold("feature-seats", 5, price=250),)
 READS_BY_POST = ("/services/oauth2/token", "/api/v1/subscriptions/preview")
 
 
@@ -25,6 +27,12 @@ class Calls(NamedTuple):
 
     requests: tuple[str, ...]
     writes: int
+
+    @property
+    def subscription_writes(self) -> list[str]:
+        """Those that change a subscription in Stigg."""
+        changing = (one for one in self.requests if one.split()[1] != "GET" and "/api/v1/subscriptions" in one)
+        return [one for one in changing if not one.endswith(READS_BY_POST)]
 
     @classmethod
     def of(cls, stigg: Iterable[Exchange], salesforce: Iterable[Exchange]) -> Calls:
@@ -59,13 +67,15 @@ class Transitions(NamedTuple):
 
 class OneDeal(NamedTuple):
     """first: of a system just deployed, without tokens and catalogue; warm: of the next customer's deal; amendment: of
-    that one.
+    that one. seats: of a deal of a plan that charges seats, once it is known what it charges; seat_change: of more.
     """
 
     first: Calls
     warm: Calls
     transitions: Transitions
     amendment: Calls
+    seats: Calls
+    seat_change: Calls
 
 
 def count() -> OneDeal:
@@ -79,7 +89,12 @@ def count() -> OneDeal:
         # As CPQ sends it: the add-on and the entitlement that change, by how much.
         more = {"trigger": "amendment", "quantities": "differences", "amends": base}
         amendment, _ = _provision(sandbox, account_id, *AMENDMENT, **more)
-    return OneDeal(first, warm, transitions, amendment)
+        _provision(sandbox, sandbox.sales.account("Fabrikam"), *SEATS, terms=TERMS)  # what the plan charges is read
+        growing = sandbox.sales.account("Adventure Works")
+        seats, _ = _provision(sandbox, growing, *SEATS, terms=TERMS)
+        base = sandbox.salesforce.find("Opportunity", AccountId=growing)[0]["Id"]
+        seat_change, _ = _provision(sandbox, growing, *SEAT_CHANGE, **{**more, "amends": base})
+    return OneDeal(first, warm, transitions, amendment, seats, seat_change)
 
 
 def _provision(sandbox: Sandbox, account_id: str, *sold: Sold, **more: Any) -> tuple[Calls, Transitions]:

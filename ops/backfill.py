@@ -24,13 +24,12 @@ from typing import Any, Literal, TypeVar
 import click
 
 from closedwon.aws.ledger import Ledger, at_once
-from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.errors import ClosedWonError, Transient
 from closedwon.reconciliation.backfill import CHANGES, VERDICTS, Outlook, new_deals, outlook
 from closedwon.reconciliation.drift import CustomerView
 from closedwon.salesforce.bulk import BulkQueries
 from closedwon.stack import Stack as Parts
-from closedwon.stigg.catalogue import fetch_catalogue
+from closedwon.stigg.catalogue import SharedCatalogue, fetch_catalogue
 from closedwon.words.counted import counted, duration
 from ops.stack import Chosen
 
@@ -154,7 +153,9 @@ def accounts_with_deals(since: str, until: str, queries: BulkQueries) -> list[st
     return sorted(oldest, key=lambda id: (oldest[id], id))
 
 
-def looked_at(accounts: Sequence[str], since: str, until: str, catalogue: Catalogue, parts: Parts) -> Iterator[Outlook]:
+def looked_at(
+    accounts: Sequence[str], since: str, until: str, catalogue: SharedCatalogue, parts: Parts
+) -> Iterator[Outlook]:
     """What bringing in each customer's deals would do."""
     look = partial(outlook_on, since=since, until=until, catalogue=catalogue, parts=parts)
 
@@ -166,14 +167,14 @@ def looked_at(accounts: Sequence[str], since: str, until: str, catalogue: Catalo
         yield from patiently(partial(look_at, accounts[start : start + ACCOUNTS_AT_ONCE]))
 
 
-def outlook_on(view: CustomerView, since: str, until: str, catalogue: Catalogue, parts: Parts) -> Outlook:
+def outlook_on(view: CustomerView, since: str, until: str, catalogue: SharedCatalogue, parts: Parts) -> Outlook:
     """What bringing in one customer's deals would do."""
     if new_deals(view, since, until)[0]:
         # What stands from before closed-won has no mark, and is just what the deals are compared with.
         view = replace(view, allowed=parts.live.allowed(view.subscriptions or (), ours=False))
     settings = parts.settings
     links = settings.backlinks(view.customer.account_id)
-    return outlook(view, since, until, catalogue, settings.policy, links, parts.now())
+    return outlook(view, since, until, catalogue(view.plan_ids), settings.policy, links, parts.now())
 
 
 def bring_in(found: Outlook, mode: str, ledger: Ledger) -> Entry:
@@ -215,7 +216,8 @@ def _run(task: Task, progress: Progress, parts: Parts) -> None:
         click.echo(f"{done} {_were(len(progress.done))} done before; {len(left):,} {_are(len(left))} left.", err=True)
     if not left:  # Stigg need not be asked
         return
-    catalogue = patiently(lambda: fetch_catalogue(parts.stigg, parts.now()))
+    catalogue = SharedCatalogue(lambda: fetch_catalogue(parts.stigg, parts.now()), parts.stigg, None)
+    patiently(lambda: catalogue(()))  # read before anything is counted: without it nothing goes
     outlooks: Any = click.progressbar(
         looked_at(left, task.since, until, catalogue, parts),
         length=len(left),

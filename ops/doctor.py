@@ -191,7 +191,12 @@ def in_stigg(ids: set[str], client: Stigg, now: int) -> InStigg:
     # A request for each, so only for those that are mapped or were sold.
     charges = {plan["id"]: client.list_charges("plans", plan["id"]) for plan in plans if plan["id"] in ids}
     charges |= {addon["id"]: client.list_charges("addons", addon["id"]) for addon in addons if addon["id"] in ids}
-    return InStigg.of(plans, addons, client.list_features(), client.list_custom_currencies(), charges, now)
+    included = {
+        plan["id"]: client.list_plan_entitlements(plan["id"])
+        for plan in plans
+        if plan["id"] in ids and any(one.get("type") == "CREDIT" for one in plan.get("entitlements") or ())
+    }
+    return InStigg.of(plans, addons, client.list_features(), client.list_custom_currencies(), charges, now, included)
 
 
 # Stigg's own Salesforce app

@@ -20,7 +20,7 @@ from closedwon.reconciliation.finding import Finding, Repair
 from closedwon.reconciliation.views import Live
 from closedwon.salesforce.package import NEWEST, InstalledPackage
 from closedwon.stack import Stack as Parts
-from closedwon.stigg.catalogue import fetch_catalogue, kept_catalogue
+from closedwon.stigg.catalogue import detailed, fetch_catalogue, kept_catalogue
 from ops.stack import in_words
 
 T = TypeVar("T")
@@ -97,8 +97,11 @@ def look_at(customer: Customer, parts: Parts) -> Look:
         # Not kept as the snapshot: a look writes nothing.
         catalogue = asked("Stigg", lambda: fetch_catalogue(parts.quick_stigg, parts.now()))
     # Too old to provision by, but most differences do not depend on what changed since.
-    if catalogue is None and (snapshot := parts.ledger.snapshot()):
-        catalogue = Catalogue.from_json(snapshot)
+    catalogue = catalogue or Catalogue.kept(parts.ledger.snapshot())
+    if catalogue is not None and catalogue.undetailed(look.view.plan_ids):
+        # What these plans charge decides what the customer should have: without it nothing is compared.
+        known = catalogue
+        catalogue = asked("Stigg", lambda: detailed(known, look.view.plan_ids, parts.quick_stigg))
     if catalogue is not None:
         # Where Salesforce did not answer, no record is there to be compared.
         shows = asked("Salesforce", lambda: package.current(parts.quick_salesforce)) if found else None

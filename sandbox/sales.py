@@ -32,6 +32,7 @@ STIGG_TYPES = {
     "plan-": "Plan",
     "addon-": "Add-on",
     "feature-": "Entitlement",
+    "cred-": "Entitlement",
     "currency-": "Credit entitlement",
 }
 

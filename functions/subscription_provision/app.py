@@ -12,23 +12,25 @@ from aws_lambda_powertools.logging import Logger
 
 from closedwon.aws import metrics
 from closedwon.aws.ledger import Ledger
-from closedwon.domain.changes import Change, Create, End, Plan
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.changes import Change, Create, End, Plan, opportunities_of
 from closedwon.domain.codes import Facts
 from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.due import only_looks
 from closedwon.domain.endings import after_end, ending_of
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
-from closedwon.domain.identifiers import OpportunityId, SubscriptionId
+from closedwon.domain.identifiers import SubscriptionId
 from closedwon.domain.instants import Instant, from_milliseconds, milliseconds
 from closedwon.domain.lease import Work
 from closedwon.domain.marks import GRANT_KEY
 from closedwon.domain.outcome import applied
-from closedwon.domain.planned import Planned
-from closedwon.domain.records import GrantRecord, SlotRecord
-from closedwon.domain.results import Applied, Intended, Interrupted, LeaseLost
+from closedwon.domain.planned import Planned, currency_to_say
+from closedwon.domain.records import GrantRecord, Payment, SlotRecord
+from closedwon.domain.results import Applied, Ensured, Intended, Interrupted, LeaseLost
 from closedwon.provisioning.step import Step
 from closedwon.stack import STACK, Stack
-from closedwon.stigg.bodies import end_call, grant_body, provision_body, update_body
+from closedwon.stigg.answers import payment_in
+from closedwon.stigg.bodies import currency_body, end_call, grant_body, provision_body, update_body
 from closedwon.stigg.client import Stigg, idempotency_key
 
 if TYPE_CHECKING:
@@ -51,8 +53,8 @@ def bring_about(work: Work, execution: str, stack: Stack) -> Applied | None:
     # Asking Stigg whether the customer exists would cost every deal a call; the ledger knows, but for this one gap.
     if (desired.subscriptions or desired.grants) and not customer.ensured:
         return None
-    records = {Slot.of_key(key): record for key, record in customer.slots.items()}
     planned = stack.provisioner.planned(customer, agreement)
+    records = dict(planned.records)
     if only_looks(customer, milliseconds(agreement.world.now)):
         return looked(work, planned, records, execution, stack)
     return apply(work, planned, records, execution, stack)
@@ -63,19 +65,23 @@ def apply(work: Work, planned: Planned, records: dict[Slot, SlotRecord], executi
     to_do = planned.plan
     # Before any write: if this step dies, its retry finds in the ledger which IDs may be in use.
     intend(work, to_do, records, stack.ledger)
+    if (currency := currency_to_say(work.customer, planned)) is not None:
+        stack.stigg.update_customer(work.customer.bound_id, currency_body(currency))
+        stack.ledger.record_result(work, Ensured(currency))
     # These too: a step that died may have made them without the ledger hearing of it.
     for keep in to_do.kept:
         slot = keep.subscription.slot
-        records[slot] = standing(records.get(slot, SlotRecord()), keep.subscription, keep.subscription_id, keep.status)
+        record = records.get(slot, SlotRecord())
+        records[slot] = standing(record, keep.subscription, keep.subscription_id, keep.status, keep.payment)
     refusals: dict[Slot, Facts] = {}
     for change in to_do.changes:
         slot = change.slot if isinstance(change, End) else change.subscription.slot
         try:
-            records[slot] = make(work, change, records, execution, stack)
+            records[slot] = make(work, change, records, execution, planned.agreement.world.catalogue, stack)
         except StiggRefused as refusal:
             plan_id = change.plan_id if isinstance(change, End) else change.subscription.plan_id
             # The outcome of this slot's deals alone; all other errors stop the step, and its retry reads Stigg again.
-            refusals[slot] = Facts({"plan": plan_id, "said": str(refusal)})
+            refusals[slot] = Facts({"plan": plan_id, "said": str(refusal), "error": refusal.code or None})
         logger.info(
             "subscription",
             extra={"execution": execution, "change": type(change).__name__, "refused": slot in refusals},
@@ -95,7 +101,8 @@ def looked(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execut
         metrics.note("StiggDiffers")
     for keep in to_do.kept:
         slot = keep.subscription.slot
-        records[slot] = standing(records.get(slot, SlotRecord()), keep.subscription, keep.subscription_id, keep.status)
+        record = records.get(slot, SlotRecord())
+        records[slot] = standing(record, keep.subscription, keep.subscription_id, keep.status, keep.payment)
     logger.info("looked", extra={"execution": execution, "differs": len(to_do.changes)})
     left = {id for change in to_do.changes for id in opportunities_of(change)}
     left |= {grant.opportunity_id for grant in to_do.grants}
@@ -109,10 +116,6 @@ def looked(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execut
         approved=frozenset(),
         looked=True,
     )
-
-
-def opportunities_of(change: Change) -> tuple[OpportunityId, ...]:
-    return change.opportunities if isinstance(change, End) else change.subscription.opportunities
 
 
 def intend(work: Work, to_do: Plan, records: dict[Slot, SlotRecord], ledger: Ledger) -> None:
@@ -153,22 +156,28 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
             if key := (standing_grant.get("metadata") or {}).get(GRANT_KEY):
                 sent.setdefault(key, standing_grant["id"])
     for grant in grants:
-        # The amount that was intended first: credits that were granted are never corrected.
+        # The amount that was intended first, for it may have been granted: but where Stigg refused it.
         record = records.get(grant.key, GrantRecord(grant.amount))
+        if record.refusals:
+            record = replace(record, amount=grant.amount)
         found = sent.get(grant.key)
         if found is None:
             body = grant_body(customer_id, replace(grant, amount=record.amount))
             try:
-                # Under the grant's own key, which no execution is part of: it is never to be granted a second time.
-                found = stigg.grant_credits(body, grant.key)["id"]
+                found = stigg.grant_credits(body, record.idempotency_key(grant.key))["id"]
             except StiggRefused as refusal:
-                refused[grant.key] = Facts({"item": grant.currency_id, "said": str(refusal)})
+                records[grant.key] = replace(record, refusals=record.refusals + 1)
+                refused[grant.key] = Facts(
+                    {"item": grant.currency_id, "said": str(refusal), "error": refusal.code or None}
+                )
                 continue
         records[grant.key] = replace(record, grant_id=found)
     return records, refused
 
 
-def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> SlotRecord:
+def make(
+    work: Work, change: Change, records: dict[Slot, SlotRecord], execution: str, catalogue: Catalogue, stack: Stack
+) -> SlotRecord:
     """Apply one change in Stigg. Out: what to remember of its slot."""
     if isinstance(change, End):
         return end(change, records, execution, from_milliseconds(stack.now()), stack.stigg)
@@ -177,8 +186,10 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
     record = records.get(change.subscription.slot, SlotRecord())
     if not isinstance(change, Create):
         answer = stack.stigg.update_subscription(change.subscription_id, update_body(change, links))
-        return standing(record, change.subscription, change.subscription_id, answer["status"])
-    body = provision_body(customer_id, change, links)
+        id, payment = change.subscription_id, payment_in(answer)
+        return standing(record, change.subscription, id, answer["status"], payment)
+    sold = catalogue.plan(change.subscription.plan_id)
+    body = provision_body(customer_id, change, links, paid=sold is not None and sold.pricing_type == "PAID")
     try:
         answer = stack.stigg.provision_subscription(body, idempotency_key(execution, body["id"], body))
     except StiggRefused as refusal:
@@ -188,9 +199,11 @@ def make(work: Work, change: Change, records: dict[Slot, SlotRecord], execution:
         stack.ledger.record_result(work, Interrupted(burned=(change.subscription.slot.key,)))
         raise WriteUnanswered("the subscription's ID was used before; looking again at what stands") from refusal
     # Else it is PAYMENT_REQUIRED: the subscription waits until somebody pays at the checkout.
-    status = answer["subscription"]["status"] if answer["status"] == "SUCCESS" else "PAYMENT_PENDING"
+    succeeded = answer["status"] == "SUCCESS"
+    status = answer["subscription"]["status"] if succeeded else "PAYMENT_PENDING"
+    payment = payment_in(answer["subscription"]) if succeeded else None
     made = replace(record, generation=change.generation, checkout_url=answer.get("checkoutUrl"))
-    return standing(made, change.subscription, answer["id"], status)
+    return standing(made, change.subscription, answer["id"], status, payment)
 
 
 def end(change: End, records: dict[Slot, SlotRecord], execution: str, at: Instant, stigg: Stigg) -> SlotRecord:
@@ -209,11 +222,19 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str, at: Instan
     return after_end(record, ending, answer["status"])
 
 
-def standing(record: SlotRecord, wanted: Subscription, subscription_id: SubscriptionId, status: str) -> SlotRecord:
+def standing(
+    record: SlotRecord, wanted: Subscription, subscription_id: SubscriptionId, status: str, payment: Payment | None
+) -> SlotRecord:
     """The record of a subscription that is as it should be. Its checkout link is dropped once it is paid."""
     checkout_url = record.checkout_url if status == "PAYMENT_PENDING" else None
     return replace(
-        record, made=True, subscription_id=subscription_id, status=status, checkout_url=checkout_url, applied=wanted
+        record,
+        made=True,
+        subscription_id=subscription_id,
+        status=status,
+        checkout_url=checkout_url,
+        payment=payment,
+        applied=wanted,
     )
 
 

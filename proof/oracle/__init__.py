@@ -37,9 +37,9 @@ __all__ = ["Expected", "Memory", "Rules", "Slot", "Stands", "expected", "instant
 
 @dataclass
 class Stands:
-    """A subscription that should stand. prices: of the plan (None) and of add-ons, of one unit for one period, where
-    they are not the catalogue's. since: its start, where it is made anew now. starts: when, where that is still to
-    come; ends: its cancellation's instant.
+    """A subscription that should stand. charges: the units of what its plan charges. prices: of the plan (None), of
+    add-ons and of such units, of one for one period, where they are not the catalogue's. since: its start, where it is
+    made anew now. starts: when, where that is still to come; ends: its cancellation's instant.
     """
 
     plan: str
@@ -53,6 +53,7 @@ class Stands:
     starts: datetime | None = None
     ends: datetime | None = None
     trial_end: datetime | None = None
+    charges: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -241,6 +242,7 @@ def _subscriptions(found: Expected, now: datetime, rules: Rules) -> None:
             units=there.units,
             addons=there.addons,
             limits=there.limits,
+            charges=there.charges,
             prices=_prices(there),
             billing=there.billing,
             opportunities={line.deal for line in there.lines},

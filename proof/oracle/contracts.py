@@ -112,6 +112,9 @@ class _Layer:
         terms = deal["terms"]
         if any(name in self.made.known and not self.made.owners(name) for name in references(deal)):
             self.made.fault("waits_for", [id])
+        if self._would_move(id):
+            self.made.fault("reference_unknown", [id])
+            return
         end = self.made.day(terms.get("trialEnd" if deal["trigger"] == "trial" else "end"), True)
         start = self.made.day(terms.get("start")) or BEGINNING
         if deal["trigger"] == "renewal" and not terms.get("start"):
@@ -133,6 +136,14 @@ class _Layer:
             self.ends.cut_by(churn, [line for line in self.ends.hits(churn) if line.contract[0] == id])
         if deal["trigger"] == "renewal":
             self._renew(id, start)
+
+    def _would_move(self, id: str) -> bool:
+        """Whether nobody knows the resource of a renewal: when what it renews arrives, it would move there."""
+        deal = self.deals[id]
+        if deal["trigger"] != "renewal" or deal.get("resourceId") or self._renewed(id):
+            return False
+        unknown = any(not self.made.owners(name) for name in references(deal))
+        return unknown and any(other.get("resourceId") for other in self.deals.values())
 
     def _last(self, key: Key) -> datetime:
         """When a contract ends, as it was sold or was cancelled."""

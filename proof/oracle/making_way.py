@@ -132,12 +132,16 @@ def _counts(agreed: Agreed, slot: Slot, moment: datetime, found: Agreed) -> None
             if sum(line.quantity for line in some) < 0:
                 found.fault("below_zero", {line.deal for line in some if line.quantity < 0})
                 found.fault("below_zero", {line.deal for line in some})
-            elif kind in ("Plan", "Add-on"):
+            elif kind in PRICED:
                 _priced([some], found)
-        if kind in ("Plan", "Add-on"):
+        if kind in PRICED:
             _priced(
                 [o for some in contracts if (o := [line for line in agreed.alive(slot, moment) if line in some])], found
             )
+
+
+PRICED = ("Plan", "Add-on", "Entitlement")
+"""What has prices: of entitlements only what a plan charges by the unit, and no deal says a price of another."""
 
 
 def _priced(contracts: list[list[Line]], found: Agreed) -> None:

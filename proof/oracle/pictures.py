@@ -10,13 +10,13 @@ from typing import Any
 
 from proof.oracle.agreed import Agreed
 from proof.oracle.money import Charged, PriceFault, charged
-from proof.oracle.words import SWITCHES, Line, Slot, instant
+from proof.oracle.words import CHARGED, SWITCHES, Line, Slot, instant
 
 
 @dataclass
 class Picture:
-    """What stands in one slot. given: by kind and name, how many; of the plan, its units. prices: of the plan (None)
-    and of add-ons, what one period charges together; None: the catalogue's.
+    """What stands in one slot. given: by kind and name, how many; of the plan, its units. prices: of the plan (None),
+    of add-ons and of what the plan charges by the unit, what one period charges together; None: the catalogue's.
     """
 
     lines: list[Line]
@@ -41,8 +41,14 @@ class Picture:
         return {
             name: "granted" if name in SWITCHES else n
             for (kind, name), n in self.given.items()
-            if kind not in ("Add-on", "Plan") and n
+            if kind not in ("Add-on", "Plan") and n and name != CHARGED.get(self.plan)
         }
+
+    @property
+    def charges(self) -> dict[str, int]:
+        """The units of what the plan charges."""
+        counted = CHARGED.get(self.plan)
+        return {name: n for (kind, name), n in self.given.items() if kind == "Entitlement" and name == counted and n}
 
     @property
     def amounts(self) -> dict[str, int]:
@@ -62,7 +68,7 @@ def picture(agreed: Agreed, slot: Slot, moment: datetime) -> Picture | None:
     plans = [name for (kind, name), n in given.items() if kind == "Plan" and n > 0]
     prices = {}
     for (kind, name), contracts in by_place(lines):
-        if kind in ("Plan", "Add-on"):
+        if kind in ("Plan", "Add-on") or (kind == "Entitlement" and name == CHARGED.get(plans[0])):
             try:
                 prices[name or None] = charged(contracts)
             except PriceFault:

@@ -21,7 +21,12 @@ PRODUCTS = {
     "plan-enterprise-plus": "product-platform",
     "plan-per-seat": "product-platform",
     "plan-analytics": "product-analytics",
+    "plan-growth": "product-platform",
+    "plan-analytics-pro": "product-analytics",
 }
+CHARGED = {"plan-growth": "feature-seats", "plan-analytics-pro": "feature-dashboards"}
+"""By plan, the feature of which it charges each unit: a line of it has a price, like an add-on's."""
+
 ADDONS = {
     "addon-premium-support": "product-platform",
     "addon-extra-workspace": "product-platform",

@@ -74,7 +74,8 @@ def subscription_of(one: Json) -> Json:
         "units": 1 if one["unitQuantity"] is None else _whole(one["unitQuantity"]),
         "addons": {addon["id"]: _whole(addon["quantity"]) for addon in one["addons"]},
         "entitlements": {entitlement["id"]: _limit(entitlement) for entitlement in one["entitlements"]},
-        "charges": {charge["id"]: _whole(charge["quantity"]) for charge in one["charges"]},
+        # 0 of a charge is none of it: a quantity that was taken away.
+        "charges": {charge["id"]: _whole(charge["quantity"]) for charge in one["charges"] if charge["quantity"]},
         "prices": {
             price.get("addonId") or price.get("featureId") or "plan": _whole(price["amount"])
             for price in one["priceOverrides"]

@@ -219,6 +219,14 @@ class Subscription:
             "trialEndDate": _stamp(self.trial_end_date),
         }
 
+    @property
+    def units(self) -> int | None:
+        """The units of a plan that is sold by the unit: they are those of the one feature it charges, so that a charge
+        of that changes them (`unitQuantity` is in no PATCH).
+        """
+        said = [charge["quantity"] for charge in self.charges if charge["id"] == self.plan.unit_feature]
+        return int(said[0]) if said else self.unit_quantity
+
     def full(self, now: datetime) -> dict[str, Any]:
         """Everything remembered, for tests and pages: the API's view and what it leaves out."""
         return {
@@ -229,7 +237,7 @@ class Subscription:
             "priceOverrides": [dict(price) for price in self.price_overrides],
             "productId": self.plan.product_id,
             "salesforceId": self.salesforce_id,
-            "unitQuantity": self.unit_quantity,
+            "unitQuantity": self.units,
         }
 
 

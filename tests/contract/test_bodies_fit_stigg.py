@@ -63,7 +63,7 @@ def test_subscriptions_are_made_and_changed_in_stiggs_words(
     actual, records = [], {}
     for change in plan(CUSTOMER, fold(first, CATALOGUE, POLICY, AT), [], {}, POLICY, links, AT).changes:
         assert isinstance(change, Create)
-        body = provision_body(CUSTOMER, change, links)
+        body = provision_body(CUSTOMER, change, links, paid=False)
         assert accepts(SubscriptionProvisionParams, json.dumps(body))
         actual.append(actual_of({**body, "pricingType": "CUSTOM", "status": "ACTIVE"}, CATALOGUE))
         slot = change.subscription.slot
@@ -87,7 +87,7 @@ LINKS = Backlinks("https://northwind.my.salesforce.com", ACCOUNT)
 def test_trials_and_terms_of_money_are_sent_in_stiggs_words(changes: dict[str, Any]) -> None:
     [create] = plan(CUSTOMER, folded(an_order(**changes)), [], {}, POLICY, LINKS, AT).changes
     assert isinstance(create, Create)
-    body = provision_body(CUSTOMER, create, LINKS)
+    body = provision_body(CUSTOMER, create, LINKS, paid=False)
     assert accepts(SubscriptionProvisionParams, json.dumps(body))
     previewed = {name: body[name] for name in PREVIEWED if name in body}
     assert accepts(SubscriptionPreviewParams, json.dumps(previewed))

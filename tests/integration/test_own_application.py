@@ -255,7 +255,7 @@ def test_while_it_is_down_its_deals_say_so_and_the_customers_other_deals_go_on(s
     ("answer", "said"),
     [
         ("a page", "its body is not a JSON object"),
-        ({"customerId": "org 7"}, "customerId is not an ID in Stigg"),
+        ({"customerId": "org 7"}, "customerId has a space in it"),
         ({"metadata": {"region": 7}}, "metadata region must be a text"),
     ],
     ids=str,

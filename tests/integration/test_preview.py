@@ -190,7 +190,11 @@ def test_a_trial_and_the_deal_that_wins_it(sandbox: Sandbox) -> None:
     told = only(previewed(sandbox, trial))
     assert told["summary"][1] == "Starts a trial of plan-team to 2099-12-31; if the deal is not won, access ends."
     provision(sandbox, revised(trial, 1))
-    won = {**revised(trial, 2), "trigger": "closed_won", "terms": {"billingPeriod": "MONTHLY"}}
+    won = {
+        **revised(trial, 2),
+        "trigger": "closed_won",
+        "terms": {"billingPeriod": "MONTHLY", "paymentCollection": "INVOICE"},
+    }
     told = only(previewed(sandbox, won))
     assert [c["action"] for c in told["changes"]] == ["create", "end"]
     assert "Ends the trial of plan-team when the paid subscription starts." in told["summary"]

@@ -187,13 +187,15 @@ def look(life: Life) -> Json:
                     e.id: "unlimited" if e.unlimited else True if e.limit is None else e.limit
                     for e in found.entitlements
                 },
-                "prices": {price.addon_id or "plan": price.amount for price in found.prices},
+                "charges": dict(found.charges),
+                "prices": {price.of or "plan": price.amount for price in found.prices},
                 "startDate": starts(found.start, life.now).isoformat(),
             }
         )
     deals = {}
     for id, status in agreement.statuses().items():
-        code = status.hold.code if status.hold is not None else ""
+        refused = agreement.refused.get(id)
+        code = status.hold.code if status.hold is not None else refused[0].code if refused else ""
         deals[id] = {"status": status.kind, "code": code, "why": status.why}
     return {"subscriptions": shown, "deals": deals, "credits": [{"amount": a} for a in life.granted.values()]}
 
@@ -207,7 +209,7 @@ def differences(seen: Json, expect: Json) -> list[str]:
         if by_slot.keys() != wanted.keys():
             wrong.append(f"stands: expected {sorted(map(str, wanted))}, seen {sorted(map(str, by_slot))}")
         for key in by_slot.keys() & wanted.keys():
-            for name in ("units", "addons", "entitlements"):
+            for name in ("units", "addons", "entitlements", "charges"):
                 have = by_slot[key][name]
                 have = {i: v for i, v in have.items() if v is not True} if name == "entitlements" else have
                 if name in wanted[key] and have != wanted[key][name]:
@@ -249,8 +251,10 @@ def play(content: Json) -> list[str]:
         if "deals" in event:
             life.send(*event["deals"])
         elif "preview" in event:
-            held = life.preview(*event["preview"]).held
-            said = " ".join(f"{hold.code} {hold.facts.get('term', '')}" for hold in held.values()).replace("_", " ")
+            foreseen = life.preview(*event["preview"])
+            held = [f"{hold.code} {hold.facts.get('term', '')}" for hold in foreseen.held.values()]
+            problems = [f"{one.code} {one}" for some in foreseen.refused.values() for one in some]
+            said = " ".join((*held, *problems)).replace("_", " ").lower()
             found = [] if any(word in said for word in _words(event["warns"])) else [f"preview says {said!r}"]
         elif "approve" in event:
             refused = life.approve(event["approve"])
@@ -263,4 +267,7 @@ def play(content: Json) -> list[str]:
 
 def _words(warns: str) -> list[str]:
     """What a preview has to say, in the words of codes."""
-    return [one.lower().replace("payment collection cannot change", "cannot change") for one in warns.split("|")]
+    return [
+        one.lower().replace("_", " ").replace("payment collection cannot change", "cannot change")
+        for one in warns.split("|")
+    ]

@@ -26,7 +26,7 @@ from closedwon.domain.instants import Instant, from_milliseconds, iso_utc, milli
 from closedwon.domain.order import Item, Order, Revision
 from closedwon.intake.deal import Deal, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal, unrecordable
-from closedwon.stigg.catalogue import catalogue_of
+from closedwon.stigg.catalogue import catalogue_of, plan_with_details
 from sandbox.stigg.catalogue import sandbox_catalogue
 
 Json = dict[str, Any]
@@ -47,13 +47,20 @@ SUPPORT, WORKSPACE = "addon-premium-support", "addon-extra-workspace"
 
 def _catalogue() -> Catalogue:
     stigg = sandbox_catalogue()
-    return catalogue_of(
+    found = catalogue_of(
         plans=[plan.json() for plan in stigg.plans.values()],
         addons=[addon.json() for addon in stigg.addons.values()],
         features=[feature.json() for feature in stigg.features.values()],
         currencies=[currency.json() for currency in stigg.currencies.values()],
         read_at=0,
     )
+    for id in found.undetailed(stigg.plans):
+        package, known = stigg.plans[id], found.plan(id)
+        assert known is not None
+        charges = [price.json(used=False) for price in package.prices]
+        entitlements = [grant.json(order) for order, grant in enumerate(package.entitlements)]
+        found = found.knowing(id, plan_with_details(known, charges, entitlements))
+    return found
 
 
 CATALOGUE = _catalogue()
@@ -148,7 +155,7 @@ def answer(deal: Any, rules: MappingRules = RULES) -> list[Wrong]:
         problems = tuple(problems_of(deal, error))
     else:
         problems = tuple(unrecordable(read, rules, NOW)) or compile_deal(read, rules).problems
-    assert {problem.code for problem in problems} <= {"invalid"}
+    assert {problem.code for problem in problems} <= {"invalid", "id_not_taken"}
     return [Wrong(*problem[:3]) for problem in problems]
 
 
@@ -317,7 +324,7 @@ def day(instant: datetime) -> str:
 
 # What hypothesis makes up
 
-PLANS = {PLATFORM: ("plan-enterprise", "plan-enterprise-plus"), ANALYTICS: ("plan-analytics",)}
+PLANS = {PLATFORM: ("plan-enterprise", "plan-enterprise-plus", "plan-growth"), ANALYTICS: ("plan-analytics",)}
 ADDONS = {PLATFORM: (SUPPORT, WORKSPACE), ANALYTICS: ("addon-data-export",)}
 
 quantities = st.integers(1, 1000)
@@ -326,12 +333,15 @@ prices = st.none() | st.sampled_from([0, 0.5, 10, 1200.25, 48000])
 
 @st.composite
 def orderable(draw: st.DrawFn, products: Iterable[str] = (PLATFORM, ANALYTICS)) -> list[Json]:
-    """The lines of a good deal: a plan of one product or of each, add-ons and entitlements, some on several lines."""
+    """The lines of a good deal: a plan of one product or of each, add-ons and entitlements (of a plan that charges them
+    by the unit: some with a price), some on several lines.
+    """
     chosen = draw(st.lists(st.sampled_from(tuple(products)), min_size=1, unique=True))
     lines = []
     for product in chosen:
         name = draw(st.sampled_from(PLANS[product]))
-        lines.append(plan(name, draw(st.sampled_from([None, 1, 1.0, 7])), price=draw(prices)))
+        charges = SEATS in CATALOGUE.plans[name].charged
+        lines.append(plan(name, draw(st.sampled_from([None, 1, 1.0])), price=draw(prices)))
         for addon_id in draw(st.lists(st.sampled_from(ADDONS[product]), unique=True)):
             price = draw(prices)
             lines += [
@@ -339,10 +349,10 @@ def orderable(draw: st.DrawFn, products: Iterable[str] = (PLATFORM, ANALYTICS)) 
                 for quantity in draw(st.lists(quantities, min_size=1, max_size=3))
             ]
         if draw(st.booleans()):
-            seats = draw(st.lists(quantities, min_size=1, max_size=2))
-            lines += [entitlement(SEATS, quantity, planId=name) for quantity in seats]
-    if PLATFORM in chosen:
-        platform = next(line["stiggId"] for line in lines if line["stiggId"] in PLANS[PLATFORM])
+            seats, price = draw(st.lists(quantities, min_size=1, max_size=2)), draw(prices) if charges else None
+            lines += [entitlement(SEATS, quantity, planId=name, price=price) for quantity in seats]
+    platform = next((line["stiggId"] for line in lines if line["stiggId"] in PLANS[PLATFORM]), None)
+    if platform in ("plan-enterprise", "plan-enterprise-plus"):
         if draw(st.booleans()):
             lines.append(entitlement(CALLS, draw(quantities), resetPeriod="MONTH", softLimit=draw(st.booleans())))
         if draw(st.booleans()):

@@ -83,6 +83,18 @@ def test_what_is_missing_would_be_made() -> None:
     assert (found.verdict, found.words) == ("create", ("would make a subscription to plan-enterprise",))
 
 
+def test_what_ended_in_stigg_during_its_term_is_not_given_back() -> None:
+    world = World(now=at_noon(DAY))
+    self_served(world, seats=10)
+    [made] = world.stigg.book.subscriptions.values()
+    made.end("CANCELED", "CANCELLED_BY_BILLING", world._clock)
+    found = looked_at(old(1), world=world)
+    assert found.verdict == "held"
+    assert "ended in Stigg" in found.words[0]
+    made.end("CANCELED", "UPGRADE_OR_DOWNGRADE", world._clock)  # something else was to stand there then
+    assert looked_at(old(1), world=world).verdict == "create"
+
+
 def test_what_stands_there_and_is_something_else_waits_for_somebody() -> None:
     world = World(now=at_noon(DAY))
     self_served(world, seats=10)

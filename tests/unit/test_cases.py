@@ -165,10 +165,26 @@ case(
 )
 case(
     "a plan sold by the unit grows",
-    won(1, plan("plan-analytics-pro", 10, price=100)),
-    amended(2, plan("plan-analytics-pro", 5, price=70, priorQuantity=10), of=1, start="2027-03-01"),
-    on("2027-02-28", "analytics-pro x10 at 100"),
-    on("2027-03-01", "analytics-pro x15 at 90"),
+    won(1, plan("plan-per-seat", 10, price=100)),
+    amended(2, plan("plan-per-seat", 5, price=70, priorQuantity=10), of=1, start="2027-03-01"),
+    on("2027-02-28", "per-seat x10 at 100"),
+    on("2027-03-01", "per-seat x15 at 90"),
+)
+case(
+    "seats that the plan charges are added at another price, and taken away again",
+    won(1, plan("plan-growth", price=3000), seats(10, price=300)),
+    amended(2, seats(5, price=240, priorQuantity=10), of=1, start="2027-03-01"),
+    amended(3, seats(-5, price=240, priorQuantity=15), of=1, start="2027-05-01", saved="2026-11-21"),
+    on("2027-02-28", "growth at 3000, 10 seats charged at 300"),
+    on("2027-03-01", "growth at 3000, 15 seats charged at 280"),
+    on("2027-05-01", "growth at 3000, 10 seats charged at 300"),
+)
+case(
+    "a renewal sells no seats any more: the plan goes on with none",
+    won(1, plan("plan-growth"), seats(10)),
+    renewed(2, plan("plan-growth"), of=1),
+    on("2027-11-30", "growth, 10 seats charged"),
+    on("2027-12-01", "growth"),
 )
 case(
     "an amendment comes before what it amends",

@@ -79,7 +79,13 @@ def test_a_code_can_be_said_with_all_its_facts_and_with_none(code: str) -> None:
     facts |= {"credits": [{"item": "credits", "before": 1, "after": 2}]} if "credits" in facts else {}
     facts |= {"refusals": [{"plan": "plan-a", "said": "no"}]} if "refusals" in facts else {}
     assert "?" not in sentence(Reason(code, Facts(facts)))
-    assert sentence(Reason(code)) or code in ("invalid", "not_in_catalogue", "refused_by_stigg", "credits_differ")
+    assert sentence(Reason(code)) or code in (
+        "invalid",
+        "id_not_taken",
+        "not_in_catalogue",
+        "refused_by_stigg",
+        "credits_differ",
+    )
 
 
 @pytest.mark.parametrize(
@@ -284,3 +290,14 @@ def test_what_was_held_before_the_upgrade_is_approved_by_the_id_it_shows() -> No
     changed, said, _ = approve(customer, DEAL.opportunity_id, FORMER, AT)
     assert (said, changed.approved) == ("approved", (FORMER,))
     assert approve(customer, DEAL.opportunity_id, approval_of(HELD), AT)[1] == "unknown"
+
+
+def test_what_stigg_refuses_is_told_with_what_to_do_where_its_code_is_known() -> None:
+    refusal = {"plan": "plan-team", "said": "package is not published", "error": "UnPublishedPackage"}
+    told = sentence(Reason.of("refused_by_stigg", refusals=[refusal]))
+    assert told == (
+        "Stigg refused plan-team: package is not published\n"
+        "Publish the plan or the add-on in Stigg, or sell what is published."
+    )
+    unknown = sentence(Reason.of("refused_by_stigg", refusals=[{**refusal, "error": "OfTomorrow"}]))
+    assert unknown == "Stigg refused plan-team: package is not published"

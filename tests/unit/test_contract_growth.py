@@ -17,7 +17,7 @@ from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.facts import History, Reading, begin, record, settle
 from closedwon.domain.contract.standing import World
 from closedwon.domain.identifiers import AccountId, ContractId, CustomerId, OpportunityId
-from closedwon.domain.instants import Instant, from_iso, from_milliseconds, milliseconds
+from closedwon.domain.instants import Instant, from_iso, from_milliseconds, milliseconds, starting
 from closedwon.domain.marks import Backlinks
 from closedwon.domain.order import Item, Kind, Order, Revision
 from closedwon.domain.plan import plan
@@ -136,8 +136,27 @@ def one_on_the_other(count: int) -> list[History]:
 
 def in_one_slot(count: int) -> list[History]:
     """Deals that add up, beginning one after another."""
-    items = (line("Plan", "plan-enterprise", 1, price=1000), line("Entitlement", SEATS, 10))
-    return [deal(number, "closed_won", *items, start=on(number), end=END) for number in range(count)]
+    items = (
+        line("Plan", "plan-enterprise", 1, price=1000),
+        line("Entitlement", SEATS, 10, reset_period="MONTH", soft_limit=True),
+        line("Add-on", WORKSPACE, 1, price=10),
+    )
+    return [
+        deal(number, "closed_won", *items, start=on(number), end=END, metadata=(("deal", str(number)),))
+        for number in range(count)
+    ]
+
+
+def revised_in_one_slot(count: int) -> list[History]:
+    """Settled deals that add up; one of them is saved anew without most of its seats, which the guard looks at."""
+    first, *others = in_one_slot(count)
+    order = first.newest.order
+    fewer = tuple(replace(item, quantity=1) if item.stigg_id == SEATS else item for item in order.items)
+    again = Reading(replace(order, items=fewer), Revision(milliseconds(on(1)), 0))
+    return [
+        record(begin(settle(first, first.contribution)), again),
+        *(begin(settle(history, history.contribution)) for history in others),
+    ]
 
 
 def revised(count: int) -> list[History]:
@@ -223,10 +242,19 @@ def calls(work: Callable[[], object]) -> int:
 
 
 def look(histories: Sequence[History]) -> None:
-    """All that is asked of a customer when a deal is accepted: what stands, what each deal says, what is stored."""
+    """All that is asked of a customer when a deal is accepted: what stands and will stand at each moment to come, what
+    each deal says, what is stored.
+    """
     agreement = Agreement(list(histories), World(CATALOGUE, POLICY, on(5)))
-    agreement.desired()
+    desired = agreement.desired()
     assert agreement.statuses()
+    coming = [
+        agreement.subscription(slot, interval.start)
+        for slot in agreement.slots
+        for interval in agreement.intervals(slot)
+        if interval.end > starting(agreement.world.now)
+    ]
+    assert any(coming) == bool(desired.subscriptions)
     assert agreement.moments or agreement.held
 
 
@@ -238,6 +266,7 @@ KINDS = (
     taken_back,
     one_on_the_other,
     in_one_slot,
+    revised_in_one_slot,
     revised,
     without_base,
     renewals,

@@ -58,15 +58,16 @@ def stamp(place: int) -> str:
 
 @st.composite
 def bases(draw: st.DrawFn, number: int) -> Json:
-    """A base of one product, in one of two resources."""
+    """A base of one product, in one of two resources; plan-growth charges the seats, the others do not."""
     priced = draw(st.booleans())
-    lines = [plan(draw(st.sampled_from(["plan-enterprise", "plan-enterprise", "plan-analytics"])))]
+    lines = [plan(draw(st.sampled_from(["plan-enterprise", "plan-growth", "plan-growth", "plan-analytics"])))]
     lines[0]["price"] = draw(st.sampled_from([48000, 1000])) if priced else None
-    if lines[0]["stiggId"] == "plan-enterprise":
+    if lines[0]["stiggId"] != "plan-analytics":
         lines.append(addon(WORKSPACE, draw(st.integers(1, 8)), price=1200 if priced else None))
-    lines.append(entitlement(SEATS, draw(st.integers(10, 100))))
+    seat = 300 if priced and lines[0]["stiggId"] == "plan-growth" else None
+    lines.append(entitlement(SEATS, draw(st.integers(10, 100)), price=seat))
     if draw(st.booleans()):
-        lines.append(entitlement(SEATS, draw(st.integers(1, 20)), start="2027-06-01"))
+        lines.append(entitlement(SEATS, draw(st.integers(1, 20)), start="2027-06-01", price=seat))
     return won(
         number,
         *lines,
@@ -85,7 +86,8 @@ def changes(draw: st.DrawFn, number: int, of: int) -> Json:
     more = {} if start is None else {"start": start}
     kind = draw(st.sampled_from(["seats", "seats", "addon", "reprice", "whole"]))
     if kind == "seats":
-        lines = [entitlement(SEATS, draw(st.integers(-15, 20).filter(bool)))]
+        price = draw(st.sampled_from([None, None, 300, 250]))
+        lines = [entitlement(SEATS, draw(st.integers(-15, 20).filter(bool)), price=price)]
     elif kind == "addon":
         lines = [
             addon(WORKSPACE, draw(st.integers(-3, 4).filter(bool)), price=draw(st.sampled_from([None, 1000, 1200])))
@@ -94,7 +96,8 @@ def changes(draw: st.DrawFn, number: int, of: int) -> Json:
         units = draw(st.integers(1, 4))
         lines = [addon(WORKSPACE, -units, price=1200), addon(WORKSPACE, units, price=900)]
     else:
-        lines = [plan("plan-enterprise"), entitlement(SEATS, draw(st.integers(10, 60)))]
+        name = draw(st.sampled_from(["plan-enterprise", "plan-growth"]))
+        lines = [plan(name), entitlement(SEATS, draw(st.integers(10, 60)))]
         return restated(number, *lines, of=named, **more)
     return amended(number, *lines, of=named, **more)
 
@@ -118,7 +121,8 @@ def customers(draw: st.DrawFn, most: int = 8) -> list[Json]:
         if kind == "change":
             deals.append(draw(changes(number, of)))
         elif kind == "renewal":
-            lines = [plan("plan-enterprise"), entitlement(SEATS, draw(st.integers(10, 100)))]
+            name = draw(st.sampled_from(["plan-enterprise", "plan-growth"]))
+            lines = [plan(name), entitlement(SEATS, draw(st.integers(10, 100)))]
             start = draw(st.sampled_from(LATER))
             deals.append(renewed(number, *lines, of=of, start=start, end="2028-12-31"))
         else:
@@ -353,8 +357,9 @@ def test_p5_the_charge_is_the_sum_of_the_lines(deals: list[Json]) -> None:
                     total = sum((exact(line.item.price or 0) * line.item.quantity for line in lines), Fraction(0))
                     assert holding.charge == total
                     wanted = agreement.subscription(slot, interval.start)
-                    prices = {price.addon_id: price.amount for price in wanted.prices} if wanted else {}
-                    if giving.entity[0] == "Add-on" and interval.stands and len(interval.given) and holding.priced:
+                    prices = {price.of: price.amount for price in wanted.prices} if wanted else {}
+                    apart = giving.entity[0] == "Add-on" or giving.entity[1] in interval.charged
+                    if apart and interval.stands and len(interval.given) and holding.priced:
                         givings = [h for g, h in interval.given if g.entity == giving.entity]
                         sums = sum((h.charge for h in givings), Fraction(0))
                         units = sum(h.units for h in givings)

@@ -31,7 +31,9 @@ from unit.domain import (
 )
 
 NOT_AN_ID = "is not a Salesforce record ID (15 or 18 letters and digits)"
-NOT_A_STIGG_ID = "is not an ID in Stigg (letters, digits and _ . : @ | -)"
+NO_FIRST = "begins with {}: an ID in Stigg begins with a letter or a digit"
+NO_CUSTOMERS = "has {} in it: an ID in Stigg has letters, digits and _ | . @ -"
+NO_ENTITYS = "has {} in it: an ID in Stigg has letters, digits and _ | . -"
 NOT_A_TIME = "is not a time with its zone (2026-12-01T09:00:00Z)"
 TRIGGERS = "must be one of 'closed_won', 'trial', 'amendment', 'renewal' or 'cancellation'"
 
@@ -75,13 +77,17 @@ REFUSED = [
     ("account.name", "N" * 256, "account.name", "is longer than 255 characters"),
     ("account.name", "half a pair \ud800", "account.name", "must be a text"),
     ("account.email", "billing at northwind", "account.email", "is not an e-mail address"),
-    ("account.stiggCustomerId", "north wind", "account.stiggCustomerId", NOT_A_STIGG_ID),
+    ("account.stiggCustomerId", "north wind", "account.stiggCustomerId", NO_CUSTOMERS.format("a space")),
     ("account.ownerId", "0055g00000ABCdE", "account.ownerId", "is not a field closed-won knows"),
     ("customerId", "", "customerId", "is empty"),
-    ("customerId", ".", "customerId", NOT_A_STIGG_ID),
-    ("customerId", "..", "customerId", NOT_A_STIGG_ID),
+    ("customerId", ".", "customerId", NO_FIRST.format(".")),
+    ("customerId", "-a", "customerId", NO_FIRST.format("-")),
+    ("customerId", "a:b", "customerId", NO_CUSTOMERS.format(":")),
+    ("customerId", "a\tb", "customerId", NO_CUSTOMERS.format("U+0009")),
     ("customerId", "c" * 256, "customerId", "is longer than 255 characters"),
-    ("resourceId", "a/b", "resourceId", NOT_A_STIGG_ID),
+    ("resourceId", "a/b", "resourceId", NO_ENTITYS.format("/")),
+    ("resourceId", "me@acme", "resourceId", NO_ENTITYS.format("@")),
+    ("terms.payingCustomerId", "größe", "terms.payingCustomerId", NO_CUSTOMERS.format("ö")),
     ("amends", "the last one", "amends", NOT_AN_ID),
     ("discount", 10, "discount", "is not a field closed-won knows"),
     ("terms.billingPeriod", "QUARTERLY", "terms.billingPeriod", "must be one of 'MONTHLY' or 'ANNUALLY'"),

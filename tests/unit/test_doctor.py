@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.desired import catalogue_problems
 from closedwon.domain.lines import KINDS
+from closedwon.domain.on_offer import catalogue_problems
 from closedwon.intake.deal import Deal, line_number
 from closedwon.intake.mapping import compile_deal
 from closedwon.operations.doctor import Finding, judge, product_problems
 from closedwon.operations.on_sale import InStigg, Product, Sale, Unmapped
 from sandbox.stigg.catalogue import sandbox_catalogue
 from sandbox.stigg.packages import Plan, Price
-from unit.domain import MISSING, RULES, SEATS, WORKSPACE, a_deal, addon, entitlement, opportunity_id, plan
+from unit.domain import MISSING, RULES, SEATS, SSO, WORKSPACE, a_deal, addon, entitlement, opportunity_id, plan
 
 FOR_SALE = sandbox_catalogue()
 
@@ -83,6 +83,11 @@ def test_a_product_that_no_deal_can_sell_is_an_error(mapped: tuple[Any, Any], wo
     assert fix in remedy
 
 
+def test_a_plan_with_a_default_trial_is_named() -> None:
+    [(severity, words, _)] = found([product("Plan", "plan-pilot")])
+    assert (severity, words) == ("note", "plan-pilot has a default trial in Stigg; closed-won sells it without one")
+
+
 def test_a_draft_is_to_be_published() -> None:
     draft = Plan("plan-next", "Next", "product-platform", "CUSTOM", status="DRAFT")
     [(_, words, fix)] = found([product("Plan", "plan-next")], plans={"plan-next": draft})
@@ -93,7 +98,7 @@ def test_a_draft_is_to_be_published() -> None:
     ("mapped", "words"),
     [
         (product("Plan", "plan-enterprise", unlimited=True), "Plan cannot be unlimited"),
-        (product("Entitlement", SEATS, price_override=True), "Entitlement has no price of its own"),
+        (product("Entitlement", SSO, price_override=True), f"no plan that is mapped or was sold charges {SSO}"),
         (product("Entitlement", SEATS, reset_period="MONTH"), "does not accumulate"),
     ],
 )
@@ -212,7 +217,8 @@ def test_only_custom_plans_take_entitlements_and_addons_need_what_they_depend_on
     assert (severity, words) == ("error", f"{SEATS} is sold with plan-team: only custom plans take entitlements")
     needs = replace(FOR_SALE.addons[WORKSPACE], dependencies=("addon-premium-support",))
     [(_, words, _)] = found([], [sale(plan(), addon())], addons={WORKSPACE: needs})
-    assert words == f"{WORKSPACE} is sold without addon-premium-support, which it depends on in Stigg"
+    assert words == f"{WORKSPACE} is not sold without addon-premium-support"
+    assert found([], [sale(plan("plan-growth"), entitlement())]) == []
 
 
 def test_the_worst_comes_first_and_machines_get_all_of_it() -> None:

@@ -214,7 +214,7 @@ def set_to(**fields: Any) -> Callable[[Held], None]:
 
 
 def ended(held: Held) -> None:
-    held.end("CANCELED", "Canceled", held.start_date)
+    held.end("CANCELED", "Immediate", held.start_date)
 
 
 DAY = datetime(2029, 3, 1, tzinfo=UTC)
@@ -319,16 +319,33 @@ def test_a_customer_that_is_gone_is_made_again_with_its_subscriptions() -> None:
     assert repair == Repair(ACCOUNT, world.customer.rev, look=True)
 
 
-def test_other_units_are_another_subscription() -> None:
-    sold = won(1, plan("plan-team", 3), start="2026-11-16")
+def test_a_fingerprint_of_other_units_was_changed_by_hand() -> None:
+    sold = won(1, plan("plan-per-seat", 3), start="2026-11-16")
     world = served(sold)
     mine = held(world)
     mine.metadata = {**mine.metadata, TERMS_KEY: mine.metadata[TERMS_KEY].replace("3-", "2-", 1)}
     [finding] = found(world, view(world, [sold]))
     assert (finding.kind, finding.should, finding.is_now) == (
-        "wrong_plan",
-        "3 units of plan-team",
-        "2 units of plan-team",
+        "changed_by_hand",
+        "closedWonTerms as written",
+        "changed",
+    )
+
+
+def test_units_that_never_arrived_are_found_by_what_was_written_last() -> None:
+    sold = won(1, plan("plan-growth"), entitlement(SEATS, 20), start="2026-11-16")
+    world = served(sold)
+    [(key, record)] = world.customer.slots.items()
+    assert record.applied is not None
+    before = replace(record.applied, charges=((SEATS, 15),))
+    mine = held(world)
+    mine.metadata = {**mine.metadata, TERMS_KEY: before.fingerprint}
+    changed = replace(world.customer, slots={key: replace(record, applied=before, told=None)})
+    [finding] = found(world, replace(view(world, [sold]), customer=changed))
+    assert (finding.kind, finding.should, finding.is_now) == (
+        "wrong_entitlement",
+        "20 feature-seats",
+        "15 feature-seats",
     )
 
 
@@ -776,6 +793,7 @@ def test_what_is_meddled_with_is_found_and_a_repair_changes_nothing_else(
     for one in data.draw(st.lists(st.sampled_from(live), min_size=1, unique_by=lambda s: s.id)):
         could = MEDDLING.keys() - (OF_PLATFORM if one.plan.product_id != PLATFORM else set())
         MEDDLING[data.draw(st.sampled_from(sorted(could)))](one)
+        one.ended_at = one.ended_at and world._clock  # no earlier than what closed-won wrote to it
     meddled = {s.id: s.full(world._clock) for s in live}
     result = compared(world, view(world, deals))
     assume(not result.under_way)

@@ -461,6 +461,7 @@ def test_stigg_is_asked_for_a_new_subscription_or_for_a_changed_one_as_a_whole()
         "billingPeriod": "ANNUALLY",
         "startDate": "2026-11-01T00:00:00.000Z",
         "scheduleStrategy": "IMMEDIATE",
+        "trialOverrideConfiguration": {"isTrial": False},
     }
     assert [said.partition(":")[0] for said in not_included(foresight, create)] == [
         "price overrides",

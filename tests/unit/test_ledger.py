@@ -23,7 +23,7 @@ from moto import mock_aws
 from moto.dynamodb.models import dynamo_type
 
 from closedwon.aws.ledger import Claim, Control, Ledger
-from closedwon.aws.ledger_items import text_of
+from closedwon.aws.ledger_items import catalogue_items, size_of, snapshot_of, text_of
 from closedwon.aws.ledger_table import TRIES
 from closedwon.domain.acceptance import Acceptance, Arrival
 from closedwon.domain.application import Application
@@ -882,3 +882,28 @@ def test_the_catalogue_and_what_the_operator_lets_happen_are_kept(ledger: Either
     ledger.set_control("pause", "Stigg moves the environment")
     assert ledger.snapshot() == '{"plans": []}'
     assert ledger.control() == Control("pause", NOW + 1, "Stigg moves the environment")
+
+
+# The snapshot of the catalogue: a cache of any size
+
+
+def of_some_size(bytes_: int) -> str:
+    """A text that does not become smaller when it is deflated."""
+    return random.Random(1).randbytes(bytes_ // 2).hex()
+
+
+@pytest.mark.parametrize("size", [10, 100_000, 1_500_000])
+def test_a_snapshot_of_any_size_is_kept(ledger: Either, size: int) -> None:
+    for text in (of_some_size(size), of_some_size(size + 200_000), of_some_size(10)):
+        ledger.keep_snapshot(text)
+        assert ledger.snapshot() == text
+
+
+def test_a_snapshot_that_two_wrote_at_one_time_is_none() -> None:
+    first, second = (list(catalogue_items(of_some_size(size))) for size in (1_500_000, 1_700_000))
+    assert snapshot_of(second) == of_some_size(1_700_000)
+    assert snapshot_of([*second[:2], *first[2:]]) is None
+    assert snapshot_of(second[:-2] + second[-1:]) is None
+    assert snapshot_of([{"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "elsewhere": {"S": "x"}}]) is None
+    assert snapshot_of([]) is None
+    assert all(size_of(item) <= MOST for item in second)

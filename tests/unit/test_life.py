@@ -166,7 +166,7 @@ def nothing_is_in_the_way(world: World) -> bool:
 
 def stands_as_wanted(world: World) -> None:
     """Stigg holds what is agreed, and nothing else of ours: at most one paid subscription and one trial a slot."""
-    agreement, planned, _ = world.planned()
+    agreement, planned, *_ = world.planned()
     desired = agreement.desired()
     assert not planned.changes
     assert not planned.grants

@@ -66,16 +66,16 @@ REFUSED_LINES: list[tuple[Json, str, str]] = [
     (addon("workspace"), "stiggId", "workspace does not start with addon-, as the ID of every add-on does"),
     (addon("addon-"), "stiggId", "has nothing after addon-"),
     (addon("feature-x"), "stiggId", "feature-x does not start with addon-, as the ID of every add-on does"),
-    (addon("addon-größe"), "stiggId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)"),
+    (addon("addon-größe"), "stiggId", "has ö in it: an ID in Stigg has letters, digits and _ | . -"),
     (
         addon("addon-" + "x" * 255),
         "stiggId",
-        "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)",
+        "is longer than 255 characters",
     ),
     (
         addon("addon-a/../b"),
         "stiggId",
-        "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)",
+        "has / in it: an ID in Stigg has letters, digits and _ | . -",
     ),
     (addon(quantity=None), "quantity", "is missing"),
     (
@@ -90,14 +90,15 @@ REFUSED_LINES: list[tuple[Json, str, str]] = [
     (entitlement(quantity=2**53), "quantity", "is more than Stigg can hold (9007199254740991)"),
     (addon(unlimited=True), "unlimited", "Add-on cannot be unlimited, only an entitlement can"),
     (
-        entitlement(price=5),
+        entitlement("cred-type-tokens", 10_000, price=5),
         "price",
-        "Entitlement has no price of its own: a price override goes on the plan or an add-on",
+        "what comes with a plan has no price of its own: a price override goes on the plan, an add-on or a feature",
     ),
+    (entitlement("cred-type-", 10_000), "stiggId", "has nothing after cred-type-"),
     (
         credits(price=0),
         "price",
-        "Credit entitlement has no price of its own: a price override goes on the plan or an add-on",
+        "Credit entitlement has no price of its own: a price override goes on the plan, an add-on or a feature",
     ),
     (addon(planId="plan-team"), "planId", "no line of the deal has the plan plan-team"),
     (plan(), "stiggId", "plan-enterprise is on line 1 already: one subscription has one plan"),
@@ -295,8 +296,12 @@ def test_whatever_is_wrong_with_a_deal_its_order_fits_thrice_into_an_item_of_the
 
 
 def test_a_plan_that_is_no_id_in_stigg_is_not_kept() -> None:
-    said = "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)"
-    for text in ("x" * 256, "plan-\U0001f984", "../plans"):
+    for text, said in (
+        ("x" * 256, "is longer than 255 characters"),
+        ("plan-\U0001f984", "has \U0001f984 in it: an ID in Stigg has letters, digits and _ | . -"),
+        (".plans", "begins with .: an ID in Stigg begins with a letter or a digit"),
+        ("plan-team@eu", "has @ in it: an ID in Stigg has letters, digits and _ | . -"),
+    ):
         assert answer(a_deal(changes={"lines.2.planId": text})) == [(3, "planId", said)]
 
 

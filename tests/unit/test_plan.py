@@ -7,6 +7,7 @@ the whole list, an ID is used once.
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedwon.domain.changes import LIVE, Create, End, Hold, Keep, Plan, Update
+from closedwon.domain.changes import LIVE, Actual, Create, End, Hold, Keep, Plan, Update
 from closedwon.domain.desired import Desired, Policy, Slot
 from closedwon.domain.endings import ending_of
-from closedwon.domain.identifiers import CustomerId, SubscriptionId
+from closedwon.domain.identifiers import CustomerId, SubscriptionId, entity_id_fault
 from closedwon.domain.instants import instant_of
 from closedwon.domain.marks import GRANT_KEY, TERMS_KEY, Backlinks
 from closedwon.domain.plan import plan
@@ -73,10 +74,13 @@ class Pretend:
     used: list[str] = field(default_factory=list)
     shows: tuple[str, ...] = (*LIVE, "CANCELED")
 
-    def plan(self, desired: Desired, policy: Policy = POLICY) -> Plan:
+    @property
+    def actual(self) -> list[Actual]:
         shown = json.loads(json.dumps([s for s in self.subscriptions.values() if s["status"] in self.shows]))
-        actual = [actual_of(subscription, CATALOGUE) for subscription in shown]
-        return plan(CUSTOMER, desired, actual, self.records, policy, LINKS, AT)
+        return [actual_of(subscription, CATALOGUE) for subscription in shown]
+
+    def plan(self, desired: Desired, policy: Policy = POLICY, approved: Container[str] = ()) -> Plan:
+        return plan(CUSTOMER, desired, self.actual, self.records, policy, LINKS, AT, approved)
 
     def apply(self, plan: Plan, remembers: bool = True) -> None:
         """Carry a plan out. remembers: False where the step dies between Stigg's write and the ledger's."""
@@ -90,7 +94,7 @@ class Pretend:
             if isinstance(change, Create):
                 record = replace(record, generation=change.generation, made=False)
                 self.records[slot] = record
-                id = self.provision(provision_body(CUSTOMER, change, LINKS))
+                id = self.provision(provision_body(CUSTOMER, change, LINKS, paid=False))
             else:
                 id = self.update(change.subscription_id, update_body(change, LINKS))
             if remembers:
@@ -274,6 +278,16 @@ def test_ids_differ_for_different_slots_customers_and_generations(these: list[Sl
     assert not is_ours(CustomerId("contoso"), first, subscription_id(CUSTOMER, first, one))
 
 
+def test_a_customers_at_sign_is_in_no_subscriptions_id_and_those_made_with_it_stay_known() -> None:
+    customer = CustomerId("billing@acme.example")
+    id = subscription_id(customer, SLOT, 2)
+    assert entity_id_fault(id) is None
+    assert is_ours(customer, SLOT, id)
+    former = SubscriptionId(id.replace("billing-acme", "billing@acme"))
+    assert is_ours(customer, SLOT, former)
+    assert not is_ours(CustomerId("billing-acme.example"), SLOT, id)
+
+
 @given(standings())
 @settings(max_examples=40)
 def test_what_is_remembered_of_a_slot_comes_back_from_the_ledger_as_it_went_in(deals: list[Standing]) -> None:
@@ -288,7 +302,7 @@ def test_a_new_deal_makes_its_subscription_with_only_what_it_says() -> None:
     [create] = Pretend().plan(folded(an_order(plan_line(price=48000), addon(quantity=5)))).changes
     assert isinstance(create, Create)
     assert create.replaces is None
-    body = provision_body(CUSTOMER, create, LINKS)
+    body = provision_body(CUSTOMER, create, LINKS, paid=False)
     metadata = body.pop("metadata")
     assert body == {
         "customerId": CUSTOMER,
@@ -301,6 +315,7 @@ def test_a_new_deal_makes_its_subscription_with_only_what_it_says() -> None:
         "startDate": "2026-12-01T00:00:00.000Z",
         "salesforceId": ONE,
         "scheduleStrategy": "IMMEDIATE",
+        "trialOverrideConfiguration": {"isTrial": False},
     }
     assert metadata[TERMS_KEY] == create.subscription.fingerprint
     assert ONE in str(metadata)
@@ -370,9 +385,9 @@ def test_a_change_of_a_deal_is_an_update_that_sends_only_what_differs(
     assert update_body(update, LINKS).keys() - {"metadata", "salesforceId", "scheduleStrategy"} == sent
 
 
-def test_a_change_of_plan_or_units_makes_a_subscription_of_the_next_generation() -> None:
+def test_a_change_of_plan_makes_a_subscription_of_the_next_generation() -> None:
     world = settled(an_order(plan_line()))
-    for generation, changed in enumerate([plan_line("plan-enterprise-plus"), plan_line("plan-enterprise-plus", 10)], 2):
+    for generation, changed in enumerate([plan_line("plan-enterprise-plus"), plan_line("plan-per-seat", 10)], 2):
         todo = world.plan(folded(an_order(changed)))
         [create] = todo.changes
         assert isinstance(create, Create)
@@ -384,11 +399,11 @@ def test_a_change_of_plan_or_units_makes_a_subscription_of_the_next_generation()
         assert live(world) == {subscription_id(CUSTOMER, SLOT, generation)}
 
 
-def test_a_step_that_died_after_making_a_subscription_of_other_units_does_not_make_another() -> None:
-    world = settled(an_order(plan_line(quantity=5)))
-    more = folded(an_order(plan_line(quantity=9)))
+def test_a_step_that_died_after_changing_the_units_finds_nothing_left_to_change() -> None:
+    world = settled(an_order(plan_line("plan-per-seat", quantity=5)))
+    more = folded(an_order(plan_line("plan-per-seat", quantity=9)))
     world.apply(world.plan(more), remembers=False)
-    assert [keep.subscription_id for keep in world.plan(more).kept] == [subscription_id(CUSTOMER, SLOT, 2)]
+    assert [keep.subscription_id for keep in world.plan(more).kept] == [subscription_id(CUSTOMER, SLOT, 1)]
 
 
 def test_beside_a_trial_a_paid_subscription_says_that_it_begins_now_or_stigg_would_wait_for_the_trials_end() -> None:

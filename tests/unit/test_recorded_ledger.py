@@ -62,6 +62,7 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
     ("end", "A year that just ended"): ("outcomes written", "a term that ran out is Ended"),
     ("end", "Reopened and revoked"): ("future outcomes lookAgainAt written", "what is not won any more gives nothing"),
     ("end", "Held for a third"): ("desired future plan", "a removal is held with its deal, and no slot waits"),
+    ("keep", "By the unit"): ("desired future plan outcomes verdict written", "the plan is not sold by the unit"),
     ("grace", "Renewed within grace"): ("future", "a renewal's own terms hold from its start"),
     ("held", "Held for another quantity"): ("desired future outcomes written", "a fault says its day"),
     ("held", "Held by the removal guard"): (
@@ -78,7 +79,18 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
     ("held", "Held for another plan"): ("desired future outcomes written", "equals make way together"),
     ("held", "Credits granted"): ("future", "credits are given once, and never taken back"),
     ("held", "Credits corrected after the grant"): ("future", "credits are given once, and never taken back"),
-    ("held", "Customer of another account"): ("outcomes", "what is still to be made was not cancelled"),
+    ("held", "Customer of another account"): (
+        "outcomes plan", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
+    ("held", "Customer lost in stigg"): ("plan written stigg", "a sale says that it is no trial, and its currency"),
+    ("held", "Died before the subscription"): (
+        "plan written stigg", "a sale says that it is no trial, and its currency",
+    ),
+    ("held", "Ended by hand"): (
+        "desired future plan outcomes written stigg", "what a person ended is held, and not given back",
+    ),
+    ("held", "Lost in stigg"): ("plan written stigg", "a sale says that it is no trial"),
+    ("held", "Refused by stigg"): ("plan written stigg", "another currency is found before Stigg refuses it"),
     ("held", "Changed beneath a hold"): ("desired future plan written stigg", "no base is held for its amendment"),
     ("held", "Died before the credits"): ("future", "credits are given once, and never taken back"),
     ("held", "Died after the credits"): ("future", "credits are given once, and never taken back"),
@@ -96,17 +108,28 @@ DELIBERATE: dict[tuple[str, str], tuple[str, str]] = {
         "outcomes written", "what still gives is Provisioned, and says when access ends",
     ),
     ("keep", "Reopened"): ("outcomes", "what is not won any more can be approved"),
-    ("keep", "Never started"): ("outcomes", "what is still to be made was not cancelled"),
+    ("keep", "Never started"): (
+        "outcomes plan written stigg", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
     ("keep", "Approved and not yet done"): ("plan", "a removal is approved with its deal"),
     ("own", "Workspace refused"): ("outcomes", "what is not prepared has no outcome of the agreement"),
     ("own", "Workspace in the making"): ("outcomes", "what is not prepared has no outcome of the agreement"),
-    ("paused", "Sold meanwhile"): ("future outcomes", "what is still to be made was not cancelled"),
-    ("paused", "Trial meanwhile"): ("outcomes", "what is still to be made was not cancelled"),
-    ("shadow", "Sold meanwhile"): ("future outcomes", "what is still to be made was not cancelled"),
-    ("shadow", "Trial meanwhile"): ("outcomes", "what is still to be made was not cancelled"),
+    ("paused", "Sold meanwhile"): (
+        "future outcomes plan", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
+    ("paused", "Trial meanwhile"): (
+        "outcomes plan", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
+    ("shadow", "Sold meanwhile"): (
+        "future outcomes plan", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
+    ("shadow", "Trial meanwhile"): (
+        "outcomes plan", "what is still to be made was not cancelled; a sale says that it is no trial",
+    ),
 }  # fmt: skip
 """Where this version means to say something else than the one that stored it. Nothing of it writes to Stigg but the end
-that was learned, and a price that somebody changed by hand beneath a hold.
+that was learned, a price that somebody changed by hand beneath a hold, and what a sale that was under way says of
+itself besides: that it is no trial, and its currency.
 """
 
 
@@ -218,6 +241,18 @@ def test_what_only_other_rules_would_change_waits_for_approval(recording: Record
         after = {"price of addon-extra-workspace": "1050 usd", "price of plan-enterprise": "96000 usd"}
         assert hold.reason.facts["before"] == Facts({"addon-extra-workspace": 2, **before})
         assert hold.reason.facts["after"] == Facts({"addon-extra-workspace": 4, **after})
+
+
+def test_units_of_a_plan_that_is_not_sold_by_the_unit_stay_until_somebody_approves_what_the_deal_says_now(
+    recording: Recording, stack: Played
+) -> None:
+    found = {one["name"]: stack.holds(one["account"]) for one in recording.customers}
+    waiting = {name: hold for name, holds in found.items() for hold in holds if hold.reason.code == "read_differently"}
+    assert waiting.keys() == {"By the unit"} & found.keys()
+    for hold in waiting.values():
+        assert hold.approval
+        assert hold.reason.facts["before"] == Facts({"units": 3, "price of plan-team": "4500 usd"})
+        assert hold.reason.facts["after"] == Facts({"units": 1, "price of plan-team": "13500 usd"})
 
 
 def test_a_look_at_each_customer_comes_to_what_it_came_to(recording: Recording, now: dict[str, Json]) -> None:

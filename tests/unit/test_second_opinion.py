@@ -35,7 +35,15 @@ def both_of(content: Json, now: Instant = BEFORE) -> Both:
     return Both(replace(life_of(content), now=now), oracle.Rules(zone=content["timeZone"], **rules))
 
 
-@pytest.mark.parametrize("path", sorted(STORIES.glob("*.json")), ids=lambda path: path.stem)
+OF_THE_CATALOGUE = ("c09", "c10", "c11", "c12", "c13", "c14")
+"""Stories of what Stigg's catalogue does not sell: the oracle knows its plans, and none of its rules."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(STORIES.glob("*.json")) if not path.stem.startswith(OF_THE_CATALOGUE)],
+    ids=lambda path: path.stem,
+)
 def test_oracle_and_product_agree_on_every_story_at_every_event(path: Path) -> None:
     both, wrong = both_of(story(path)), []
     for event in story(path)["events"]:
@@ -65,6 +73,7 @@ def looked(both: Both) -> Json:
             "units": stands.units,
             "addons": stands.addons,
             "entitlements": {name: True if n == "granted" else n for name, n in stands.limits.items()},
+            "charges": stands.charges,
             "prices": {name or "plan": price for name, price in stands.prices.items()},
             "startDate": stands.since.isoformat(),
         }

@@ -134,13 +134,17 @@ class World:
         raised = {c.subscription.slot.key: c.generation for c in to_do.changes if isinstance(c, Create)}
         new = {g.key: GrantRecord(g.amount) for g in to_do.grants if g.key not in self.customer.grants}
         self._settle(work, Intended(raised, new))
-        records = self._records()
+        records = dict(found.records)
+        for key, generation in raised.items():
+            slot = Slot.of_key(key)
+            records[slot] = replace(records.get(slot, SlotRecord()), generation=generation, made=False)
         for keep in to_do.kept:
             records[keep.subscription.slot] = replace(
                 records.get(keep.subscription.slot, SlotRecord()),
                 made=True,
                 subscription_id=keep.subscription_id,
                 status=keep.status,
+                payment=keep.payment,
                 applied=keep.subscription,
             )
         refusals: dict[Slot, Facts] = {}
@@ -203,7 +207,7 @@ class World:
         record = records.get(change.subscription.slot, SlotRecord())
         if isinstance(change, Create):
             record = replace(record, generation=change.generation)
-            body = json.loads(json.dumps(provision_body(CUSTOMER, change, LINKS)))
+            body = json.loads(json.dumps(provision_body(CUSTOMER, change, LINKS, paid=False)))
             held = provisioning.provision(
                 self.stigg, models.read(models.SubscriptionProvision, json.dumps(body).encode())
             )
@@ -233,14 +237,18 @@ class World:
 
 
 def _shown(held: Held) -> str:
-    """A subscription in one line: ``[eu] trial until 2026-12-15: team x3 at 490, 20 seats, 2 data-export``."""
-    prices = {price.get("addonId"): price["amount"] for price in held.price_overrides}
+    """A subscription in one line: ``[eu] trial until 2026-12-15: per-seat x3 at 20, 20 seats, 2 data-export``."""
+    prices = {price.get("addonId") or price.get("featureId"): price["amount"] for price in held.price_overrides}
+    by_unit = held.plan.unit_feature
 
-    def at(addon_id: str | None) -> str:
-        return f" at {prices[addon_id]:g}" if addon_id in prices else ""
+    def at(of: str | None) -> str:
+        return f" at {prices[of]:g}" if of in prices else ""
 
-    units = f" x{held.unit_quantity}" if held.unit_quantity not in (None, 1) else ""
-    parts = [f"{held.plan.id.removeprefix('plan-')}{units}{at(None)}"]
+    units = f" x{held.units}" if held.units not in (None, 1) else ""
+    parts = [f"{held.plan.id.removeprefix('plan-')}{units}{at(by_unit if held.units else None)}"]
+    for charge in sorted(held.charges, key=lambda c: str(c["id"])):
+        if charge["id"] != by_unit and charge["quantity"]:
+            parts.append(f"{charge['quantity']:g} {charge['id'].removeprefix('feature-')} charged{at(charge['id'])}")
     for entitlement in sorted(held.entitlements, key=lambda e: str(e["id"])):
         name = entitlement["id"].removeprefix("feature-").removeprefix("currency-")
         amount = entitlement.get("usageLimit", entitlement.get("amount"))

@@ -295,18 +295,19 @@ class Stack:
     def comparer(self, deals_since: str, known: Catalogue | None = None, package: Package | None = None) -> Comparer:
         """Compares customers by one catalogue and the stack's policies.
 
-        In: the day from which won deals count; the catalogue; what the organisation's package has; where there is
-        none, it is read.
+        In: the day from which won deals count; the catalogue, which is kept nowhere then; what the organisation's
+        package has; where there is none, it is read.
         """
         from closedwon.reconciliation.comparing import Comparer, remedies_of
         from closedwon.reconciliation.drift import Watch
-        from closedwon.stigg.catalogue import kept_catalogue, read_catalogue
+        from closedwon.stigg.catalogue import SharedCatalogue, kept_catalogue, read_catalogue
 
-        def catalogue() -> Catalogue:
+        def read() -> Catalogue:
             at = self.now()
             # The snapshot first: a comparison is no reason to ask Stigg for its catalogue again.
             return known or kept_catalogue(self.ledger, at) or read_catalogue(self.ledger, self.stigg, at)
 
+        catalogue = SharedCatalogue(read, self.stigg, self.ledger if known is None else None)
         settings = self.settings
         return Comparer(
             catalogue,

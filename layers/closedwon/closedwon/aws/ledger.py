@@ -14,7 +14,7 @@ is in `domain`, by their names; how it is read and written at one moment is in `
 | ``OPPORTUNITY#<opportunity>`` | ``OWNER`` | the account it belongs to, for ever |
 | ``OPPORTUNITY#<opportunity>`` | ``ORDER#<revision>#<digest>`` | every accepted order; only names are added later |
 | ``STIGG#<customer>`` | ``OWNER`` | the account a customer in Stigg is bound to |
-| ``CATALOGUE`` | ``CATALOGUE`` | the snapshot of Stigg's catalogue |
+| ``CATALOGUE`` | ``CATALOGUE``, ``PART#<number>`` | the snapshot of Stigg's catalogue (`catalogue_items`) |
 | ``PACKAGE`` | ``PACKAGE`` | what the Salesforce organisation's package has |
 | ``CONTROL`` | ``CONTROL`` | whether the stack is paused or only watches |
 | ``NOTICE#<cause>`` | ``NOTICE`` | see `aws.notices` |
@@ -40,7 +40,9 @@ from closedwon.aws.ledger_items import (
     Accepted,
     accepted_order,
     body_of,
+    catalogue_items,
     keep_names_private,
+    snapshot_of,
     text_of,
     unreadable,
 )
@@ -359,12 +361,13 @@ class Ledger:
         return self._table.count_due(self._clock() + milliseconds)
 
     def snapshot(self) -> str | None:
-        """The kept snapshot of Stigg's catalogue."""
-        item = self._table.find("CATALOGUE", "CATALOGUE")
-        return text_of(item) if item else None
+        """The kept snapshot of Stigg's catalogue; None where there is none, or not all of it."""
+        return snapshot_of(self._table.items("CATALOGUE"))
 
     def keep_snapshot(self, text: str) -> None:
-        self._table.put({"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}, "body": body_of(text)})
+        """Keep a snapshot of Stigg's catalogue, of any size."""
+        for item in catalogue_items(text):
+            self._table.put(item)
 
     def package(self) -> str | None:
         """What was kept of the Salesforce organisation's package."""

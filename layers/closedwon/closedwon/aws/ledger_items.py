@@ -6,9 +6,10 @@ The table of keys is in `ledger`.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from closedwon.domain.customer import Customer, Lease, OpportunityState
@@ -224,8 +225,11 @@ def accepted_order(item: Item) -> Accepted:
 def head_item(customer: Customer, rev: int, total: int, inherited: Mapping[str, Any]) -> Item:
     """A customer's head. total, inherited: see `Stored`."""
     body = {name: value for name, value in told_of(customer).items() if name != "rev" and name not in PARTS}
-    if customer.rules == 1:  # as the first version stored it
+    if customer.rules == 1:  # as the first version stored it, here and below
         del body["rules"]
+    for name in ("currency", "archived"):
+        if not body[name]:
+            del body[name]
     if customer.heard_at is None:
         del body["heard_at"], body["heard_token"]
     item: Item = {
@@ -270,6 +274,45 @@ def body_of(text: str) -> Item:
     if len(text) <= READABLE:
         return {"S": text}
     return {"B": zlib.compress(text.encode(), 9)}
+
+
+PART_BYTES = 300_000
+"""How much of a snapshot one item holds at most: DynamoDB takes 400 KB, with keys and names."""
+
+
+def catalogue_items(text: str) -> Iterator[Item]:
+    """The items that hold a snapshot of the catalogue, in the order in which they are written; see `snapshot_of`.
+
+    One that fits is one item. Of a larger one the first item comes last and names the others, so that no half of it is
+    taken for a whole.
+    """
+    key = {"pk": {"S": "CATALOGUE"}, "sk": {"S": "CATALOGUE"}}
+    body = zlib.compress(text.encode(), 9)
+    if len(body) <= PART_BYTES:
+        yield {**key, "body": body_of(text)}
+        return
+    digest = hashlib.sha256(body).hexdigest()
+    parts = [body[at : at + PART_BYTES] for at in range(0, len(body), PART_BYTES)]
+    for number, part in enumerate(parts):
+        yield {**key, "sk": {"S": f"PART#{number:03}"}, "of": {"S": digest}, "body": {"B": part}}
+    yield {**key, "of": {"S": digest}}
+
+
+def snapshot_of(items: Iterable[Item]) -> str | None:
+    """The snapshot that items hold. None where there is none, or none that can be read: its parts are of several that
+    were written at one time, or another version wrote it otherwise. It is a cache.
+    """
+    by_key = {item["sk"]["S"]: item for item in items}
+    first = by_key.pop("CATALOGUE", None)
+    if first is None:
+        return None
+    try:
+        if "body" in first:  # parts that are left of a larger one say nothing
+            return text_of(first)
+        body = b"".join(part["body"]["B"] for _, part in sorted(by_key.items()) if part["of"] == first["of"])
+        return inflated(body) if hashlib.sha256(body).hexdigest() == first["of"]["S"] else None
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def _text(told: Any) -> str:

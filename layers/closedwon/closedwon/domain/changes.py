@@ -13,6 +13,7 @@ from closedwon.domain.codes import Reason
 from closedwon.domain.desired import Grant, Price, Slot, Subscription
 from closedwon.domain.identifiers import OpportunityId, SubscriptionId
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, Until
+from closedwon.domain.records import Payment
 
 LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
 """States of a subscription that holds its slot, now or later. Every other state is an end."""
@@ -20,9 +21,13 @@ LIVE = ("ACTIVE", "IN_TRIAL", "NOT_STARTED", "PAYMENT_PENDING")
 
 @dataclass(frozen=True)
 class Actual:
-    """One subscription as Stigg holds it. Entitlement values and the billing period are not in its answers.
+    """One subscription as Stigg holds it. Not in its answers: entitlement values, the billing period, the units of the
+    plan, and how many there are of what it charges by the unit.
 
-    period: when the billing period under way began, and when it ends.
+    period: when the billing period under way began, and when it ends. tiered: the plan, add-ons or features of which
+    somebody overrode the price in tiers, which no deal says. cancel_reason: why it ended, in Stigg's word; ended: when.
+    payment_collection: how collecting its payment goes, and latest_invoice: the state of its newest invoice, both in
+    Stigg's words.
     """
 
     id: SubscriptionId
@@ -39,11 +44,31 @@ class Actual:
     trial_end: Instant | None = None
     coupons: tuple[str, ...] = ()
     period: tuple[Instant, Instant] | None = None
+    tiered: tuple[str, ...] = ()
+    cancel_reason: str | None = None
+    ended: Instant | None = None
+    payment_collection: str | None = None
+    latest_invoice: str | None = None
+
+    @property
+    def payment(self) -> Payment | None:
+        """What is wrong with its payment while it gives access; None where nothing is."""
+        return payment_of(self.status, self.payment_collection, self.latest_invoice)
 
     @property
     def ends(self) -> Instant | None:
         """When it ends by itself; None where it does not, or nobody knows when."""
         return self.trial_end if self.slot.trial else self.cancellation.instant
+
+
+def payment_of(status: str, collection: str | None, invoice: str | None) -> Payment | None:
+    """What is wrong with a subscription's payment. One that waits at a checkout says so by its status.
+
+    In: `status`, `paymentCollection` and the status of `latestInvoice`, as the SDK's types have them.
+    """
+    if status not in ("ACTIVE", "IN_TRIAL") or collection not in ("FAILED", "ACTION_REQUIRED"):
+        return None
+    return Payment(collection, invoice or "")
 
 
 @dataclass(frozen=True)
@@ -58,8 +83,10 @@ class Create:
     start: Instant | None = None
 
 
-Aspect = Literal["add-ons", "prices", "entitlements", "end", "coupon", "end of trial", "terms", "links"]
-"""What of a subscription can differ in place. Terms: what no answer of Stigg shows."""
+Aspect = Literal["add-ons", "prices", "entitlements", "charges", "end", "coupon", "end of trial", "terms", "links"]
+"""What of a subscription can differ in place. Charges: how many there are of what is charged by the unit. Terms: what
+else no answer of Stigg shows.
+"""
 
 
 @dataclass(frozen=True)
@@ -129,6 +156,7 @@ class Keep:
     subscription: Subscription
     subscription_id: SubscriptionId
     status: str
+    payment: Payment | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +173,16 @@ class Hold:
 
 
 Change = Create | Update | End
+
+
+def slot_of(change: Change | Keep | Hold) -> Slot:
+    """The slot that a change is about."""
+    return change.slot if isinstance(change, End | Hold) else change.subscription.slot
+
+
+def opportunities_of(change: Change | Keep | Hold) -> tuple[OpportunityId, ...]:
+    """The deals that a change comes from."""
+    return change.opportunities if isinstance(change, End | Hold) else change.subscription.opportunities
 
 
 @dataclass(frozen=True)

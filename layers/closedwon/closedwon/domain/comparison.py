@@ -4,7 +4,7 @@ place. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 from closedwon.domain.changes import Actual, Aspect, Change, End, Hold, Update
@@ -13,35 +13,48 @@ from closedwon.domain.desired import Subscription, price_order
 from closedwon.domain.instants import EndOfBillingPeriod, Never
 from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
 from closedwon.domain.records import SlotRecord
+from closedwon.domain.upgrade import differences
 
 
-def differing(wanted: Subscription, standing: Actual, links: Backlinks) -> tuple[Aspect, ...]:
-    """What of a subscription that stands is not as it is wanted."""
+def differing(
+    wanted: Subscription, standing: Actual, links: Backlinks, applied: Subscription | None
+) -> tuple[Aspect, ...]:
+    """What of a subscription that stands is not as it is wanted. applied: what was written last, None where that is not
+    known.
+    """
     metadata = metadata_of(wanted, links)
+    charged = not _charged_otherwise(wanted, standing, applied)
+    # Where only units differ, nothing else is written.
+    alike = wanted if charged or applied is None else wanted.charged_as(applied)
     aspects: tuple[tuple[Aspect, bool], ...] = (
         ("add-ons", standing.addons == wanted.addons),
         ("prices", standing.prices == tuple(sorted(wanted.prices, key=price_order))),
         ("entitlements", standing.entitlement_ids == tuple(sorted(e.id for e in wanted.entitlements))),
+        ("charges", charged),
         ("end", _ends_as(standing, wanted)),
         ("coupon", wanted.coupon is None or wanted.coupon in standing.coupons),
         ("end of trial", not wanted.slot.trial or standing.trial_end == wanted.trial_end),
-        ("terms", standing.metadata.get(TERMS_KEY) == wanted.fingerprint),
+        ("terms", standing.metadata.get(TERMS_KEY) == alike.fingerprint),
         ("links", metadata.items() <= standing.metadata.items()),
     )
     differs = [aspect for aspect, same in aspects if not same]
-    if "terms" in differs and metadata.items() - standing.metadata.items() == {(TERMS_KEY, wanted.fingerprint)}:
+    told = not {"terms", "charges"}.isdisjoint(differs)
+    if told and metadata.items() - standing.metadata.items() == {(TERMS_KEY, wanted.fingerprint)}:
         differs.remove("links")  # the fingerprint is in the metadata too: it alone is no difference of links
     return tuple(differs)
 
 
-def units_of(standing: Actual, record: SlotRecord, wanted: Subscription) -> int:
-    """The units a subscription was written with, which no answer of Stigg shows: its metadata knows, even where a step
-    died between its write and the ledger's. Where nobody knows, those wanted.
+def _charged_otherwise(wanted: Subscription, standing: Actual, applied: Subscription | None) -> bool:
+    """Whether there is to be another quantity of what is charged by the unit. No answer of Stigg shows any: what was
+    written last counts, where the fingerprint says that it still stands.
     """
-    units = standing.metadata.get(TERMS_KEY, "").partition("-")[0]
-    if units.isdecimal():
-        return int(units)
-    return record.applied.unit_quantity if record.applied else wanted.unit_quantity
+    kept = standing.metadata.get(TERMS_KEY)
+    if kept == wanted.fingerprint:
+        return False
+    before = {} if applied is None else applied.counted
+    if applied is None or kept != applied.fingerprint:  # nobody knows how many there are
+        return bool(before or wanted.counted)
+    return before != wanted.counted
 
 
 UNCHANGEABLE = (
@@ -76,6 +89,45 @@ def unchangeable(wanted: Subscription, standing: Actual, record: SlotRecord) -> 
     return None
 
 
+def read_differently(wanted: Subscription, standing: Actual, applied: Subscription | None) -> Reason | None:
+    """Why what stands waits: it was sold as an entitlement, or as units of a plan that has no unit pricing, by a
+    version that did not know what the plan charges. What the customer has and pays changes only by an approval, of all
+    that would change.
+    """
+    kept = standing.metadata.get(TERMS_KEY, "")
+    if kept == wanted.fingerprint:  # made so by a step that died before it was recorded
+        return None
+    units = kept.partition("-")[0]
+    was = int(units) if units.isdecimal() else applied.unit_quantity if applied else wanted.unit_quantity
+    units_gone = wanted.unit_feature is None and was != wanted.unit_quantity
+    if applied is None:
+        before, after = {"units": was}, {"units": wanted.unit_quantity}
+        return Reason.of("read_differently", before=before, after=after, plan=wanted.plan_id) if units_gone else None
+    if applied.plan_id != wanted.plan_id or not (units_gone or _sold_otherwise(wanted, applied)):
+        return None
+    before, after = differences(applied, wanted, standing.status == "NOT_STARTED") or ({}, {})
+    return Reason.of("read_differently", before=before, after=after, plan=wanted.plan_id)
+
+
+def _sold_otherwise(wanted: Subscription, applied: Subscription) -> bool:
+    """Whether anything was sold as an entitlement and would be charged by the unit, or the other way round."""
+    were, are = ({e.id for e in one.entitlements if e.type == "FEATURE"} for one in (applied, wanted))
+    return any(id in were and id not in applied.counted for id in wanted.counted) or any(
+        id in are and id not in wanted.counted for id in applied.counted
+    )
+
+
+def tiered_override(wanted: Subscription, standing: Actual, aspects: Collection[Aspect]) -> Hold | None:
+    """The hold where prices would be written on a subscription of which somebody overrode a price in tiers: a PATCH
+    replaces all overrides and takes no tiers (the SDK's SubscriptionUpdateParams), so that those would be lost.
+    """
+    if "prices" not in aspects or not standing.tiered:
+        return None
+    item = standing.tiered[0]
+    facts = {"item": item, "plan": wanted.plan_id, "subscription": standing.id, "slot": wanted.slot.key}
+    return Hold(wanted.slot, wanted.opportunities, Reason.of("tiered_override", **facts))
+
+
 def matches(foreign: Actual, wanted: Subscription) -> bool:
     """Whether a subscription somebody else made already is what the deal wants, as far as Stigg shows it."""
     return (
@@ -102,6 +154,8 @@ def adoption(wanted: Subscription, standing: Actual) -> Iterable[Change]:
     be seen to be the same.
     """
     aspects: tuple[Aspect, ...] = ("terms",)
+    if wanted.counted:
+        aspects += ("charges",)
     if wanted.coupon:
         aspects += ("coupon",)
     if not _ends_as(standing, wanted):

@@ -288,8 +288,9 @@ class Customer:
     executions requested so far. slots: what is remembered of each slot, by its key. account_written: the customer ID
     that the account in Salesforce shows. approved: approvals whose change is not made yet. grants: the credits that
     were granted or are about to be, by their keys. asks: whether new starts go to the user's own application first.
-    named: whether its ID may be in use in Stigg already, so that it stays. rules: by whose rules Stigg was compared
-    last with its deals: 1 for the first version's, `RULES` for today's.
+    named: whether its ID may be in use in Stigg already, so that it stays. currency: what Stigg bills it in, as it
+    said; None where it has none, or nobody asked yet. archived: whether somebody archived it in Stigg. rules: by whose
+    rules Stigg was compared last with its deals: 1 for the first version's, `RULES` for today's.
     extra: see `domain.stored`.
     """
 
@@ -312,6 +313,8 @@ class Customer:
     grants: dict[str, GrantRecord] = field(default_factory=dict)
     asks: bool = False
     named: bool = False
+    currency: str | None = None
+    archived: bool = False
     rules: int = 1
     slots: dict[str, SlotRecord] = field(default_factory=dict)
     opportunities: dict[str, OpportunityState] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The desired state: the subscriptions a customer should have, and what Stigg's catalogue allows a deal. Pure.
+"""The desired state: the subscriptions a customer should have. Pure.
 
 What a customer's deals come to is the `contract` model's; see `contract.agreement.Agreement.desired`.
 """
@@ -7,25 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-from closedwon.domain.catalogue import CURRENCIES, Catalogue
 from closedwon.domain.codes import Reason
 from closedwon.domain.identifiers import CustomerId, OpportunityId
 from closedwon.domain.instants import (
     Instant,
     Until,
-    ending,
     from_iso,
     iso_utc,
-    starting,
     until_from_json,
     until_to_json,
 )
-from closedwon.domain.order import Item, Kind, Order, Problem
+from closedwon.domain.order import Problem
 
 
 class Slot(NamedTuple):
@@ -89,18 +85,33 @@ def amount_of(entitlement: Entitlement) -> float:
 
 @dataclass(frozen=True, order=True)
 class Price:
-    """A price override: of an add-on, or of the plan's base charge (addon_id None). amount: whole units of the
-    currency.
+    """A price override: of an add-on, of a unit of a feature that the plan charges, or of the plan's base charge (both
+    None). amount: whole units of the currency.
     """
 
     addon_id: str | None
     amount: float
     currency: str
+    feature_id: str | None = None
+
+    @property
+    def of(self) -> str | None:
+        """The add-on or feature that it is a price of; None for the plan's base charge."""
+        return self.addon_id or self.feature_id
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for the ledger and fingerprints: as the first version wrote it, but where a feature is named."""
+        told = dict(vars(self))
+        if self.feature_id is None:
+            del told["feature_id"]
+        return told
 
 
-def price_order(price: Price) -> str:
-    """The place of a price among those of a subscription: the base price, then by add-on."""
-    return price.addon_id or ""
+def price_order(price: Price) -> tuple[int, str]:
+    """The place of a price among those of a subscription: the base price, then by add-on, then by feature."""
+    if price.feature_id is not None:
+        return (2, price.feature_id)
+    return (0, "") if price.addon_id is None else (1, price.addon_id)
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,10 @@ class Subscription:
 
     cancellation: until when it lasts. opportunities: those that contribute to it, by start, then ID; the first is the
     one Stigg links to. minimum_spend: for each billing period. milestones: the renewals, cancellations and dates that
-    lie behind: what may have lowered it without anybody's approval.
+    lie behind: what may have lowered it without anybody's approval. charges: how many there are of each feature that
+    the plan charges by the unit and a deal gives, by its ID. charged: all features that the plan charges so: of those
+    that no deal gives there are none. unit_feature: of a plan that is sold by the unit itself, the feature that
+    unit_quantity counts.
     """
 
     slot: Slot
@@ -132,18 +146,31 @@ class Subscription:
     paying_customer_id: CustomerId | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     milestones: tuple[str, ...] = ()
+    charges: tuple[tuple[str, int], ...] = ()
+    charged: tuple[str, ...] = ()
+    unit_feature: str | None = None
 
     @property
     def ends(self) -> Instant | None:
         """When it ends by the dates it is written with; None where it does not, or only Stigg knows when."""
         return self.trial_end if self.slot.trial else self.cancellation.instant
 
+    def charged_as(self, other: Subscription) -> Subscription:
+        """It with another's quantities of what is charged by the unit."""
+        return replace(self, charges=other.charges, unit_quantity=other.unit_quantity)
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """How many there are of each feature that is charged by the unit, with those that the plan's own units are."""
+        own = {} if self.unit_feature is None else {self.unit_feature: self.unit_quantity}
+        return {**own, **dict(self.charges)}
+
     @cached_property
     def fingerprint(self) -> str:
-        """The units, then a hash of what else Stigg's answers do not show (entitlement values, billing period ...):
-        kept in the subscription's metadata, it tells whether what was written still is what is wanted.
+        """The units, then a hash of what else Stigg's answers do not show (entitlement values, charges, billing period
+        ...): kept in the subscription's metadata, it tells whether what was written still is what is wanted.
         """
-        unseen = [
+        unseen: list[Any] = [
             [vars(entitlement) for entitlement in self.entitlements],
             self.billing_period,
             self.payment_collection,
@@ -151,9 +178,11 @@ class Subscription:
             self.coupon,
             self.budget,
             self.budget_soft,
-            self.minimum_spend and vars(self.minimum_spend),
+            self.minimum_spend and self.minimum_spend.to_json(),
             self.paying_customer_id,
         ]
+        if self.charges:  # added later: the fingerprints of all others stay what they were
+            unseen.append(self.charges)
         digest = hashlib.sha256(json.dumps(unseen, separators=(",", ":")).encode()).hexdigest()
         return f"{self.unit_quantity}-{digest[:32]}"
 
@@ -161,11 +190,14 @@ class Subscription:
         """Plain data for the ledger; `from_json` is its inverse."""
         data = {name: getattr(self, name) for name in self.__dataclass_fields__}
         data["turns"] = data.pop("milestones")  # as it was called when ledgers were first written
+        for added_later in ("charges", "charged", "unit_feature"):
+            if not data[added_later]:
+                del data[added_later]
         return {
             **data,
             "entitlements": tuple(dict(vars(entitlement)) for entitlement in self.entitlements),
-            "prices": tuple(dict(vars(price)) for price in self.prices),
-            "minimum_spend": self.minimum_spend and dict(vars(self.minimum_spend)),
+            "prices": tuple(price.to_json() for price in self.prices),
+            "minimum_spend": self.minimum_spend and self.minimum_spend.to_json(),
             "start": self.start and iso_utc(self.start),
             "cancellation": until_to_json(self.cancellation),
             "trial_end": self.trial_end and iso_utc(self.trial_end),
@@ -188,6 +220,8 @@ class Subscription:
                 "minimum_spend": Price(**_known(Price, told)) if (told := data.get("minimum_spend")) else None,
                 "metadata": tuple((name, value) for name, value in data.get("metadata", ())),
                 "milestones": tuple(data.get("turns", ())),
+                "charges": tuple((id, quantity) for id, quantity in data.get("charges", ())),
+                "charged": tuple(data.get("charged", ())),
             }
         )
 
@@ -247,122 +281,3 @@ class Desired:
     lapsing: dict[Slot, tuple[str, ...]] = field(default_factory=dict)
     next_change: int | None = None
     time_zone: str = "UTC"
-
-
-def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...]:
-    """What is wrong with an order that only Stigg's catalogue shows: unknown IDs, incompatible add-ons, currency.
-
-    What differences are compatible with is their contract's plan: that is judged with the contract.
-    """
-    problems: dict[Problem, None] = {}
-    known: dict[Kind, Container[str]] = {
-        "Plan": catalogue.plans,
-        "Add-on": catalogue.max_quantities,
-        "Entitlement": catalogue.feature_types,
-        "Credit entitlement": catalogue.currencies,
-        "Credit grant": catalogue.currencies,
-    }
-    for item in order.items:
-        line = item.lines[0]
-        if item.stigg_id not in known[item.kind]:
-            problems[_missing(line, "stiggId", f"Stigg has no {item.kind.lower()} {item.stigg_id}")] = None
-            continue
-        if item.price is not None and order.currency not in CURRENCIES:
-            problems[_missing(line, "price", f"Stigg has no prices in {order.currency.upper()}")] = None
-        if catalogue.feature_types.get(item.stigg_id) == "ENUM":
-            said = f"{item.stigg_id} is a list of values, which a deal cannot set"
-            problems[_missing(line, "stiggId", said)] = None
-    whole = order.trigger != "cancellation" and not order.differences
-    if whole and all(plan.stigg_id in catalogue.plans for plan in order.of_kind("Plan")):
-        placed = [(starting(i.start), ending(i.end), i) for i in order.items if i.kind != "Credit grant"]
-        for moment in sorted({start for start, _, _ in placed}):
-            items = [item for start, end, item in placed if start <= moment < end]
-            problems |= {problem: None for problem, _ in _unfit(items, catalogue)}
-    return tuple(problems)
-
-
-def _missing(line: int, field: str, message: str) -> Problem:
-    return Problem(line, field, message, "not_in_catalogue")
-
-
-def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
-    """What of some items that count together does not go together, by Stigg's catalogue."""
-    items = list(items)
-    plans = tuple(item for item in items if item.kind == "Plan")
-    for item in items:
-        line = item.lines[0]
-        most = catalogue.max_quantities.get(item.stigg_id)
-        if item.kind == "Add-on" and most is not None and item.quantity > most:
-            said = f"a subscription holds at most {most} of {item.stigg_id}"
-            yield Problem(line, "quantity", said, "too_many"), item
-        if item.kind == "Plan" or (item.kind == "Add-on" and item.stigg_id not in catalogue.max_quantities):
-            continue
-        if not plans:
-            yield Problem(line, "stiggId", f"{item.stigg_id} is left without a plan", "no_plan"), item
-            continue
-        takers = _takers(item, plans, catalogue)
-        if not takers:
-            names = " or ".join(plan.stigg_id for plan in plans)
-            wanted = item.plan_id if item.plan_id and item.plan_id not in {p.stigg_id for p in plans} else None
-            said = (
-                f"no line of the deal has the plan {wanted}"
-                if wanted
-                else f"{item.stigg_id} is not compatible with {names}"
-            )
-            field_name, code = ("planId", "no_plan") if wanted else ("stiggId", "not_compatible")
-            yield Problem(line, field_name, said, code), item
-        elif len(takers) > 1:
-            names = " and ".join(plan.stigg_id for plan in takers)
-            said = f"{item.stigg_id} fits {names}: say which plan it belongs to"
-            yield Problem(line, "planId", said, "plan_ambiguous"), item
-    yield from _plans_of_one_product(plans, catalogue)
-    yield from _named_twice(plans, items, catalogue)
-
-
-def _named_twice(plans: tuple[Item, ...], items: list[Item], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
-    """Items of one entity that only the catalogue brings together: one line says its plan, the other does not."""
-    for plan in plans:
-        first: dict[tuple[str, str], Item] = {}
-        for item in _items_of(plan, plans, items, catalogue):
-            other = first.setdefault((item.kind, item.stigg_id), item)
-            for name, field_name in (
-                ("price", "price"),
-                ("reset_period", "resetPeriod"),
-                ("cadence", "cadence"),
-            ):
-                if getattr(item, name) != getattr(other, name):
-                    said = f"differs from line {other.lines[0]}, which names {other.stigg_id} too"
-                    yield Problem(item.lines[0], field_name, said, "terms_conflict"), item
-
-
-def same_product_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...]:
-    """Two plans of one product in one deal at one time: Stigg would cancel the first for the second."""
-    if order.differences or order.trigger == "cancellation":
-        return ()
-    return tuple(problem for problem, _ in _plans_of_one_product(order.of_kind("Plan"), catalogue))
-
-
-def _plans_of_one_product(plans: tuple[Item, ...], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
-    for place, plan in enumerate(plans):
-        product = catalogue.product_of(plan.stigg_id)
-        for other in plans[:place]:
-            if product is not None and product == catalogue.product_of(other.stigg_id) and plan.meets(other):
-                both = f"{plan.stigg_id} and {other.stigg_id} (line {other.lines[0]})"
-                said = f"{both} are plans of one product: a deal names one of them"
-                yield Problem(plan.lines[0], "stiggId", said, "two_plans"), plan
-                break
-
-
-def _takers(item: Item, plans: tuple[Item, ...], catalogue: Catalogue) -> list[Item]:
-    """The plans of the deal that an add-on or entitlement can belong to."""
-    if item.plan_id:
-        plans = tuple(plan for plan in plans if plan.stigg_id == item.plan_id)
-    taking = catalogue.takers(item.kind, item.stigg_id, [plan.stigg_id for plan in plans])
-    return [plan for plan in plans if plan.stigg_id in taking]
-
-
-def _items_of(plan: Item, plans: tuple[Item, ...], items: Iterable[Item], catalogue: Catalogue) -> tuple[Item, ...]:
-    """The add-ons and entitlements of a plan."""
-    others = (item for item in items if item.kind != "Plan")
-    # With one plan there is no choice: what was provisioned once stays with it, compatible today or not.
-    return tuple(item for item in others if len(plans) == 1 or plan in _takers(item, plans, catalogue))

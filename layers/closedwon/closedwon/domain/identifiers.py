@@ -23,12 +23,54 @@ SubscriptionId = NewType("SubscriptionId", str)
 """A subscription's ID in Stigg."""
 
 STIGG_ID = r"^[.]*[A-Za-z0-9_:@|-][A-Za-z0-9_.:@|-]*$"
-"""What closed-won takes as an ID in Stigg: letters, digits, a few marks. It becomes part of addresses and of keys: one
-of dots alone would name another place.
+"""What was taken as an ID in Stigg before it was known what Stigg takes. Orders that are stored may have such IDs, and
+lines of other deals name them (`intake.references`).
 """
 
 STIGG_ID_LENGTH = 255
 """The most characters of one."""
+
+ENTITY_ID = r"^[a-zA-Z0-9][a-zA-Z0-9_|.-]*$"
+CUSTOMER_ID = r"^[a-zA-Z0-9][a-zA-Z0-9_|.@-]*$"
+"""What Stigg takes as the ID of a customer; of a plan or a resource it takes no @, and no pattern was found for the
+others. Source: Stigg's API reference of POST /customers, /plans and /subscriptions; 1 to 255 characters each.
+"""
+
+_ENTITY_MARKS = "_ | . -"
+_CUSTOMER_MARKS = "_ | . @ -"
+
+
+def entity_id_fault(id: str) -> str | None:
+    """Why Stigg does not take a text as the ID of a plan, resource or what else is sold; None where it does."""
+    return _id_fault(id, ENTITY_ID, f"letters, digits and {_ENTITY_MARKS}")
+
+
+def customer_id_fault(id: str) -> str | None:
+    """Why Stigg does not take a text as a customer's ID; None where it does."""
+    return _id_fault(id, CUSTOMER_ID, f"letters, digits and {_CUSTOMER_MARKS}")
+
+
+def _id_fault(id: str, pattern: str, has: str) -> str | None:
+    """What is wrong with an ID, as the rest of a sentence, with the character that is."""
+    if not id:
+        return "is empty"
+    if len(id) > STIGG_ID_LENGTH:
+        return f"is longer than {STIGG_ID_LENGTH} characters"
+    if re.fullmatch(pattern, id):
+        return None
+    for character in id:
+        # Behind a first character that is right: only whether it can be anywhere in an ID.
+        if not re.fullmatch(pattern, f"a{character}"):
+            return f"has {_named(character)} in it: an ID in Stigg has {has}"
+    return f"begins with {_named(id[0])}: an ID in Stigg begins with a letter or a digit"
+
+
+def _named(character: str) -> str:
+    """A character as people can find it: what does not show is told by its number."""
+    if character == " ":
+        return "a space"
+    return character if character.isprintable() else f"U+{ord(character):04X}"
+
 
 _RECORD_ID = re.compile(r"[A-Za-z0-9]{15}(?:[A-Za-z0-9]{3})?")
 _KINDS = {"001": "an account's ID", "006": "an opportunity's ID", "00D": "an organisation's ID"}

@@ -243,6 +243,12 @@ class Order:
         on_lines = (reference.partition("/")[0] for item in self.items for reference in item.references)
         return frozenset((*self.amends, *on_lines))
 
+    @property
+    def plan_ids(self) -> frozenset[str]:
+        """The Stigg plans it sells, or says that its lines belong to."""
+        sold = (item.stigg_id if item.kind == "Plan" else item.plan_id for item in self.items)
+        return frozenset(id for id in sold if id)
+
     def of_kind(self, kind: Kind) -> tuple[Item, ...]:
         return tuple(item for item in self.items if item.kind == kind)
 

@@ -18,11 +18,16 @@ from closedwon.domain.identifiers import OpportunityId, SubscriptionId
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, day_of, milliseconds
 from closedwon.domain.order import Order, refusal
 from closedwon.domain.planned import Planned
-from closedwon.domain.records import GrantRecord, SlotRecord
+from closedwon.domain.records import EndedElsewhere, GrantRecord, SlotRecord
 from closedwon.domain.results import Applied
+from closedwon.domain.stops import CODES as STOPS
+from closedwon.domain.stops import approval_of_stop, stops_of
 
 STIGG_FIRST = 60_000
 """Milliseconds after a start at which Stigg is read again: Stigg itself starts the subscription, and has by then."""
+
+_MENDED_IN_STIGG = {"trial_not_wanted": LOOK_AGAIN, "customer_archived": 86_400_000}
+"""What only people in Stigg can mend, and in how many milliseconds it is looked at again."""
 
 STARTED_AT_LAST = 86_400_000
 """Milliseconds for which a subscription that should have started is checked again."""
@@ -46,18 +51,19 @@ def applied(
     """
     agreement = planned.agreement
     written = _Written(customer, planned, records, refusals, grants, refused_grants)
+    sold_again = _sold_again(customer, planned, records, refusals)
     outcomes = {id: written.outcome(state) for id, state in customer.opportunities.items() if id in agreement.histories}
     settles = written.settles(outcomes)
     again = [*written.looks(now), written.desired.next_change]
     return Applied(
-        slots=_marked(records, planned.plan.holds),
+        slots=_marked(records, planned.plan.holds, sold_again),
         outcomes=outcomes,
         settles=settles,
         # Where there was anything, the step before made the customer.
         ensured=bool(written.desired.subscriptions or written.desired.grants),
         look_again_at=min((at for at in again if at is not None), default=None),
         grants=dict(grants),
-        approved=_used(customer, planned, refusals, settles),
+        approved=_used(customer, planned, refusals, settles) | {*sold_again.values()},
         learned=_learned(planned.learned, records),
         begun=agreement.begun,
         products={id: products for id in settles if (products := agreement.products_of(id))},
@@ -74,11 +80,32 @@ def _used(
     return frozenset([*made, *(approval for approval in customer.approved if approval in settled)])
 
 
-def _marked(records: Mapping[Slot, SlotRecord], holds: Iterable[Hold]) -> dict[str, SlotRecord]:
-    """What to remember of each slot, with whether its upgrade waits."""
+def _sold_again(
+    customer: Customer, planned: Planned, records: Mapping[Slot, SlotRecord], refusals: Container[Slot]
+) -> dict[tuple[Slot, EndedElsewhere], str]:
+    """What was ended elsewhere and stands again, each with the approval by which it was sold again."""
+    stands = {keep.subscription.slot for keep in planned.plan.kept}
+    stands |= {change.subscription.slot for change in planned.plan.changes if not isinstance(change, End)}
+    approvals = {(slot, one): approval_of_stop(slot, one) for slot, one in stops_of(records) if slot in stands}
+    return {
+        key: approval for key, approval in approvals.items() if approval in customer.approved and key[0] not in refusals
+    }
+
+
+def _marked(
+    records: Mapping[Slot, SlotRecord], holds: Iterable[Hold], sold_again: Container[tuple[Slot, EndedElsewhere]]
+) -> dict[str, SlotRecord]:
+    """What to remember of each slot, with whether its upgrade waits, and without what was sold again."""
     waiting = {hold.slot for hold in holds if hold.reason.code == "changed_by_upgrade"}
-    slots = dict.fromkeys((*records, *waiting))
-    return {slot.key: replace(records.get(slot, SlotRecord()), upgrades=slot in waiting) for slot in slots}
+    slots = {slot: records.get(slot, SlotRecord()) for slot in dict.fromkeys((*records, *waiting))}
+    return {
+        slot.key: replace(
+            record,
+            upgrades=slot in waiting,
+            ended=tuple(one for one in record.ended if (slot, one) not in sold_again),
+        )
+        for slot, record in slots.items()
+    }
 
 
 def _learned(ends: Mapping[Lapse, Instant], records: Mapping[Slot, SlotRecord]) -> dict[str, dict[str, Instant]]:
@@ -109,13 +136,21 @@ class _Written:
         self.refusals = refusals
         self.grants = grants
         self.refused_grants = refused_grants
+        self.archived = customer.archived
         self.changed = {id for id, state in customer.opportunities.items() if not state.stands}
+        self.stopped = {id: hold for hold in self.plan.holds if hold.reason.code in STOPS for id in hold.opportunities}
         self.waits = {
             # A hold concerns what is new in its slot: a deal that stands there as provisioned waits for nothing.
             opportunity: hold
             for hold in self.plan.holds
-            for opportunity in self.changed.intersection(hold.opportunities) or hold.opportunities
+            if hold.reason.code not in STOPS
+            for opportunity in self._waiting_for(hold)
         }
+
+    def _waiting_for(self, hold: Hold) -> Iterable[str]:
+        """The deals that a hold concerns: those that are new in its slot, or all of them."""
+        new = self.changed.intersection(hold.opportunities)
+        return hold.opportunities if hold.reason.code == "trial_not_wanted" or not new else new
 
     def outcome(self, state: OpportunityState) -> Outcome:
         """What became of a deal."""
@@ -126,12 +161,17 @@ class _Written:
         # In this order: what is refused or held here was not sent to Stigg, so what Stigg refused is something else.
         if id in self.desired.refused:
             return Outcome.because("Failed", refusal(self.desired.refused[id]), links)
+        # What was ended elsewhere leaves amendments without their plan: that is not theirs to mend.
+        if (ended := self.stopped.get(OpportunityId(id))) is not None:
+            return Outcome.because("Held", ended.reason, links, ended.approval)
         if (hold := self.agreement.held.get(OpportunityId(id))) is not None:
             return self._held(id, hold, links)
         if id in self.waits:
             return Outcome.because("Held", self.waits[id].reason, links, self.waits[id].approval)
         if refused := self._refused(id, slots):
             return Outcome.because("Failed", Reason.of("refused_by_stigg", refusals=refused), links)
+        if (why := self._to_be_mended(id, slots)) is not None:
+            return Outcome.because("Held", why, links)
         return _with_grants(self._settled(state, here, links), self._grants(id), self.grants)
 
     def _held(self, id: str, hold: DealHold, links: tuple[SubscriptionLink, ...]) -> Outcome:
@@ -199,6 +239,19 @@ class _Written:
             return Outcome.because("Provisioned", Reason.of("access_ends", day=day), links)
         return outcome
 
+    def _to_be_mended(self, id: OpportunityId, slots: Iterable[Slot]) -> Reason | None:
+        """What only people in Stigg can mend: credits for a customer that is archived, a sale that became a trial."""
+        if self.archived and any(grant.key not in self.grants for grant in self._grants(id)):
+            return Reason("customer_archived")
+        tried = next((slot for slot in slots if self._tried_unwanted(slot)), None)
+        if tried is None:
+            return None
+        return Reason.of("trial_not_wanted", subscription=self.records[tried].subscription_id)
+
+    def _tried_unwanted(self, slot: Slot) -> bool:
+        """Whether Stigg answered a sale with a trial."""
+        return not slot.trial and slot in self.records and self.records[slot].status == "IN_TRIAL"
+
     @cached_property
     def _never_stood(self) -> frozenset[Slot]:
         """The slots that were to end with their billing period, in which nothing was ever made: nothing is, then."""
@@ -254,16 +307,18 @@ class _Written:
 
     def _stands(self, id: str, outcome: Outcome) -> bool:
         """Whether a deal's order is what Stigg stands for now."""
-        waits = id in self.desired.refused or id in self.agreement.held or id in self.waits
+        waits = any(id in some for some in (self.desired.refused, self.stopped, self.agreement.held, self.waits))
         return not waits and outcome.status not in ("Held", "Failed")
 
     def looks(self, now: int) -> Iterator[int | None]:
         """When Stigg is to be read again because of what stands there, in epoch milliseconds."""
         for slot, record in self.records.items():
             if slot in self.desired.subscriptions:  # another one is about to end: reading it again shows nothing new
-                yield _look_again(record, now)
+                yield now + LOOK_AGAIN if self._tried_unwanted(slot) else _look_again(record, now)
         for hold in self.plan.holds:
-            if hold.slot in self.records:
+            if hold.reason.code in _MENDED_IN_STIGG:
+                yield now + _MENDED_IN_STIGG[hold.reason.code]
+            elif hold.slot in self.records:
                 yield _own_end(self.records[hold.slot], now)
         # Of one that was made just now, Stigg knows the billing period: it is read, or nobody would learn its end.
         made = {change.subscription.slot for change in self.plan.changes if isinstance(change, Create)}
@@ -302,10 +357,21 @@ def _standing(records: list[SlotRecord], links: tuple[SubscriptionLink, ...], ti
     """The outcome of a deal whose subscriptions stand."""
     if any(record.status == "PAYMENT_PENDING" for record in records):
         return Outcome.because("Payment required", Reason("payment_required"), links)
+    # It gives access all the same: what becomes of that, Stigg and billing decide.
+    if (unpaid := next((record for record in records if record.payment is not None), None)) is not None:
+        return Outcome.because("Payment required", _unpaid(unpaid), links)
     # Only if all of them: a deal one of whose subscriptions has started gives access already.
     if records and all(record.status == "NOT_STARTED" for record in records):
         return _to_start(records, links, time_zone)
     return Outcome("Provisioned", "", links)
+
+
+def _unpaid(record: SlotRecord) -> Reason:
+    """Why a subscription that gives access is not paid."""
+    assert record.payment is not None
+    code = "payment_failed" if record.payment.collection == "FAILED" else "payment_action_required"
+    plan = record.applied.plan_id if record.applied else None
+    return Reason.of(code, plan=plan, subscription=record.subscription_id, invoice=record.payment.invoice or None)
 
 
 def _to_start(records: list[SlotRecord], links: tuple[SubscriptionLink, ...], time_zone: str) -> Outcome:
@@ -316,7 +382,7 @@ def _to_start(records: list[SlotRecord], links: tuple[SubscriptionLink, ...], ti
 
 
 def _look_again(record: SlotRecord, now: int) -> int | None:
-    if record.status == "PAYMENT_PENDING":
+    if record.status == "PAYMENT_PENDING" or record.payment is not None:
         return now + LOOK_AGAIN
     if record.status == "NOT_STARTED" and record.applied and record.applied.start:
         starts = milliseconds(record.applied.start) + STIGG_FIRST

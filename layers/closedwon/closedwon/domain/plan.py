@@ -15,8 +15,9 @@ from closedwon.domain.comparison import (
     differing,
     ends_with_billing_period,
     matches,
+    read_differently,
+    tiered_override,
     unchangeable,
-    units_of,
     update_of,
 )
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription
@@ -131,6 +132,10 @@ class _Planner:
             self.holds.append(Hold(slot, wanted.opportunities, why))
             return
         record = self.records.get(slot, SlotRecord())
+        if (tried := self._tried(slot, record)) is not None:
+            why = Reason.of("trial_not_wanted", subscription=tried.id)
+            self.holds.append(Hold(slot, wanted.opportunities, why))
+            return
         ours = self.in_stigg.ours_in(slot, record)
         foreign = [s for s in self.in_stigg.in_slot(slot) if s not in ours]
         standing = _standing(ours, record)
@@ -144,12 +149,21 @@ class _Planner:
         made = next(iter(self.in_stigg.named_after(slot, SlotRecord())), None) if slot.trial else None
         return None if made is None or made.slot.trial else made
 
+    def _tried(self, slot: Slot, record: SlotRecord) -> Actual | None:
+        """A sale of ours that Stigg made a trial of: to make it once more would make another trial."""
+        ours = () if slot.trial else self.in_stigg.named_after(slot, record)
+        return next((one for one in ours if one.slot.trial), None)
+
     def _where_ours_stands(self, slot: Slot, wanted: Subscription, standing: Actual, foreign: list[Actual]) -> None:
         """What to do in a slot in which a subscription of ours stands. foreign: those of others beside it."""
         record = self.records.get(slot, SlotRecord())
-        same = standing.plan_id == wanted.plan_id and units_of(standing, record, wanted) == wanted.unit_quantity
+        same = standing.plan_id == wanted.plan_id  # other units are changed in place: to replace it would cancel it
         hold = unchangeable(wanted, standing, record) if same else None
-        if hold is None and self._upgrades(slot, wanted, standing, wanted.opportunities):
+        otherwise = read_differently(wanted, standing, record.applied) if same else None
+        if self._waits(slot, wanted.opportunities, otherwise):
+            return
+        # What is read differently tells all that would change: no second approval of the same.
+        if otherwise is None and hold is None and self._upgrades(slot, wanted, standing, wanted.opportunities):
             return
         if self._makes_way(wanted, standing, record, fits=same and hold is None):
             end = End(slot, standing.id, standing.plan_id, wanted.opportunities, makes_way=True)
@@ -261,7 +275,7 @@ class _Planner:
         """
         applied = self.records[slot].applied
         if applied is not None and applied.trial_end != trial.trial_end:
-            self.kept.append(Keep(replace(applied, trial_end=trial.trial_end), trial.id, trial.status))
+            self.kept.append(Keep(replace(applied, trial_end=trial.trial_end), trial.id, trial.status, trial.payment))
 
     def _upgrades(
         self, slot: Slot, wanted: Subscription | None, standing: Actual | None, opportunities: tuple[OpportunityId, ...]
@@ -337,9 +351,12 @@ class _Planner:
 
     def _difference(self, wanted: Subscription, standing: Actual, applied: Subscription | None) -> None:
         """What differs in place."""
-        differs = differing(wanted, standing, self.links)
+        differs = differing(wanted, standing, self.links, applied)
+        if (hold := tiered_override(wanted, standing, differs)) is not None:
+            self.holds.append(hold)
+            return
         if differs:
             self.changes.append(update_of(wanted, standing, differs, applied))
         else:
-            self.kept.append(Keep(wanted, standing.id, standing.status))
+            self.kept.append(Keep(wanted, standing.id, standing.status, standing.payment))
         self.changes += ends_with_billing_period(wanted, standing)

@@ -17,16 +17,28 @@ if TYPE_CHECKING:  # the callout and the sweep read records and never plan: the 
 @dataclass(frozen=True)
 class GrantRecord:
     """What the ledger remembers of a credit grant. amount: as it was sent; grant_id: Stigg's, None until answered.
-    extra: see `domain.stored`.
+    refusals: how often Stigg refused it. extra: see `domain.stored`.
     """
 
     amount: int
     grant_id: str | None = None
+    refusals: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> Json:
         """Plain data for the ledger; `from_json` is its inverse."""
-        return told_of(self)
+        data = told_of(self)
+        if not self.refusals:
+            del data["refusals"]
+        return data
+
+    def idempotency_key(self, key: str) -> str:
+        """Under which it is sent. In: the grant's key, which no execution is part of: it is never to be granted twice.
+
+        Stigg replays its first answer to a key for 24 hours. A refusal is an answer by which nothing was granted, so
+        that the next try has another key, and is not told the old refusal.
+        """
+        return f"{key}-{self.refusals}" if self.refusals else key
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GrantRecord:
@@ -34,11 +46,23 @@ class GrantRecord:
 
 
 class EndedElsewhere(NamedTuple):
-    """A subscription that Stigg or billing ended, and no deal: its generation, why in Stigg's words, and when."""
+    """A subscription that Stigg, billing or a person ended, and no deal: its generation, why in Stigg's word, when, and
+    its ID.
+    """
 
     generation: int
     reason: str
     at: Instant
+    subscription: str = ""
+
+
+class Payment(NamedTuple):
+    """What is wrong with the payment of a subscription that gives access: FAILED or ACTION_REQUIRED, and the state of
+    its newest invoice, in Stigg's words.
+    """
+
+    collection: str
+    invoice: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +71,8 @@ class SlotRecord:
 
     generation: raised before a subscription is made, so that its ID is new. made: whether that ID is known to have
     been used. subscription_id: the one that stands, ours or adopted. status and checkout_url: Stigg's last answer.
-    applied: what was last written. ended: those of its subscriptions that ended without a deal. upgrades: whether the
+    applied: what was last written. ended: those of its subscriptions that ended without a deal. payment: what is wrong
+    with its payment. upgrades: whether the
     rules of this version would change what those of the first version made, and that waits; see `domain.upgrade`.
     extra: see `domain.stored`. told: `applied` as it was read, so that it is written back with what this version does
     not know.
@@ -60,6 +85,7 @@ class SlotRecord:
     checkout_url: str | None = None
     applied: Subscription | None = None
     ended: tuple[EndedElsewhere, ...] = ()
+    payment: Payment | None = None
     upgrades: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     told: tuple[Subscription, Json] | None = field(default=None, compare=False, repr=False)
@@ -67,11 +93,13 @@ class SlotRecord:
     def to_json(self) -> Json:
         """Plain data for the ledger; `from_json` is its inverse."""
         data = told_of(self)
-        del data["told"], data["ended"]
+        del data["told"], data["ended"], data["payment"]
         if not self.upgrades:
             del data["upgrades"]
         if self.ended:
-            data["ended"] = [[one.generation, one.reason, iso_utc(one.at)] for one in self.ended]
+            data["ended"] = [[one.generation, one.reason, iso_utc(one.at), one.subscription] for one in self.ended]
+        if self.payment:
+            data["payment"] = list(self.payment)
         if self.applied is not None:
             same = self.told is not None and self.told[0] is self.applied
             data["applied"] = self.told[1] if same and self.told else self.applied.to_json()
@@ -80,7 +108,11 @@ class SlotRecord:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SlotRecord:
         given = given_of(cls, data)
-        given["ended"] = tuple(EndedElsewhere(one[0], one[1], from_iso(one[2])) for one in data.get("ended", ()))
+        given["ended"] = tuple(
+            EndedElsewhere(one[0], one[1], from_iso(one[2]), *one[3:4]) for one in data.get("ended", ())
+        )
+        payment = data.get("payment")
+        given["payment"] = Payment(*payment[: len(Payment._fields)]) if payment else None
         if told := data.get("applied"):
             from closedwon.domain.desired import Subscription  # with all of the fold: only who provisions needs it
 

@@ -42,7 +42,12 @@ class Naming:
 
 @dataclass(frozen=True)
 class Ensured:
-    """The customer exists in Stigg."""
+    """The customer exists in Stigg. currency: what it is billed in, None where it has none; archived: whether somebody
+    archived it there, so that nothing can be written to it.
+    """
+
+    currency: str | None = None
+    archived: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,8 +133,9 @@ def record_result(
             return _prepared(customer, work, report, now), "again"
         case Naming():
             return replace(customer, named=True), "again"
-        case Ensured():
-            return replace(customer, ensured=True), "again"
+        case Ensured(currency, archived):
+            known = currency or customer.currency
+            return replace(customer, ensured=True, currency=known, archived=archived), "again"
         case Intended():
             return _intended(customer, report), "again"
         case Interrupted():

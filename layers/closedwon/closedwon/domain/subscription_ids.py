@@ -27,11 +27,16 @@ def generation_of(id: SubscriptionId) -> int:
 def stem_of(id: SubscriptionId) -> str | None:
     """What all generations of a slot have in common, of an ID that may be ours; None of one that cannot be."""
     stem, _, generation = id.rpartition("-")
-    return stem if generation.isdecimal() else None
+    return _without_at(stem) if generation.isdecimal() else None
 
 
 def stem_of_slot(customer_id: CustomerId, slot: Slot) -> str:
     """What the IDs of all subscriptions in a slot begin with."""
     # The hash keeps IDs apart that would read the same once joined; the rest is for people.
     name = hashlib.sha256(f"{customer_id}|{slot.key}".encode()).hexdigest()[:8]
-    return f"{customer_id[:80]}-{slot.product_id[:80]}-{name}"
+    return _without_at(f"{customer_id[:80]}-{slot.product_id[:80]}-{name}")
+
+
+def _without_at(stem: str) -> str:
+    """A customer's ID may have an @, and no other ID (`identifiers.ENTITY_ID`). Before that was known, it was kept."""
+    return stem.replace("@", "-")

@@ -104,7 +104,8 @@ def _told(one: Subscription | None, not_started: bool) -> dict[str, Any]:
         "end": _day(one.trial_end) if one.slot.trial else until_to_json(one.cancellation),
         **dict(one.addons),
         **{entitlement.id: _amount(entitlement) for entitlement in one.entitlements},
-        **{f"price of {price.addon_id or one.plan_id}": _money(price) for price in one.prices},
+        **{f"charged {id}": quantity for id, quantity in one.charges},
+        **{f"price of {price.of or one.plan_id}": _money(price) for price in one.prices},
     }
     return {name: value for name, value in told.items() if value is not None}
 

@@ -6,6 +6,7 @@ from, so their descriptions are written for the people who call.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,8 +19,17 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
-from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH, normalised_id
+from closedwon.domain.identifiers import (
+    CUSTOMER_ID,
+    ENTITY_ID,
+    STIGG_ID,
+    STIGG_ID_LENGTH,
+    customer_id_fault,
+    entity_id_fault,
+    normalised_id,
+)
 from closedwon.domain.order import Problem
 from closedwon.intake.references import RECORD, RECORD_ID_SHOWN, of_a_line, one_or_more
 
@@ -54,8 +64,28 @@ OpportunityId = Annotated[str, *_record_id("006")]
 AccountId = Annotated[str, *_record_id("001")]
 RecordId = Annotated[str, *_record_id("")]
 
-StiggId = Annotated[str, Field(min_length=1, max_length=STIGG_ID_LENGTH, pattern=STIGG_ID)]
-"""An ID in Stigg."""
+
+def _stigg_id(pattern: str, fault_of: Callable[[str], str | None]) -> Any:
+    """A field that takes what Stigg takes as an ID."""
+
+    def judged(id: str) -> str:
+        if fault := fault_of(id):
+            raise PydanticCustomError("id_not_taken", "{fault}", {"fault": fault})
+        return id
+
+    # For the OpenAPI document only, as with record IDs.
+    shown: dict[str, Any] = {"minLength": 1, "maxLength": STIGG_ID_LENGTH, "pattern": pattern}
+    return Field(json_schema_extra=shown), AfterValidator(judged)
+
+
+CustomerId = Annotated[str, *_stigg_id(CUSTOMER_ID, customer_id_fault)]
+"""A customer's ID in Stigg."""
+
+ResourceId = Annotated[str, *_stigg_id(ENTITY_ID, entity_id_fault)]
+"""A resource's ID in Stigg."""
+
+CouponId = Annotated[str, Field(min_length=1, max_length=STIGG_ID_LENGTH, pattern=STIGG_ID)]
+"""A coupon's ID in Stigg, for which no pattern is known."""
 
 
 def _number(value: Any) -> Any:
@@ -111,7 +141,7 @@ class Account(ApiModel):
         str | None, Field(max_length=255, pattern=r"^[^@\s]+@[^@\s]+$", description="Where Stigg sends mail.")
     ] = None
     stigg_customer_id: Annotated[
-        StiggId | None, Field(description="The account's Stigg Customer ID field, where filled.")
+        CustomerId | None, Field(description="The account's Stigg Customer ID field, where filled.")
     ] = None
 
 
@@ -150,14 +180,14 @@ class Terms(ApiModel):
         ),
     ] = None
     payment_collection: Literal["CHARGE", "INVOICE", "NONE"] | None = None
-    coupon: Annotated[StiggId | None, Field(description="ID of a coupon in Stigg.")] = None
+    coupon: Annotated[CouponId | None, Field(description="ID of a coupon in Stigg.")] = None
     budget: Budget | None = None
     minimum_spend: Annotated[
         Price | None, Field(description="The least a billing period costs, in whole units of the currency.")
     ] = None
-    paying_customer_id: Annotated[StiggId | None, Field(description="The customer in Stigg that pays, if another.")] = (
-        None
-    )
+    paying_customer_id: Annotated[
+        CustomerId | None, Field(description="The customer in Stigg that pays, if another.")
+    ] = None
 
 
 class Line(ApiModel):
@@ -249,8 +279,12 @@ class Deal(ApiModel):
         tuple[str, ...],
         *one_or_more(normalised_id, RECORD, "The contract or base opportunity it amends, renews or cancels"),
     ] = ()
-    customer_id: Annotated[StiggId | None, Field(description="The customer's ID in Stigg, where you choose it.")] = None
-    resource_id: Annotated[StiggId | None, Field(description="The resource the subscription is for, in Stigg.")] = None
+    customer_id: Annotated[CustomerId | None, Field(description="The customer's ID in Stigg, where you choose it.")] = (
+        None
+    )
+    resource_id: Annotated[ResourceId | None, Field(description="The resource the subscription is for, in Stigg.")] = (
+        None
+    )
 
 
 class OpportunityToRead(Opportunity):
@@ -318,7 +352,8 @@ def _problem(deal: Any, location: tuple[int | str, ...], kind: str, message: str
         line = line_number(deal["lines"][location[1]], location[1])
         path = path[2:] or ["line"]
     said = _said(kind, path, context) or message[0].lower() + message[1:]
-    return Problem(line=line, field=".".join(path) or "deal", message=said)
+    code = "id_not_taken" if kind == "id_not_taken" else "invalid"
+    return Problem(line=line, field=".".join(path) or "deal", message=said, code=code)
 
 
 def _said(kind: str, path: list[str], context: dict[str, Any]) -> str:
@@ -350,6 +385,7 @@ _FAULTS = {
     "extra_forbidden": "is not a field closed-won knows",
     "literal_error": "must be one of {expected}",
     "value_error": "{error}",
+    "id_not_taken": "{fault}",
 }
 """What is wrong in words, by pydantic's kinds of faults, with the facts that they add in braces."""
 

@@ -13,7 +13,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH, AccountId, ContractId, CustomerId, OpportunityId
+from closedwon.domain.catalogue import CREDIT_PREFIX
+from closedwon.domain.identifiers import AccountId, ContractId, CustomerId, OpportunityId, entity_id_fault
 from closedwon.domain.instants import Instant, instant_of, iso_utc, starting
 from closedwon.domain.lines import KINDS, added_up, groups_of, netted_item
 from closedwon.domain.order import FORM, Item, Kind, Order, Problem, Revision, lines_that_differ, plans_named_twice
@@ -26,7 +27,6 @@ MOST_UNITS = 2**31 - 1
 MOST_USAGE = 2**53 - 1
 """The largest usage limit: the largest whole number that JSON carries everywhere without loss."""
 
-_STIGG_ID = re.compile(STIGG_ID)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 
@@ -107,9 +107,11 @@ def organization_problems(deal: Deal, rules: MappingRules) -> tuple[Problem, ...
     return (Problem(None, "organizationId", f"is not the organisation this stack serves ({rules.organization_id})"),)
 
 
-def is_stigg_id(text: str) -> bool:
-    """Whether closed-won takes a text as an ID in Stigg."""
-    return len(text) <= STIGG_ID_LENGTH and _STIGG_ID.fullmatch(text) is not None
+def is_included_credits(kind: Kind, stigg_id: str | None) -> bool:
+    """Whether a line names credits that come with a plan: an Entitlement with the ID of a credit currency, as in
+    mappings that were made for Stigg's own Salesforce app.
+    """
+    return kind == "Entitlement" and (stigg_id or "").startswith(CREDIT_PREFIX)
 
 
 def unmapped(deal: Deal) -> tuple[int, ...]:
@@ -171,8 +173,8 @@ class _Compiler:
         nothing = line.quantity == 0 and total is None and not line.unlimited
         return bool(line.stigg_type or line.stigg_id) and not nothing
 
-    def refuse(self, line: int | None, field: str, message: str) -> None:
-        self.problems.append(Problem(line, field, message))
+    def refuse(self, line: int | None, field: str, message: str, code: str = "invalid") -> None:
+        self.problems.append(Problem(line, field, message, code))
 
     def order(self) -> Order:
         deal = self.deal
@@ -358,14 +360,13 @@ class _Compiler:
         quantity = self.quantity(kind, line, number)
         if line.unlimited and kind != "Entitlement":
             self.refuse(number, "unlimited", f"{kind} cannot be unlimited, only an entitlement can")
-        if line.price is not None and kind in ("Entitlement", "Credit entitlement"):
-            self.refuse(
-                number,
-                "price",
-                f"{kind} has no price of its own: a price override goes on the plan or an add-on",
-            )
-        if line.plan_id and not is_stigg_id(line.plan_id):
-            self.refuse(number, "planId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)")
+        included = is_included_credits(kind, line.stigg_id)
+        if line.price is not None and (kind == "Credit entitlement" or included):
+            what = "what comes with a plan" if included else kind
+            said = f"{what} has no price of its own: a price override goes on the plan, an add-on or a feature"
+            self.refuse(number, "price", said)
+        if line.plan_id and (fault := entity_id_fault(line.plan_id)):
+            self.refuse(number, "planId", fault, "id_not_taken")
         if line.plan_id and kind in ("Plan", "Credit grant"):
             self.refuse(number, "planId", f"belongs on add-ons and entitlements, not on a {kind.lower()}")
         if line.prior_quantity is not None and line.prior_quantity != int(line.prior_quantity):
@@ -408,11 +409,11 @@ class _Compiler:
         return tuple(sorted(found))
 
     def check_id(self, kind: Kind, line: Line, number: int) -> None:
-        prefix = self.rules.prefix(kind)
+        prefix = CREDIT_PREFIX if is_included_credits(kind, line.stigg_id) else self.rules.prefix(kind)
         if not line.stigg_id:
             self.refuse(number, "stiggId", f"is missing: {kind} needs the ID it has in Stigg")
-        elif not is_stigg_id(line.stigg_id):
-            self.refuse(number, "stiggId", "is not an ID in Stigg (letters, digits and _ . : @ | -, at most 255)")
+        elif fault := entity_id_fault(line.stigg_id):
+            self.refuse(number, "stiggId", fault, "id_not_taken")
         elif not line.stigg_id.startswith(prefix):
             said = f"{line.stigg_id} does not start with {prefix}, as the ID of every {kind.lower()} does"
             self.refuse(number, "stiggId", said)

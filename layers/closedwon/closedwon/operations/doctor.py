@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from pydantic import ValidationError
 
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.desired import catalogue_problems
+from closedwon.domain.on_offer import catalogue_problems
 from closedwon.domain.order import Item, Order, Problem
 from closedwon.intake.deal import Deal, problems_of
 from closedwon.intake.mapping import MappingRules, compile_deal
@@ -77,7 +77,7 @@ def judge(
     """
     check = _Check(products, stigg, rules)
     # Products first: what is wrong with one by itself is told there, and not once more by each deal that sold it.
-    found = [*check.each_product(), *check.twins(), *check.of_no_plan()]
+    found = [*check.each_product(), *check.twins(), *check.of_no_plan(), *check.default_trials()]
     found += check.deals(sales, found)
     found += check.stigg_itself(sales)
     found += _not_mapped(sales, unmapped)
@@ -122,6 +122,14 @@ class _Check:
                     "On one deal their quantities add up, and two plans collide. Untick Active where that is not meant."
                 )
                 yield Finding("note", words, fix, some[0])
+
+    def default_trials(self) -> Iterator[Finding]:
+        """Plans that begin with a trial wherever nobody says that they do not."""
+        for product in self.products:
+            if product.type == "Plan" and product.stigg_id in self.stigg.trials:
+                words = f"{product.stigg_id} has a default trial in Stigg; closed-won sells it without one"
+                fix = "Nothing, where others are meant to try it. Else take the default trial off the plan in Stigg."
+                yield Finding("note", words, fix, product)
 
     def of_no_plan(self) -> Iterator[Finding]:
         """Add-ons that none of the mapped plans takes."""
@@ -202,7 +210,12 @@ class _Check:
 def product_problems(product: Product, catalogue: Catalogue, rules: MappingRules) -> tuple[Problem, ...]:
     """What is wrong with a product by itself, by the rules for the lines of a deal and for what Stigg has."""
     order = _order_of([product], rules)
-    return order.problems or catalogue_problems(order, catalogue)
+    problems = order.problems or catalogue_problems(order, catalogue)
+    priced = product.type == "Entitlement" and product.price_override
+    if not problems and priced and not any(product.stigg_id in plan.charged for plan in catalogue.plans.values()):
+        said = f"no plan that is mapped or was sold charges {product.stigg_id} by the unit: a price of it is refused"
+        return (Problem(1, "price", said, "not_charged_by_unit"),)
+    return problems
 
 
 def _order_of(products: Sequence[Product], rules: MappingRules) -> Order:

@@ -8,7 +8,7 @@ from typing import Any
 
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.order import Order, Problem
-from closedwon.stigg.catalogue import catalogue_of
+from closedwon.stigg.catalogue import catalogue_of, plan_with_details
 
 Json = dict[str, Any]
 
@@ -50,15 +50,15 @@ class Unmapped:
 @dataclass(frozen=True)
 class InStigg:
     """What Stigg has for sale. statuses: of plans, add-ons and features by type and ID, those too that cannot be sold.
-    charges: currency and billing period of each price of a plan's or add-on's own. dependencies: the add-ons that an
-    add-on needs. meters: of features, such as INCREMENTAL.
+    charges: currency and billing period of each price of a plan's or add-on's own. meters: of features, such as
+    INCREMENTAL. trials: plans with a default trial.
     """
 
     catalogue: Catalogue
     statuses: Mapping[tuple[str, str], str]
     charges: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
-    dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     meters: Mapping[str, str] = field(default_factory=dict)
+    trials: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -69,18 +69,25 @@ class InStigg:
         currencies: list[Json],
         charges: Mapping[str, list[Json]],
         now: int,
+        included: Mapping[str, list[Json]] = {},
     ) -> InStigg:
-        """From the answers of Stigg's list calls. charges: by the ID of a plan or add-on; now: epoch milliseconds."""
+        """From the answers of Stigg's list calls. charges: by the ID of a plan or add-on; included: the entitlements of
+        plans that include credits, by plan; now: epoch milliseconds.
+        """
         # Also of what cannot be sold: an ID that only has to be published needs another remedy than a wrong one.
         statuses = {("Plan", plan["id"]): plan.get("status") or "PUBLISHED" for plan in plans}
         statuses |= {("Add-on", addon["id"]): addon.get("status") or "PUBLISHED" for addon in addons}
         statuses |= {("Entitlement", one["id"]): one.get("featureStatus") or "ACTIVE" for one in features}
+        catalogue = catalogue_of(plans, addons, features, currencies, now)
+        for id in charges:
+            if (plan := catalogue.plan(id)) is not None:
+                catalogue = catalogue.knowing(id, plan_with_details(plan, charges[id], included.get(id, [])))
         return cls(
-            catalogue=catalogue_of(plans, addons, features, currencies, now),
+            catalogue=catalogue,
             statuses=statuses,
             charges={id: _own_prices(some) for id, some in charges.items()},
-            dependencies={addon["id"]: tuple(addon.get("dependencies") or ()) for addon in addons},
             meters={one["id"]: one.get("meterType") or "" for one in features},
+            trials=frozenset(plan["id"] for plan in plans if plan.get("defaultTrialConfig")),
         )
 
     @property

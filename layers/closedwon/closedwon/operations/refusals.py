@@ -1,4 +1,4 @@
-"""What Stigg would refuse of an order, though no rule of closed-won does: prices, periods, dependencies. Pure."""
+"""What Stigg would refuse of an order, though no rule of closed-won does: prices, periods. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def refused_by_stigg(order: Order, stigg: InStigg) -> Iterator[Refusal]:
         # A price of the deal's own takes the place of the catalogue's.
         if item.price is None:
             yield from _charged_otherwise(item, order, stigg)
-    yield from _without_dependencies(order, stigg)
     yield from _not_customisable(order, stigg)
 
 
@@ -61,21 +60,17 @@ def _billed_otherwise(plan: Item, order: Order, periods: set[str], stigg: InStig
         yield Refusal(plan, words, "Fill Stigg Billing Period on the opportunity, in the flow or by default.")
 
 
-def _without_dependencies(order: Order, stigg: InStigg) -> Iterator[Refusal]:
-    """Add-ons that are sold without those they depend on."""
-    sold = {item.stigg_id for item in order.items}
-    for item in order.of_kind("Add-on"):
-        if missing := sorted(set(stigg.dependencies.get(item.stigg_id, ())) - sold):
-            words = f"{item.stigg_id} is sold without {', '.join(missing)}, which it depends on in Stigg"
-            yield Refusal(item, words, "Sell them together, or take the dependency away in Stigg.")
-
-
 def _not_customisable(order: Order, stigg: InStigg) -> Iterator[Refusal]:
-    """Entitlements that are sold with plans none of which takes any."""
+    """Entitlements that are sold with plans none of which takes any: of others than custom plans only what they charge
+    by the unit, and credits that come with them.
+    """
     plans = order.of_kind("Plan")
     fixed = [plan.stigg_id for plan in plans if stigg.catalogue.plans[plan.stigg_id].pricing_type != "CUSTOM"]
     if not plans or len(fixed) < len(plans):
         return
+    charged = frozenset().union(*(stigg.catalogue.plans[plan.stigg_id].charged for plan in plans))
     for item in (*order.of_kind("Entitlement"), *order.of_kind("Credit entitlement")):
+        if item.kind == "Entitlement" and (item.stigg_id in charged or item.stigg_id in stigg.catalogue.currencies):
+            continue
         words = f"{item.stigg_id} is sold with {' or '.join(fixed)}: only custom plans take entitlements"
         yield Refusal(item, words, "Sell it as an add-on, or with a plan whose price type in Stigg is custom.")

@@ -31,7 +31,7 @@ import requests
 
 from closedwon.aws.secrets import SecretLike
 from closedwon.domain.errors import ApplicationAnswerInvalid, ApplicationRefused, ApplicationUnavailable, ClosedWonError
-from closedwon.domain.identifiers import STIGG_ID, STIGG_ID_LENGTH, CustomerId
+from closedwon.domain.identifiers import CustomerId, customer_id_fault, entity_id_fault
 from closedwon.wire.private import keep_private, redacted
 from closedwon.wire.sending import never_sent
 
@@ -161,21 +161,19 @@ def ready(answer: Json) -> Ready:
     """The checked content of an answer 200 or 201. Fields closed-won does not know are ignored: the application may
     have other readers. Raises ApplicationAnswerInvalid.
     """
-    customer_id = _id(answer, "customerId")
+    customer_id = _id(answer, "customerId", customer_id_fault)
     named = None if customer_id is None else CustomerId(customer_id)
-    return Ready(named, _id(answer, "resourceId"), _metadata(answer.get("metadata")))
+    return Ready(named, _id(answer, "resourceId", entity_id_fault), _metadata(answer.get("metadata")))
 
 
-def _id(answer: Json, field: str) -> str | None:
+def _id(answer: Json, field: str, fault_of: Callable[[str], str | None]) -> str | None:
     value = answer.get(field)
     if value is None:
         return None
     if not isinstance(value, str):
         raise ApplicationAnswerInvalid(field, "must be a text")
-    if len(value) > STIGG_ID_LENGTH or not re.fullmatch(STIGG_ID, value):
-        raise ApplicationAnswerInvalid(
-            field, f"is not an ID in Stigg (letters, digits and _ . : @ | -, at most {STIGG_ID_LENGTH})"
-        )
+    if fault := fault_of(value):
+        raise ApplicationAnswerInvalid(field, fault)
     return value
 
 

@@ -43,11 +43,19 @@ class PreviewedEntitlement(_Answer):
 
 
 class PreviewedPrice(_Answer):
-    """A price that the deal overrides."""
+    """A price that the deal overrides: of an add-on, a unit of a feature, or (both null) the plan's base charge."""
 
-    addon_id: Annotated[str | None, Field(description="Null: the plan's base charge.")] = None
+    addon_id: str | None = None
+    feature_id: str | None = None
     amount: float
     currency: str
+
+
+class PreviewedUnits(_Answer):
+    """How many there are of a feature that the plan charges by the unit."""
+
+    feature_id: str
+    quantity: int
 
 
 class PreviewedGrant(_Answer):
@@ -77,6 +85,7 @@ class PreviewedChange(_Answer):
     ] = None
     trial_end: str | None = None
     units: int | None = None
+    charges: list[PreviewedUnits] = []
     addons: list[PreviewedAddon] = []
     entitlements: list[PreviewedEntitlement] = []
     prices: list[PreviewedPrice] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from closedwon.domain.changes import Create, End, Update
+from closedwon.domain.changes import Create, End, Update, slot_of
 from closedwon.domain.codes import Facts
 from closedwon.domain.desired import Subscription
 from closedwon.domain.identifiers import OpportunityId
@@ -13,7 +13,6 @@ from closedwon.domain.records import SlotRecord
 from closedwon.domain.subscription_ids import is_ours
 from closedwon.intake.mapping import unmapped
 from closedwon.preview.deal_view import DealView
-from closedwon.preview.foresight import slot_of
 from closedwon.preview.summary import Summary
 from closedwon.words.changes import differences, listed, lowered
 from closedwon.words.reasons import told
@@ -147,7 +146,7 @@ class Warnings:
                 continue
             wanted = change.subscription
             sold = self.foresight.catalogue.plan(wanted.plan_id)
-            if sold is None or sold.pricing_type != "PAID" or wanted.payment_collection != "CHARGE":
+            if sold is None or sold.pricing_type != "PAID" or wanted.payment_collection not in (None, "CHARGE"):
                 continue
             # Whether that customer has a payment method was not asked.
             if wanted.paying_customer_id:

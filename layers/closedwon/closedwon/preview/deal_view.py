@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from closedwon.domain.changes import Change, Create, Update
+from closedwon.domain.changes import Change, Create, Update, slot_of
 from closedwon.domain.codes import Reason
 from closedwon.domain.customer import Outcome
 from closedwon.domain.desired import Slot, Subscription
@@ -13,7 +13,7 @@ from closedwon.domain.instants import EndOfBillingPeriod, Never
 from closedwon.domain.order import Order, same_deal
 from closedwon.domain.records import SlotRecord
 from closedwon.intake.deal import Deal
-from closedwon.preview.foresight import Foresight, slot_of
+from closedwon.preview.foresight import Foresight
 
 
 class DealView:

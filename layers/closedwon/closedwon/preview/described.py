@@ -16,6 +16,7 @@ from closedwon.preview.answers import (
     PreviewedEntitlement,
     PreviewedGrant,
     PreviewedPrice,
+    PreviewedUnits,
 )
 from closedwon.preview.deal_view import DealView
 from closedwon.preview.summary import when
@@ -113,6 +114,7 @@ def _described(
             "end": _text(wanted.cancellation.instant),
             "trial_end": _text(wanted.trial_end),
             "units": wanted.unit_quantity,
+            "charges": [PreviewedUnits(feature_id=id, quantity=quantity) for id, quantity in wanted.charges],
             "addons": [PreviewedAddon(id=addon, quantity=quantity) for addon, quantity in wanted.addons],
             "entitlements": [PreviewedEntitlement(**asdict(entitlement)) for entitlement in wanted.entitlements],
             "prices": [PreviewedPrice(**asdict(price)) for price in wanted.prices],

@@ -13,7 +13,21 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.changes import LIVE, Actual, AtOnce, Change, Create, End, Hold, Keep, Plan, TrialUntil, Update
+from closedwon.domain.changes import (
+    LIVE,
+    Actual,
+    AtOnce,
+    Change,
+    Create,
+    End,
+    Hold,
+    Keep,
+    Plan,
+    TrialUntil,
+    Update,
+    opportunities_of,
+    slot_of,
+)
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription
@@ -22,12 +36,12 @@ from closedwon.domain.identifiers import CustomerId, OpportunityId, Subscription
 from closedwon.domain.instants import Instant, milliseconds, starting
 from closedwon.domain.marks import Backlinks, metadata_of
 from closedwon.domain.outcome import applied
-from closedwon.domain.planned import planned, records_of
+from closedwon.domain.planned import currency_to_say, planned, records_of
 from closedwon.domain.records import SlotRecord
 from closedwon.domain.results import Applied
 from closedwon.domain.subscription_ids import subscription_id
 from closedwon.domain.world import world_of
-from closedwon.stigg.answers import actual_of
+from closedwon.stigg.answers import actual_of, currency_of
 from closedwon.words.changes import Calendar
 
 MOST_MOMENTS = 12
@@ -38,11 +52,20 @@ COSTS_NOTHING = {"end", "end of trial", "links"}
 
 
 class InStigg(NamedTuple):
-    """Stigg's answers about the customer. answered: whether it answered. customer: None where it is unknown."""
+    """Stigg's answers about the customer. answered: whether it answered. customer: None where it is unknown. archived:
+    whether it is unknown because somebody archived it.
+    """
 
     answered: bool
     customer: Mapping[str, Any] | None = None
     subscriptions: Sequence[Mapping[str, Any]] = ()
+    archived: bool = False
+
+    def told(self, customer: Customer) -> Customer:
+        """The customer with what its step would learn before anything is provisioned."""
+        if not self.answered:
+            return customer
+        return replace(customer, currency=currency_of(self.customer or {}) or customer.currency, archived=self.archived)
 
 
 @dataclass(frozen=True)
@@ -60,7 +83,7 @@ class Foresight:
 
     known: as the ledger has it; customer: with the deals that were asked about. before, agreement: what those come to;
     desired: what there should be now. after: what provisioning would record. moments: what there should be at later
-    moments, in order.
+    moments, in order. currency: what Stigg would be told that it bills the customer in, None for nothing.
     """
 
     asked: frozenset[str]
@@ -75,6 +98,7 @@ class Foresight:
     plan: Plan
     after: Applied
     moments: tuple[tuple[Instant, Desired], ...]
+    currency: str | None
     in_stigg: InStigg
     stack: Choices
     now: Instant
@@ -148,7 +172,7 @@ def foresee(
     else:
         actual = remembered(records, catalogue, stack.links)
     found = planned(customer, agreement, actual, stack.links)
-    standing = records_after(found.plan, records, actual, customer.bound_id, at)
+    standing = records_after(found.plan, found.records, actual, customer.bound_id, at)
     desired = found.agreement.desired()
     # As it would go on without these deals: with what Stigg says of ends that are not known yet, or they would differ.
     without = Agreement(
@@ -169,6 +193,7 @@ def foresee(
         # Without refusals: Stigg refuses only what it is asked to write.
         after=applied(customer, found, standing, {}, milliseconds(at), customer.grants),
         moments=tuple(look_ahead(found.agreement)),
+        currency=currency_to_say(customer, found),
         in_stigg=in_stigg,
         stack=stack,
         now=at,
@@ -240,13 +265,3 @@ def look_ahead(agreement: Agreement) -> Iterator[tuple[Instant, Desired]]:
     coming = (moment.instant for moment in agreement.moments if moment > starting(agreement.world.now))
     for moment in islice((at for at in coming if at is not None), MOST_MOMENTS):
         yield moment, agreement.desired(moment)
-
-
-def slot_of(change: Change | Keep | Hold) -> Slot:
-    """The slot that a change is about."""
-    return change.slot if isinstance(change, End | Hold) else change.subscription.slot
-
-
-def opportunities_of(change: Change | Keep | Hold) -> tuple[str, ...]:
-    """The deals that a change comes from."""
-    return change.opportunities if isinstance(change, End | Hold) else change.subscription.opportunities

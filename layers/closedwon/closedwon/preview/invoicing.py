@@ -14,6 +14,7 @@ PREVIEWED = (
     "addons",
     "appliedCoupon",
     "billingPeriod",
+    "charges",
     "payingCustomerId",
     "resourceId",
     "scheduleStrategy",
@@ -28,7 +29,8 @@ def invoice_question(foresight: Foresight, change: Create | Update) -> dict[str,
     """The body of Stigg's preview: of a new subscription, or of what a changed one is as a whole."""
     start = foresight.begins(change.start) if isinstance(change, Create) else None
     # Stigg previews new subscriptions only, so an update is asked about as one. The generation is not sent.
-    body = provision_body(foresight.customer_id, Create(change.subscription, 1, start=start), foresight.stack.links)
+    create = Create(change.subscription, 1, start=start)
+    body = provision_body(foresight.customer_id, create, foresight.stack.links, paid=False)  # it takes no collection
     return {name: body[name] for name in PREVIEWED if name in body}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, TypeVar
@@ -28,9 +28,9 @@ from closedwon.preview.answers import PreviewedInvoice, PreviewedInvoices, Previ
 from closedwon.preview.foresight import Choices, Foresight, InStigg, foresee
 from closedwon.preview.invoicing import invoice_question, not_included
 from closedwon.preview.results import invalid, preview_of
-from closedwon.provisioning.work import agreed_by, newest_contributing
+from closedwon.provisioning.work import agreed_by, newest_contributing, plans_named
 from closedwon.stigg.bodies import customer_difference
-from closedwon.stigg.catalogue import fetch_catalogue
+from closedwon.stigg.catalogue import detailed, fetch_catalogue
 from closedwon.stigg.client import Stigg
 from closedwon.words.changes import Calendar
 
@@ -83,7 +83,9 @@ class Previewer:
         try:
             # Also what the user's own application has still to prepare: it is only told, not provisioned.
             histories = [state.prepared_history for state in customer.opportunities.values()]
-            agreement = agreed_by(customer, histories, self.policy, look.kept, look.catalogue, at)
+            plans = plans_named(histories)
+            kept = look.kept(plans)
+            agreement = agreed_by(customer, histories, self.policy, kept, lambda: look.catalogue(plans), at)
         except NoCatalogue:
             # What the deals show themselves needs no catalogue.
             return {
@@ -102,12 +104,17 @@ class Previewer:
         # Who has nothing and gets nothing is not asked about, as somebody waits for the answer.
         if newest is not None or customer.slots:
             in_stigg = look_at(customer, look)
+            if (known_then := in_stigg.told(customer)) != customer:
+                customer = known_then
+                agreement = agreed_by(customer, histories, self.policy, kept, lambda: look.catalogue(plans), at)
         stack = Choices(self.policy, self.backlinks(account_id), Calendar(ZoneInfo(self.time_zone)))
         asked = [found.arrival.order.opportunity_id for found in deals.values()]
         foresight = foresee(asked, known, customer, agreement, in_stigg, stack)
         customer_changes: list[str] = []
         if newest is not None and in_stigg.answered:
-            if in_stigg.customer is None:
+            if in_stigg.archived:
+                customer_changes = []
+            elif in_stigg.customer is None:
                 customer_changes = [f"Creates the customer {customer.customer_id} in Stigg."]
             else:
                 try:
@@ -119,6 +126,8 @@ class Previewer:
                 # The rest of it is metadata and links, which closed-won writes by itself and nobody decides about.
                 if changes := [name for name in ("name", "email") if name in difference]:
                     customer_changes = [f"Changes the customer's {' and '.join(changes)} in Stigg."]
+                if foresight.currency is not None:
+                    customer_changes.append(f"Sets the customer's currency in Stigg to {foresight.currency.upper()}.")
         invoices, refusals = invoices_of(foresight, look)
         return {
             index: preview_of(
@@ -155,24 +164,43 @@ class Look:
             self._gone = True
             return None
 
-    @property
-    def kept(self) -> Catalogue | None:
-        """The kept snapshot of the catalogue, if it is fresh."""
-        return self._snapshot if self._snapshot and self._snapshot.age(self._now()) < FRESH_SECONDS else None
+    def kept(self, plans: Collection[str]) -> Catalogue | None:
+        """The kept snapshot of the catalogue, if it is fresh, with all of some plans; None also where Stigg does not
+        tell what is missing of them.
+        """
+        with self._lock:
+            if self._snapshot is None or self._snapshot.age(self._now()) >= FRESH_SECONDS:
+                return None
+            self._snapshot = more = self._detailed(self._snapshot, plans)
+            return None if more.undetailed(plans) else more
 
-    def catalogue(self) -> Catalogue:
-        """Stigg's catalogue as it is now; where Stigg does not answer, as it was. Raises NoCatalogue."""
+    def catalogue(self, plans: Collection[str]) -> Catalogue:
+        """Stigg's catalogue as it is now, with all of some plans; where Stigg does not answer, as it was. Raises
+        NoCatalogue.
+        """
         # Accounts are looked at in threads: the first reads it for all.
         with self._lock:
             if self._catalogue is None:
                 self._catalogue = self.ask(lambda client: fetch_catalogue(client, self._now())) or self._snapshot
-        if self._catalogue is None:
+            if self._catalogue is None:
+                raise NoCatalogue
+            self._catalogue = more = self._detailed(self._catalogue, plans)
+            if not more.undetailed(plans):
+                return more
+        # Another snapshot may know what Stigg does not tell now.
+        if self._snapshot is None or self._snapshot.undetailed(plans):
             raise NoCatalogue
-        return self._catalogue
+        return self._snapshot
+
+    def _detailed(self, catalogue: Catalogue, plans: Collection[str]) -> Catalogue:
+        """The catalogue with what some plans charge and include, as far as Stigg answers."""
+        if not catalogue.undetailed(plans):
+            return catalogue
+        return self.ask(lambda client: detailed(catalogue, plans, client)) or catalogue
 
 
 class NoCatalogue(Exception):
-    """Stigg does not answer, and its catalogue was never kept."""
+    """Stigg does not answer, and its catalogue was never kept, or not what the deals' plans charge."""
 
 
 UNJUDGED = (
@@ -189,7 +217,9 @@ def look_at(customer: Customer, look: Look) -> InStigg:
     if answer is None:
         return InStigg(False)
     if answer[0] is None:
-        return InStigg(True)
+        # As provisioning does it: of a customer that was there it is asked whether it was archived.
+        archived = customer.ensured and look.ask(lambda client: client.is_archived(customer_id))
+        return InStigg(archived is not None, archived=bool(archived))
     subscriptions = look.ask(lambda client: client.list_subscriptions(customer_id))
     return InStigg(False) if subscriptions is None else InStigg(True, answer[0], subscriptions)
 

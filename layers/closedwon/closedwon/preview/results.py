@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from closedwon.domain.acceptance import Acceptance
+from closedwon.domain.changes import slot_of
 from closedwon.domain.desired import Slot
 from closedwon.domain.order import Order, Problem, same_deal
 from closedwon.intake.answers import errors_of
@@ -14,7 +15,7 @@ from closedwon.preview.cautions import Warnings
 from closedwon.preview.charging import compared
 from closedwon.preview.deal_view import DealView
 from closedwon.preview.described import Described
-from closedwon.preview.foresight import Foresight, slot_of
+from closedwon.preview.foresight import Foresight
 from closedwon.preview.summary import Summary
 from closedwon.words.reasons import sentence
 

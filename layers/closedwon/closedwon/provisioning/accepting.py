@@ -87,7 +87,7 @@ def checked_by_snapshot(arrivals: dict[int, Arrival], ledger: Ledger) -> dict[in
     if all(len(arrival.order.of_kind("Plan")) < 2 for arrival in arrivals.values()):
         return arrivals
     from closedwon.domain.catalogue import Catalogue
-    from closedwon.domain.desired import same_product_problems  # with all of the catalogue's rules
+    from closedwon.domain.on_offer import same_product_problems  # with all of the catalogue's rules
 
     # Only what is kept: accepting never waits for Stigg, so that deals are taken while Stigg is down.
     catalogue = Catalogue.kept(ledger.snapshot())

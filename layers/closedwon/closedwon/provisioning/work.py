@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, TypeVar
 
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.catalogue import CERTAIN_SECONDS, Catalogue
@@ -11,9 +11,11 @@ from closedwon.domain.changes import Actual
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.facts import History
 from closedwon.domain.customer import Customer
-from closedwon.domain.desired import Desired, Policy, catalogue_problems
+from closedwon.domain.desired import Desired, Policy
+from closedwon.domain.errors import StiggRefused
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.marks import Backlinks
+from closedwon.domain.on_offer import catalogue_problems
 from closedwon.domain.order import Order, Problem
 from closedwon.domain.planned import Planned, planned
 from closedwon.domain.world import world_of
@@ -47,10 +49,10 @@ class Provisioner:
 
     def agreed(self, customer: Customer) -> Agreement:
         """What a customer agreed to, by its deals in the ledger and Stigg's catalogue."""
+        plans = plans_named(customer.histories)
         at = self._now()
-        return agreed_by(
-            customer, customer.histories, self._policy, kept_catalogue(self._ledger, at), self._catalogue, at
-        )
+        kept = kept_catalogue(self._ledger, at, plans, self._stigg)
+        return agreed_by(customer, customer.histories, self._policy, kept, lambda: self._catalogue(plans), at)
 
     def planned(self, customer: Customer, agreement: Agreement) -> Planned:
         """What is to be done in Stigg, as it is there now, so that the customer has what it should. Writes nothing.
@@ -62,9 +64,18 @@ class Provisioner:
         # A customer that never had a subscription, and is to have none, costs Stigg no call.
         if customer.customer_id is not None and (desired.subscriptions or customer.slots):
             # Those that ended too: the ID of one is not used again.
-            subscriptions = self._stigg.list_subscriptions(customer.customer_id)
+            subscriptions = self._listed(customer)
             actual = [actual_of(subscription, agreement.world.catalogue) for subscription in subscriptions]
         return planned(customer, agreement, actual, self._backlinks(customer.account_id))
+
+    def _listed(self, customer: Customer) -> list[dict[str, Any]]:
+        """Stigg's subscriptions of a customer. Of one that was archived Stigg may know none any more."""
+        try:
+            return self._stigg.list_subscriptions(customer.bound_id)
+        except StiggRefused as refusal:
+            if customer.archived and refusal.status == 404:
+                return []
+            raise
 
     def catalogue_refusals(self, orders: Sequence[Order]) -> dict[OpportunityId, tuple[Problem, ...]]:
         """What Stigg's catalogue shows to be wrong with orders that were never provisioned, by opportunity.
@@ -79,12 +90,19 @@ class Provisioner:
             refused = {id: problems for id, problems in found.items() if problems}
             return refused, bool(refused)
 
+        plans = plans_named(orders)
         at = self._now()
-        return _by_certain_catalogue(assess, kept_catalogue(self._ledger, at), self._catalogue, at)[0]
+        kept = kept_catalogue(self._ledger, at, plans, self._stigg)
+        return _by_certain_catalogue(assess, kept, lambda: self._catalogue(plans), at)[0]
 
-    def _catalogue(self) -> Catalogue:
-        """Stigg's catalogue as it is now; kept for the next to ask."""
-        return read_catalogue(self._ledger, self._stigg, self._now())
+    def _catalogue(self, plans: Collection[str]) -> Catalogue:
+        """Stigg's catalogue as it is now, with all of some plans; kept for the next to ask."""
+        return read_catalogue(self._ledger, self._stigg, self._now(), plans)
+
+
+def plans_named(naming: Iterable[Order | History]) -> frozenset[str]:
+    """The Stigg plans that orders, or what is kept of deals, name."""
+    return frozenset().union(*(one.plan_ids for one in naming))
 
 
 def agreed_by(

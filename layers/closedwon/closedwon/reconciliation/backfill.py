@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from closedwon.domain.acceptance import Arrival, accept
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.changes import Change, Create, Plan, Update
+from closedwon.domain.changes import LIVE, Actual, Change, Create, Plan, Update
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.statuses import Status
 from closedwon.domain.customer import Customer
@@ -181,11 +181,11 @@ class _Prospect:
             return Outlook(customer.account_id, "over", customer_id=customer.customer_id)
         changed, agreement = self.agreed(wanted)
         actual = [actual_of(one, self.catalogue) for one in self.view.subscriptions or ()]
-        agreement, to_do, _ = planned(changed, agreement, actual, self.links)
-        desired = agreement.desired()
+        found = planned(changed, agreement, actual, self.links)
+        to_do, desired = found.plan, found.agreement.desired()
         verdict, words = self.verdict(to_do)
         # One hold decides for all: a customer is brought in whole, or stays as it is.
-        if held := _held(wanted.values(), desired, to_do):
+        if held := [*_held(wanted.values(), desired, to_do), *_given_back(to_do, actual, self.calendar)]:
             verdict, words = "held", held
         # `is False`, because None means that nobody asked Stigg.
         makes_customer = verdict == "create" and self.view.customer_in_stigg is False
@@ -277,6 +277,24 @@ def _held(wanted: Iterable[Arrival], desired: Desired, to_do: Plan) -> list[str]
     held = [f"{id}: {in_words(desired.held[id])}" for id in ids if id in desired.held]
     held += [f"{', '.join(hold.opportunities)}: {in_words(hold.reason)}" for hold in to_do.holds]
     return list(dict.fromkeys(held))
+
+
+def _given_back(to_do: Plan, actual: Sequence[Actual], calendar: Calendar) -> Iterator[str]:
+    """What would be made although it ended in Stigg during its term: whoever brings it in would give it back."""
+    for change in to_do.changes:
+        if not isinstance(change, Create):
+            continue
+        wanted = change.subscription
+        for one in actual:
+            ended = one.ended if one.status not in LIVE and one.slot == wanted.slot else None
+            begun = ended is not None and (wanted.start is None or wanted.start <= ended)
+            if ended is not None and begun and one.plan_id == wanted.plan_id and one.cancel_reason not in _FOLLOWED:
+                deals, day = ", ".join(wanted.opportunities), calendar.last(ended)
+                yield f"{deals}: {one.plan_id} ({one.id}) ended in Stigg on {day}; sell it by a new deal"
+
+
+_FOLLOWED = ("UPGRADE_OR_DOWNGRADE", "TRIAL_CONVERTED", "TRIAL_ENDED")
+"""Ends after which something else was to stand."""
 
 
 def _without(statuses: Mapping[OpportunityId, Status], ids: Collection[str], whys: Sequence[str]) -> set[str]:

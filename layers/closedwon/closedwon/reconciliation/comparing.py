@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from closedwon.aws.ledger_items import customer_of
@@ -33,12 +32,13 @@ Json = dict[str, Any]
 class Comparer:
     """Compares customers, and decides remedies, by one catalogue and the stack's policies.
 
-    catalogue: called once, for the catalogue; backlinks: the way from Stigg back to an account; watch: what to look out
-    for; remedies: what the stack repairs by itself, by kind of drift; by_hand, reductions: whether it repairs what
-    somebody changed in Stigg by hand, and what would take something from the customer; now: epoch milliseconds.
+    catalogue: the catalogue with all of some plans, one for all; backlinks: the way from Stigg back to an account;
+    watch: what to look out for; remedies: what the stack repairs by itself, by kind of drift; by_hand, reductions:
+    whether it repairs what somebody changed in Stigg by hand, and what would take something from the customer; now:
+    epoch milliseconds.
     """
 
-    catalogue: Callable[[], Catalogue]
+    catalogue: Callable[[Collection[str]], Catalogue]
     policy: Policy
     backlinks: Callable[[str], Backlinks]
     watch: Watch
@@ -47,15 +47,11 @@ class Comparer:
     reductions: Remedy
     now: Callable[[], int]
 
-    @cached_property
-    def _catalogue(self) -> Catalogue:
-        # Kept for the whole partition, so that all its customers are judged by the same catalogue.
-        return self.catalogue()
-
     def compare(self, view: CustomerView) -> Compared:
         """See `drift.compare`."""
         links = self.backlinks(view.customer.account_id)
-        return drift.compare(view, self._catalogue, self.policy, links, self.watch, self.now())
+        catalogue = self.catalogue(view.plan_ids)
+        return drift.compare(view, catalogue, self.policy, links, self.watch, self.now())
 
     def verdict(self, view: CustomerView) -> tuple[tuple[Finding, ...], Repair | None]:
         """What differs, with what is to be done about each, and the repair, if there is one."""

@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 from closedwon.domain.acceptance import Arrival, accept, bound
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.changes import LIVE, Actual, Change, Create, End, Hold, Plan, Update
-from closedwon.domain.comparison import units_of
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.customer import Customer, OpportunityState
 from closedwon.domain.desired import Desired, Policy, Slot, Subscription, amount_of
@@ -32,13 +31,14 @@ from closedwon.domain.instants import (
     from_iso,
     from_milliseconds,
     iso_of,
-    starting,
 )
 from closedwon.domain.marks import TERMS_KEY, Backlinks, metadata_of
 from closedwon.domain.order import says_nothing_new
 from closedwon.domain.plan import plan
 from closedwon.domain.planned import planned
-from closedwon.domain.records import SlotRecord
+from closedwon.domain.records import Payment, SlotRecord
+from closedwon.domain.stops import BY_PEOPLE
+from closedwon.domain.stops import CODES as STOPS
 from closedwon.domain.subscription_ids import is_ours
 from closedwon.domain.world import world_of
 from closedwon.reconciliation.finding import (
@@ -108,9 +108,9 @@ class CustomerView:
 
     customer: the ledger's, or Customer(account_id) where it knows nothing. deals: the account's opportunities, with
     those that the ledger knows of it. provisionings: Stigg Provisioning records by opportunity. subscriptions: Stigg's
-    list elements. allowed: what may be used, by subscription, where that was read one by one (a deep run). live:
-    whether it was read just now, with subscriptions that ended and every deal the ledger knows; else it comes from
-    exports, where neither need be.
+    list elements. archived: whether the customer is not there because somebody archived it. allowed: what may be used,
+    by subscription, where that was read one by one (a deep run). live: whether it was read just now, with subscriptions
+    that ended and every deal the ledger knows; else it comes from exports, where neither need be.
     """
 
     customer: Customer
@@ -119,8 +119,16 @@ class CustomerView:
     provisionings: Mapping[str, Json] | None = None
     subscriptions: tuple[Json, ...] | None = None
     customer_in_stigg: bool | None = None
+    archived: bool = False
     allowed: Mapping[str, Allowed] | None = None
     live: bool = True
+
+    @property
+    def plan_ids(self) -> frozenset[str]:
+        """The Stigg plans that its deals name, in the ledger or in Salesforce."""
+        orders = (deal.arrival.order for deal in self.deals or () if deal.arrival is not None)
+        kept = (history.plan_ids for history in self.customer.histories)
+        return frozenset().union(*kept, *(order.plan_ids for order in orders))
 
 
 @dataclass(frozen=True)
@@ -195,8 +203,9 @@ class _Comparison:
             if one.get("customerId", self.customer.customer_id) == self.customer.customer_id
         }
         found = planned(self.customer, self.agreement, self.actual.values(), self.links)
-        # What Stigg says of an end that is not learned yet counts as it will once it is.
-        self.agreement, self.plan = found.agreement, found.plan
+        # What Stigg says of an end that is not learned yet counts as it will once it is; so does what was ended there.
+        self.agreement, self.plan, self.stopped = found.agreement, found.plan, found.stopped
+        self.written, self.records = self.records, dict(found.records)
         self.desired = self.agreement.desired()
         self.behind = self.customer.applied < self.customer.version
         self.overdue = self.customer.due_at is not None and self.customer.due_at < now - watch.overdue_ms
@@ -229,9 +238,11 @@ class _Comparison:
         self.deals()
         if self.view.account is not None:
             self.account(self.view.account)
-        if self.view.customer_in_stigg is False and self.customer.ensured:
+        if self.view.archived:
+            self.archived()
+        elif self.view.customer_in_stigg is False and self.customer.ensured:
             self.missing_customer()
-        if self.view.subscriptions is not None:
+        if self.view.subscriptions is not None and not self.view.archived:
             self.subscriptions()
             self.orphans()
         self.still()
@@ -393,11 +404,19 @@ class _Comparison:
         effect: Effect = "look" if given else "none"
         self.find("missing_customer", words, effect, should="in Stigg", is_now="missing")
 
+    def archived(self) -> None:
+        """Name a customer that somebody archived: nothing is written to it, and nothing of it repaired."""
+        if not self.customer.archived:  # else its deals say so
+            words = "This customer is archived in Stigg: nothing can be sold to it, and nothing is changed on it."
+            self.find("archived_customer", words, "show", should="in Stigg", is_now="archived")
+
     # Subscriptions
 
     def subscriptions(self) -> None:
         """Name the plan's changes and holds."""
         self.named(self.plan, "look")
+        self.ended()
+        self.unpaid()
         for hold in self.plan.holds:
             self.hold(hold)
         self.named(self.beneath(), "hidden")
@@ -469,24 +488,9 @@ class _Comparison:
                         **more,
                     )
             return
-        gone = self.actual.get(record.subscription_id or "")
         stood = applied is not None and record.status in LIVE
         should = self.described(wanted)
-        # A subscription that ended on the day it was written with was not ended by hand.
-        lasts = applied is None or starting(from_milliseconds(self.now)) < ending(applied.ends)
-        if standing is None and stood and gone is not None and gone.status not in LIVE and lasts:
-            words = f"Somebody ended {self.of(wanted)} in Stigg; no deal ends it."
-            self.find(
-                "changed_by_hand",
-                words,
-                effect,
-                subscription_id=gone.id,
-                should=should,
-                is_now=f"ended ({gone.status.lower()})",
-                by_hand=True,
-                **more,
-            )
-        elif not self.covered(wanted.slot) or (stood and standing is None):
+        if not self.covered(wanted.slot) or (stood and standing is None):
             words = f"Stigg holds no subscription to {self.of(wanted)}."
             if standing is not None:
                 words = f"{words[:-1]}; {standing.plan_id}, which closed-won did not make, stands there."
@@ -501,12 +505,6 @@ class _Comparison:
         if standing.plan_id != wanted.plan_id:
             yield "wrong_plan", wanted.plan_id, standing.plan_id, applied.plan_id if applied else None
             return
-        units = units_of(standing, SlotRecord(applied=applied), wanted)
-        if units != wanted.unit_quantity:
-            was = None if applied is None else f"{applied.unit_quantity:,} units of {applied.plan_id}"
-            should, is_now = (f"{n:,} units of {wanted.plan_id}" for n in (wanted.unit_quantity, units))
-            yield "wrong_plan", should, is_now, was
-            return
 
         def starts(plan_id: str, at: Instant | None) -> str:
             return f"{plan_id} that starts {f'on {self.calendar.first(at)}' if at else 'at once'}"
@@ -516,7 +514,7 @@ class _Comparison:
 
     def described(self, wanted: Subscription) -> str:
         parts = [f"{wanted.unit_quantity:,} units of {wanted.plan_id}" if wanted.unit_quantity > 1 else wanted.plan_id]
-        parts += [f"{count:,} {id}" for id, count in wanted.addons]
+        parts += [f"{count:,} {id}" for id, count in (*wanted.charges, *wanted.addons)]
         parts += [f"{e.id} {quantity(e)}" for e in wanted.entitlements]
         return ", ".join(parts)
 
@@ -575,10 +573,10 @@ class _Comparison:
                 by_hand = applied is not None and applied.addons != standing.addons
                 yield "wrong_addon", "add-ons", should, is_now, by_hand
             case "prices":
-                mine = {p.addon_id: p for p in wanted.prices}
-                theirs = {p.addon_id: p for p in standing.prices}
+                mine = {p.of: p for p in wanted.prices}
+                theirs = {p.of: p for p in standing.prices}
                 should, is_now = _differing(mine, theirs, _priced)
-                by_hand = applied is not None and {p.addon_id: p for p in applied.prices} != theirs
+                by_hand = applied is not None and {p.of: p for p in applied.prices} != theirs
                 yield "wrong_price", "prices", should, is_now, by_hand
             case "entitlements":
                 granted = {e.id: quantity(e) for e in wanted.entitlements}
@@ -590,6 +588,12 @@ class _Comparison:
                 is_now = ", ".join([f"no {id}" for id in sorted(missing)] + sorted(extra))
                 ids = {e.id for e in applied.entitlements} if applied else None
                 yield "wrong_entitlement", "entitlements", should, is_now, ids is not None and ids != there.keys()
+            case "charges":
+                # Stigg shows no quantity: compared is what was written last, if the fingerprint says it still stands.
+                kept = applied is not None and standing.metadata.get(TERMS_KEY) == applied.fingerprint
+                if applied is not None and kept:
+                    should, is_now = _differing(wanted.counted, applied.counted, _counted)
+                    yield "wrong_entitlement", "units", should, is_now, False
             case "end":
                 by_hand = applied is not None and applied.cancellation != standing.cancellation
                 if applied is not None and applied.cancellation == EndOfBillingPeriod() and self.covered(wanted.slot):
@@ -669,6 +673,43 @@ class _Comparison:
             lowers=lowers,
         )
 
+    def ended(self) -> None:
+        """Name what was ended elsewhere, and no deal shows yet: it is shown, and never given back by itself."""
+        for slot, one in self.stopped.items():
+            gone, was = self.actual[one.subscription], self.written[slot].applied
+            by_hand = one.reason in ("", *BY_PEOPLE)
+            told = next((hold.reason for hold in self.plan.holds if hold.slot == slot), None)
+            words = "What was ended in Stigg would have ended by now." if told is None else sentence(told)
+            if was is not None:
+                words = f"Somebody ended {self.of(was)} in Stigg; no deal ends it." if by_hand else words
+                self.find(
+                    "changed_by_hand" if by_hand else "ended_elsewhere",
+                    words,
+                    "show",
+                    opportunity_id=was.opportunities[0],
+                    subscription_id=gone.id,
+                    should=self.described(was),
+                    is_now=f"ended ({gone.status.lower()})",
+                    by_hand=by_hand,
+                )
+
+    def unpaid(self) -> None:
+        """Name subscriptions whose payment fails, or not any more, where no deal shows it yet."""
+        for keep in self.plan.kept:
+            record = self.records.get(keep.subscription.slot, SlotRecord())
+            if record.payment == keep.payment or record.subscription_id != keep.subscription_id:
+                continue
+            should, is_now = _collected(keep.payment), _collected(record.payment)
+            self.find(
+                "payment_changed",
+                f"The payment of {self.of(keep.subscription)} {should}, and the deal shows that it {is_now}.",
+                "show",
+                opportunity_id=keep.subscription.opportunities[0],
+                subscription_id=keep.subscription_id,
+                should=should,
+                is_now=is_now,
+            )
+
     def hold(self, hold: Hold) -> None:
         """What waits for somebody: for somebody else's subscription in the way, or because what was provisioned cannot
         stay as it is.
@@ -686,6 +727,8 @@ class _Comparison:
                 by_hand=applied is not None and applied == self.desired.subscriptions[hold.slot],
             )
             return
+        if hold.reason.code in (*STOPS, "customer_archived"):
+            return  # a finding of its own, or said by its deals already
         states = [self.customer.opportunities.get(id) for id in hold.opportunities]
         said = any(state is not None and state.outcome.status == "Held" for state in states)
         if not said and not self.covered(hold.slot):
@@ -761,8 +804,7 @@ class _Comparison:
             # Two plans cannot be compared by numbers, so replacing one counts as a reduction, which a person approves.
             return True  # what another plan gives, only people can tell
         later = change.start is not None and standing.status == "ACTIVE" and change.start > from_milliseconds(self.now)
-        units = units_of(standing, record, wanted)
-        return later or wanted.unit_quantity < units or _less(wanted, standing, record.applied)
+        return later or _less(wanted, standing, record.applied)
 
     # Work and waiting
 
@@ -858,6 +900,13 @@ def _slot(change: Change) -> Slot:
     return change.slot if isinstance(change, End) else change.subscription.slot
 
 
+def _collected(payment: Payment | None) -> str:
+    """How collecting a payment goes, as the rest of a sentence."""
+    if payment is None:
+        return "is in order"
+    return "failed" if payment.collection == "FAILED" else "waits for the customer"
+
+
 _TRIGGERS = {"trial": "trial", "cancellation": "cancellation", "renewal": "renewal", "amendment": "amendment"}
 
 
@@ -886,6 +935,8 @@ def _less(wanted: Subscription, standing: Actual, applied: Subscription | None) 
     """Whether a subscription as it is wanted gives less than it gives now, as far as anybody knows, or ends earlier."""
     addons, granted = dict(wanted.addons), {e.id: amount_of(e) for e in wanted.entitlements}
     if any(addons.get(id, 0) < count for id, count in standing.addons):
+        return True
+    if applied and any(wanted.counted.get(id, 0) < count for id, count in applied.counted.items()):
         return True
     if any(id not in granted for id in standing.entitlement_ids):
         return True

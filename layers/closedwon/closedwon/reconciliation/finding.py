@@ -11,10 +11,10 @@ Json = Mapping[str, Any]
 
 Remedy = Literal["repair", "report"]
 
-Effect = Literal["look", "accept", "rewrite", "account", "hidden", "none"]
-"""What removes a difference: an execution that reads Stigg again (look); accepting a deal; writing an opportunity's
-record (rewrite) or the account again; nothing that closed-won does by itself (none). hidden: no execution sees the
-difference, but one may overwrite it.
+Effect = Literal["look", "show", "accept", "rewrite", "account", "hidden", "none"]
+"""What removes a difference: an execution that reads Stigg again and changes it (look), or only shows what it found
+(show); accepting a deal; writing an opportunity's record (rewrite) or the account again; nothing that closed-won does
+by itself (none). hidden: no execution sees the difference, but one may overwrite it.
 """
 
 
@@ -53,8 +53,8 @@ KINDS: Mapping[str, KindWords] = {
         "Make it.",
     ),
     "wrong_plan": KindWords(
-        "Other plan or units",
-        "The customer has another plan, or another number of units of it, than the deals say.",
+        "Other plan",
+        "The customer has another plan than the deals say.",
         "Replace the subscription by the one the deals say.",
     ),
     "wrong_addon": KindWords(
@@ -63,9 +63,9 @@ KINDS: Mapping[str, KindWords] = {
         "Set the add-ons to what the deals say.",
     ),
     "wrong_entitlement": KindWords(
-        "Other entitlements",
-        "The subscription's entitlements are not those of the deals.",
-        "Set the entitlements to what the deals say.",
+        "Other entitlements or units",
+        "The subscription's entitlements, or the units it charges, are not those of the deals.",
+        "Set the entitlements and units to what the deals say.",
     ),
     "wrong_price": KindWords(
         "Other prices",
@@ -76,6 +76,21 @@ KINDS: Mapping[str, KindWords] = {
         "Other dates",
         "The subscription starts or ends on another day than the deals say, or should have ended.",
         "Set the date to what the deals say, or end the subscription.",
+    ),
+    "archived_customer": KindWords(
+        "Customer archived in Stigg",
+        "Somebody archived this customer in Stigg. Nothing can be sold to it, and closed-won changes nothing on it.",
+        "Unarchive it in Stigg, or end its deals in Salesforce.",
+    ),
+    "ended_elsewhere": KindWords(
+        "Ended by Stigg or billing",
+        "Stigg or billing ended the subscription (a checkout that expired, a failed payment), and no deal ends it.",
+        "Nothing gives it back by itself: approve on the deal that it is sold again, or cancel the deal.",
+    ),
+    "payment_changed": KindWords(
+        "Payment failed, or was made",
+        "Collecting the payment of a subscription failed, or succeeded again, and the deal does not show it yet.",
+        "Show it on the deal; access stays as it is.",
     ),
     "changed_by_hand": KindWords(
         "Changed in Stigg by hand",
@@ -138,7 +153,7 @@ KINDS: Mapping[str, KindWords] = {
 # The others are what people did, or have to decide about: repairing those would overwrite or guess.
 _REPAIRED = (
     "missed_deal missing_customer missing_subscription wrong_plan wrong_addon wrong_entitlement wrong_price wrong_date "
-    "missing_write_back stale_write_back failed_not_rerun"
+    "missing_write_back stale_write_back failed_not_rerun payment_changed"
 ).split()
 
 DEFAULT_POLICIES: Mapping[str, Remedy] = {kind: "repair" if kind in _REPAIRED else "report" for kind in KINDS}
@@ -292,7 +307,7 @@ def _repair(compared: Compared, judged: tuple[Finding, ...]) -> Repair | None:
         compared.account_id,
         compared.rev,
         accept=tuple((id, compared.triggers[id]) for id in ids("accept")),
-        look=bool(by_effect["look"]),
+        look=bool(by_effect["look"] or by_effect["show"]),
         rewrite=ids("rewrite"),
         account=bool(by_effect["account"]),
     )

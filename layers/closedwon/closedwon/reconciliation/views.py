@@ -103,7 +103,11 @@ class Live:
         # Where the ledger knows no customer yet, these are the IDs that accepting its first deal would bind it to.
         customer_id = view.customer.customer_id or shown or view.customer.account_id
         subscriptions, exists, allowed = self._in_stigg(customer_id, deep)
-        return replace(view, subscriptions=tuple(subscriptions), customer_in_stigg=exists, allowed=allowed)
+        # An archived customer answers like one that never was: only of one that was there it is asked.
+        archived = not exists and view.customer.ensured and self.stigg.is_archived(customer_id)
+        return replace(
+            view, subscriptions=tuple(subscriptions), customer_in_stigg=exists, archived=archived, allowed=allowed
+        )
 
     def given(self, opportunities: Mapping[str, str]) -> list[Json]:
         """Deals to be accepted, in the form of a callout without lines."""

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.changes import Actual
+from closedwon.domain.changes import Actual, payment_of
 from closedwon.domain.desired import Price, Slot, price_order
 from closedwon.domain.errors import as_read, unreadable
 from closedwon.domain.instants import At, Instant, Never, from_iso
+from closedwon.domain.records import Payment
 
 
 def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
@@ -37,8 +38,30 @@ def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
             start=_instant(data.get("startDate")),
             trial_end=_instant(data.get("trialEndDate")),
             coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
+            tiered=_tiered(data.get("prices") or (), data["planId"]),
             period=_period(data.get("currentBillingPeriodStart"), data.get("currentBillingPeriodEnd")),
+            cancel_reason=data.get("cancelReason"),
+            ended=_instant(data.get("effectiveEndDate") or data.get("endDate")),
+            payment_collection=data.get("paymentCollection"),
+            latest_invoice=_invoice(data),
         )
+
+
+def payment_in(data: Mapping[str, Any]) -> Payment | None:
+    """What is wrong with the payment of a subscription, from the answer to a write of it."""
+    with as_read(lambda mistake: unreadable("read subscription", mistake)):
+        return payment_of(data["status"], data.get("paymentCollection"), _invoice(data))
+
+
+def _invoice(data: Mapping[str, Any]) -> str | None:
+    """The state of a subscription's newest invoice."""
+    return (data.get("latestInvoice") or {}).get("status")
+
+
+def currency_of(customer: Mapping[str, Any]) -> str | None:
+    """What Stigg bills a customer in; None where it has no currency."""
+    currency = customer.get("billingCurrency")
+    return currency.lower() if isinstance(currency, str) and currency else None
 
 
 def _is_trial(data: Mapping[str, Any]) -> bool:
@@ -47,14 +70,30 @@ def _is_trial(data: Mapping[str, Any]) -> bool:
 
 
 def _prices(prices: Iterable[Mapping[str, Any]]) -> tuple[Price, ...]:
-    """The prices of a plan's base charge and of add-ons, of one unit for one billing period, in order."""
+    """The prices of a plan's base charge, of add-ons and of features charged by the unit, of one unit for one billing
+    period, in order.
+    """
     found = (
-        Price(price.get("addonId"), float(price["amount"]), price.get("currency") or "usd")
+        Price(
+            price.get("addonId"),
+            float(price["amount"]),
+            price.get("currency") or "usd",
+            None if price.get("addonId") else price.get("featureId"),
+        )
         for price in prices
-        # Others are prices of usage, or in tiers: no deal says those.
-        if price.get("amount") is not None and (price.get("addonId") or price.get("baseCharge"))
+        # Others are in tiers: no deal says those.
+        if price.get("amount") is not None
+        and not price.get("tiers")
+        and (price.get("addonId") or price.get("baseCharge") or price.get("featureId"))
     )
     return tuple(sorted(found, key=price_order))
+
+
+def _tiered(prices: Iterable[Mapping[str, Any]], plan_id: str) -> tuple[str, ...]:
+    """What has a price in tiers: an add-on, a feature, or the plan."""
+    return tuple(
+        sorted(str(price.get("addonId") or price.get("featureId") or plan_id) for price in prices if price.get("tiers"))
+    )
 
 
 def _end(text: str | None) -> At | Never:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from closedwon.domain.changes import AtOnce, Create, Ending, TrialUntil, Update
-from closedwon.domain.desired import Entitlement, Grant, Subscription
+from closedwon.domain.desired import Entitlement, Grant, Price, Subscription
 from closedwon.domain.errors import CustomerTaken, as_read, safe_text, unreadable
 from closedwon.domain.identifiers import CustomerId
 from closedwon.domain.instants import At, EndOfBillingPeriod, Instant, Never, Until, iso_utc
@@ -18,12 +18,18 @@ from closedwon.domain.order import Order
 from closedwon.domain.subscription_ids import subscription_id
 
 
-def customer_body(customer_id: CustomerId, order: Order, links: Backlinks) -> dict[str, Any]:
-    """The body of Stigg's POST for a customer, named as the account of this order is."""
+def customer_body(
+    customer_id: CustomerId, order: Order, links: Backlinks, currency: str | None = None
+) -> dict[str, Any]:
+    """The body of Stigg's POST for a customer, named as the account of this order is. currency: in which it is billed,
+    None where no deal says it.
+    """
     body = {
         "id": customer_id,
         "name": order.account_name,
         "email": order.account_email,
+        # What a customer without one is billed in, Stigg does not say; it refuses prices in another one.
+        "billingCurrency": currency,
         "metadata": links.of_customer(),
         "integrations": _integrations(links),
     }
@@ -63,6 +69,11 @@ def customer_difference(existing: Mapping[str, Any], order: Order, links: Backli
         return body
 
 
+def currency_body(currency: str) -> dict[str, Any]:
+    """The body of Stigg's PATCH that says what a customer is billed in, where it has no currency yet."""
+    return {"billingCurrency": currency}
+
+
 def _integrations(links: Backlinks) -> list[dict[str, str]]:
     if links.integration_id is None:
         return []
@@ -73,10 +84,12 @@ def _link(integration: Mapping[str, Any]) -> dict[str, Any]:
     return {name: integration.get(name) for name in ("id", "vendorIdentifier", "syncedEntityId")}
 
 
-def provision_body(customer_id: CustomerId, create: Create, links: Backlinks) -> dict[str, Any]:
-    """The body of Stigg's POST for a new subscription, with only what the deal says."""
-    # What no deal says is left out, so that Stigg's own settings decide. The schedule is always said: a default could
-    # put the change off.
+def provision_body(customer_id: CustomerId, create: Create, links: Backlinks, *, paid: bool) -> dict[str, Any]:
+    """The body of Stigg's POST for a new subscription. paid: whether its plan has a price in the catalogue (PAID).
+
+    What no deal says is left out where it is nobody's setting. Where a default of the plan or the environment would
+    decide (trial, schedule, collection of a paid plan), it is always said.
+    """
     wanted = create.subscription
     body: dict[str, Any] = {
         "customerId": customer_id,
@@ -86,12 +99,13 @@ def provision_body(customer_id: CustomerId, create: Create, links: Backlinks) ->
         "resourceId": wanted.slot.resource_id,
         "addons": _addons(wanted),
         "entitlements": [entitlement_body(entitlement) for entitlement in wanted.entitlements],
+        "charges": _new_charges(wanted),
         "priceOverrides": _prices(wanted),
         "billingPeriod": wanted.billing_period,
-        "paymentCollectionMethod": wanted.payment_collection,
+        "paymentCollectionMethod": wanted.payment_collection or _collection(wanted, paid),
         "startDate": _text(create.start),
         "cancellationDate": _date(wanted.cancellation),
-        "unitQuantity": wanted.unit_quantity if wanted.unit_quantity != 1 else None,
+        "unitQuantity": _unit_quantity(wanted),
         "payingCustomerId": wanted.paying_customer_id,
         "appliedCoupon": {"couponId": wanted.coupon} if wanted.coupon else None,
         "trialOverrideConfiguration": _trial(wanted),
@@ -103,9 +117,15 @@ def provision_body(customer_id: CustomerId, create: Create, links: Backlinks) ->
     return {name: value for name, value in body.items() if value not in (None, [])}
 
 
-def _trial(wanted: Subscription) -> dict[str, Any] | None:
+def _collection(wanted: Subscription, paid: bool) -> str | None:
+    """How a sale that does not say it is paid for: as Stigg documents what it does by itself (decision 88)."""
+    return "CHARGE" if paid and not wanted.slot.trial else None
+
+
+def _trial(wanted: Subscription) -> dict[str, Any]:
     if not wanted.slot.trial:
-        return None
+        # A plan may have a default trial, with which every sale that says nothing begins.
+        return {"isTrial": False}
     return {"isTrial": True, "trialEndDate": _text(wanted.trial_end), "trialEndBehavior": wanted.trial_end_behavior}
 
 
@@ -131,6 +151,8 @@ def update_body(update: Update, links: Backlinks) -> dict[str, Any]:
     }
     if "add-ons" in update.aspects:
         body["addons"] = _addons(wanted)
+    if "charges" in update.aspects:
+        body["charges"] = _changed_charges(wanted)
     if "prices" in update.aspects:
         body["priceOverrides"] = _prices(wanted)
     if update.sets_values:
@@ -234,9 +256,60 @@ def _addons(wanted: Subscription) -> list[dict[str, Any]]:
 def _prices(wanted: Subscription) -> list[dict[str, Any]]:
     return [
         {
-            **({"addonId": p.addon_id} if p.addon_id else {"baseCharge": True}),
+            **_priced(p),
             "amount": p.amount,
             "currency": p.currency,
         }
         for p in wanted.prices
     ]
+
+
+def _priced(price: Price) -> dict[str, Any]:
+    """What a price override is of."""
+    if price.feature_id:
+        return {"featureId": price.feature_id}
+    return {"addonId": price.addon_id} if price.addon_id else {"baseCharge": True}
+
+
+def _unit_quantity(wanted: Subscription) -> int | None:
+    """The plan's own units, where it is sold by the unit; None where those are on a line of their own."""
+    if wanted.unit_feature is not None:
+        return None if wanted.unit_feature in dict(wanted.charges) else wanted.unit_quantity
+    return wanted.unit_quantity if wanted.unit_quantity != 1 else None  # of a plan that left the catalogue
+
+
+def _charges(wanted: Subscription, counted: Mapping[str, int]) -> list[dict[str, Any]]:
+    """How many there are of all that the plan charges by the unit: 0 of what no deal gives. Stigg wants each to be said
+    (docs.stigg.io, *Subscription management*: "required for per-unit pricing"), and 0 is allowed (the SDK's `Charge`).
+    """
+    quantities = {**dict.fromkeys(wanted.charged, 0), **counted}
+    return [_charge(id, quantity) for id, quantity in sorted(quantities.items())]
+
+
+def _new_charges(wanted: Subscription) -> list[dict[str, Any]]:
+    """How many there are, but for the plan's own units: those are its `unitQuantity`, and not said twice."""
+    by_quantity = _unit_quantity(wanted) is not None
+    said = _charges(wanted, dict(wanted.charges))
+    return [one for one in said if not (by_quantity and one["id"] == wanted.unit_feature)]
+
+
+def _changed_charges(wanted: Subscription) -> list[dict[str, Any]]:
+    """How many there are from now on: a list replaces the whole list.
+
+    The plan's own units are among them: PATCH has no `unitQuantity`, and they are units of the one feature that the
+    plan charges (`Plan.unit_feature`). Stigg's documentation changes quantities of per-unit charges so (stiggio/skills,
+    stigg-subscriptions/references/updates.md; `billableFeatures` there are `charges` in the REST API). To provision
+    again would cancel what runs.
+    """
+    return _charges(wanted, wanted.counted)
+
+
+def _charge(feature_id: str, quantity: int) -> dict[str, Any]:
+    """One quantity of what a plan charges by the unit. All three fields are required (the SDK's types).
+
+    Whether `id` is the feature's or that of a row of `GET /plans/{id}/charges` is not documented. It is the feature's:
+    of rows there is one for each currency, billing period and country, so that none of them is the charge that a
+    subscription keeps when its period changes; and quantities, overrides and usage are told by feature everywhere else.
+    To be checked on a live account (docs/life-of-a-deal.md); this is the only place that knows.
+    """
+    return {"id": feature_id, "type": "FEATURE", "quantity": quantity}

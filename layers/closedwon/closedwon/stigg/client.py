@@ -55,6 +55,10 @@ PAGE_LIMIT = 100
 """The most a list returns at once, by Stigg's documentation."""
 
 
+ARCHIVED = "CustomerIsArchived"
+"""Why an archived customer has no access (`accessDeniedReason` in the SDK's types of the entitlements)."""
+
+
 def idempotency_key(execution: str, entity_id: str, body: Mapping[str, Any]) -> str:
     """The Idempotency-Key of one write: it is the same only for the same write of the same execution.
 
@@ -103,6 +107,11 @@ class Stigg:
         answer = self._exchange("read entitlements", "GET", ("customers", customer_id, "entitlements"), query=query)
         found = _object(answer, "read entitlements", writes=False).get("entitlements")
         return found if isinstance(found, list) else []
+
+    def is_archived(self, customer_id: str) -> bool:
+        """Whether somebody archived the customer: to every other question Stigg answers as if it had never been."""
+        answer = self._find("read entitlements", ("customers", customer_id, "entitlements"))
+        return answer is not None and answer.get("accessDeniedReason") == ARCHIVED
 
     def provision_customer(self, body: Json, idempotency_key: str) -> Json:
         """Create a customer."""
@@ -208,6 +217,14 @@ class Stigg:
     def list_charges(self, of: Literal["plans", "addons"], id: str) -> list[Json]:
         """The recurring prices of a plan or an add-on, on all pages."""
         return self._list("list charges", (of, id, "charges"))
+
+    def list_plan_entitlements(self, id: str) -> list[Json]:
+        """The entitlements that come with a plan, features and credits with amounts: one page, as its SDK asks."""
+        operation = "list plan entitlements"
+        found = self._exchange(operation, "GET", ("plans", id, "entitlements")).get("data")
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise _unanswered("an answer without data", operation, writes=False)
+        return found
 
     # What they are made of
 

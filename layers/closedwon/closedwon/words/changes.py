@@ -71,7 +71,8 @@ def differences(was: Subscription, now: Subscription) -> Iterator[Difference]:
     if was.unit_quantity != now.unit_quantity:
         lowers = now.unit_quantity < was.unit_quantity
         yield Difference("units", "units", f"{was.unit_quantity:,}", f"{now.unit_quantity:,}", lowers)
-    yield from _other_addons(dict(was.addons), dict(now.addons))
+    yield from _other_counts("units", dict(was.charges), dict(now.charges))
+    yield from _other_counts("add-ons", dict(was.addons), dict(now.addons))
     yield from _other_entitlements({e.id: e for e in was.entitlements}, {e.id: e for e in now.entitlements})
     yield from _other_prices(was, now)
     terms = (
@@ -87,11 +88,11 @@ def differences(was: Subscription, now: Subscription) -> Iterator[Difference]:
             yield Difference("terms", name, old or "none", new or "none")
 
 
-def _other_addons(was: Mapping[str, int], now: Mapping[str, int]) -> Iterator[Difference]:
+def _other_counts(group: str, was: Mapping[str, int], now: Mapping[str, int]) -> Iterator[Difference]:
     for id in sorted({*was, *now}):
         if was.get(id) != now.get(id):
             lowers = now.get(id, 0) < was.get(id, 0)
-            yield Difference("add-ons", id, f"{was.get(id) or 'none'}", f"{now.get(id) or 'none'}", lowers)
+            yield Difference(group, id, f"{was.get(id) or 'none'}", f"{now.get(id) or 'none'}", lowers)
 
 
 def _other_entitlements(was: Mapping[str, Entitlement], now: Mapping[str, Entitlement]) -> Iterator[Difference]:
@@ -103,16 +104,16 @@ def _other_entitlements(was: Mapping[str, Entitlement], now: Mapping[str, Entitl
 
 
 def _other_prices(was: Subscription, now: Subscription) -> Iterator[Difference]:
-    prices, others = {p.addon_id: p for p in was.prices}, {p.addon_id: p for p in now.prices}
-    addons = dict(now.addons)
-    # The base price, which has no add-on, comes first: None cannot be compared with a text.
-    for addon_id in sorted({*prices, *others}, key=lambda id: id or ""):
+    prices, others = {p.of: p for p in was.prices}, {p.of: p for p in now.prices}
+    parts = {**dict(now.addons), **now.counted}
+    # The base price, which is of nothing else, comes first: None cannot be compared with a text.
+    for of in sorted({*prices, *others}, key=lambda id: id or ""):
         # One sentence for an add-on that goes, not a second one for its price.
-        gone = addon_id is not None and addon_id not in addons
-        if prices.get(addon_id) != others.get(addon_id) and not gone:
+        gone = of is not None and of not in parts
+        if prices.get(of) != others.get(of) and not gone:
             # Never `lowers`, whatever the price does: it takes nothing away that the customer may use.
-            name = addon_id or "base price"
-            yield Difference("prices", name, _priced(prices.get(addon_id)), _priced(others.get(addon_id)))
+            name = of or "base price"
+            yield Difference("prices", name, _priced(prices.get(of)), _priced(others.get(of)))
 
 
 def _priced(price: Price | None) -> str:
@@ -148,8 +149,8 @@ def created(wanted: Subscription, start: Instant | None, calendar: Calendar) -> 
     else:
         lasts = _lasts(wanted, calendar)
         said = [f"Creates a subscription to {wanted.plan_id}{resource}{begins}{lasts}{units}{_billed(wanted)}."]
-    prices = {price.addon_id: price for price in wanted.prices}
-    parts = [f"{id} {units:,}{_each(prices.get(id))}" for id, units in wanted.addons]
+    prices = {price.of: price for price in wanted.prices}
+    parts = [f"{id} {units:,}{_each(prices.get(id))}" for id, units in (*wanted.charges, *wanted.addons)]
     parts += [f"{entitlement.id} {quantity(entitlement)}" for entitlement in wanted.entitlements]
     if parts:
         said.append(f"It includes {', '.join(parts)}.")
@@ -175,7 +176,8 @@ def _lasts(wanted: Subscription, calendar: Calendar) -> str:
 
 
 def _billed(wanted: Subscription) -> str:
-    base = next((price for price in wanted.prices if price.addon_id is None), None)
+    of_plan = (None, None if dict(wanted.charges).get(wanted.unit_feature or "") else wanted.unit_feature)
+    base = next((price for price in wanted.prices if price.of in of_plan), None)
     price = f"{money(base.amount, base.currency)}{' a unit' if wanted.unit_quantity != 1 else ''}" if base else ""
     if wanted.billing_period:
         return f", billed {PERIODS[wanted.billing_period]}{f' at {price}' if price else ''}"

@@ -123,6 +123,46 @@ def _with_problem(form: str | Callable[[_Said], str]) -> Callable[[_Said], str]:
     return say
 
 
+def _ended_in_stigg(said: _Said) -> str:
+    plan = said.get("plan", "the subscription")
+    cause = _CAUSES.get(said.get("cause", ""), said.get("cause"))
+    why = f" ({cause})" if cause else ""
+    ended = f"in Stigg {plan} was ended{said.on_day()}{why}, and no deal ends it"
+    return f"{ended}. Approving this sells it again."
+
+
+_CAUSES = {
+    "Immediate": "somebody cancelled it there",
+    "ScheduledCancellation": "somebody cancelled it there for that day",
+    "UPGRADE_OR_DOWNGRADE": "another subscription took its place",
+    "CANCELLED_BY_BILLING": "billing cancelled it",
+    "DETACH_BILLING": "it was detached from billing",
+    "EXPIRED": "it expired",
+    "TRIAL_ENDED": "the trial ended",
+    "TRIAL_CONVERTED": "the trial was converted",
+    "CustomerArchived": "its customer was archived",
+    "AutoCancellationRule": "a rule of Stigg's cancelled it",
+}
+"""Stigg's words for why a subscription ended (`cancelReason`)."""
+
+
+def _checkout_expired(said: _Said) -> str:
+    plan = f" for {said['plan']}" if "plan" in said else ""
+    expired = f"the customer did not pay{plan} in time: the checkout expired{said.on_day()}"
+    return f"{expired}. Approving this sells it again."
+
+
+def _payment(what: str) -> Callable[[_Said], str]:
+    """Words of a payment that is not made, while the customer has access."""
+
+    def say(said: _Said) -> str:
+        plan = f" for {said['plan']}" if "plan" in said else ""
+        invoice = f"; the newest invoice is {said['invoice'].lower()}" if "invoice" in said else ""
+        return f"{what}{plan}{invoice}. The customer has access all the same."
+
+    return say
+
+
 def _no_base(said: _Said) -> str:
     does = said.get("does", "amends")
     return (
@@ -181,6 +221,13 @@ _TERMS = {"paying_customer_id": "the paying customer", "trial_end_behavior": "wh
 
 def _currency_conflict(said: _Said) -> str:
     return f"this deal is in {str(said['after']).upper()}, the contract in {str(said['before']).upper()}."
+
+
+def _currency_differs(said: _Said) -> str:
+    return (
+        f"this deal is in {str(said['after']).upper()}, and this customer is billed in {str(said['before']).upper()}: "
+        "in Stigg a customer has one currency."
+    )
 
 
 def _too_many(said: _Said) -> str:
@@ -274,6 +321,14 @@ def _changed_by_upgrade(said: _Said) -> str:
     )
 
 
+def _read_differently(said: _Said) -> str:
+    before, after = (_items(said.facts.get(name)) for name in ("before", "after"))
+    return (
+        f"{said['plan']} stands with {before}, as an earlier version of closed-won sold it. As the deals are read now "
+        f"it would be {after}. What the customer has and pays is not changed by itself: that needs somebody's approval."
+    )
+
+
 def _items(facts: object) -> str:
     """Amounts and terms by name, in words."""
     named = facts.items() if isinstance(facts, Facts) else ()
@@ -291,9 +346,22 @@ def _credits_differ(said: _Said) -> str:
 def _refused_by_stigg(said: _Said) -> str:
     def one_of(refusal: Facts) -> str:
         what = refusal["plan"] if "plan" in refusal else f"the credit grant of {refusal.get('item')}"
-        return f"Stigg refused {what}: {refusal.get('said')}"
+        note = _MENDS.get(str(refusal.get("error")))
+        return f"Stigg refused {what}: {refusal.get('said')}" + (f"\n{note}" if note else "")
 
     return "\n".join(map(one_of, said.within("refusals")))
+
+
+_MENDS = {
+    "UnPublishedPackage": "Publish the plan or the add-on in Stigg, or sell what is published.",
+    "IncompatibleSubscriptionAddon": "Make the add-on compatible with the plan in Stigg, or sell another.",
+    "AddonDependencyMissingError": "Sell the add-on that this one depends on, too.",
+    "PriceNotFound": "Add a price in the deal's currency and for its billing period in Stigg, or say one on the line.",
+    "TrialMustBeCancelledImmediately": "End the trial in Stigg, or give it another end in the deal.",
+}
+"""What to do about what Stigg refuses, by its code. Source: the enum of Stigg's own GraphQL client; that the REST API
+answers these too is likely, and not seen.
+"""
 
 
 def _application_preparing(said: _Said) -> str:
@@ -338,10 +406,28 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "plan_ambiguous": _with_problem("{item} fits {plans}: say which plan it belongs to."),
     "no_plan": _with_problem("{item} is left without a plan."),
     "not_compatible": _with_problem("{item} is not compatible with {plans}."),
+    "addon_dependency_missing": _with_problem("{item} is not sold without {needs}: sell or keep it with it."),
+    "not_charged_by_unit": _with_problem("{item} has a price, and {plan} does not charge it by the unit."),
+    "units_not_priced": _with_problem("{plan} is not sold by the unit, and together the deals say {quantity} of it."),
+    "units_said_twice": _with_problem("the units of {plan} are its {item}: say how many on one of the two lines."),
+    "unlimited_units": _with_problem("{plan} charges {item} by the unit: it cannot be without a limit."),
+    "not_whole_blocks": _with_problem(
+        "{item} is charged in blocks of {block}, and the deals come to {quantity}: the customer would pay for whole "
+        "ones."
+    ),
+    "too_few": _with_problem("{item} is sold from {least} on, and the deals come to {there}."),
+    "included_credits_differ": _with_problem(
+        "{plan} includes {there} {item} each period, and the deals say {quantity}: nothing is sent for what comes with "
+        "a plan."
+    ),
+    "tiered_override": "the price of {item} was set in tiers in Stigg, and would be lost there if another price were "
+    "changed. Change the price in Stigg, or take the tiers away.",
+    "read_differently": _read_differently,
     "two_plans": _with_problem(_two_plans),
     "terms_conflict": _with_problem(_terms_conflict),
     "cannot_change": _cannot_change,
     "currency_conflict": _currency_conflict,
+    "currency_differs": _currency_differs,
     "below_zero": _below_zero,
     "too_many": _with_problem(_too_many),
     "prior_mismatch": _prior_mismatch,
@@ -370,6 +456,12 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "trial_missed": "its trial was over before anything was provisioned, so there is nothing that could become a paid "
     "subscription: send a later end of the trial, or win the deal.",
     "trial_became_paid": "the trial became a paid subscription already ({subscription}): win the deal, or cancel it.",
+    "trial_not_wanted": "Stigg started {subscription} as a trial, though this deal is a sale: end the trial in Stigg, "
+    "or make a paid subscription of it.",
+    "ended_in_stigg": _ended_in_stigg,
+    "checkout_expired": _checkout_expired,
+    "customer_archived": "this customer is archived in Stigg: nothing is sold to it, and nothing is changed on it, "
+    "until somebody unarchives it.",
     "term_missed": "The term of this deal is over: access ended on {day}.",
     "no_deal_left": "no deal says {plan} any more, or it left Stigg's catalogue; a subscription does not end without a "
     "cancellation.",
@@ -380,6 +472,7 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "changed_by_upgrade": _changed_by_upgrade,
     # refused
     "invalid": _problems,
+    "id_not_taken": _problems,
     "not_in_catalogue": _problems,
     "refused_by_stigg": _refused_by_stigg,
     "application_problem": "{said}\nclosed-won asks again by itself; send the deal again to have it asked at once.",
@@ -399,6 +492,8 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "term_over": "The term of this deal is over: access ended on {day}.",
     "past_term": "Its term ended on {day} and no renewal came; access goes on, as the stack's policy says.",
     "payment_required": "The customer has not paid yet: send them the checkout link.",
+    "payment_failed": _payment("Collecting the payment failed"),
+    "payment_action_required": _payment("The payment waits for the customer to confirm it"),
     "application_preparing": _application_preparing,
 }
 """The words of each code: a form in which facts are put, or a function where that is not enough."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import NamedTuple
 
-from closedwon.domain.contract.charges import Charge, charge_at
+from closedwon.domain.contract.charges import Charge, charge_at, has_price
+from closedwon.domain.contract.contracts import Stopped
 from closedwon.domain.contract.ended import ended_slots, former_slots
 from closedwon.domain.contract.facts import Contribution, History
 from closedwon.domain.contract.faults import Fault, Hold
@@ -27,7 +28,7 @@ from closedwon.domain.contract.relatives import relatives_of
 from closedwon.domain.contract.standing import Standing, World
 from closedwon.domain.contract.statuses import Status, Statuses
 from closedwon.domain.contract.subscriptions import Subscriptions
-from closedwon.domain.contract.timeline import Giving, charge_of
+from closedwon.domain.contract.timeline import Giving, SlotTimeline, charge_of
 from closedwon.domain.desired import Desired, Ended, Slot, Subscription
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Instant, Moment, milliseconds, starting
@@ -62,7 +63,12 @@ class Interval:
     slot: Slot
     start: Moment
     end: Moment
-    given: tuple[tuple[Giving, Holding], ...]
+    timeline: SlotTimeline
+
+    @cached_property
+    def given(self) -> list[tuple[Giving, Holding]]:
+        """What each contract gives in it."""
+        return self.timeline.given(self.start)
 
     @property
     def stands(self) -> bool:
@@ -71,7 +77,8 @@ class Interval:
     @property
     def charge(self) -> Fraction | None:
         # Of what has no price of its own, there is nothing to charge.
-        return charge_of((g, holding) for g, holding in self.given if g.entity[0] in ("Plan", "Add-on"))
+        charged = self.timeline.charged_at(self.start)
+        return charge_of((g, holding) for g, holding in self.given if has_price(g.entity, charged))
 
     @property
     def origins(self) -> dict[Entity, list[Origin]]:
@@ -104,6 +111,18 @@ class Agreement:
         world = replace(self.world, learned=replace(learned, ends={**learned.ends, **more}))
         return Agreement(list(self.histories.values()), world)
 
+    def stopping(self, stopped: Iterable[Stopped]) -> Agreement:
+        """The agreement with more that was ended elsewhere."""
+        return self._with_stopped((*self.world.learned.stopped, *stopped))
+
+    def without(self, stop: Stopped) -> Agreement:
+        """The agreement as if something had not been ended elsewhere."""
+        return self._with_stopped(one for one in self.world.learned.stopped if one != stop)
+
+    def _with_stopped(self, stopped: Iterable[Stopped]) -> Agreement:
+        learned = replace(self.world.learned, stopped=tuple(stopped))
+        return Agreement(list(self.histories.values()), replace(self.world, learned=learned))
+
     # What there is
 
     @property
@@ -117,10 +136,7 @@ class Agreement:
         if found is None:
             return []
         edges = [*found.moments, NO_DAY][1:]
-        return [
-            Interval(slot, start, end, tuple(found.given(start)))
-            for start, end in zip(found.moments, edges, strict=True)
-        ]
+        return [Interval(slot, start, end, found) for start, end in zip(found.moments, edges, strict=True)]
 
     def charge(self, slot: Slot, at: Moment) -> Charge | None:
         """What one billing period of a slot charges at a moment, by line and deal; None where nothing stands in it."""
@@ -163,6 +179,16 @@ class Agreement:
     def faults(self) -> tuple[Fault, ...]:
         """What does not fit and nobody can make way for: all of its deals have begun."""
         return self._standing.unsettled
+
+    @property
+    def currency(self) -> str | None:
+        """What the customer is billed in, as far as Stigg or a deal says."""
+        return self._standing.currency
+
+    @property
+    def first_currency(self) -> str | None:
+        """That, where nothing that asks for money was provisioned yet: what is to be said to Stigg."""
+        return self._standing.first_currency
 
     def status(self, id: OpportunityId, at: Instant | None = None) -> Status:
         """What a deal says now, or on a day."""
@@ -217,7 +243,7 @@ class Agreement:
 
     def products_of(self, id: OpportunityId) -> dict[str, str]:
         """Those of one deal's parts."""
-        return {key: product for key, product in self.products.items() if key.startswith(f"{id}|")}
+        return self._evaluation.contracts.products_of(id)
 
     @cached_property
     def lapses(self) -> tuple[Lapse, ...]:

@@ -1,26 +1,33 @@
 """Charges: what one billing period of a slot costs at a moment, line by line, and of which deal each part is. Pure.
 
-Entitlements have no price of their own in Stigg. They are told beside the money, because they are what it is paid for.
+Entitlements have no price of their own in Stigg, but for those of features that the plan charges by the unit. All are
+told beside the money, because they are what it is paid for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from closedwon.domain.contract.money import shares_of
-from closedwon.domain.contract.pieces import Cause, Entity, Line
-from closedwon.domain.contract.subscriptions import Given, by_entity, leading_line, plans_of, units_of
+from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.contract.money import Holding, shares_of
+from closedwon.domain.contract.pieces import Cause, Contract, Entity, Line
+from closedwon.domain.contract.subscriptions import by_lead
+from closedwon.domain.contract.sweep import is_sold_by_unit
 from closedwon.domain.contract.terms import ContractTerms
-from closedwon.domain.contract.timeline import SlotTimeline
+from closedwon.domain.contract.timeline import Giving, SlotTimeline
 from closedwon.domain.desired import Slot
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Moment
 
+Given = list[tuple[Giving, Holding]]
+"""What some contracts give."""
+
 PRICED = ("Plan", "Add-on")
-"""The kinds that have a price."""
+"""The kinds that have a price whatever the plan is."""
 
 
 class DealShare(NamedTuple):
@@ -90,10 +97,10 @@ class Charge:
 def charge_at(found: SlotTimeline, moment: Moment, terms: ContractTerms) -> Charge | None:
     """What a slot charges at a moment; None where nothing stands in it."""
     given = found.given(moment)
-    plans = plans_of(given)
+    plans = [line for giving, _ in given if giving.is_plan for line in giving.lines(moment) if line.item.quantity > 0]
     if not plans:
         return None
-    first = leading_line(plans, moment)
+    first = min(plans, key=by_lead)
     said = terms.at(first.contract, found.slot, moment).terms
     place = found.place(moment)
     end = found.moments[place + 1] if place + 1 < len(found.moments) else NO_DAY
@@ -105,7 +112,7 @@ def charge_at(found: SlotTimeline, moment: Moment, terms: ContractTerms) -> Char
         end=end,
         currency=said.currency,
         billing_period=said.billing_period,
-        lines=_lines(given, moment),
+        lines=_lines(given, moment, found),
         end_causes=causes,
         next_deals=next_deals,
     )
@@ -120,9 +127,39 @@ def _at_the_end(found: SlotTimeline, end: Moment) -> tuple[tuple[Cause, ...], tu
     return tuple(causes), tuple(sorted({line.deal.id for line in lines if line.start == end}))
 
 
-def _lines(given: Given, moment: Moment) -> tuple[ChargeLine, ...]:
-    entities = sorted(by_entity(given).items(), key=_in_order)
-    return tuple(_line(entity, some, moment) for entity, some in entities)
+def _lines(given: Given, moment: Moment, found: SlotTimeline) -> tuple[ChargeLine, ...]:
+    entities = sorted(_by_entity(given).items(), key=_in_order)
+    charged = found.charged_at(moment)
+    return tuple(
+        _line(entity, some, moment, has_price(entity, charged), found.catalogue)
+        for entity, some in entities
+        if not found.catalogue.includes(*entity)  # credits that come with the plan: no deal gives them
+    )
+
+
+def _by_entity(given: Given) -> dict[Entity, Given]:
+    """What each contract gives, by what it is."""
+    found: dict[Entity, Given] = defaultdict(list)
+    for giving, holding in given:
+        found[giving.entity].append((giving, holding))
+    return found
+
+
+def _units_of(plans: Given, catalogue: Catalogue) -> int:
+    """The units of a plan; see `Totals.units`."""
+    sold: dict[Contract, int] = defaultdict(int)
+    known = False
+    for giving, holding in plans:
+        if is_sold_by_unit(catalogue, giving.entity[1]):
+            sold[giving.contract] += holding.units
+            known = known or catalogue.plan(giving.entity[1]) is not None
+    return sum(sold.values()) if known or any(units != 1 for units in sold.values()) else 1
+
+
+def has_price(entity: Entity, charged: Container[str]) -> bool:
+    """Whether something has a price of its own. charged: the features that the plan charges by the unit then."""
+    kind, id = entity
+    return kind in PRICED or (kind == "Entitlement" and id in charged)
 
 
 def _in_order(one: tuple[Entity, Given]) -> tuple[int, str]:
@@ -130,24 +167,23 @@ def _in_order(one: tuple[Entity, Given]) -> tuple[int, str]:
     return (("Plan", "Add-on", "Entitlement", "Credit entitlement").index(kind), id)
 
 
-def _line(entity: Entity, given: Given, moment: Moment) -> ChargeLine:
+def _line(entity: Entity, given: Given, moment: Moment, priced: bool, catalogue: Catalogue) -> ChargeLine:
     kind, id = entity
-    priced = kind in PRICED
     listed = sum((holding.listed for _, holding in given), start=Fraction(0)) if priced else Fraction(0)
     charge = sum((holding.charge for _, holding in given), start=Fraction(0))
     return ChargeLine(
         kind=kind,
         id=id,
-        quantity=_quantity(kind, given),
+        quantity=_quantity(kind, given, catalogue),
         amount=charge if priced and not listed else None,
         listed=listed,
         shares=tuple(_shares((list(giving.lines(moment)) for giving, _ in given), priced)),
     )
 
 
-def _quantity(kind: str, given: Given) -> int | None:
+def _quantity(kind: str, given: Given, catalogue: Catalogue) -> int | None:
     if kind == "Plan":
-        return units_of(given)
+        return _units_of(given, catalogue)
     return None if any(holding.unlimited > 0 for _, holding in given) else sum(holding.units for _, holding in given)
 
 

@@ -6,7 +6,8 @@ renews it is dated. Nothing else depends on an order: ends are cuts, and the ear
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
@@ -30,6 +31,8 @@ from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import BEGINNING, NO_DAY, Instant, Moment, ending, starting
 from closedwon.domain.order import Item, Order
+
+_BY_TERM = (TERM,)
 
 CONVERSION = timedelta(minutes=1)
 """How long Stigg is given to make a paid subscription of a trial that converts: looked for any earlier, it would be
@@ -83,7 +86,11 @@ class Contracts:
         self.names = Names([deal for deal in deals if not deal.shadow], known)
         self.faults: list[Fault] = []
         self.index = LineIndex()
-        self.products: dict[str, str] = {}
+        self._products: dict[OpportunityId, list[tuple[Item, str]]] = defaultdict(list)
+        self._slots: dict[Slot, Slot] = {}
+        self._parts: dict[tuple[str, str, str | None, bool, tuple[str, ...]], str | Unresolved] = {}
+        self.added_to: dict[Line, list[Line]] = defaultdict(list)
+        """By line, those that were added to it by name."""
         self.lost: set[OpportunityId] = set()
         """Deals of whose plans the catalogue knows none any more."""
         circle = set(self.names.set_depths())
@@ -103,6 +110,15 @@ class Contracts:
     @property
     def lines(self) -> Iterable[Line]:
         return (line for contract in self.contracts for line in contract.lines)
+
+    @property
+    def products(self) -> dict[str, str]:
+        """By `part_key`, the product of each part."""
+        return {key: product for id in self._products for key, product in self.products_of(id).items()}
+
+    def products_of(self, id: OpportunityId) -> dict[str, str]:
+        """Those of one deal's parts."""
+        return {part_key(id, item): product for item, product in self._products.get(id, ())}
 
     def fault(
         self, code: Code, deal: Deal, /, at: Moment | None = None, slot: Slot | None = None, **facts: object
@@ -137,8 +153,9 @@ class Contracts:
         if starts is None:
             return
         contract.start = deal.effective = min(starts, default=starting(deal.order.start))
+        over = ending(deal.order.end)
         for (item, slot), since in zip(known, starts, strict=True):
-            for line in _root_lines(contract, item, slot, since):
+            for line in _root_lines(contract, item, slot, since, over):
                 self._add(line)
 
     def _starts(self, contract: Contract, known: Sequence[tuple[Item, Slot]]) -> list[Moment] | None:
@@ -167,7 +184,7 @@ class Contracts:
     def _add(self, line: Line) -> None:
         # A credit grant is no line: its expiry is not its end.
         line.end = NO_DAY if line.is_grant else line.natural
-        line.causes = () if line.end == NO_DAY else (TERM,)
+        line.causes = () if line.end == NO_DAY else _BY_TERM
         line.contract.add(line)
         self.index.add(line)
 
@@ -178,25 +195,34 @@ class Contracts:
             return Slot("", resource_id)
         if not item.quantity and not item.value:
             return None
-        key = part_key(deal.id, item)
-        product = None if deal.fresh else self.learned.products.get(key)
+        product = None if deal.fresh else self.learned.products.get(part_key(deal.id, item))
         if product is None:
             found = self._product(deal, item, contract)
             if isinstance(found, Unresolved):
                 self._unresolved(deal, item, found)
                 return None
             product = found
-        self.products[key] = product
-        return Slot(product, resource_id, trial)
+        self._products[deal.id].append((item, product))
+        slot = Slot(product, resource_id, trial)
+        return self._slots.setdefault(slot, slot)
 
     def _product(self, deal: Deal, item: Item, contract: Contract) -> str | Unresolved:
         if item.kind == "Plan":
             return self.catalogue.product_of(item.stigg_id) or Unresolved("no_plan", (item.stigg_id,))
-        own = _own_plans(deal, item, contract)
-        amends = deal.order.differences
-        has = frozenset(contract.sells.get((item.kind, item.stigg_id), ()) if amends else ())
-        plans = tuple(contract.plans) if amends else ()
-        return product_of_part(item, own, has, plans, amends, self.catalogue)
+        own = contract.sold_plans if deal is contract.root else _plans_for(item, deal)
+        if deal.order.differences:
+            has = contract.sells.get((item.kind, item.stigg_id), frozenset())
+            return product_of_part(item, own, has, tuple(contract.plans), True, self.catalogue)
+        part = (
+            item.kind,
+            item.stigg_id,
+            item.plan_id,
+            item.price is not None,
+            own,
+        )  # what sells all there is sells the same again and again
+        if part not in self._parts:
+            self._parts[part] = product_of_part(item, own, frozenset(), (), False, self.catalogue)
+        return self._parts[part]
 
     def _unresolved(self, deal: Deal, item: Item, why: Unresolved) -> None:
         if deal.fresh:
@@ -239,7 +265,7 @@ class Contracts:
         named = [target for name in line.item.amends for target in self.names.find(name) if target.names_lines]
         line.amends = tuple(other for target in named for other in self.index.of(target) if other is not line)
         for other in line.amends:
-            other.amended_by.append(line)
+            self.added_to[other].append(line)
 
     def _move(self, contract: Contract) -> None:
         """Move amendments that start when their contract has been renewed to the renewal that has their slot."""
@@ -300,31 +326,28 @@ def _amends_from(line: Line) -> Moment:
     return line.deal.effective if line.deal.is_whole_amendment else line.start
 
 
-def _root_lines(contract: Contract, item: Item, slot: Slot, since: Moment) -> Iterator[Line]:
+def _root_lines(contract: Contract, item: Item, slot: Slot, since: Moment, over: Moment) -> list[Line]:
     """What an item of a root gives: one line; of a trial that converts, what is paid from its end on as well.
 
-    since: from when its root gives it, unless the item starts later.
+    since: from when its root gives it, unless the item starts later; over: until when, unless it says an end.
     """
     deal, order = contract.root, contract.root.order
-    begins, sold = max(starting(item.start), since), ending(item.end or order.end)
+    begins = since if item.start is None else max(starting(item.start), since)
+    sold = over if item.end is None else ending(item.end)
     if not contract.is_trial:
-        yield Line(deal, item, contract, slot, begins, sold)
-        return
-    over = ending(_trial_over(order))
-    yield Line(deal, item, contract, slot, begins, min(over, ending(item.end)))
+        return [Line(deal, item, contract, slot, begins, sold)]
+    tried = ending(_trial_over(order))
+    lines = [Line(deal, item, contract, slot, begins, min(tried, ending(item.end)))]
     if order.trial_end_behavior == "CONVERT_TO_PAID" and not deal.shadow and item.kind != "Credit grant":
-        yield Line(deal, item, contract, slot._replace(trial=False), max(begins, over), sold)
+        lines.append(Line(deal, item, contract, slot._replace(trial=False), max(begins, tried), sold))
+    return lines
 
 
-def _own_plans(deal: Deal, item: Item, contract: Contract) -> list[str]:
-    """The plans of a deal that may take one of its parts. A whole deal's are those it gives the contract, if any; what
-    differences add is never taken by a plan that they take away.
+def _plans_for(item: Item, deal: Deal) -> tuple[str, ...]:
+    """The plans of an amendment that may take one of its parts: what differences add is never taken by a plan that they
+    take away.
     """
-    plans = deal.order.of_kind("Plan")
-    own = [plan.stigg_id for plan in plans if plan.quantity >= 0 or item.quantity < 0]
-    if deal.order.differences:
-        return own
-    return [plan.stigg_id for plan in plans if plan in contract.items or not deal.is_root] or own
+    return tuple([plan.stigg_id for plan in deal.plans if plan.quantity >= 0 or item.quantity < 0])
 
 
 def _date_wholes(contract: Contract) -> None:
@@ -354,9 +377,10 @@ def _last_plans(contract: Contract) -> dict[Slot, Moment]:
     """By slot, when the last plan of a contract ends by what was sold."""
     last: dict[Slot, Moment] = {}
     for line in contract.lines:
+        if not line.is_plan:
+            continue
         # What a whole amendment replaces before its end says nothing of when the contract ends.
-        gone = any(replaces(deal, line) and at < line.natural for at, deal in contract.wholes)
-        if line.is_plan and not gone:
+        if not any(replaces(deal, line) and at < line.natural for at, deal in contract.wholes):
             last[line.slot] = max(last.get(line.slot, BEGINNING), line.natural)
     return last
 

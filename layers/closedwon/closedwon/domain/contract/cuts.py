@@ -128,7 +128,7 @@ class Cuts:
 
     def _product(self, churn: Churn, contract: Contract, item: Item) -> str | None:
         own = [plan.stigg_id for plan in churn.deal.order.of_kind("Plan")]
-        has = frozenset(contract.sells.get((item.kind, item.stigg_id), ()))
+        has = contract.sells.get((item.kind, item.stigg_id), frozenset())
         found = product_of_part(item, own, has, tuple(contract.plans), True, self._all.catalogue)
         return found if isinstance(found, str) else None
 
@@ -189,10 +189,14 @@ class Cuts:
                     line.cut(at, Cause("amended", deal.id))
 
     def stop(self, contract: Contract) -> None:
-        """End what Stigg or billing ended."""
+        """End what was ended elsewhere: what had begun by then, and what was sold by then and would only begin, such as
+        the next step of a ramp. What is sold later is not touched by it.
+        """
         for stopped in self._all.learned.stopped:
+            since = starting(stopped.at)
             for line in contract.lines:
-                if line.slot == stopped.slot and line.start <= starting(stopped.at):
+                sold = line.deal.sold is not None and starting(line.deal.sold) <= since
+                if line.slot == stopped.slot and (sold or line.start <= since):
                     line.cut(ending(stopped.at), Cause("stopped"))
 
     # What is left to say once all is built

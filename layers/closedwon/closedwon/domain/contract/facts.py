@@ -166,6 +166,15 @@ class History:
     def id(self) -> OpportunityId:
         return self.newest.order.opportunity_id
 
+    @property
+    def plan_ids(self) -> frozenset[str]:
+        """The Stigg plans that any of its orders names: more of the catalogue has to be known of these."""
+        readings = (self.newest, self.sells, self.trial)
+        orders = [reading.order for reading in readings if reading is not None]
+        if self.settled is not None:
+            orders += [order for order in (self.settled.order, self.settled.trial) if order is not None]
+        return frozenset().union(*(order.plan_ids for order in orders))
+
     @cached_property
     def contribution(self) -> Contribution:
         """What it contributes by its newest readings."""

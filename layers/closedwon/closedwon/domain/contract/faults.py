@@ -33,6 +33,7 @@ Code = Literal[
     "quantity_mismatch",
     "prior_mismatch",
     "below_zero",
+    "not_charged_by_unit",
     "price_conflict",
     "price_unknown",
     "price_not_exact",
@@ -41,11 +42,19 @@ Code = Literal[
     "cannot_change",
     "no_plan",
     "not_compatible",
+    "addon_dependency_missing",
+    "units_not_priced",
+    "units_said_twice",
+    "unlimited_units",
+    "not_whole_blocks",
+    "too_few",
     "too_many",
+    "included_credits_differ",
     "removal_guard",
     "reopened",
     "others_hang_on_it",
     "trial_missed",
+    "currency_differs",
 ]
 """In the order of importance: of several faults that hold a deal, the first is the one it is told."""
 

@@ -10,13 +10,15 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from math import fsum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from closedwon.domain.contract.facts import NOTHING, Contribution, History
 from closedwon.domain.contract.faults import Fault, tiers_of
 from closedwon.domain.contract.pieces import Line
 from closedwon.domain.contract.references import Deal
-from closedwon.domain.contract.timeline import PLAN, SlotTimeline
+from closedwon.domain.contract.sweep import PLAN
+from closedwon.domain.contract.timeline import SlotTimeline
 from closedwon.domain.desired import Slot
 from closedwon.domain.instants import Moment, from_milliseconds, starting
 
@@ -28,14 +30,22 @@ Amounts = Mapping[str, float]
 
 
 class Loss(NamedTuple):
-    """What is less in a slot at a moment. share: 0 to 1, the mean over all there was. plan: what stands there."""
+    """What is less in a slot at a moment. share: 0 to 1, the mean over all there was. found: what there was."""
 
     share: float
-    slot: Slot
+    found: SlotTimeline
     at: Moment
-    plan: str | None
     before: dict[str, float]
     after: dict[str, float]
+
+    @property
+    def slot(self) -> Slot:
+        return self.found.slot
+
+    @property
+    def plan(self) -> str | None:
+        """The plan that stands there."""
+        return self.found.plan_at(self.at)
 
 
 def loss(found: SlotTimeline, at: Moment, before: Amounts, after: Amounts) -> Loss | None:
@@ -44,7 +54,7 @@ def loss(found: SlotTimeline, at: Moment, before: Amounts, after: Amounts) -> Lo
     if not less:
         return None
     left: dict[str, float] = {id: after.get(id, 0) for id in less}
-    return Loss(_share(before, after, left), found.slot, at, found.plan_at(at), less, left)
+    return Loss(_share(before, after, left), found, at, less, left)
 
 
 def _share(before: Amounts, after: Amounts, left: Amounts) -> float:
@@ -53,7 +63,7 @@ def _share(before: Amounts, after: Amounts, left: Amounts) -> float:
         return 1.0
     # The plan counts where it is sold by the unit, or where it goes.
     counted = {id: amount for id, amount in before.items() if id != PLAN or amount > 1 or PLAN in left}
-    return sum(_lost(amount, after.get(id, 0)) for id, amount in counted.items()) / len(counted)
+    return fsum(_lost(amount, after.get(id, 0)) for id, amount in counted.items()) / len(counted)
 
 
 def _lost(was: float, now: float) -> float:
@@ -130,8 +140,9 @@ class Guard:
     def _changed(self, history: History, before: Contribution, evaluation: Evaluation, since: Moment) -> Iterator[Loss]:
         """What is less at some moment to come with a deal's newest facts than with others."""
         without, slots = self._standing.otherwise(history.id, before).timeline, evaluation.timeline.slots
+        catalogue = self._standing.world.catalogue
         for slot, found in without.slots.items():
-            now, trial = slots.get(slot, SlotTimeline(slot)), slots.get(slot._replace(trial=True), SlotTimeline(slot))
+            now, trial = (slots.get(one, SlotTimeline(one, catalogue)) for one in (slot, slot._replace(trial=True)))
             # When the trial ends as well: what comes back as one is less from then on.
             moments = sorted({*found.moments, *now.moments, *trial.moments})
             for moment in moments[max(bisect_right(moments, since) - 1, 0) :]:
@@ -184,7 +195,7 @@ def _taking(lines: Iterable[Line]) -> dict[Slot, list[Line]]:
 def _planned(found: SlotTimeline, lines: Iterable[Line], moment: Moment) -> bool:
     """Whether a contract of these lines gives a slot its plan at a moment."""
     contracts = {line.contract for line in lines}
-    return any(giving.counts_at(moment) for giving in found.plan_givings if giving.contract in contracts)
+    return any(giving.times.hold(moment) for giving in found.plan_givings if giving.contract in contracts)
 
 
 def _moments(lines: list[Line], gross: Gross, since: Moment) -> list[Moment]:

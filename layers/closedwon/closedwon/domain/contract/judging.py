@@ -30,6 +30,8 @@ def contract_faults(timeline: Timeline) -> Iterator[Fault]:
     """What does not fit within contracts."""
     for slot, found in timeline.slots.items():
         for giving in found.givings:
+            if giving.track.is_given:
+                continue
             yield from _below_zero(slot, giving)
             yield from _prices(slot, giving)
             yield from _priors(slot, giving)
@@ -55,7 +57,7 @@ def _changes(lines: Iterable[Line]) -> Iterator[Change]:
 
 def _is_judged(giving: Giving, moment: Moment) -> bool:
     """Whether what a giving comes to at a moment matters: that of a plan always, that of others while their plan is."""
-    return giving.is_plan or giving.counts_at(moment)
+    return giving.is_plan or giving.times.hold(moment)
 
 
 class Units:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from closedwon.domain.contract.pieces import Line, exact
@@ -56,17 +57,28 @@ class Holding(NamedTuple):
 NONE = Holding()
 
 
-@dataclass
+@dataclass(slots=True)
 class Track:
     """The holdings of one entity in one contract, from moment to moment, with the lines that they come from.
 
-    conflicts: lines whose price is none that the contract charged, each with the moment.
+    priced: whether any line says a price. conflicts: lines whose price is none that the contract charged, each with the
+    moment. span: of the one line there is; None where there are several.
     """
 
     lines: Sequence[Line]
-    moments: list[Moment] = field(default_factory=list)
-    holdings: list[Holding] = field(default_factory=list)
-    conflicts: list[tuple[Moment, Line]] = field(default_factory=list)
+    moments: Sequence[Moment] = ()
+    holdings: Sequence[Holding] = ()
+    priced: bool = False
+    conflicts: Sequence[tuple[Moment, Line]] = ()
+
+    @property
+    def span(self) -> tuple[Moment, Moment] | None:
+        return (self.moments[0], self.moments[1]) if len(self.lines) == 1 else None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it is one line that gives, of a deal that says all there is: within it nothing can contradict."""
+        return len(self.lines) == 1 and self.lines[0].item.quantity > 0 and not self.lines[0].difference
 
     def at(self, moment: Moment) -> Holding:
         """What there is at a moment."""
@@ -74,19 +86,39 @@ class Track:
         return self.holdings[place - 1] if place else NONE
 
 
-def track(lines: Iterable[Line]) -> Track:
+def track(lines: Sequence[Line]) -> Track:
     """The holdings that lines of one entity and contract come to, by a sweep over their starts and ends."""
+    if len(lines) == 1 and lines[0].ever and not _says_price(lines[0]):
+        return _alone(lines[0])
     counting = [line for line in lines if line.ever]
-    found = Track(counting)
+    priced = any(map(_says_price, counting))
     changes: dict[Moment, list[Line]] = defaultdict(list)
     for line in counting:
         changes[line.start].append(line)
         changes[line.end].append(line)
-    if any(line.item.price is not None or line.item.value is not None for line in counting):
-        _priced(found, changes)
-    else:
-        _counted(found, changes)
-    return found
+    moments = sorted(changes)
+    if not priced:
+        return Track(counting, moments, list(_counted(moments, changes)))
+    conflicts: dict[Line, Moment] = {}
+    holdings = list(_priced(moments, changes, conflicts))
+    return Track(counting, moments, holdings, True, [(moment, line) for line, moment in conflicts.items()])
+
+
+def _says_price(line: Line) -> bool:
+    return line.item.price is not None or line.item.value is not None
+
+
+@lru_cache(maxsize=4096)
+def _units(units: int, unlimited: int) -> Holding:
+    """The holding of units without a price."""
+    return Holding(units, unlimited, Fraction(0), Fraction(units))
+
+
+def _alone(line: Line) -> Track:
+    """The holdings of one line without a price: that of most of what is sold."""
+    quantity = line.item.quantity
+    held = _units(0, quantity) if line.item.unlimited else _units(quantity, 0)
+    return Track((line,), (line.start, line.end), (held, NONE))
 
 
 Day = tuple[Moment, int]
@@ -98,26 +130,28 @@ def _day(line: Line) -> Day:
     return (line.deal.effective, 0 if line.deal.is_root else 1 if line.deal.is_whole_amendment else 2)
 
 
-def _counted(found: Track, changes: dict[Moment, list[Line]]) -> None:
+def _counted(moments: Iterable[Moment], changes: Mapping[Moment, list[Line]]) -> Iterator[Holding]:
     """The holdings of what has no price: units alone."""
     units = unlimited = 0
-    for moment in sorted(changes):
+    for moment in moments:
         for line in changes[moment]:
             sign = 1 if line.start == moment else -1
             if line.item.unlimited:
                 unlimited += sign * line.item.quantity
             else:
                 units += sign * line.item.quantity
-        found.moments.append(moment)
-        found.holdings.append(Holding(units, unlimited, Fraction(0), Fraction(units)))
+        yield _units(units, unlimited)
 
 
-def _priced(found: Track, changes: dict[Moment, list[Line]]) -> None:
-    """The holdings of what has prices. Only groups from the first that changed on are laid anew."""
+def _priced(
+    moments: Iterable[Moment], changes: Mapping[Moment, list[Line]], conflicts: dict[Line, Moment]
+) -> Iterator[Holding]:
+    """The holdings of what has prices. Only groups from the first that changed on are laid anew. conflicts: the lines
+    whose price is none that there was are put there, each with its moment.
+    """
     layers = _Layers()
     unlimited = 0
-    conflicts: dict[Line, Moment] = {}
-    for moment in sorted(changes):
+    for moment in moments:
         for line in changes[moment]:
             starts = line.start == moment
             if line.item.unlimited:
@@ -127,9 +161,7 @@ def _priced(found: Track, changes: dict[Moment, list[Line]]) -> None:
         pot, wrong = layers.lay_from(min(_day(line) for line in changes[moment]))
         for line in wrong:
             conflicts.setdefault(line, moment)
-        found.moments.append(moment)
-        found.holdings.append(pot.holding(unlimited))
-    found.conflicts = [(moment, line) for line, moment in conflicts.items()]
+        yield pot.holding(unlimited)
 
 
 class Pot:

@@ -6,6 +6,7 @@ time, and causes of its end.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -43,14 +44,14 @@ class Cause(NamedTuple):
 TERM = Cause("term")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Line:
-    """One line of a deal.
+    """One line of a deal. With slots: nothing is made as often.
 
     start, end: from when until when it counts, as long as its plan does. natural: the end that was sold. causes: of
     its end, several where they meet on one day. lapses: the cancellation that ends it with a billing period that is
     not known yet. amends: the lines it adds to, where it names them. moved: whether its contract had been renewed when
-    it starts, so that it belongs to the renewal.
+    it starts, so that it belongs to the renewal. entity: what it gives.
     """
 
     deal: Deal
@@ -63,24 +64,19 @@ class Line:
     causes: tuple[Cause, ...] = ()
     lapses: OpportunityId | None = None
     amends: tuple[Line, ...] = ()
-    amended_by: list[Line] = field(default_factory=list)
     moved: bool = False
+    entity: Entity = field(init=False)
+    is_plan: bool = field(init=False)
+    is_grant: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        kind = self.item.kind
+        self.entity = (kind, self.item.stigg_id)
+        self.is_plan, self.is_grant = kind == "Plan", kind == "Credit grant"
 
     @property
     def place(self) -> Place:
-        return PLAN_PLACE if self.item.kind == "Plan" else (self.item.kind, self.item.stigg_id)
-
-    @property
-    def entity(self) -> Entity:
-        return (self.item.kind, self.item.stigg_id)
-
-    @property
-    def is_plan(self) -> bool:
-        return self.item.kind == "Plan"
-
-    @property
-    def is_grant(self) -> bool:
-        return self.item.kind == "Credit grant"
+        return PLAN_PLACE if self.is_plan else self.entity
 
     @property
     def difference(self) -> bool:
@@ -126,7 +122,7 @@ class Contract:
     renewed_by: list[Contract] = field(default_factory=list)
     rank: int = 0
     keeps: bool = False
-    sells: dict[Entity, set[str]] = field(default_factory=dict)
+    sells: dict[Entity, frozenset[str]] = field(default_factory=dict)
     plans: dict[str, None] = field(default_factory=dict)
     wholes: list[tuple[Moment, Deal]] = field(default_factory=list)
 
@@ -137,14 +133,25 @@ class Contract:
     def add(self, line: Line) -> None:
         """Add a line."""
         self.lines.append(line)
-        self.sells.setdefault(line.entity, set()).add(line.slot.product_id)
+        self.sells[line.entity] = self.sells.get(line.entity, frozenset()) | _just(line.slot.product_id)
         if line.is_plan:
             self.plans[line.item.stigg_id] = None
+
+    @cached_property
+    def sold_plans(self) -> tuple[str, ...]:
+        """The plans of its root that may take its parts: those that the root gives it, if any."""
+        own = [item.stigg_id for item in self.items if item.kind == "Plan"]
+        return tuple(own or [plan.stigg_id for plan in self.root.plans])
 
     @cached_property
     def entities(self) -> frozenset[Entity]:
         """What its root sells."""
         return frozenset((item.kind, item.stigg_id) for item in self.items)
+
+
+@lru_cache(maxsize=4096)
+def _just(product: str) -> frozenset[str]:
+    return frozenset((product,))
 
 
 @lru_cache(maxsize=4096)
@@ -184,7 +191,7 @@ def product_of_part(
     """
     if item.plan_id is not None:
         return catalogue.product_of(item.plan_id) or Unresolved("no_plan", (item.plan_id,))
-    taking = catalogue.takers(item.kind, item.stigg_id, own)
+    taking = catalogue.takers(item.kind, item.stigg_id, own, item.price is not None)
     products = _products(taking, catalogue)
     if amends and products and has:
         if not products & has:
@@ -201,7 +208,7 @@ def _one_of(products: frozenset[str], plans: Sequence[str]) -> str | Unresolved:
 
 def _product_of_new(item: Item, own: Sequence[str], plans: Sequence[str], catalogue: Catalogue) -> str | Unresolved:
     """The product of a part that its contract does not have yet, and none of the deal's own plans takes."""
-    taking = catalogue.takers(item.kind, item.stigg_id, plans)
+    taking = catalogue.takers(item.kind, item.stigg_id, plans, item.price is not None)
     if products := _products(taking, catalogue):
         return _one_of(products, taking)
     known = _products((*own, *plans), catalogue)
@@ -214,28 +221,37 @@ class LineIndex:
     """Which lines a name leads to."""
 
     def __init__(self) -> None:
-        self._records: dict[str, list[Line]] = {}
-        self._deals: dict[Deal, list[Line]] = {}
-        self._entities: dict[tuple[Deal, str], list[Line]] = {}
+        self._records: dict[str, list[Line]] = defaultdict(list)
+        self._deals: dict[Deal, list[Line]] = defaultdict(list)
+        self._ids: dict[Deal, dict[str, list[Line]]] = {}
+        """By deal, its lines by ID: of those deals of which a line was named so."""
 
     def add(self, line: Line) -> None:
         """Add a line, under all its names."""
         if line.item.record:
-            self._records.setdefault(line.item.record, []).append(line)
-        self._deals.setdefault(line.deal, []).append(line)
-        self._entities.setdefault((line.deal, line.item.stigg_id), []).append(line)
+            self._records[line.item.record].append(line)
+        self._deals[line.deal].append(line)
+        if line.deal in self._ids:
+            self._ids[line.deal][line.item.stigg_id].append(line)
 
     def of(self, target: Target) -> list[Line]:
         """The lines that a target names itself."""
         if target.record is not None:
             return [line for line in self._records.get(target.record, ()) if line.deal is target.deal]
         if target.stigg_id is not None:
-            lines = self._entities.get((target.deal, target.stigg_id), ())
+            lines = self._of_id(target.deal, target.stigg_id)
             return [line for line in lines if target.takes(line.deal, line.item, line.contract.contract_id)]
         lines = self._deals.get(target.deal, [])
         if target.contract_id is None:
             return list(lines)
         return [line for line in lines if line.contract.contract_id == target.contract_id]
+
+    def _of_id(self, deal: Deal, stigg_id: str) -> list[Line]:
+        if deal not in self._ids:
+            self._ids[deal] = defaultdict(list)
+            for line in self._deals.get(deal, ()):
+                self._ids[deal][line.item.stigg_id].append(line)
+        return self._ids[deal].get(stigg_id, [])
 
     def of_deal(self, deal: Deal) -> list[Line]:
         """All lines of a deal."""

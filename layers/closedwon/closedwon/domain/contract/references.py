@@ -27,7 +27,7 @@ class Deal:
     order: what it sells or cancels. fresh: whether what it contributes was never provisioned as it is: only then is
     it judged by today's catalogue. sold: when it was sold, for what was sold later. depth: how many references lead
     from it to a base. effective: from when it counts, once it is dated. shadow: whether it is a trial beside the sale
-    of its own opportunity.
+    of its own opportunity. plans: those of its order.
     """
 
     id: OpportunityId
@@ -38,6 +38,9 @@ class Deal:
     shadow: bool = False
     depth: int = 0
     effective: Moment = field(default_factory=lambda: starting(None))
+
+    def __post_init__(self) -> None:
+        self.plans = self.order.of_kind("Plan")
 
     @property
     def is_root(self) -> bool:

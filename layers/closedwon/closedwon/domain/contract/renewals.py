@@ -64,13 +64,23 @@ class Renewals:
                 if target.names_lines:
                     ahead = self._all.index.of(target)
                     narrow |= dict.fromkeys(line.contract for line in ahead)
-                    found |= dict.fromkeys(_with_amendments(ahead))
+                    found |= dict.fromkeys(self._with_amendments(ahead))
                 else:
                     contracts = self._all.links.contracts_named([name])
                     found |= {line: None for contract in contracts for line in contract.lines}
         for contract in narrow:
             found |= dict.fromkeys(self._unnamed(contract, found))
         return found
+
+    def _with_amendments(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """Lines with those that were added to them by name."""
+        ahead, seen = list(lines), set()
+        while ahead:
+            line = ahead.pop()
+            if line not in seen:
+                seen.add(line)
+                ahead += self._all.added_to.get(line, ())
+                yield line
 
     def _unnamed(self, contract: Contract, found: dict[Line, None]) -> Iterable[Line]:
         """Lines of amendments that name no record: they go once all lines have gone that they may add to."""
@@ -178,17 +188,6 @@ def _instead_of(line: Line, contract: Contract) -> list[Line]:
     """What a renewal gives at some time instead of a line: its place; instead of a plan also those of other products."""
     lines = [other for other in contract.lines if other.place == line.place and other.ever]
     return [other for other in lines if other.slot == line.slot] or [other for other in lines if line.is_plan]
-
-
-def _with_amendments(lines: Iterable[Line]) -> Iterator[Line]:
-    """Lines with those that were added to them by name."""
-    ahead, seen = list(lines), set()
-    while ahead:
-        line = ahead.pop()
-        if line not in seen:
-            seen.add(line)
-            ahead += line.amended_by
-            yield line
 
 
 def _one(moments: Iterable[Moment]) -> Moment:

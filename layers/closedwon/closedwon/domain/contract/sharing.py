@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.faults import Fault, tiers_of
 from closedwon.domain.contract.judging import depths
-from closedwon.domain.contract.money import NONE, Holding, override
+from closedwon.domain.contract.money import override
+from closedwon.domain.contract.offering import catalogue_faults, givers_of, most_units, totals
 from closedwon.domain.contract.pieces import Entity, Line
 from closedwon.domain.contract.terms import UNCHANGEABLE, ContractTerms, Saying, Terms
-from closedwon.domain.contract.timeline import PLAN, Giving, SlotTimeline, Timeline, within
+from closedwon.domain.contract.timeline import Giving, SlotTimeline, Timeline
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import NO_DAY, Moment
 
@@ -27,7 +28,7 @@ def slot_faults(timeline: Timeline, terms: ContractTerms, catalogue: Catalogue) 
         yield from _two_plans(found)
         yield from _terms(found, terms)
         yield from _prices(found)
-        yield from _compatible(found, catalogue)
+        yield from catalogue_faults(found, catalogue)
         yield from _periods(found)
     for line in timeline.unplanned:
         if line.difference and line.deal.fresh and line.item.quantity > 0:
@@ -36,16 +37,11 @@ def slot_faults(timeline: Timeline, terms: ContractTerms, catalogue: Catalogue) 
             )
 
 
-def _givers(giving: Giving, moment: Moment) -> list[Line]:
-    """The lines that give something at a moment."""
-    return [line for line in giving.lines(moment) if line.item.quantity > 0]
-
-
 def _edges(givings: Iterable[Giving]) -> dict[Moment, tuple[list[Giving], list[Giving]]]:
     """When contracts begin and cease to give something: the moment, who ceases, who begins."""
     edges: dict[Moment, tuple[list[Giving], list[Giving]]] = defaultdict(lambda: ([], []))
     for giving in givings:
-        for start, end in giving.meets:
+        for start, end in giving.times.meets:
             edges[start][1].append(giving)
             edges[end][0].append(giving)
     return edges
@@ -80,7 +76,7 @@ def _together(
             run = (moment, {}, defaultdict(list))
             beginning = list(active)
         for giving in beginning:
-            lines = _givers(giving, moment)
+            lines = givers_of(giving, moment)
             run[2][kind_of[giving]] += lines
             run[1].update(depths(lines))
     if run is not None:
@@ -128,34 +124,33 @@ class Running(NamedTuple):
     """What runs in a slot at a moment. saying: its terms; givers: what gives its plan, each with the lines that do."""
 
     plan: str
-    units: float
     saying: Saying
     givers: dict[Giving, list[Line]]
 
     def continues(self, before: Running) -> bool:
-        """Whether what ran before goes on, with the same plan and units."""
-        return (self.plan, self.units) == (before.plan, before.units)
+        """Whether what ran before goes on: with the same plan, of however many units."""
+        return self.plan == before.plan
 
 
 def _running(found: SlotTimeline, terms: ContractTerms, moment: Moment) -> Running | None:
     """What runs in a slot at a moment, with the terms of the contract that began first; None where no plan counts."""
-    givers = {giving: _givers(giving, moment) for giving in found.plan_givings if giving.meets_at(moment)}
+    givers = {giving: givers_of(giving, moment) for giving in found.plan_givings if giving.times.meet(moment)}
     if not givers:
         return None
     first = min(givers, key=lambda giving: (giving.contract.start, giving.contract.rank))
     saying = terms.at(first.contract, found.slot, moment)
-    return Running(first.entity[1], found.amounts(moment).get(PLAN, 1), saying, givers)
+    return Running(first.entity[1], saying, givers)
 
 
 def _plan_moments(found: SlotTimeline, terms: ContractTerms) -> list[Moment]:
     """When what gives a slot its plan changes, or what is said of its terms."""
-    edges = {edge for giving in found.plan_givings for span in giving.meets for edge in span}
+    edges = {edge for giving in found.plan_givings for span in giving.times.meets for edge in span}
     sayings = {moment for giving in found.plan_givings for moment in terms.moments(giving.contract, found.slot)}
     return sorted((edges | sayings) - {NO_DAY})
 
 
 def _unchangeable(found: SlotTimeline, terms: ContractTerms) -> Iterator[Fault]:
-    """What would change on a subscription that runs and goes on with the same plan and units."""
+    """What would change on a subscription that runs and goes on with the same plan."""
     before: Running | None = None
     for moment in _plan_moments(found, terms):
         now = _running(found, terms, moment)
@@ -189,23 +184,15 @@ def _changed(before: Terms, after: Terms) -> str | None:
 
 def _prices(found: SlotTimeline) -> Iterator[Fault]:
     """Prices that are known in one contract and not in another; and charges that no price of one unit comes to."""
-    for entity, givings in _by_entity(found.givings).items():
-        kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
-        if not any(kinds.values()):
+    for entity, givings in found.by_entity.items():
+        if not any(giving.track.priced for giving in givings):
             continue
+        kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
         if len(givings) > 1 and any(_ever_unpriced(giving) for giving in givings):
             for moment, deals, _ in _together(givings, kinds):
                 yield Fault("price_unknown", tiers_of(deals.items()), found.slot, moment, {"item": entity[1]})
-        if _most_units(givings) > 10_000:
+        if most_units(givings) > 10_000:
             yield from _inexact(found, entity, givings)
-
-
-def _by_entity(givings: Iterable[Giving]) -> dict[Entity, list[Giving]]:
-    """Givings of several contracts, by what they give."""
-    entities: dict[Entity, list[Giving]] = defaultdict(list)
-    for giving in givings:
-        entities[giving.entity].append(giving)
-    return entities
 
 
 def _ever_unpriced(giving: Giving) -> bool:
@@ -213,95 +200,27 @@ def _ever_unpriced(giving: Giving) -> bool:
     return any(holding.gives and not holding.priced for holding in giving.track.holdings)
 
 
-def _most_units(givings: Iterable[Giving]) -> int:
-    """The units that givings come to if the most of each met: at no moment are there more."""
-    return sum(max((holding.units for holding in giving.track.holdings), default=0) for giving in givings)
-
-
 def _inexact(found: SlotTimeline, entity: Entity, givings: list[Giving]) -> Iterator[Fault]:
     """Charges that no price of one unit, rounded, comes to: only where there are many units."""
-    for moment, holdings in totals(givings):
-        units = sum(holding.units for holding in holdings.values())
-        if units <= 0 or any(holding.listed for holding in holdings.values()):
+    for moment, total in totals(givings):
+        if total.units <= 0 or total.listed:
             continue
-        charge = sum((holding.charge for holding in holdings.values()), start=NONE.charge)
-        price = override(charge, units)
+        price = override(total.charge, total.units)
         if not price.exact:
-            lines = [line for giving in holdings for line in giving.lines(moment)]
-            facts = {"item": entity[1], "price": price.amount, "quantity": units}
+            lines = [line for giving in total.holdings for line in giving.lines(moment)]
+            facts = {"item": entity[1], "price": price.amount, "quantity": total.units}
             yield Fault("price_not_exact", tiers_of(depths(lines)), found.slot, moment, facts)
             return
 
 
-def totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, dict[Giving, Holding]]]:
-    """What some contracts give, at each moment at which that changes."""
-    changes: dict[Moment, list[Giving]] = defaultdict(list)
-    for giving in givings:
-        for moment in {*giving.moments, *(edge for span in giving.meets for edge in span if edge != NO_DAY)}:
-            changes[moment].append(giving)
-    current: dict[Giving, Holding] = {}
-    for moment in sorted(changes):
-        for giving in changes[moment]:
-            current[giving] = giving.at(moment) if giving.meets_at(moment) else NONE
-        yield moment, {giving: holding for giving, holding in current.items() if holding.gives}
-
-
-# The catalogue
-
-
-def _compatible(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
-    """What Stigg's catalogue does not allow together. What was provisioned once stays, compatible today or not."""
-    plans = _by_entity(found.plan_givings)
-    addons = _by_entity(giving for giving in found.givings if giving.entity[0] == "Add-on")
-    for (_, addon), givings in addons.items():
-        for (_, plan), planned in plans.items():
-            known = catalogue.plan(plan)
-            if known is not None and known.addons is not None and addon not in known.addons:
-                yield from _incompatible(found, addon, givings, plan, planned)
-        most = catalogue.max_quantities.get(addon)
-        if most is not None and _most_units(givings) > most:
-            yield from _too_many(found, addon, givings, most)
-
-
-def _incompatible(
-    found: SlotTimeline, addon: str, givings: list[Giving], plan: str, planned: list[Giving]
-) -> Iterator[Fault]:
-    """An add-on with a plan that does not take it, where they first meet. A sale of both is refused by itself."""
-    for giving in givings:
-        for other in planned:
-            moment = _meeting(giving, other)
-            if moment is None:
-                continue
-            lines = [*giving.lines(moment), *other.lines(moment)]
-            together = len({line.deal for line in lines}) > 1 or any(line.difference for line in lines)
-            if together and any(line.deal.fresh for line in lines):
-                facts = {"item": addon, "plans": [plan]}
-                yield Fault("not_compatible", tiers_of(depths(lines)), found.slot, moment, facts)
-
-
-def _meeting(giving: Giving, other: Giving) -> Moment | None:
-    """The first moment at which one gives something while the other counts; None where there is none."""
-    for start, end in within(giving.meets, other.meets):
-        for moment in (start, *(moment for moment in giving.moments if start < moment < end)):
-            if giving.at(moment).gives:
-                return moment
-    return None
-
-
-def _too_many(found: SlotTimeline, addon: str, givings: list[Giving], most: int) -> Iterator[Fault]:
-    for moment, holdings in totals(givings):
-        there = sum(holding.units for holding in holdings.values())
-        lines = [line for giving in holdings for line in _givers(giving, moment)]
-        if there > most and any(line.deal.fresh for line in lines):
-            facts = {"item": addon, "most": most, "there": there}
-            yield Fault("too_many", tiers_of(depths(lines)), found.slot, moment, facts)
-            return
+# Periods
 
 
 def _periods(found: SlotTimeline) -> Iterator[Fault]:
     """Reset periods and cadences: one entitlement of a subscription has one of each."""
-    recurring = (giving for giving in found.givings if giving.entity[0] in ("Entitlement", "Credit entitlement"))
-    for entity, givings in _by_entity(recurring).items():
+    for entity, givings in found.by_entity.items():
+        if len(givings) < 2 or entity[0] not in ("Entitlement", "Credit entitlement"):
+            continue
         kinds = {giving: period for giving in givings if (period := _period(giving)) is not None}
         if len(set(kinds.values())) > 1:
             for moment, deals, _ in _together(list(kinds), kinds):
@@ -311,6 +230,7 @@ def _periods(found: SlotTimeline) -> Iterator[Fault]:
 
 def _period(giving: Giving) -> str | None:
     """How often an entitlement of a contract comes back, as it was said last."""
-    lines = [line for line in giving.track.lines if line.item.quantity > 0]
-    lines.sort(key=lambda line: (line.deal.effective, line.deal.depth), reverse=True)
-    return next((p for line in lines if (p := line.item.reset_period or line.item.cadence)), None)
+    said = [line for line in giving.track.lines if line.item.reset_period or line.item.cadence]
+    given = [line for line in said if line.item.quantity > 0] if said else ()
+    last = max(given, key=lambda line: (line.deal.effective, line.deal.depth), default=None)
+    return None if last is None else last.item.reset_period or last.item.cadence

@@ -14,6 +14,7 @@ from typing import Any
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.components import Components
 from closedwon.domain.contract.contracts import Contracts, Learned
+from closedwon.domain.contract.currencies import billed_in, currency_faults, first_currency
 from closedwon.domain.contract.facts import NOTHING, Contribution, History
 from closedwon.domain.contract.faults import APPROVABLE, Fault, Hold, hold_of, tiers_of
 from closedwon.domain.contract.guards import Gross, Guard
@@ -22,10 +23,11 @@ from closedwon.domain.contract.references import Deal
 from closedwon.domain.contract.sharing import slot_faults
 from closedwon.domain.contract.terms import ContractTerms
 from closedwon.domain.contract.timeline import Timeline
-from closedwon.domain.desired import Policy, Slot, catalogue_problems
+from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.former_approvals import former_approval_of
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import Instant, day_of, from_milliseconds
+from closedwon.domain.on_offer import catalogue_problems
 from closedwon.domain.order import Order, Problem
 
 
@@ -34,8 +36,9 @@ class World:
     """What the facts of a customer are judged by.
 
     catalogue, policy: of the stack. learned: what only Stigg knows. approvals: what somebody let through.
-    subscriptions: the ID of what stands in a slot, which older approvals name. now: only for a trial that nobody ever
-    had, and for what has begun: no other rule looks at it.
+    subscriptions: the ID of what stands in a slot, which older approvals name. currency: the customer's, as Stigg said;
+    None where it is not known. now: only for a trial that nobody ever had, and for what has begun: no other rule looks
+    at it.
     """
 
     catalogue: Catalogue
@@ -44,6 +47,7 @@ class World:
     learned: Learned = field(default_factory=Learned)
     approvals: Collection[str] = frozenset()
     subscriptions: Mapping[Slot, str] = field(default_factory=dict)
+    currency: str | None = None
 
 
 class Evaluation:
@@ -107,7 +111,7 @@ def orders_of(history: History) -> Iterable[Order]:
 FEW = 8
 """How many deals that are held are tried one by one: each costs an evaluation of what it can have to do with."""
 
-OF_ITS_OWN = ("removal_guard", "reopened", "trial_missed", "others_hang_on_it")
+OF_ITS_OWN = ("removal_guard", "reopened", "trial_missed", "others_hang_on_it", "currency_differs")
 """What holds a deal whoever else makes way."""
 
 
@@ -154,6 +158,16 @@ class Standing:
         """What an opportunity contributes as far as it stands."""
         return self._levels[id][self._level[id]]
 
+    @property
+    def currency(self) -> str | None:
+        """What the customer is billed in, as far as anybody says."""
+        return billed_in(self)
+
+    @property
+    def first_currency(self) -> str | None:
+        """That, where nothing that asks for money was provisioned yet."""
+        return first_currency(self)
+
     def _settle(self) -> Evaluation:
         for history in self.histories:
             if history.id not in self._pinned:
@@ -185,7 +199,8 @@ class Standing:
         """Let deals make way for the guards. Out: whether any did."""
         if self._pinned:
             return False
-        return self._make_way(fault for fault in guard.faults(evaluation) if not self._approved(fault))
+        guarded = (fault for fault in guard.faults(evaluation) if not self._approved(fault))
+        return self._make_way(guarded) or self._make_way(list(currency_faults(self)))
 
     def _release(self, known: Sequence[Fault]) -> bool:
         """Let deals stand again that made way together with others that are held anyway: nobody waits for a deal that

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 from closedwon.domain.contract.contracts import Contracts
@@ -11,7 +14,7 @@ from closedwon.domain.contract.pieces import Contract
 from closedwon.domain.contract.references import Deal
 from closedwon.domain.desired import Slot
 from closedwon.domain.identifiers import CustomerId
-from closedwon.domain.instants import BEGINNING, Instant, Moment
+from closedwon.domain.instants import BEGINNING, NO_DAY, Instant, Moment
 from closedwon.domain.order import Order
 
 
@@ -84,6 +87,9 @@ class Saying:
     deal: Deal
 
 
+_at = attrgetter("at")
+
+
 class ContractTerms:
     """The terms of each contract, from moment to moment."""
 
@@ -120,10 +126,17 @@ class ContractTerms:
 
     def at(self, contract: Contract, slot: Slot, moment: Moment) -> Saying:
         """The terms of a contract in a slot at a moment."""
-        for change in reversed(self._changes[contract].get(slot, ())):
-            if change.at <= moment:
-                return change
-        return Saying(BEGINNING, self._base[contract], contract.root)
+        changes = self._changes[contract].get(slot, [])
+        place = bisect_right(changes, moment, key=_at)
+        return changes[place - 1] if place else Saying(BEGINNING, self._base[contract], contract.root)
+
+    def spans(self, contract: Contract, slot: Slot) -> Iterator[tuple[tuple[Moment, Moment], Terms]]:
+        """The terms of a contract in a slot, each with the span in which they hold."""
+        since, terms = BEGINNING, self._base[contract]
+        for change in self._changes[contract].get(slot, ()):
+            yield (since, change.at), terms
+            since, terms = change.at, change.terms
+        yield (since, NO_DAY), terms
 
     def different(self, contract: Contract, slot: Slot) -> set[Terms]:
         """All terms that a contract ever has in a slot."""
