@@ -27,6 +27,8 @@ from closedwon.domain.outcome import applied
 from closedwon.domain.planned import Planned, currency_to_say
 from closedwon.domain.records import GrantRecord, Payment, SlotRecord
 from closedwon.domain.results import Applied, Ensured, Intended, Interrupted, LeaseLost
+from closedwon.domain.stigg_contracts import with_contracts
+from closedwon.provisioning.contracts import keep_contracts
 from closedwon.provisioning.step import Step
 from closedwon.stack import STACK, Stack
 from closedwon.stigg.answers import payment_in
@@ -88,7 +90,10 @@ def apply(work: Work, planned: Planned, records: dict[Slot, SlotRecord], executi
         )
     # Credits last: they cannot be taken back.
     grants, refused_grants = grant_all(work, to_do.grants, stack.stigg)
-    return applied(work.customer, planned, records, refusals, stack.now(), grants, refused_grants)
+    report = applied(work.customer, planned, records, refusals, stack.now(), grants, refused_grants)
+    if not stack.settings.stigg_contracts:
+        return with_contracts(report, work.customer)
+    return keep_contracts(work.customer, planned.agreement, records, report, execution, stack.stigg)
 
 
 def looked(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> Applied:
@@ -108,6 +113,7 @@ def looked(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execut
     left |= {grant.opportunity_id for grant in to_do.grants}
     seen = planned._replace(plan=replace(to_do, changes=(), grants=(), approved={}))
     report = applied(work.customer, seen, records, {}, stack.now(), dict(work.customer.grants))
+    report = with_contracts(report, work.customer)  # those that deals have stay
     return replace(
         report,
         # What Stigg refused, and what is to be decided, is still as it was.

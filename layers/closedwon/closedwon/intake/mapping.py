@@ -261,6 +261,9 @@ class _Compiler:
             "budget_soft": terms.budget.soft_limit if terms.budget else False,
             "minimum_spend": terms.minimum_spend,
             "paying_customer_id": terms.paying_customer_id,
+            "purchase_order": terms.purchase_order or None,
+            "activation": self.instant("terms.activationDate", terms.activation_date),
+            "setup_billing": terms.setup_billing or None,  # an order without it keeps its digest
         }
 
     def cancel(self, given: Literal["now", "end_of_term"] | None) -> Literal["now", "end_of_term"] | None:

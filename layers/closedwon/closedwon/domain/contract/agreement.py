@@ -219,6 +219,12 @@ class Agreement:
         """By deal, itself and all that it is linked with by what they amend, renew or cancel."""
         return relatives_of(self.histories.values())
 
+    @cached_property
+    def roots(self) -> Mapping[tuple[Slot, OpportunityId], OpportunityId]:
+        """By slot and deal, the base or renewal whose contract the deal's lines belong to in that slot."""
+        lines = (line for line in self._evaluation.contracts.lines if line.ever and not line.moved)
+        return {(line.slot, line.deal.id): line.contract.root.id for line in lines}
+
     # What is to be stored
 
     @cached_property
