@@ -358,7 +358,9 @@ def test_p5_the_charge_is_the_sum_of_the_lines(deals: list[Json]) -> None:
                     assert holding.charge == total
                     wanted = agreement.subscription(slot, interval.start)
                     prices = {price.of: price.amount for price in wanted.prices} if wanted else {}
-                    apart = giving.entity[0] == "Add-on" or giving.entity[1] in interval.charged
+                    apart = giving.entity[0] == "Add-on" or giving.entity[1] in interval.timeline.charged_at(
+                        interval.start
+                    )
                     if apart and interval.stands and len(interval.given) and holding.priced:
                         givings = [h for g, h in interval.given if g.entity == giving.entity]
                         sums = sum((h.charge for h in givings), Fraction(0))

@@ -249,6 +249,9 @@ def _still_heard(customer: Customer, work: Work) -> int | None:
 def _stood(history: History, settled: Contribution | None, begun: bool) -> History:
     """A history after what it contributes was provisioned, and something of it has begun."""
     if settled is not None:
+        newest = history.newest.order
+        if newest == newest.nameless():  # erased, maybe since the step took it: what it took has the names still
+            settled = settled.with_orders(Order.nameless)
         history = settle(history, settled)
     return begin(history) if begun and history.settled is not None else history
 

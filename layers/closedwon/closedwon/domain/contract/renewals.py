@@ -185,7 +185,7 @@ def _given_by_others(contract: Contract, plans: Mapping[Slot, list[Line]]) -> It
 
 
 def _instead_of(line: Line, contract: Contract) -> list[Line]:
-    """What a renewal gives at some time instead of a line: its place; instead of a plan also those of other products."""
+    """What a renewal gives instead of a line at some time: its place; for a plan also those of other products."""
     lines = [other for other in contract.lines if other.place == line.place and other.ever]
     return [other for other in lines if other.slot == line.slot] or [other for other in lines if line.is_plan]
 
