@@ -404,6 +404,17 @@ def _bare(desired: Desired) -> dict[str, Subscription]:
     return {slot.key: replace(found, milestones=()) for slot, found in desired.subscriptions.items()}
 
 
+@given(customers(), st.randoms())
+@few
+def test_what_stands_on_a_day_does_not_depend_on_what_was_asked_before(deals: list[Json], random: Any) -> None:
+    agreement = in_one(deals)
+    at = [(slot, moment) for slot in agreement.slots for moment in agreement.moments]
+    random.shuffle(at)
+    asked = {(slot, moment): agreement.subscription(slot, moment) for slot, moment in at}
+    for (slot, moment), found in asked.items():
+        assert in_one(deals).subscription(slot, moment) == found
+
+
 @given(customers(), st.sampled_from([Policy(), FREE]))
 @few
 def test_p7_a_held_deal_gives_and_takes_nothing(deals: list[Json], policy: Policy) -> None:

@@ -156,9 +156,7 @@ class Catalogue:
         known = {plan: found for plan in plans if (found := self.plan(plan)) is not None}
         if kind == "Add-on":
             return [plan for plan, found in known.items() if found.addons is None or id in found.addons]
-        charging = [plan for plan, found in known.items() if id in found.charged] if kind == "Entitlement" else []
-        knowing = [plan for plan, found in known.items() if id in found.entitlements]
-        return (charging if priced else []) or knowing or charging or list(known)
+        return list(known) if len(known) < 2 else _knowing(known, kind, id, priced)
 
     def age(self, now: int) -> float:
         """Seconds since it was read. now: epoch milliseconds."""
@@ -203,6 +201,13 @@ class Catalogue:
         # Any form is possible: another version may have kept it. OverflowError: JSON as Python reads it has Infinity.
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
             return None
+
+
+def _knowing(plans: dict[str, Plan], kind: str, id: str, priced: bool) -> list[str]:
+    """Of several plans, those that know an entitlement; see `Catalogue.takers`."""
+    charging = [plan for plan, found in plans.items() if id in found.charged] if kind == "Entitlement" else []
+    knowing = [plan for plan, found in plans.items() if id in found.entitlements]
+    return (charging if priced else []) or knowing or charging or list(plans)
 
 
 FORM = 2

@@ -38,10 +38,7 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
             problems[_missing(line, "stiggId", said)] = None
     whole = order.trigger != "cancellation" and not order.differences
     if whole and all(plan.stigg_id in catalogue.plans for plan in order.of_kind("Plan")):
-        placed = [(starting(i.start), ending(i.end), i) for i in order.items if i.kind != "Credit grant"]
-        for moment in sorted({start for start, _, _ in placed}):
-            items = [item for start, end, item in placed if start <= moment < end]
-            problems |= {problem: None for problem, _ in _unfit(items, catalogue)}
+        problems |= {problem: None for problem, _ in _unfit(order.items, catalogue)}
     return tuple(problems)
 
 
@@ -50,43 +47,58 @@ def _missing(line: int, field: str, message: str) -> Problem:
 
 
 def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
-    """What of some items that count together does not go together, by Stigg's catalogue."""
-    items = list(items)
-    plans = tuple(item for item in items if item.kind == "Plan")
+    """What of some items that count together at any time does not go together, by Stigg's catalogue."""
+    placed = [(starting(i.start), ending(i.end), i) for i in items if i.kind != "Credit grant"]
+    judged: set[tuple[int, ...]] = set()
+    for moment in sorted({start for start, _, _ in placed}):
+        there = [item for start, end, item in placed if start <= moment < end]
+        plans = tuple(item for item in there if item.kind == "Plan")
+        with_plans = tuple(map(id, plans))
+        new = [item for item in there if (id(item), *with_plans) not in judged]  # most lines last from first to last
+        judged.update((id(item), *with_plans) for item in new)
+        yield from _unfit_for(plans, new, catalogue)
+        yield from _plans_of_one_product(plans, catalogue)
+        yield from _named_twice(plans, there, catalogue)
+        for plan_item in plans:
+            yield from _unfit_quantities(plan_item, _items_of(plan_item, plans, there, catalogue), catalogue)
+        yield from _dependencies(there, catalogue)
+
+
+def _unfit_for(plans: tuple[Item, ...], items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
+    """What of some items does not go with the plans that they count with: each judged by itself."""
     for item in items:
-        line = item.lines[0]
-        most = catalogue.max_quantities.get(item.stigg_id)
-        if item.kind == "Add-on" and most is not None and item.quantity > most:
-            said = f"a subscription holds at most {most} of {item.stigg_id}"
-            yield Problem(line, "quantity", said, "too_many"), item
+        if item.kind == "Add-on":
+            yield from _too_many(item, catalogue)
         if item.kind == "Plan" or (item.kind == "Add-on" and item.stigg_id not in catalogue.max_quantities):
-            continue
-        if not plans:
-            yield Problem(line, "stiggId", f"{item.stigg_id} is left without a plan", "no_plan"), item
             continue
         takers = _takers(item, plans, catalogue)
         if not takers:
-            names = " or ".join(plan.stigg_id for plan in plans)
-            wanted = item.plan_id if item.plan_id and item.plan_id not in {p.stigg_id for p in plans} else None
-            said = (
-                f"no line of the deal has the plan {wanted}"
-                if wanted
-                else f"{item.stigg_id} is not compatible with {names}"
-            )
-            field_name, code = ("planId", "no_plan") if wanted else ("stiggId", "not_compatible")
-            yield Problem(line, field_name, said, code), item
+            yield _taken_by_none(item, plans), item
         elif len(takers) > 1:
             names = " and ".join(plan.stigg_id for plan in takers)
             said = f"{item.stigg_id} fits {names}: say which plan it belongs to"
-            yield Problem(line, "planId", said, "plan_ambiguous"), item
+            yield Problem(item.lines[0], "planId", said, "plan_ambiguous"), item
         elif item.kind == "Entitlement":
-            plan = takers[0].stigg_id
-            yield from _unfit_feature(item, plan, catalogue)
-    yield from _plans_of_one_product(plans, catalogue)
-    yield from _named_twice(plans, items, catalogue)
-    for plan_item in plans:
-        yield from _unfit_quantities(plan_item, _items_of(plan_item, plans, items, catalogue), catalogue)
-    yield from _dependencies(items, catalogue)
+            yield from _unfit_feature(item, takers[0].stigg_id, catalogue)
+
+
+def _too_many(addon: Item, catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
+    """That there is more of an add-on than one subscription holds."""
+    most = catalogue.max_quantities.get(addon.stigg_id)
+    if most is not None and addon.quantity > most:
+        said = f"a subscription holds at most {most} of {addon.stigg_id}"
+        yield Problem(addon.lines[0], "quantity", said, "too_many"), addon
+
+
+def _taken_by_none(item: Item, plans: tuple[Item, ...]) -> Problem:
+    """What is wrong with an item that none of some plans takes."""
+    line = item.lines[0]
+    if not plans:
+        return Problem(line, "stiggId", f"{item.stigg_id} is left without a plan", "no_plan")
+    if item.plan_id and item.plan_id not in {plan.stigg_id for plan in plans}:
+        return Problem(line, "planId", f"no line of the deal has the plan {item.plan_id}", "no_plan")
+    names = " or ".join(plan.stigg_id for plan in plans)
+    return Problem(line, "stiggId", f"{item.stigg_id} is not compatible with {names}", "not_compatible")
 
 
 # What a plan charges by the unit, and includes
@@ -201,6 +213,8 @@ def _named_twice(plans: tuple[Item, ...], items: list[Item], catalogue: Catalogu
         first: dict[tuple[str, str], Item] = {}
         for item in _items_of(plan, plans, items, catalogue):
             other = first.setdefault((item.kind, item.stigg_id), item)
+            if other is item:
+                continue
             for name, field_name in (
                 ("price", "price"),
                 ("reset_period", "resetPeriod"),

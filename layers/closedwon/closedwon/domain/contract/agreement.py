@@ -70,6 +70,11 @@ class Interval:
         """What each contract gives in it."""
         return self.timeline.given(self.start)
 
+    @cached_property
+    def charged(self) -> frozenset[str]:
+        """The features that its plan charges by the unit."""
+        return self.timeline.charged_at(self.start)
+
     @property
     def stands(self) -> bool:
         return any(giving.is_plan for giving, _ in self.given)
@@ -77,8 +82,7 @@ class Interval:
     @property
     def charge(self) -> Fraction | None:
         # Of what has no price of its own, there is nothing to charge.
-        charged = self.timeline.charged_at(self.start)
-        return charge_of((g, holding) for g, holding in self.given if has_price(g.entity, charged))
+        return charge_of((g, holding) for g, holding in self.given if has_price(g.entity, self.charged))
 
     @property
     def origins(self) -> dict[Entity, list[Origin]]:

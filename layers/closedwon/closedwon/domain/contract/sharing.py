@@ -187,12 +187,17 @@ def _prices(found: SlotTimeline) -> Iterator[Fault]:
     for entity, givings in found.by_entity.items():
         if not any(giving.track.priced for giving in givings):
             continue
-        kinds = {giving: any(holding.priced for holding in giving.track.holdings) for giving in givings}
-        if len(givings) > 1 and any(_ever_unpriced(giving) for giving in givings):
+        kinds = {giving: _ever_priced(giving) for giving in givings}
+        if len(givings) > 1 and any(map(_ever_unpriced, givings)):
             for moment, deals, _ in _together(givings, kinds):
                 yield Fault("price_unknown", tiers_of(deals.items()), found.slot, moment, {"item": entity[1]})
         if most_units(givings) > 10_000:
             yield from _inexact(found, entity, givings)
+
+
+def _ever_priced(giving: Giving) -> bool:
+    """Whether a price is ever known of any of it."""
+    return any(holding.priced for holding in giving.track.holdings)
 
 
 def _ever_unpriced(giving: Giving) -> bool:

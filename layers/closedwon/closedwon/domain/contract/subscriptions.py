@@ -354,14 +354,21 @@ def _prices(
     catalogue's price has none.
     """
     of_units = [Price(None, _part_price(total), currency, id) for id, total in charges if total.priced]
-    plans = [one for one in totals.plans if one.priced]
-    unit_feature = plan.unit_feature if plan else None
+    own = _plan_price(totals, currency, plan.unit_feature if plan else None)
     # Where the units are on a line of their own, that line says their price.
-    if plans and all(price.of != unit_feature for price in of_units):
-        charge = sum((one.charge for one in plans), start=Fraction(0))
-        yield Price(None, override(charge, totals.units).amount, currency, unit_feature)
+    if own is not None and all(price.of != own.of for price in of_units):
+        yield own
     yield from (Price(id, _part_price(total), currency) for id, total in addons if total.priced)
     yield from of_units
+
+
+def _plan_price(totals: Totals, currency: str, unit_feature: str | None) -> Price | None:
+    """The price override of a plan: of its base charge, or, where it is sold by the unit, of the feature it counts."""
+    plans = [one for one in totals.plans if one.priced]
+    if not plans:
+        return None
+    charge = sum((one.charge for one in plans), start=Fraction(0))
+    return Price(None, override(charge, totals.units).amount, currency, unit_feature)
 
 
 def _part_price(total: Total) -> float:

@@ -201,18 +201,18 @@ class Totals:
         where it is sold so. Credits that come with a plan are the plan's: no deal gives or takes them.
         """
         found: dict[str, float] = {}
-        plans: list[tuple[bool, Total]] = []
         for (kind, id), total in self.of.items():
-            if not total.holdings:
-                continue
-            if kind == "Plan":
-                plans.append((self._by_unit(id), total))
-            elif not self._catalogue.includes(kind, id):
+            if total.holdings and kind != "Plan" and not self._catalogue.includes(kind, id):
                 found[id] = found.get(id, 0) + (float("inf") if total.without_limit else total.units)
-        if plans:
-            units = sum(total.units if sold else len(total.holdings) for sold, total in plans)
-            found[PLAN] = units if any(sold and total.other_than_one for sold, total in plans) else 1
+        if units := self._amount_of_plan():
+            found[PLAN] = units
         return found
+
+    def _amount_of_plan(self) -> int:
+        """How much there is of the plan; 0: none."""
+        plans = [(self._by_unit(id), total) for (kind, id), total in self.of.items() if kind == "Plan"]
+        units = sum(total.units if sold else len(total.holdings) for sold, total in plans)
+        return units if any(sold and total.other_than_one for sold, total in plans) else min(units, 1)
 
 
 def is_sold_by_unit(catalogue: Catalogue, plan_id: str) -> bool:
