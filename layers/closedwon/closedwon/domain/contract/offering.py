@@ -49,15 +49,21 @@ def most_units(givings: Iterable[Giving]) -> int:
 
 def totals(givings: Iterable[Giving]) -> Iterator[tuple[Moment, dict[Giving, Holding]]]:
     """What some contracts give, at each moment at which that changes."""
-    changes: dict[Moment, list[Giving]] = defaultdict(list)
-    for giving in givings:
-        for moment in {*giving.moments, *(edge for span in giving.meets for edge in span if edge != NO_DAY)}:
-            changes[moment].append(giving)
+    changes = _changes(givings)
     current: dict[Giving, Holding] = {}
     for moment in sorted(changes):
         for giving in changes[moment]:
             current[giving] = giving.at(moment) if giving.meets_at(moment) else NONE
         yield moment, {giving: holding for giving, holding in current.items() if holding.gives}
+
+
+def _changes(givings: Iterable[Giving]) -> dict[Moment, list[Giving]]:
+    """What gives otherwise from each moment on."""
+    changes: dict[Moment, list[Giving]] = defaultdict(list)
+    for giving in givings:
+        for moment in {*giving.moments, *(edge for span in giving.meets for edge in span if edge != NO_DAY)}:
+            changes[moment].append(giving)
+    return changes
 
 
 def _fault(found: SlotTimeline, code: Code, lines: Iterable[Line], at: Moment, **facts: Any) -> Iterator[Fault]:
