@@ -8,7 +8,7 @@ plan, and kept with the rest.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -155,10 +155,11 @@ class Catalogue:
         """
         known = {plan: found for plan in plans if (found := self.plan(plan)) is not None}
         if kind == "Add-on":
-            return [plan for plan, found in known.items() if found.addons is None or id in found.addons]
-        charging = [plan for plan, found in known.items() if id in found.charged] if kind == "Entitlement" else []
-        knowing = [plan for plan, found in known.items() if id in found.entitlements]
-        return (charging if priced else []) or knowing or charging or list(known)
+            return _those(known, lambda found: found.addons is None or id in found.addons)
+        charging = _those(known, lambda found: id in found.charged) if kind == "Entitlement" else []
+        if priced and charging:
+            return charging
+        return _those(known, lambda found: id in found.entitlements) or charging or list(known)
 
     def age(self, now: int) -> float:
         """Seconds since it was read. now: epoch milliseconds."""
@@ -249,3 +250,8 @@ def _plan_from_json(data: list[Any]) -> Plan:
         unit_feature=unit_feature,
         included_credits=tuple(IncludedCredits(*one) for one in credits),
     )
+
+
+def _those(plans: Mapping[str, Plan], fits: Callable[[Plan], bool]) -> list[str]:
+    """The IDs of the plans that fit."""
+    return [id for id, plan in plans.items() if fits(plan)]

@@ -5,7 +5,7 @@ What the lines of several deals come to together is judged with their contract (
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from closedwon.domain.catalogue import CURRENCIES, Catalogue, FeatureCharge, IncludedCredits, Plan
@@ -27,15 +27,11 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
         "Credit grant": catalogue.currencies,
     }
     for item in order.items:
-        line = item.lines[0]
         if item.stigg_id not in known[item.kind] and not catalogue.includes(item.kind, item.stigg_id):
-            problems[_missing(line, "stiggId", f"Stigg has no {item.kind.lower()} {item.stigg_id}")] = None
+            said = f"Stigg has no {item.kind.lower()} {item.stigg_id}"
+            problems[_missing(item.lines[0], "stiggId", said)] = None
             continue
-        if item.price is not None and order.currency not in CURRENCIES:
-            problems[_missing(line, "price", f"Stigg has no prices in {order.currency.upper()}")] = None
-        if catalogue.feature_types.get(item.stigg_id) == "ENUM":
-            said = f"{item.stigg_id} is a list of values, which a deal cannot set"
-            problems[_missing(line, "stiggId", said)] = None
+        problems |= dict.fromkeys(_unsellable(item, order.currency, catalogue))
     whole = order.trigger != "cancellation" and not order.differences
     if whole and all(plan.stigg_id in catalogue.plans for plan in order.of_kind("Plan")):
         placed = [(starting(i.start), ending(i.end), i) for i in order.items if i.kind != "Credit grant"]
@@ -43,6 +39,15 @@ def catalogue_problems(order: Order, catalogue: Catalogue) -> tuple[Problem, ...
             items = [item for start, end, item in placed if start <= moment < end]
             problems |= {problem: None for problem, _ in _unfit(items, catalogue)}
     return tuple(problems)
+
+
+def _unsellable(item: Item, currency: str, catalogue: Catalogue) -> Iterable[Problem]:
+    """What keeps a deal from selling something that Stigg knows."""
+    line = item.lines[0]
+    if item.price is not None and currency not in CURRENCIES:
+        yield _missing(line, "price", f"Stigg has no prices in {currency.upper()}")
+    if catalogue.feature_types.get(item.stigg_id) == "ENUM":
+        yield _missing(line, "stiggId", f"{item.stigg_id} is a list of values, which a deal cannot set")
 
 
 def _missing(line: int, field: str, message: str) -> Problem:
@@ -66,15 +71,7 @@ def _unfit(items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Proble
             continue
         takers = _takers(item, plans, catalogue)
         if not takers:
-            names = " or ".join(plan.stigg_id for plan in plans)
-            wanted = item.plan_id if item.plan_id and item.plan_id not in {p.stigg_id for p in plans} else None
-            said = (
-                f"no line of the deal has the plan {wanted}"
-                if wanted
-                else f"{item.stigg_id} is not compatible with {names}"
-            )
-            field_name, code = ("planId", "no_plan") if wanted else ("stiggId", "not_compatible")
-            yield Problem(line, field_name, said, code), item
+            yield _untaken(item, plans), item
         elif len(takers) > 1:
             names = " and ".join(plan.stigg_id for plan in takers)
             said = f"{item.stigg_id} fits {names}: say which plan it belongs to"
@@ -156,6 +153,15 @@ def _other_credits(item: Item, plan_id: str, credits: IncludedCredits | None) ->
     return None
 
 
+def _untaken(item: Item, plans: Iterable[Item]) -> Problem:
+    """Why none of a deal's plans takes an item."""
+    names = [plan.stigg_id for plan in plans]
+    if item.plan_id and item.plan_id not in names:
+        return Problem(item.lines[0], "planId", f"no line of the deal has the plan {item.plan_id}", "no_plan")
+    said = f"{item.stigg_id} is not compatible with {' or '.join(names)}"
+    return Problem(item.lines[0], "stiggId", said, "not_compatible")
+
+
 def _unfit_quantities(plan_item: Item, items: Iterable[Item], catalogue: Catalogue) -> Iterable[tuple[Problem, Item]]:
     """Quantities that a plan does not sell: of itself, and of what it charges by the unit. items: those that belong to
     it.
@@ -173,6 +179,11 @@ def _unfit_quantities(plan_item: Item, items: Iterable[Item], catalogue: Catalog
         first = charged[plan.unit_feature][0]
         said = f"the units of {id} are its {plan.unit_feature}: say how many on one of the two lines"
         yield Problem(first.lines[0], "quantity", said, "units_said_twice"), first
+    yield from _unsold_features(plan, charged)
+
+
+def _unsold_features(plan: Plan, charged: Mapping[str, list[Item]]) -> Iterable[tuple[Problem, Item]]:
+    """Quantities that a plan does not sell of the features that it charges by the unit. charged: the items of each."""
     for feature, some in charged.items():
         charge = plan.charge(feature)
         wrong = charge and unsold_quantity(charge, sum(item.quantity for item in some))

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.catalogue import Catalogue, Plan
 from closedwon.domain.contract.faults import Code, Fault, tiers_of
 from closedwon.domain.contract.judging import depths
 from closedwon.domain.contract.money import NONE, Holding
@@ -178,9 +178,7 @@ def _several(found: SlotTimeline, giving: Giving) -> Iterator[Fault]:
 
 def _charged(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
     """Prices of features that a plan does not charge by the unit, and quantities that it does not sell."""
-    plans = {
-        id: (plan, some) for (_, id), some in by_entity(found.plan_givings).items() if (plan := catalogue.plan(id))
-    }
+    plans = _known_plans(found, catalogue)
     features = by_entity(giving for giving in found.givings if giving.entity[0] == "Entitlement")
     for (_, feature), givings in features.items():
         priced = [giving for giving in givings if any(map(_told, giving.track.holdings))]
@@ -189,8 +187,20 @@ def _charged(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
                 yield from _unfit(found, "not_charged_by_unit", priced, planned, _told, item=feature, plan=plan_id)
             else:
                 yield from _unfit(found, "unlimited_units", givings, planned, _endless, item=feature, plan=plan_id)
-        if any((charge := plan.charge(feature)) and charge.bounded for plan, _ in plans.values()):
+        if any(_bounds(plan, feature) for plan, _ in plans.values()):
             yield from _unsold(found, feature, givings, catalogue)
+
+
+def _known_plans(found: SlotTimeline, catalogue: Catalogue) -> dict[str, tuple[Plan, list[Giving]]]:
+    """The plans of a slot that the catalogue knows, by ID, each with what gives it."""
+    givings = by_entity(found.plan_givings)
+    return {id: (plan, some) for (_, id), some in givings.items() if (plan := catalogue.plan(id))}
+
+
+def _bounds(plan: Plan, feature: str) -> bool:
+    """Whether a plan charges a feature by the unit and does not sell every quantity of it."""
+    charge = plan.charge(feature)
+    return charge is not None and charge.bounded
 
 
 def _told(holding: Holding) -> bool:
