@@ -158,8 +158,7 @@ class _Planner:
         """What to do in a slot in which a subscription of ours stands. foreign: those of others beside it."""
         record = self.records.get(slot, SlotRecord())
         same = standing.plan_id == wanted.plan_id  # other units are changed in place: to replace it would cancel it
-        hold = unchangeable(wanted, standing, record) if same else None
-        otherwise = read_differently(wanted, standing, record.applied) if same else None
+        hold, otherwise = _what_waits(wanted, standing, record)
         if self._waits(slot, wanted.opportunities, otherwise):
             return
         # What is read differently tells all that would change: no second approval of the same.
@@ -360,3 +359,12 @@ class _Planner:
         else:
             self.kept.append(Keep(wanted, standing.id, standing.status, standing.payment))
         self.changes += ends_with_billing_period(wanted, standing)
+
+
+def _what_waits(wanted: Subscription, standing: Actual, record: SlotRecord) -> tuple[Hold | None, Reason | None]:
+    """What cannot be changed in a subscription that stands, and why it waits where it is read differently: neither
+    where it has another plan than is wanted.
+    """
+    if standing.plan_id != wanted.plan_id:
+        return None, None
+    return unchangeable(wanted, standing, record), read_differently(wanted, standing, record.applied)

@@ -217,12 +217,17 @@ class Standing:
 
     def _releasable(self, known: Sequence[Fault]) -> set[OpportunityId]:
         """The deals that can stand again as it is now."""
-        waiting = {id: faults for id, faults in self.held.items() if self._level[id] and id not in self.refused}
-        able = {id for id, faults in waiting.items() if all(fault.code not in OF_ITS_OWN for fault in faults)}
+        able = {id for id in self.held if self._waits_for_others(id)}
         standing = {id for id in able if self.contribution(id).digest != NOTHING.digest}
         # All that may; else those that stand as they were settled, not those that give nothing; else each by itself.
         found = self._unhurt(able, known) or self._unhurt(standing, known)
         return found or self._unhurt(self._fitting(able, known), known)
+
+    def _waits_for_others(self, id: OpportunityId) -> bool:
+        """Whether a held deal made way, and for nothing that is wrong with itself."""
+        if not self._level[id] or id in self.refused:
+            return False
+        return all(fault.code not in OF_ITS_OWN for fault in self.held[id])
 
     def _fitting(self, able: set[OpportunityId], known: Sequence[Fault]) -> set[OpportunityId]:
         """Of deals that are held together, those that fit if all others of them stay held; of many, nobody tries."""
