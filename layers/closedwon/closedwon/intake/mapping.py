@@ -348,15 +348,7 @@ class _Compiler:
         """One line as an item; None where it has problems, which are noted."""
         line, number, starts, ends = placed
         before = len(self.problems)
-        kind = next((kind for kind in KINDS if kind == line.stigg_type), None)
-        if not line.stigg_type:
-            self.refuse(number, "stiggType", "is missing: a line with a Stigg ID needs a Stigg Type")
-        elif kind is None:
-            self.refuse(
-                number,
-                "stiggType",
-                f"{line.stigg_type[:40]} is not a Stigg Type: use one of {', '.join(KINDS)}",
-            )
+        kind = self.kind(line, number)
         if kind is None:
             return None
         self.check_id(kind, line, number)
@@ -401,6 +393,16 @@ class _Compiler:
             record=line.subscription_record,
             **references,
         )
+
+    def kind(self, line: Line, number: int) -> Kind | None:
+        """What a line sells; None where its Stigg Type does not say, which is noted."""
+        kind = next((kind for kind in KINDS if kind == line.stigg_type), None)
+        if not line.stigg_type:
+            self.refuse(number, "stiggType", "is missing: a line with a Stigg ID needs a Stigg Type")
+        elif kind is None:
+            said = f"{line.stigg_type[:40]} is not a Stigg Type: use one of {', '.join(KINDS)}"
+            self.refuse(number, "stiggType", said)
+        return kind
 
     def references(self, field: str, said: tuple[str, ...], number: int) -> tuple[str, ...]:
         """What a line refers to, sorted; a day in it as an instant."""
