@@ -16,7 +16,7 @@ from closedwon.domain.codes import Reason, approval_of
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.contracts import Stopped
 from closedwon.domain.desired import Desired, Slot, Subscription
-from closedwon.domain.identifiers import CustomerId
+from closedwon.domain.identifiers import CustomerId, SubscriptionId
 from closedwon.domain.instants import EndOfBillingPeriod, Instant, day_of
 from closedwon.domain.records import EndedElsewhere, SlotRecord
 from closedwon.domain.subscription_ids import is_ours
@@ -70,7 +70,7 @@ def observe(
     return Observed(stopped, known)
 
 
-def _gone(record: SlotRecord, by_id: Mapping[str, Actual]) -> Actual | None:
+def _gone(record: SlotRecord, by_id: Mapping[SubscriptionId, Actual]) -> Actual | None:
     """What stood by a slot's record and no longer does."""
     gone = by_id.get(record.subscription_id) if record.subscription_id else None
     return gone if gone is not None and gone.status not in LIVE and _stood(record) else None

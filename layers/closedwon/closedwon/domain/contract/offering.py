@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from closedwon.domain.catalogue import Catalogue
+from closedwon.domain.catalogue import Catalogue, FeatureCharge
 from closedwon.domain.contract.faults import Code, Fault, tiers_of
 from closedwon.domain.contract.judging import depths
 from closedwon.domain.contract.money import NONE, Holding
@@ -184,8 +184,13 @@ def _charged(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
                 yield from _unfit(found, "not_charged_by_unit", priced, planned, _told, item=feature, plan=plan_id)
             else:
                 yield from _unfit(found, "unlimited_units", givings, planned, _endless, item=feature, plan=plan_id)
-        if any(charge.bounded for charge in filter(None, charges)):
+        if any(filter(_bounded, charges)):
             yield from _unsold(found, feature, givings, catalogue)
+
+
+def _bounded(charge: FeatureCharge | None) -> bool:
+    """Whether a plan charges it, and sells only some numbers of it."""
+    return charge is not None and charge.bounded
 
 
 def _is_priced(giving: Giving) -> bool:
