@@ -184,7 +184,7 @@ def _charged(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
                 yield from _unfit(found, "not_charged_by_unit", priced, planned, _told, item=feature, plan=plan_id)
             else:
                 yield from _unfit(found, "unlimited_units", givings, planned, _endless, item=feature, plan=plan_id)
-        if any(filter(_bounded, charges)):
+        if any(map(_bounded, charges)):
             yield from _unsold(found, feature, givings, catalogue)
 
 
