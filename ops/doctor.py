@@ -17,7 +17,7 @@ import click
 from rich.text import Text
 
 from closedwon.aws.event_register import WAYS, EventRegister
-from closedwon.domain.errors import SalesforceRefused
+from closedwon.domain.errors import SalesforceRefused, StiggRefused, StiggUnauthorized
 from closedwon.domain.instants import iso_of
 from closedwon.domain.links import salesforce_record_url
 from closedwon.domain.order import Problem
@@ -258,6 +258,21 @@ def events_heard(register: EventRegister, now: int) -> Iterator[Finding]:
         yield Finding("warning", words, fix)
 
 
+# Contracts in Stigg
+
+
+def contracts_there(client: Stigg, on: bool) -> Iterator[Finding]:
+    """Whether the account in Stigg has contracts. on: whether the stack is to keep deals' contracts there."""
+    if not on:
+        return
+    try:
+        client.first_contracts()
+    except (StiggRefused, StiggUnauthorized) as refusal:
+        words = f"StiggContracts is on, and Stigg lets closed-won have no contracts: {refusal}"
+        fix = "Have Stigg enable contracts for the account and the API key; or deploy with StiggContracts off."
+        yield Finding("error", words, fix)
+
+
 # Showing
 
 
@@ -288,6 +303,7 @@ def examine(days: int, quiet: bool, parts: Parts) -> tuple[list[Finding], int, i
     others = [Unmapped(id, name, tuple(dict.fromkeys(ids))) for (id, name), ids in unmapped.items()]
     found = judge(products, sales, others, has, parts.settings.mapping_rules)
     found = [*found, *other_senders(client), *package_behind(client), *events_heard(parts.event_register, parts.now())]
+    found += contracts_there(parts.stigg, parts.settings.stigg_contracts)
     # Within each severity the order of `judge` stays: sorting is stable.
     return sorted(found, key=lambda one: SEVERITIES.index(one.severity)), len(products), len(sales)
 

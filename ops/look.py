@@ -91,13 +91,7 @@ def look_at(customer: Customer, parts: Parts) -> Look:
     # Deep: an entitlement's value that somebody changed by hand shows only in what is in effect.
     if seen := asked("Stigg", lambda: live.in_stigg(look.view, deep=True)):
         look.view = seen
-    # What provisioning itself would decide by, where it is fresh enough.
-    catalogue = kept_catalogue(parts.ledger, parts.now())
-    if catalogue is None and "Stigg" not in look.not_reached:
-        # Not kept as the snapshot: a look writes nothing.
-        catalogue = asked("Stigg", lambda: fetch_catalogue(parts.quick_stigg, parts.now()))
-    # Too old to provision by, but most differences do not depend on what changed since.
-    catalogue = catalogue or Catalogue.kept(parts.ledger.snapshot())
+    catalogue = _catalogue(parts, lambda: asked("Stigg", lambda: fetch_catalogue(parts.quick_stigg, parts.now())), look)
     if catalogue is not None and catalogue.undetailed(look.view.plan_ids):
         # What these plans charge decides what the customer should have: without it nothing is compared.
         known = catalogue
@@ -110,6 +104,17 @@ def look_at(customer: Customer, parts: Parts) -> Look:
         look.compared = not look.under_way
         look.findings, look.repair = comparer.verdict(look.view)
     return look
+
+
+def _catalogue(parts: Parts, fetched: Callable[[], Catalogue | None], look: Look) -> Catalogue | None:
+    """The catalogue to compare by. fetched: it, as Stigg has it now."""
+    # What provisioning itself would decide by, where it is fresh enough.
+    catalogue = kept_catalogue(parts.ledger, parts.now())
+    if catalogue is None and "Stigg" not in look.not_reached:
+        # Not kept as the snapshot: a look writes nothing.
+        catalogue = fetched()
+    # Too old to provision by, but most differences do not depend on what changed since.
+    return catalogue or Catalogue.kept(parts.ledger.snapshot())
 
 
 def deals_since(parts: Parts) -> str:

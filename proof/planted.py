@@ -301,8 +301,8 @@ DEFECTS = (
         (
             Edit(
                 f"{PACKAGE}/domain/contract/timeline.py",
-                "                    found[contract, slot] = merged([*spans, *later])\n",
-                "                    found[contract, slot] = merged([*spans, *later, (spans[0][0], NO_DAY)])\n",
+                "                found[contract, slot] = merged([*spans, *later])\n",
+                "                found[contract, slot] = merged([*spans, *later, (spans[0][0], NO_DAY)])\n",
             ),
         ),
         test=SECOND_OPINION,

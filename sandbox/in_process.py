@@ -7,6 +7,7 @@ a hundredth of the time.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,9 +27,12 @@ CLIENT = {"clientId": "closed-won", "clientSecret": secrets.token_hex(16)}
 
 
 class InProcess(Machine):
-    """One stack in this process, by the machine's clock, which is moved ahead where something waits."""
+    """One stack in this process, by the machine's clock, which is moved ahead where something waits.
 
-    def __init__(self) -> None:
+    parameters: those of the template that differ from their defaults.
+    """
+
+    def __init__(self, parameters: Mapping[str, str] = {}) -> None:
         clock = Clock()
         self.stigg_api_key = f"server-{secrets.token_hex(16)}"
         self.stigg = Stigg(self.stigg_api_key, rate_limits=False, now=clock.moment)
@@ -38,7 +42,7 @@ class InProcess(Machine):
         self.sales = Sales(self.salesforce)
         self.stigg_server, self.salesforce_server = StandIn(self.stigg).start(), StandIn(self.salesforce).start()
         settings = {
-            **settings_of(),
+            **settings_of(parameters),
             "STACK_NAME": "in-process",
             "STIGG_APP_URL": f"{STIGG_URL}/{self.stigg.environment}",
             "STIGG_SALESFORCE_INTEGRATION_ID": STIGG_INTEGRATION,

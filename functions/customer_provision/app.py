@@ -57,8 +57,7 @@ def ensure_customer(work: Work, execution: str, stack: Stack) -> Reached:
     existing = stack.stigg.get_customer(customer.customer_id)
     # Before `Naming`: an ID that turns out to be another account's (CustomerTaken) must not become final.
     difference = customer_difference(existing, newest, links) if existing is not None else {}
-    # Archived, it answers like one that never was: made again, it would be another customer under the same ID.
-    if existing is None and customer.ensured and stack.stigg.is_archived(customer.customer_id):
+    if existing is None and _was_archived(customer, stack):
         return Reached("archived", Ensured(archived=True))
     if customer.asks and not customer.named:  # from here on the user's own application cannot choose its ID any more
         stack.ledger.record_result(work, Naming())
@@ -72,6 +71,12 @@ def ensure_customer(work: Work, execution: str, stack: Stack) -> Reached:
         return Reached("unchanged", billed_in)
     stack.stigg.update_customer(customer.customer_id, difference)
     return Reached("changed", billed_in)
+
+
+def _was_archived(customer: Customer, stack: Stack) -> bool:
+    """Whether somebody archived a customer that Stigg does not find."""
+    # Archived, it answers like one that never was: made again, it would be another customer under the same ID.
+    return customer.ensured and customer.customer_id is not None and stack.stigg.is_archived(customer.customer_id)
 
 
 def is_known(customer: Customer, found: Ensured) -> bool:
@@ -94,7 +99,7 @@ def would(account_id: str, stack: Stack) -> list[str]:
     newest = newest_contributing(customer, agreement.desired())
     id = customer.customer_id
     is_new = newest is not None and id is not None and stack.stigg.get_customer(id) is None
-    if is_new and id is not None and customer.ensured and stack.stigg.is_archived(id):
+    if is_new and _was_archived(customer, stack):
         return [f"The customer {id} is archived in Stigg: nothing is done."]
     words = [f"Creates the customer {id} in Stigg."] if is_new else []
     applied = {Slot.of_key(key): record.applied for key, record in customer.slots.items() if record.applied}

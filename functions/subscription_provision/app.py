@@ -19,7 +19,7 @@ from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.due import only_looks
 from closedwon.domain.endings import after_end, ending_of
 from closedwon.domain.errors import StiggRefused, WriteUnanswered
-from closedwon.domain.identifiers import SubscriptionId
+from closedwon.domain.identifiers import CustomerId, SubscriptionId
 from closedwon.domain.instants import Instant, from_milliseconds, milliseconds
 from closedwon.domain.lease import Work
 from closedwon.domain.marks import GRANT_KEY
@@ -27,6 +27,8 @@ from closedwon.domain.outcome import applied
 from closedwon.domain.planned import Planned, currency_to_say
 from closedwon.domain.records import GrantRecord, Payment, SlotRecord
 from closedwon.domain.results import Applied, Ensured, Intended, Interrupted, LeaseLost
+from closedwon.domain.stigg_contracts import with_contracts
+from closedwon.provisioning.contracts import keep_contracts
 from closedwon.provisioning.step import Step
 from closedwon.stack import STACK, Stack
 from closedwon.stigg.answers import payment_in
@@ -88,7 +90,10 @@ def apply(work: Work, planned: Planned, records: dict[Slot, SlotRecord], executi
         )
     # Credits last: they cannot be taken back.
     grants, refused_grants = grant_all(work, to_do.grants, stack.stigg)
-    return applied(work.customer, planned, records, refusals, stack.now(), grants, refused_grants)
+    report = applied(work.customer, planned, records, refusals, stack.now(), grants, refused_grants)
+    if not stack.settings.stigg_contracts:
+        return with_contracts(report, work.customer)
+    return keep_contracts(work.customer, planned.agreement, records, report, execution, stack.stigg)
 
 
 def looked(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execution: str, stack: Stack) -> Applied:
@@ -108,6 +113,7 @@ def looked(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execut
     left |= {grant.opportunity_id for grant in to_do.grants}
     seen = planned._replace(plan=replace(to_do, changes=(), grants=(), approved={}))
     report = applied(work.customer, seen, records, {}, stack.now(), dict(work.customer.grants))
+    report = with_contracts(report, work.customer)  # those that deals have stay
     return replace(
         report,
         # What Stigg refused, and what is to be decided, is still as it was.
@@ -148,13 +154,7 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
     customer_id = work.customer.bound_id
     records: dict[str, GrantRecord] = dict(work.customer.grants)
     refused: dict[str, Facts] = {}
-    # By an earlier try, which may not have lived to record it, or before the ledger was lost and restored.
-    sent: dict[str, str] = {}
-    for resource_id in dict.fromkeys(grant.resource_id for grant in grants):
-        # One list for each resource: without that filter Stigg leaves out the grants of resources.
-        for standing_grant in stigg.list_grants(customer_id, resource_id):
-            if key := (standing_grant.get("metadata") or {}).get(GRANT_KEY):
-                sent.setdefault(key, standing_grant["id"])
+    sent = _sent(customer_id, grants, stigg)
     for grant in grants:
         # The amount that was intended first, for it may have been granted: but where Stigg refused it.
         record = records.get(grant.key, GrantRecord(grant.amount))
@@ -173,6 +173,19 @@ def grant_all(work: Work, grants: tuple[Grant, ...], stigg: Stigg) -> tuple[dict
                 continue
         records[grant.key] = replace(record, grant_id=found)
     return records, refused
+
+
+def _sent(customer_id: CustomerId, grants: tuple[Grant, ...], stigg: Stigg) -> dict[str, str]:
+    """The grants that stand in Stigg, by key: of an earlier try, which may not have lived to record it, or of before
+    the ledger was lost and restored.
+    """
+    sent: dict[str, str] = {}
+    for resource_id in dict.fromkeys(grant.resource_id for grant in grants):
+        # One list for each resource: without that filter Stigg leaves out the grants of resources.
+        for standing_grant in stigg.list_grants(customer_id, resource_id):
+            if key := (standing_grant.get("metadata") or {}).get(GRANT_KEY):
+                sent.setdefault(key, standing_grant["id"])
+    return sent
 
 
 def make(

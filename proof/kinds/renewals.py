@@ -23,15 +23,20 @@ from proof.shop import PAID, Json, Shop
 
 @kind
 def a_split_renewal_by_contract(m: Shop, room: str) -> None:
-    _split(m, room, [m.contract_id(), m.contract_id()])
+    _split(m, room, [m.contract_id(), m.contract_id()], both=True)
+
+
+@kind
+def a_renewal_of_one_of_two_contracts(m: Shop, room: str) -> None:
+    _split(m, room, [m.contract_id(), m.contract_id()], both=False)
 
 
 @kind
 def a_split_renewal_by_record(m: Shop, room: str) -> None:
-    _split(m, room, None)
+    _split(m, room, None, both=m.maybe(0.6))
 
 
-def _split(m: Shop, room: str, names: list[str] | None) -> None:
+def _split(m: Shop, room: str, names: list[str] | None, *, both: bool) -> None:
     """One deal became two contracts, by name or by record; each is renewed by itself, or only one of them."""
     records = [m.record_id() for _ in range(4)]
 
@@ -49,7 +54,7 @@ def _split(m: Shop, room: str, names: list[str] | None) -> None:
     if m.maybe(0.4):
         more_or_fewer(m, first, seats(5, planId=ANALYTICS), start=m.day(-60))
     for contract, id in enumerate([ENTERPRISE, ANALYTICS]):
-        if contract and m.maybe(0.4):
+        if contract and not both:
             continue
         mine = [plan(id), seats(m.rng.randint(20, 150), planId=id)]
         if names:

@@ -343,6 +343,8 @@ STANDARD = Schema(
             Field("Stigg_Minimum_Spend__c", "currency", "Stigg Minimum Spend"),
             Field("Stigg_Budget__c", "currency", "Stigg Budget"),
             _text("Stigg_Paying_Customer_ID__c", 255, "Stigg Paying Customer ID"),
+            _text("Stigg_Purchase_Order__c", 255, "Stigg Purchase Order"),
+            Field("Stigg_Activation_Date__c", "date", "Stigg Activation Date"),
             _OWNER,
         ),
         _object(
@@ -403,6 +405,7 @@ STANDARD = Schema(
             _pick("Status__c", *PROVISIONING_STATUSES),
             _long("Reason__c", 32768),
             _text("Code__c", 80),
+            _text("Contract_ID__c", 255, "Stigg Contract ID"),
             _lookup("Opportunity__c", "Opportunity", "Stigg_Provisionings__r", label="Opportunity"),
             _lookup("Account__c", "Account", "Stigg_Provisionings__r", label="Account"),
             _long("Subscriptions__c", 32768),
@@ -441,7 +444,7 @@ STANDARD = Schema(
 
 def _first_version(one: SObject) -> SObject:
     """Stigg Provisioning as the first version of closed-won's package has it (0.2.0)."""
-    fields = {name: field for name, field in one.fields.items() if name != "Code__c"}
+    fields = {name: field for name, field in one.fields.items() if name not in ("Code__c", "Contract_ID__c")}
     status = fields["Status__c"]
     fields["Status__c"] = replace(status, values=tuple(value for value in status.values if value != "Ended"))
     return replace(one, fields=fields)

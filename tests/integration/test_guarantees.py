@@ -507,6 +507,7 @@ def test_g7_salesforces_used_up_api_calls_are_left_alone_until_the_sweep_or_a_ne
 
 OURS_ON_A_PROVISIONING = {
     *("attributes", "Opportunity_ID__c", "Opportunity__c", "Account__c", "Status__c", "Reason__c", "Code__c"),
+    "Contract_ID__c",
     *(
         "Subscriptions__c",
         "Subscription_URL__c",

@@ -219,7 +219,7 @@ def test_a_package_that_is_one_version_behind_is_a_warning(sandbox: Sandbox, ope
     assert found["connected"]
     [told] = [one for one in found["checks"] if "the package is older" in one["words"]]
     assert told["result"] == "warning"
-    assert "the field Code (Code__c) and the status Ended" in told["words"]
+    assert "the field Code (Code__c) and the field Contract_ID (Contract_ID__c) and the status Ended" in told["words"]
     assert "Deploy the package" in told["remedy"]
 
 

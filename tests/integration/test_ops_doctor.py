@@ -103,7 +103,8 @@ def test_a_package_that_is_one_version_behind_is_a_warning(sandbox: Sandbox, ope
     code, said, _ = operator.runs("doctor", *DAYS, "--json")
     [told] = [one for one in json.loads(said)["findings"] if "package" in one["words"]]
     assert (code, told["severity"]) == (0, "warning")
-    assert "Stigg Provisioning lacks the field Code (Code__c) and the status Ended" in told["words"]
+    lacks = "the field Code (Code__c) and the field Contract_ID (Contract_ID__c) and the status Ended"
+    assert f"Stigg Provisioning lacks {lacks}" in told["words"]
     assert "Deploy the package" in told["fix"]
     assert "shows as Superseded" in told["fix"]
 

@@ -358,7 +358,9 @@ def test_p5_the_charge_is_the_sum_of_the_lines(deals: list[Json]) -> None:
                     assert holding.charge == total
                     wanted = agreement.subscription(slot, interval.start)
                     prices = {price.of: price.amount for price in wanted.prices} if wanted else {}
-                    apart = giving.entity[0] == "Add-on" or giving.entity[1] in interval.charged
+                    apart = giving.entity[0] == "Add-on" or giving.entity[1] in interval.timeline.charged_at(
+                        interval.start
+                    )
                     if apart and interval.stands and len(interval.given) and holding.priced:
                         givings = [h for g, h in interval.given if g.entity == giving.entity]
                         sums = sum((h.charge for h in givings), Fraction(0))
@@ -436,6 +438,16 @@ def test_what_is_stored_of_an_opportunity_comes_back_as_it_was(deals: list[Json]
         assert (again, again.history) == (state, history)
         one.histories[id] = again.history
     assert said(one.agreement()) == said(one_by_one(deals).agreement())
+
+
+def test_a_guard_compares_with_what_stands_again_beside_what_is_held() -> None:
+    # The upsell fits with neither plan: whole amendment and upsell make way for each other, and the first stands again.
+    sold = won(1, plan("plan-analytics"), entitlement(SEATS, 1), **TERM)
+    again = won(1, plan("plan-analytics"), entitlement(SEATS, 1), **{**TERM, "end": "2028-06-30"})
+    upsell = amended(2, addon(WORKSPACE, 1), of=1)
+    whole = restated(3, plan("plan-analytics"), entitlement(SEATS, 3), of=1)
+    one = one_by_one(stamped(sold, upsell, whole, again), Policy(), from_iso("2026-12-21T00:00:00Z"))
+    assert {id: hold.code for id, hold in one.agreement().held.items()} == {opportunity_id(2): "not_compatible"}
 
 
 def test_the_intervals_of_a_slot_say_where_each_amount_comes_from() -> None:

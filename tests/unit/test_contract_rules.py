@@ -196,6 +196,15 @@ def test_a_later_segment_of_a_whole_amendment_does_not_outlive_the_contract_that
         assert {e.id for e in found.entitlements} == left
 
 
+def test_two_renewals_to_one_other_product_are_both_held_and_two_to_different_ones_are_not() -> None:
+    for plans, held in ((("plan-team", "plan-team"), {2, 3}), (("plan-team", "plan-analytics"), set())):
+        one = life(end_of_term="end")
+        one.send(won(1, plan("plan-analytics"), entitlement(SEATS, 100), **YEAR))
+        one.send(*(renewed(2 + place, plan(plan_id), of=1, **NEXT) for place, plan_id in enumerate(plans)))
+        assert one.agreement().held.keys() == {opportunity_id(number) for number in held}
+        assert {hold.code for hold in one.agreement().held.values()} <= {"renewed_twice"}
+
+
 def test_two_renewals_of_the_same_lines_are_both_held_and_the_term_goes_on() -> None:
     one = life(end_of_term="end")
     one.send(won(1, plan(), entitlement(SEATS, 100), **YEAR))

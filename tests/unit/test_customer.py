@@ -383,6 +383,15 @@ def test_what_is_erased_makes_nothing_due_and_names_nobody_in_any_reading() -> N
     assert replace(after.opportunities[A], **{n: getattr(before, n) for n in HOLDING_ORDERS}) == before, "nothing else"
 
 
+def test_what_is_erased_while_a_step_is_under_way_is_not_named_again_by_what_it_records() -> None:
+    customer, work = taken(ACCEPTED)
+    customer, _ = record_result(erased(customer), work, outcome(customer), NOW)
+    state = customer.opportunities[A]
+    assert "Northwind" not in json.dumps(state.to_json())
+    assert state.settled is not None
+    assert state.stands
+
+
 # The customer in Stigg
 
 

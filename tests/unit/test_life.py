@@ -334,6 +334,50 @@ def test_an_old_base_that_is_touched_after_its_renewal_changes_nothing(
     assert all("terms" in change.changes for change in world.writes[writes:])  # type: ignore[union-attr]
 
 
+# What is held together
+
+
+def in_conflict(**second: Any) -> World:
+    """The world of a base that has not begun and says no price, and of one beside it that says one: both are held."""
+    world = lived([won(1, plan(), start="2027-01-15", end="2027-11-30", contract=1, saved="2026-12-01")], Policy("end"))
+    assert world.access() == ["from 2027-01-15 until 2027-12-01: enterprise"]
+    world.until(at_noon(second.get("saved", "2026-12-02")))
+    world.send(won(2, plan(price=100), **{"start": "2027-01-15", "contract": 2, "saved": "2026-12-02", **second}))
+    world.provision()
+    assert [world.customer.opportunities[opportunity_id(n)].outcome.status for n in (1, 2)] == ["Held", "Held"]
+    return world
+
+
+def test_of_deals_that_are_held_before_any_has_begun_stigg_starts_none() -> None:
+    world = in_conflict()
+    assert world.access() == []
+    stands_as_wanted(world)
+    world.until(at_noon("2027-02-01"))
+    assert world.access() == []
+
+
+def test_what_was_held_before_it_began_is_made_again_when_nothing_is_in_its_way() -> None:
+    world = in_conflict()
+    world.send(cancelled(2, saved="2026-12-03"))
+    world.provision()
+    assert world.access() == ["from 2027-01-15 until 2027-12-01: enterprise"]
+    stands_as_wanted(world)
+
+
+def test_what_stigg_started_before_anybody_noticed_that_its_deal_is_held_is_said_and_ends_by_approval() -> None:
+    world = lived([won(1, plan(), start="2027-01-15", end="2027-11-30", contract=1, saved="2026-12-01")], Policy("end"))
+    world.now = milliseconds(from_iso("2027-01-15T00:00:10Z"))  # the sweep has not come yet
+    world.stigg.catch_up(world._clock)
+    world.send(won(2, plan(price=100), start="2027-01-15", contract=2, saved="2027-01-15"))
+    world.provision()
+    assert world.access() == ["until 2027-12-01: enterprise"]
+    said = world.customer.opportunities[opportunity_id(1)].outcome
+    assert said.why is not None
+    assert said.why.codes == ("no_deal_left", "price_unknown")
+    world.approve(1)
+    assert world.access() == []
+
+
 # Trials
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from closedwon.domain.errors import ClosedWonError, SalesforceRefused, SalesforceUnavailable
-from closedwon.salesforce.package import ASKED_AGAIN_AFTER, NEWEST, PROVISIONING, InstalledPackage, Package
+from closedwon.salesforce.package import (
+    ASKED_AGAIN_AFTER,
+    LATER_FIELDS,
+    NEWEST,
+    PROVISIONING,
+    InstalledPackage,
+    Package,
+)
 from closedwon.salesforce.write_back import SHOWN_FIELDS
 from sandbox.ledger import MemoryLedger
 from sandbox.salesforce.app import Salesforce
@@ -64,8 +72,10 @@ def test_the_newest_package_shows_everything() -> None:
 def test_the_first_package_shows_no_code_and_ended_as_superseded() -> None:
     first = package("first")
     assert first.behind
-    assert first.lacking() == "the field Code (Code__c) and the status Ended"
-    assert first.shown(SHOWN_FIELDS) == tuple(name for name in SHOWN_FIELDS if name != "Code__c")
+    assert first.lacking() == "the field Code (Code__c) and the field Contract_ID (Contract_ID__c) and the status Ended"
+    assert first.shown(SHOWN_FIELDS) == tuple(
+        name for name in SHOWN_FIELDS if name not in ("Code__c", "Contract_ID__c")
+    )
     assert [first.status(one) for one in ("Ended", "Superseded", "Held")] == ["Superseded", "Superseded", "Held"]
 
 
@@ -108,7 +118,8 @@ def test_what_cannot_be_read_counts_as_not_kept(text: str | None) -> None:
 
 
 def test_what_a_later_version_keeps_besides_does_no_harm() -> None:
-    kept = Package.kept('{"fields": ["Code__c", "Later__c"], "statuses": ["Ended", "Later"], "readAt": 1, "new": {}}')
+    later = {"fields": [*LATER_FIELDS, "Later__c"], "statuses": ["Ended", "Later"], "readAt": 1, "new": {}}
+    kept = Package.kept(json.dumps(later))
     assert kept is not None
     assert not kept.behind
 

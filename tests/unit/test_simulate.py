@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,9 @@ def test_stigg_does_by_itself_what_it_would() -> None:
 
 
 def unpaid(play: Play, monkeypatch: pytest.MonkeyPatch) -> Play:
-    """The same play, in which nobody has a payment method."""
+    """The same play, in which nobody has a payment method, and no checkout expires: it is waited for."""
     monkeypatch.setattr(play.stigg, "attach_payment_method", lambda customer_id: None)
+    monkeypatch.setattr("sandbox.stigg.state.CHECKOUT_LASTS", timedelta(days=100 * 365))
     return play
 
 

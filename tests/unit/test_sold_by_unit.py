@@ -36,14 +36,14 @@ def test_seats_that_the_plan_charges_are_charges_with_a_price_of_their_own() -> 
     wanted = sold(GROWTH, growing(20, price=250))
     assert (wanted.charges, wanted.entitlements, wanted.unit_quantity) == (((SEATS, 20),), (), 1)
     assert wanted.prices == (Price(None, 250, "usd", SEATS),)
-    body = provision_body(CUSTOMER, Create(wanted, 1), LINKS)
+    body = provision_body(CUSTOMER, Create(wanted, 1), LINKS, paid=True)
     assert body["charges"] == [charge(SEATS, 20)]
     assert body["priceOverrides"] == [{"featureId": SEATS, "amount": 250, "currency": "usd"}]
     assert "unitQuantity" not in body
 
 
 def test_what_the_plan_charges_and_no_deal_gives_is_none() -> None:
-    body = provision_body(CUSTOMER, Create(sold(GROWTH), 1), LINKS)
+    body = provision_body(CUSTOMER, Create(sold(GROWTH), 1), LINKS, paid=True)
     assert body["charges"] == [charge(SEATS, 0)]
     assert sold(GROWTH).charges == ()
 
@@ -71,7 +71,7 @@ def test_seats_that_go_are_said_to_be_none() -> None:
 def test_the_units_of_a_plan_that_is_sold_by_the_unit_change_in_place() -> None:
     first = sold(plan("plan-per-seat", 5, price=200))
     assert (first.unit_quantity, first.charges, first.prices) == (5, (), (Price(None, 200, "usd", SEATS),))
-    body = provision_body(CUSTOMER, Create(first, 1), LINKS)
+    body = provision_body(CUSTOMER, Create(first, 1), LINKS, paid=True)
     assert body["unitQuantity"] == 5
     assert "charges" not in body
     world = settled(an_order(plan("plan-per-seat", 5)))

@@ -51,7 +51,7 @@ def held(world: World, number: int = 0) -> Held:
     return list(world.stigg.book.subscriptions.values())[number]
 
 
-def ended(world: World, status: Any = "CANCELED", reason: str = "CANCELLED_BY_BILLING", number: int = 0) -> None:
+def ended(world: World, status: Any = "CANCELED", reason: Any = "CANCELLED_BY_BILLING", number: int = 0) -> None:
     """It ends in Stigg, a day later."""
     world.until(world.now + 86_400_000)
     held(world, number).end(status, reason, world._clock)

@@ -41,6 +41,11 @@ class Settings:
         return self.get("OWN_APPLICATION_URL") or None
 
     @property
+    def stigg_contracts(self) -> bool:
+        """Whether deals' contracts are kept in Stigg, which not every account there has."""
+        return self.get("STIGG_CONTRACTS") == "on"
+
+    @property
     def trial_stages(self) -> tuple[str, ...]:
         """The stages in which an open opportunity is a trial; none where the stack names none."""
         named = self.get("TRIAL_STAGES").split(",")

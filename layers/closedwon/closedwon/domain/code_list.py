@@ -19,6 +19,7 @@ FACTS: Mapping[str, str] = {
     "block": "how many units Stigg charges as one",
     "cause": "why Stigg ended it, in Stigg's own word (`cancelReason`)",
     "before": "what there is until then: a value, or amounts by ID",
+    "contract": "a contract's ID in Stigg",
     "credits": "grants: item, before (what was granted), after (what the deal says now)",
     "day": "a day in the stack's time zone, such as 2026-12-01",
     "days": "several such days",
@@ -448,6 +449,21 @@ REFUSED = (
         "engineering",
         "What Stigg said names the cause. closed-won tries again when something of the customer changes.",
         "refusals",
+    ),
+    Code(
+        "contracts_unavailable",
+        "The stack's parameter StiggContracts is on, and Stigg lets closed-won have no contracts. Access is as sold.",
+        "engineering",
+        "Have Stigg enable contracts for the account, and its API key read and write them; or deploy with "
+        "StiggContracts off. Then replay the deals.",
+        "said",
+    ),
+    Code(
+        "contract_refused",
+        "Stigg refused the deal's contract. Access is as sold.",
+        "engineering",
+        "What Stigg said names the cause. closed-won tries again when something of the customer changes.",
+        "contract said",
     ),
     Code(
         "application_problem",

@@ -89,6 +89,12 @@ def unchangeable(wanted: Subscription, standing: Actual, record: SlotRecord) -> 
     return None
 
 
+def _units_before(kept: str, otherwise: Subscription) -> int:
+    """The units that the terms kept with a subscription tell; those of another where they tell none."""
+    units = kept.partition("-")[0]
+    return int(units) if units.isdecimal() else otherwise.unit_quantity
+
+
 def read_differently(wanted: Subscription, standing: Actual, applied: Subscription | None) -> Reason | None:
     """Why what stands waits: it was sold as an entitlement, or as units of a plan that has no unit pricing, by a
     version that did not know what the plan charges. What the customer has and pays changes only by an approval, of all
@@ -97,8 +103,7 @@ def read_differently(wanted: Subscription, standing: Actual, applied: Subscripti
     kept = standing.metadata.get(TERMS_KEY, "")
     if kept == wanted.fingerprint:  # made so by a step that died before it was recorded
         return None
-    units = kept.partition("-")[0]
-    was = int(units) if units.isdecimal() else applied.unit_quantity if applied else wanted.unit_quantity
+    was = _units_before(kept, applied or wanted)
     units_gone = wanted.unit_feature is None and was != wanted.unit_quantity
     if applied is None:
         before, after = {"units": was}, {"units": wanted.unit_quantity}

@@ -46,7 +46,8 @@ class Outcome:
 
     reason: the words of code and facts as they are recorded and shown, empty until then (`words.reasons` says them);
     the first version stored words alone. approval: the ID of what waits for approval. due_at: when a scheduled change
-    takes effect, epoch milliseconds. extra: see `domain.stored`.
+    takes effect, epoch milliseconds. contract_id: the contract in Stigg that the deal's subscription is part of,
+    where the account has contracts. extra: see `domain.stored`.
     """
 
     status: Status = "Provisioning"
@@ -56,6 +57,7 @@ class Outcome:
     due_at: int | None = None
     code: str = ""
     facts: Facts = NO_FACTS
+    contract_id: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod

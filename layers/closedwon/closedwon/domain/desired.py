@@ -265,15 +265,16 @@ class Desired:
     """What a customer should have.
 
     refused: opportunity to what is wrong with its newest order. held: opportunity to why it waits for somebody. Both
-    contribute what they contributed before, if anything. ended: what stood once and no deal gives any more. grants:
-    credits to be granted once. trials: the opportunities whose order is a trial. lapsing: of what ends with its billing
-    period, the cancellations that say so. next_change: when something changes by itself, epoch milliseconds. time_zone:
-    the zone of the days in reasons.
+    contribute what they contributed before, if anything. withheld: those that are held and contribute nothing. ended:
+    what stood once and no deal gives any more. grants: credits to be granted once. trials: the opportunities whose
+    order is a trial. lapsing: of what ends with its billing period, the cancellations that say so. next_change: when
+    something changes by itself, epoch milliseconds. time_zone: the zone of the days in reasons.
     """
 
     subscriptions: dict[Slot, Subscription] = field(default_factory=dict)
     refused: dict[OpportunityId, tuple[Problem, ...]] = field(default_factory=dict)
     held: dict[OpportunityId, Reason] = field(default_factory=dict)
+    withheld: frozenset[OpportunityId] = frozenset()
     ended: dict[Slot, Ended] = field(default_factory=dict)
     grants: tuple[Grant, ...] = ()
     trials: frozenset[str] = frozenset()

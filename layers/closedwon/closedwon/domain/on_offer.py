@@ -177,10 +177,7 @@ def _unfit_quantities(plan_item: Item, items: Iterable[Item], catalogue: Catalog
         return
     if plan_item.quantity != 1 and not plan.unit_pricing:
         yield Problem(plan_item.lines[0], "quantity", _no_units(id, plan), "units_not_priced"), plan_item
-    charged: dict[str, list[Item]] = {}
-    for item in items:
-        if item.kind == "Entitlement" and item.stigg_id in plan.charged:
-            charged.setdefault(item.stigg_id, []).append(item)
+    charged = _charged(plan, items)
     if plan_item.quantity != 1 and plan.unit_feature in charged:
         first = charged[plan.unit_feature][0]
         said = f"the units of {id} are its {plan.unit_feature}: say how many on one of the two lines"
@@ -190,6 +187,15 @@ def _unfit_quantities(plan_item: Item, items: Iterable[Item], catalogue: Catalog
         wrong = charge and unsold_quantity(charge, sum(item.quantity for item in some))
         if wrong:
             yield Problem(some[-1].lines[0], "quantity", wrong.said, wrong.code), some[-1]
+
+
+def _charged(plan: Plan, items: Iterable[Item]) -> dict[str, list[Item]]:
+    """The items of each feature that a plan charges by the unit."""
+    charged: dict[str, list[Item]] = {}
+    for item in items:
+        if item.kind == "Entitlement" and item.stigg_id in plan.charged:
+            charged.setdefault(item.stigg_id, []).append(item)
+    return charged
 
 
 def _no_units(plan_id: str, plan: Plan) -> str:

@@ -146,7 +146,7 @@ def _before(start: Instant | None, end: Instant | None) -> bool:
     return start is None or end is None or start < end
 
 
-_INSTANTS = ("start", "end", "as_of", "trial_end")
+_INSTANTS = ("start", "end", "as_of", "trial_end", "activation")
 """The fields of an order that are instants, and texts where it is stored."""
 
 SENT_AGAIN = ("stored_customer_id", "customer_id", "as_of")
@@ -162,8 +162,9 @@ class Order:
     into. differences: its quantities are differences, not all there is. end is the instant at which the term is over,
     and of a cancellation, access. cancel: when a cancellation without an end takes effect. as_of: when the deal was
     saved: the now of a cancellation. An order with problems is refused: it contributes nothing. metadata: what the
-    user's own application wants on its subscriptions. form: how its items are written, see `FORM`. extra: see
-    `domain.stored`.
+    user's own application wants on its subscriptions. purchase_order, activation, setup_billing: of the contract in
+    Stigg, where the account has those; see `domain.stigg_contracts`. form: how its items are written, see `FORM`.
+    extra: see `domain.stored`.
     """
 
     opportunity_id: OpportunityId
@@ -195,6 +196,9 @@ class Order:
     items: tuple[Item, ...] = ()
     problems: tuple[Problem, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
+    purchase_order: str | None = None
+    activation: Instant | None = None
+    setup_billing: bool | None = None
     form: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

@@ -161,18 +161,31 @@ class _Written:
         # In this order: what is refused or held here was not sent to Stigg, so what Stigg refused is something else.
         if id in self.desired.refused:
             return Outcome.because("Failed", refusal(self.desired.refused[id]), links)
-        # What was ended elsewhere leaves amendments without their plan: that is not theirs to mend.
-        if (ended := self.stopped.get(OpportunityId(id))) is not None:
-            return Outcome.because("Held", ended.reason, links, ended.approval)
-        if (hold := self.agreement.held.get(OpportunityId(id))) is not None:
-            return Outcome.because("Held", hold.reason, links or self._concerned(id, hold), hold.approval)
-        if id in self.waits:
-            return Outcome.because("Held", self.waits[id].reason, links, self.waits[id].approval)
+        if (waiting := self._held_here(OpportunityId(id), links)) is not None:
+            return waiting
         if refused := self._refused(id, slots):
             return Outcome.because("Failed", Reason.of("refused_by_stigg", refusals=refused), links)
         if (why := self._to_be_mended(id, slots)) is not None:
             return Outcome.because("Held", why, links)
         return _with_grants(self._settled(state, here, links), self._grants(id), self.grants)
+
+    def _held_here(self, id: OpportunityId, links: tuple[SubscriptionLink, ...]) -> Outcome | None:
+        """What became of a deal that waits for somebody before anything of it is sent to Stigg."""
+        # What was ended elsewhere leaves amendments without their plan: that is not theirs to mend.
+        if (ended := self.stopped.get(id)) is not None:
+            return Outcome.because("Held", ended.reason, links, ended.approval)
+        if (hold := self.agreement.held.get(id)) is not None:
+            return self._held(id, hold, links)
+        if id in self.waits:
+            return Outcome.because("Held", self.waits[id].reason, links, self.waits[id].approval)
+        return None
+
+    def _held(self, id: str, hold: DealHold, links: tuple[SubscriptionLink, ...]) -> Outcome:
+        """The outcome of a deal that is held. It also says where what it gave runs on meanwhile."""
+        reason, links, waits = hold.reason, links or self._concerned(id, hold), self.waits.get(id)
+        if id not in self.desired.withheld or waits is None or waits.reason.code != "no_deal_left":
+            return Outcome.because("Held", reason, links, hold.approval)
+        return Outcome.because("Held", waits.reason.beside(reason), links, waits.approval)
 
     def _concerned(self, id: str, hold: DealHold) -> tuple[SubscriptionLink, ...]:
         """What a deal that gives nothing yet would change: whoever settles its hold looks at it. A subscription of
@@ -308,15 +321,19 @@ class _Written:
         for slot, record in self.records.items():
             if slot in self.desired.subscriptions:  # another one is about to end: reading it again shows nothing new
                 yield now + LOOK_AGAIN if self._tried_unwanted(slot) else _look_again(record, now)
+        yield from self._looks_at_holds(now)
+        # Of one that was made just now, Stigg knows the billing period: it is read, or nobody would learn its end.
+        made = {change.subscription.slot for change in self.plan.changes if isinstance(change, Create)}
+        if any(lapse.slot in made and lapse.slot not in self.refusals for lapse in self.agreement.lapses):
+            yield now + STIGG_FIRST
+
+    def _looks_at_holds(self, now: int) -> Iterator[int | None]:
+        """When Stigg is to be read again because of what waits there."""
         for hold in self.plan.holds:
             if hold.reason.code in _MENDED_IN_STIGG:
                 yield now + _MENDED_IN_STIGG[hold.reason.code]
             elif hold.slot in self.records:
                 yield _own_end(self.records[hold.slot], now)
-        # Of one that was made just now, Stigg knows the billing period: it is read, or nobody would learn its end.
-        made = {change.subscription.slot for change in self.plan.changes if isinstance(change, Create)}
-        if any(lapse.slot in made and lapse.slot not in self.refusals for lapse in self.agreement.lapses):
-            yield now + STIGG_FIRST
 
 
 def _links(records: Iterable[SlotRecord]) -> tuple[SubscriptionLink, ...]:

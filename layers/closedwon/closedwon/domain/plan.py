@@ -158,8 +158,7 @@ class _Planner:
         """What to do in a slot in which a subscription of ours stands. foreign: those of others beside it."""
         record = self.records.get(slot, SlotRecord())
         same = standing.plan_id == wanted.plan_id  # other units are changed in place: to replace it would cancel it
-        hold = unchangeable(wanted, standing, record) if same else None
-        otherwise = read_differently(wanted, standing, record.applied) if same else None
+        hold, otherwise = _what_waits(wanted, standing, record)
         if self._waits(slot, wanted.opportunities, otherwise):
             return
         # What is read differently tells all that would change: no second approval of the same.
@@ -205,15 +204,28 @@ class _Planner:
         if standing is None or self._is_left_alone(slot, standing):
             return
         gave = record.applied.opportunities if record.applied else _opportunities_of(standing)
-        ended, end = self.desired.ended.get(slot), self._end(slot, standing, gave)
-        if ended is not None:
+        end = self._end(slot, standing, gave)
+        if slot in self.desired.ended:
             self._expected_end(end, standing, ours)
+        elif not self.desired.withheld.isdisjoint(gave):
+            self._end_of_what_is_withheld(end, standing)
         elif slot.trial and not self.desired.trials.intersection(gave):
             self._end_of_a_trial_that_was_won(end, standing)
-        elif standing.cancellation == Never():
-            why = Reason.of("no_deal_left", plan=standing.plan_id)
-            if not self._waits(slot, end.opportunities, why):
-                self.changes.append(end)
+        elif not slot.trial or standing.cancellation == Never():
+            self._end_if_approved(end)
+
+    def _end_of_what_is_withheld(self, end: End, standing: Actual) -> None:
+        """End what its deals, held now, do not give any more, before it starts; what runs waits for somebody."""
+        if standing.status == "NOT_STARTED":
+            # Stigg would start what nobody agreed to. It is made anew when one of its deals is not held any more.
+            self.changes.append(end)
+        else:
+            self._end_if_approved(end)
+
+    def _end_if_approved(self, end: End) -> None:
+        """End what no deal gives any more, once somebody said so."""
+        if not self._waits(end.slot, end.opportunities, Reason.of("no_deal_left", plan=end.plan_id)):
+            self.changes.append(end)
 
     def _is_left_alone(self, slot: Slot, standing: Actual) -> bool:
         """Whether what stands in a slot that no deal gives anything needs nothing: it is another slot's, or about to
@@ -356,3 +368,12 @@ class _Planner:
         else:
             self.kept.append(Keep(wanted, standing.id, standing.status, standing.payment))
         self.changes += ends_with_billing_period(wanted, standing)
+
+
+def _what_waits(wanted: Subscription, standing: Actual, record: SlotRecord) -> tuple[Hold | None, Reason | None]:
+    """What cannot be changed in a subscription that stands, and why it waits where it is read differently: neither
+    where it has another plan than is wanted.
+    """
+    if standing.plan_id != wanted.plan_id:
+        return None, None
+    return unchangeable(wanted, standing, record), read_differently(wanted, standing, record.applied)

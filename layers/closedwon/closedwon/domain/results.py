@@ -134,8 +134,7 @@ def record_result(
         case Naming():
             return replace(customer, named=True), "again"
         case Ensured(currency, archived):
-            known = currency or customer.currency
-            return replace(customer, ensured=True, currency=known, archived=archived), "again"
+            return _ensured(customer, currency, archived), "again"
         case Intended():
             return _intended(customer, report), "again"
         case Interrupted():
@@ -249,6 +248,9 @@ def _still_heard(customer: Customer, work: Work) -> int | None:
 def _stood(history: History, settled: Contribution | None, begun: bool) -> History:
     """A history after what it contributes was provisioned, and something of it has begun."""
     if settled is not None:
+        newest = history.newest.order
+        if newest == newest.nameless():  # erased, maybe since the step took it: what it took has the names still
+            settled = settled.with_orders(Order.nameless)
         history = settle(history, settled)
     return begin(history) if begun and history.settled is not None else history
 
@@ -286,3 +288,8 @@ def _written(
     if customer.applied < customer.version or customer.unwritten or customer.account_unwritten:
         return customer, "again"
     return replace(customer, lease=None, due_at=due_after(customer, now)), "done"
+
+
+def _ensured(customer: Customer, currency: str | None, archived: bool) -> Customer:
+    """The customer as Stigg has it: the currency that is known stays where Stigg tells none."""
+    return replace(customer, ensured=True, currency=currency or customer.currency, archived=archived)

@@ -57,17 +57,28 @@ def observe(
     stopped: dict[Slot, EndedElsewhere] = {}
     known = dict(records)
     for slot, record in records.items():
-        gone = by_id.get(record.subscription_id) if record.subscription_id else None
-        if gone is None or gone.status in LIVE or not _stood(record) or _succeeded(customer_id, slot, live):
+        gone = _gone(record, by_id)
+        if gone is None or _succeeded(customer_id, slot, live):
             continue
         if slot not in desired.subscriptions:
             # Ended as was agreed, by a step that did not live to record it: won again later, it is sold again.
             known[slot] = _over(record, gone.status)
-        elif record.made and record.applied is not None and not _on_its_day(record.applied, gone, now):
+        elif _unexpected(record, gone, now):
             at = _since(record, gone, now)
             stopped[slot] = EndedElsewhere(record.generation, gone.cancel_reason or "", at, gone.id)
             known[slot] = replace(_over(record, gone.status), ended=(*record.ended, stopped[slot]))
     return Observed(stopped, known)
+
+
+def _gone(record: SlotRecord, by_id: Mapping[str, Actual]) -> Actual | None:
+    """What stood by a slot's record and no longer does."""
+    gone = by_id.get(record.subscription_id) if record.subscription_id else None
+    return gone if gone is not None and gone.status not in LIVE and _stood(record) else None
+
+
+def _unexpected(record: SlotRecord, gone: Actual, now: Instant) -> bool:
+    """Whether what this program made ended otherwise than on the day that was agreed."""
+    return record.made and record.applied is not None and not _on_its_day(record.applied, gone, now)
 
 
 def _stood(record: SlotRecord) -> bool:

@@ -102,12 +102,19 @@ def _told(one: Subscription | None, not_started: bool) -> dict[str, Any]:
         "minimum spend": one.minimum_spend and _money(one.minimum_spend),
         "start": _day(one.start) if not_started else None,
         "end": _day(one.trial_end) if one.slot.trial else until_to_json(one.cancellation),
+        **_told_items(one),
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _told_items(one: Subscription) -> dict[str, Any]:
+    """What a subscription has beside its plan, and its prices, as facts by name."""
+    return {
         **dict(one.addons),
         **{entitlement.id: _amount(entitlement) for entitlement in one.entitlements},
         **{f"charged {id}": quantity for id, quantity in one.charges},
         **{f"price of {price.of or one.plan_id}": _money(price) for price in one.prices},
     }
-    return {name: value for name, value in told.items() if value is not None}
 
 
 def _money(price: Price) -> str:

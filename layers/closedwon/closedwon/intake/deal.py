@@ -188,6 +188,21 @@ class Terms(ApiModel):
     paying_customer_id: Annotated[
         CustomerId | None, Field(description="The customer in Stigg that pays, if another.")
     ] = None
+    purchase_order: Annotated[
+        str | None,
+        Field(max_length=255, description="The purchase order's number: of the contract in Stigg (StiggContracts)."),
+    ] = None
+    activation_date: Annotated[
+        str | None,
+        Field(description="First day or instant of the contract in Stigg (StiggContracts); none: the deal's start."),
+    ] = None
+    setup_billing: Annotated[
+        bool,
+        Field(
+            description="Whether Stigg sets up billing for the contract (StiggContracts). It counts when the contract "
+            "is made."
+        ),
+    ] = False
 
 
 class Line(ApiModel):

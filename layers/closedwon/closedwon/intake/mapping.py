@@ -235,18 +235,7 @@ class _Compiler:
             self.refuse(None, "terms.trialEnd", "is missing: a trial needs its last day")
         elif trial and start and trial_end and trial_end <= start:
             self.refuse(None, "terms.trialEnd", "is not after the start")
-        for field, given in (("trialEnd", terms.trial_end), ("trialEndBehavior", terms.trial_end_behavior)):
-            if given and not trial:
-                self.refuse(None, f"terms.{field}", "belongs to a trial, and this deal is none")
-        if terms.cancel and not self.ends:
-            self.refuse(None, "terms.cancel", "belongs to a cancellation, and this deal is none")
-        elif terms.cancel and terms.end:
-            self.refuse(None, "terms.cancel", "goes without terms.end: that says the day already")
-        for field, value in (("budget", terms.budget), ("minimumSpend", terms.minimum_spend)):
-            # Stigg keeps these on one subscription, and nobody knows how to divide them between several.
-            if value is not None and len(self.plans) > 1:
-                said = "is one subscription's, and this deal has several plans: give each its own deal"
-                self.refuse(None, f"terms.{field}", said)
+        self.check_place(terms, trial)
         return {
             "billing_period": terms.billing_period,
             # A cancellation's start is that of the lost deal, which was never sold.
@@ -261,7 +250,29 @@ class _Compiler:
             "budget_soft": terms.budget.soft_limit if terms.budget else False,
             "minimum_spend": terms.minimum_spend,
             "paying_customer_id": terms.paying_customer_id,
+            "purchase_order": terms.purchase_order or None,
+            "activation": self.instant("terms.activationDate", terms.activation_date),
+            "setup_billing": terms.setup_billing or None,  # an order without it keeps its digest
         }
+
+    def check_place(self, terms: Terms, trial: bool) -> None:
+        """Refuse terms that are not this kind of deal's."""
+        for field, given in (("trialEnd", terms.trial_end), ("trialEndBehavior", terms.trial_end_behavior)):
+            if given and not trial:
+                self.refuse(None, f"terms.{field}", "belongs to a trial, and this deal is none")
+        self.check_spending(terms)
+        if terms.cancel and not self.ends:
+            self.refuse(None, "terms.cancel", "belongs to a cancellation, and this deal is none")
+        elif terms.cancel and terms.end:
+            self.refuse(None, "terms.cancel", "goes without terms.end: that says the day already")
+
+    def check_spending(self, terms: Terms) -> None:
+        """Refuse a budget or minimum spend that several subscriptions would have to share."""
+        for field, value in (("budget", terms.budget), ("minimumSpend", terms.minimum_spend)):
+            # Stigg keeps these on one subscription, and nobody knows how to divide them between several.
+            if value is not None and len(self.plans) > 1:
+                said = "is one subscription's, and this deal has several plans: give each its own deal"
+                self.refuse(None, f"terms.{field}", said)
 
     def cancel(self, given: Literal["now", "end_of_term"] | None) -> Literal["now", "end_of_term"] | None:
         """When a cancellation without a date takes effect: a contract's when it is over; of a deal that says nothing,
@@ -345,15 +356,7 @@ class _Compiler:
         """One line as an item; None where it has problems, which are noted."""
         line, number, starts, ends = placed
         before = len(self.problems)
-        kind = next((kind for kind in KINDS if kind == line.stigg_type), None)
-        if not line.stigg_type:
-            self.refuse(number, "stiggType", "is missing: a line with a Stigg ID needs a Stigg Type")
-        elif kind is None:
-            self.refuse(
-                number,
-                "stiggType",
-                f"{line.stigg_type[:40]} is not a Stigg Type: use one of {', '.join(KINDS)}",
-            )
+        kind = self.kind(line, number)
         if kind is None:
             return None
         self.check_id(kind, line, number)
@@ -398,6 +401,16 @@ class _Compiler:
             record=line.subscription_record,
             **references,
         )
+
+    def kind(self, line: Line, number: int) -> Kind | None:
+        """What a line sells; None where its Stigg Type does not say, which is noted."""
+        kind = next((kind for kind in KINDS if kind == line.stigg_type), None)
+        if not line.stigg_type:
+            self.refuse(number, "stiggType", "is missing: a line with a Stigg ID needs a Stigg Type")
+        elif kind is None:
+            said = f"{line.stigg_type[:40]} is not a Stigg Type: use one of {', '.join(KINDS)}"
+            self.refuse(number, "stiggType", said)
+        return kind
 
     def references(self, field: str, said: tuple[str, ...], number: int) -> tuple[str, ...]:
         """What a line refers to, sorted; a day in it as an instant."""

@@ -74,17 +74,13 @@ class InStigg:
         """From the answers of Stigg's list calls. charges: by the ID of a plan or add-on; included: the entitlements of
         plans that include credits, by plan; now: epoch milliseconds.
         """
-        # Also of what cannot be sold: an ID that only has to be published needs another remedy than a wrong one.
-        statuses = {("Plan", plan["id"]): plan.get("status") or "PUBLISHED" for plan in plans}
-        statuses |= {("Add-on", addon["id"]): addon.get("status") or "PUBLISHED" for addon in addons}
-        statuses |= {("Entitlement", one["id"]): one.get("featureStatus") or "ACTIVE" for one in features}
         catalogue = catalogue_of(plans, addons, features, currencies, now)
         for id in charges:
             if (plan := catalogue.plan(id)) is not None:
                 catalogue = catalogue.knowing(id, plan_with_details(plan, charges[id], included.get(id, [])))
         return cls(
             catalogue=catalogue,
-            statuses=statuses,
+            statuses=_statuses(plans, addons, features),
             charges={id: _own_prices(some) for id, some in charges.items()},
             meters={one["id"]: one.get("meterType") or "" for one in features},
             trials=frozenset(plan["id"] for plan in plans if plan.get("defaultTrialConfig")),
@@ -102,6 +98,15 @@ class InStigg:
             "Credit entitlement": credits,
             "Credit grant": credits,
         }
+
+
+def _statuses(plans: list[Json], addons: list[Json], features: list[Json]) -> dict[tuple[str, str], str]:
+    """The status of each, by type and ID."""
+    # Also of what cannot be sold: an ID that only has to be published needs another remedy than a wrong one.
+    statuses = {("Plan", plan["id"]): plan.get("status") or "PUBLISHED" for plan in plans}
+    statuses |= {("Add-on", addon["id"]): addon.get("status") or "PUBLISHED" for addon in addons}
+    statuses |= {("Entitlement", one["id"]): one.get("featureStatus") or "ACTIVE" for one in features}
+    return statuses
 
 
 def _own_prices(charges: list[Json]) -> frozenset[tuple[str, str]]:

@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from closedwon.aws.ledger import Ledger, at_once
+from closedwon.domain.acceptance import Acceptance
 from closedwon.domain.catalogue import FRESH_SECONDS, Catalogue
 from closedwon.domain.changes import Create
 from closedwon.domain.customer import Customer
 from closedwon.domain.desired import Policy, Slot
 from closedwon.domain.errors import CustomerTaken, StiggRefused, StiggThrottled, StiggUnavailable
 from closedwon.domain.marks import Backlinks
-from closedwon.domain.order import Problem
+from closedwon.domain.order import Order, Problem
 from closedwon.intake.answers import Result
 from closedwon.intake.requests import Compiled, Intake, NotNow
 from closedwon.preview.answers import PreviewedInvoice, PreviewedInvoices, PreviewResult, PreviewResults
@@ -87,17 +88,8 @@ class Previewer:
             kept = look.kept(plans)
             agreement = agreed_by(customer, histories, self.policy, kept, lambda: look.catalogue(plans), at)
         except NoCatalogue:
-            # What the deals show themselves needs no catalogue.
             return {
-                index: invalid(acceptance.opportunity_id, acceptance.problems)
-                if acceptance.problems
-                else PreviewResult(
-                    opportunity_id=acceptance.opportunity_id,
-                    status="ok",
-                    warnings=[UNJUDGED],
-                    customer_id=customer.customer_id,
-                )
-                for index, acceptance in zip(deals, acceptances, strict=True)
+                index: _unjudged(acceptance, customer) for index, acceptance in zip(deals, acceptances, strict=True)
             }
         newest = newest_contributing(customer, agreement.desired())
         in_stigg = InStigg(True)
@@ -110,24 +102,12 @@ class Previewer:
         stack = Choices(self.policy, self.backlinks(account_id), Calendar(ZoneInfo(self.time_zone)))
         asked = [found.arrival.order.opportunity_id for found in deals.values()]
         foresight = foresee(asked, known, customer, agreement, in_stigg, stack)
-        customer_changes: list[str] = []
-        if newest is not None and in_stigg.answered:
-            if in_stigg.archived:
-                customer_changes = []
-            elif in_stigg.customer is None:
-                customer_changes = [f"Creates the customer {customer.customer_id} in Stigg."]
-            else:
-                try:
-                    difference = customer_difference(in_stigg.customer, newest, stack.links)
-                # For all of them: each would be provisioned for a customer that is another account's.
-                except CustomerTaken as taken:
-                    problem = Problem(None, "customerId", taken.message)
-                    return {index: invalid(found.deal.opportunity.id, [problem]) for index, found in deals.items()}
-                # The rest of it is metadata and links, which closed-won writes by itself and nobody decides about.
-                if changes := [name for name in ("name", "email") if name in difference]:
-                    customer_changes = [f"Changes the customer's {' and '.join(changes)} in Stigg."]
-                if foresight.currency is not None:
-                    customer_changes.append(f"Sets the customer's currency in Stigg to {foresight.currency.upper()}.")
+        try:
+            customer_changes = _customer_changes(customer, newest, in_stigg, foresight)
+        # For all of them: each would be provisioned for a customer that is another account's.
+        except CustomerTaken as taken:
+            problem = Problem(None, "customerId", taken.message)
+            return {index: invalid(found.deal.opportunity.id, [problem]) for index, found in deals.items()}
         invoices, refusals = invoices_of(foresight, look)
         return {
             index: preview_of(
@@ -207,6 +187,30 @@ UNJUDGED = (
     "Stigg did not answer in time, and its catalogue is not known yet: only the deal itself was checked. Try "
     "again later."
 )
+
+
+def _unjudged(acceptance: Acceptance, customer: Customer) -> PreviewResult:
+    """The answer to a deal without a catalogue: what it shows itself needs none."""
+    if acceptance.problems:
+        return invalid(acceptance.opportunity_id, acceptance.problems)
+    id, customer_id = acceptance.opportunity_id, customer.customer_id
+    return PreviewResult(opportunity_id=id, status="ok", warnings=[UNJUDGED], customer_id=customer_id)
+
+
+def _customer_changes(customer: Customer, newest: Order | None, in_stigg: InStigg, foresight: Foresight) -> list[str]:
+    """What would become of the customer itself, in sentences. newest: the deal that names it. Raises CustomerTaken."""
+    if newest is None or not in_stigg.answered or in_stigg.archived:
+        return []
+    if in_stigg.customer is None:
+        return [f"Creates the customer {customer.customer_id} in Stigg."]
+    difference = customer_difference(in_stigg.customer, newest, foresight.stack.links)
+    found = []
+    # The rest of it is metadata and links, which closed-won writes by itself and nobody decides about.
+    if changes := [name for name in ("name", "email") if name in difference]:
+        found.append(f"Changes the customer's {' and '.join(changes)} in Stigg.")
+    if foresight.currency is not None:
+        found.append(f"Sets the customer's currency in Stigg to {foresight.currency.upper()}.")
+    return found
 
 
 def look_at(customer: Customer, look: Look) -> InStigg:

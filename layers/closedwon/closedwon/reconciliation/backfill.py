@@ -17,7 +17,7 @@ from closedwon.domain.changes import LIVE, Actual, Change, Create, Plan, Update
 from closedwon.domain.contract.agreement import Agreement
 from closedwon.domain.contract.statuses import Status
 from closedwon.domain.customer import Customer
-from closedwon.domain.desired import Desired, Policy, amount_of
+from closedwon.domain.desired import Desired, Policy, Subscription, amount_of
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import At, from_iso
 from closedwon.domain.marks import Backlinks
@@ -286,11 +286,17 @@ def _given_back(to_do: Plan, actual: Sequence[Actual], calendar: Calendar) -> It
             continue
         wanted = change.subscription
         for one in actual:
-            ended = one.ended if one.status not in LIVE and one.slot == wanted.slot else None
-            begun = ended is not None and (wanted.start is None or wanted.start <= ended)
-            if ended is not None and begun and one.plan_id == wanted.plan_id and one.cancel_reason not in _FOLLOWED:
-                deals, day = ", ".join(wanted.opportunities), calendar.last(ended)
+            if one.ended is not None and _was_here(one, wanted) and one.cancel_reason not in _FOLLOWED:
+                deals, day = ", ".join(wanted.opportunities), calendar.last(one.ended)
                 yield f"{deals}: {one.plan_id} ({one.id}) ended in Stigg on {day}; sell it by a new deal"
+
+
+def _was_here(one: Actual, wanted: Subscription) -> bool:
+    """Whether a subscription that ended gave what is wanted, and ended during its term."""
+    if one.ended is None or one.status in LIVE:
+        return False
+    begun = wanted.start is None or wanted.start <= one.ended
+    return begun and (one.slot, one.plan_id) == (wanted.slot, wanted.plan_id)
 
 
 _FOLLOWED = ("UPGRADE_OR_DOWNGRADE", "TRIAL_CONVERTED", "TRIAL_ENDED")

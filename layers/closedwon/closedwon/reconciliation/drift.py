@@ -579,15 +579,10 @@ class _Comparison:
                 by_hand = applied is not None and {p.of: p for p in applied.prices} != theirs
                 yield "wrong_price", "prices", should, is_now, by_hand
             case "entitlements":
-                granted = {e.id: quantity(e) for e in wanted.entitlements}
-                there = dict.fromkeys(standing.entitlement_ids, "set")
-                missing, extra = granted.keys() - there.keys(), there.keys() - granted.keys()
-                should = ", ".join(
-                    [f"{id} {granted[id]}" for id in sorted(missing)] + [f"no {id}" for id in sorted(extra)]
-                )
-                is_now = ", ".join([f"no {id}" for id in sorted(missing)] + sorted(extra))
+                should, is_now = _granted(wanted, standing)
                 ids = {e.id for e in applied.entitlements} if applied else None
-                yield "wrong_entitlement", "entitlements", should, is_now, ids is not None and ids != there.keys()
+                by_hand = ids is not None and ids != {*standing.entitlement_ids}
+                yield "wrong_entitlement", "entitlements", should, is_now, by_hand
             case "charges":
                 # Stigg shows no quantity: compared is what was written last, if the fingerprint says it still stands.
                 kept = applied is not None and standing.metadata.get(TERMS_KEY) == applied.fingerprint
@@ -610,14 +605,20 @@ class _Comparison:
                 yield "wrong_price", "the coupon", f"coupon {wanted.coupon}", is_now, by_hand
             case "terms":
                 yield from self.terms(wanted, standing, applied)
-            case _:  # links
-                mine_, told = metadata_of(wanted, self.links), standing.metadata
-                names = sorted(k for k, v in mine_.items() if told.get(k) != v and k != TERMS_KEY)
-                if names:
-                    by_hand = applied is not None and metadata_of(applied, self.links) == mine_
-                    kind = "changed_by_hand" if by_hand else "wrong_plan"
-                    gone = "removed" if all(name not in told for name in names) else "changed"
-                    yield kind, "metadata", f"{listed(names)} as written", gone, by_hand
+            case _:
+                yield from self.linked(wanted, standing, applied)
+
+    def linked(
+        self, wanted: Subscription, standing: Actual, applied: Subscription | None
+    ) -> Iterator[tuple[str, str, str, str, bool]]:
+        """Name links that differ."""
+        mine, told = metadata_of(wanted, self.links), standing.metadata
+        names = sorted(k for k, v in mine.items() if told.get(k) != v and k != TERMS_KEY)
+        if names:
+            by_hand = applied is not None and metadata_of(applied, self.links) == mine
+            kind = "changed_by_hand" if by_hand else "wrong_plan"
+            gone = "removed" if all(name not in told for name in names) else "changed"
+            yield kind, "metadata", f"{listed(names)} as written", gone, by_hand
 
     def terms(
         self, wanted: Subscription, standing: Actual, applied: Subscription | None
@@ -931,18 +932,29 @@ def _valued(feature: str, amount: float | None) -> str:
     return f"{feature} {'unlimited' if amount == float('inf') else f'{amount:,.0f}'}"
 
 
+def _granted(wanted: Subscription, standing: Actual) -> tuple[str, str]:
+    """The entitlements that only one side has, in words: as wanted, and as they stand."""
+    granted, there = {e.id: quantity(e) for e in wanted.entitlements}, {*standing.entitlement_ids}
+    missing, extra = sorted(granted.keys() - there), sorted(there - granted.keys())
+    should = [f"{id} {granted[id]}" for id in missing] + [f"no {id}" for id in extra]
+    return ", ".join(should), ", ".join([f"no {id}" for id in missing] + extra)
+
+
+def _fewer(mine: Mapping[str, float], than: Iterable[tuple[str, float]]) -> bool:
+    return any(mine.get(id, 0) < count for id, count in than)
+
+
 def _less(wanted: Subscription, standing: Actual, applied: Subscription | None) -> bool:
     """Whether a subscription as it is wanted gives less than it gives now, as far as anybody knows, or ends earlier."""
     addons, granted = dict(wanted.addons), {e.id: amount_of(e) for e in wanted.entitlements}
-    if any(addons.get(id, 0) < count for id, count in standing.addons):
+    if _fewer(addons, standing.addons):
         return True
-    if applied and any(wanted.counted.get(id, 0) < count for id, count in applied.counted.items()):
+    if applied and _fewer(wanted.counted, applied.counted.items()):
         return True
-    if any(id not in granted for id in standing.entitlement_ids):
+    if {*standing.entitlement_ids} - granted.keys():
         return True
-    if applied and any(
-        granted.get(e.id, 0) < amount_of(e) for e in applied.entitlements if e.id in standing.entitlement_ids
-    ):
+    kept = [(e.id, amount_of(e)) for e in (applied.entitlements if applied else ()) if e.id in standing.entitlement_ids]
+    if _fewer(granted, kept):
         return True
     if isinstance(wanted.cancellation, EndOfBillingPeriod) and not wanted.slot.trial:
         return standing.cancellation == Never()

@@ -71,6 +71,9 @@ _OPTIONAL_IN_SALESFORCE = (
     "coupon",
     "minimum_spend",
     "paying_customer_id",
+    "purchase_order",
+    "activation",
+    "setup_billing",
 )
 """Fields that a callout can fill and Salesforce may lack: where they are empty there, the recorded value stays."""
 

@@ -19,7 +19,7 @@ Json = Mapping[str, Any]
 PROVISIONING = "Stigg_Provisioning__c"
 STATUS = "Status__c"
 
-LATER_FIELDS = ("Code__c",)
+LATER_FIELDS = ("Code__c", "Contract_ID__c")
 """The fields of Stigg Provisioning that a later version of the package added. Only these may be missing: without one of
 the others a deal would not show where it stands, and the write fails, which tells somebody.
 """
@@ -27,7 +27,7 @@ the others a deal would not show where it stands, and the write fails, which tel
 LATER_STATUSES: Mapping[str, str] = {"Ended": "Superseded"}
 """The statuses that a later version of the package added, each with the one that shows in its place."""
 
-UNTIL_DEPLOYED = "Until then codes are left out, and a deal that Ended shows as Superseded; nothing fails."
+UNTIL_DEPLOYED = "Until then they are left out, and a deal that Ended shows as Superseded; nothing fails."
 """What happens where the package lacks something, for those who are told that it does."""
 
 ASKED_AGAIN_AFTER = 3_600_000

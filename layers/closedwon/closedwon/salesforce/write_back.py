@@ -27,6 +27,7 @@ SHOWN_FIELDS = (
     "Status__c",
     "Reason__c",
     "Code__c",
+    "Contract_ID__c",
     "Subscriptions__c",
     "Subscription_URL__c",
     "Checkout_URL__c",
@@ -77,6 +78,7 @@ def provisioning_record(
         "Status__c": package.status(state.outcome.status),
         "Reason__c": _reason(told(state.outcome), checkout),
         "Code__c": state.outcome.code or None,
+        "Contract_ID__c": state.outcome.contract_id,
         "Subscriptions__c": "\n".join(f"{s.plan_id} - {s.subscription_id}" for s in subscriptions)[:_LONG_TEXT_LENGTH]
         or None,
         "Subscription_URL__c": _url(stigg_subscription_url(app_url, subscriptions[0].subscription_id))

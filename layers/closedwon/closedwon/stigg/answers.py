@@ -29,15 +29,13 @@ def actual_of(data: Mapping[str, Any], catalogue: Catalogue) -> Actual:
             status=data["status"],
             # Sorted, here and below: the plan compares them as wholes, and their order in an answer says nothing.
             addons=tuple(sorted((addon["id"], addon["quantity"]) for addon in data.get("addons") or ())),
-            entitlement_ids=tuple(
-                sorted(entitlement["id"] for entitlement in data.get("subscriptionEntitlements") or ())
-            ),
+            entitlement_ids=tuple(sorted(_ids(data.get("subscriptionEntitlements")))),
             prices=_prices(data.get("prices") or ()),
             cancellation=_end(data.get("cancellationDate")),
             metadata=dict(data.get("metadata") or {}),
             start=_instant(data.get("startDate")),
             trial_end=_instant(data.get("trialEndDate")),
-            coupons=tuple(coupon["id"] for coupon in data.get("coupons") or ()),
+            coupons=_ids(data.get("coupons")),
             tiered=_tiered(data.get("prices") or (), data["planId"]),
             period=_period(data.get("currentBillingPeriodStart"), data.get("currentBillingPeriodEnd")),
             cancel_reason=data.get("cancelReason"),
@@ -62,6 +60,10 @@ def currency_of(customer: Mapping[str, Any]) -> str | None:
     """What Stigg bills a customer in; None where it has no currency."""
     currency = customer.get("billingCurrency")
     return currency.lower() if isinstance(currency, str) and currency else None
+
+
+def _ids(listed: Iterable[Mapping[str, Any]] | None) -> tuple[str, ...]:
+    return tuple(one["id"] for one in listed or ())
 
 
 def _is_trial(data: Mapping[str, Any]) -> bool:

@@ -35,12 +35,15 @@ def catalogue_of(
         retired={p["id"]: _plan_from_stigg(p) for p in plans if p.get("status") == "ARCHIVED"},
         max_quantities={addon["id"]: addon.get("maxQuantity") for addon in addons if _is_published(addon)},
         dependencies={addon["id"]: tuple(needed) for addon in addons if (needed := addon.get("dependencies"))},
-        feature_types={
-            feature["id"]: feature["featureType"] for feature in features if feature.get("featureStatus") != "SUSPENDED"
-        },
+        feature_types=_feature_types(features),
         currencies=frozenset(map(_currency_id, currencies)),
         read_at=read_at,
     )
+
+
+def _feature_types(features: list[dict[str, Any]]) -> dict[str, str]:
+    """The type of each feature that can be sold."""
+    return {one["id"]: one["featureType"] for one in features if one.get("featureStatus") != "SUSPENDED"}
 
 
 def _currency_id(currency: dict[str, Any]) -> str:
@@ -82,11 +85,15 @@ def plan_with_details(plan: Plan, charges: list[dict[str, Any]], entitlements: l
         detailed=True,
         charges=tuple(_feature_charge(id, rows) for id, rows in sorted(by_feature.items())),
         unit_feature=next(iter(by_feature)) if len(by_feature) == 1 and not flat else None,
-        included_credits=tuple(
-            IncludedCredits(one["id"], float(one["amount"]), one.get("cadence"))
-            for one in entitlements
-            if one.get("type") == "CREDIT" and one.get("amount") is not None
-        ),
+        included_credits=_included_credits(entitlements),
+    )
+
+
+def _included_credits(entitlements: list[dict[str, Any]]) -> tuple[IncludedCredits, ...]:
+    return tuple(
+        IncludedCredits(one["id"], float(one["amount"]), one.get("cadence"))
+        for one in entitlements
+        if one.get("type") == "CREDIT" and one.get("amount") is not None
     )
 
 

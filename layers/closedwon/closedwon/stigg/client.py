@@ -196,6 +196,32 @@ class Stigg:
         wanted = {"customerId": customer_id, **({"resourceId": resource_id} if resource_id else {})}
         return self._list("list credit grants", ("credits", "grants"), wanted)
 
+    # Contracts, which not every account has
+
+    def list_contracts(self, customer_id: str) -> list[Json]:
+        """A customer's contracts, all in one answer, each with its subscriptions."""
+        answer = self._exchange("list contracts", "GET", ("customers", customer_id, "contracts"))
+        found = answer.get("data")
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise _unanswered("an answer without data", "list contracts", writes=False)
+        return found
+
+    def first_contracts(self) -> list[Json]:
+        """Some of the environment's contracts, in one answer: shows whether the account has contracts at all."""
+        return next(self._pages("list contracts", ("contracts",), {}))[0]
+
+    def create_contract(self, body: Json, idempotency_key: str) -> Json:
+        """Create a contract. Where its `contractId` was used, Stigg answers the contract that has it, as it is."""
+        self._wait_for_rate_slot("provision subscription", f"contract {body.get('contractId')}")
+        answer = self._write("create contract", "POST", ("contracts",), body, idempotency_key)
+        return _saying(answer, "create contract", "contractId", "state")
+
+    def update_contract(self, contract_id: str, body: Json) -> Json:
+        """Change a contract. `subscriptionIds` in the body replaces the whole set."""
+        self._wait_for_rate_slot("update", f"contract {contract_id}")
+        answer = self._write("update contract", "PATCH", ("contracts", contract_id), body)
+        return _saying(answer, "update contract", "contractId", "state")
+
     # Catalogue
 
     def list_plans(self) -> list[Json]:

@@ -475,6 +475,9 @@ WORDS: Mapping[str, str | Callable[[_Said], str]] = {
     "id_not_taken": _problems,
     "not_in_catalogue": _problems,
     "refused_by_stigg": _refused_by_stigg,
+    "contracts_unavailable": "The customer has its access, but no contract in Stigg: the parameter StiggContracts is "
+    "on, and Stigg lets closed-won have no contracts ({said}).",
+    "contract_refused": "The customer has its access, but Stigg refused the contract {contract}: {said}",
     "application_problem": "{said}\nclosed-won asks again by itself; send the deal again to have it asked at once.",
     # told
     "starts": _starts,

@@ -223,6 +223,12 @@ class Agreement:
         """By deal, itself and all that it is linked with by what they amend, renew or cancel."""
         return relatives_of(self.histories.values())
 
+    @cached_property
+    def roots(self) -> Mapping[tuple[Slot, OpportunityId], OpportunityId]:
+        """By slot and deal, the base or renewal whose contract the deal's lines belong to in that slot."""
+        lines = (line for line in self._evaluation.contracts.lines if line.ever and not line.moved)
+        return {(line.slot, line.deal.id): line.contract.root.id for line in lines}
+
     # What is to be stored
 
     @cached_property
@@ -296,6 +302,7 @@ class Agreement:
             subscriptions=subscriptions,
             refused=dict(self._standing.refused),
             held={id: hold.reason for id, hold in self.held.items()},
+            withheld=frozenset(id for id in self.held if not self.contributes(id)),
             ended=self._ended(subscriptions, moment),
             grants=self._grants.at(moment),
             trials=self._trials(),

@@ -177,14 +177,20 @@ def _charged(found: SlotTimeline, catalogue: Catalogue) -> Iterator[Fault]:
     """Prices of features that a plan does not charge by the unit, and quantities that it does not sell."""
     plans = {id: (plan, some) for (_, id), some in _of_kind(found, "Plan").items() if (plan := catalogue.plan(id))}
     for (_, feature), givings in _of_kind(found, "Entitlement").items():
-        priced = [giving for giving in givings if any(map(_told, giving.track.holdings))]
-        for plan_id, (plan, planned) in plans.items():
-            if plan.charge(feature) is None:
+        priced = [giving for giving in givings if _is_priced(giving)]
+        charges = [plan.charge(feature) for plan, _ in plans.values()]
+        for charge, (plan_id, (_, planned)) in zip(charges, plans.items(), strict=True):
+            if charge is None:
                 yield from _unfit(found, "not_charged_by_unit", priced, planned, _told, item=feature, plan=plan_id)
             else:
                 yield from _unfit(found, "unlimited_units", givings, planned, _endless, item=feature, plan=plan_id)
-        if any((charge := plan.charge(feature)) and charge.bounded for plan, _ in plans.values()):
+        if any(charge.bounded for charge in filter(None, charges)):
             yield from _unsold(found, feature, givings, catalogue)
+
+
+def _is_priced(giving: Giving) -> bool:
+    """Whether any of it has a price that was told."""
+    return any(map(_told, giving.track.holdings))
 
 
 def _told(holding: Holding) -> bool:

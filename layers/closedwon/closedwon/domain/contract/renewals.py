@@ -117,13 +117,14 @@ class Renewals:
         covers = self._covers.get(line, [])
         giving = [(start, renewal) for renewal, start in covers if start is not None]
         # What one renewal leaves out, and another one gives, ends where that one starts.
-        for at, renewal in giving or [(renewal.start, renewal) for renewal, _ in covers]:
+        renewed = giving or [(renewal.start, renewal) for renewal, _ in covers]
+        for at, renewal in renewed:
             line.cut(at, Cause("renewed", renewal.root.id))
-        if len(giving) > 1:
-            self._note_twice(line, [renewal for _, renewal in giving])
+        if len(renewed) > 1:
+            self._note_twice(line, [renewal for _, renewal in renewed])
 
     def _note_twice(self, line: Line, renewals: list[Contract]) -> None:
-        """Two renewals, neither renewing the other, that give one place at one time."""
+        """Two renewals, neither renewing the other, that give one place at one time instead of a line."""
         against = frozenset(one for one in renewals if any(self._meet(one, other, line) for other in renewals))
         key = (against, line.slot, line.place)
         if not against or key in self._twice:
@@ -137,8 +138,8 @@ class Renewals:
     def _meet(self, one: Contract, other: Contract, line: Line) -> bool:
         if one.root is other.root or _renews(one, other) or _renews(other, one):
             return False
-        ours, theirs = _of_place(one, line), _of_place(other, line)
-        return any(a.start < b.end and b.start < a.end for a in ours for b in theirs)
+        ours, theirs = _instead_of(line, one), _instead_of(line, other)
+        return any(a.slot == b.slot and a.start < b.end and b.start < a.end for a in ours for b in theirs)
 
     def renewed_from(self, contract: Contract) -> dict[Slot, Moment]:
         """By slot, from when the plan of a contract has been renewed; slots whose plan it goes on giving left out."""
@@ -183,9 +184,10 @@ def _given_by_others(contract: Contract, plans: Mapping[Slot, list[Line]]) -> It
             )
 
 
-def _of_place(contract: Contract, line: Line) -> list[Line]:
-    """The lines of a contract that have the place of a line, and count at some time."""
-    return [o for o in contract.lines if (o.slot, o.place) == (line.slot, line.place) and o.ever]
+def _instead_of(line: Line, contract: Contract) -> list[Line]:
+    """What a renewal gives instead of a line at some time: its place; for a plan also those of other products."""
+    lines = [other for other in contract.lines if other.place == line.place and other.ever]
+    return [other for other in lines if other.slot == line.slot] or [other for other in lines if line.is_plan]
 
 
 def _one(moments: Iterable[Moment]) -> Moment:

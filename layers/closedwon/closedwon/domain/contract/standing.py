@@ -172,23 +172,31 @@ class Standing:
         for history in self.histories:
             if history.id not in self._pinned:
                 self._refuse(history)
-        guard, released = Guard(self), False
+        guard = Guard(self)
+        releases = 0
         while True:
             evaluation = self.evaluate()
-            if self._moved(evaluation, guard):
+            if self._moved(evaluation):
                 continue
-            if not released and self._release(evaluation.faults):
-                released = True
+            if releases == 0:  # the guards compare with what really stands
+                releases += 1
+                if self._release(evaluation.faults):
+                    continue
+            if self._made_way_for_guards(guard, evaluation):
                 continue
+            if releases == 1:  # what made way for a deal that a guard holds
+                releases += 1
+                if self._release(evaluation.faults):
+                    continue
             self.unsettled = evaluation.faults
             return evaluation
 
-    def _moved(self, evaluation: Evaluation, guard: Guard) -> bool:
-        """Let deals make way for the faults there are; for the guards only where no fault moves any. Out: whether any
-        did.
-        """
-        if self._hang(evaluation, unwon=True) or self._make_way(evaluation.faults) or self._hang(evaluation):
-            return True
+    def _moved(self, evaluation: Evaluation) -> bool:
+        """Let deals make way for the faults there are. Out: whether any did."""
+        return self._hang(evaluation, unwon=True) or self._make_way(evaluation.faults) or self._hang(evaluation)
+
+    def _made_way_for_guards(self, guard: Guard, evaluation: Evaluation) -> bool:
+        """Let deals make way for the guards. Out: whether any did."""
         if self._pinned:
             return False
         guarded = (fault for fault in guard.faults(evaluation) if not self._approved(fault))
@@ -209,12 +217,17 @@ class Standing:
 
     def _releasable(self, known: Sequence[Fault]) -> set[OpportunityId]:
         """The deals that can stand again as it is now."""
-        waiting = {id: faults for id, faults in self.held.items() if self._level[id] and id not in self.refused}
-        able = {id for id, faults in waiting.items() if all(fault.code not in OF_ITS_OWN for fault in faults)}
+        able = {id for id in self.held if self._waits_for_others(id)}
         standing = {id for id in able if self.contribution(id).digest != NOTHING.digest}
         # All that may; else those that stand as they were settled, not those that give nothing; else each by itself.
         found = self._unhurt(able, known) or self._unhurt(standing, known)
         return found or self._unhurt(self._fitting(able, known), known)
+
+    def _waits_for_others(self, id: OpportunityId) -> bool:
+        """Whether a held deal made way, and for nothing that is wrong with itself."""
+        if not self._level[id] or id in self.refused:
+            return False
+        return all(fault.code not in OF_ITS_OWN for fault in self.held[id])
 
     def _fitting(self, able: set[OpportunityId], known: Sequence[Fault]) -> set[OpportunityId]:
         """Of deals that are held together, those that fit if all others of them stay held; of many, nobody tries."""
