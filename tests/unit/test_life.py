@@ -283,6 +283,14 @@ def test_credits_are_granted_once(deals: list[Json]) -> None:
     assert set(sent) == world.customer.grants.keys()
 
 
+def test_a_trial_that_comes_back_and_that_stigg_cannot_give_is_refused_and_not_sent() -> None:
+    tried = on_trial(1, plan("plan-analytics"), addon(SUPPORT), trialEnd="2027-06-01", saved="2026-11-01")
+    world = lived([cancelled(1, saved="2026-12-28"), tried, won(1, plan("plan-analytics"), saved="2026-12-20")])
+    assert not world.refusals
+    assert world.access() == []
+    assert "not compatible" in world.said(1)
+
+
 def test_a_trial_that_became_a_paid_subscription_while_the_sweep_slept_ends_as_it_was_cancelled() -> None:
     trial = on_trial(1, plan(), trialEnd="2027-11-30", trialEndBehavior="CONVERT_TO_PAID", saved="2026-11-01")
     world = lived([trial, cancelled(2, of=1, end="2027-03-01", saved="2026-12-01")])

@@ -251,8 +251,12 @@ class Standing:
 
     def _refuse(self, history: History) -> None:
         """Deals that cannot be provisioned whatever others say: refused, or a trial that is over before it began."""
-        newest = history.newest.order
-        problems = newest.problems or (() if history.stands else catalogue_problems(newest, self.world.catalogue))
+        newest, given = history.newest.order, history.contribution.order
+        # A cancellation that names nothing has no lines: what it leaves, as a trial that comes back, is judged as well.
+        judged = () if history.stands else (newest,) if given is None or given is newest else (newest, given)
+        problems = newest.problems or tuple(
+            p for order in judged for p in catalogue_problems(order, self.world.catalogue)
+        )
         if problems:
             self.refused[history.id] = problems
             self._step_down(history.id)
