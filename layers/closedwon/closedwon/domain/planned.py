@@ -46,8 +46,13 @@ def currency_to_say(customer: Customer, found: Planned) -> str | None:
     """What Stigg is to be told that it bills a customer in, before a plan is applied; None where it knows, or nothing
     is made. The step before has read the customer: where the ledger knows no currency, Stigg has none.
     """
-    makes = any(isinstance(change, Create) for change in found.plan.changes)
-    return found.agreement.first_currency if makes and customer.currency is None else None
+    if customer.currency is not None or not any(isinstance(change, Create) for change in found.plan.changes):
+        return None
+    charged = {
+        id for slot, one in found.records.items() if one.applied and not slot.trial for id in one.applied.opportunities
+    }
+    # What runs already and asks for money was sold by a version that said none, and Stigg charges it as it chose.
+    return found.agreement.currency if charged.isdisjoint(found.agreement.asking) else None
 
 
 def records_of(customer: Customer) -> dict[Slot, SlotRecord]:

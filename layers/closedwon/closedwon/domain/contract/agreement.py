@@ -190,9 +190,9 @@ class Agreement:
         return self._standing.currency
 
     @property
-    def first_currency(self) -> str | None:
-        """That, where nothing that asks for money was provisioned yet: what is to be said to Stigg."""
-        return self._standing.first_currency
+    def asking(self) -> frozenset[OpportunityId]:
+        """The deals that ask for money as far as they stand."""
+        return self._standing.asking
 
     def status(self, id: OpportunityId, at: Instant | None = None) -> Status:
         """What a deal says now, or on a day."""

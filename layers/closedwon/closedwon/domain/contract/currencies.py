@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.facts import History
 from closedwon.domain.contract.faults import Fault, tiers_of
+from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.order import Order, Revision
 
 if TYPE_CHECKING:
@@ -36,11 +37,9 @@ def billed_in(standing: Standing) -> str | None:
     return None if first is None else _order(standing, first).currency
 
 
-def first_currency(standing: Standing) -> str | None:
-    """The currency of the first deal that asks for money, where none did before; else None."""
-    if any(history.settled is not None for history in _asking(standing)):
-        return None
-    return billed_in(standing)
+def asking(standing: Standing) -> frozenset[OpportunityId]:
+    """The deals that ask for money as far as they stand."""
+    return frozenset(history.id for history in _asking(standing))
 
 
 def currency_faults(standing: Standing) -> Iterator[Fault]:

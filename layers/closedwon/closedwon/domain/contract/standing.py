@@ -14,7 +14,7 @@ from typing import Any
 from closedwon.domain.catalogue import Catalogue
 from closedwon.domain.contract.components import Components
 from closedwon.domain.contract.contracts import Contracts, Learned
-from closedwon.domain.contract.currencies import billed_in, currency_faults, first_currency
+from closedwon.domain.contract.currencies import asking, billed_in, currency_faults
 from closedwon.domain.contract.facts import NOTHING, Contribution, History
 from closedwon.domain.contract.faults import APPROVABLE, Fault, Hold, hold_of, tiers_of
 from closedwon.domain.contract.guards import Gross, Guard
@@ -164,9 +164,9 @@ class Standing:
         return billed_in(self)
 
     @property
-    def first_currency(self) -> str | None:
-        """That, where nothing that asks for money was provisioned yet."""
-        return first_currency(self)
+    def asking(self) -> frozenset[OpportunityId]:
+        """The deals that ask for money as far as they stand."""
+        return asking(self)
 
     def _settle(self) -> Evaluation:
         for history in self.histories:
