@@ -63,11 +63,8 @@ def a_plan_with_a_trial_by_default(m: Shop, room: str) -> None:
 
 @kind
 def a_default_trial_that_was_tried_before(m: Shop, room: str) -> None:
-    trial = m.sell("trial", [plan(PILOT)], room, terms={"trialEnd": m.day(20)})
+    monthly = {"billingPeriod": "MONTHLY"}  # a trial of a plan that has a price says how it is to be paid, too
+    trial = m.sell("trial", [plan(PILOT)], room, terms={**monthly, "trialEnd": m.day(20)})
     if m.maybe(0.7):
-        terms = {
-            "billingPeriod": "MONTHLY",
-            "paymentCollection": "INVOICE",
-            "start": m.rng.choice([m.day(-3), m.soon()]),
-        }
+        terms = {**monthly, "paymentCollection": "INVOICE", "start": m.rng.choice([m.day(-3), m.soon()])}
         m.revise(trial, m.rng.choice([0, 1]), lambda deal: deal.update(trigger="closed_won", terms=terms))
