@@ -94,6 +94,10 @@ class Judge:
                 self.violate("status", one.account, f"the account shows the customer {shown}")
             if one.account not in customers:
                 self.violate("lost", one.account, "is no customer in Stigg")
+            elif any(each.prices for each in wanted.subscriptions.values()):
+                billed = customers[one.account]["billingCurrency"]
+                if billed != one.currency.lower():
+                    self.violate("stale", one.account, f"is billed in {billed}, not in {one.currency}")
 
     def _judge_foreign(self, one: Customer, subscriptions: list[Json]) -> None:
         """What somebody else made is as they made it."""
@@ -192,6 +196,8 @@ def _said(should: oracle.Stands) -> Json:
         "add-ons": should.addons,
         "limits": should.limits,
         "prices": should.prices,
+        "currencies": {should.currency} if should.prices else set(),
+        "charges": should.charges,
         "billing period": should.billing,
         "start to come": should.starts,
         "end": should.ends,
@@ -212,7 +218,9 @@ def _shown(s: Json) -> Json:
         "units": s["unitQuantity"] or 1,
         "add-ons": {addon["id"]: addon["quantity"] for addon in s["addons"]},
         "limits": {e["id"]: amount(e) for e in s["entitlements"]},
-        "prices": {p.get("addonId"): p["amount"] for p in s["priceOverrides"]},
+        "prices": {p.get("addonId") or p.get("featureId"): p["amount"] for p in s["priceOverrides"]},
+        "currencies": {p["currency"] for p in s["priceOverrides"]},
+        "charges": {c["id"]: c["quantity"] for c in s["charges"] if c["quantity"] and s["unitQuantity"] is None},
         "billing period": s["billingPeriod"],
         "start to come": oracle.instant(s["startDate"]) if s["status"] == "NOT_STARTED" else None,
         "end": oracle.instant(s["cancellationDate"]),

@@ -70,6 +70,7 @@ class _Maker(Shop):
             self.customer.kinds.append(name)
             KINDS[name](self, "workspace-2")  # apart from what else is sold: kinds do not meet
         self.beside_contracts()
+        self.pay()
 
     # What is sold
 
@@ -81,7 +82,7 @@ class _Maker(Shop):
         if plan_id == "plan-analytics":
             return found + ([line("Add-on", EXPORT, rng.randint(2, 6), price=800)] if self.maybe(0.5) else [])
         optional = [
-            line("Add-on", SUPPORT),
+            line("Add-on", SUPPORT, price=None if self.has_price(SUPPORT) else 5000),
             line("Add-on", WORKSPACE, rng.randint(6, 12), price=1200),
             line("Entitlement", CALLS, rng.randint(1, 9) * 1_000_000, resetPeriod="MONTH"),
             line("Entitlement", SSO, None, unlimited=True),
@@ -243,7 +244,8 @@ class _Maker(Shop):
             if stigg_id == SUPPORT:
                 continue
             kind = "Add-on" if stigg_id.startswith("addon-") else "Entitlement"
-            lines.append(line(kind, stigg_id, change))
+            price = {WORKSPACE: 1200, EXPORT: 800}.get(stigg_id) if not self.has_price(stigg_id) else None
+            lines.append(line(kind, stigg_id, change, price=price))
             totals[stigg_id] += change
         if not lines:
             lines.append(line("Entitlement", SEATS, 3))

@@ -37,7 +37,7 @@ class Seller:
         self._save_opportunity(customer, save)
         self._save_contract(customer, save)
         if save.deal["trigger"] != "cancellation":
-            self._save_lines(save)
+            self._save_lines(customer, save)
         self._revisions[id] += 1  # Salesforce tells the time of a save to the second, and these come in one
         self._salesforce.backdate("Opportunity", id, SAVED_AGO - 2 * self._revisions[id])
         self.saves += 1
@@ -50,6 +50,7 @@ class Seller:
             return
         today = self._began.date().isoformat()
         named = {"AccountId": customer.account, "Name": save.deal["opportunity"]["name"], "CloseDate": today}
+        named["CurrencyIsoCode"] = customer.currency
         self._salesforce.create("Opportunity", Id=save.opportunity, **named, **fields)
 
     def _terms(self, customer: Customer, save: Save) -> Json:
@@ -84,20 +85,20 @@ class Seller:
         if save.deal.get("contractId"):
             self._salesforce.update("Opportunity", id, ContractId=contract)
 
-    def _save_lines(self, save: Save) -> None:
+    def _save_lines(self, customer: Customer, save: Save) -> None:
         for one in self._salesforce.find("OpportunityLineItem", OpportunityId=save.opportunity):
             self._salesforce.delete("OpportunityLineItem", one["Id"])
         for each in save.deal["lines"]:
             self._salesforce.create(
                 "OpportunityLineItem",
                 OpportunityId=save.opportunity,
-                Product2Id=self._product_of(each),
+                Product2Id=self._product_of(each, customer.currency),
                 Quantity=each.get("quantity", 1),
                 UnitPrice=each.get("price", 0),
             )
 
-    def _product_of(self, line: Json) -> str:
-        """The product that is mapped to what a line sells."""
+    def _product_of(self, line: Json, currency: str) -> str:
+        """The product that is mapped to what a line sells, in a currency."""
         terms = {
             "Stigg_Type__c": line["stiggType"],
             "Stigg_ID__c": line["stiggId"],
@@ -105,9 +106,9 @@ class Seller:
             "Stigg_Reset_Period__c": line.get("resetPeriod"),
             "Stigg_Price_Override__c": line.get("price") is not None,
         }
-        key = tuple(terms.values())
+        key = (*terms.values(), currency)
         if key not in self._products:
-            self._products[key] = self._salesforce.add_product(" ".join(map(str, key[:2])), **terms)
+            self._products[key] = self._salesforce.add_product(" ".join(map(str, key[:2])), currency=currency, **terms)
         return self._products[key]
 
     def _callout(self, customer: Customer, save: Save) -> Json:

@@ -28,6 +28,12 @@ SLOTS = ((PLATFORM, None), (ANALYTICS, None), (PLATFORM, "workspace-1"), (ANALYT
 SEATS, CALLS, SSO, STORAGE = "feature-seats", "feature-api-calls", "feature-sso", "feature-storage-gb"
 SUPPORT, WORKSPACE, EXPORT = "addon-premium-support", "addon-extra-workspace", "addon-data-export"
 CREDITS = "currency-ai-credits"
+CURRENCIES = ("USD", "EUR", "JPY")
+PRICED_IN = {SUPPORT: ("USD", "EUR"), WORKSPACE: ("USD", "EUR"), EXPORT: ("USD",)} | {
+    "plan-team": ("USD",),
+    "plan-per-seat": ("USD", "EUR"),
+}
+"""What has no price in some currencies: what is sold of it in those has one on its line."""
 PAID = {"billingPeriod": "ANNUALLY", "paymentCollection": "INVOICE"}
 TRIAL_STAGE = "Proposal/Price Quote"
 
@@ -66,7 +72,7 @@ class Save:
 class Customer:
     """One customer. newest: of each opportunity. foreign: a subscription somebody else made, as the stand-in takes it.
     approves: opportunities whose hold somebody approves. contracts: by opportunity, what CPQ makes of it. kinds: the
-    names of what was sold.
+    names of what was sold. currency: what it pays in.
     """
 
     seed: int
@@ -78,6 +84,7 @@ class Customer:
     approves: set[str] = field(default_factory=set)
     contracts: dict[str, str] = field(default_factory=dict)
     kinds: list[str] = field(default_factory=list)
+    currency: str = "USD"
 
     def readings(self, waves: int = 3) -> dict[str, list[Json]]:
         """What each opportunity said in the first waves, oldest first."""
@@ -91,7 +98,7 @@ class Customer:
         """What was sold, for people: a line for each save."""
         return [
             f"wave {s.wave}: {s.opportunity} {s.deal['trigger']} amends={s.deal.get('amends')} "
-            f"resource={s.deal.get('resourceId')} {s.deal['terms']} "
+            f"resource={s.deal.get('resourceId')} {self.currency} {s.deal['terms']} "
             + ", ".join(
                 f"{line['stiggId']} {line.get('quantity')}"
                 + (f" from {line['start']}" if line.get("start") else "")
@@ -126,9 +133,29 @@ class Shop:
         self.rng = Random(f"customer {seed}")  # nosec B311 - made-up customers
         self.began, self.organization, self.count = began, organization, 0
         self.customer = Customer(seed, to_18(f"0015g{seed:010d}"))
+        # Apart from all else that is made up: who buys what is the same in every currency.
+        self.customer.currency = Random(f"currency {seed}").choice(CURRENCIES)  # nosec B311
 
     def maybe(self, chance: float) -> bool:
         return self.rng.random() < chance
+
+    # Money
+
+    def has_price(self, stigg_id: str) -> bool:
+        """Whether the catalogue has a price of it in the customer's currency, or it needs none."""
+        return self.customer.currency in PRICED_IN.get(stigg_id, CURRENCIES)
+
+    def pay(self) -> None:
+        """Pay in dollars, where something that was sold has no price in the customer's currency."""
+        told = [each for save in self.customer.saves for each in save.deal["lines"]]
+        if not self.customer.foreign and all(
+            self.has_price(each["stiggId"]) or each.get("price") is not None or (each.get("quantity") or 0) <= 0
+            for each in told
+        ):
+            return
+        self.customer.currency = "USD"
+        for save in self.customer.saves:
+            save.deal["opportunity"]["currencyIsoCode"] = "USD"
 
     # Times
 
@@ -156,7 +183,7 @@ class Shop:
             "opportunity": {
                 "id": to_18(f"0065g{self.customer.seed * 50 + self.count:010d}"),
                 "name": f"A {trigger}",
-                "currencyIsoCode": "USD",
+                "currencyIsoCode": self.customer.currency,
             },
             "account": {"id": self.customer.account, "name": f"Customer {self.customer.seed}"},
             "terms": {},

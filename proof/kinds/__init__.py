@@ -6,7 +6,7 @@ Where deals contradict each other, it is certain who makes way.
 
 from __future__ import annotations
 
-from proof.kinds import changes, lines, money, renewals
+from proof.kinds import changes, charges, lines, money, renewals
 from proof.kinds.parts import KINDS
 
-__all__ = ["KINDS", "changes", "lines", "money", "renewals"]
+__all__ = ["KINDS", "changes", "charges", "lines", "money", "renewals"]

@@ -13,7 +13,7 @@ KINDS: dict[str, Kind] = {}
 """By name, what sells one. In: the shop, a resource."""
 
 ENTERPRISE, PLUS, ANALYTICS, TEAM = "plan-enterprise", "plan-enterprise-plus", "plan-analytics", "plan-team"
-PER_SEAT = "plan-per-seat"
+PER_SEAT, GROWTH, PILOT = "plan-per-seat", "plan-growth", "plan-pilot"
 DASHBOARDS = "feature-dashboards"
 
 

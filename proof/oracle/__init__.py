@@ -39,7 +39,7 @@ __all__ = ["Expected", "Memory", "Rules", "Slot", "Stands", "expected", "instant
 class Stands:
     """A subscription that should stand. charges: the units of what its plan charges. prices: of the plan (None), of
     add-ons and of such units, of one for one period, where they are not the catalogue's. since: its start, where it is
-    made anew now. starts: when, where that is still to come; ends: its cancellation's instant.
+    made anew now. currency: of its prices. starts: when, where that is still to come; ends: its cancellation's instant.
     """
 
     plan: str
@@ -54,6 +54,7 @@ class Stands:
     ends: datetime | None = None
     trial_end: datetime | None = None
     charges: dict[str, int] = field(default_factory=dict)
+    currency: str = "usd"
 
 
 @dataclass
@@ -247,6 +248,7 @@ def _subscriptions(found: Expected, now: datetime, rules: Rules) -> None:
             billing=there.billing,
             opportunities={line.deal for line in there.lines},
             since=min(plan.start for plan in plans),
+            currency=str(plans[0].said["opportunity"].get("currencyIsoCode") or "USD").lower(),
             starts=starts if starts > now else None,
             ends=None if slot.trial else ends,
             trial_end=until if slot.trial else None,

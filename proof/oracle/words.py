@@ -23,6 +23,7 @@ PRODUCTS = {
     "plan-analytics": "product-analytics",
     "plan-growth": "product-platform",
     "plan-analytics-pro": "product-analytics",
+    "plan-pilot": "product-platform",
 }
 CHARGED = {"plan-growth": "feature-seats", "plan-analytics-pro": "feature-dashboards"}
 """By plan, the feature of which it charges each unit: a line of it has a price, like an add-on's."""

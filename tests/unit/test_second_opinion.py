@@ -20,8 +20,8 @@ from unit.agreements import differences as not_as_expected
 from unit.domain import ORGANIZATION
 from unit.second_opinion import Both
 
-CUSTOMERS = {"prove": 2000, "short": 200}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 60)
-"""How many are played. In any sixty is each kind of contract."""
+CUSTOMERS = {"prove": 2000, "short": 200}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), 65)
+"""How many are played. In any 65 is each kind of contract."""
 
 FIRST = int(os.environ.get("FIRST_HISTORY", "0"))
 
