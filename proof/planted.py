@@ -198,7 +198,7 @@ DEFECTS = (
             ),
             Edit(
                 "functions/subscription_provision/app.py",
-                "stigg.grant_credits(body, grant.key)",
+                "stigg.grant_credits(body, record.idempotency_key(grant.key))",
                 "stigg.grant_credits(body, f'{grant.key}-{work.lease.token}')",
             ),
         ),

@@ -10,6 +10,9 @@ from typing import Any
 
 from closedwon.domain.identifiers import OpportunityId
 from closedwon.domain.instants import At, from_iso, starting
+from unit import test_contract_rules as rules
+from unit import test_sold_by_unit as by_unit
+from unit import test_stops as stops
 from unit.agreements import Life
 from unit.domain import (
     SEATS,
@@ -36,7 +39,7 @@ PLAYED: dict[str, list[str]] = defaultdict(list)
 KINDS, ENDS_OF_LINES, COSTS = "The kinds of deals", "What ends a line", "What a difference costs"
 SHOWN, HELD, UNCHANGEABLE = "What a deal shows", "What is held", "What Stigg cannot change on a running subscription"
 
-Test = Callable[[], None]
+Test = Callable[..., None]
 
 
 def row(table: str, *cells: str) -> Callable[[Test], Test]:
@@ -460,6 +463,46 @@ def test_payment_collection_cannot_change_while_it_runs() -> None:
     assert held(renewed(2, other, of=1, **{**NEXT, "paymentCollection": "CHARGE"})) == [None]
 
 
+@row(HELD, "currency_differs")
+def test_a_customer_is_billed_in_one_currency() -> None:
+    other = won(2, plan("plan-analytics", price=900), currency="EUR", **YEAR)
+    assert held(other, base=(addon(WORKSPACE, 1, price=1200),)) == ["currency_differs"]
+
+
+# What Stigg did by itself is played by other tests
+row(HELD, "ended_in_stigg", "checkout_expired")(
+    stops.test_what_was_ended_elsewhere_is_not_given_back_by_another_deal_and_an_approval_sells_it_again
+)
+row(HELD, "trial_not_wanted")(
+    stops.test_a_sale_that_stigg_made_a_trial_of_is_not_provisioned_and_not_made_again_and_again
+)
+row(HELD, "customer_archived")(stops.test_nothing_is_written_to_an_archived_customer_and_its_new_deals_wait)
+row(SHOWN, "Payment required")(stops.test_a_failed_payment_shows_while_the_customer_has_access_and_goes_when_it_is_paid)
+
+
+# What a plan charges by the unit is played by other tests
+BY_UNIT = "What a plan charges by the unit"
+row(BY_UNIT, "the plan charges a feature, and no deal gives any")(
+    by_unit.test_what_the_plan_charges_and_no_deal_gives_is_none
+)
+row(BY_UNIT, "the quantity of a plan that charges nothing but the units of one feature")(
+    by_unit.test_the_units_of_a_plan_that_is_sold_by_the_unit_change_in_place
+)
+row(BY_UNIT, "a price somebody set in tiers in Stigg")(
+    by_unit.test_a_price_in_tiers_that_somebody_set_is_never_patched_away
+)
+row(BY_UNIT, "what an earlier version sold as an entitlement, or as units of a plan without unit pricing")(
+    by_unit.test_seats_that_stand_as_an_entitlement_wait_for_an_approval_of_both_values
+)
+row(
+    BY_UNIT,
+    "another quantity than 1 of any other plan",
+    "a price of a feature that the plan does not charge",
+    "part of a block",
+    "credits that come with the plan, on an entitlement line",
+)(rules.test_a_hold_is_said_in_whole_words_with_the_facts_that_its_code_has)
+
+
 # What Stigg cannot change: played through the functions, with the strict stand-in
 
 
@@ -468,7 +511,7 @@ def generations(look: Json) -> list[tuple[str, str, str]]:
     return sorted((one["id"].rpartition("-")[2], one["planId"], one["status"]) for one in look["subscriptions"])
 
 
-@row(UNCHANGEABLE, "the plan, the number of units")
+@row(UNCHANGEABLE, "the plan")
 def test_another_plan_is_another_subscription() -> None:
     plus = [line("plan-enterprise-plus"), line("feature-seats", 20)]
     renewal = {"trigger": "renewal", "amends": opportunity(1), "terms": {"start": "2026-12-10"}}

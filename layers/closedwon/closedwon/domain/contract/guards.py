@@ -88,12 +88,18 @@ class Guard:
         """What the guards hold of what stands now."""
         for history in self._standing.histories:
             deal = evaluation.deals.get(history.id)
-            if self._standing.level(history.id) or history.stands:
+            if self._standing.level(history.id) or history.stands or history.id in self._standing.lapsed:
                 continue
             if history.contribution.unwon:
                 yield from self._reopened(history, evaluation)
-            elif deal is not None and not _exempt(deal, history.contribution):
-                yield from self._shrinking(deal, history, evaluation)
+            elif deal is not None and (found := self._losses(deal, history, evaluation)) is not None:
+                yield from self._removal(deal, *found)
+
+    def has_lapsed(self, history: History, evaluation: Evaluation) -> bool:
+        """Whether a deal that a guard held, and that stands now, has nothing left to take."""
+        deal = evaluation.deals.get(history.id)
+        found = None if deal is None else self._losses(deal, history, evaluation)
+        return found is not None and next(iter(found[0](max(found[1], self._now))), None) is None
 
     def _reopened(self, history: History, evaluation: Evaluation) -> Iterator[Fault]:
         """A deal that is not won any more, where the policy is to flag that, if something is less without it."""
@@ -105,32 +111,32 @@ class Guard:
             at = _later(worst.at, self._now)
             yield Fault("reopened", tiers_of([(history.id, 0)]), worst.slot, at, _facts(worst))
 
-    def _shrinking(self, deal: Deal, history: History, evaluation: Evaluation) -> Iterator[Fault]:
-        """What a deal takes away: by a later reading, as a whole amendment, or by differences; a first sale nothing."""
+    def _losses(
+        self, deal: Deal, history: History, evaluation: Evaluation
+    ) -> tuple[Callable[[Moment], Iterable[Loss]], Moment] | None:
+        """What a deal takes away from a moment on: by a later reading, as a whole amendment, or by differences; and
+        from when on it is guarded. None where no guard looks at it: a first sale takes nothing.
+        """
         since = _sold(history)
+        if _exempt(deal, history.contribution):
+            return None
         if history.settled is not None and not _won(history):
             # Before it has begun, its start may be moved; what has begun is not taken back.
             since = since if history.begun else max(since, deal.effective)
-            losses = partial(self._changed, history, history.settled, evaluation)
-        elif deal.is_whole_amendment:
-            losses = partial(self._changed, history, NOTHING, evaluation)
-        elif deal.order.differences:
-            losses = partial(self._taken, deal, evaluation)
-        else:
-            return
-        yield from self._removal(deal, losses, since)
+            return partial(self._changed, history, history.settled, evaluation), since
+        if deal.is_whole_amendment:
+            return partial(self._changed, history, NOTHING, evaluation), since
+        return (partial(self._taken, deal, evaluation), since) if deal.order.differences else None
 
     def _removal(self, deal: Deal, losses: Callable[[Moment], Iterable[Loss]], since: Moment) -> Iterator[Fault]:
-        """The worst of what a deal takes away in each slot, where that is more than the stack lets pass, and as long as
-        something is left that it would take. losses: from a moment on.
+        """The worst of what a deal takes away in each slot, where that is more than the stack lets pass. losses: from a
+        moment on.
         """
         percent = self._standing.world.policy.removal_guard_percent
         worst: dict[Slot, Loss] = {}
         for one in losses(since):
             if 100 * one.share > percent and (one.slot not in worst or _by_share(one) > _by_share(worst[one.slot])):
                 worst[one.slot] = one
-        if worst and next(iter(losses(max(since, self._now))), None) is None:
-            return
         for slot in sorted(worst, key=lambda slot: slot.key):
             one = worst[slot]
             item = min(one.before, key=lambda id: (one.after[id] / one.before[id] if one.before[id] else 1, id))

@@ -121,7 +121,8 @@ class Standing:
     In: their histories; the world; pinned: opportunities that contribute something else and are not judged, with which
     nothing is guarded: what would be agreed then. steps: how far others have stepped down before.
     Out: `evaluation` of what is left; `held`: opportunity to the faults its newest facts made way for; `refused`: to
-    what is wrong with its newest order; `unsettled`: faults for which nobody can make way.
+    what is wrong with its newest order; `unsettled`: faults for which nobody can make way; `lapsed`: those that a guard
+    held until nothing was left that they would take.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Standing:
         self.refused: dict[OpportunityId, tuple[Problem, ...]] = {}
         self.held: dict[OpportunityId, list[Fault]] = {}
         self.unsettled: tuple[Fault, ...] = ()
+        self.lapsed: set[OpportunityId] = set()
         self.evaluation = self._settle()
 
     def _levels_of(self, history: History) -> list[Contribution]:
@@ -184,12 +186,10 @@ class Standing:
                     continue
             if self._made_way_for_guards(guard, evaluation):
                 continue
-            if releases == 1:  # what made way for a deal that a guard holds
-                releases += 1
-                if self._release(evaluation.faults):
-                    continue
-            self.unsettled = evaluation.faults
-            return evaluation
+            first, releases = releases == 1, 2
+            if not self._stood_again(guard, evaluation.faults, first):
+                self.unsettled = evaluation.faults
+                return evaluation
 
     def _moved(self, evaluation: Evaluation) -> bool:
         """Let deals make way for the faults there are. Out: whether any did."""
@@ -201,6 +201,27 @@ class Standing:
             return False
         guarded = (fault for fault in guard.faults(evaluation) if not self._approved(fault))
         return self._make_way(guarded) or self._make_way(list(currency_faults(self)))
+
+    def _stood_again(self, guard: Guard, known: Sequence[Fault], first: bool) -> bool:
+        """Let deals stand again once the guards have spoken: what made way for a deal that a guard holds, the first
+        time; and what a guard needs to hold no longer. Out: whether any does.
+        """
+        return (first and self._release(known)) or self._lapse(guard, known)
+
+    def _lapse(self, guard: Guard, known: Sequence[Fault]) -> bool:
+        """Let one deal stand again that only a guard held, and that has nothing left to take beside what stands: of
+        several that would take the same, none is let go for the sake of the others. Out: whether any does.
+        """
+        for history in self.histories:
+            id = history.id
+            if self._level[id] != 1 or any(fault.code != "removal_guard" for fault in self.held.get(id, ())):
+                continue
+            if self._unhurt({id}, known) and guard.has_lapsed(history, self.evaluate({id: self._levels[id][0]})):
+                self._level[id] = 0
+                del self.held[id]
+                self.lapsed.add(id)
+                return True
+        return False
 
     def _release(self, known: Sequence[Fault]) -> bool:
         """Let deals stand again that made way together with others that are held anyway: nobody waits for a deal that
