@@ -196,6 +196,15 @@ RENEWED_BESIDE_A_HELD_ONE = stamped(
 begun.
 """
 
+WOULD_TAKE_THE_SAME = stamped(
+    won(1, plan(), addon(WORKSPACE, 1), entitlement(SEATS, 11), **TERM),
+    restated(2, plan(), entitlement(SEATS, 10), of=1),
+    restated(3, plan(), entitlement(SEATS, 10), of=1, start="2027-03-01"),
+)
+"""Two whole amendments that would take the same add-on are held. That the other would have taken it by then is no
+reason to let one go.
+"""
+
 BOTH_WITHDRAWN = stamped(
     won(1, plan(), entitlement(SEATS, 10), **TERM),
     renewed(2, plan(), entitlement(SEATS, 10), of=1, start="2028-01-01", end="2028-12-31"),
@@ -373,6 +382,7 @@ def test_p5_the_charge_is_the_sum_of_the_lines(deals: list[Json]) -> None:
 @example(AMENDED_MEANWHILE, Policy(end_of_term="end"))
 @example(WITHDRAWN_BESIDE_A_GUARDED_ONE, Policy())
 @example(RENEWED_BESIDE_A_HELD_ONE, Policy())
+@example(WOULD_TAKE_THE_SAME, Policy())
 @example(BOTH_WITHDRAWN, Policy())
 @example(QUOTED_BESIDE_A_HELD_ONE, Policy())
 @few

@@ -214,7 +214,7 @@ class Standing:
         """
         for history in self.histories:
             id = history.id
-            if self._level[id] != 1 or any(fault.code != "removal_guard" for fault in self.held.get(id, ())):
+            if self._level[id] != 1 or {fault.code for fault in self.held.get(id, ())} != {"removal_guard"}:
                 continue
             if self._unhurt({id}, known) and guard.has_lapsed(history, self.evaluate({id: self._levels[id][0]})):
                 self._level[id] = 0
