@@ -60,7 +60,7 @@ def test_a_stack_that_is_connected_is_told_step_by_step(sandbox: Sandbox, operat
         "✓ Salesforce accepts the credentials (client credentials)",
         f"✓ It is the organisation this stack serves: {sandbox.salesforce.organization_id}",
         "✓ Account: reads 4 fields, edits 2",
-        "✓ Stigg_Provisioning__c: reads 16 fields, creates it and edits 16",
+        "✓ Stigg_Provisioning__c: reads 17 fields, creates it and edits 17",
         "✓ Stigg accepts the key",
         "✓ The callout refuses who has no key",
         "✓ The callout takes the key",
