@@ -8,7 +8,7 @@ from functools import cached_property
 
 from closedwon.domain.changes import Create, End, Hold
 from closedwon.domain.codes import Facts, Reason
-from closedwon.domain.contract.agreement import Lapse
+from closedwon.domain.contract.agreement import Agreement, Lapse
 from closedwon.domain.contract.facts import Contribution
 from closedwon.domain.contract.faults import Hold as DealHold
 from closedwon.domain.customer import Customer, OpportunityState, Outcome, SubscriptionLink, learned_key
@@ -55,6 +55,8 @@ def applied(
     outcomes = {id: written.outcome(state) for id, state in customer.opportunities.items() if id in agreement.histories}
     settles = written.settles(outcomes)
     again = [*written.looks(now), written.desired.next_change]
+    if _may_make_way(customer, agreement, settles, records):
+        again.append(now)
     return Applied(
         slots=_marked(records, planned.plan.holds, sold_again),
         outcomes=outcomes,
@@ -68,6 +70,21 @@ def applied(
         begun=agreement.begun,
         products={id: products for id in settles if (products := agreement.products_of(id))},
     )
+
+
+def _may_make_way(
+    customer: Customer,
+    agreement: Agreement,
+    settles: Mapping[OpportunityId, Contribution],
+    records: Mapping[Slot, SlotRecord],
+) -> bool:
+    """Whether what was just scheduled beside deals that are held may have to make way too, once it is settled: then it
+    is not to start, and is looked at again at once.
+    """
+    if not agreement.held or all(record.status != "NOT_STARTED" for record in records.values()):
+        return False
+    known = {id: state.settled.digest for id, state in customer.opportunities.items() if state.settled is not None}
+    return any(known.get(id) != settled.digest for id, settled in settles.items())
 
 
 def _used(
