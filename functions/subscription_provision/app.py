@@ -13,7 +13,7 @@ from aws_lambda_powertools.logging import Logger
 from closedwon.aws import metrics
 from closedwon.aws.ledger import Ledger
 from closedwon.domain.catalogue import Catalogue
-from closedwon.domain.changes import Change, Create, End, Plan, opportunities_of
+from closedwon.domain.changes import Change, Create, End, Plan, opportunities_of, slot_of
 from closedwon.domain.codes import Facts
 from closedwon.domain.desired import Grant, Slot, Subscription
 from closedwon.domain.due import only_looks
@@ -71,13 +71,10 @@ def apply(work: Work, planned: Planned, records: dict[Slot, SlotRecord], executi
         stack.stigg.update_customer(work.customer.bound_id, currency_body(currency))
         stack.ledger.record_result(work, Ensured(currency))
     # These too: a step that died may have made them without the ledger hearing of it.
-    for keep in to_do.kept:
-        slot = keep.subscription.slot
-        record = records.get(slot, SlotRecord())
-        records[slot] = standing(record, keep.subscription, keep.subscription_id, keep.status, keep.payment)
+    note_kept(to_do, records)
     refusals: dict[Slot, Facts] = {}
     for change in to_do.changes:
-        slot = change.slot if isinstance(change, End) else change.subscription.slot
+        slot = slot_of(change)
         try:
             records[slot] = make(work, change, records, execution, planned.agreement.world.catalogue, stack)
         except StiggRefused as refusal:
@@ -104,10 +101,7 @@ def looked(work: Work, planned: Planned, records: dict[Slot, SlotRecord], execut
     if to_do.changes:
         stack.event_register.mark(work.customer.account_id)
         metrics.note("StiggDiffers")
-    for keep in to_do.kept:
-        slot = keep.subscription.slot
-        record = records.get(slot, SlotRecord())
-        records[slot] = standing(record, keep.subscription, keep.subscription_id, keep.status, keep.payment)
+    note_kept(to_do, records)
     logger.info("looked", extra={"execution": execution, "differs": len(to_do.changes)})
     left = {id for change in to_do.changes for id in opportunities_of(change)}
     left |= {grant.opportunity_id for grant in to_do.grants}
@@ -233,6 +227,14 @@ def end(change: End, records: dict[Slot, SlotRecord], execution: str, at: Instan
         key = idempotency_key(execution, change.subscription_id, body)
         answer = stigg.cancel_subscription(change.subscription_id, body, key)
     return after_end(record, ending, answer["status"])
+
+
+def note_kept(plan: Plan, records: dict[Slot, SlotRecord]) -> None:
+    """Note in the records what stands as it should."""
+    for keep in plan.kept:
+        slot = keep.subscription.slot
+        record = records.get(slot, SlotRecord())
+        records[slot] = standing(record, keep.subscription, keep.subscription_id, keep.status, keep.payment)
 
 
 def standing(

@@ -200,11 +200,8 @@ class Stigg:
 
     def list_contracts(self, customer_id: str) -> list[Json]:
         """A customer's contracts, all in one answer, each with its subscriptions."""
-        answer = self._exchange("list contracts", "GET", ("customers", customer_id, "contracts"))
-        found = answer.get("data")
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-            raise _unanswered("an answer without data", "list contracts", writes=False)
-        return found
+        operation = "list contracts"
+        return _items(self._exchange(operation, "GET", ("customers", customer_id, "contracts")), operation)
 
     def first_contracts(self) -> list[Json]:
         """Some of the environment's contracts, in one answer: shows whether the account has contracts at all."""
@@ -247,10 +244,7 @@ class Stigg:
     def list_plan_entitlements(self, id: str) -> list[Json]:
         """The entitlements that come with a plan, features and credits with amounts: one page, as its SDK asks."""
         operation = "list plan entitlements"
-        found = self._exchange(operation, "GET", ("plans", id, "entitlements")).get("data")
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-            raise _unanswered("an answer without data", operation, writes=False)
-        return found
+        return _items(self._exchange(operation, "GET", ("plans", id, "entitlements")), operation)
 
     # What they are made of
 
@@ -289,9 +283,7 @@ class Stigg:
         cursors: set[str] = set()
         while True:
             answer = self._exchange(operation, "GET", path, query=query)
-            page = answer.get("data")
-            if not isinstance(page, list) or not all(isinstance(item, dict) for item in page):
-                raise _unanswered("an answer without data", operation, writes=False)
+            page = _items(answer, operation)
             pagination = answer.get("pagination")
             cursor = pagination.get("next") if isinstance(pagination, dict) else None
             if not isinstance(cursor, str) or not cursor:
@@ -412,6 +404,14 @@ def _object(answer: Json, operation: str, writes: bool) -> Json:
     if not isinstance(data, dict):
         raise _unanswered("an answer without data", operation, writes)
     return data
+
+
+def _items(answer: Json, operation: str) -> list[Json]:
+    """The `data` of an answer that is a list."""
+    items = answer.get("data")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise _unanswered("an answer without data", operation, writes=False)
+    return items
 
 
 def _saying(answer: Any, operation: str, *names: str) -> Json:

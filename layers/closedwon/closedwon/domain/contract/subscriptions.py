@@ -190,10 +190,6 @@ class _Course:
     # What there is at each moment
 
     @cached_property
-    def _addon_ids(self) -> list[str]:
-        return sorted(id for kind, id in self._found.by_entity if kind == "Add-on")
-
-    @cached_property
     def _order(self) -> list[Entity]:
         """The entitlements in the order in which they are told."""
         found = [entity for kind in _ENTITLEMENTS for entity in self._by_kind[kind]]
